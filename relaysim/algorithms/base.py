@@ -1,0 +1,114 @@
+"""The protocol between algorithms and whoever runs them.
+
+An algorithm is a frozen dataclass of hyper-parameters with
+
+- ``label``: how plots and tables name it;
+- ``uses``: what it communicates with: ``"relay"`` (RelaySum, on a tree), ``"mixing"`` (a gossip
+  matrix on any connected topology) or ``"workers"`` (only their number: it brings its own network);
+- ``vectors_per_edge``: model-sized vectors sent per step over each directed edge that it uses;
+- ``exact``: whether, without noise and at a constant learning rate, it reaches x* for any ζ;
+- ``init(x0, network)``: the state before step 0, a NamedTuple of arrays with a field ``x``;
+- ``step(state, round)``: the next state, a pure function of its arguments.
+
+and, for ``uses = "workers"``, ``own_mixing(n)``: the sequence of matrices that it mixes with, or
+``None`` where it mixes with none.
+
+A step asks for one gradient, at ``state.x`` or where it likes, and changes no array that it was
+given. What it keeps in the state it has made in this step or had from ``init``: buffers that it
+borrows are taken back when the next step has ended. Arrays that differ between replicas have three
+axes, replicas last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+from relaysim.blocks import row_blocks
+
+__all__ = ["Algorithm", "Round", "check_momentum", "no_buffer", "smoothed"]
+
+
+class Round:
+    """All that an algorithm sees of the world in one step.
+
+    Attributes:
+        step: number of the step, from 0.
+        learning_rate: γ, a float, or ``(r,)`` with one for each replica.
+        gradient: ``gradient(x)``, the workers' observed gradients at ``(n, d[, r])``, to be asked
+            for once a step; its result may be reused after the step.
+        mix, average, relay, inbox: see `relaysim.network.Network`.
+        scratch, fresh: see `relaysim.workspace.Workspace`.
+    """
+
+    __slots__ = (
+        "_mix",
+        "average",
+        "fresh",
+        "gradient",
+        "inbox",
+        "learning_rate",
+        "relay",
+        "scratch",
+        "step",
+    )
+
+    def __init__(self, gradient: Callable, network, workspace):
+        self.step = 0
+        self.learning_rate: float | np.ndarray = 0.0
+        self.gradient = gradient
+        self._mix = network.mix
+        self.average = network.average
+        self.relay = network.relay
+        self.inbox = network.inbox
+        self.scratch = workspace.scratch
+        self.fresh = workspace.fresh
+
+    def mix(self, x: np.ndarray, round: int | None = None) -> np.ndarray:
+        """W_t x, with t the step unless a method with several rounds a step names the round."""
+        return self._mix(x, self.step if round is None else round)
+
+    def descend(self, x: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        """x − γ · direction, in a scratch array."""
+        result = self.scratch(x.shape)
+        for rows in row_blocks(x):
+            part = result[rows]
+            np.multiply(direction[rows], self.learning_rate, out=part)
+            np.subtract(x[rows], part, out=part)
+        return result
+
+
+class Algorithm(Protocol):
+    """What every algorithm offers; see the module's docstring."""
+
+    label: ClassVar[str]
+    uses: ClassVar[str]
+    vectors_per_edge: ClassVar[float]
+    exact: Any
+
+    def init(self, x0: np.ndarray, network) -> NamedTuple: ...
+
+    def step(self, state, round: Round) -> NamedTuple: ...
+
+
+def check_momentum(momentum: float) -> None:
+    """Raise ValueError unless 0 ≤ momentum < 1."""
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must lie in [0, 1), not {momentum!r}")
+
+
+def no_buffer(x: np.ndarray) -> np.ndarray:
+    """An array without rows, for a state that needs no buffer with these options."""
+    return np.zeros((0,) + x.shape[1:])
+
+
+def smoothed(
+    buffer: np.ndarray, gradient: np.ndarray, momentum: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Dampened momentum m ← βm + (1 − β)g: the direction to step in, and the buffer to keep."""
+    if momentum == 0:
+        return gradient, buffer
+    buffer = momentum * buffer + (1 - momentum) * gradient
+    return buffer, buffer

@@ -1,0 +1,107 @@
+"""Gossip methods whose corrections cancel the bias that heterogeneous data cause."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from relaysim.algorithms.base import Round
+
+__all__ = ["D2", "ExactDiffusion", "GradientTracking"]
+
+
+class CorrectedState(NamedTuple):
+    """``x`` and the ``correction`` c, both ``(n, d[, r])``; c is 0 at the start."""
+
+    x: np.ndarray
+    correction: np.ndarray
+
+
+@dataclass(frozen=True)
+class D2:
+    """D²: X ← W(2X − X⁻ − γ(G − G⁻)), written with a correction.
+
+    X' = W(X − γG + C);  C ← X' − X + γG;  C = 0 at the start.
+
+    Any connected topology. Sends one vector per directed edge and step. Exact for any ζ where it is
+    stable: a mode with eigenvalue λ < 0 of W and curvature h needs λ > −1/(3 − 2γh), so that small
+    rates need λ_min(W) > −1/3; see `ExactDiffusion` for a variant that accepts any symmetric W.
+
+    Source: Tang, Lian, Yan, Zhang, Liu, "D²: decentralized training over decentralized data", ICML
+    2018.
+
+    >>> D2().vectors_per_edge
+    1
+    """
+
+    label: ClassVar[str] = "D²"
+    uses: ClassVar[str] = "mixing"
+    vectors_per_edge: ClassVar[float] = 1
+    exact: ClassVar[bool] = True
+
+    def init(self, x0, network):
+        return CorrectedState(x0, np.zeros_like(x0))
+
+    def step(self, state: CorrectedState, round: Round) -> CorrectedState:
+        half = round.descend(state.x, round.gradient(state.x))
+        x = self._mix(half + state.correction, round)
+        return CorrectedState(x, x - half)
+
+    def _mix(self, x: np.ndarray, round: Round) -> np.ndarray:
+        return round.mix(x)
+
+
+@dataclass(frozen=True)
+class ExactDiffusion(D2):
+    """Exact diffusion: `D2` with the lazy matrix (W + I)/2.
+
+    Any connected topology and any symmetric W: the lazy matrix has no negative eigenvalue. Sends one
+    vector per directed edge and step. Exact for any ζ.
+
+    Source: Yuan, Ying, Zhao, Sayed, "Exact diffusion for distributed optimization and learning",
+    2019; as in the code published with Vogels et al., NeurIPS 2021.
+
+    >>> ExactDiffusion().exact
+    True
+    """
+
+    label: ClassVar[str] = "Exact diffusion"
+
+    def _mix(self, x: np.ndarray, round: Round) -> np.ndarray:
+        return 0.5 * (round.mix(x) + x)
+
+
+@dataclass(frozen=True)
+class GradientTracking:
+    """Gradient tracking: a second variable follows the average gradient.
+
+    X ← W(X − γY);  Y ← WY + G⁺ − G;  Y = G at the start. Written with C = G − Y, so that a step asks
+    for one gradient: X' = W(X − γ(G − C));  C ← W(C − G) + G.
+
+    This is the form of the code published with Vogels et al., NeurIPS 2021; it is neither DIGing
+    (X ← WX − γY) nor the form in which the whole tracker is mixed (Y ← W(Y + G⁺ − G)).
+
+    Any connected topology. Sends two vectors per directed edge and step. Exact for any ζ.
+
+    Source: the idea is that of Di Lorenzo and Scutari, "NEXT", 2016; analysed by Koloskova, Lin,
+    Stich, NeurIPS 2021.
+
+    >>> GradientTracking().vectors_per_edge
+    2
+    """
+
+    label: ClassVar[str] = "Gradient tracking"
+    uses: ClassVar[str] = "mixing"
+    vectors_per_edge: ClassVar[float] = 2
+    exact: ClassVar[bool] = True
+
+    def init(self, x0, network):
+        return CorrectedState(x0, np.zeros_like(x0))
+
+    def step(self, state: CorrectedState, round: Round) -> CorrectedState:
+        gradient = round.gradient(state.x)
+        untracked = gradient - state.correction
+        x = round.mix(round.descend(state.x, untracked))
+        return CorrectedState(x, gradient - round.mix(untracked))

@@ -1,0 +1,109 @@
+"""Methods that bring their own network: of the topology they use only the number of workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from relaysim.algorithms.base import Round, check_momentum, no_buffer, smoothed
+from relaysim.algorithms.gossip import MomentumState
+from relaysim.mixing import one_peer_exponential
+
+__all__ = ["AllReduce", "SGP"]
+
+
+class ModelState(NamedTuple):
+    """``x (n, d[, r])`` and nothing else."""
+
+    x: np.ndarray
+
+
+@dataclass(frozen=True)
+class AllReduce:
+    """Centralised mini-batch SGD: all workers hold the same model after every step.
+
+    m ← βm + (1 − β)g;  x ← (1/n) Σ_i (x_i − γ m_i).
+
+    Args:
+        momentum: β in [0, 1).
+
+    Of the topology it uses only n: every worker sends its vector to every other one, n(n − 1)
+    vectors a step. Exact for any ζ.
+
+    Source: the baseline of every paper on the subject.
+
+    >>> AllReduce(momentum=0.9).exact
+    True
+    """
+
+    momentum: float = 0.0
+
+    label: ClassVar[str] = "All-reduce"
+    uses: ClassVar[str] = "workers"
+    vectors_per_edge: ClassVar[float] = 1
+    exact: ClassVar[bool] = True
+
+    def __post_init__(self):
+        check_momentum(self.momentum)
+
+    def own_mixing(self, n: int) -> None:
+        """None: it averages exactly."""
+
+    def init(self, x0, network):
+        return MomentumState(x0, np.zeros_like(x0) if self.momentum else no_buffer(x0))
+
+    def step(self, state: MomentumState, round: Round) -> MomentumState:
+        direction, momentum = smoothed(state.momentum, round.gradient(state.x), self.momentum)
+        return MomentumState(round.average(round.descend(state.x, direction)), momentum)
+
+
+@dataclass(frozen=True)
+class SGP:
+    """Stochastic gradient push on the time-varying one-peer exponential graph.
+
+    X ← P_k … (X − γG), in each of ``rounds`` rounds worker i averaging with i − 2^(k mod ⌈log₂ n⌉)
+    and k counting rounds over the whole run. These matrices are doubly stochastic, so that the
+    push-sum weights stay 1.
+
+    Args:
+        rounds: averaging rounds in a step, at least 1.
+
+    Of the topology it uses only n; n vectors a round. Exact only if the rounds of every step average
+    exactly; otherwise, like gossip, it stalls at a distance that grows with γζ.
+
+    Source: Assran, Loizou, Ballas, Rabbat, "Stochastic gradient push", ICML 2019, in the form of the
+    code published with Vogels et al., NeurIPS 2021.
+
+    >>> SGP().rounds
+    2
+    """
+
+    rounds: int = 2
+
+    label: ClassVar[str] = "SGP"
+    uses: ClassVar[str] = "workers"
+    exact: ClassVar[bool] = False
+
+    def __post_init__(self):
+        if self.rounds != int(self.rounds) or self.rounds < 1:
+            raise ValueError(f"rounds must be a whole number of at least 1, not {self.rounds!r}")
+
+    @property
+    def vectors_per_edge(self) -> int:
+        """Vectors that each worker sends in a step."""
+        return self.rounds
+
+    def own_mixing(self, n: int):
+        """The one-peer exponential sequence."""
+        return one_peer_exponential(n)
+
+    def init(self, x0, network):
+        return ModelState(x0)
+
+    def step(self, state: ModelState, round: Round) -> ModelState:
+        x = round.descend(state.x, round.gradient(state.x))
+        for k in range(self.rounds):
+            x = round.mix(x, self.rounds * round.step + k)
+        return ModelState(x)

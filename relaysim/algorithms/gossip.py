@@ -1,0 +1,108 @@
+"""Plain gossip and its momentum variants: neighbours average their models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from relaysim.algorithms.base import Round, check_momentum, no_buffer, smoothed
+
+__all__ = ["DPSGD", "QuasiGlobalMomentum"]
+
+
+class MomentumState(NamedTuple):
+    """``x`` and ``momentum``, both ``(n, d[, r])`` (no rows where there is no momentum)."""
+
+    x: np.ndarray
+    momentum: np.ndarray
+
+
+@dataclass(frozen=True)
+class DPSGD:
+    """Decentralized SGD: step on the own gradient, then average with the neighbours.
+
+    m ← βm + (1 − β)g;  X ← W(X − γM), or X ← WX − γM with ``overlap=True``, where averaging and
+    computing the gradient can go on at the same time.
+
+    Args:
+        momentum: β in [0, 1).
+        overlap: mix first, then step.
+
+    Any connected topology. Sends one vector per directed edge and step. Not exact: at a constant
+    learning rate it stalls at a distance that grows with γ ζ / (1 − λ₂).
+
+    Source: Lian et al., "Can decentralized algorithms outperform centralized algorithms?", NeurIPS
+    2017 (which has ``overlap=True``); published names DP-SGD, gossip SGD, DGD.
+
+    >>> DPSGD(momentum=0.9)
+    DPSGD(momentum=0.9, overlap=False)
+    """
+
+    momentum: float = 0.0
+    overlap: bool = False
+
+    label: ClassVar[str] = "DP-SGD (gossip)"
+    uses: ClassVar[str] = "mixing"
+    vectors_per_edge: ClassVar[float] = 1
+    exact: ClassVar[bool] = False
+
+    def __post_init__(self):
+        check_momentum(self.momentum)
+
+    def init(self, x0, network):
+        return MomentumState(x0, np.zeros_like(x0) if self.momentum else no_buffer(x0))
+
+    def step(self, state: MomentumState, round: Round) -> MomentumState:
+        direction, momentum = smoothed(state.momentum, round.gradient(state.x), self.momentum)
+        if self.overlap:
+            x = round.mix(state.x) - round.learning_rate * direction
+        else:
+            x = round.mix(round.descend(state.x, direction))
+        return MomentumState(x, momentum)
+
+
+@dataclass(frozen=True)
+class QuasiGlobalMomentum:
+    """Gossip with a momentum that follows the model's movement instead of the local gradients.
+
+    X' = W(X − γ(βM + G)/(1 + β));  M ← βM + (1 − β)(X − X')/γ.
+
+    Args:
+        momentum: β in [0, 1).
+
+    Any connected topology. Sends one vector per directed edge and step. Not exact. At learning rate
+    0 the movement divided by γ has no meaning, and M stays as it is. (The original paper steps along
+    βM + G without the division by 1 + β: a learning rate larger by 1 + β.)
+
+    Source: the form in the code published with Vogels et al., NeurIPS 2021, after Lin, Karimireddy,
+    Stich, Jaggi, "Quasi-global momentum", ICML 2021; published name QG-DSGDm.
+
+    >>> QuasiGlobalMomentum().momentum
+    0.9
+    """
+
+    momentum: float = 0.9
+
+    label: ClassVar[str] = "Quasi-global momentum"
+    uses: ClassVar[str] = "mixing"
+    vectors_per_edge: ClassVar[float] = 1
+    exact: ClassVar[bool] = False
+
+    def __post_init__(self):
+        check_momentum(self.momentum)
+
+    def init(self, x0, network):
+        return MomentumState(x0, np.zeros_like(x0))
+
+    def step(self, state: MomentumState, round: Round) -> MomentumState:
+        beta, rate = self.momentum, round.learning_rate
+        direction = (beta * state.momentum + round.gradient(state.x)) / (1 + beta)
+        x = round.mix(round.descend(state.x, direction))
+        moving = np.not_equal(rate, 0)
+        movement = (state.x - x) / np.where(moving, rate, 1)
+        momentum = np.where(
+            moving, beta * state.momentum + (1 - beta) * movement, state.momentum
+        )
+        return MomentumState(x, momentum)

@@ -1,0 +1,200 @@
+"""Methods built on RelaySum: running sums relayed along the edges of a spanning tree.
+
+With d_ij the hop distance, the sum that worker i holds at step t is Σ_j s_j^{t−τ_ij}: everyone's
+payload once, delayed by τ_ij = max(0, d_ij − 1), because a neighbour's payload arrives in the round
+in which it was sent. With ``overlap=True`` messages arrive a round later and τ_ij = d_ij.
+
+Source: Vogels, He, Koloskova, Karimireddy, Lin, Stich, Jaggi, "RelaySum for Decentralized Deep
+Learning on Heterogeneous Data", NeurIPS 2021, and the code published with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from relaysim.algorithms.base import Round, check_momentum, no_buffer, smoothed
+from relaysim.network import Mail, PairMail
+
+__all__ = ["RelaySGD", "RelaySGDGrad", "RelaySGDMix", "UNHEARD"]
+
+UNHEARD = ("initial", "previous", "own", "counts")
+
+
+class RelayState(NamedTuple):
+    """``x``, ``start`` (x⁰) and ``momentum`` are ``(n, d[, r])``; ``mail`` is what was relayed."""
+
+    x: np.ndarray
+    start: np.ndarray
+    momentum: np.ndarray
+    mail: Mail | PairMail
+
+
+@dataclass(frozen=True)
+class RelaySGD:
+    """RelaySGD: relay models after a local step, and average them over all n workers.
+
+    x_i^{t+½} = x_i^t − γ m_i with m ← βm + (1 − β)g;  relay s_i = x_i^{t+½};
+    x_i^{t+1} = (Sum_i + (n − Cnt_i) u_i) / n,  Cnt_i being the workers that Sum_i holds.
+
+    Args:
+        momentum: β in [0, 1).
+        overlap: average what arrived in the round before, so that communication and computation
+            overlap: τ_ij = d_ij instead of max(0, d_ij − 1).
+        unheard: what stands in for each of the n − Cnt_i workers not heard from, which is so in the
+            first rounds: ``"initial"`` u_i = x_i⁰ (the published code), ``"previous"`` x_i^t,
+            ``"own"`` x_i^{t+½}, or ``"counts"``: none, divide by Cnt_i instead of n.
+
+    Needs a tree (or a `relaysim.topologies.TreePair`). Sends one vector per directed edge and step.
+    Without noise every fixed point has x_i = x* for any ζ and any γ, and it is stable on every tree
+    if γ · L ≤ 2 where all Hessians are equal multiples of the identity.
+
+    Source: Vogels et al., NeurIPS 2021, Algorithm 1; published name RelaySGD, RelaySum/Model.
+
+    >>> import relaysim as rs
+    >>> problem = rs.problems.random_quadratics(n=8, d=3, zeta2=10.0, seed=0)
+    >>> history = rs.simulate(problem, rs.topologies.chain(8), RelaySGD(),
+    ...                       learning_rate=0.5, steps=300)
+    >>> bool(history.frame.distance.iloc[-1] < 1e-20)
+    True
+    """
+
+    momentum: float = 0.0
+    overlap: bool = False
+    unheard: str = "initial"
+
+    label: ClassVar[str] = "RelaySGD"
+    uses: ClassVar[str] = "relay"
+    vectors_per_edge: ClassVar[float] = 1
+    exact: ClassVar[bool] = True
+
+    def __post_init__(self):
+        check_momentum(self.momentum)
+        if self.unheard not in UNHEARD:
+            allowed = ", ".join(map(repr, UNHEARD))
+            raise ValueError(f"unheard must be one of {allowed}, not {self.unheard!r}")
+
+    def init(self, x0, network):
+        return _relay_start(x0, network, self.momentum)
+
+    def step(self, state: RelayState, round: Round) -> RelayState:
+        direction, momentum = smoothed(state.momentum, round.gradient(state.x), self.momentum)
+        half = round.descend(state.x, direction)
+        mail = round.relay(half, state.mail)
+        received, missing = round.inbox(state.mail if self.overlap else mail)
+        x = np.add(half, received, out=round.fresh(half.shape))
+        n = len(x)
+        if missing is None:
+            x *= 1 / n
+        elif self.unheard == "counts":
+            x /= n - missing
+        else:
+            stand_in = {"initial": state.start, "previous": state.x, "own": half}[self.unheard]
+            x += missing * stand_in
+            x *= 1 / n
+        return RelayState(x, state.start, momentum, mail)
+
+
+@dataclass(frozen=True)
+class RelaySGDGrad:
+    """RelaySGD/Grad: relay gradients instead of models.
+
+    relay s_i = m_i with m ← βm + (1 − β)g;  x_i^{t+1} = x_i^t − (γ/n) Sum_i, missing gradients
+    counting as 0. The learning rate is that of the step in which a gradient arrives.
+
+    Args:
+        momentum: β in [0, 1).
+        overlap: as for `RelaySGD`.
+
+    Needs a tree (or a pair). Sends one vector per directed edge and step. Not exact: workers keep
+    the offset x_i − x̄ = (γ/n) Σ_j (τ_ij − mean_i' τ_i'j) g_j, hence a plateau that grows with
+    (γ · delay)² ζ².
+
+    Source: Vogels et al., NeurIPS 2021; published name RelaySum/Grad.
+
+    >>> RelaySGDGrad(momentum=0.9).exact
+    False
+    """
+
+    momentum: float = 0.0
+    overlap: bool = False
+
+    label: ClassVar[str] = "RelaySGD/Grad"
+    uses: ClassVar[str] = "relay"
+    vectors_per_edge: ClassVar[float] = 1
+    exact: ClassVar[bool] = False
+
+    def __post_init__(self):
+        check_momentum(self.momentum)
+
+    def init(self, x0, network):
+        return _relay_start(x0, network, self.momentum)
+
+    def step(self, state: RelayState, round: Round) -> RelayState:
+        direction, momentum = smoothed(state.momentum, round.gradient(state.x), self.momentum)
+        mail = round.relay(direction, state.mail)
+        received, _ = round.inbox(state.mail if self.overlap else mail)
+        total = np.add(direction, received, out=round.fresh(received.shape))
+        total *= round.learning_rate
+        total *= 1 / len(total)
+        np.subtract(state.x, total, out=total)
+        return RelayState(total, state.start, momentum, mail)
+
+
+@dataclass(frozen=True)
+class RelaySGDMix:
+    """A mixture of relaying models (alpha = 0) and relaying updates (alpha = 1), overlapping.
+
+    relay s_i = (1 − α) x_i^t − γ m_i with m ← βm + (1 − β)g;
+    x_i^{t+1} = α x_i^t + (Sum_i + (1 − α)(n − Cnt_i) x_i⁰) / n, with what arrived a round before.
+
+    Args:
+        alpha: α in [0, 1].
+        momentum: β in [0, 1).
+
+    Needs a tree (or a pair). Sends one vector per directed edge and step. Exact only at alpha = 0,
+    where it is `RelaySGD` with ``overlap=True``.
+
+    Source: code published with Vogels et al., NeurIPS 2021 (not in the paper's main text).
+
+    >>> RelaySGDMix(alpha=0.0).exact, RelaySGDMix().exact
+    (True, False)
+    """
+
+    alpha: float = 0.5
+    momentum: float = 0.0
+
+    label: ClassVar[str] = "RelaySGD/Mix"
+    uses: ClassVar[str] = "relay"
+    vectors_per_edge: ClassVar[float] = 1
+
+    def __post_init__(self):
+        check_momentum(self.momentum)
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must lie in [0, 1], not {self.alpha!r}")
+
+    @property
+    def exact(self) -> bool:
+        """Whether x* is reached for any ζ."""
+        return self.alpha == 0
+
+    def init(self, x0, network):
+        return _relay_start(x0, network, self.momentum)
+
+    def step(self, state: RelayState, round: Round) -> RelayState:
+        direction, momentum = smoothed(state.momentum, round.gradient(state.x), self.momentum)
+        payload = round.descend((1 - self.alpha) * state.x, direction)
+        mail = round.relay(payload, state.mail)
+        received, missing = round.inbox(state.mail)
+        total = payload + received
+        if missing is not None:
+            total += (1 - self.alpha) * missing * state.start
+        x = self.alpha * state.x + total * (1 / len(total))
+        return RelayState(x, state.start, momentum, mail)
+
+
+def _relay_start(x0: np.ndarray, network, momentum: float) -> RelayState:
+    buffer = np.zeros_like(x0) if momentum else no_buffer(x0)
+    return RelayState(x0, x0, buffer, network.empty_mail(x0))

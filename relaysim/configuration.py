@@ -1,0 +1,135 @@
+"""Plain data that describes a run, and the objects rebuilt from it.
+
+Encoded values hold only what JSON holds, and NumPy arrays. What belongs to relaysim becomes a
+mapping with its ``type``; loading never runs code that the data names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+
+from relaysim import algorithms, oracles, problems
+from relaysim.mixing import is_sequence
+from relaysim.topologies import Topology, TreePair
+
+__all__ = ["Schedule", "encode", "rebuild"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """A learning rate that follows a list: step t uses entry t, and the last one after its end.
+
+    >>> Schedule((0.2, 0.1))(5)
+    0.1
+    """
+
+    rates: tuple[float, ...]
+
+    def __call__(self, step: int) -> float:
+        return self.rates[min(step, len(self.rates) - 1)]
+
+
+def encode(value: Any) -> Any:
+    """Describe a problem, topology, algorithm, oracle, mixing or plain value as plain data.
+
+    >>> import relaysim as rs
+    >>> encode(rs.algorithms.SGP(rounds=3))
+    {'type': 'SGP', 'rounds': 3}
+    >>> encode(rs.topologies.chain(3))["edges"].tolist()
+    [[0, 1], [1, 2]]
+    """
+    if isinstance(value, Topology):
+        return {"type": "Topology", "n": value.n, "edges": value.edges, "name": value.name}
+    if hasattr(value, "to_config"):
+        return value.to_config()
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {"type": type(value).__name__} | {name: encode(v) for name, v in fields.items()}
+    if issparse(value):
+        entries = value.tocoo()
+        rows, columns = entries.coords
+        arrays = {"rows": rows, "columns": columns, "weights": entries.data}
+        return {"type": "sparse", "shape": [int(k) for k in value.shape], **arrays}
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple | range):
+        return [encode(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    arrays = {k: v for k, v in getattr(value, "__dict__", {}).items() if isinstance(v, np.ndarray)}
+    return {"type": "unknown", "class": type(value).__qualname__, "arrays": arrays or None}
+
+
+def rebuild(config: dict[str, Any], **given: Any) -> dict[str, Any]:
+    """The keyword arguments of `relaysim.simulate` that a `History.config` describes.
+
+    Args:
+        config: ``history.config``.
+        given: arguments to use instead, such as ``problem=`` for a problem of the user's own.
+
+    Raises:
+        ValueError: a part that plain data cannot rebuild and that is not given.
+
+    >>> import relaysim as rs
+    >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
+    >>> history = rs.simulate(problem, rs.topologies.chain(4), rs.algorithms.RelaySGD(),
+    ...                       learning_rate=0.1, steps=5)
+    >>> again = rs.simulate(**rs.rebuild(history.config))
+    >>> bool((again.x == history.x).all())
+    True
+    """
+    arguments = {key: value for key, value in config.items() if key != "version"} | given
+    return {
+        key: value if key in given else decode(value, key) for key, value in arguments.items()
+    }
+
+
+def decode(value: Any, what: str = "value") -> Any:
+    """The object that `encode` described."""
+    if isinstance(value, list):
+        return [decode(item, what) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kind = value.get("type")
+    fields = {key: decode(item, key) for key, item in value.items() if key != "type"}
+    if kind == "unknown":
+        raise ValueError(
+            f"the {what} was an object of your own, {value['class']}, which cannot be rebuilt from "
+            f"the record; pass {what}="
+        )
+    if kind not in _BUILDERS:
+        raise ValueError(f"unknown {what} of type {kind!r}; was it written by a newer version?")
+    return _BUILDERS[kind](**fields)
+
+
+def _sparse(shape, rows, columns, weights):
+    from scipy.sparse import csr_array
+
+    return csr_array((weights, (rows, columns)), shape=tuple(shape))
+
+
+_BUILDERS: dict[str, Callable] = {
+    "Schedule": lambda rates: Schedule(tuple(rates)),
+    "Topology": Topology,
+    "TreePair": TreePair,
+    "sparse": _sparse,
+    **{name: getattr(algorithms, name) for name in algorithms.__all__},
+    **{name: getattr(oracles, name) for name in oracles.__all__},
+    **{name: getattr(problems, name) for name in problems.__all__},
+}
+
+
+def encode_mixing(mixing) -> Any:
+    """Encode a matrix or a sequence of them (or None)."""
+    if mixing is None:
+        return None
+    if is_sequence(mixing):
+        return [encode(np.asarray(W) if not issparse(W) else W) for W in mixing]
+    return encode(mixing if issparse(mixing) else np.asarray(mixing, dtype=float))

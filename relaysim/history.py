@@ -1,0 +1,249 @@
+"""What a simulation recorded: tables, curves, and a file to keep them in."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from relaysim import configuration
+
+__all__ = ["History", "written_aside"]
+
+FORMAT = 1
+MEASURED = ("suboptimality", "consensus_distance", "distance", "gradient_norm")
+
+
+class History:
+    """The record of one call of `relaysim.simulate`, with r replicas.
+
+    Attributes:
+        steps: the recorded steps, ``(records,)``.
+        x: the iterates after the last step, ``(n, d[, r])``; NaN for a replica that diverged.
+        iterates: those at every record, ``(records, n, d[, r])``, if they were kept, else None.
+        diverged: ``(r,)`` bool.
+        problem, topology, algorithm: what was run.
+        config: plain data that rebuilds the run; see `relaysim.rebuild`.
+
+    >>> import relaysim as rs
+    >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
+    >>> history = rs.simulate(problem, rs.topologies.ring(4), rs.algorithms.D2(),
+    ...                       learning_rate=0.5, steps=50)
+    >>> list(history.frame.columns)[:4]
+    ['replica', 'seed', 'learning_rate', 'step']
+    """
+
+    def __init__(
+        self,
+        *,
+        steps: np.ndarray,
+        seeds: np.ndarray,
+        learning_rates: np.ndarray,
+        columns: dict[str, np.ndarray],
+        vectors_sent: np.ndarray,
+        last_record: np.ndarray,
+        diverged: np.ndarray,
+        x: np.ndarray,
+        iterates: np.ndarray | None,
+        config: dict[str, Any],
+        problem,
+        topology,
+        algorithm,
+    ):
+        self.steps = steps
+        self.x = x
+        self.iterates = iterates
+        self.diverged = diverged
+        self.config = config
+        self.problem, self.topology, self.algorithm = problem, topology, algorithm
+        self._seeds = seeds
+        self._learning_rates = learning_rates
+        self._columns = columns
+        self._vectors_sent = vectors_sent
+        self._last_record = last_record
+
+    @property
+    def replicas(self) -> int:
+        """Number of replicas, r."""
+        return len(self.diverged)
+
+    @functools.cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row per replica and recorded step.
+
+        Columns: ``replica``, ``seed``, ``learning_rate`` (in force at that step), ``step``, then
+
+        - ``suboptimality``: f(x̄) − f(x*);
+        - ``consensus_distance``: Ξ² = (1/n) Σ_i ‖x_i − x̄‖²;
+        - ``distance``: (1/n) Σ_i ‖x_i − x*‖²;
+        - ``gradient_norm``: ‖∇f(x̄)‖²;
+        - ``vectors_sent``: by all workers together since step 0.
+
+        Suboptimality and distance need a problem whose optimum is known. A replica's rows end with
+        its stop; they are NaN from the record at which it diverged.
+        """
+        records, r = len(self.steps), self.replicas
+        present = (np.arange(records) <= self._last_record[:, None]).ravel()
+
+        def by_replica(table: np.ndarray) -> np.ndarray:
+            return np.broadcast_to(table, (records, r)).T.ravel()[present]
+
+        data = {
+            "replica": by_replica(np.arange(r)),
+            "seed": by_replica(self._seeds),
+            "learning_rate": by_replica(self._learning_rates),
+            "step": by_replica(self.steps[:, None]),
+        }
+        data |= {name: by_replica(values) for name, values in self._columns.items()}
+        data["vectors_sent"] = by_replica(self._vectors_sent[:, None])
+        return pd.DataFrame(data)
+
+    def steps_to(self, target: float) -> np.ndarray:
+        """First recorded step at which each replica's suboptimality is below target, ``(r,)``.
+
+        NaN where it never is. The resolution is that of the records.
+        """
+        if "suboptimality" not in self._columns:
+            raise ValueError("the optimum of this problem is not known, so neither is suboptimality")
+        below = self._columns["suboptimality"] < target
+        first = self.steps[below.argmax(axis=0)].astype(float)
+        return np.where(below.any(axis=0), first, np.nan)
+
+    def plot(self, y: str = "suboptimality", x: str = "step", **options):
+        """Draw a column against steps or vectors sent, on a log axis; returns the Axes.
+
+        See `relaysim.plots.plot_history` for the options.
+        """
+        from relaysim import plots
+
+        return plots.plot_history(self, y=y, x=x, **options)
+
+    def save(self, path: str | os.PathLike) -> pathlib.Path:
+        """Write the history to one ``.npz`` file (arrays, and JSON for the rest; no pickle).
+
+        The file is written aside and renamed, so that an older one is replaced only by a whole one.
+        Returns the path, with ``.npz`` added where it was missing.
+        """
+        path = pathlib.Path(path)
+        if path.suffix != ".npz":
+            path = path.with_name(path.name + ".npz")
+        arrays: dict[str, np.ndarray] = {
+            "steps": self.steps,
+            "seeds": self._seeds,
+            "learning_rates": self._learning_rates,
+            "vectors_sent": self._vectors_sent,
+            "last_record": self._last_record,
+            "diverged": self.diverged,
+            "x": self.x,
+        }
+        arrays |= {f"column/{name}": values for name, values in self._columns.items()}
+        if self.iterates is not None:
+            arrays["iterates"] = self.iterates
+        header = {"format": FORMAT, "config": _detach(self.config, "config", arrays)}
+        text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+        with written_aside(path) as aside, open(aside, "wb") as file:
+            np.savez_compressed(file, header=text, **arrays)
+        return path
+
+    @staticmethod
+    def load(path: str | os.PathLike) -> History:
+        """Read what `save` wrote. A problem of the user's own is not rebuilt: it is None.
+
+        Raises:
+            ValueError: the file is not a saved history, or of a newer format.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            header = json.loads(arrays.pop("header").tobytes())
+            version = header["format"]
+        except (KeyError, ValueError, TypeError, OSError, EOFError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise ValueError(f"{os.fspath(path)!r} is not a saved relaysim history") from error
+        if version > FORMAT:
+            raise ValueError(
+                f"{os.fspath(path)!r} has format {version} and this version reads up to {FORMAT}; "
+                f"update relaysim"
+            )
+        config = _attach(header["config"], arrays)
+        known = config["problem"].get("type") != "unknown"
+        return History(
+            columns={
+                name.removeprefix("column/"): values
+                for name, values in arrays.items()
+                if name.startswith("column/")
+            },
+            **{
+                name: arrays[name]
+                for name in (
+                    "steps",
+                    "seeds",
+                    "learning_rates",
+                    "vectors_sent",
+                    "last_record",
+                    "diverged",
+                    "x",
+                )
+            },
+            iterates=arrays.get("iterates"),
+            config=config,
+            problem=configuration.decode(config["problem"], "problem") if known else None,
+            topology=configuration.decode(config["topology"], "topology"),
+            algorithm=configuration.decode(config["algorithm"], "algorithm"),
+        )
+
+    def __repr__(self) -> str:
+        last = int(self.steps[-1]) if len(self.steps) else 0
+        gone = f", {int(self.diverged.sum())} diverged" if self.diverged.any() else ""
+        return (
+            f"<History of {self.algorithm!r} on {self.topology!r}: "
+            f"{last} steps, {len(self.steps)} records, {self.replicas} replicas{gone}>"
+        )
+
+
+@contextmanager
+def written_aside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """A temporary path beside ``path`` that takes its place when the block ends without an error."""
+    path = pathlib.Path(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    aside = pathlib.Path(name)
+    try:
+        yield aside
+        mask = os.umask(0)
+        os.umask(mask)
+        aside.chmod(0o666 & ~mask)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _detach(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
+    """Move the arrays within plain data into ``arrays``, leaving their names behind."""
+    if isinstance(value, np.ndarray):
+        arrays[name] = value
+        return {"type": "array", "name": name}
+    if isinstance(value, dict):
+        return {key: _detach(item, f"{name}/{key}", arrays) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_detach(item, f"{name}/{k}", arrays) for k, item in enumerate(value)]
+    return value
+
+
+def _attach(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, dict):
+        if value.get("type") == "array":
+            return arrays[value["name"]]
+        return {key: _attach(item, arrays) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_attach(item, arrays) for item in value]
+    return value

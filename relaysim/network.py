@@ -1,0 +1,214 @@
+"""What crosses the edges in a round, and how much of it.
+
+Three ways to communicate: `Network.mix` (weighted averages of neighbours' vectors), `Network.relay`
+(RelaySum's running sums along the edges of a tree) and `Network.average` (an exact mean, as an
+all-reduce would give). All count the model-sized vectors that they put on the wire.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from relaysim.blocks import row_blocks
+from relaysim.topologies import Topology, TreePair
+from relaysim.workspace import Workspace
+
+__all__ = ["Mail", "Network", "PairMail"]
+
+
+class Mail(NamedTuple):
+    """RelaySum's messages on one tree: what crossed each directed edge in the last round.
+
+    ``values (E, d[, r])`` and ``counts (E,)`` have one row per directed edge, sorted by receiver:
+    the running sum of payloads, and of how many workers it holds. ``received (n, d[, r])`` and
+    ``heard (n,)`` are their sums over each receiver's edges.
+    """
+
+    values: np.ndarray
+    counts: np.ndarray
+    received: np.ndarray
+    heard: np.ndarray
+
+
+class PairMail(NamedTuple):
+    """The messages on two trees: even coordinates travel on the first, odd ones on the second."""
+
+    first: Mail
+    second: Mail
+
+
+class Network:
+    """The edges of a simulation.
+
+    Args:
+        topology: a `Topology`, or a `TreePair` for methods that only relay.
+        mixing: the sequence of gossip matrices for methods that mix, else empty.
+        workspace: where large arrays are borrowed.
+
+    ``vectors_sent`` counts model-sized vectors over all workers since the network was made.
+    """
+
+    def __init__(
+        self,
+        topology: Topology | TreePair,
+        mixing: tuple[csr_array, ...] = (),
+        workspace: Workspace | None = None,
+    ):
+        self.topology = topology
+        self.n = topology.n
+        self.vectors_sent = 0
+        self._workspace = workspace or Workspace()
+        self._matrices = [_fastest_form(W) for W in mixing]
+        self._vectors_per_mix = [int(W.nnz - np.count_nonzero(W.diagonal())) for W in mixing]
+        if isinstance(topology, TreePair):
+            self._relay = _PairRelay(topology, self._workspace)
+        else:
+            self._relay = _TreeRelay(topology, self._workspace)
+
+    def mix(self, x: np.ndarray, round: int) -> np.ndarray:
+        """W_t x with t = ``round`` modulo the length of the sequence; ``(n, d[, r])``."""
+        k = round % len(self._matrices)
+        self.vectors_sent += self._vectors_per_mix[k]
+        return (self._matrices[k] @ x.reshape(self.n, -1)).reshape(x.shape)
+
+    def average(self, x: np.ndarray) -> np.ndarray:
+        """The exact mean of all rows, in every row; ``(n, d[, r])``. Every pair exchanges."""
+        self.vectors_sent += self.n * (self.n - 1)
+        result = self._workspace.fresh(x.shape)
+        result[:] = np.add.reduce(x, axis=0) * (1 / self.n)
+        return result
+
+    def empty_mail(self, x: np.ndarray) -> Mail | PairMail:
+        """Messages before the first round: nothing sent, nobody heard."""
+        return self._relay.empty(x)
+
+    def relay(self, payload: np.ndarray, mail: Mail | PairMail) -> Mail | PairMail:
+        """One round of RelaySum: m_{i→j} = payload_i + Σ_{k ≠ j} m_{k→i} of the round before."""
+        self.vectors_sent += 2 * (self.n - 1)
+        return self._relay.send(payload, mail)
+
+    def inbox(self, mail: Mail | PairMail) -> tuple[np.ndarray, np.ndarray | None]:
+        """What each worker received, ``(n, d[, r])``, and how many workers it has not heard from.
+
+        The second is n − Cnt_i, an array that broadcasts against the first, or ``None`` once
+        everyone is heard everywhere.
+        """
+        return self._relay.inbox(mail)
+
+
+class _TreeRelay:
+    """RelaySum on one tree, in O(E · d) whatever the degrees.
+
+    With S_i the sum of what worker i received, the message on i→j is payload_i + S_i − (what j sent
+    to i). On a tree the subtraction is safe: a rounding error travels outward and dies at the leaves.
+    """
+
+    def __init__(self, tree: Topology, workspace: Workspace):
+        self.n = tree.n
+        self._src, self._reverse = tree.src, tree.reverse
+        self._offsets = np.concatenate([[0], np.cumsum(tree.degrees)])
+        self._workspace = workspace
+        self._settled: tuple[np.ndarray, np.ndarray] | None = None
+        self._sums: dict[tuple, list] = {}
+
+    def empty(self, x: np.ndarray) -> Mail:
+        edges = (len(self._src),) + x.shape[1:]
+        counts = np.zeros(len(self._src), dtype=np.int64)
+        heard = np.zeros(self.n, dtype=np.int64)
+        return Mail(np.zeros(edges), counts, np.zeros(x.shape), heard)
+
+    def send(self, payload: np.ndarray, mail: Mail) -> Mail:
+        counts, heard = self._count(mail)
+        lend = self._workspace
+        shape = payload.shape
+        total = np.add(payload, mail.received, out=lend.scratch(shape))
+        values = lend.fresh(mail.values.shape)
+        blocks = self._sums.get(shape)
+        if blocks is None:
+            blocks = self._sums[shape] = self._segment_sums(payload)
+        if len(blocks) == 1:
+            total.take(self._src, 0, values, "clip")
+            values -= mail.values.take(self._reverse, 0, None, "clip")
+            received = (blocks[0][2] @ values.reshape(values.shape[0], -1)).reshape(shape)
+        else:
+            received = lend.fresh(shape)
+            for workers, edges, segment_sum in blocks:
+                part = values[edges]
+                total.take(self._src[edges], 0, part, "clip")
+                part -= mail.values.take(self._reverse[edges], 0, None, "clip")
+                received[workers] = (segment_sum @ part.reshape(len(part), -1)).reshape(
+                    (-1,) + shape[1:]
+                )
+        return Mail(values, counts, received, heard)
+
+    def inbox(self, mail: Mail) -> tuple[np.ndarray, np.ndarray | None]:
+        if self._settled is not None and mail.heard is self._settled[1]:
+            return mail.received, None
+        missing = self.n - 1 - mail.heard
+        return mail.received, missing.reshape((self.n,) + (1,) * (mail.received.ndim - 1))
+
+    def _count(self, mail: Mail) -> tuple[np.ndarray, np.ndarray]:
+        """Counts follow the same rule as messages, with payload 1, until everyone is heard."""
+        if self._settled is not None and mail.counts is self._settled[0]:
+            return self._settled
+        counts = 1 + mail.heard[self._src] - mail.counts[self._reverse]
+        running = np.concatenate([[0], np.cumsum(counts)])
+        heard = np.diff(running[self._offsets])
+        if (heard == self.n - 1).all():
+            self._settled = (counts, heard)
+        return counts, heard
+
+    def _segment_sums(self, x: np.ndarray) -> list[tuple[slice, slice, csr_array]]:
+        """Per block of receivers: its rows, its edges, and the 0–1 matrix that sums edges by row."""
+        blocks = []
+        for workers in row_blocks(x):
+            offsets = self._offsets[workers.start : workers.stop + 1]
+            edges = slice(int(offsets[0]), int(offsets[-1]))
+            count = edges.stop - edges.start
+            matrix = csr_array(
+                (np.ones(count), np.arange(count), offsets - offsets[0]),
+                shape=(workers.stop - workers.start, count),
+            )
+            blocks.append((workers, edges, matrix))
+        return blocks
+
+
+class _PairRelay:
+    """RelaySum on two trees, each carrying every other coordinate."""
+
+    def __init__(self, pair: TreePair, workspace: Workspace):
+        self._relays = tuple(_TreeRelay(tree, workspace) for tree in (pair.first, pair.second))
+
+    def empty(self, x: np.ndarray) -> PairMail:
+        return PairMail(*(relay.empty(x[:, c::2]) for c, relay in enumerate(self._relays)))
+
+    def send(self, payload: np.ndarray, mail: PairMail) -> PairMail:
+        return PairMail(
+            *(
+                relay.send(payload[:, c::2], part)
+                for c, (relay, part) in enumerate(zip(self._relays, mail, strict=True))
+            )
+        )
+
+    def inbox(self, mail: PairMail) -> tuple[np.ndarray, np.ndarray | None]:
+        halves = [relay.inbox(part) for relay, part in zip(self._relays, mail, strict=True)]
+        width = sum(received.shape[1] for received, _ in halves)
+        received = np.empty((halves[0][0].shape[0], width) + halves[0][0].shape[2:])
+        for c, (half, _) in enumerate(halves):
+            received[:, c::2] = half
+        if all(missing is None for _, missing in halves):
+            return received, None
+        missing = np.zeros(received.shape[:2] + (1,) * (received.ndim - 2))
+        for c, (_, half) in enumerate(halves):
+            if half is not None:
+                missing[:, c::2] = half
+        return received, missing
+
+
+def _fastest_form(W: csr_array) -> np.ndarray | csr_array:
+    """Dense where that multiplies faster: BLAS is about 16 times as fast per entry."""
+    n = W.shape[0]
+    return W.toarray() if 16 * W.nnz > n * n else W

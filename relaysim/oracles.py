@@ -1,0 +1,72 @@
+"""How a worker sees its gradient: exactly, or with noise.
+
+An oracle is a frozen dataclass with ``observe(problem, streams)``, which returns the function that
+a step calls for its gradients. ``streams`` says which replica draws from which seed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from relaysim.random import Streams
+
+__all__ = ["Exact", "Gaussian"]
+
+# How many random numbers are drawn at a time; it changes no result.
+DRAW_AHEAD = 1 << 16
+
+Gradient = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Exact:
+    """g_i = ∇f_i(x_i): no noise, σ² = 0.
+
+    >>> Exact()
+    Exact()
+    """
+
+    def observe(self, problem, streams: Streams) -> Gradient:
+        """The function ``(x, out) → g`` for one run; ``out`` is memory that it may use."""
+        if "out" in inspect.signature(problem.gradient).parameters:
+            return problem.gradient
+        return lambda x, out: problem.gradient(x)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """g_i = ∇f_i(x_i) + noise, independent Gaussian for every worker, step and seed.
+
+    Args:
+        sigma2: σ² = E‖g_i − ∇f_i‖², summed over the d coordinates: each has variance σ²/d.
+
+    Raises:
+        ValueError: sigma2 is negative or not finite.
+
+    Replicas with the same seed see the same noise, whatever their learning rates.
+
+    >>> Gaussian(sigma2=0.01)
+    Gaussian(sigma2=0.01)
+    """
+
+    sigma2: float
+
+    def __post_init__(self):
+        if not (np.isfinite(self.sigma2) and self.sigma2 >= 0):
+            raise ValueError(f"sigma2 must be a finite number of at least 0, not {self.sigma2!r}")
+
+    def observe(self, problem, streams: Streams) -> Gradient:
+        """The function ``(x, out) → g`` for one run; ``out`` is memory that it may use."""
+        exact = Exact().observe(problem, streams)
+        scale = np.sqrt(self.sigma2 / problem.d)
+        noise = streams.normals("gradient", (problem.n, problem.d), scale, DRAW_AHEAD)
+
+        def gradient(x: np.ndarray, out: np.ndarray) -> np.ndarray:
+            result = exact(x, out)
+            return np.add(result, next(noise), out=out)
+
+        return gradient

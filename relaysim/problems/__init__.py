@@ -1,0 +1,33 @@
+"""Objectives split over workers: f(x) = (1/n) Σ_i f_i(x).
+
+Any object with these four is a problem:
+
+- ``n`` and ``d``: workers and parameters;
+- ``gradient(x)``: ``(n, d)`` to ``(n, d)``, row i being ∇f_i at row i of x. To be run with
+  replicas it must also map ``(n, d, r)`` to ``(n, d, r)``;
+- ``value(x)``: ``(d,)`` to a number; with replicas also ``(d, r)`` to ``(r,)``.
+
+What else it offers is used where it is there: ``optimum`` adds the columns ``suboptimality`` and
+``distance``; ``suboptimality(x)`` and ``mean_gradient(x)``, ``(d[, r])`` to ``([r])`` and
+``(d[, r])``, make them exact and fast; ``smoothness`` guides the search for learning rates; and a
+``gradient`` that takes ``out=`` writes into memory that is lent to it.
+
+>>> import numpy as np
+>>> import relaysim as rs
+>>> class Cosh:
+...     '''f_i(x) = Σ_k cosh(x_k − c_ik)'''
+...     n, d = 8, 3
+...     centers = np.random.default_rng(0).normal(size=(8, 3))
+...     def gradient(self, x):
+...         return np.sinh(x - self.centers.reshape(self.centers.shape + (1,) * (x.ndim - 2)))
+...     def value(self, x):
+...         return np.cosh(x - self.centers).sum(axis=1).mean()
+>>> history = rs.simulate(Cosh(), rs.topologies.chain(8), rs.algorithms.RelaySGD(),
+...                       learning_rate=0.3, steps=300)
+>>> bool(history.frame.gradient_norm.iloc[-1] < 1e-25)
+True
+"""
+
+from relaysim.problems.quadratics import DiagonalQuadratic, LeastSquares, random_quadratics
+
+__all__ = ["DiagonalQuadratic", "LeastSquares", "random_quadratics"]

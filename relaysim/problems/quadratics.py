@@ -1,0 +1,344 @@
+"""Quadratic objectives: f_i(x) = ½‖A_i x − b_i‖², in full and with diagonal Hessians.
+
+Suboptimalities are ½(x − x*)ᵀH̄(x − x*), a sum of non-negative terms, so that a curve can be followed
+down to 1e-30 where the difference of two values would stop near 1e-16.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from relaysim.blocks import row_blocks
+
+__all__ = ["DiagonalQuadratic", "LeastSquares", "random_quadratics"]
+
+
+class Quadratic:
+    """What quadratics have in common, from the mean Hessian H̄, the optimum and f's value there."""
+
+    n: int
+    d: int
+    optimum: np.ndarray
+    optimal_value: float
+
+    def value(self, x: np.ndarray) -> np.ndarray:
+        """f(x) for x ``(d,)`` or ``(d, r)``: a number, or one for each replica ``(r,)``."""
+        return self.optimal_value + self.suboptimality(x)
+
+    def suboptimality(self, x: np.ndarray) -> np.ndarray:
+        """f(x) − f(x*) = ½(x − x*)ᵀH̄(x − x*), without cancellation; shapes as for `value`."""
+        error = x - self._column(self.optimum, x)
+        return 0.5 * (error * self._apply_mean_hessian(error)).sum(axis=0)
+
+    def mean_gradient(self, x: np.ndarray) -> np.ndarray:
+        """∇f(x) = H̄(x − x*) for x ``(d,)`` or ``(d, r)``, in the same shape."""
+        return self._apply_mean_hessian(x - self._column(self.optimum, x))
+
+    @functools.cached_property
+    def zeta2(self) -> float:
+        """Heterogeneity ζ² = (1/n) Σ_i ‖∇f_i(x*)‖²."""
+        gradients = self.gradient(np.broadcast_to(self.optimum, (self.n, self.d)))
+        return float(np.einsum("nd,nd->", gradients, gradients) / self.n)
+
+    @staticmethod
+    def _column(vector: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return vector if x.ndim == 1 else vector[:, None]
+
+
+class LeastSquares(Quadratic):
+    """f_i(x) = ½‖A_i x − b_i‖², so that ∇f_i(x) = A_iᵀ(A_i x − b_i).
+
+    Args:
+        A: ``(n, m, d)``, a matrix for each worker.
+        b: ``(n, m)``.
+
+    Raises:
+        ValueError: shapes that do not fit, or entries that are not finite.
+
+    Where several x minimise f, `optimum` is the one of smallest norm.
+
+    >>> import numpy as np
+    >>> problem = LeastSquares(A=np.ones((2, 1, 1)), b=np.array([[1.0], [3.0]]))
+    >>> problem.optimum.tolist(), problem.optimal_value, problem.zeta2
+    ([2.0], 0.5, 1.0)
+    """
+
+    def __init__(self, A: np.ndarray, b: np.ndarray):
+        A, b = np.array(A, dtype=float), np.array(b, dtype=float)
+        if A.ndim != 3 or 0 in A.shape:
+            raise ValueError(f"A must have shape (n, m, d), not {A.shape}")
+        if b.shape != A.shape[:2]:
+            raise ValueError(f"b must have shape (n, m) = {A.shape[:2]}, not {b.shape}")
+        _require_finite(A=A, b=b)
+        self.A, self.b = A, b
+        self.n, _, self.d = A.shape
+        self.recipe: dict | None = None
+        self._projected = np.einsum("nmd,nm->nd", A, b)
+        # Aᵀ(Ax) costs 2md a worker and (AᵀA)x costs d²; the first also needs no further memory.
+        self._hessians = None if 2 * A.shape[1] < self.d else A.transpose(0, 2, 1) @ A
+        for array in (A, b):
+            array.setflags(write=False)
+
+    def gradient(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """∇f_i at row i of x; ``(n, d[, r])`` to the same shape (written into ``out`` if given)."""
+        if out is None:
+            out = np.empty(x.shape)
+        single = x.ndim == 2
+        columns, target = (x[:, :, None], out[:, :, None]) if single else (x, out)
+        if self._hessians is None:
+            np.matmul(self.A.transpose(0, 2, 1), self.A @ columns, out=target)
+        else:
+            np.matmul(self._hessians, columns, out=target)
+        out -= self._projected if single else self._projected[:, :, None]
+        return out
+
+    @functools.cached_property
+    def mean_hessian(self) -> np.ndarray:
+        """H̄ = (1/n) Σ_i A_iᵀA_i, ``(d, d)``."""
+        stacked = self.A.reshape(-1, self.d)
+        return stacked.T @ stacked / self.n
+
+    @functools.cached_property
+    def optimum(self) -> np.ndarray:
+        """x*, the minimiser of f, ``(d,)``."""
+        stacked = self.A.reshape(-1, self.d)
+        return np.linalg.lstsq(stacked, self.b.ravel(), rcond=None)[0]
+
+    @functools.cached_property
+    def optimal_value(self) -> float:
+        """f(x*)."""
+        residual = self.A.reshape(-1, self.d) @ self.optimum - self.b.ravel()
+        return float(0.5 * residual @ residual / self.n)
+
+    @functools.cached_property
+    def _eigenvalue_range(self) -> tuple[float, float]:
+        singular = np.linalg.svd(self.A, compute_uv=False)
+        smallest = 0.0 if self.A.shape[1] < self.d else singular.min() ** 2
+        return float(smallest), float(singular.max() ** 2)
+
+    @property
+    def smoothness(self) -> float:
+        """L, the largest Hessian eigenvalue over all f_i."""
+        return self._eigenvalue_range[1]
+
+    @property
+    def strong_convexity(self) -> float:
+        """μ, the smallest Hessian eigenvalue over all f_i (0 where m < d)."""
+        return self._eigenvalue_range[0]
+
+    @functools.cached_property
+    def _mean_eigenvalues(self) -> np.ndarray:
+        return np.linalg.eigvalsh(self.mean_hessian)
+
+    @property
+    def mean_smoothness(self) -> float:
+        """The largest Hessian eigenvalue of f itself."""
+        return float(self._mean_eigenvalues[-1])
+
+    @property
+    def mean_strong_convexity(self) -> float:
+        """The smallest Hessian eigenvalue of f itself."""
+        return float(max(self._mean_eigenvalues[0], 0.0))
+
+    def _apply_mean_hessian(self, x: np.ndarray) -> np.ndarray:
+        return self.mean_hessian @ x
+
+    def to_config(self) -> dict:
+        """Plain data that rebuilds the problem: its recipe if it has one, else its arrays."""
+        if self.recipe is not None:
+            return dict(self.recipe)
+        return {"type": "LeastSquares", "A": self.A, "b": self.b}
+
+    def __repr__(self) -> str:
+        if self.recipe is not None:
+            settings = {key: value for key, value in self.recipe.items() if key != "type"}
+            arguments = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+            return f"{self.recipe['type']}({arguments})"
+        return f"LeastSquares(n={self.n}, m={self.A.shape[1]}, d={self.d})"
+
+
+class DiagonalQuadratic(Quadratic):
+    """f_i(x) = ½ Σ_k h_ik (x_k − c_ik)²: diagonal Hessians, memory O(nd), fit for 10⁶ workers.
+
+    Args:
+        h: curvatures ``(n, d)``, at least 0 and with a positive mean in every coordinate.
+        centers: ``(n, d)``, the minimiser of each f_i.
+
+    Raises:
+        ValueError: shapes that differ, entries that are not finite, negative curvature, or a
+            coordinate in which no worker has any.
+
+    The arrays are kept as given (not copied, if they are float64) and must not be changed.
+
+    >>> import numpy as np
+    >>> problem = DiagonalQuadratic(h=np.array([[1.0], [3.0]]), centers=np.array([[0.0], [4.0]]))
+    >>> problem.optimum.tolist(), problem.optimal_value, problem.zeta2
+    ([3.0], 3.0, 9.0)
+    """
+
+    def __init__(self, h: np.ndarray, centers: np.ndarray):
+        h, centers = np.asarray(h, dtype=float), np.asarray(centers, dtype=float)
+        if h.ndim != 2 or 0 in h.shape:
+            raise ValueError(f"h must have shape (n, d), not {h.shape}")
+        if centers.shape != h.shape:
+            raise ValueError(f"centers must have the shape of h, {h.shape}, not {centers.shape}")
+        _require_finite(h=h, centers=centers)
+        if h.min() < 0:
+            raise ValueError(f"curvatures h must be at least 0; the smallest is {h.min():.3g}")
+        self.h, self.centers = h, centers
+        self.n, self.d = h.shape
+        self._mean_curvature = h.mean(axis=0)
+        if self._mean_curvature.min() == 0:
+            coordinate = int(np.argmin(self._mean_curvature))
+            raise ValueError(
+                f"h is 0 for every worker in coordinate {coordinate}, so f has no single minimiser; "
+                f"leave that coordinate out"
+            )
+
+    def gradient(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """∇f_i at row i of x; ``(n, d[, r])`` to the same shape (written into ``out`` if given)."""
+        if out is None:
+            out = np.empty(x.shape)
+        trailing = (1,) * (x.ndim - 2)
+        h = self.h.reshape(self.h.shape + trailing)
+        centers = self.centers.reshape(self.h.shape + trailing)
+        for rows in row_blocks(x):
+            np.subtract(x[rows], centers[rows], out=out[rows])
+            out[rows] *= h[rows]
+        return out
+
+    @functools.cached_property
+    def optimum(self) -> np.ndarray:
+        """x*, the minimiser of f, ``(d,)``."""
+        return np.einsum("nd,nd->d", self.h, self.centers) / (self.n * self._mean_curvature)
+
+    @functools.cached_property
+    def optimal_value(self) -> float:
+        """f(x*)."""
+        total = 0.0
+        for rows in row_blocks(self.h):
+            total += np.einsum("nd,nd->", self.h[rows], (self.optimum - self.centers[rows]) ** 2)
+        return float(0.5 * total / self.n)
+
+    @property
+    def smoothness(self) -> float:
+        """L, the largest curvature over all f_i."""
+        return float(self.h.max())
+
+    @property
+    def strong_convexity(self) -> float:
+        """μ, the smallest curvature over all f_i."""
+        return float(self.h.min())
+
+    @property
+    def mean_smoothness(self) -> float:
+        """The largest curvature of f itself."""
+        return float(self._mean_curvature.max())
+
+    @property
+    def mean_strong_convexity(self) -> float:
+        """The smallest curvature of f itself."""
+        return float(self._mean_curvature.min())
+
+    def _apply_mean_hessian(self, x: np.ndarray) -> np.ndarray:
+        return self._column(self._mean_curvature, x) * x
+
+    def to_config(self) -> dict:
+        """Plain data that rebuilds the problem: its arrays."""
+        return {"type": "DiagonalQuadratic", "h": self.h, "centers": self.centers}
+
+    def __repr__(self) -> str:
+        return f"DiagonalQuadratic(n={self.n}, d={self.d})"
+
+
+def random_quadratics(
+    n: int,
+    d: int,
+    *,
+    zeta2: float,
+    mu: float | None = 0.25,
+    smoothness: float = 1.0,
+    r0: float = 1.0,
+    seed: int,
+) -> LeastSquares:
+    """Random least squares with chosen heterogeneity, the problems of the RelaySum paper.
+
+    A_i = U_i diag(s) V_iᵀ with U_i, V_i from the singular value decomposition of a Gaussian matrix
+    and s = linspace(√mu, √smoothness, d). Every worker's optimum is moved from the joint one by
+    α δ_i with Gaussian δ_i shifted so that Σ_i A_iᵀA_i δ_i = 0; ζ² = α² (1/n) Σ_i ‖A_iᵀA_i δ_i‖²
+    then gives α. (The published code bounds singular values: its ``mu=0.5`` is 0.25 here.)
+
+    Args:
+        n: workers.
+        d: parameters.
+        zeta2: ζ² = (1/n) Σ_i ‖∇f_i(x*)‖², at least 0, met to rounding.
+        mu: smallest Hessian eigenvalue of each f_i. ``None`` keeps the Gaussian matrices, scaled
+            to the largest singular value √smoothness.
+        smoothness: largest Hessian eigenvalue of each f_i.
+        r0: distance of the joint optimum from 0, the default starting point.
+        seed: a whole number.
+
+    Raises:
+        ValueError: numbers out of range, or zeta2 > 0 with a single worker.
+
+    Source: Vogels et al., "RelaySum", NeurIPS 2021, and its published code.
+
+    >>> problem = random_quadratics(n=8, d=5, zeta2=10.0, seed=0)
+    >>> abs(problem.zeta2 - 10) < 1e-10, abs(problem.smoothness - 1) < 1e-12
+    (True, True)
+    """
+    if n < 1 or d < 1:
+        raise ValueError(f"n and d must be at least 1, not n={n}, d={d}")
+    if not (np.isfinite(zeta2) and zeta2 >= 0):
+        raise ValueError(f"zeta2 must be a finite number of at least 0, not {zeta2!r}")
+    if zeta2 > 0 and n == 1:
+        raise ValueError(f"a single worker has zeta2 = 0; {zeta2!r} cannot be reached")
+    if not (np.isfinite(smoothness) and smoothness > 0):
+        raise ValueError(f"smoothness must be positive, not {smoothness!r}")
+    if mu is not None and not 0 < mu <= smoothness:
+        raise ValueError(f"mu must lie in (0, smoothness={smoothness}], not {mu!r}")
+    if not (np.isfinite(r0) and r0 >= 0):
+        raise ValueError(f"r0 must be a finite number of at least 0, not {r0!r}")
+
+    generator = np.random.default_rng(seed)
+    A = generator.standard_normal((n, d, d))
+    if mu is None:
+        A *= np.sqrt(smoothness) / np.linalg.norm(A, ord=2, axis=(1, 2))[:, None, None]
+    else:
+        left, _, right = np.linalg.svd(A)
+        A = left * np.linspace(np.sqrt(mu), np.sqrt(smoothness), d) @ right
+    hessians = A.transpose(0, 2, 1) @ A
+    offsets = generator.standard_normal((n, d))
+    pull = (hessians @ offsets[:, :, None])[:, :, 0]
+    offsets -= np.linalg.solve(hessians.mean(axis=0), pull.mean(axis=0))
+    pull = (hessians @ offsets[:, :, None])[:, :, 0]
+    if zeta2 == 0:
+        offsets[:] = 0
+    else:
+        offsets *= np.sqrt(zeta2 / (np.einsum("nd,nd->", pull, pull) / n))
+    direction = generator.standard_normal(d)
+    optimum = direction * (r0 / np.linalg.norm(direction))
+    b = (A @ (optimum + offsets)[:, :, None])[:, :, 0]
+
+    problem = LeastSquares(A, b)
+    problem.recipe = {
+        "type": "random_quadratics",
+        "n": int(n),
+        "d": int(d),
+        "zeta2": float(zeta2),
+        "mu": None if mu is None else float(mu),
+        "smoothness": float(smoothness),
+        "r0": float(r0),
+        "seed": int(seed),
+    }
+    return problem
+
+
+def _require_finite(**arrays: np.ndarray) -> None:
+    for name, array in arrays.items():
+        # A sum is finite only if all entries are; it spares a boolean array of the same size.
+        if not np.isfinite(array.sum()) and not np.isfinite(array).all():
+            where = tuple(int(k) for k in np.argwhere(~np.isfinite(array))[0])
+            raise ValueError(f"{name} has an entry that is not finite, at index {where}")

@@ -1,0 +1,576 @@
+"""The time loop: a problem, a topology and an algorithm advance together, step by step."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from relaysim import configuration
+from relaysim.algorithms.base import Round
+from relaysim.history import History
+from relaysim.mixing import as_sequence, metropolis
+from relaysim.network import Network
+from relaysim.oracles import Exact
+from relaysim.progress import progress_bar
+from relaysim.random import Streams
+from relaysim.recording import Recorder, measures_of
+from relaysim.topologies import Topology, TreePair
+from relaysim.workspace import Workspace
+
+__all__ = ["Run", "simulate"]
+
+DIVERGED_BEYOND = 1e12
+
+
+def simulate(
+    problem,
+    topology: Topology | TreePair,
+    algorithm,
+    *,
+    learning_rate: float | Sequence[float] | Callable[[int], float],
+    steps: int,
+    x0: np.ndarray | None = None,
+    mixing=None,
+    oracle=None,
+    faults=None,
+    replicas: int | None = None,
+    seed: int | Sequence[int] = 0,
+    record: int | Sequence[int] | str | None = None,
+    keep_iterates: bool = False,
+    stop_below: float | None = None,
+    progress: bool | None = None,
+) -> History:
+    """Run an algorithm on a problem split over the workers of a topology.
+
+    Args:
+        problem: see `relaysim.problems`; n workers, d parameters.
+        topology: who talks to whom; connected, with n workers. The relay family needs a tree.
+        algorithm: one of `relaysim.algorithms`.
+        learning_rate: γ ≥ 0 (0: communication only); a 1-D array for one replica each, all advanced
+            together; or a callable of the step (0, 1, …).
+        steps: how many updates; step t is the state after t of them.
+        x0: ``(d,)``, ``(n, d)`` or, for replicas that start apart, ``(n, d, r)``. Zeros by default.
+            With r > 1 starting points there are r replicas, and learning rates and seeds are
+            either single or multiply to r.
+        mixing: a gossip matrix (n, n) whose rows sum to 1, or a sequence of them that repeats with
+            the step. `relaysim.mixing.metropolis` by default. Only for methods that mix.
+        oracle: how gradients are observed: exactly by default, `relaysim.oracles.Gaussian`.
+        faults: what goes wrong on the way; nothing by default.
+        replicas: R with ``seed=s`` means the seeds s, …, s + R − 1.
+        seed: a whole number, or a sequence of them, a replica each. Rates × seeds multiply, rates
+            outermost; rates with the same seed see the same noise.
+        record: every step by default; every k-th step and the last (a whole number); exactly these
+            steps (a sequence); or ``"log"``, about 40 steps a decade.
+        keep_iterates: keep the workers' iterates at every record.
+        stop_below: end a replica with the record at which its suboptimality is below this.
+        progress: a progress bar: True, False, or None: if the run is long and someone watches.
+
+    Returns:
+        The `History`. A replica that diverges (not finite, or further than 10¹² times the start) is
+        marked in ``history.diverged``; from that record on its numbers are NaN.
+
+    Raises:
+        ValueError, TypeError: input that makes no sense, before any work starts.
+
+    >>> import relaysim as rs
+    >>> problem = rs.problems.random_quadratics(n=8, d=3, zeta2=1.0, seed=0)
+    >>> history = rs.simulate(problem, rs.topologies.chain(8), rs.algorithms.RelaySGD(),
+    ...                       learning_rate=[0.1, 0.5], steps=100, record=50)
+    >>> history.frame[["replica", "learning_rate", "step"]].values.tolist()[:4]
+    [[0.0, 0.1, 0.0], [0.0, 0.1, 50.0], [0.0, 0.1, 100.0], [1.0, 0.5, 0.0]]
+    """
+    steps = _whole(steps, "steps", 0)
+    if faults is not None:
+        raise TypeError(f"faults must be None, not {faults!r}: no kind of fault is known yet")
+    plan = plan_replicas(learning_rate, seed, replicas, x0, steps)
+    record_steps = _record_steps(record, steps)
+    measures = measures_of(problem)
+    if stop_below is not None:
+        if "suboptimality" not in measures:
+            raise ValueError("stop_below needs a problem with an optimum; this one has none")
+        if not stop_below > 0:
+            raise ValueError(f"stop_below must be positive, not {stop_below!r}")
+    run = Run(
+        problem,
+        topology,
+        algorithm,
+        plan,
+        mixing=mixing,
+        oracle=oracle,
+        measures=measures,
+        keep_iterates=keep_iterates,
+        stop_below=stop_below,
+    )
+    config = {
+        "problem": configuration.encode(problem),
+        "topology": configuration.encode(topology),
+        "algorithm": configuration.encode(algorithm),
+        "learning_rate": configuration.encode(plan.given_rate),
+        "steps": steps,
+        "x0": None if x0 is None else np.array(x0, dtype=float),
+        "mixing": configuration.encode_mixing(mixing),
+        "oracle": configuration.encode(oracle),
+        "seed": [int(s) for s in plan.seeds] if np.ndim(seed) or replicas else plan.seeds[0],
+        "record": [int(s) for s in record_steps] if _is_list(record) else record,
+        "keep_iterates": bool(keep_iterates),
+        "stop_below": stop_below,
+    }
+    with progress_bar(steps, progress, algorithm.label, "steps") as bar:
+        run.advance(record_steps, bar.update)
+        run.finish(steps)
+        bar.update(steps - bar.n)
+    return run.history(config)
+
+
+@dataclass
+class ReplicaPlan:
+    """Which replica has which learning rate, seed and starting point.
+
+    ``rates (r,)`` and ``owners (r,)`` (positions in ``seeds``) are laid out rates outermost.
+    ``has_axis`` tells whether arrays carry a replica axis; ``schedule`` holds the rate of every
+    step where it changes.
+    """
+
+    rates: np.ndarray
+    seeds: list[int]
+    owners: np.ndarray
+    has_axis: bool
+    schedule: np.ndarray | None
+    x0: np.ndarray | None
+    given_rate: Any
+
+    @property
+    def r(self) -> int:
+        return len(self.rates)
+
+
+def plan_replicas(learning_rate, seed, replicas, x0, steps) -> ReplicaPlan:
+    """Check and lay out learning rates, seeds and starting points."""
+    schedule, given = None, learning_rate
+    if callable(learning_rate):
+        values = [learning_rate(t) for t in range(max(steps, 1))]
+        if any(np.ndim(value) for value in values):
+            raise ValueError("a learning rate that is a callable must return one number a step")
+        schedule = _rates(np.array(values, dtype=float))
+        given = configuration.Schedule(tuple(schedule.tolist()))
+        rates = schedule[:1]
+    else:
+        try:
+            array = np.asarray(learning_rate, dtype=float)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"learning_rate must be a number, a 1-D array of numbers or a callable of the step, "
+                f"not {learning_rate!r}"
+            ) from None
+        if array.ndim > 1 or array.size == 0:
+            raise ValueError(
+                f"learning_rate must be a number, a 1-D array or a callable of the step, "
+                f"not an array of shape {array.shape}"
+            )
+        rates = _rates(np.atleast_1d(array))
+        given = array if array.ndim else float(array)
+    seeds, listed = _seeds(seed, replicas)
+    points = None if x0 is None else np.asarray(x0, dtype=float)
+    starts = points.shape[2] if points is not None and points.ndim == 3 else None
+    combinations = len(rates) * len(seeds)
+    if starts is not None and combinations == 1:
+        rates, owners = np.repeat(rates, starts), np.zeros(starts, dtype=np.intp)
+    else:
+        if starts is not None and starts != combinations:
+            raise ValueError(
+                f"x0 has {starts} starting points but {len(rates)} learning rates × {len(seeds)} "
+                f"seeds make {combinations} replicas; give one for each"
+            )
+        owners = np.tile(np.arange(len(seeds)), len(rates))
+        rates = np.repeat(rates, len(seeds))
+    has_axis = (np.ndim(given) == 1 and schedule is None) or listed or starts is not None
+    return ReplicaPlan(rates, seeds, owners, has_axis, schedule, points, given)
+
+
+class Run:
+    """A simulation under way: its state, and what was recorded of it so far.
+
+    Replicas that diverged, or reached ``stop_below``, leave the computation; the others go on.
+    """
+
+    def __init__(
+        self,
+        problem,
+        topology,
+        algorithm,
+        plan: ReplicaPlan,
+        *,
+        mixing=None,
+        oracle=None,
+        measures: tuple[str, ...],
+        keep_iterates: bool = False,
+        stop_below: float | None = None,
+        workspace: Workspace | None = None,
+    ):
+        check_compatible(problem, topology, algorithm)
+        self.problem, self.topology, self.algorithm = problem, topology, algorithm
+        self.plan = plan
+        self.step = 0
+        workspace = workspace or Workspace()
+        self._workspace = workspace
+        matrices = matrices_for(algorithm, topology, mixing)
+        self.network = Network(topology, matrices, workspace)
+        self._streams = Streams(plan.seeds, plan.owners if plan.has_axis else None)
+        observe = (oracle or Exact()).observe(problem, self._streams)
+        scratch = workspace.scratch
+
+        def gradient(x):
+            return observe(x, scratch(x.shape))
+
+        self.round = Round(gradient, self.network, workspace)
+        x0 = _starting_points(plan, problem)
+        self._state = algorithm.init(x0, self.network)
+        self._rates = plan.rates if plan.has_axis else None
+        if self._rates is not None:
+            self.round.learning_rate = self._rates
+        else:
+            self.round.learning_rate = float(plan.rates[0])
+        # Replicas that are still computed, by their number in the plan.
+        self.active = np.arange(plan.r)
+        self.diverged = np.zeros(plan.r, dtype=bool)
+        self.stopped_at = np.full(plan.r, -1)
+        self._stop_below = stop_below
+        self._final = np.full(x0.shape, np.nan) if plan.has_axis else None
+        self._recorder = Recorder(problem, x0.shape, measures, keep_iterates)
+        self._blocks: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+        self._kept: list[tuple[np.ndarray, np.ndarray]] = []
+        self._recorded: list[int] = []
+        self._sent: list[int] = []
+        self._limit = _divergence_limit(problem, x0)
+
+    # -- the loop ----------------------------------------------------------------------------------
+
+    def advance(self, record_steps: Iterable[int], on_progress: Callable | None = None) -> None:
+        """Step on to each of these steps (increasing) and record there."""
+        with np.errstate(all="ignore"):
+            done = self.step
+            for target in record_steps:
+                self._step_to(target)
+                self._recorder.add(self._state.x)
+                self._recorded.append(target)
+                self._sent.append(self.network.vectors_sent)
+                if self._recorder.is_full:
+                    self._flush()
+                    if on_progress is not None:
+                        on_progress(self.step - done)
+                        done = self.step
+                    if not len(self.active):
+                        return
+            self._flush()
+
+    def finish(self, steps: int) -> None:
+        """Take the steps after the last record."""
+        if len(self.active):
+            with np.errstate(all="ignore"):
+                self._step_to(steps)
+
+    def _step_to(self, target: int) -> None:
+        state, round, workspace = self._state, self.round, self._workspace
+        algorithm_step, start_step = self.algorithm.step, workspace.start_step
+        schedule = self.plan.schedule
+        for t in range(self.step, target):
+            start_step()
+            round.step = t
+            if schedule is not None:
+                round.learning_rate = float(schedule[t])
+            state = algorithm_step(state, round)
+        self._state = state
+        self.step = max(self.step, target)
+
+    def _flush(self) -> None:
+        """Measure what was recorded, and let go of the replicas that are done."""
+        count = len(self._recorded) - sum(len(block[0]) for block in self._blocks)
+        if count == 0:
+            return
+        measured, iterates = self._recorder.flush()
+        r = len(self.active)
+        size = _squared_size(iterates, measured, self._limit).reshape(count, r)
+        bad = ~(size <= self._limit[self.active])
+        first_bad = np.where(bad.any(axis=0), bad.argmax(axis=0), count)
+        leave = first_bad < count
+        self.diverged[self.active[leave]] = True
+        for values in measured.values():
+            values[np.arange(count)[:, None] >= first_bad] = np.nan
+        if self._stop_below is not None:
+            below = measured["suboptimality"] < self._stop_below
+            first = np.where(below.any(axis=0), below.argmax(axis=0), count)
+            stop = first < np.minimum(first_bad, count)
+            self.diverged[self.active[stop]] = False
+            before = len(self._recorded) - count
+            self.stopped_at[self.active[stop]] = before + first[stop]
+            if self._final is None:
+                if stop[0]:
+                    self._state = self._state._replace(x=iterates[first[0]].copy())
+            else:
+                for k in np.flatnonzero(stop):
+                    self._final[..., self.active[k]] = iterates[first[k], ..., k]
+            leave = leave | stop
+        if self._recorder.keep_iterates:
+            kept = iterates.copy()
+            for k in np.flatnonzero(first_bad < count):
+                kept[first_bad[k] :, ..., *((k,) if self._final is not None else ())] = np.nan
+            self._kept.append((self.active, kept))
+        padded = {name: values for name, values in measured.items()}
+        self._blocks.append((np.arange(count), padded | {"_active": self.active}))
+        if leave.any():
+            self._leave(leave)
+
+    def _leave(self, leave: np.ndarray) -> None:
+        if self._final is None:
+            if self.diverged[0]:
+                self._state = self._state._replace(x=np.full_like(self._state.x, np.nan))
+            self.active = self.active[:0]
+            return
+        stay = ~leave
+        self.active = self.active[stay]
+        if not len(self.active):
+            return
+        self._state = _select(self._state, stay)
+        self._streams.keep(stay)
+        self._rates = self._rates[stay]
+        if self.plan.schedule is None:
+            self.round.learning_rate = self._rates
+        self._recorder.keep(stay)
+
+    # -- what was found ----------------------------------------------------------------------------
+
+    def measure(self, name: str) -> np.ndarray:
+        """One measure at all records so far, ``(records, r)``; NaN after a replica has left."""
+        table = np.full((len(self._recorded), self.plan.r), np.nan)
+        start = 0
+        for positions, block in self._blocks:
+            table[start : start + len(positions), block["_active"]] = block[name]
+            start += len(positions)
+        return table
+
+    @property
+    def steps(self) -> np.ndarray:
+        """The steps recorded so far."""
+        return np.array(self._recorded, dtype=np.int64)
+
+    def history(self, config: dict) -> History:
+        """Everything recorded, as a `History`."""
+        records = len(self._recorded)
+        last = np.where(self.stopped_at >= 0, self.stopped_at, records - 1)
+        kept_records = int(last.max()) + 1 if len(last) else 0
+        columns = {name: self.measure(name)[:kept_records] for name in self._recorder.measures}
+        for values in columns.values():
+            values[np.arange(kept_records)[:, None] > last] = np.nan
+        if self._final is None:
+            x = self._state.x.copy()
+        else:
+            x = self._final
+            if len(self.active):
+                x[..., self.active] = self._state.x
+        plan = self.plan
+        steps = self.steps[:kept_records]
+        if plan.schedule is not None:
+            rates = plan.schedule[np.minimum(steps, len(plan.schedule) - 1)][:, None]
+            rates = np.broadcast_to(rates, (kept_records, plan.r))
+        else:
+            rates = np.broadcast_to(plan.rates, (kept_records, plan.r))
+        return History(
+            steps=steps,
+            seeds=np.array(plan.seeds)[plan.owners],
+            learning_rates=rates,
+            columns=columns,
+            vectors_sent=np.array(self._sent[:kept_records]),
+            last_record=last,
+            diverged=self.diverged,
+            x=x,
+            iterates=self._all_iterates(kept_records, last) if self._kept else None,
+            config=config,
+            problem=self.problem,
+            topology=self.topology,
+            algorithm=self.algorithm,
+        )
+
+    def _all_iterates(self, records: int, last: np.ndarray) -> np.ndarray:
+        if self._final is None:
+            return np.concatenate([block for _, block in self._kept])[:records]
+        n, d, r = self._final.shape
+        result = np.full((len(self._recorded), n, d, r), np.nan)
+        start = 0
+        for active, block in self._kept:
+            result[start : start + len(block), :, :, active] = block
+            start += len(block)
+        for k in range(r):
+            result[last[k] + 1 :, :, :, k] = np.nan
+        return result[:records]
+
+
+# -- checks ------------------------------------------------------------------------------------------
+
+
+def check_compatible(problem, topology, algorithm) -> None:
+    """Raise unless the three can run together."""
+    for name in ("n", "d", "gradient", "value"):
+        if not hasattr(problem, name):
+            raise TypeError(
+                f"{problem!r} is no problem: it lacks {name!r}; "
+                f"a problem has n, d, gradient(x) and value(x)"
+            )
+    if isinstance(algorithm, type):
+        raise TypeError(f"give an algorithm, not its class: {algorithm.__name__}()")
+    if not (hasattr(algorithm, "step") and hasattr(algorithm, "uses")):
+        raise TypeError(f"{algorithm!r} is no algorithm; see relaysim.algorithms")
+    if not isinstance(topology, Topology | TreePair):
+        raise TypeError(
+            f"{topology!r} is no topology; see relaysim.topologies, "
+            f"or use relaysim.topologies.from_networkx(graph)"
+        )
+    if problem.n != topology.n:
+        raise ValueError(
+            f"the problem has {problem.n} workers and {topology!r} has {topology.n}; "
+            f"make them equal"
+        )
+    name = type(algorithm).__name__
+    if isinstance(topology, TreePair):
+        if algorithm.uses != "relay":
+            raise ValueError(
+                f"{name} cannot use a pair of trees: only the relay family splits coordinates over "
+                f"two trees; use one tree, such as relaysim.topologies.binary_tree({topology.n})"
+            )
+        return
+    if not topology.is_connected:
+        raise ValueError(
+            f"{topology!r} is not connected: some workers could never hear of each other; add edges"
+        )
+    if algorithm.uses == "relay" and not topology.is_tree:
+        raise ValueError(
+            f"{name} needs a tree: this topology has {topology.n} workers and "
+            f"{len(topology.edges)} edges; use relaysim.topologies.spanning_tree(topology)"
+        )
+
+
+def matrices_for(algorithm, topology, mixing) -> tuple:
+    """The gossip matrices that an algorithm mixes with, checked."""
+    if algorithm.uses == "mixing":
+        return as_sequence(metropolis(topology) if mixing is None else mixing, topology)
+    if mixing is not None:
+        raise ValueError(
+            f"{type(algorithm).__name__} does not use a mixing matrix; leave mixing out"
+        )
+    return (algorithm.own_mixing(topology.n) if algorithm.uses == "workers" else None) or ()
+
+
+def _rates(rates: np.ndarray) -> np.ndarray:
+    bad = ~(np.isfinite(rates) & (rates >= 0))
+    if bad.any():
+        raise ValueError(
+            f"learning rates must be finite and at least 0; {rates[bad][0]} was given"
+        )
+    return rates
+
+
+def _seeds(seed, replicas) -> tuple[list[int], bool]:
+    if np.ndim(seed) > 0:
+        seeds = [_whole(s, "seed", 0) for s in seed]
+        if not seeds:
+            raise ValueError("seed is an empty sequence; give at least one seed")
+        if replicas is not None and _whole(replicas, "replicas", 1) != len(seeds):
+            raise ValueError(
+                f"replicas={replicas} but {len(seeds)} seeds were given; leave replicas out"
+            )
+        return seeds, True
+    first = _whole(seed, "seed", 0)
+    if replicas is None:
+        return [first], False
+    return [first + k for k in range(_whole(replicas, "replicas", 1))], True
+
+
+def _starting_points(plan: ReplicaPlan, problem) -> np.ndarray:
+    n, d = problem.n, problem.d
+    shape = (n, d, plan.r) if plan.has_axis else (n, d)
+    points = plan.x0
+    if points is None:
+        return np.zeros(shape)
+    if points.ndim == 3 and points.shape == shape:
+        result = points.copy()
+    elif points.shape in ((d,), (n, d)):
+        spread = points if points.ndim == 2 else points[None, :]
+        if plan.has_axis:
+            spread = spread[..., None]
+        result = np.array(np.broadcast_to(spread, shape))
+    else:
+        raise ValueError(
+            f"x0 must have shape (d,) = ({d},), (n, d) = ({n}, {d}) or (n, d, r), "
+            f"not {points.shape}"
+        )
+    if not np.isfinite(result).all():
+        raise ValueError("x0 has entries that are not finite")
+    return result
+
+
+def _record_steps(record, steps: int) -> Sequence[int]:
+    if record is None:
+        return range(steps + 1)
+    if isinstance(record, str):
+        if record != "log":
+            raise ValueError(f"record must be a whole number, a sequence or 'log', not {record!r}")
+        decades = math.log10(max(steps, 1))
+        spaced = np.logspace(0, decades, max(int(40 * decades), 1) + 1).round().astype(int)
+        return np.unique(np.concatenate([[0], np.minimum(spaced, steps), [steps]])).tolist()
+    if np.ndim(record) == 0:
+        every = _whole(record, "record", 1)
+        return [*range(0, steps, every), steps]
+    listed = [_whole(step, "record", 0) for step in record]
+    if not listed:
+        raise ValueError("record is an empty sequence; name at least one step")
+    if max(listed) > steps:
+        raise ValueError(f"record names step {max(listed)} but there are only {steps} steps")
+    return sorted(set(listed))
+
+
+def _is_list(record) -> bool:
+    return not isinstance(record, str) and np.ndim(record) > 0
+
+
+def _whole(value, name: str, least: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, not {value!r}") from None
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, not {number}")
+    return number
+
+
+# -- helpers -----------------------------------------------------------------------------------------
+
+
+def _select(state, replicas: np.ndarray):
+    """A state with only some of its replicas; arrays with three axes have them last."""
+    if isinstance(state, tuple):
+        return type(state)(*(_select(part, replicas) for part in state))
+    return np.ascontiguousarray(state[..., replicas]) if state.ndim == 3 else state
+
+
+def _divergence_limit(problem, x0: np.ndarray) -> np.ndarray:
+    """Largest squared size (1/n) Σ‖x_i − c‖² before a replica counts as diverged, ``(r,)``.
+
+    c is x* where it is known, else 0. A start at c itself is measured by ‖c‖, or by 1 if that is 0.
+    """
+    optimum = getattr(problem, "optimum", None)
+    points = x0.reshape(*x0.shape[:2], -1)
+    center = np.zeros(problem.d) if optimum is None else np.asarray(optimum)
+    deviation = points - center[None, :, None] if center.any() else points
+    start = np.einsum("ndr,ndr->r", deviation, deviation) / len(points)
+    fallback = float(center @ center) or 1.0
+    return DIVERGED_BEYOND**2 * np.where(start > 0, start, fallback)
+
+
+def _squared_size(iterates, measured, limit) -> np.ndarray:
+    if "distance" in measured:
+        return measured["distance"]
+    return np.einsum("tnd...,tnd...->t...", iterates, iterates) / iterates.shape[1]
