@@ -48,6 +48,10 @@ class Network:
         mixing: the sequence of gossip matrices for methods that mix, else empty.
         workspace: where large arrays are borrowed.
 
+    ``empty_mail(x)`` are the messages before the first round; ``inbox(mail)`` is what each worker
+    received, ``(n, d[, r])``, and an array that broadcasts against it with the number of workers
+    that each has not heard from, n − Cnt_i (None once everyone is heard everywhere).
+
     ``vectors_sent`` counts model-sized vectors over all workers since the network was made.
     """
 
@@ -62,17 +66,24 @@ class Network:
         self.vectors_sent = 0
         self._workspace = workspace or Workspace()
         self._matrices = [_fastest_form(W) for W in mixing]
+        self._changes = [_MixChange(W) for W in mixing]
         self._vectors_per_mix = [int(W.nnz - np.count_nonzero(W.diagonal())) for W in mixing]
-        if isinstance(topology, TreePair):
-            self._relay = _PairRelay(topology, self._workspace)
-        else:
-            self._relay = _TreeRelay(topology, self._workspace)
+        self._vectors_per_relay = 2 * (self.n - 1)
+        kind = _PairRelay if isinstance(topology, TreePair) else _TreeRelay
+        relay = kind(topology, self._workspace)
+        self._send, self.empty_mail, self.inbox = relay.send, relay.empty, relay.inbox
 
     def mix(self, x: np.ndarray, round: int) -> np.ndarray:
         """W_t x with t = ``round`` modulo the length of the sequence; ``(n, d[, r])``."""
         k = round % len(self._matrices)
         self.vectors_sent += self._vectors_per_mix[k]
         return (self._matrices[k] @ x.reshape(self.n, -1)).reshape(x.shape)
+
+    def mix_change(self, x: np.ndarray, round: int) -> np.ndarray:
+        """(W_t − I) x, precise where x is nearly equal everywhere; ``(n, d[, r])``."""
+        k = round % len(self._changes)
+        self.vectors_sent += self._vectors_per_mix[k]
+        return self._changes[k](x)
 
     def average(self, x: np.ndarray) -> np.ndarray:
         """The exact mean of all rows, in every row; ``(n, d[, r])``. Every pair exchanges."""
@@ -81,22 +92,38 @@ class Network:
         result[:] = np.add.reduce(x, axis=0) * (1 / self.n)
         return result
 
-    def empty_mail(self, x: np.ndarray) -> Mail | PairMail:
-        """Messages before the first round: nothing sent, nobody heard."""
-        return self._relay.empty(x)
-
     def relay(self, payload: np.ndarray, mail: Mail | PairMail) -> Mail | PairMail:
         """One round of RelaySum: m_{i→j} = payload_i + Σ_{k ≠ j} m_{k→i} of the round before."""
-        self.vectors_sent += 2 * (self.n - 1)
-        return self._relay.send(payload, mail)
+        self.vectors_sent += self._vectors_per_relay
+        return self._send(payload, mail)
 
-    def inbox(self, mail: Mail | PairMail) -> tuple[np.ndarray, np.ndarray | None]:
-        """What each worker received, ``(n, d[, r])``, and how many workers it has not heard from.
 
-        The second is n − Cnt_i, an array that broadcasts against the first, or ``None`` once
-        everyone is heard everywhere.
-        """
-        return self._relay.inbox(mail)
+class _MixChange:
+    """(W − I) x as Σ_j W_ij (x_j − x_i).
+
+    Its rounding errors are relative to the differences between neighbours and not to x, and cancel
+    exactly over the two directions of an edge. Methods whose corrections must keep their sum need
+    that: an error in D²'s correction ends up in its fixed point divided by γ.
+    """
+
+    def __init__(self, W: csr_array):
+        n = W.shape[0]
+        entries = W.tocoo()
+        row, column = entries.coords
+        across = row != column
+        self._to, self._from = row[across].astype(np.intp), column[across].astype(np.intp)
+        degrees = np.bincount(self._to, minlength=n)
+        offsets = np.concatenate([[0], np.cumsum(degrees)])
+        order = np.lexsort((self._from, self._to))
+        self._to, self._from = self._to[order], self._from[order]
+        count = len(order)
+        weights = entries.data[across][order]
+        self._sum = csr_array((weights, np.arange(count), offsets), shape=(n, count))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        difference = x.take(self._from, 0, None, "clip")
+        difference -= x.take(self._to, 0, None, "clip")
+        return (self._sum @ difference.reshape(len(difference), -1)).reshape(x.shape)
 
 
 class _TreeRelay:
@@ -111,54 +138,61 @@ class _TreeRelay:
         self._src, self._reverse = tree.src, tree.reverse
         self._offsets = np.concatenate([[0], np.cumsum(tree.degrees)])
         self._workspace = workspace
-        self._settled: tuple[np.ndarray, np.ndarray] | None = None
+        self._settled_counts: np.ndarray | None = None
+        self._settled_heard: np.ndarray | None = None
         self._sums: dict[tuple, list] = {}
 
     def empty(self, x: np.ndarray) -> Mail:
+        """Messages before the first round: nothing sent, nobody heard."""
         edges = (len(self._src),) + x.shape[1:]
         counts = np.zeros(len(self._src), dtype=np.int64)
         heard = np.zeros(self.n, dtype=np.int64)
         return Mail(np.zeros(edges), counts, np.zeros(x.shape), heard)
 
     def send(self, payload: np.ndarray, mail: Mail) -> Mail:
-        counts, heard = self._count(mail)
+        """One round; see `Network.relay`."""
+        old, counts, received, heard = mail
+        if counts is not self._settled_counts:
+            counts, heard = self._count(counts, heard)
         lend = self._workspace
         shape = payload.shape
-        total = np.add(payload, mail.received, out=lend.scratch(shape))
-        values = lend.fresh(mail.values.shape)
+        total = np.add(payload, received, out=lend.scratch(shape))
+        values = lend.fresh(old.shape)
         blocks = self._sums.get(shape)
         if blocks is None:
             blocks = self._sums[shape] = self._segment_sums(payload)
         if len(blocks) == 1:
             total.take(self._src, 0, values, "clip")
-            values -= mail.values.take(self._reverse, 0, None, "clip")
+            values -= old.take(self._reverse, 0, None, "clip")
             received = (blocks[0][2] @ values.reshape(values.shape[0], -1)).reshape(shape)
         else:
             received = lend.fresh(shape)
             for workers, edges, segment_sum in blocks:
                 part = values[edges]
                 total.take(self._src[edges], 0, part, "clip")
-                part -= mail.values.take(self._reverse[edges], 0, None, "clip")
+                part -= old.take(self._reverse[edges], 0, None, "clip")
                 received[workers] = (segment_sum @ part.reshape(len(part), -1)).reshape(
                     (-1,) + shape[1:]
                 )
         return Mail(values, counts, received, heard)
 
     def inbox(self, mail: Mail) -> tuple[np.ndarray, np.ndarray | None]:
-        if self._settled is not None and mail.heard is self._settled[1]:
+        """What each worker received, ``(n, d[, r])``, and n − Cnt_i, which broadcasts against it.
+
+        The second is how many workers i has not heard from; None once everyone is heard everywhere.
+        """
+        if mail.heard is self._settled_heard:
             return mail.received, None
         missing = self.n - 1 - mail.heard
         return mail.received, missing.reshape((self.n,) + (1,) * (mail.received.ndim - 1))
 
-    def _count(self, mail: Mail) -> tuple[np.ndarray, np.ndarray]:
+    def _count(self, counts: np.ndarray, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Counts follow the same rule as messages, with payload 1, until everyone is heard."""
-        if self._settled is not None and mail.counts is self._settled[0]:
-            return self._settled
-        counts = 1 + mail.heard[self._src] - mail.counts[self._reverse]
+        counts = 1 + heard[self._src] - counts[self._reverse]
         running = np.concatenate([[0], np.cumsum(counts)])
         heard = np.diff(running[self._offsets])
         if (heard == self.n - 1).all():
-            self._settled = (counts, heard)
+            self._settled_counts, self._settled_heard = counts, heard
         return counts, heard
 
     def _segment_sums(self, x: np.ndarray) -> list[tuple[slice, slice, csr_array]]:

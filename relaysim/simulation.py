@@ -216,7 +216,8 @@ class Run:
         self.problem, self.topology, self.algorithm = problem, topology, algorithm
         self.plan = plan
         self.step = 0
-        workspace = workspace or Workspace()
+        largest = 16 * problem.n * problem.d * (plan.r if plan.has_axis else 1)  # a tree's messages
+        workspace = workspace or Workspace(largest)
         self._workspace = workspace
         matrices = matrices_for(algorithm, topology, mixing)
         self.network = Network(topology, matrices, workspace)

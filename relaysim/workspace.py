@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 __all__ = ["Workspace"]
 
-# Below this size an allocation is cheaper than looking a buffer up.
+# Arrays smaller than this come from the allocator's own cache, faster than from any pool.
 LEND_FROM_BYTES = 1 << 20
 
 
@@ -18,43 +20,48 @@ class Workspace:
     order every step, so each gets the buffer that it had before.
 
     Args:
-        lend_from: smallest size in bytes that is lent instead of allocated anew.
+        largest: bytes of the largest array that will be asked for. Where that is small, all arrays
+            are simply made anew.
     """
 
-    def __init__(self, lend_from: int = LEND_FROM_BYTES):
-        self._lend_from = lend_from // 8
-        self._fresh: tuple[list, list] = ([], [])
-        self._scratch: list = []
-        self._parity = 0
-        self._cursors = [0, 0]
+    scratch: Callable[[tuple[int, ...]], np.ndarray]
+    fresh: Callable[[tuple[int, ...]], np.ndarray]
+
+    def __init__(self, largest: int = 0):
+        self._even, self._odd, self._passing = _Pool(), _Pool(), _Pool()
+        if largest < LEND_FROM_BYTES:
+            self.scratch = self.fresh = np.empty
+            self.start_step = _nothing
+        else:
+            self.scratch, self.fresh = self._passing.lend, self._lend_fresh
 
     def start_step(self) -> None:
         """All that was lent as scratch, and as fresh two steps ago, is taken back."""
-        self._parity = 1 - self._parity
-        self._cursors = [0, 0]
+        self._even, self._odd = self._odd, self._even
+        self._even.take_back()
+        self._passing.take_back()
 
-    def scratch(self, shape: tuple[int, ...]) -> np.ndarray:
-        """An array for use within this step."""
-        array = np.empty(shape) if _size(shape) < self._lend_from else None
-        return array if array is not None else self._lend(self._scratch, 0, shape)
-
-    def fresh(self, shape: tuple[int, ...]) -> np.ndarray:
-        """An array that may go into the state."""
-        array = np.empty(shape) if _size(shape) < self._lend_from else None
-        return array if array is not None else self._lend(self._fresh[self._parity], 1, shape)
-
-    def _lend(self, pool: list, cursor: int, shape: tuple[int, ...]) -> np.ndarray:
-        k = self._cursors[cursor]
-        self._cursors[cursor] = k + 1
-        if k == len(pool):
-            pool.append(np.empty(shape))
-        elif pool[k].shape != shape:
-            pool[k] = np.empty(shape)
-        return pool[k]
+    def _lend_fresh(self, shape: tuple[int, ...]) -> np.ndarray:
+        return self._even.lend(shape)
 
 
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for extent in shape:
-        size *= extent
-    return size
+class _Pool:
+    def __init__(self):
+        self._arrays: list[np.ndarray] = []
+        self._lent = 0
+
+    def take_back(self) -> None:
+        self._lent = 0
+
+    def lend(self, shape: tuple[int, ...]) -> np.ndarray:
+        k = self._lent
+        self._lent = k + 1
+        if k == len(self._arrays):
+            self._arrays.append(np.empty(shape))
+        elif self._arrays[k].shape != shape:
+            self._arrays[k] = np.empty(shape)
+        return self._arrays[k]
+
+
+def _nothing() -> None:
+    pass

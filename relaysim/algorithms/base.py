@@ -26,7 +26,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from relaysim.blocks import row_blocks
+from relaysim.blocks import BLOCK_BYTES, row_blocks
 
 __all__ = ["Algorithm", "Round", "check_momentum", "no_buffer", "smoothed"]
 
@@ -39,12 +39,13 @@ class Round:
         learning_rate: γ, a float, or ``(r,)`` with one for each replica.
         gradient: ``gradient(x)``, the workers' observed gradients at ``(n, d[, r])``, to be asked
             for once a step; its result may be reused after the step.
-        mix, average, relay, inbox: see `relaysim.network.Network`.
+        mix, mix_change, average, relay, inbox: see `relaysim.network.Network`.
         scratch, fresh: see `relaysim.workspace.Workspace`.
     """
 
     __slots__ = (
         "_mix",
+        "_mix_change",
         "average",
         "fresh",
         "gradient",
@@ -60,6 +61,7 @@ class Round:
         self.learning_rate: float | np.ndarray = 0.0
         self.gradient = gradient
         self._mix = network.mix
+        self._mix_change = network.mix_change
         self.average = network.average
         self.relay = network.relay
         self.inbox = network.inbox
@@ -70,9 +72,16 @@ class Round:
         """W_t x, with t the step unless a method with several rounds a step names the round."""
         return self._mix(x, self.step if round is None else round)
 
+    def mix_change(self, x: np.ndarray, round: int | None = None) -> np.ndarray:
+        """(W_t − I) x, to the precision of the differences between neighbours."""
+        return self._mix_change(x, self.step if round is None else round)
+
     def descend(self, x: np.ndarray, direction: np.ndarray) -> np.ndarray:
         """x − γ · direction, in a scratch array."""
         result = self.scratch(x.shape)
+        if x.nbytes <= BLOCK_BYTES:
+            np.multiply(direction, self.learning_rate, out=result)
+            return np.subtract(x, result, out=result)
         for rows in row_blocks(x):
             part = result[rows]
             np.multiply(direction[rows], self.learning_rate, out=part)

@@ -23,7 +23,8 @@ class CorrectedState(NamedTuple):
 class D2:
     """D²: X ← W(2X − X⁻ − γ(G − G⁻)), written with a correction.
 
-    X' = W(X − γG + C);  C ← X' − X + γG;  C = 0 at the start.
+    X' = W(X − γG + C);  C ← X' − (X − γG);  C = 0 at the start. In the code Z = X − γG + C,
+    X' = Z + (W − I)Z and C ← C + (W − I)Z, which keeps Σ_i c_i = 0 to rounding.
 
     Any connected topology. Sends one vector per directed edge and step. Exact for any ζ where it is
     stable: a mode with eigenvalue λ < 0 of W and curvature h needs λ > −1/(3 − 2γh), so that small
@@ -45,12 +46,13 @@ class D2:
         return CorrectedState(x0, np.zeros_like(x0))
 
     def step(self, state: CorrectedState, round: Round) -> CorrectedState:
-        half = round.descend(state.x, round.gradient(state.x))
-        x = self._mix(half + state.correction, round)
-        return CorrectedState(x, x - half)
+        corrected = round.descend(state.x, round.gradient(state.x))
+        corrected += state.correction
+        change = self._mix_change(corrected, round)
+        return CorrectedState(corrected + change, state.correction + change)
 
-    def _mix(self, x: np.ndarray, round: Round) -> np.ndarray:
-        return round.mix(x)
+    def _mix_change(self, x: np.ndarray, round: Round) -> np.ndarray:
+        return round.mix_change(x)
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ class ExactDiffusion(D2):
 
     label: ClassVar[str] = "Exact diffusion"
 
-    def _mix(self, x: np.ndarray, round: Round) -> np.ndarray:
-        return 0.5 * (round.mix(x) + x)
+    def _mix_change(self, x: np.ndarray, round: Round) -> np.ndarray:
+        return 0.5 * round.mix_change(x)
 
 
 @dataclass(frozen=True)
