@@ -7,6 +7,7 @@ all-reduce would give). All count the model-sized vectors that they put on the w
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,10 @@ from relaysim.topologies import Topology, TreePair
 from relaysim.workspace import Workspace
 
 __all__ = ["Mail", "Network", "PairMail"]
+
+
+# Multiplications in a dense product that cost as much as calling a sparse one.
+DENSE_BELOW = 1 << 15
 
 
 class Mail(NamedTuple):
@@ -65,7 +70,7 @@ class Network:
         self.n = topology.n
         self.vectors_sent = 0
         self._workspace = workspace or Workspace()
-        self._matrices = [_fastest_form(W) for W in mixing]
+        self._matrices = [_Product(W) for W in mixing]
         self._changes = [_MixChange(W) for W in mixing]
         self._vectors_per_mix = [int(W.nnz - np.count_nonzero(W.diagonal())) for W in mixing]
         self._vectors_per_relay = 2 * (self.n - 1)
@@ -77,7 +82,7 @@ class Network:
         """W_t x with t = ``round`` modulo the length of the sequence; ``(n, d[, r])``."""
         k = round % len(self._matrices)
         self.vectors_sent += self._vectors_per_mix[k]
-        return (self._matrices[k] @ x.reshape(self.n, -1)).reshape(x.shape)
+        return self._matrices[k](x)
 
     def mix_change(self, x: np.ndarray, round: int) -> np.ndarray:
         """(W_t − I) x, precise where x is nearly equal everywhere; ``(n, d[, r])``."""
@@ -118,12 +123,12 @@ class _MixChange:
         self._to, self._from = self._to[order], self._from[order]
         count = len(order)
         weights = entries.data[across][order]
-        self._sum = csr_array((weights, np.arange(count), offsets), shape=(n, count))
+        self._sum = _Product(csr_array((weights, np.arange(count), offsets), shape=(n, count)))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         difference = x.take(self._from, 0, None, "clip")
         difference -= x.take(self._to, 0, None, "clip")
-        return (self._sum @ difference.reshape(len(difference), -1)).reshape(x.shape)
+        return self._sum(difference)
 
 
 class _TreeRelay:
@@ -164,16 +169,14 @@ class _TreeRelay:
         if len(blocks) == 1:
             total.take(self._src, 0, values, "clip")
             values -= old.take(self._reverse, 0, None, "clip")
-            received = (blocks[0][2] @ values.reshape(values.shape[0], -1)).reshape(shape)
+            received = blocks[0][2](values)
         else:
             received = lend.fresh(shape)
             for workers, edges, segment_sum in blocks:
                 part = values[edges]
                 total.take(self._src[edges], 0, part, "clip")
                 part -= old.take(self._reverse[edges], 0, None, "clip")
-                received[workers] = (segment_sum @ part.reshape(len(part), -1)).reshape(
-                    (-1,) + shape[1:]
-                )
+                received[workers] = segment_sum(part)
         return Mail(values, counts, received, heard)
 
     def inbox(self, mail: Mail) -> tuple[np.ndarray, np.ndarray | None]:
@@ -195,7 +198,7 @@ class _TreeRelay:
             self._settled_counts, self._settled_heard = counts, heard
         return counts, heard
 
-    def _segment_sums(self, x: np.ndarray) -> list[tuple[slice, slice, csr_array]]:
+    def _segment_sums(self, x: np.ndarray) -> list[tuple[slice, slice, _Product]]:
         """Per block of receivers: its rows, its edges, and the 0–1 matrix that sums edges by row."""
         blocks = []
         for workers in row_blocks(x):
@@ -206,7 +209,7 @@ class _TreeRelay:
                 (np.ones(count), np.arange(count), offsets - offsets[0]),
                 shape=(workers.stop - workers.start, count),
             )
-            blocks.append((workers, edges, matrix))
+            blocks.append((workers, edges, _Product(matrix)))
         return blocks
 
 
@@ -242,7 +245,24 @@ class _PairRelay:
         return received, missing
 
 
-def _fastest_form(W: csr_array) -> np.ndarray | csr_array:
-    """Dense where that multiplies faster: BLAS is about 16 times as fast per entry."""
-    n = W.shape[0]
-    return W.toarray() if 16 * W.nnz > n * n else W
+class _Product:
+    """A matrix applied to ``(m, d[, r])`` along the first axis, dense or sparse, whichever is faster.
+
+    Dense where the sparse product's fixed cost of some 2 µs is more than all of the arithmetic, or
+    where more than one entry in four is there.
+    """
+
+    def __init__(self, matrix: csr_array):
+        rows, columns = matrix.shape
+        self._sparse = matrix
+        self._rows = rows
+        dense_always = 4 * matrix.nnz > rows * columns
+        self._dense_up_to = sys.maxsize if dense_always else DENSE_BELOW // max(rows * columns, 1)
+        self._dense = matrix.toarray() if self._dense_up_to > 0 else None
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        if x.ndim == 2:
+            return (self._dense if x.shape[1] <= self._dense_up_to else self._sparse) @ x
+        flat = x.reshape(len(x), -1)
+        chosen = self._dense if flat.shape[1] <= self._dense_up_to else self._sparse
+        return (chosen @ flat).reshape((self._rows,) + x.shape[1:])

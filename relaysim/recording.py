@@ -37,6 +37,8 @@ class Recorder:
         shape: of the iterates.
         measures: names out of `MEASURES`.
         keep_iterates: also keep the iterates themselves.
+
+    ``capacity`` is the number of records that make a block.
     """
 
     def __init__(self, problem, shape: tuple[int, ...], measures: tuple[str, ...], keep_iterates):
@@ -47,16 +49,11 @@ class Recorder:
 
     def _resize(self, shape: tuple[int, ...]) -> None:
         bytes_each = max(8 * int(np.prod(shape)), 1)
-        capacity = min(max(BLOCK_BYTES // bytes_each, 1), MOST_RECORDS_IN_A_BLOCK)
+        self.capacity = min(max(BLOCK_BYTES // bytes_each, 1), MOST_RECORDS_IN_A_BLOCK)
         self._shape = shape
-        self._buffer = np.empty((capacity, *shape)) if capacity > 1 else None
+        self._buffer = np.empty((self.capacity, *shape)) if self.capacity > 1 else None
         self._last: np.ndarray | None = None
         self._filled = 0
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the block has to be measured before the next record."""
-        return self._filled == (1 if self._buffer is None else len(self._buffer))
 
     def add(self, x: np.ndarray) -> None:
         """Record the iterates of one step."""
@@ -131,4 +128,5 @@ def _consensus_distance(block: np.ndarray, mean: np.ndarray) -> np.ndarray:
             total = total + np.einsum("nd...,nd...->...", deviation, deviation)
         return np.asarray(total)[None] / n
     deviation = block - mean[:, None]
-    return np.einsum("tnd...,tnd...->t...", deviation, deviation) / n
+    deviation = deviation.reshape(len(block), -1, *block.shape[3:])
+    return np.einsum("ti...,ti...->t...", deviation, deviation) / n

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
@@ -218,7 +219,6 @@ class Run:
         self.step = 0
         largest = 16 * problem.n * problem.d * (plan.r if plan.has_axis else 1)  # a tree's messages
         workspace = workspace or Workspace(largest)
-        self._workspace = workspace
         matrices = matrices_for(algorithm, topology, mixing)
         self.network = Network(topology, matrices, workspace)
         self._streams = Streams(plan.seeds, plan.owners if plan.has_axis else None)
@@ -243,6 +243,8 @@ class Run:
         self._stop_below = stop_below
         self._final = np.full(x0.shape, np.nan) if plan.has_axis else None
         self._recorder = Recorder(problem, x0.shape, measures, keep_iterates)
+        self._start_step, self._algorithm_step = workspace.start_step, algorithm.step
+        # By block of records: the replicas that it holds, and each measure (records, replicas).
         self._blocks: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
         self._kept: list[tuple[np.ndarray, np.ndarray]] = []
         self._recorded: list[int] = []
@@ -253,31 +255,36 @@ class Run:
 
     def advance(self, record_steps: Iterable[int], on_progress: Callable | None = None) -> None:
         """Step on to each of these steps (increasing) and record there."""
+        remaining = iter(record_steps)
         with np.errstate(all="ignore"):
-            done = self.step
-            for target in record_steps:
-                self._step_to(target)
-                self._recorder.add(self._state.x)
-                self._recorded.append(target)
-                self._sent.append(self.network.vectors_sent)
-                if self._recorder.is_full:
-                    self._flush()
-                    if on_progress is not None:
-                        on_progress(self.step - done)
-                        done = self.step
-                    if not len(self.active):
-                        return
-            self._flush()
+            while len(self.active):
+                block = list(itertools.islice(remaining, self._recorder.capacity))
+                if not block:
+                    return
+                before = self.step
+                self._record_block(block)
+                if on_progress is not None:
+                    on_progress(self.step - before)
 
     def finish(self, steps: int) -> None:
         """Take the steps after the last record."""
         if len(self.active):
             with np.errstate(all="ignore"):
-                self._step_to(steps)
+                self._state = self._step_to(steps, self._state)
 
-    def _step_to(self, target: int) -> None:
-        state, round, workspace = self._state, self.round, self._workspace
-        algorithm_step, start_step = self.algorithm.step, workspace.start_step
+    def _record_block(self, targets: list[int]) -> None:
+        """The hot loop, and what is done once for many steps."""
+        state, record, network, sent = self._state, self._recorder.add, self.network, self._sent
+        for target in targets:
+            state = self._step_to(target, state)
+            record(state.x)
+            sent.append(network.vectors_sent)
+        self._state = state
+        self._recorded += targets
+        self._measure(len(targets))
+
+    def _step_to(self, target: int, state):
+        round, start_step, algorithm_step = self.round, self._start_step, self._algorithm_step
         schedule = self.plan.schedule
         for t in range(self.step, target):
             start_step()
@@ -285,14 +292,11 @@ class Run:
             if schedule is not None:
                 round.learning_rate = float(schedule[t])
             state = algorithm_step(state, round)
-        self._state = state
-        self.step = max(self.step, target)
+        self.step = target
+        return state
 
-    def _flush(self) -> None:
-        """Measure what was recorded, and let go of the replicas that are done."""
-        count = len(self._recorded) - sum(len(block[0]) for block in self._blocks)
-        if count == 0:
-            return
+    def _measure(self, count: int) -> None:
+        """Measure the last ``count`` records, and let go of the replicas that are done."""
         measured, iterates = self._recorder.flush()
         r = len(self.active)
         size = _squared_size(iterates, measured, self._limit).reshape(count, r)
@@ -321,8 +325,7 @@ class Run:
             for k in np.flatnonzero(first_bad < count):
                 kept[first_bad[k] :, ..., *((k,) if self._final is not None else ())] = np.nan
             self._kept.append((self.active, kept))
-        padded = {name: values for name, values in measured.items()}
-        self._blocks.append((np.arange(count), padded | {"_active": self.active}))
+        self._blocks.append((self.active, measured))
         if leave.any():
             self._leave(leave)
 
@@ -349,9 +352,10 @@ class Run:
         """One measure at all records so far, ``(records, r)``; NaN after a replica has left."""
         table = np.full((len(self._recorded), self.plan.r), np.nan)
         start = 0
-        for positions, block in self._blocks:
-            table[start : start + len(positions), block["_active"]] = block[name]
-            start += len(positions)
+        for active, block in self._blocks:
+            values = block[name]
+            table[start : start + len(values), active] = values
+            start += len(values)
         return table
 
     @property

@@ -85,13 +85,12 @@ class LeastSquares(Quadratic):
         """∇f_i at row i of x; ``(n, d[, r])`` to the same shape (written into ``out`` if given)."""
         if out is None:
             out = np.empty(x.shape)
-        single = x.ndim == 2
-        columns, target = (x[:, :, None], out[:, :, None]) if single else (x, out)
+        product = np.matvec if x.ndim == 2 else np.matmul
         if self._hessians is None:
-            np.matmul(self.A.transpose(0, 2, 1), self.A @ columns, out=target)
+            product(self.A.transpose(0, 2, 1), product(self.A, x), out=out)
         else:
-            np.matmul(self._hessians, columns, out=target)
-        out -= self._projected if single else self._projected[:, :, None]
+            product(self._hessians, x, out=out)
+        out -= self._projected if x.ndim == 2 else self._projected[:, :, None]
         return out
 
     @functools.cached_property
