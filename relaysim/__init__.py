@@ -8,21 +8,35 @@
 <History of RelaySGD(momentum=0.0, overlap=False, unheard='initial') on chain(32): 500 steps, ...>
 """
 
+import importlib
+
 from relaysim import algorithms, mixing, oracles, problems, topologies
 from relaysim.configuration import rebuild
 from relaysim.history import History
 from relaysim.simulation import simulate
+from relaysim.tuning import Tuning, tune
 
 __all__ = [
     "History",
+    "Tuning",
     "__version__",
     "algorithms",
+    "figures",
     "mixing",
     "oracles",
+    "plots",
     "problems",
     "rebuild",
     "simulate",
     "topologies",
+    "tune",
 ]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    # Matplotlib takes half a second to import, so it waits until something is drawn.
+    if name in ("figures", "plots"):
+        return importlib.import_module(f"relaysim.{name}")
+    raise AttributeError(f"module 'relaysim' has no attribute {name!r}")

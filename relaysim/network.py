@@ -7,7 +7,9 @@ all-reduce would give). All count the model-sized vectors that they put on the w
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +24,8 @@ __all__ = ["Mail", "Network", "PairMail"]
 
 # Multiplications in a dense product that cost as much as calling a sparse one.
 DENSE_BELOW = 1 << 15
+# Chains, rings and binary trees are summed neighbour by neighbour instead of by a matrix product.
+MOST_SLOTS = 4
 
 
 class Mail(NamedTuple):
@@ -145,7 +149,7 @@ class _TreeRelay:
         self._workspace = workspace
         self._settled_counts: np.ndarray | None = None
         self._settled_heard: np.ndarray | None = None
-        self._sums: dict[tuple, list] = {}
+        self._sums: dict[tuple, list[tuple[slice, slice, Callable]]] = {}
 
     def empty(self, x: np.ndarray) -> Mail:
         """Messages before the first round: nothing sent, nobody heard."""
@@ -198,18 +202,13 @@ class _TreeRelay:
             self._settled_counts, self._settled_heard = counts, heard
         return counts, heard
 
-    def _segment_sums(self, x: np.ndarray) -> list[tuple[slice, slice, _Product]]:
-        """Per block of receivers: its rows, its edges, and the 0–1 matrix that sums edges by row."""
+    def _segment_sums(self, x: np.ndarray) -> list[tuple[slice, slice, Callable]]:
+        """Per block of receivers: its rows, its edges, and the sum of edges by receiver."""
         blocks = []
         for workers in row_blocks(x):
             offsets = self._offsets[workers.start : workers.stop + 1]
             edges = slice(int(offsets[0]), int(offsets[-1]))
-            count = edges.stop - edges.start
-            matrix = csr_array(
-                (np.ones(count), np.arange(count), offsets - offsets[0]),
-                shape=(workers.stop - workers.start, count),
-            )
-            blocks.append((workers, edges, _Product(matrix)))
+            blocks.append((workers, edges, _segment_sum(offsets - offsets[0])))
         return blocks
 
 
@@ -243,6 +242,35 @@ class _PairRelay:
             if half is not None:
                 missing[:, c::2] = half
         return received, missing
+
+
+def _segment_sum(offsets: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The function that adds up rows offsets[i] … offsets[i + 1] − 1 of an array, for every i."""
+    lengths = np.diff(offsets)
+    longest = int(lengths.max(initial=0))
+    if 1 <= lengths.min(initial=1) and longest <= MOST_SLOTS:
+        # The k-th row of every segment that has one, if these segments lie side by side.
+        slots = []
+        for k in range(longest):
+            owners = np.flatnonzero(lengths > k)
+            rows = slice(int(owners[0]), int(owners[-1]) + 1)
+            if rows.stop - rows.start != len(owners):
+                break
+            slots.append((rows, offsets[owners] + k))
+        else:
+            if slots:
+                return functools.partial(_sum_slots, slots[0][1], slots[1:])
+    count = int(offsets[-1])
+    ones = csr_array((np.ones(count), np.arange(count), offsets), shape=(len(lengths), count))
+    return _Product(ones)
+
+
+def _sum_slots(first: np.ndarray, others: list, values: np.ndarray) -> np.ndarray:
+    total = values.take(first, 0, None, "clip")
+    for rows, edges in others:
+        part = total[rows]
+        part += values.take(edges, 0, None, "clip")
+    return total
 
 
 class _Product:

@@ -31,10 +31,15 @@ class Exact:
     """
 
     def observe(self, problem, streams: Streams) -> Gradient:
-        """The function ``(x, out) → g`` for one run; ``out`` is memory that it may use."""
+        """The function ``(x, out) → out`` for one run, which writes the gradients into ``out``."""
         if "out" in inspect.signature(problem.gradient).parameters:
             return problem.gradient
-        return lambda x, out: problem.gradient(x)
+
+        def gradient(x: np.ndarray, out: np.ndarray) -> np.ndarray:
+            out[...] = problem.gradient(x)
+            return out
+
+        return gradient
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Gaussian:
             raise ValueError(f"sigma2 must be a finite number of at least 0, not {self.sigma2!r}")
 
     def observe(self, problem, streams: Streams) -> Gradient:
-        """The function ``(x, out) → g`` for one run; ``out`` is memory that it may use."""
+        """The function ``(x, out) → out`` for one run, which writes the gradients into ``out``."""
         exact = Exact().observe(problem, streams)
         scale = np.sqrt(self.sigma2 / problem.d)
         noise = streams.normals("gradient", (problem.n, problem.d), scale, DRAW_AHEAD)

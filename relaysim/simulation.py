@@ -243,7 +243,7 @@ class Run:
         self._stop_below = stop_below
         self._final = np.full(x0.shape, np.nan) if plan.has_axis else None
         self._recorder = Recorder(problem, x0.shape, measures, keep_iterates)
-        self._start_step, self._algorithm_step = workspace.start_step, algorithm.step
+        self._start_step = workspace.start_step
         # By block of records: the replicas that it holds, and each measure (records, replicas).
         self._blocks: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
         self._kept: list[tuple[np.ndarray, np.ndarray]] = []
@@ -270,30 +270,30 @@ class Run:
         """Take the steps after the last record."""
         if len(self.active):
             with np.errstate(all="ignore"):
-                self._state = self._step_to(steps, self._state)
+                self._step_through([steps], _forget, _forget)
 
     def _record_block(self, targets: list[int]) -> None:
-        """The hot loop, and what is done once for many steps."""
-        state, record, network, sent = self._state, self._recorder.add, self.network, self._sent
-        for target in targets:
-            state = self._step_to(target, state)
-            record(state.x)
-            sent.append(network.vectors_sent)
-        self._state = state
+        self._step_through(targets, self._recorder.add, self._sent.append)
         self._recorded += targets
         self._measure(len(targets))
 
-    def _step_to(self, target: int, state):
-        round, start_step, algorithm_step = self.round, self._start_step, self._algorithm_step
-        schedule = self.plan.schedule
-        for t in range(self.step, target):
-            start_step()
-            round.step = t
-            if schedule is not None:
-                round.learning_rate = float(schedule[t])
-            state = algorithm_step(state, round)
-        self.step = target
-        return state
+    def _step_through(self, targets: list[int], record: Callable, count: Callable) -> None:
+        """The time loop."""
+        # The state is taken out of the run, so that the first one is freed after the first step.
+        state, self._state = self._state, None
+        step, round, network = self.step, self.round, self.network
+        advance, start_step, schedule = self.algorithm.step, self._start_step, self.plan.schedule
+        for target in targets:
+            while step < target:
+                start_step()
+                round.step = step
+                if schedule is not None:
+                    round.learning_rate = float(schedule[step])
+                state = advance(state, round)
+                step += 1
+            record(state.x)
+            count(network.vectors_sent)
+        self._state, self.step = state, step
 
     def _measure(self, count: int) -> None:
         """Measure the last ``count`` records, and let go of the replicas that are done."""
@@ -372,7 +372,7 @@ class Run:
         for values in columns.values():
             values[np.arange(kept_records)[:, None] > last] = np.nan
         if self._final is None:
-            x = self._state.x.copy()
+            x = self._state.x
         else:
             x = self._final
             if len(self.active):
@@ -552,6 +552,10 @@ def _whole(value, name: str, least: int) -> int:
 
 
 # -- helpers -----------------------------------------------------------------------------------------
+
+
+def _forget(_) -> None:
+    """In place of recording."""
 
 
 def _select(state, replicas: np.ndarray):

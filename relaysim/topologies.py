@@ -112,7 +112,7 @@ class Topology:
         """Position of the opposite direction of each directed edge, ``(2m,)``."""
         return self._directed[2]
 
-    @functools.cached_property
+    @property
     def adjacency(self) -> csr_array:
         """The 0–1 adjacency matrix, sparse ``(n, n)``."""
         offsets = np.concatenate([[0], np.cumsum(self.degrees)])
@@ -137,7 +137,8 @@ class Topology:
             # On a tree, the worker furthest from any worker is an end of a longest path.
             end = int(np.argmax(self.distances_from(0)))
             return int(self.distances_from(end).max())
-        return int(max(self.distances_from(worker).max() for worker in range(self.n)))
+        adjacency = self.adjacency
+        return int(max(_distances(adjacency, worker).max() for worker in range(self.n)))
 
     def distances_from(self, worker: int) -> np.ndarray:
         """Hop distances from one worker to all, ``(n,)``; ``inf`` where there is no path.
@@ -145,7 +146,7 @@ class Topology:
         >>> chain(4).distances_from(1).tolist()
         [1.0, 0.0, 1.0, 2.0]
         """
-        return csgraph.dijkstra(self.adjacency, directed=True, indices=worker, unweighted=True)
+        return _distances(self.adjacency, worker)
 
     def to_networkx(self) -> networkx.Graph:
         """The same graph for networkx, with workers as integer nodes.
@@ -302,16 +303,17 @@ def spanning_tree(topology: Topology, root: int | None = None) -> Topology:
     if not topology.is_connected:
         raise ValueError(f"{topology!r} is not connected, so it has no spanning tree")
     if root is None:
-        trees = (_breadth_first_tree(topology, worker) for worker in range(topology.n))
+        adjacency = topology.adjacency
+        trees = (_breadth_first_tree(topology, adjacency, worker) for worker in range(topology.n))
         return min(trees, key=operator.attrgetter("diameter"))
     root = operator.index(root)
     if not 0 <= root < topology.n:
         raise ValueError(f"root must be a worker 0 … {topology.n - 1}, not {root}")
-    return _breadth_first_tree(topology, root)
+    return _breadth_first_tree(topology, topology.adjacency, root)
 
 
-def _breadth_first_tree(topology: Topology, root: int) -> Topology:
-    order, parents = csgraph.breadth_first_order(topology.adjacency, root, directed=True)
+def _breadth_first_tree(topology: Topology, adjacency: csr_array, root: int) -> Topology:
+    order, parents = csgraph.breadth_first_order(adjacency, root, directed=True)
     children = order[1:]
     return Topology(
         topology.n,
@@ -495,6 +497,10 @@ def from_networkx(graph: networkx.Graph, name: str | None = None) -> Topology:
 
 
 # -- checks ----------------------------------------------------------------------------------------
+
+
+def _distances(adjacency: csr_array, worker: int) -> np.ndarray:
+    return csgraph.dijkstra(adjacency, directed=True, indices=worker, unweighted=True)
 
 
 def _circulant(n: int, hops: list[int], name: str) -> Topology:

@@ -38,7 +38,7 @@ class Round:
         step: number of the step, from 0.
         learning_rate: γ, a float, or ``(r,)`` with one for each replica.
         gradient: ``gradient(x)``, the workers' observed gradients at ``(n, d[, r])``, to be asked
-            for once a step; its result may be reused after the step.
+            for once a step. The result is a scratch array.
         mix, mix_change, average, relay, inbox: see `relaysim.network.Network`.
         scratch, fresh: see `relaysim.workspace.Workspace`.
     """
@@ -76,9 +76,11 @@ class Round:
         """(W_t − I) x, to the precision of the differences between neighbours."""
         return self._mix_change(x, self.step if round is None else round)
 
-    def descend(self, x: np.ndarray, direction: np.ndarray) -> np.ndarray:
-        """x − γ · direction, in a scratch array."""
-        result = self.scratch(x.shape)
+    def descend(
+        self, x: np.ndarray, direction: np.ndarray, overwrite: bool = False
+    ) -> np.ndarray:
+        """x − γ · direction, in a scratch array: the direction's own one if it may be overwritten."""
+        result = direction if overwrite else self.scratch(x.shape)
         if x.nbytes <= BLOCK_BYTES:
             np.multiply(direction, self.learning_rate, out=result)
             return np.subtract(x, result, out=result)

@@ -16,6 +16,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from relaysim.algorithms.base import Round, check_momentum, no_buffer, smoothed
+from relaysim.blocks import row_blocks
 from relaysim.network import Mail, PairMail
 
 __all__ = ["RelaySGD", "RelaySGDGrad", "RelaySGDMix", "UNHEARD"]
@@ -81,7 +82,7 @@ class RelaySGD:
 
     def step(self, state: RelayState, round: Round) -> RelayState:
         direction, momentum = smoothed(state.momentum, round.gradient(state.x), self.momentum)
-        half = round.descend(state.x, direction)
+        half = round.descend(state.x, direction, overwrite=not self.momentum)
         mail = round.relay(half, state.mail)
         received, missing = round.inbox(state.mail if self.overlap else mail)
         x = np.add(half, received, out=round.fresh(half.shape))
@@ -92,7 +93,8 @@ class RelaySGD:
             x /= n - missing
         else:
             stand_in = {"initial": state.start, "previous": state.x, "own": half}[self.unheard]
-            x += missing * stand_in
+            for rows in row_blocks(x):
+                x[rows] += missing[rows] * stand_in[rows]
             x *= 1 / n
         return RelayState(x, state.start, momentum, mail)
 

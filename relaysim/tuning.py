@@ -1,0 +1,303 @@
+"""The best learning rate of a method on a problem, by grids of rates that run as replicas."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from relaysim.progress import progress_bar
+from relaysim.simulation import Run, plan_replicas
+
+__all__ = ["Tuning", "tune"]
+
+CRITERIA = ("fastest", "plateau")
+# The first grid: 1e-5 / L up to 4 (n + 2) / L (a chain is stable up to (n + 2) / 2) in steps of 25 %.
+LOWEST, COARSE = 1e-5, 1.25
+# A rate counts once its curve has stayed below the target for this much longer than it took.
+STAYS = 0.25
+FINEST = 1.004
+REFINE_WITH = 24
+# A curve is not called settled before γ μ t has passed this (μ of f itself, or L/100 if not known):
+# a rate that is small enough looks flat from its first step.
+SETTLES_AFTER = 4.0
+PLATEAU_FLATNESS = 0.003
+PLATEAU_BAND = 1.1
+PLATEAU_ROUNDS = 12
+
+
+@dataclass
+class Tuning:
+    """What `tune` found.
+
+    Attributes:
+        learning_rate: the best rate; NaN if no rate does it within ``max_steps``.
+        steps: first step from which its suboptimality stays below the target; NaN likewise.
+        frame: every rate tried: ``learning_rate``, ``steps`` (NaN where the target was not met),
+            ``plateau`` (suboptimality at which it settled, NaN where it did not, or was not asked),
+            ``diverged``, ``horizon`` (steps watched).
+        target, criterion: as given.
+        label: the method's name.
+    """
+
+    learning_rate: float
+    steps: float
+    frame: pd.DataFrame = field(repr=False)
+    target: float
+    criterion: str
+    label: str
+
+    def plot(self, **options):
+        """Steps to the target, or the plateau, against the learning rate; returns the Axes."""
+        from relaysim import plots
+
+        return plots.plot_tuning(self, **options)
+
+
+def tune(
+    problem,
+    topology,
+    algorithm,
+    *,
+    target: float = 1e-6,
+    criterion: str = "fastest",
+    max_steps: int = 100_000,
+    oracle=None,
+    mixing=None,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Tuning:
+    """Find a learning rate by watching whole grids of them at once.
+
+    Args:
+        problem, topology, algorithm, oracle, mixing, seed: as for `relaysim.simulate`. The problem
+            must know its optimum.
+        target: suboptimality f(x̄) − f(x*) to reach.
+        criterion: ``"fastest"``: the rate whose suboptimality falls below the target and stays
+            there in the fewest steps (watched for a quarter longer than it took). ``"plateau"``:
+            for methods that stall, a rate whose plateau lies in [target / 1.1, target]; where no
+            stable rate stalls above that, the fastest one.
+        max_steps: how long to wait.
+        progress: a progress bar: True, False, or None: if it lasts and someone watches.
+
+    Stable rates need not form an interval that starts at 0, so the first grid spans all rates from
+    1e-5/L to 4(n + 2)/L, 25 % apart; the neighbourhoods of the best are then refined until rates
+    are 0.4 % apart, or further search saves no step.
+
+    Returns:
+        A `Tuning`. Rates found with ``criterion="fastest"`` are the best of those tried: `frame`
+        lists them all.
+
+    Raises:
+        ValueError: a target that is not positive, an unknown criterion, or a problem without an
+            optimum.
+
+    >>> import relaysim as rs
+    >>> problem = rs.problems.random_quadratics(n=8, d=4, zeta2=1.0, seed=0)
+    >>> found = tune(problem, rs.topologies.chain(8), rs.algorithms.RelaySGD(), target=1e-6)
+    >>> found.steps < 40 and 0.5 < found.learning_rate < 3
+    True
+    """
+    if not (np.isfinite(target) and target > 0):
+        raise ValueError(f"target must be a positive number, not {target!r}")
+    if criterion not in CRITERIA:
+        raise ValueError(f"criterion must be 'fastest' or 'plateau', not {criterion!r}")
+    if getattr(problem, "optimum", None) is None:
+        raise ValueError("tuning needs a problem whose optimum is known")
+    if max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1, not {max_steps!r}")
+    start = functools.partial(
+        _start, problem, topology, algorithm, oracle=oracle, mixing=mixing, seed=seed
+    )
+    scale = getattr(problem, "smoothness", None) or 1.0
+    top = 4 * (problem.n + 2)
+    count = int(np.ceil(np.log(top / LOWEST) / np.log(COARSE))) + 1
+    rates = np.geomspace(LOWEST, top, count) / scale
+    with progress_bar(None, progress, f"tuning {algorithm.label}", "steps") as bar:
+        slowest = getattr(problem, "mean_strong_convexity", None) or scale / 100
+        search = _Search(start, target, max_steps, slowest, bar.update)
+        if criterion == "fastest":
+            rate = search.fastest(rates)
+        else:
+            rate = search.plateau(rates)
+    frame = search.frame()
+    chosen = frame[frame.learning_rate == rate]
+    steps = float(chosen.steps.iloc[-1]) if len(chosen) else float("nan")
+    return Tuning(rate, steps, frame, target, criterion, algorithm.label)
+
+
+def _start(problem, topology, algorithm, rates, *, oracle, mixing, seed) -> Run:
+    plan = plan_replicas(np.asarray(rates), seed, None, None, 1)
+    return Run(
+        problem,
+        topology,
+        algorithm,
+        plan,
+        mixing=mixing,
+        oracle=oracle,
+        measures=("suboptimality",),
+    )
+
+
+class _Search:
+    """Runs of many rates, and what was learnt about each."""
+
+    def __init__(self, start: Callable, target, max_steps, slowest, on_progress: Callable):
+        self._start, self._target, self._max_steps = start, target, max_steps
+        self._slowest, self._on_progress = slowest, on_progress
+        self._tried: dict[float, dict] = {}
+
+    def frame(self) -> pd.DataFrame:
+        rows = [{"learning_rate": rate} | found for rate, found in sorted(self._tried.items())]
+        columns = ["learning_rate", "steps", "plateau", "diverged", "horizon"]
+        return pd.DataFrame(rows, columns=columns)
+
+    # -- fastest ---------------------------------------------------------------------------------
+
+    def fastest(self, rates: np.ndarray) -> float:
+        """The rate that reaches the target first; NaN if none does."""
+        steps = self._watch(rates, self._max_steps)
+        ratio = rates[1] / rates[0]
+        while np.isfinite(steps).any() and ratio > FINEST:
+            best = np.nanmin(steps)
+            # Steps against rate can have several dips, and its best is often next to a cliff: look
+            # again around every rate that comes close to the best.
+            near = rates[steps <= 1.15 * best + 1]
+            spread = REFINE_WITH // 2 if ratio > 1.1 else REFINE_WITH // 4
+            finer = ratio ** (1 / (spread + 1))
+            offsets = finer ** np.arange(-spread, spread + 1)
+            if len(near) > 8:
+                near = near[np.argsort(steps[steps <= 1.15 * best + 1], kind="stable")[:8]]
+            grid = np.unique(np.outer(near, offsets).ravel())
+            grid = grid[np.concatenate([[True], np.diff(grid) > 1e-9 * grid[1:]])]
+            rates, ratio = grid, finer
+            steps = self._watch(grid, int(np.ceil(best)))
+            if not np.isfinite(steps).any() or np.nanmin(steps) >= best:
+                if ratio < COARSE ** (1 / 8):
+                    break
+        reached = {r: f["steps"] for r, f in self._tried.items() if np.isfinite(f["steps"])}
+        return min(reached, key=lambda r: (reached[r], r)) if reached else float("nan")
+
+    def _watch(self, rates: np.ndarray, limit: int) -> np.ndarray:
+        """Steps to the target of each rate, waiting for those that could be the fastest.
+
+        Runs all rates until the first has been below the target for long enough; ``limit`` is the
+        longest time to reach it that is of interest.
+        """
+        run = self._start(rates)
+        horizon = min(limit, 64)
+        while True:
+            run.advance(range(run.step + (run.step > 0 or bool(len(run.steps))), horizon + 1))
+            self._on_progress(len(rates))
+            curves = run.measure("suboptimality")
+            steps = _stays_below(run.steps, curves, self._target)
+            best = np.nanmin(steps) if np.isfinite(steps).any() else np.inf
+            enough = int(np.ceil((1 + STAYS) * min(best, limit))) + 2
+            if run.step >= enough or not len(run.active):
+                break
+            horizon = min(max(2 * run.step, 64), enough)
+        for rate, taken, gone in zip(rates, steps, run.diverged, strict=True):
+            self._note(rate, steps=taken, diverged=bool(gone), horizon=run.step)
+        return steps
+
+    # -- plateau ---------------------------------------------------------------------------------
+
+    def plateau(self, rates: np.ndarray) -> float:
+        """A rate whose plateau is just below the target; the fastest if none stalls above it."""
+        first_grid = rates
+        levels: dict[float, float] = {}
+        known = 0
+        for _ in range(PLATEAU_ROUNDS):
+            bracketed = levels and min(levels.values()) < self._target < max(levels.values())
+            levels |= self._settle(rates, wait_for_all=bool(bracketed))
+            inside = [rate for rate, level in levels.items() if self._in_band(level)]
+            if inside:
+                return max(inside)
+            above = sorted(rate for rate, level in levels.items() if level > self._target)
+            if not above:
+                return self.fastest(first_grid)
+            # Plateaus grow with the rate: the wanted one lies under the lowest that is too high.
+            highest = above[0]
+            below = [rate for rate in levels if rate < highest]
+            if below:
+                rates = np.geomspace(max(below), highest, REFINE_WITH // 2)[1:-1]
+            else:
+                slope = 2.0
+                if len(above) > 1:
+                    rise = np.log(levels[above[1]] / levels[above[0]])
+                    slope = float(np.clip(rise / np.log(above[1] / above[0]), 1, 4))
+                # In small strides: the slope changes on the way down, and low rates are slow.
+                stride = (0.95 * self._target / levels[highest]) ** (1 / slope)
+                guess = highest * max(stride, 1 / 8)
+                rates = np.geomspace(guess / 1.5, min(1.5 * guess, 0.99 * highest), REFINE_WITH // 2)
+            if len(levels) == known:
+                return float("nan")  # nothing settled within max_steps
+            known = len(levels)
+        return float("nan")
+
+    def _settle(self, rates: np.ndarray, wait_for_all: bool) -> dict[float, float]:
+        """The plateaus of those rates that settled.
+
+        Watches until a plateau lies in the band, all have settled, or, unless it should wait for
+        all, a few stall above the target: enough to tell where to look.
+        """
+        run = self._start(rates)
+        horizon = 128
+        while True:
+            horizon = min(horizon, self._max_steps)
+            run.advance(range(run.step + bool(len(run.steps)), horizon + 1))
+            self._on_progress(len(rates))
+            curves = run.measure("suboptimality")
+            plateaus = _plateaus(curves, self._target)
+            early = rates * self._slowest * run.step < SETTLES_AFTER
+            plateaus[early & (plateaus > 0)] = np.nan
+            known = ~np.isnan(plateaus)
+            # Plateaus grow with the rate, so a few at 0 promise the same for all lower rates.
+            stalled, exact = plateaus > self._target, plateaus == 0
+            telling = stalled if stalled.any() else exact
+            enough = not wait_for_all and np.count_nonzero(telling) >= 3
+            found = any(self._in_band(level) for level in plateaus)
+            if found or enough or (known | run.diverged).all() or horizon == self._max_steps:
+                break
+            horizon *= 2
+        steps = _stays_below(run.steps, curves, self._target)
+        for rate, taken, level, gone in zip(rates, steps, plateaus, run.diverged, strict=True):
+            self._note(rate, steps=taken, plateau=level, diverged=bool(gone), horizon=run.step)
+        return {float(rate): float(level) for rate, level in zip(rates, plateaus) if level == level}
+
+    def _in_band(self, level: float) -> bool:
+        return self._target / PLATEAU_BAND <= level <= self._target
+
+    def _note(self, rate: float, **found) -> None:
+        entry = self._tried.setdefault(
+            float(rate), {"steps": np.nan, "plateau": np.nan, "diverged": False, "horizon": 0}
+        )
+        longer = found["horizon"] >= entry["horizon"]
+        entry |= {k: v for k, v in found.items() if longer or (k == "plateau" and v == v)}
+
+
+def _stays_below(steps: np.ndarray, curves: np.ndarray, target: float) -> np.ndarray:
+    """First recorded step from which each curve ``(records, r)`` is below the target to the end."""
+    above = ~(curves < target)
+    last_above = len(curves) - 1 - above[::-1].argmax(axis=0)
+    first = np.where(above.any(axis=0), last_above + 1, 0)
+    reached = first < len(curves)
+    return np.where(reached, steps[np.minimum(first, len(curves) - 1)], np.nan)
+
+
+def _plateaus(curves: np.ndarray, target: float) -> np.ndarray:
+    """The level at which each curve has settled, NaN where it has not.
+
+    Settled means that the mean over the last quarter of the run differs from that over the quarter
+    before by less than 0.3 %. A curve that has fallen to a millionth of the target has plateau 0.
+    """
+    quarter = len(curves) // 4
+    late = curves[-quarter:].mean(axis=0)
+    earlier = curves[-2 * quarter : -quarter].mean(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        flat = np.abs(late - earlier) <= PLATEAU_FLATNESS * np.abs(late)
+    levels = np.where(flat, late, np.nan)
+    return np.where(late < 1e-6 * target, 0.0, levels)
