@@ -30,6 +30,9 @@ class Schedule:
 
     rates: tuple[float, ...]
 
+    def __post_init__(self):
+        object.__setattr__(self, "rates", tuple(self.rates))
+
     def __call__(self, step: int) -> float:
         return self.rates[min(step, len(self.rates) - 1)]
 
@@ -47,7 +50,7 @@ def encode(value: Any) -> Any:
         return {"type": "Topology", "n": value.n, "edges": value.edges, "name": value.name}
     if hasattr(value, "to_config"):
         return value.to_config()
-    if dataclasses.is_dataclass(value):
+    if _BUILDERS.get(type(value).__name__) is type(value):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {"type": type(value).__name__} | {name: encode(v) for name, v in fields.items()}
     if issparse(value):
@@ -63,7 +66,11 @@ def encode(value: Any) -> Any:
         return [encode(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    arrays = {k: v for k, v in getattr(value, "__dict__", {}).items() if isinstance(v, np.ndarray)}
+    arrays = {
+        name: item
+        for name, item in getattr(value, "__dict__", {}).items()
+        if isinstance(item, np.ndarray) and not item.dtype.hasobject
+    }
     return {"type": "unknown", "class": type(value).__qualname__, "arrays": arrays or None}
 
 
@@ -86,9 +93,7 @@ def rebuild(config: dict[str, Any], **given: Any) -> dict[str, Any]:
     True
     """
     arguments = {key: value for key, value in config.items() if key != "version"} | given
-    return {
-        key: value if key in given else decode(value, key) for key, value in arguments.items()
-    }
+    return {key: value if key in given else decode(value, key) for key, value in arguments.items()}
 
 
 def decode(value: Any, what: str = "value") -> Any:
@@ -98,12 +103,12 @@ def decode(value: Any, what: str = "value") -> Any:
     if not isinstance(value, dict):
         return value
     kind = value.get("type")
-    fields = {key: decode(item, key) for key, item in value.items() if key != "type"}
     if kind == "unknown":
         raise ValueError(
             f"the {what} was an object of your own, {value['class']}, which cannot be rebuilt from "
             f"the record; pass {what}="
         )
+    fields = {key: decode(item, key) for key, item in value.items() if key != "type"}
     if kind not in _BUILDERS:
         raise ValueError(f"unknown {what} of type {kind!r}; was it written by a newer version?")
     return _BUILDERS[kind](**fields)
@@ -116,7 +121,7 @@ def _sparse(shape, rows, columns, weights):
 
 
 _BUILDERS: dict[str, Callable] = {
-    "Schedule": lambda rates: Schedule(tuple(rates)),
+    "Schedule": Schedule,
     "Topology": Topology,
     "TreePair": TreePair,
     "sparse": _sparse,

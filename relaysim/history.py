@@ -75,6 +75,11 @@ class History:
         """Number of replicas, r."""
         return len(self.diverged)
 
+    @property
+    def label(self) -> str:
+        """The method's name in plots and tables."""
+        return getattr(self.algorithm, "label", None) or self.config["algorithm"]["class"]
+
     @functools.cached_property
     def frame(self) -> pd.DataFrame:
         """One row per replica and recorded step.
@@ -112,7 +117,9 @@ class History:
         NaN where it never is. The resolution is that of the records.
         """
         if "suboptimality" not in self._columns:
-            raise ValueError("the optimum of this problem is not known, so neither is suboptimality")
+            raise ValueError(
+                "the optimum of this problem is not known, so neither is suboptimality"
+            )
         below = self._columns["suboptimality"] < target
         first = self.steps[below.argmax(axis=0)].astype(float)
         return np.where(below.any(axis=0), first, np.nan)
@@ -155,7 +162,7 @@ class History:
 
     @staticmethod
     def load(path: str | os.PathLike) -> History:
-        """Read what `save` wrote. A problem of the user's own is not rebuilt: it is None.
+        """Read what `save` wrote. A problem or algorithm of the user's own is not rebuilt: it is None.
 
         Raises:
             ValueError: the file is not a saved history, or of a newer format.
@@ -175,7 +182,12 @@ class History:
                 f"update relaysim"
             )
         config = _attach(header["config"], arrays)
-        known = config["problem"].get("type") != "unknown"
+        parts = {
+            name: None
+            if config[name].get("type") == "unknown"
+            else configuration.decode(config[name], name)
+            for name in ("problem", "topology", "algorithm")
+        }
         return History(
             columns={
                 name.removeprefix("column/"): values
@@ -196,16 +208,14 @@ class History:
             },
             iterates=arrays.get("iterates"),
             config=config,
-            problem=configuration.decode(config["problem"], "problem") if known else None,
-            topology=configuration.decode(config["topology"], "topology"),
-            algorithm=configuration.decode(config["algorithm"], "algorithm"),
+            **parts,
         )
 
     def __repr__(self) -> str:
         last = int(self.steps[-1]) if len(self.steps) else 0
         gone = f", {int(self.diverged.sum())} diverged" if self.diverged.any() else ""
         return (
-            f"<History of {self.algorithm!r} on {self.topology!r}: "
+            f"<History of {self.algorithm or self.label!r} on {self.topology!r}: "
             f"{last} steps, {len(self.steps)} records, {self.replicas} replicas{gone}>"
         )
 

@@ -14,6 +14,7 @@ from scipy.linalg import eigvalsh
 from scipy.sparse import csr_array, eye_array, issparse
 from scipy.sparse.csgraph import connected_components
 
+from relaysim.checks import whole_number
 from relaysim.topologies import Topology
 
 __all__ = [
@@ -80,7 +81,7 @@ def best_constant(topology: Topology) -> csr_array:
         ValueError: the topology is not connected.
 
     >>> from relaysim.topologies import complete
-    >>> float(best_constant(complete(4))[0, 1])
+    >>> round(float(best_constant(complete(4))[0, 1]), 12)
     0.25
     """
     if not _graph(topology).is_connected:
@@ -105,6 +106,7 @@ def with_spectral_gap(n: int, gap: float) -> np.ndarray:
     >>> with_spectral_gap(2, 0.5).tolist()
     [[0.75, 0.25], [0.25, 0.75]]
     """
+    n = whole_number(n, "n", 1)
     if not 0 < gap <= 1:
         raise ValueError(f"gap must lie in (0, 1], not {gap!r}")
     return (1 - gap) * np.eye(n) + gap / n
@@ -137,7 +139,7 @@ def one_peer_exponential(n: int) -> tuple[csr_array, ...]:
     >>> (period[1] @ period[0]).toarray().tolist()[0]
     [0.25, 0.25, 0.25, 0.25]
     """
-    workers = np.arange(n)
+    workers = np.arange(whole_number(n, "n", 1))
     if n == 1:
         return (csr_array(np.ones((1, 1))),)
     matrices = []

@@ -8,6 +8,7 @@ all-reduce would give). All count the model-sized vectors that they put on the w
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
@@ -153,7 +154,7 @@ class _TreeRelay:
 
     def empty(self, x: np.ndarray) -> Mail:
         """Messages before the first round: nothing sent, nobody heard."""
-        edges = (len(self._src),) + x.shape[1:]
+        edges = (len(self._src), *x.shape[1:])
         counts = np.zeros(len(self._src), dtype=np.int64)
         heard = np.zeros(self.n, dtype=np.int64)
         return Mail(np.zeros(edges), counts, np.zeros(x.shape), heard)
@@ -232,7 +233,7 @@ class _PairRelay:
     def inbox(self, mail: PairMail) -> tuple[np.ndarray, np.ndarray | None]:
         halves = [relay.inbox(part) for relay, part in zip(self._relays, mail, strict=True)]
         width = sum(received.shape[1] for received, _ in halves)
-        received = np.empty((halves[0][0].shape[0], width) + halves[0][0].shape[2:])
+        received = np.empty((len(halves[0][0]), width, *halves[0][0].shape[2:]))
         for c, (half, _) in enumerate(halves):
             received[:, c::2] = half
         if all(missing is None for _, missing in halves):
@@ -248,7 +249,7 @@ def _segment_sum(offsets: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """The function that adds up rows offsets[i] … offsets[i + 1] − 1 of an array, for every i."""
     lengths = np.diff(offsets)
     longest = int(lengths.max(initial=0))
-    if 1 <= lengths.min(initial=1) and longest <= MOST_SLOTS:
+    if lengths.min(initial=1) >= 1 and longest <= MOST_SLOTS:
         # The k-th row of every segment that has one, if these segments lie side by side.
         slots = []
         for k in range(longest):
@@ -291,6 +292,6 @@ class _Product:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         if x.ndim == 2:
             return (self._dense if x.shape[1] <= self._dense_up_to else self._sparse) @ x
-        flat = x.reshape(len(x), -1)
+        flat = x.reshape(len(x), math.prod(x.shape[1:]))
         chosen = self._dense if flat.shape[1] <= self._dense_up_to else self._sparse
-        return (chosen @ flat).reshape((self._rows,) + x.shape[1:])
+        return (chosen @ flat).reshape((self._rows, *x.shape[1:]))

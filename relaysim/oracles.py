@@ -22,6 +22,17 @@ DRAW_AHEAD = 1 << 16
 Gradient = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
+def checked_gradient(found: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A problem's gradients, after a look at their shape."""
+    shape = np.shape(found)
+    if shape != x.shape:
+        raise ValueError(
+            f"the problem's gradient at x of shape {x.shape} has shape {shape}; "
+            f"it must have that of x, a row for each worker"
+        )
+    return found
+
+
 @dataclass(frozen=True)
 class Exact:
     """g_i = ∇f_i(x_i): no noise, σ² = 0.
@@ -33,10 +44,17 @@ class Exact:
     def observe(self, problem, streams: Streams) -> Gradient:
         """The function ``(x, out) → out`` for one run, which writes the gradients into ``out``."""
         if "out" in inspect.signature(problem.gradient).parameters:
-            return problem.gradient
+            evaluate = problem.gradient
+        else:
+
+            def evaluate(x: np.ndarray, out: np.ndarray) -> np.ndarray:
+                return problem.gradient(x)
 
         def gradient(x: np.ndarray, out: np.ndarray) -> np.ndarray:
-            out[...] = problem.gradient(x)
+            found = evaluate(x, out)
+            if found is not out:
+                # Memory of the problem's own: copied, since a step may overwrite its gradient.
+                out[...] = checked_gradient(found, x)
             return out
 
         return gradient
@@ -63,6 +81,7 @@ class Gaussian:
     def __post_init__(self):
         if not (np.isfinite(self.sigma2) and self.sigma2 >= 0):
             raise ValueError(f"sigma2 must be a finite number of at least 0, not {self.sigma2!r}")
+        object.__setattr__(self, "sigma2", float(self.sigma2))
 
     def observe(self, problem, streams: Streams) -> Gradient:
         """The function ``(x, out) → out`` for one run, which writes the gradients into ``out``."""

@@ -6,7 +6,8 @@ can tell apart; dashes and widths keep curves apart in grey.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -23,6 +24,7 @@ __all__ = [
     "method_style",
     "plot_history",
     "plot_tuning",
+    "style",
     "style_axes",
 ]
 
@@ -36,7 +38,7 @@ AXIS_LABELS: Mapping[str, str] = {
     "gradient_norm": r"Gradient norm $\|\nabla f(\bar{x})\|^2$",
 }
 
-#: Matplotlib settings of every picture here; use with ``matplotlib.rc_context``.
+#: Matplotlib settings of every picture here.
 STYLE: Mapping[str, object] = {
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -64,6 +66,21 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "SGP": ("#56B4E9", (0, (3, 3))),
     "All-reduce": ("#000000", (0, (1, 2.5))),
 }
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw with `STYLE`, and leave matplotlib's settings as they were.
+
+    ``matplotlib.rc_context`` would also undo what a notebook sets when its first figure is made, and
+    later figures would not show.
+    """
+    before = {name: matplotlib.rcParams[name] for name in STYLE}
+    matplotlib.rcParams.update(STYLE)
+    try:
+        yield
+    finally:
+        matplotlib.rcParams.update(before)
 
 
 def method_style(label: str) -> dict:
@@ -117,7 +134,7 @@ def plot_history(
     for column in (x, y):
         if column not in frame:
             raise ValueError(f"no column {column!r}; there are {', '.join(frame.columns)}")
-    with matplotlib.rc_context(STYLE):
+    with style():
         if ax is None:
             _, ax = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
         scheduled = callable(history.config["learning_rate"]) or isinstance(
@@ -127,12 +144,12 @@ def plot_history(
         groups = list(frame.groupby(np.asarray(key)))
         colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(groups)))
         for color, (rate, group) in zip(colors, groups, strict=True):
-            style = method_style(history.algorithm.label)
-            name = history.algorithm.label if label is None else label
+            look = method_style(history.label)
+            name = history.label if label is None else label
             if len(groups) > 1:
-                style["color"] = color
+                look["color"] = color
                 name = f"γ = {rate:.3g}" if label is None else f"{label}, γ = {rate:.3g}"
-            draw_line(ax, group, x, y, {"label": name} | style | line, band)
+            draw_line(ax, group, x, y, {"label": name} | look | line, band)
         style_axes(ax, x, y)
         ax.legend(ncols=1 if len(groups) <= 8 else 2, fontsize="small")
     return ax
@@ -161,11 +178,11 @@ def plot_tuning(tuning, *, ax=None, **line):
     column = "plateau" if tuning.criterion == "plateau" else "steps"
     frame = tuning.frame.dropna(subset=[column])
     frame = frame[frame[column] > 0]
-    with matplotlib.rc_context(STYLE):
+    with style():
         if ax is None:
             _, ax = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
-        style = method_style(tuning.label) | {"marker": ".", "markersize": 5}
-        ax.plot(frame["learning_rate"], frame[column], **(style | {"label": tuning.label} | line))
+        look = method_style(tuning.label) | {"marker": ".", "markersize": 5}
+        ax.plot(frame["learning_rate"], frame[column], **(look | {"label": tuning.label} | line))
         chosen = frame[frame["learning_rate"] == tuning.learning_rate]
         ax.plot(
             chosen["learning_rate"],
@@ -203,7 +220,7 @@ def draw_topology(topology, *, ax=None, values=None, labels: bool | None = None,
     Returns:
         The matplotlib Axes (an array of two for a pair).
     """
-    with matplotlib.rc_context(STYLE):
+    with style():
         if isinstance(topology, TreePair):
             axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")[1] if ax is None else ax
             for axis, tree, which in zip(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from relaysim.blocks import row_blocks
+from relaysim.oracles import checked_gradient
 
 __all__ = ["MEASURES", "Recorder", "measures_of"]
 
@@ -74,13 +75,13 @@ class Recorder:
 
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""
-        self._resize(self._shape[:2] + (int(np.count_nonzero(replicas)),))
+        self._resize((*self._shape[:2], int(np.count_nonzero(replicas))))
 
     def _measure(self, block: np.ndarray) -> dict[str, np.ndarray]:
         n = block.shape[1]
         mean = np.add.reduce(block, axis=1) * (1 / n)
         # (k, d[, r]) → (d, k·r): a problem measures all records and replicas in one go.
-        columns = np.moveaxis(mean.reshape(mean.shape[:2] + (-1,)), 1, 0)
+        columns = np.moveaxis(mean.reshape((*mean.shape[:2], -1)), 1, 0)
         records = columns.shape[1:]
         points = np.ascontiguousarray(columns).reshape(mean.shape[1], -1)
         found: dict[str, np.ndarray] = {}
@@ -113,9 +114,13 @@ class Recorder:
             return problem.mean_gradient(points)
         shape = (problem.n, *points.shape)
         if has_replicas:
-            return problem.gradient(np.broadcast_to(points, shape)).mean(axis=0)
-        each = [problem.gradient(np.broadcast_to(p, shape[:2])).mean(axis=0) for p in points.T]
+            return _mean_of_gradients(problem, np.broadcast_to(points, shape))
+        each = [_mean_of_gradients(problem, np.broadcast_to(p, shape[:2])) for p in points.T]
         return np.stack(each, axis=1)
+
+
+def _mean_of_gradients(problem, x: np.ndarray) -> np.ndarray:
+    return checked_gradient(problem.gradient(x), x).mean(axis=0)
 
 
 def _consensus_distance(block: np.ndarray, mean: np.ndarray) -> np.ndarray:

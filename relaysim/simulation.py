@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,8 @@ import numpy as np
 
 from relaysim import configuration
 from relaysim.algorithms.base import Round
+from relaysim.blocks import row_blocks
+from relaysim.checks import whole_number
 from relaysim.history import History
 from relaysim.mixing import as_sequence, metropolis
 from relaysim.network import Network
@@ -85,7 +86,7 @@ def simulate(
     >>> history.frame[["replica", "learning_rate", "step"]].values.tolist()[:4]
     [[0.0, 0.1, 0.0], [0.0, 0.1, 50.0], [0.0, 0.1, 100.0], [1.0, 0.5, 0.0]]
     """
-    steps = _whole(steps, "steps", 0)
+    steps = whole_number(steps, "steps", 0)
     if faults is not None:
         raise TypeError(f"faults must be None, not {faults!r}: no kind of fault is known yet")
     plan = plan_replicas(learning_rate, seed, replicas, x0, steps)
@@ -107,6 +108,7 @@ def simulate(
         keep_iterates=keep_iterates,
         stop_below=stop_below,
     )
+    stop_below = None if stop_below is None else float(stop_below)
     config = {
         "problem": configuration.encode(problem),
         "topology": configuration.encode(topology),
@@ -117,7 +119,7 @@ def simulate(
         "mixing": configuration.encode_mixing(mixing),
         "oracle": configuration.encode(oracle),
         "seed": [int(s) for s in plan.seeds] if np.ndim(seed) or replicas else plan.seeds[0],
-        "record": [int(s) for s in record_steps] if _is_list(record) else record,
+        "record": list(record_steps) if _is_list(record) else configuration.encode(record),
         "keep_iterates": bool(keep_iterates),
         "stop_below": stop_below,
     }
@@ -211,18 +213,20 @@ class Run:
         measures: tuple[str, ...],
         keep_iterates: bool = False,
         stop_below: float | None = None,
-        workspace: Workspace | None = None,
     ):
         check_compatible(problem, topology, algorithm)
         self.problem, self.topology, self.algorithm = problem, topology, algorithm
         self.plan = plan
         self.step = 0
         largest = 16 * problem.n * problem.d * (plan.r if plan.has_axis else 1)  # a tree's messages
-        workspace = workspace or Workspace(largest)
+        workspace = Workspace(largest)
         matrices = matrices_for(algorithm, topology, mixing)
         self.network = Network(topology, matrices, workspace)
         self._streams = Streams(plan.seeds, plan.owners if plan.has_axis else None)
-        observe = (oracle or Exact()).observe(problem, self._streams)
+        oracle = Exact() if oracle is None else oracle
+        if not hasattr(oracle, "observe"):
+            raise TypeError(f"{oracle!r} is no oracle; see relaysim.oracles")
+        observe = oracle.observe(problem, self._streams)
         scratch = workspace.scratch
 
         def gradient(x):
@@ -249,7 +253,9 @@ class Run:
         self._kept: list[tuple[np.ndarray, np.ndarray]] = []
         self._recorded: list[int] = []
         self._sent: list[int] = []
-        self._limit = _divergence_limit(problem, x0)
+        optimum = getattr(problem, "optimum", None)
+        self._center = np.zeros(problem.d) if optimum is None else np.asarray(optimum, dtype=float)
+        self._limit = _divergence_limit(self._center, _squared_size(x0[None], self._center).ravel())
 
     # -- the loop ----------------------------------------------------------------------------------
 
@@ -268,9 +274,11 @@ class Run:
 
     def finish(self, steps: int) -> None:
         """Take the steps after the last record."""
-        if len(self.active):
+        if len(self.active) and self.step < steps:
             with np.errstate(all="ignore"):
                 self._step_through([steps], _forget, _forget)
+                size = _squared_size(self._state.x[None], self._center).ravel()
+            self.diverged[self.active[~(size <= self._limit[self.active])]] = True
 
     def _record_block(self, targets: list[int]) -> None:
         self._step_through(targets, self._recorder.add, self._sent.append)
@@ -299,7 +307,9 @@ class Run:
         """Measure the last ``count`` records, and let go of the replicas that are done."""
         measured, iterates = self._recorder.flush()
         r = len(self.active)
-        size = _squared_size(iterates, measured, self._limit).reshape(count, r)
+        size = measured.get("distance")
+        if size is None:
+            size = _squared_size(iterates, self._center).reshape(count, r)
         bad = ~(size <= self._limit[self.active])
         first_bad = np.where(bad.any(axis=0), bad.argmax(axis=0), count)
         leave = first_bad < count
@@ -330,14 +340,18 @@ class Run:
             self._leave(leave)
 
     def _leave(self, leave: np.ndarray) -> None:
-        if self._final is None:
-            if self.diverged[0]:
-                self._state = self._state._replace(x=np.full_like(self._state.x, np.nan))
-            self.active = self.active[:0]
-            return
+        """Go on without these replicas (a boolean mask over the active ones).
+
+        Where none is left that has not diverged, one of those goes on, as NaN: its records are still
+        to come, and what is sent is still counted.
+        """
         stay = ~leave
+        if not stay.any():
+            stay[np.flatnonzero(self.diverged[self.active])[:1]] = True
+        if stay.all():
+            return
         self.active = self.active[stay]
-        if not len(self.active):
+        if self._final is None or not len(self.active):
             return
         self._state = _select(self._state, stay)
         self._streams.keep(stay)
@@ -372,11 +386,12 @@ class Run:
         for values in columns.values():
             values[np.arange(kept_records)[:, None] > last] = np.nan
         if self._final is None:
-            x = self._state.x
+            x = np.full_like(self._state.x, np.nan) if self.diverged[0] else self._state.x
         else:
             x = self._final
             if len(self.active):
                 x[..., self.active] = self._state.x
+            x[..., self.diverged] = np.nan
         plan = self.plan
         steps = self.steps[:kept_records]
         if plan.schedule is not None:
@@ -472,26 +487,24 @@ def matrices_for(algorithm, topology, mixing) -> tuple:
 def _rates(rates: np.ndarray) -> np.ndarray:
     bad = ~(np.isfinite(rates) & (rates >= 0))
     if bad.any():
-        raise ValueError(
-            f"learning rates must be finite and at least 0; {rates[bad][0]} was given"
-        )
+        raise ValueError(f"learning rates must be finite and at least 0; {rates[bad][0]} was given")
     return rates
 
 
 def _seeds(seed, replicas) -> tuple[list[int], bool]:
     if np.ndim(seed) > 0:
-        seeds = [_whole(s, "seed", 0) for s in seed]
+        seeds = [whole_number(s, "seed", 0) for s in seed]
         if not seeds:
             raise ValueError("seed is an empty sequence; give at least one seed")
-        if replicas is not None and _whole(replicas, "replicas", 1) != len(seeds):
+        if replicas is not None and whole_number(replicas, "replicas", 1) != len(seeds):
             raise ValueError(
                 f"replicas={replicas} but {len(seeds)} seeds were given; leave replicas out"
             )
         return seeds, True
-    first = _whole(seed, "seed", 0)
+    first = whole_number(seed, "seed", 0)
     if replicas is None:
         return [first], False
-    return [first + k for k in range(_whole(replicas, "replicas", 1))], True
+    return [first + k for k in range(whole_number(replicas, "replicas", 1))], True
 
 
 def _starting_points(plan: ReplicaPlan, problem) -> np.ndarray:
@@ -527,9 +540,9 @@ def _record_steps(record, steps: int) -> Sequence[int]:
         spaced = np.logspace(0, decades, max(int(40 * decades), 1) + 1).round().astype(int)
         return np.unique(np.concatenate([[0], np.minimum(spaced, steps), [steps]])).tolist()
     if np.ndim(record) == 0:
-        every = _whole(record, "record", 1)
+        every = whole_number(record, "record", 1)
         return [*range(0, steps, every), steps]
-    listed = [_whole(step, "record", 0) for step in record]
+    listed = [whole_number(step, "record", 0) for step in record]
     if not listed:
         raise ValueError("record is an empty sequence; name at least one step")
     if max(listed) > steps:
@@ -539,16 +552,6 @@ def _record_steps(record, steps: int) -> Sequence[int]:
 
 def _is_list(record) -> bool:
     return not isinstance(record, str) and np.ndim(record) > 0
-
-
-def _whole(value, name: str, least: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a whole number, not {value!r}") from None
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, not {number}")
-    return number
 
 
 # -- helpers -----------------------------------------------------------------------------------------
@@ -565,21 +568,22 @@ def _select(state, replicas: np.ndarray):
     return np.ascontiguousarray(state[..., replicas]) if state.ndim == 3 else state
 
 
-def _divergence_limit(problem, x0: np.ndarray) -> np.ndarray:
+def _divergence_limit(center: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Largest squared size (1/n) Σ‖x_i − c‖² before a replica counts as diverged, ``(r,)``.
 
-    c is x* where it is known, else 0. A start at c itself is measured by ‖c‖, or by 1 if that is 0.
+    c is x* where it is known, else 0. A start at c itself, or within 1e-8 of it, is measured by ‖c‖,
+    but by 1 at the least.
     """
-    optimum = getattr(problem, "optimum", None)
-    points = x0.reshape(*x0.shape[:2], -1)
-    center = np.zeros(problem.d) if optimum is None else np.asarray(optimum)
-    deviation = points - center[None, :, None] if center.any() else points
-    start = np.einsum("ndr,ndr->r", deviation, deviation) / len(points)
-    fallback = float(center @ center) or 1.0
-    return DIVERGED_BEYOND**2 * np.where(start > 0, start, fallback)
+    fallback = max(float(center @ center), 1.0)
+    return DIVERGED_BEYOND**2 * np.where(start > 1e-16, start, fallback)
 
 
-def _squared_size(iterates, measured, limit) -> np.ndarray:
-    if "distance" in measured:
-        return measured["distance"]
-    return np.einsum("tnd...,tnd...->t...", iterates, iterates) / iterates.shape[1]
+def _squared_size(iterates: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """(1/n) Σ_i ‖x_i − c‖² of iterates ``(k, n, d[, r])``, as ``(k[, r])``."""
+    total = 0.0
+    for rows in row_blocks(iterates[0]):
+        part = iterates[:, rows]
+        if center.any():
+            part = part - center.reshape((-1,) + (1,) * (iterates.ndim - 3))
+        total = total + np.einsum("tnd...,tnd...->t...", part, part)
+    return np.asarray(total) / iterates.shape[1]

@@ -17,6 +17,8 @@ import networkx
 import numpy as np
 from scipy.sparse import csgraph, csr_array
 
+from relaysim.checks import whole_number
+
 __all__ = [
     "Topology",
     "TreePair",
@@ -62,7 +64,7 @@ class Topology:
     """
 
     def __init__(self, n: int, edges: Iterable, name: str | None = None):
-        self._n = _count(n, "n")
+        self._n = whole_number(n, "n", 1)
         self._edges = _normalised_edges(self._n, edges)
         self._name = name
 
@@ -184,7 +186,7 @@ class TreePair:
     coordinates an edge carries.
 
     >>> double_binary_tree(8).diameter
-    5
+    4
     """
 
     first: Topology
@@ -229,7 +231,7 @@ def chain(n: int) -> Topology:
     >>> chain(4).edges.tolist()
     [[0, 1], [1, 2], [2, 3]]
     """
-    workers = np.arange(_count(n, "n"))
+    workers = np.arange(whole_number(n, "n", 1))
     return Topology(n, _pairs(workers[:-1], workers[1:]), f"chain({n})")
 
 
@@ -239,7 +241,7 @@ def star(n: int) -> Topology:
     >>> star(4).degrees.tolist()
     [3, 1, 1, 1]
     """
-    leaves = np.arange(1, _count(n, "n"))
+    leaves = np.arange(1, whole_number(n, "n", 1))
     return Topology(n, _pairs(np.zeros_like(leaves), leaves), f"star({n})")
 
 
@@ -251,7 +253,7 @@ def binary_tree(n: int) -> Topology:
     >>> binary_tree(6).edges.tolist()
     [[0, 1], [1, 2], [1, 3], [2, 4], [2, 5]]
     """
-    workers = np.arange(1, _count(n, "n"))
+    workers = np.arange(1, whole_number(n, "n", 1))
     return Topology(n, _pairs(workers // 2, workers), f"binary_tree({n})")
 
 
@@ -277,9 +279,9 @@ def regular_tree(n: int, degree: int) -> Topology:
     >>> regular_tree(10, 3).degrees.tolist()
     [3, 3, 3, 3, 1, 1, 1, 1, 1, 1]
     """
-    if _count(degree, "degree") < 2:
+    if whole_number(degree, "degree", 1) < 2:
         raise ValueError(f"regular_tree needs a degree of at least 2, not {degree}")
-    workers = np.arange(1, _count(n, "n"))
+    workers = np.arange(1, whole_number(n, "n", 1))
     parents = np.where(workers <= degree, 0, 1 + (workers - 1 - degree) // (degree - 1))
     return Topology(n, _pairs(parents, workers), f"regular_tree({n}, {degree})")
 
@@ -342,7 +344,7 @@ def complete(n: int) -> Topology:
     >>> complete(5).diameter
     1
     """
-    return Topology(n, _pairs(*np.triu_indices(_count(n, "n"), k=1)), f"complete({n})")
+    return Topology(n, _pairs(*np.triu_indices(whole_number(n, "n", 1), k=1)), f"complete({n})")
 
 
 def exponential(n: int) -> Topology:
@@ -351,7 +353,7 @@ def exponential(n: int) -> Topology:
     >>> exponential(8).degrees.tolist()
     [5, 5, 5, 5, 5, 5, 5, 5]
     """
-    hops = [2**k for k in range((_count(n, "n") - 1).bit_length())]
+    hops = [2**k for k in range((whole_number(n, "n", 1) - 1).bit_length())]
     return _circulant(n, hops, f"exponential({n})")
 
 
@@ -364,7 +366,7 @@ def hypercube(n: int) -> Topology:
     >>> hypercube(8).diameter
     3
     """
-    if _count(n, "n") & (n - 1):
+    if whole_number(n, "n", 1) & (n - 1):
         raise ValueError(
             f"a hypercube needs a power of two of workers, not {n}; "
             f"the nearest are {1 << (n.bit_length() - 1)} and {1 << n.bit_length()}"
@@ -381,7 +383,9 @@ def torus(rows: int, cols: int) -> Topology:
     >>> torus(3, 4).degrees.tolist() == [4] * 12
     True
     """
-    cells = np.arange(_count(rows, "rows") * _count(cols, "cols")).reshape(rows, cols)
+    cells = np.arange(whole_number(rows, "rows", 1) * whole_number(cols, "cols", 1)).reshape(
+        rows, cols
+    )
     links = [_pairs(cells.ravel(), np.roll(cells, -1, axis).ravel()) for axis in (0, 1)]
     edges = np.concatenate(links)
     return Topology(cells.size, edges[edges[:, 0] != edges[:, 1]], f"torus({rows}, {cols})")
@@ -395,7 +399,7 @@ def two_cliques(n: int) -> Topology:
     >>> two_cliques(6).edges.tolist()
     [[0, 1], [0, 2], [1, 2], [2, 3], [3, 4], [3, 5], [4, 5]]
     """
-    if _count(n, "n") < 2:
+    if whole_number(n, "n", 1) < 2:
         raise ValueError(f"two_cliques needs at least 2 workers, not {n}")
     half = (n + 1) // 2
     first = complete(half).edges
@@ -415,7 +419,7 @@ def erdos_renyi(n: int, p: float, seed: int) -> Topology:
     True
     """
     _probability(p)
-    graph = networkx.gnp_random_graph(_count(n, "n"), p, seed=operator.index(seed))
+    graph = networkx.gnp_random_graph(whole_number(n, "n", 1), p, seed=operator.index(seed))
     return from_networkx(graph, f"erdos_renyi({n}, {p:g}, seed={seed})")
 
 
@@ -425,7 +429,7 @@ def random_regular(n: int, degree: int, seed: int) -> Topology:
     >>> random_regular(10, 3, seed=0).degrees.tolist() == [3] * 10
     True
     """
-    if _count(degree, "degree") >= _count(n, "n") or n * degree % 2:
+    if whole_number(degree, "degree", 1) >= whole_number(n, "n", 1) or n * degree % 2:
         raise ValueError(
             f"random_regular needs degree < n and n · degree even, not n={n}, degree={degree}"
         )
@@ -442,7 +446,7 @@ def watts_strogatz(n: int, k: int, p: float, seed: int) -> Topology:
     24
     """
     _probability(p)
-    if not 2 <= _count(k, "k") < _count(n, "n"):
+    if not 2 <= whole_number(k, "k", 1) < whole_number(n, "n", 1):
         raise ValueError(f"watts_strogatz needs 2 ≤ k < n, not k={k}, n={n}")
     graph = networkx.watts_strogatz_graph(n, k, p, seed=operator.index(seed))
     return from_networkx(graph, f"watts_strogatz({n}, {k}, {p:g}, seed={seed})")
@@ -454,7 +458,7 @@ def barabasi_albert(n: int, m: int, seed: int) -> Topology:
     >>> barabasi_albert(30, 2, seed=0).is_connected
     True
     """
-    if not 1 <= _count(m, "m") < _count(n, "n"):
+    if not 1 <= whole_number(m, "m", 1) < whole_number(n, "n", 1):
         raise ValueError(f"barabasi_albert needs 1 ≤ m < n, not m={m}, n={n}")
     graph = networkx.barabasi_albert_graph(n, m, seed=operator.index(seed))
     return from_networkx(graph, f"barabasi_albert({n}, {m}, seed={seed})")
@@ -504,7 +508,7 @@ def _distances(adjacency: csr_array, worker: int) -> np.ndarray:
 
 
 def _circulant(n: int, hops: list[int], name: str) -> Topology:
-    workers = np.arange(_count(n, "n"))
+    workers = np.arange(whole_number(n, "n", 1))
     links = [_pairs(workers, (workers + hop) % n) for hop in hops]
     edges = np.concatenate([np.empty((0, 2), int), *links])
     return Topology(n, edges[edges[:, 0] != edges[:, 1]], name)
@@ -517,16 +521,6 @@ def _pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _frozen(array: np.ndarray) -> np.ndarray:
     array.setflags(write=False)
     return array
-
-
-def _count(value: int, name: str) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a whole number, not {value!r}") from None
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, not {number}")
-    return number
 
 
 def _probability(p: float) -> None:
@@ -550,7 +544,9 @@ def _normalised_edges(n: int, edges: Iterable) -> np.ndarray:
         raise ValueError(f"edge {edge} names a worker outside 0 … {n - 1}")
     loops = given[:, 0] == given[:, 1]
     if loops.any():
-        raise ValueError(f"edge {given[loops][0].tolist()} links a worker with itself; leave it out")
+        raise ValueError(
+            f"edge {given[loops][0].tolist()} links a worker with itself; leave it out"
+        )
     low, high = given.min(axis=1).astype(np.int64), given.max(axis=1).astype(np.int64)
     keys = np.unique(low * n + high)
     return _frozen(_pairs(keys // n, keys % n).astype(np.intp))

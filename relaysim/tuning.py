@@ -17,10 +17,17 @@ __all__ = ["Tuning", "tune"]
 CRITERIA = ("fastest", "plateau")
 # The first grid: 1e-5 / L up to 4 (n + 2) / L (a chain is stable up to (n + 2) / 2) in steps of 25 %.
 LOWEST, COARSE = 1e-5, 1.25
-# A rate counts once its curve has stayed below the target for this much longer than it took.
-STAYS = 0.25
+# A rate counts once its curve has stayed below the target for this much longer than it took, and is
+# not growing: its largest value in the second half of that time is not this much above the first's.
+STAYS, STAYS_STEPS = 0.25, 200
+GROWING = 4.0
+# Below this fraction of the start all that is left is rounding.
+ROUNDING = 1e-24
 FINEST = 1.004
 REFINE_WITH = 24
+MOST_NEIGHBOURHOODS = 8
+# Refining goes on while it still brings the crossing of the target forward by this fraction.
+WORTHWHILE = 0.002
 # A curve is not called settled before γ μ t has passed this (μ of f itself, or L/100 if not known):
 # a rate that is small enough looks flat from its first step.
 SETTLES_AFTER = 4.0
@@ -77,7 +84,8 @@ def tune(
             must know its optimum.
         target: suboptimality f(x̄) − f(x*) to reach.
         criterion: ``"fastest"``: the rate whose suboptimality falls below the target and stays
-            there in the fewest steps (watched for a quarter longer than it took). ``"plateau"``:
+            there in the fewest steps (watched for 200 steps and a quarter longer than it took, at
+            the end of which it must not be growing). ``"plateau"``:
             for methods that stall, a rate whose plateau lies in [target / 1.1, target]; where no
             stable rate stalls above that, the fastest one.
         max_steps: how long to wait.
@@ -119,10 +127,7 @@ def tune(
     with progress_bar(None, progress, f"tuning {algorithm.label}", "steps") as bar:
         slowest = getattr(problem, "mean_strong_convexity", None) or scale / 100
         search = _Search(start, target, max_steps, slowest, bar.update)
-        if criterion == "fastest":
-            rate = search.fastest(rates)
-        else:
-            rate = search.plateau(rates)
+        rate = search.fastest(rates) if criterion == "fastest" else search.plateau(rates)
     frame = search.frame()
     chosen = frame[frame.learning_rate == rate]
     steps = float(chosen.steps.iloc[-1]) if len(chosen) else float("nan")
@@ -159,30 +164,27 @@ class _Search:
 
     def fastest(self, rates: np.ndarray) -> float:
         """The rate that reaches the target first; NaN if none does."""
-        steps = self._watch(rates, self._max_steps)
+        steps, crossings = self._watch(rates, self._max_steps)
         ratio = rates[1] / rates[0]
         while np.isfinite(steps).any() and ratio > FINEST:
-            best = np.nanmin(steps)
+            best, crossing = np.nanmin(steps), np.nanmin(crossings)
             # Steps against rate can have several dips, and its best is often next to a cliff: look
             # again around every rate that comes close to the best.
-            near = rates[steps <= 1.15 * best + 1]
-            spread = REFINE_WITH // 2 if ratio > 1.1 else REFINE_WITH // 4
-            finer = ratio ** (1 / (spread + 1))
-            offsets = finer ** np.arange(-spread, spread + 1)
-            if len(near) > 8:
-                near = near[np.argsort(steps[steps <= 1.15 * best + 1], kind="stable")[:8]]
-            grid = np.unique(np.outer(near, offsets).ravel())
-            grid = grid[np.concatenate([[True], np.diff(grid) > 1e-9 * grid[1:]])]
-            rates, ratio = grid, finer
-            steps = self._watch(grid, int(np.ceil(best)))
-            if not np.isfinite(steps).any() or np.nanmin(steps) >= best:
-                if ratio < COARSE ** (1 / 8):
-                    break
+            order = np.argsort(crossings, kind="stable")
+            near = rates[[k for k in order if steps[k] <= 1.15 * best + 1][:MOST_NEIGHBOURHOODS]]
+            reach = REFINE_WITH // 2 if ratio > 1.1 else REFINE_WITH // 4
+            finer = ratio ** (1 / (reach + 1))
+            around = np.unique(np.outer(near, finer ** np.arange(-reach, reach + 1.0)))
+            rates = around[np.diff(around, prepend=0) > 1e-9 * around]
+            ratio = finer
+            steps, crossings = self._watch(rates, int(np.ceil(best)))
+            if not np.nanmin(crossings, initial=np.inf) < (1 - WORTHWHILE) * crossing:
+                break
         reached = {r: f["steps"] for r, f in self._tried.items() if np.isfinite(f["steps"])}
         return min(reached, key=lambda r: (reached[r], r)) if reached else float("nan")
 
-    def _watch(self, rates: np.ndarray, limit: int) -> np.ndarray:
-        """Steps to the target of each rate, waiting for those that could be the fastest.
+    def _watch(self, rates: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """Steps to the target of each rate, and when it crossed, in fractions of a step.
 
         Runs all rates until the first has been below the target for long enough; ``limit`` is the
         longest time to reach it that is of interest.
@@ -195,13 +197,13 @@ class _Search:
             curves = run.measure("suboptimality")
             steps = _stays_below(run.steps, curves, self._target)
             best = np.nanmin(steps) if np.isfinite(steps).any() else np.inf
-            enough = int(np.ceil((1 + STAYS) * min(best, limit))) + 2
-            if run.step >= enough or not len(run.active):
+            enough = int(np.ceil((1 + STAYS) * min(best, limit))) + STAYS_STEPS
+            if run.step >= enough or run.diverged.all():
                 break
             horizon = min(max(2 * run.step, 64), enough)
         for rate, taken, gone in zip(rates, steps, run.diverged, strict=True):
             self._note(rate, steps=taken, diverged=bool(gone), horizon=run.step)
-        return steps
+        return steps, steps - _overshoot(steps, curves, self._target)
 
     # -- plateau ---------------------------------------------------------------------------------
 
@@ -232,7 +234,9 @@ class _Search:
                 # In small strides: the slope changes on the way down, and low rates are slow.
                 stride = (0.95 * self._target / levels[highest]) ** (1 / slope)
                 guess = highest * max(stride, 1 / 8)
-                rates = np.geomspace(guess / 1.5, min(1.5 * guess, 0.99 * highest), REFINE_WITH // 2)
+                rates = np.geomspace(
+                    guess / 1.5, min(1.5 * guess, 0.99 * highest), REFINE_WITH // 2
+                )
             if len(levels) == known:
                 return float("nan")  # nothing settled within max_steps
             known = len(levels)
@@ -266,7 +270,11 @@ class _Search:
         steps = _stays_below(run.steps, curves, self._target)
         for rate, taken, level, gone in zip(rates, steps, plateaus, run.diverged, strict=True):
             self._note(rate, steps=taken, plateau=level, diverged=bool(gone), horizon=run.step)
-        return {float(rate): float(level) for rate, level in zip(rates, plateaus) if level == level}
+        return {
+            float(rate): float(level)
+            for rate, level in zip(rates, plateaus, strict=True)
+            if level == level
+        }
 
     def _in_band(self, level: float) -> bool:
         return self._target / PLATEAU_BAND <= level <= self._target
@@ -280,12 +288,31 @@ class _Search:
 
 
 def _stays_below(steps: np.ndarray, curves: np.ndarray, target: float) -> np.ndarray:
-    """First recorded step from which each curve ``(records, r)`` is below the target to the end."""
+    """First recorded step from which each curve ``(records, r)`` is below the target to the end.
+
+    NaN where there is none, and where the curve is on its way up again.
+    """
     above = ~(curves < target)
     last_above = len(curves) - 1 - above[::-1].argmax(axis=0)
     first = np.where(above.any(axis=0), last_above + 1, 0)
     reached = first < len(curves)
+    for k in np.flatnonzero(reached):
+        after = curves[first[k] :, k]
+        middle = (len(after) + 1) // 2
+        floor = ROUNDING * curves[0, k]
+        reached[k] = after[middle:].max(initial=0) <= GROWING * max(after[:middle].max(), floor)
     return np.where(reached, steps[np.minimum(first, len(curves) - 1)], np.nan)
+
+
+def _overshoot(steps: np.ndarray, curves: np.ndarray, target: float) -> np.ndarray:
+    """How far before its first step below the target each curve crossed it, in [0, 1)."""
+    found = np.isfinite(steps)
+    k = np.where(found, steps, 1).astype(int).clip(1, len(curves) - 1)
+    columns = np.arange(curves.shape[1])
+    after, before = curves[k, columns], curves[k - 1, columns]
+    with np.errstate(all="ignore"):
+        overshoot = np.log(target / after) / np.log(before / after)
+    return np.where(found, np.nan_to_num(overshoot.clip(0, 1)), 0.0)
 
 
 def _plateaus(curves: np.ndarray, target: float) -> np.ndarray:

@@ -76,9 +76,7 @@ class Round:
         """(W_t − I) x, to the precision of the differences between neighbours."""
         return self._mix_change(x, self.step if round is None else round)
 
-    def descend(
-        self, x: np.ndarray, direction: np.ndarray, overwrite: bool = False
-    ) -> np.ndarray:
+    def descend(self, x: np.ndarray, direction: np.ndarray, overwrite: bool = False) -> np.ndarray:
         """x − γ · direction, in a scratch array: the direction's own one if it may be overwritten."""
         result = direction if overwrite else self.scratch(x.shape)
         if x.nbytes <= BLOCK_BYTES:
@@ -112,7 +110,7 @@ def check_momentum(momentum: float) -> None:
 
 def no_buffer(x: np.ndarray) -> np.ndarray:
     """An array without rows, for a state that needs no buffer with these options."""
-    return np.zeros((0,) + x.shape[1:])
+    return np.zeros((0, *x.shape[1:]))
 
 
 def smoothed(

@@ -21,8 +21,9 @@ class CorrectedState(NamedTuple):
 
 @dataclass(frozen=True)
 class D2:
-    """D²: X ← W(2X − X⁻ − γ(G − G⁻)), written with a correction.
+    """D²: gossip with a correction that cancels the bias of heterogeneous data.
 
+    X ← W(2X − X⁻ − γ(G − G⁻)), written with a correction:
     X' = W(X − γG + C);  C ← X' − (X − γG);  C = 0 at the start. In the code Z = X − γG + C,
     X' = Z + (W − I)Z and C ← C + (W − I)Z, which keeps Σ_i c_i = 0 to rounding.
 

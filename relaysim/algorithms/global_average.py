@@ -11,7 +11,7 @@ from relaysim.algorithms.base import Round, check_momentum, no_buffer, smoothed
 from relaysim.algorithms.gossip import MomentumState
 from relaysim.mixing import one_peer_exponential
 
-__all__ = ["AllReduce", "SGP"]
+__all__ = ["SGP", "AllReduce"]
 
 
 class ModelState(NamedTuple):

@@ -102,7 +102,5 @@ class QuasiGlobalMomentum:
         x = round.mix(round.descend(state.x, direction))
         moving = np.not_equal(rate, 0)
         movement = (state.x - x) / np.where(moving, rate, 1)
-        momentum = np.where(
-            moving, beta * state.momentum + (1 - beta) * movement, state.momentum
-        )
+        momentum = np.where(moving, beta * state.momentum + (1 - beta) * movement, state.momentum)
         return MomentumState(x, momentum)

@@ -19,7 +19,7 @@ from relaysim.algorithms.base import Round, check_momentum, no_buffer, smoothed
 from relaysim.blocks import row_blocks
 from relaysim.network import Mail, PairMail
 
-__all__ = ["RelaySGD", "RelaySGDGrad", "RelaySGDMix", "UNHEARD"]
+__all__ = ["UNHEARD", "RelaySGD", "RelaySGDGrad", "RelaySGDMix"]
 
 UNHEARD = ("initial", "previous", "own", "counts")
 
@@ -156,12 +156,13 @@ class RelaySGDMix:
         alpha: α in [0, 1].
         momentum: β in [0, 1).
 
-    Needs a tree (or a pair). Sends one vector per directed edge and step. Exact only at alpha = 0,
-    where it is `RelaySGD` with ``overlap=True``.
+    Needs a tree (or a pair). Sends one vector per directed edge and step. Exact for any ζ if α < 1: a
+    fixed point has (1 − α) x_i = (1/n) Σ_j ((1 − α) x_j − γ m_j), the same for all i. At alpha = 0 it
+    is `RelaySGD` with ``overlap=True``, at alpha = 1 `RelaySGDGrad` with ``overlap=True``.
 
     Source: code published with Vogels et al., NeurIPS 2021 (not in the paper's main text).
 
-    >>> RelaySGDMix(alpha=0.0).exact, RelaySGDMix().exact
+    >>> RelaySGDMix().exact, RelaySGDMix(alpha=1.0).exact
     (True, False)
     """
 
@@ -180,7 +181,7 @@ class RelaySGDMix:
     @property
     def exact(self) -> bool:
         """Whether x* is reached for any ζ."""
-        return self.alpha == 0
+        return self.alpha < 1
 
     def init(self, x0, network):
         return _relay_start(x0, network, self.momentum)

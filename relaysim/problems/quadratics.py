@@ -61,7 +61,7 @@ class LeastSquares(Quadratic):
 
     >>> import numpy as np
     >>> problem = LeastSquares(A=np.ones((2, 1, 1)), b=np.array([[1.0], [3.0]]))
-    >>> problem.optimum.tolist(), problem.optimal_value, problem.zeta2
+    >>> problem.optimum.round(12).tolist(), round(problem.optimal_value, 12), round(problem.zeta2, 12)
     ([2.0], 0.5, 1.0)
     """
 
@@ -275,7 +275,7 @@ def random_quadratics(
         zeta2: ζ² = (1/n) Σ_i ‖∇f_i(x*)‖², at least 0, met to rounding.
         mu: smallest Hessian eigenvalue of each f_i. ``None`` keeps the Gaussian matrices, scaled
             to the largest singular value √smoothness.
-        smoothness: largest Hessian eigenvalue of each f_i.
+        smoothness: largest Hessian eigenvalue of each f_i (with d = 1 there is only the one, mu).
         r0: distance of the joint optimum from 0, the default starting point.
         seed: a whole number.
 

@@ -1,0 +1,311 @@
+"""Update rules as they stand on paper: loops over workers and neighbours, nothing vectorised.
+
+Iterates are lists of vectors, one per worker; messages are dictionaries from a directed edge
+``(sender, receiver)``. The tests compare every algorithm with its rule here.
+
+A gradient is a function ``gradient(step, worker, x)`` of one worker's vector.
+"""
+
+import dataclasses
+
+import numpy as np
+
+
+def run(algorithm, topology, gradient, x0, rates, mixing=None):
+    """Iterates ``(steps + 1, n, d)`` of an algorithm, one step for each of ``rates``.
+
+    ``mixing`` is a list of matrices that repeats, Metropolis weights by default.
+    """
+    rule = RULES[type(algorithm).__name__]
+    options = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)}
+    start = [np.array(x, dtype=float) for x in x0]
+    steps = rule(World(topology, gradient, mixing), start, list(rates), **options)
+    return np.array([start, *steps])
+
+
+def least_squares_gradient(A, b):
+    """∇f_i(x) = A_iᵀ(A_i x − b_i), for one worker at a time."""
+
+    def gradient(step, worker, x):
+        return A[worker].T @ (A[worker] @ x - b[worker])
+
+    return gradient
+
+
+def neighbours_of(topology):
+    """For every worker the sorted list of its neighbours."""
+    neighbours = [[] for _ in range(topology.n)]
+    for a, b in topology.edges.tolist():
+        neighbours[a].append(b)
+        neighbours[b].append(a)
+    return [sorted(others) for others in neighbours]
+
+
+def hop_distances(neighbours):
+    """Matrix of hop distances, by a breadth-first walk from every worker (inf where no path)."""
+    n = len(neighbours)
+    distances = np.full((n, n), np.inf)
+    for root in range(n):
+        distances[root, root] = 0
+        reached = [root]
+        for worker in reached:
+            for other in neighbours[worker]:
+                if distances[root, other] == np.inf:
+                    distances[root, other] = distances[root, worker] + 1
+                    reached.append(other)
+    return distances
+
+
+def metropolis(neighbours):
+    """W_ij = 1 / (1 + max(deg_i, deg_j)) on edges, the rest of each row on its diagonal."""
+    n = len(neighbours)
+    W = np.zeros((n, n))
+    for i in range(n):
+        for j in neighbours[i]:
+            W[i, j] = 1 / (1 + max(len(neighbours[i]), len(neighbours[j])))
+        W[i, i] = 1 - sum(W[i, j] for j in neighbours[i])
+    return W
+
+
+class World:
+    """The workers: their neighbours, trees, gossip weights and gradients."""
+
+    def __init__(self, topology, gradient, mixing):
+        self.n = topology.n
+        self.gradient = gradient
+        if hasattr(topology, "first"):
+            self.trees = [neighbours_of(topology.first), neighbours_of(topology.second)]
+        else:
+            neighbours = neighbours_of(topology)
+            self.trees = [neighbours]
+            self.matrices = [metropolis(neighbours)] if mixing is None else mixing
+
+    def gradients(self, step, x):
+        return [self.gradient(step, i, x[i]) for i in range(self.n)]
+
+    def weights(self, step):
+        return self.matrices[step % len(self.matrices)]
+
+    def mix(self, W, x):
+        result = []
+        for i in range(self.n):
+            total = np.zeros_like(x[i])
+            for j in range(self.n):
+                if W[i, j] != 0:
+                    total = total + W[i, j] * x[j]
+            result.append(total)
+        return result
+
+    def mean(self, x):
+        return sum(x[1:], x[0]) / self.n
+
+
+class Relay:
+    """RelaySum's messages; with two trees coordinate c travels on tree c mod 2."""
+
+    def __init__(self, world, d):
+        self.world = world
+        self.d = d
+        self.messages = [
+            {(i, j): (np.zeros(d), 0) for i in range(world.n) for j in tree[i]}
+            for tree in world.trees
+        ]
+
+    def send(self, payload):
+        """m_{i→j} = s_i + Σ_{k ∈ N_i∖j} m_{k→i} of the round before; likewise counts."""
+        renewed = []
+        for tree, messages in zip(self.world.trees, self.messages, strict=True):
+            sent = {}
+            for i in range(self.world.n):
+                for j in tree[i]:
+                    total, count = payload[i].copy(), 1
+                    for k in tree[i]:
+                        if k != j:
+                            total = total + messages[k, i][0]
+                            count = count + messages[k, i][1]
+                    sent[i, j] = (total, count)
+            renewed.append(sent)
+        self.messages = renewed
+
+    def collect(self, payload):
+        """Sum_i = s_i + Σ_j m_{j→i} and Cnt_i, the latter for each coordinate."""
+        sums, counts = [], []
+        for i in range(self.world.n):
+            total, count = payload[i].copy(), np.ones(self.d)
+            for c in range(self.d):
+                which = c % len(self.world.trees)
+                for j in self.world.trees[which][i]:
+                    message, heard = self.messages[which][j, i]
+                    total[c] += message[c]
+                    count[c] += heard
+            sums.append(total)
+            counts.append(count)
+        return sums, counts
+
+    def exchange(self, payload, overlap):
+        """One round; with overlap a worker collects what had arrived before it."""
+        if overlap:
+            collected = self.collect(payload)
+            self.send(payload)
+            return collected
+        self.send(payload)
+        return self.collect(payload)
+
+
+class Momentum:
+    """m ← βm + (1 − β)g, with m = 0 at the start."""
+
+    def __init__(self, beta, x0):
+        self.beta = beta
+        self.buffers = [np.zeros_like(x) for x in x0]
+
+    def direction(self, gradients):
+        for i, gradient in enumerate(gradients):
+            self.buffers[i] = self.beta * self.buffers[i] + (1 - self.beta) * gradient
+        return list(self.buffers)
+
+
+def relay_sgd(world, x0, rates, momentum, overlap, unheard):
+    n, x, relay, smooth = world.n, x0, Relay(world, len(x0[0])), Momentum(momentum, x0)
+    for step, rate in enumerate(rates):
+        m = smooth.direction(world.gradients(step, x))
+        half = [x[i] - rate * m[i] for i in range(n)]
+        sums, counts = relay.exchange(half, overlap)
+        new = []
+        for i in range(n):
+            if unheard == "counts":
+                new.append(sums[i] / counts[i])
+            elif unheard == "initial":
+                new.append((sums[i] + (n - counts[i]) * x0[i]) / n)
+            elif unheard == "previous":
+                new.append((sums[i] + (n - counts[i]) * x[i]) / n)
+            elif unheard == "own":
+                new.append((sums[i] + (n - counts[i]) * half[i]) / n)
+        x = new
+        yield x
+
+
+def relay_sgd_grad(world, x0, rates, momentum, overlap):
+    n, x, relay, smooth = world.n, x0, Relay(world, len(x0[0])), Momentum(momentum, x0)
+    for step, rate in enumerate(rates):
+        sums, _ = relay.exchange(smooth.direction(world.gradients(step, x)), overlap)
+        x = [x[i] - rate / n * sums[i] for i in range(n)]
+        yield x
+
+
+def relay_sgd_mix(world, x0, rates, alpha, momentum):
+    n, x, relay, smooth = world.n, x0, Relay(world, len(x0[0])), Momentum(momentum, x0)
+    for step, rate in enumerate(rates):
+        m = smooth.direction(world.gradients(step, x))
+        payload = [(1 - alpha) * x[i] - rate * m[i] for i in range(n)]
+        sums, counts = relay.exchange(payload, overlap=True)
+        x = [alpha * x[i] + (sums[i] + (1 - alpha) * x0[i] * (n - counts[i])) / n for i in range(n)]
+        yield x
+
+
+def dpsgd(world, x0, rates, momentum, overlap):
+    n, x, smooth = world.n, x0, Momentum(momentum, x0)
+    for step, rate in enumerate(rates):
+        m = smooth.direction(world.gradients(step, x))
+        if overlap:
+            mixed = world.mix(world.weights(step), x)
+            x = [mixed[i] - rate * m[i] for i in range(n)]
+        else:
+            x = world.mix(world.weights(step), [x[i] - rate * m[i] for i in range(n)])
+        yield x
+
+
+def d2(world, x0, rates):
+    """X_1 = W(X_0 − γG_0); X_{t+1} = W(2X_t − X_{t−1} − γ_t G_t + γ_{t−1} G_{t−1})."""
+    yield from two_step(world, x0, rates, world.weights)
+
+
+def exact_diffusion(world, x0, rates):
+    yield from two_step(world, x0, rates, lambda t: (world.weights(t) + np.eye(world.n)) / 2)
+
+
+def two_step(world, x0, rates, weights):
+    n, x, before, pull_before = world.n, x0, None, None
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, x)
+        pull = [rate * gradients[i] for i in range(n)]
+        if step == 0:
+            target = [x[i] - pull[i] for i in range(n)]
+        else:
+            target = [2 * x[i] - before[i] - (pull[i] - pull_before[i]) for i in range(n)]
+        x, before, pull_before = world.mix(weights(step), target), x, pull
+        yield x
+
+
+def gradient_tracking(world, x0, rates):
+    """X ← W(X − γY); Y ← WY + G⁺ − G, Y_0 = G_0."""
+    n, x = world.n, x0
+    gradients = world.gradients(0, x)
+    y = gradients
+    for step, rate in enumerate(rates):
+        W = world.weights(step)
+        x = world.mix(W, [x[i] - rate * y[i] for i in range(n)])
+        yield x
+        renewed = world.gradients(step + 1, x)
+        mixed = world.mix(W, y)
+        y = [mixed[i] + renewed[i] - gradients[i] for i in range(n)]
+        gradients = renewed
+
+
+def quasi_global_momentum(world, x0, rates, momentum):
+    """X' = W(X − γ(βM + G)/(1 + β)); M ← βM + (1 − β)(X − X')/γ."""
+    n, x, m = world.n, x0, [np.zeros_like(start) for start in x0]
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        half = [x[i] - rate * (momentum * m[i] + g[i]) / (1 + momentum) for i in range(n)]
+        new = world.mix(world.weights(step), half)
+        m = [momentum * m[i] + (1 - momentum) * (x[i] - new[i]) / rate for i in range(n)]
+        x = new
+        yield x
+
+
+def sgp(world, x0, rates, rounds):
+    """Push-sum with its weights: i keeps half and sends half to i + 2^(k mod ⌈log₂ n⌉)."""
+    n = world.n
+    x, z, w = x0, x0, [1.0] * n
+    period = 1
+    while 2**period < n:
+        period += 1
+    k = 0
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, z)
+        x = [x[i] - rate * gradients[i] for i in range(n)]
+        for _ in range(rounds):
+            hop = 2 ** (k % period)
+            received_x = [x[i] / 2 for i in range(n)]
+            received_w = [w[i] / 2 for i in range(n)]
+            for i in range(n):
+                received_x[(i + hop) % n] = received_x[(i + hop) % n] + x[i] / 2
+                received_w[(i + hop) % n] = received_w[(i + hop) % n] + w[i] / 2
+            x, w = received_x, received_w
+            k += 1
+        z = [x[i] / w[i] for i in range(n)]
+        yield z
+
+
+def all_reduce(world, x0, rates, momentum):
+    n, x, smooth = world.n, x0, Momentum(momentum, x0)
+    for step, rate in enumerate(rates):
+        m = smooth.direction(world.gradients(step, x))
+        mean = world.mean([x[i] - rate * m[i] for i in range(n)])
+        x = [mean.copy() for _ in range(n)]
+        yield x
+
+
+RULES = {
+    "RelaySGD": relay_sgd,
+    "RelaySGDGrad": relay_sgd_grad,
+    "RelaySGDMix": relay_sgd_mix,
+    "DPSGD": dpsgd,
+    "D2": d2,
+    "ExactDiffusion": exact_diffusion,
+    "GradientTracking": gradient_tracking,
+    "QuasiGlobalMomentum": quasi_global_momentum,
+    "SGP": sgp,
+    "AllReduce": all_reduce,
+}

@@ -1,0 +1,673 @@
+"""What every algorithm promises, for one table of them; a new method is a new row."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+import slow
+
+import relaysim as rs
+from relaysim.algorithms import base
+from relaysim.network import Network
+from relaysim.workspace import Workspace
+
+ALGORITHMS = (
+    rs.algorithms.RelaySGD(),
+    rs.algorithms.RelaySGD(unheard="previous"),
+    rs.algorithms.RelaySGD(unheard="own"),
+    rs.algorithms.RelaySGD(unheard="counts"),
+    rs.algorithms.RelaySGD(momentum=0.8),
+    rs.algorithms.RelaySGD(overlap=True),
+    rs.algorithms.RelaySGD(overlap=True, unheard="own"),
+    rs.algorithms.RelaySGD(overlap=True, unheard="counts"),
+    rs.algorithms.RelaySGD(momentum=0.6, overlap=True, unheard="previous"),
+    rs.algorithms.RelaySGDGrad(),
+    rs.algorithms.RelaySGDGrad(momentum=0.8),
+    rs.algorithms.RelaySGDGrad(overlap=True),
+    rs.algorithms.RelaySGDGrad(momentum=0.5, overlap=True),
+    rs.algorithms.RelaySGDMix(),
+    rs.algorithms.RelaySGDMix(alpha=0.0),
+    rs.algorithms.RelaySGDMix(alpha=1.0),
+    rs.algorithms.RelaySGDMix(alpha=0.3, momentum=0.7),
+    rs.algorithms.DPSGD(),
+    rs.algorithms.DPSGD(momentum=0.9),
+    rs.algorithms.DPSGD(overlap=True),
+    rs.algorithms.DPSGD(momentum=0.5, overlap=True),
+    rs.algorithms.D2(),
+    rs.algorithms.ExactDiffusion(),
+    rs.algorithms.GradientTracking(),
+    rs.algorithms.QuasiGlobalMomentum(),
+    rs.algorithms.QuasiGlobalMomentum(momentum=0.4),
+    rs.algorithms.SGP(),
+    rs.algorithms.SGP(rounds=1),
+    rs.algorithms.SGP(rounds=3),
+    rs.algorithms.AllReduce(),
+    rs.algorithms.AllReduce(momentum=0.9),
+)
+RELAYING = tuple(a for a in ALGORITHMS if a.uses == "relay")
+MIXING = tuple(a for a in ALGORITHMS if a.uses == "mixing")
+
+TREES = (rs.topologies.chain(7), rs.topologies.star(6), rs.topologies.binary_tree(9))
+GRAPHS = (rs.topologies.ring(8), rs.topologies.torus(3, 3))
+PAIR = rs.topologies.double_binary_tree(8)
+
+over_algorithms = pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
+constant_and_falling = pytest.mark.parametrize(
+    "rate", [0.3, lambda step: 0.4 / (1 + 0.2 * step)], ids=["constant", "falling"]
+)
+
+
+def least_squares(n, d, rows, seed=0):
+    """Heterogeneous least squares of largest Hessian eigenvalue 1."""
+    generator = np.random.default_rng(seed)
+    A = generator.normal(size=(n, rows, d))
+    A /= np.linalg.norm(A, ord=2, axis=(1, 2)).max()
+    return rs.problems.LeastSquares(A, generator.normal(size=(n, rows)))
+
+
+def starting_points(n, d, replicas=None, seed=1):
+    shape = (n, d) if replicas is None else (n, d, replicas)
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def topology_for(algorithm):
+    return PAIR if algorithm.uses == "relay" else rs.topologies.two_cliques(8)
+
+
+def iterates_of(problem, topology, algorithm, rate, steps, **options):
+    history = rs.simulate(
+        problem,
+        topology,
+        algorithm,
+        learning_rate=rate,
+        steps=steps,
+        keep_iterates=True,
+        **options,
+    )
+    assert not history.diverged.any()
+    return history.iterates
+
+
+def assert_close_to_largest(found, expected, tolerance=1e-13):
+    """Equal to the tolerance times the largest entry so far; step first in both arrays."""
+    largest = np.maximum.accumulate(np.abs(expected).max(axis=(1, 2)))
+    error = np.abs(found - expected).max(axis=(1, 2))
+    assert found.shape == expected.shape
+    assert (error <= tolerance * largest).all(), (error / largest).max()
+
+
+# -- the update rules ------------------------------------------------------------------------------
+
+
+def compare_with_paper(algorithm, topology, rate, d=5, rows=4, steps=25, mixing=None):
+    problem = least_squares(topology.n, d, rows)
+    assert problem.zeta2 > 1e-3
+    x0 = starting_points(topology.n, d)
+    dense = None if mixing is None else [np.asarray(W.todense()) for W in mixing]
+    fast = iterates_of(problem, topology, algorithm, rate, steps, x0=x0, mixing=mixing)
+    paper = slow.run(
+        algorithm,
+        topology,
+        slow.least_squares_gradient(problem.A, problem.b),
+        x0,
+        [rate(step) if callable(rate) else rate for step in range(steps)],
+        dense,
+    )
+    assert_close_to_largest(fast, paper)
+
+
+@over_algorithms
+@constant_and_falling
+@pytest.mark.parametrize("topology", TREES, ids=repr)
+def test_a_step_is_the_rule_on_paper(algorithm, topology, rate):
+    compare_with_paper(algorithm, topology, rate)
+
+
+@pytest.mark.parametrize("algorithm", RELAYING, ids=repr)
+@constant_and_falling
+@pytest.mark.parametrize(("d", "rows"), [(5, 4), (4, 1), (1, 2)])
+def test_a_pair_of_trees_is_two_relays_over_even_and_odd_coordinates(algorithm, rate, d, rows):
+    compare_with_paper(algorithm, PAIR, rate, d=d, rows=rows)
+
+
+@pytest.mark.parametrize("algorithm", MIXING, ids=repr)
+@constant_and_falling
+@pytest.mark.parametrize("topology", GRAPHS, ids=repr)
+def test_a_gossip_step_is_the_rule_on_paper_on_graphs_with_cycles(algorithm, topology, rate):
+    compare_with_paper(algorithm, topology, rate)
+
+
+@pytest.mark.parametrize("algorithm", MIXING, ids=repr)
+def test_a_sequence_of_matrices_repeats_with_the_step(algorithm):
+    compare_with_paper(
+        algorithm,
+        rs.topologies.exponential(6),
+        0.1,
+        steps=10,
+        mixing=rs.mixing.one_peer_exponential(6),
+    )
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 9])
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_sgp_is_push_sum_for_any_number_of_workers(n, rounds):
+    compare_with_paper(rs.algorithms.SGP(rounds), rs.topologies.chain(n), 0.3)
+
+
+@over_algorithms
+def test_wide_vectors_take_the_same_rule(algorithm):
+    topology = PAIR if algorithm.uses == "relay" else rs.topologies.ring(8)
+    compare_with_paper(algorithm, topology, 0.3, d=301, rows=60, steps=6)
+
+
+@over_algorithms
+@pytest.mark.parametrize("replicas", [None, 2])
+def test_a_single_worker_is_gradient_descent(algorithm, replicas):
+    problem = least_squares(1, 3, 4)
+    topology = rs.topologies.chain(1)
+    found = iterates_of(problem, topology, algorithm, 0.3, 20, replicas=replicas)
+    paper = slow.run(
+        algorithm,
+        topology,
+        slow.least_squares_gradient(problem.A, problem.b),
+        np.zeros((1, 3)),
+        [0.3] * 20,
+    )
+    if replicas is not None:
+        paper = np.repeat(paper[..., None], replicas, axis=-1)
+    np.testing.assert_allclose(found, paper, rtol=0, atol=1e-13)
+
+
+# -- shapes and replicas ---------------------------------------------------------------------------
+
+
+@over_algorithms
+@pytest.mark.parametrize("replicas", [None, 1, 3])
+def test_arrays_keep_their_shapes(algorithm, replicas):
+    problem = least_squares(8, 3, 3)
+    shape = (8, 3) if replicas is None else (8, 3, replicas)
+    history = rs.simulate(
+        problem,
+        topology_for(algorithm),
+        algorithm,
+        learning_rate=0.1,
+        steps=9,
+        replicas=replicas,
+        record=4,
+        keep_iterates=True,
+    )
+    assert history.x.shape == shape
+    assert history.iterates.shape == (4, *shape)
+    assert history.diverged.shape == (replicas or 1,)
+    state = algorithm.init(np.zeros(shape), network_for(algorithm, topology_for(algorithm)))
+    assert state.x.shape == shape
+
+
+@over_algorithms
+@pytest.mark.parametrize("sigma2", [None, 0.5])
+def test_a_replica_equals_its_run_alone(algorithm, sigma2):
+    steps, rates, seeds = 200, [0.02, 0.3, 0.1], [3, 11]
+    topology = topology_for(algorithm)
+    problem = least_squares(8, 5, 4)
+    options = {
+        "x0": starting_points(8, 5),
+        "oracle": None if sigma2 is None else rs.oracles.Gaussian(sigma2),
+    }
+    together = iterates_of(problem, topology, algorithm, rates, steps, seed=seeds, **options)
+    assert together.shape == (steps + 1, 8, 5, 6)
+    for replica in range(6):
+        rate, seed = rates[replica // 2], seeds[replica % 2]
+        alone = iterates_of(problem, topology, algorithm, rate, steps, seed=seed, **options)
+        assert_close_to_largest(together[..., replica], alone)
+
+
+@over_algorithms
+def test_replicas_with_starting_points_of_their_own_equal_their_runs_alone(algorithm):
+    steps, topology, problem = 60, topology_for(algorithm), least_squares(8, 5, 4)
+    x0 = starting_points(8, 5, replicas=3)
+    together = iterates_of(problem, topology, algorithm, 0.2, steps, x0=x0)
+    for replica in range(3):
+        alone = iterates_of(problem, topology, algorithm, 0.2, steps, x0=x0[..., replica])
+        assert_close_to_largest(together[..., replica], alone)
+
+
+@over_algorithms
+def test_replicas_that_leave_do_not_disturb_the_others(algorithm, monkeypatch):
+    monkeypatch.setattr("relaysim.recording.BLOCK_BYTES", 0)  # so that they leave at once
+    topology, problem = topology_for(algorithm), least_squares(8, 5, 4)
+    options = {"oracle": rs.oracles.Gaussian(0.1), "x0": starting_points(8, 5), "seed": [4, 9]}
+    with_leaver = rs.simulate(
+        problem, topology, algorithm, learning_rate=[300.0, 0.1], steps=60, **options
+    )
+    assert with_leaver.diverged.tolist() == [True, True, False, False]
+    without = rs.simulate(problem, topology, algorithm, learning_rate=[0.1], steps=60, **options)
+    atol = 1e-13 * np.abs(without.x).max()
+    np.testing.assert_allclose(with_leaver.x[..., 2:], without.x, rtol=0, atol=atol)
+
+
+@over_algorithms
+def test_the_same_call_gives_the_same_bits(algorithm):
+    call = functools.partial(
+        iterates_of,
+        least_squares(8, 5, 4),
+        topology_for(algorithm),
+        algorithm,
+        [0.1, 0.3],
+        60,
+        seed=[5, 6],
+        oracle=rs.oracles.Gaussian(1.0),
+    )
+    assert call().tobytes() == call().tobytes()
+
+
+# -- a step is a pure function ---------------------------------------------------------------------
+
+
+def network_for(algorithm, topology):
+    if algorithm.uses == "mixing":
+        matrices = (rs.mixing.metropolis(topology),)
+    elif algorithm.uses == "workers":
+        matrices = algorithm.own_mixing(topology.n) or ()
+    else:
+        matrices = ()
+    return Network(topology, matrices, Workspace())
+
+
+def arrays_within(state):
+    if isinstance(state, tuple):
+        return [array for part in state for array in arrays_within(part)]
+    return [state]
+
+
+def freeze(array):
+    array.setflags(write=False)
+    return array
+
+
+@over_algorithms
+@pytest.mark.parametrize("replicas", [None, 2])
+def test_init_and_step_change_nothing_that_they_were_given(algorithm, replicas):
+    topology, problem = topology_for(algorithm), least_squares(8, 5, 4)
+    network = network_for(algorithm, topology)
+    asked = []
+
+    def gradient(x):
+        asked.append(x)
+        return problem.gradient(x)  # an array that the step may overwrite
+
+    round = base.Round(gradient, network, Workspace())
+    round.learning_rate = 0.2 if replicas is None else freeze(np.array([0.1, 0.3]))
+    state = algorithm.init(freeze(starting_points(8, 5, replicas)), network)
+    for step in range(12):
+        round.step = step
+        given = [freeze(array) for array in arrays_within(state)]
+        copies = [array.copy() for array in given]
+        new = algorithm.step(state, round)
+        again = algorithm.step(state, round)
+        for array, copy in zip(given, copies, strict=True):
+            np.testing.assert_array_equal(array, copy)
+        for array, other in zip(arrays_within(new), arrays_within(again), strict=True):
+            np.testing.assert_array_equal(array, other)
+        assert len(asked) == 2 * (step + 1), "a step asks for one gradient"
+        assert type(new) is type(state)
+        state = new
+
+
+@over_algorithms
+def test_simulate_leaves_its_arguments_alone(algorithm):
+    problem = least_squares(8, 5, 4)
+    A, b, x0, rates = problem.A.copy(), problem.b.copy(), starting_points(8, 5), np.array([0.1])
+    x0_copy = x0.copy()
+    topology = topology_for(algorithm)
+    history = rs.simulate(
+        problem, topology, algorithm, learning_rate=rates, steps=5, x0=x0, keep_iterates=True
+    )
+    np.testing.assert_array_equal(x0, x0_copy)
+    np.testing.assert_array_equal(problem.A, A)
+    np.testing.assert_array_equal(problem.b, b)
+    assert rates.tolist() == [0.1]
+    history.iterates[:] = 7
+    np.testing.assert_array_equal(x0, x0_copy)
+
+
+@over_algorithms
+def test_algorithms_are_frozen_and_compare_by_their_options(algorithm):
+    options = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)}
+    assert type(algorithm)(**options) == algorithm
+    assert hash(type(algorithm)(**options)) == hash(algorithm)
+    with pytest.raises(AttributeError):
+        algorithm.momentum = 0.5
+
+
+# -- lent memory -----------------------------------------------------------------------------------
+
+
+@over_algorithms
+@pytest.mark.parametrize("replicas", [None, 3])
+def test_lent_buffers_change_no_bits(algorithm, replicas, monkeypatch):
+    call = functools.partial(
+        iterates_of,
+        least_squares(8, 5, 4),
+        topology_for(algorithm),
+        algorithm,
+        0.2,
+        25,
+        x0=starting_points(8, 5),
+        replicas=replicas,
+        oracle=rs.oracles.Gaussian(1.0),
+    )
+    normal = call()
+    monkeypatch.setattr("relaysim.workspace.LEND_FROM_BYTES", 0)
+    poison_what_is_taken_back(monkeypatch)
+    assert call().tobytes() == normal.tobytes()
+
+    # Small blocks may add a worker's neighbours in another order, so they change the last bits.
+    for module in ("blocks", "algorithms.base"):
+        monkeypatch.setattr(f"relaysim.{module}.BLOCK_BYTES", 100)
+    monkeypatch.setattr("relaysim.recording.BLOCK_BYTES", 0)
+    blocks = call()
+    np.testing.assert_allclose(blocks, normal, rtol=0, atol=1e-13 * np.abs(normal).max())
+    monkeypatch.setattr("relaysim.workspace.LEND_FROM_BYTES", 1 << 60)
+    assert call().tobytes() == blocks.tobytes()
+
+
+def poison_what_is_taken_back(monkeypatch):
+    """A buffer that someone still uses after it was taken back turns into NaN."""
+    from relaysim.workspace import _Pool
+
+    take_back = _Pool.take_back
+
+    def poisoned(pool):
+        for array in pool._arrays:
+            array[...] = np.nan
+        take_back(pool)
+
+    monkeypatch.setattr(_Pool, "take_back", poisoned)
+
+
+# -- claims, measured ------------------------------------------------------------------------------
+
+
+@over_algorithms
+def test_vectors_per_edge_is_what_is_sent(algorithm):
+    problem, steps = least_squares(9, 2, 2), 7
+    topology = rs.topologies.binary_tree(9) if algorithm.uses == "relay" else GRAPHS[1]
+    history = rs.simulate(problem, topology, algorithm, learning_rate=0.1, steps=steps)
+    directed_edges = {
+        "relay": 2 * 8,
+        "mixing": 9 * 4,
+        "workers": 9 * 8 if isinstance(algorithm, rs.algorithms.AllReduce) else 9,
+    }[algorithm.uses]
+    expected = algorithm.vectors_per_edge * directed_edges * np.arange(steps + 1)
+    assert history.frame.vectors_sent.tolist() == expected.tolist()
+
+
+@over_algorithms
+def test_exact_methods_reach_the_optimum_and_the_others_stall(algorithm):
+    problem = rs.problems.random_quadratics(n=9, d=4, zeta2=10.0, mu=0.25, seed=0)
+    history = rs.simulate(
+        problem,
+        rs.topologies.binary_tree(9),
+        algorithm,
+        learning_rate=0.1,
+        steps=4000,
+        record=[3996, 4000],  # a whole number of SGP's periods apart
+        x0=starting_points(9, 4) if algorithm.exact else None,
+    )
+    distance = history.frame.distance.iloc[-1]
+    if algorithm.exact:
+        assert distance < 1e-24
+    else:
+        assert distance > 1e-3
+        np.testing.assert_allclose(history.frame.distance.iloc[0], distance, rtol=1e-3)
+
+
+@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if not a.exact], ids=repr)
+def test_methods_that_are_not_exact_are_so_where_all_workers_agree(algorithm):
+    problem = rs.problems.random_quadratics(n=9, d=4, zeta2=0.0, mu=0.25, seed=0)
+    history = rs.simulate(
+        problem, rs.topologies.binary_tree(9), algorithm, learning_rate=0.1, steps=4000, record=4000
+    )
+    assert history.frame.distance.iloc[-1] < 1e-24
+
+
+def hops_between(topology, worker, d):
+    """Hops ``(n, d)`` from a worker, for each coordinate on the tree that carries it."""
+    if isinstance(topology, rs.topologies.TreePair):
+        each = [hops_between(tree, worker, 1)[:, 0] for tree in (topology.first, topology.second)]
+        return np.stack([each[c % 2] for c in range(d)], axis=1)
+    hops = slow.hop_distances(slow.neighbours_of(topology))[worker]
+    return np.repeat(hops[:, None], d, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "topology"),
+    [(a, t) for a in RELAYING for t in (*TREES, PAIR)]
+    + [(a, t) for a in MIXING for t in (*TREES, *GRAPHS)],
+    ids=repr,
+)
+@pytest.mark.parametrize("changed", ["start", "data"])
+def test_information_moves_one_hop_a_round(algorithm, topology, changed):
+    n, d, steps, worker = topology.n, 4, 9, 1
+    # Diagonal Hessians keep the coordinates apart, so that each has the cone of its own tree.
+    generator = np.random.default_rng(0)
+    h, centers = generator.uniform(0.2, 1, size=(n, d)), generator.normal(size=(n, d))
+    x0 = starting_points(n, d)
+    problem = rs.problems.DiagonalQuadratic(h, centers)
+    before = iterates_of(problem, topology, algorithm, 0.3, steps, x0=x0)
+    if changed == "start":
+        x0[worker] += 1.0
+    else:
+        centers = centers.copy()
+        centers[worker] += 1.0
+    problem = rs.problems.DiagonalQuadratic(h, centers)
+    after = iterates_of(problem, topology, algorithm, 0.3, steps, x0=x0)
+    hops = hops_between(topology, worker, d)
+    # With overlap a message is used a round after it was sent. (Gossip that overlaps mixes models
+    # as they were before the step, so that what a gradient changes waits for the next round.)
+    is_mix = isinstance(algorithm, rs.algorithms.RelaySGDMix)
+    late = is_mix or getattr(algorithm, "overlap", False)
+    if algorithm.uses == "mixing" and changed == "start":
+        late = False
+    for step in range(steps + 1):
+        moved = before[step] != after[step]
+        assert not moved[hops > step].any(), f"step {step}"
+        front = step - 1 if late else step
+        assert moved[hops == front].all() or front == 0, f"step {step}"
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+
+def assert_same(first, second, tolerance=1e-13):
+    atol = tolerance * np.abs(second).max()
+    np.testing.assert_allclose(first, second, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize(
+    ("with_momentum", "without"),
+    [
+        (rs.algorithms.RelaySGD(momentum=1e-300), rs.algorithms.RelaySGD()),
+        (rs.algorithms.RelaySGDGrad(momentum=1e-300), rs.algorithms.RelaySGDGrad()),
+        (rs.algorithms.RelaySGDMix(momentum=1e-300), rs.algorithms.RelaySGDMix()),
+        (rs.algorithms.DPSGD(momentum=1e-300), rs.algorithms.DPSGD()),
+        (rs.algorithms.AllReduce(momentum=1e-300), rs.algorithms.AllReduce()),
+        (rs.algorithms.QuasiGlobalMomentum(momentum=0.0), rs.algorithms.DPSGD()),
+    ],
+    ids=repr,
+)
+def test_momentum_zero_is_no_momentum(with_momentum, without):
+    problem, x0 = least_squares(8, 5, 4), starting_points(8, 5)
+    topology = rs.topologies.binary_tree(8)
+    runs = [iterates_of(problem, topology, a, 0.3, 40, x0=x0) for a in (with_momentum, without)]
+    assert_same(*runs)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.7])
+def test_exact_averaging_makes_gossip_all_reduce(momentum):
+    problem, x0 = least_squares(6, 5, 4), starting_points(6, 5)
+    topology, mixing = rs.topologies.complete(6), np.full((6, 6), 1 / 6)
+    reference = iterates_of(
+        problem, topology, rs.algorithms.AllReduce(momentum=momentum), 0.3, 40, x0=x0
+    )
+    algorithms = [rs.algorithms.DPSGD(momentum=momentum)]
+    if momentum == 0:
+        algorithms += [rs.algorithms.D2(), rs.algorithms.GradientTracking()]
+    for algorithm in algorithms:
+        assert_same(
+            iterates_of(problem, topology, algorithm, 0.3, 40, x0=x0, mixing=mixing), reference
+        )
+
+
+@pytest.mark.parametrize("unheard", ["initial", "previous", "own", "counts"])
+@pytest.mark.parametrize("momentum", [0.0, 0.7])
+def test_relay_between_two_workers_is_all_reduce(unheard, momentum):
+    problem, x0 = least_squares(2, 5, 4), starting_points(2, 5)
+    runs = [
+        iterates_of(problem, rs.topologies.chain(2), algorithm, 0.3, 40, x0=x0)
+        for algorithm in (
+            rs.algorithms.RelaySGD(momentum=momentum, unheard=unheard),
+            rs.algorithms.AllReduce(momentum=momentum),
+        )
+    ]
+    assert_same(*runs)
+
+
+def test_relaying_gradients_between_two_workers_is_all_reduce_from_a_common_start():
+    problem, x0 = least_squares(2, 5, 4), np.arange(5.0)
+    runs = [
+        iterates_of(problem, rs.topologies.chain(2), algorithm, 0.3, 40, x0=x0)
+        for algorithm in (rs.algorithms.RelaySGDGrad(), rs.algorithms.AllReduce())
+    ]
+    assert_same(*runs)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.7])
+@pytest.mark.parametrize("topology", [*TREES, PAIR], ids=repr)
+def test_the_ends_of_the_mixture_are_its_two_parents(topology, momentum):
+    problem, x0 = least_squares(topology.n, 5, 4), starting_points(topology.n, 5)
+    for alpha, parent in ((0.0, rs.algorithms.RelaySGD), (1.0, rs.algorithms.RelaySGDGrad)):
+        mixture = rs.algorithms.RelaySGDMix(alpha=alpha, momentum=momentum)
+        parent = parent(overlap=True, momentum=momentum)
+        runs = [iterates_of(problem, topology, a, 0.2, 40, x0=x0) for a in (mixture, parent)]
+        assert_same(*runs)
+
+
+def test_sgp_that_averages_exactly_is_all_reduce():
+    problem, x0 = least_squares(8, 5, 4), starting_points(8, 5)
+    topology = rs.topologies.chain(8)
+    runs = [
+        iterates_of(problem, topology, algorithm, 0.3, 40, x0=x0)
+        for algorithm in (rs.algorithms.SGP(rounds=3), rs.algorithms.AllReduce())
+    ]
+    assert_same(*runs)
+
+
+def test_exact_diffusion_is_d2_with_the_lazy_matrix():
+    problem, x0 = least_squares(8, 5, 4), starting_points(8, 5)
+    topology = rs.topologies.ring(8)
+    W = np.asarray(rs.mixing.metropolis(topology).todense())
+    lazy = iterates_of(
+        problem, topology, rs.algorithms.D2(), 0.3, 60, x0=x0, mixing=(W + np.eye(8)) / 2
+    )
+    assert_same(
+        iterates_of(problem, topology, rs.algorithms.ExactDiffusion(), 0.3, 60, x0=x0), lazy
+    )
+
+
+@pytest.mark.parametrize("algorithm", RELAYING, ids=repr)
+def test_a_pair_of_equal_trees_is_that_tree(algorithm):
+    problem, x0 = least_squares(7, 5, 4), starting_points(7, 5)
+    tree = rs.topologies.chain(7)
+    runs = [
+        iterates_of(problem, topology, algorithm, 0.3, 40, x0=x0)
+        for topology in (rs.topologies.TreePair(tree, tree), tree)
+    ]
+    assert_same(*runs)
+
+
+@over_algorithms
+def test_learning_rate_zero_is_communication_only(algorithm):
+    topology, x0 = topology_for(algorithm), starting_points(8, 5)
+    problems = [least_squares(8, 5, 4, seed=seed) for seed in (0, 1)]
+    silent = [iterates_of(problem, topology, algorithm, 0.0, 30, x0=x0) for problem in problems]
+    np.testing.assert_array_equal(*silent)
+    moving = [iterates_of(problem, topology, algorithm, 0.1, 30, x0=x0) for problem in problems]
+    assert np.abs(moving[0] - moving[1]).max() > 1e-2
+    # From a common start there is nothing to agree on.
+    common = iterates_of(problems[0], topology, algorithm, 0.0, 30, x0=x0[0])
+    assert_same(common, np.broadcast_to(x0[0], common.shape))
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        rs.algorithms.DPSGD(),
+        rs.algorithms.DPSGD(momentum=0.9),
+        rs.algorithms.DPSGD(overlap=True),
+        rs.algorithms.GradientTracking(),
+        rs.algorithms.QuasiGlobalMomentum(),
+    ],
+    ids=repr,
+)
+def test_gossip_without_gradients_applies_powers_of_the_matrix(algorithm):
+    topology, x0 = rs.topologies.torus(3, 3), starting_points(9, 5)
+    W = slow.metropolis(slow.neighbours_of(topology))
+    iterates = iterates_of(least_squares(9, 5, 4), topology, algorithm, 0.0, 12, x0=x0)
+    for step in range(13):
+        assert_same(iterates[step], np.linalg.matrix_power(W, step) @ x0)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_relayed_gradients_without_a_rate_move_nobody(overlap):
+    x0 = starting_points(8, 5)
+    algorithm = rs.algorithms.RelaySGDGrad(overlap=overlap)
+    iterates = iterates_of(least_squares(8, 5, 4), PAIR, algorithm, 0.0, 12, x0=x0)
+    np.testing.assert_array_equal(iterates, np.broadcast_to(x0, iterates.shape))
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.0, 1.5, float("nan")])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        rs.algorithms.RelaySGD,
+        rs.algorithms.RelaySGDGrad,
+        rs.algorithms.RelaySGDMix,
+        rs.algorithms.DPSGD,
+        rs.algorithms.QuasiGlobalMomentum,
+        rs.algorithms.AllReduce,
+    ],
+)
+def test_momentum_lies_between_0_and_1(kind, momentum):
+    with pytest.raises(ValueError, match=r"momentum must lie in \[0, 1\), not"):
+        kind(momentum=momentum)
+
+
+def test_other_options_are_checked_too():
+    with pytest.raises(ValueError, match="unheard must be one of 'initial', 'previous', 'own'"):
+        rs.algorithms.RelaySGD(unheard="nothing")
+    for alpha in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match=r"alpha must lie in \[0, 1\], not"):
+            rs.algorithms.RelaySGDMix(alpha=alpha)
+    for rounds in (0, 1.5):
+        with pytest.raises(ValueError, match="rounds must be a whole number of at least 1"):
+            rs.algorithms.SGP(rounds=rounds)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "exact"),
+    [
+        (rs.algorithms.RelaySGDMix(alpha=0.0), True),
+        (rs.algorithms.RelaySGDMix(alpha=0.9), True),
+        (rs.algorithms.RelaySGDMix(alpha=1.0), False),
+        (rs.algorithms.SGP(rounds=3), False),
+    ],
+)
+def test_claims_that_depend_on_options(algorithm, exact):
+    assert algorithm.exact is exact
+
+
+def test_the_table_has_every_algorithm():
+    listed = {name for name in rs.algorithms.__all__ if name[0].isupper()}
+    assert {type(algorithm).__name__ for algorithm in ALGORITHMS} == listed

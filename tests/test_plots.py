@@ -1,0 +1,129 @@
+"""Pictures: what is drawn is what was recorded; how it looks was checked by eye."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+import relaysim as rs
+from relaysim import plots
+from relaysim.figures import heterogeneity
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    matplotlib.use("agg")
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def history():
+    problem = rs.problems.random_quadratics(n=8, d=4, zeta2=1.0, seed=0)
+    return rs.simulate(
+        problem,
+        rs.topologies.chain(8),
+        rs.algorithms.RelaySGD(),
+        learning_rate=[0.1, 0.4],
+        steps=60,
+        replicas=3,
+        oracle=rs.oracles.Gaussian(0.01),
+    )
+
+
+def test_history_plot_draws_medians(history):
+    ax = history.plot()
+    assert ax.get_yscale() == "log"
+    assert ax.get_xlabel() == "Steps"
+    assert len(ax.lines) == 2
+    frame = history.frame
+    for line, rate in zip(ax.lines, (0.1, 0.4), strict=True):
+        rows = frame[frame.learning_rate == rate]
+        median = [rows[rows.step == step].suboptimality.median() for step in range(61)]
+        np.testing.assert_allclose(line.get_ydata(), median)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["γ = 0.1", "γ = 0.4"]
+
+
+def test_history_plot_into_given_axes_and_other_columns(history):
+    ax = history.plot(y="consensus_distance", x="vectors_sent", label="mine")
+    assert history.plot(ax=ax) is ax
+    assert len(ax.lines) == 4
+    with pytest.raises(ValueError, match="no column 'loss'; there are replica"):
+        history.plot(y="loss")
+
+
+def test_scheduled_rates_are_one_line():
+    problem = rs.problems.random_quadratics(n=8, d=4, zeta2=1.0, seed=0)
+    history = rs.simulate(
+        problem,
+        rs.topologies.chain(8),
+        rs.algorithms.RelaySGD(),
+        learning_rate=lambda step: 1 / (step + 2),
+        steps=30,
+    )
+    assert len(history.plot().lines) == 1
+
+
+def test_settings_of_matplotlib_are_left_alone(history):
+    before = dict(matplotlib.rcParams)
+    history.plot()
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_every_method_has_its_own_look():
+    labels = [getattr(rs.algorithms, name)().label for name in rs.algorithms.__all__]
+    looks = {str(plots.method_style(label)) for label in labels}
+    assert len(looks) == len(labels)
+    assert len({plots.method_style(label)["color"] for label in labels}) == len(labels)
+
+
+def test_tuning_plot_marks_the_choice():
+    problem = rs.problems.random_quadratics(n=8, d=4, zeta2=1.0, seed=0)
+    tuning = rs.tune(problem, rs.topologies.ring(8), rs.algorithms.D2(), target=1e-6)
+    ax = tuning.plot()
+    assert ax.lines[1].get_xdata() == [tuning.learning_rate]
+    assert ax.lines[1].get_ydata() == [tuning.steps]
+
+
+@pytest.mark.parametrize(
+    "topology",
+    [
+        rs.topologies.chain(1),
+        rs.topologies.binary_tree(31),
+        rs.topologies.ring(8),
+        rs.topologies.star(9),
+        rs.topologies.social_network(),
+        rs.topologies.erdos_renyi(300, 0.02, seed=0),
+    ],
+    ids=repr,
+)
+def test_topologies_are_drawn(topology):
+    ax = topology.draw(values=np.arange(topology.n))
+    (workers,) = [c for c in ax.collections if len(c.get_offsets()) == topology.n]
+    assert len(np.unique(workers.get_offsets().round(9), axis=0)) == topology.n
+
+
+def test_tree_pair_is_drawn_as_two():
+    assert len(rs.topologies.double_binary_tree(8).draw()) == 2
+
+
+def test_heterogeneity_shows_what_the_paper_shows():
+    """RelaySGD and D² unaffected by ζ², tracking slower at 10, gossip slower at 0.1, stuck at 10."""
+    result = heterogeneity(progress=False)
+    frame = result.frame
+    frame = frame.groupby(["algorithm", "zeta2", "step"]).suboptimality.median()
+
+    def steps_to(label, zeta2, level=1e-5):
+        curve = frame[label, zeta2]
+        below = curve.index[curve < level]
+        return below[0] if len(below) else np.inf
+
+    for label in ("RelaySGD", "D²"):
+        assert steps_to(label, 10.0) == pytest.approx(steps_to(label, 0.0), rel=0.1)
+    tracking, gossip = "Gradient tracking", "DP-SGD (gossip)"
+    assert steps_to(tracking, 0.1) == pytest.approx(steps_to(tracking, 0.0), rel=0.1)
+    assert steps_to(tracking, 10.0) > 1.5 * steps_to(tracking, 0.0)
+    assert steps_to(gossip, 0.0) == pytest.approx(steps_to("D²", 0.0), rel=0.1)
+    assert steps_to(gossip, 0.1) > 1.5 * steps_to(gossip, 0.0)
+    assert frame["DP-SGD (gossip)", 10.0].min() > 0.01
+    assert len(result.figure.axes) == 3
