@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from relaysim.preparation import plan_replicas
 from relaysim.progress import progress_bar
-from relaysim.simulation import Run, plan_replicas
+from relaysim.simulation import Run
 
 __all__ = ["Tuning", "tune"]
 

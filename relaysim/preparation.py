@@ -1,0 +1,209 @@
+"""What a user gives to a simulation, checked and laid out before any work starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from relaysim import configuration
+from relaysim.checks import whole_number
+from relaysim.mixing import as_sequence, metropolis
+from relaysim.topologies import Topology, TreePair
+
+__all__ = [
+    "ReplicaPlan",
+    "check_compatible",
+    "matrices_for",
+    "plan_replicas",
+    "record_steps",
+    "starting_points",
+]
+
+
+@dataclass
+class ReplicaPlan:
+    """Which replica has which learning rate, seed and starting point.
+
+    ``rates (r,)`` and ``owners (r,)`` (positions in ``seeds``) are laid out rates outermost.
+    ``has_axis`` tells whether arrays carry a replica axis; ``schedule`` holds the rate of every
+    step where it changes.
+    """
+
+    rates: np.ndarray
+    seeds: list[int]
+    owners: np.ndarray
+    has_axis: bool
+    schedule: np.ndarray | None
+    x0: np.ndarray | None
+    given_rate: Any
+
+    @property
+    def r(self) -> int:
+        return len(self.rates)
+
+
+def plan_replicas(learning_rate, seed, replicas, x0, steps) -> ReplicaPlan:
+    """Check and lay out learning rates, seeds and starting points."""
+    schedule, given = None, learning_rate
+    if callable(learning_rate):
+        values = [learning_rate(t) for t in range(max(steps, 1))]
+        if any(np.ndim(value) for value in values):
+            raise ValueError("a learning rate that is a callable must return one number a step")
+        schedule = _rates(np.array(values, dtype=float))
+        given = configuration.Schedule(tuple(schedule.tolist()))
+        rates = schedule[:1]
+    else:
+        try:
+            array = np.asarray(learning_rate, dtype=float)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"learning_rate must be a number, a 1-D array of numbers or a callable of the step, "
+                f"not {learning_rate!r}"
+            ) from None
+        if array.ndim > 1 or array.size == 0:
+            raise ValueError(
+                f"learning_rate must be a number, a 1-D array or a callable of the step, "
+                f"not an array of shape {array.shape}"
+            )
+        rates = _rates(np.atleast_1d(array))
+        given = array if array.ndim else float(array)
+    seeds, listed = _seeds(seed, replicas)
+    points = None if x0 is None else np.asarray(x0, dtype=float)
+    starts = points.shape[2] if points is not None and points.ndim == 3 else None
+    combinations = len(rates) * len(seeds)
+    if starts is not None and combinations == 1:
+        rates, owners = np.repeat(rates, starts), np.zeros(starts, dtype=np.intp)
+    else:
+        if starts is not None and starts != combinations:
+            raise ValueError(
+                f"x0 has {starts} starting points but {len(rates)} learning rates × {len(seeds)} "
+                f"seeds make {combinations} replicas; give one for each"
+            )
+        owners = np.tile(np.arange(len(seeds)), len(rates))
+        rates = np.repeat(rates, len(seeds))
+    has_axis = (np.ndim(given) == 1 and schedule is None) or listed or starts is not None
+    return ReplicaPlan(rates, seeds, owners, has_axis, schedule, points, given)
+
+
+def check_compatible(problem, topology, algorithm) -> None:
+    """Raise unless the three can run together."""
+    for name in ("n", "d", "gradient", "value"):
+        if not hasattr(problem, name):
+            raise TypeError(
+                f"{problem!r} is no problem: it lacks {name!r}; "
+                f"a problem has n, d, gradient(x) and value(x)"
+            )
+    if isinstance(algorithm, type):
+        raise TypeError(f"give an algorithm, not its class: {algorithm.__name__}()")
+    if not (hasattr(algorithm, "step") and hasattr(algorithm, "uses")):
+        raise TypeError(f"{algorithm!r} is no algorithm; see relaysim.algorithms")
+    if not isinstance(topology, Topology | TreePair):
+        raise TypeError(
+            f"{topology!r} is no topology; see relaysim.topologies, "
+            f"or use relaysim.topologies.from_networkx(graph)"
+        )
+    if problem.n != topology.n:
+        raise ValueError(
+            f"the problem has {problem.n} workers and {topology!r} has {topology.n}; "
+            f"make them equal"
+        )
+    name = type(algorithm).__name__
+    if isinstance(topology, TreePair):
+        if algorithm.uses != "relay":
+            raise ValueError(
+                f"{name} cannot use a pair of trees: only the relay family splits coordinates over "
+                f"two trees; use one tree, such as relaysim.topologies.binary_tree({topology.n})"
+            )
+        return
+    if not topology.is_connected:
+        raise ValueError(
+            f"{topology!r} is not connected: some workers could never hear of each other; add edges"
+        )
+    if algorithm.uses == "relay" and not topology.is_tree:
+        raise ValueError(
+            f"{name} needs a tree: this topology has {topology.n} workers and "
+            f"{len(topology.edges)} edges; use relaysim.topologies.spanning_tree(topology)"
+        )
+
+
+def matrices_for(algorithm, topology, mixing) -> tuple:
+    """The gossip matrices that an algorithm mixes with, checked."""
+    if algorithm.uses == "mixing":
+        return as_sequence(metropolis(topology) if mixing is None else mixing, topology)
+    if mixing is not None:
+        raise ValueError(
+            f"{type(algorithm).__name__} does not use a mixing matrix; leave mixing out"
+        )
+    return (algorithm.own_mixing(topology.n) if algorithm.uses == "workers" else None) or ()
+
+
+def _rates(rates: np.ndarray) -> np.ndarray:
+    bad = ~(np.isfinite(rates) & (rates >= 0))
+    if bad.any():
+        raise ValueError(f"learning rates must be finite and at least 0; {rates[bad][0]} was given")
+    return rates
+
+
+def _seeds(seed, replicas) -> tuple[list[int], bool]:
+    if np.ndim(seed) > 0:
+        seeds = [whole_number(s, "seed", 0) for s in seed]
+        if not seeds:
+            raise ValueError("seed is an empty sequence; give at least one seed")
+        if replicas is not None and whole_number(replicas, "replicas", 1) != len(seeds):
+            raise ValueError(
+                f"replicas={replicas} but {len(seeds)} seeds were given; leave replicas out"
+            )
+        return seeds, True
+    first = whole_number(seed, "seed", 0)
+    if replicas is None:
+        return [first], False
+    return [first + k for k in range(whole_number(replicas, "replicas", 1))], True
+
+
+def starting_points(plan: ReplicaPlan, problem) -> np.ndarray:
+    """x0 for every worker and replica, ``(n, d[, r])``, checked; an array of its own."""
+    n, d = problem.n, problem.d
+    shape = (n, d, plan.r) if plan.has_axis else (n, d)
+    points = plan.x0
+    if points is None:
+        return np.zeros(shape)
+    if points.ndim == 3 and points.shape == shape:
+        result = points.copy()
+    elif points.shape in ((d,), (n, d)):
+        spread = points if points.ndim == 2 else points[None, :]
+        if plan.has_axis:
+            spread = spread[..., None]
+        result = np.array(np.broadcast_to(spread, shape))
+    else:
+        raise ValueError(
+            f"x0 must have shape (d,) = ({d},), (n, d) = ({n}, {d}) or (n, d, r), "
+            f"not {points.shape}"
+        )
+    if not np.isfinite(result).all():
+        raise ValueError("x0 has entries that are not finite")
+    return result
+
+
+def record_steps(record, steps: int) -> Sequence[int]:
+    """The steps to record, in increasing order."""
+    if record is None:
+        return range(steps + 1)
+    if isinstance(record, str):
+        if record != "log":
+            raise ValueError(f"record must be a whole number, a sequence or 'log', not {record!r}")
+        decades = math.log10(max(steps, 1))
+        spaced = np.logspace(0, decades, max(int(40 * decades), 1) + 1).round().astype(int)
+        return np.unique(np.concatenate([[0], np.minimum(spaced, steps), [steps]])).tolist()
+    if np.ndim(record) == 0:
+        every = whole_number(record, "record", 1)
+        return [*range(0, steps, every), steps]
+    listed = [whole_number(step, "record", 0) for step in record]
+    if not listed:
+        raise ValueError("record is an empty sequence; name at least one step")
+    if max(listed) > steps:
+        raise ValueError(f"record names step {max(listed)} but there are only {steps} steps")
+    return sorted(set(listed))
