@@ -10,7 +10,7 @@
 
 import importlib
 
-from relaysim import algorithms, mixing, oracles, problems, topologies
+from relaysim import algorithms, faults, mixing, oracles, problems, topologies
 from relaysim.configuration import rebuild
 from relaysim.history import History
 from relaysim.simulation import simulate
@@ -21,6 +21,7 @@ __all__ = [
     "Tuning",
     "__version__",
     "algorithms",
+    "faults",
     "figures",
     "mixing",
     "oracles",

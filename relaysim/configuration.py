@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-from relaysim import algorithms, oracles, problems
+from relaysim import algorithms, faults, oracles, problems
 from relaysim.mixing import is_sequence
 from relaysim.topologies import Topology, TreePair
 
@@ -126,6 +126,7 @@ _BUILDERS: dict[str, Callable] = {
     "TreePair": TreePair,
     "sparse": _sparse,
     **{name: getattr(algorithms, name) for name in algorithms.__all__},
+    **{name: getattr(faults, name) for name in faults.__all__},
     **{name: getattr(oracles, name) for name in oracles.__all__},
     **{name: getattr(problems, name) for name in problems.__all__},
 }

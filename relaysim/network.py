@@ -23,6 +23,9 @@ from relaysim.workspace import Workspace
 __all__ = ["Mail", "Network", "PairMail"]
 
 
+# From a number of messages to 1 for those that arrive and 0 for the others, (messages, 1[, r]).
+Arrivals = Callable[[int], np.ndarray]
+
 # Multiplications in a dense product that cost as much as calling a sparse one.
 DENSE_BELOW = 1 << 15
 # Chains, rings and binary trees are summed neighbour by neighbour instead of by a matrix product.
@@ -57,6 +60,7 @@ class Network:
         topology: a `Topology`, or a `TreePair` for methods that only relay.
         mixing: the sequence of gossip matrices for methods that mix, else empty.
         workspace: where large arrays are borrowed.
+        arrivals: which messages arrive; see `relaysim.faults`. All of them by default.
 
     ``empty_mail(x)`` are the messages before the first round; ``inbox(mail)`` is what each worker
     received, ``(n, d[, r])``, and an array that broadcasts against it with the number of workers
@@ -70,17 +74,30 @@ class Network:
         topology: Topology | TreePair,
         mixing: tuple[csr_array, ...] = (),
         workspace: Workspace | None = None,
+        arrivals: Arrivals | None = None,
     ):
         self.topology = topology
         self.n = topology.n
         self.vectors_sent = 0
         self._workspace = workspace or Workspace()
-        self._matrices = [_Product(W) for W in mixing]
-        self._changes = [_MixChange(W) for W in mixing]
+        if arrivals is None:
+            self._matrices = [_Product(W) for W in mixing]
+            self._changes = [_MixChange(W) for W in mixing]
+        else:
+            self._changes = [_LossyMixChange(W, arrivals) for W in mixing]
+            self._matrices = [_applied(change) for change in self._changes]
         self._vectors_per_mix = [int(W.nnz - np.count_nonzero(W.diagonal())) for W in mixing]
         self._vectors_per_relay = 2 * (self.n - 1)
-        kind = _PairRelay if isinstance(topology, TreePair) else _TreeRelay
-        relay = kind(topology, self._workspace)
+        trees = [topology]
+        if isinstance(topology, TreePair):
+            trees = [topology.first, topology.second]
+        relays = [
+            _TreeRelay(tree, self._workspace)
+            if arrivals is None
+            else _LossyTreeRelay(tree, self._workspace, arrivals)
+            for tree in trees
+        ]
+        relay = relays[0] if len(relays) == 1 else _PairRelay(*relays)
         self._send, self.empty_mail, self.inbox = relay.send, relay.empty, relay.inbox
 
     def mix(self, x: np.ndarray, round: int) -> np.ndarray:
@@ -131,9 +148,34 @@ class _MixChange:
         self._sum = _Product(csr_array((weights, np.arange(count), offsets), shape=(n, count)))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
+        return self._sum(self._differences(x))
+
+    def _differences(self, x: np.ndarray) -> np.ndarray:
         difference = x.take(self._from, 0, None, "clip")
         difference -= x.take(self._to, 0, None, "clip")
-        return self._sum(difference)
+        return difference
+
+
+class _LossyMixChange(_MixChange):
+    """(W' − I) x, where W' lacks the weights of messages that were lost and has its rows rescaled."""
+
+    def __init__(self, W: csr_array, arrivals: Arrivals):
+        super().__init__(W)
+        self._arrivals = arrivals
+        self._own = W.diagonal()
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        arrived = self._arrivals(len(self._to))
+        change = self._sum(self._differences(x) * arrived)
+        heard = self._sum(arrived)
+        total = self._own.reshape((-1,) + (1,) * (heard.ndim - 1)) + heard
+        # Without weight on itself and with nobody heard, a worker keeps its own.
+        return np.divide(change, total, out=np.zeros_like(change), where=total != 0)
+
+
+def _applied(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """W x from (W − I) x."""
+    return lambda x: x + change(x)
 
 
 class _TreeRelay:
@@ -213,11 +255,42 @@ class _TreeRelay:
         return blocks
 
 
+class _LossyTreeRelay(_TreeRelay):
+    """RelaySum on one tree whose messages, with their counts, may get lost.
+
+    Counts differ between replicas, ``(E, 1[, r])``, and do not settle.
+    """
+
+    def __init__(self, tree: Topology, workspace: Workspace, arrivals: Arrivals):
+        super().__init__(tree, workspace)
+        self._arrivals = arrivals
+        self._sum = _segment_sum(self._offsets)
+
+    def empty(self, x: np.ndarray) -> Mail:
+        """Messages before the first round: nothing sent, nobody heard."""
+        edges, replicas = len(self._src), x.shape[2:]
+        counts, heard = np.zeros((edges, 1, *replicas)), np.zeros((self.n, 1, *replicas))
+        return Mail(np.zeros((edges, *x.shape[1:])), counts, np.zeros(x.shape), heard)
+
+    def send(self, payload: np.ndarray, mail: Mail) -> Mail:
+        """One round; see `Network.relay`."""
+        arrived = self._arrivals(len(self._src))
+        values = (payload + mail.received)[self._src] - mail.values[self._reverse]
+        values *= arrived
+        counts = (1 + mail.heard)[self._src] - mail.counts[self._reverse]
+        counts *= arrived
+        return Mail(values, counts, self._sum(values), self._sum(counts))
+
+    def inbox(self, mail: Mail) -> tuple[np.ndarray, np.ndarray]:
+        """What each worker received, and how many workers it has not heard from, ``(n, 1[, r])``."""
+        return mail.received, self.n - 1 - mail.heard
+
+
 class _PairRelay:
     """RelaySum on two trees, each carrying every other coordinate."""
 
-    def __init__(self, pair: TreePair, workspace: Workspace):
-        self._relays = tuple(_TreeRelay(tree, workspace) for tree in (pair.first, pair.second))
+    def __init__(self, first: _TreeRelay, second: _TreeRelay):
+        self._relays = (first, second)
 
     def empty(self, x: np.ndarray) -> PairMail:
         return PairMail(*(relay.empty(x[:, c::2]) for c, relay in enumerate(self._relays)))
@@ -238,7 +311,7 @@ class _PairRelay:
             received[:, c::2] = half
         if all(missing is None for _, missing in halves):
             return received, None
-        missing = np.zeros(received.shape[:2] + (1,) * (received.ndim - 2))
+        missing = np.zeros_like(received)
         for c, (_, half) in enumerate(halves):
             if half is not None:
                 missing[:, c::2] = half

@@ -17,6 +17,7 @@ from relaysim.topologies import Topology, TreePair
 __all__ = [
     "ReplicaPlan",
     "check_compatible",
+    "check_faults",
     "matrices_for",
     "plan_replicas",
     "record_steps",
@@ -139,6 +140,19 @@ def matrices_for(algorithm, topology, mixing) -> tuple:
             f"{type(algorithm).__name__} does not use a mixing matrix; leave mixing out"
         )
     return (algorithm.own_mixing(topology.n) if algorithm.uses == "workers" else None) or ()
+
+
+def check_faults(faults, algorithm, matrices: tuple) -> None:
+    """Raise unless these faults can happen to this algorithm."""
+    if faults is None:
+        return
+    if not hasattr(faults, "arrivals"):
+        raise TypeError(f"{faults!r} is no kind of fault; see relaysim.faults")
+    if algorithm.uses == "workers" and not matrices:
+        raise ValueError(
+            f"{type(algorithm).__name__} averages exactly and has no messages to lose; "
+            f"leave faults out"
+        )
 
 
 def _rates(rates: np.ndarray) -> np.ndarray:

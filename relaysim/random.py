@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -33,6 +33,16 @@ class Streams:
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""
         self.owner = self.owner[replicas]
+
+    def uniforms(self, purpose: str) -> Callable[[int], np.ndarray]:
+        """A function that draws so many numbers in [0, 1): ``(count, 1)`` or ``(count, 1, r)``."""
+        generators = [self.generator(purpose, seed) for seed in self.seeds]
+
+        def draw(count: int) -> np.ndarray:
+            drawn = np.stack([generator.random(count) for generator in generators], axis=-1)
+            return drawn if self.owner is None else drawn[:, None, self.owner]
+
+        return draw
 
     def normals(
         self, purpose: str, shape: tuple[int, ...], scale: float, ahead: int

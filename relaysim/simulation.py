@@ -17,6 +17,7 @@ from relaysim.oracles import Exact
 from relaysim.preparation import (
     ReplicaPlan,
     check_compatible,
+    check_faults,
     matrices_for,
     plan_replicas,
     record_steps,
@@ -66,7 +67,7 @@ def simulate(
         mixing: a gossip matrix (n, n) whose rows sum to 1, or a sequence of them that repeats with
             the step. `relaysim.mixing.metropolis` by default. Only for methods that mix.
         oracle: how gradients are observed: exactly by default, `relaysim.oracles.Gaussian`.
-        faults: what goes wrong on the way; nothing by default.
+        faults: what goes wrong on the way: nothing by default, `relaysim.faults.MessageDrop`.
         replicas: R with ``seed=s`` means the seeds s, …, s + R − 1.
         seed: a whole number, or a sequence of them, a replica each. Rates × seeds multiply, rates
             outermost; rates with the same seed see the same noise.
@@ -91,8 +92,6 @@ def simulate(
     [[0.0, 0.1, 0.0], [0.0, 0.1, 50.0], [0.0, 0.1, 100.0], [1.0, 0.5, 0.0]]
     """
     steps = whole_number(steps, "steps", 0)
-    if faults is not None:
-        raise TypeError(f"faults must be None, not {faults!r}: no kind of fault is known yet")
     plan = plan_replicas(learning_rate, seed, replicas, x0, steps)
     recorded = record_steps(record, steps)
     measures = measures_of(problem)
@@ -108,6 +107,7 @@ def simulate(
         plan,
         mixing=mixing,
         oracle=oracle,
+        faults=faults,
         measures=measures,
         keep_iterates=keep_iterates,
         stop_below=stop_below,
@@ -122,6 +122,7 @@ def simulate(
         "x0": None if x0 is None else np.array(x0, dtype=float),
         "mixing": configuration.encode_mixing(mixing),
         "oracle": configuration.encode(oracle),
+        "faults": configuration.encode(faults),
         "seed": [int(s) for s in plan.seeds] if np.ndim(seed) or replicas else plan.seeds[0],
         "record": list(recorded) if _is_list(record) else configuration.encode(record),
         "keep_iterates": bool(keep_iterates),
@@ -149,6 +150,7 @@ class Run:
         *,
         mixing=None,
         oracle=None,
+        faults=None,
         measures: tuple[str, ...],
         keep_iterates: bool = False,
         stop_below: float | None = None,
@@ -160,8 +162,10 @@ class Run:
         largest = 16 * problem.n * problem.d * (plan.r if plan.has_axis else 1)  # a tree's messages
         workspace = Workspace(largest)
         matrices = matrices_for(algorithm, topology, mixing)
-        self.network = Network(topology, matrices, workspace)
+        check_faults(faults, algorithm, matrices)
         self._streams = Streams(plan.seeds, plan.owners if plan.has_axis else None)
+        arrivals = None if faults is None else faults.arrivals(self._streams)
+        self.network = Network(topology, matrices, workspace, arrivals)
         oracle = Exact() if oracle is None else oracle
         if not hasattr(oracle, "observe"):
             raise TypeError(f"{oracle!r} is no oracle; see relaysim.oracles")
