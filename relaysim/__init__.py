@@ -14,7 +14,9 @@ from relaysim import algorithms, faults, mixing, oracles, problems, topologies
 from relaysim.configuration import rebuild
 from relaysim.history import History
 from relaysim.simulation import simulate
+from relaysim.sweeps import load_sweep, sweep
 from relaysim.tuning import Tuning, tune
+from relaysim.version import __version__
 
 __all__ = [
     "History",
@@ -23,17 +25,17 @@ __all__ = [
     "algorithms",
     "faults",
     "figures",
+    "load_sweep",
     "mixing",
     "oracles",
     "plots",
     "problems",
     "rebuild",
     "simulate",
+    "sweep",
     "topologies",
     "tune",
 ]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str):

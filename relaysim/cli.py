@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import ast
-import difflib
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
-from relaysim import __version__, algorithms, oracles, problems, topologies
+from relaysim import __version__, oracles, problems
+from relaysim.history import written_aside
+from relaysim.naming import ALGORITHMS, TOPOLOGIES, closest, known_name, named
 from relaysim.simulation import simulate
+from relaysim.sweeps import sweep
 from relaysim.tuning import tune
 
 __all__ = ["main"]
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = _parser().parse_args(arguments)
         chosen.command(chosen)
     except (CommandError, ValueError, TypeError, OSError) as error:
-        print(f"relaysim: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"relaysim: {' '.join(str(error).replace(chr(10), '; ').split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("relaysim: interrupted; nothing was written", file=sys.stderr)
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _figure(chosen) -> None:
     from relaysim.figures import FIGURES
 
-    draw = FIGURES[_known(chosen.name, FIGURES, "figure")]
+    draw = FIGURES[known_name(chosen.name, FIGURES, "figure")]
     options = {} if chosen.seed is None else {"seed": chosen.seed}
     result = draw(quick=chosen.quick, **options)
     for path in result.save(chosen.out, chosen.name):
@@ -57,8 +58,8 @@ def _list(chosen) -> None:
     from relaysim.figures import FIGURES
 
     for title, entries in (
-        ("Algorithms", _algorithms()),
-        ("Topologies", _topologies()),
+        ("Algorithms", ALGORITHMS),
+        ("Topologies", TOPOLOGIES),
         ("Figures", FIGURES),
     ):
         print(title)
@@ -69,8 +70,9 @@ def _list(chosen) -> None:
 
 
 def _run(chosen) -> None:
-    topology = _call(chosen.topology, _topologies(), "topology", chosen.n)
-    algorithm = _call(chosen.algorithm, _algorithms(), "algorithm")
+    alone = () if chosen.topology == "social_network" else (chosen.n,)
+    topology = named(chosen.topology, TOPOLOGIES, "topology", alone=alone)
+    algorithm = named(chosen.algorithm, ALGORITHMS, "algorithm")
     problem = problems.random_quadratics(
         topology.n,
         chosen.d,
@@ -112,12 +114,31 @@ def _run(chosen) -> None:
     if chosen.save is not None:
         print(history.save(chosen.save))
     if chosen.plot is not None:
-        from relaysim.history import written_aside
-
         figure = history.plot().figure
         with written_aside(chosen.plot) as aside:
             figure.savefig(aside)
         print(chosen.plot)
+
+
+def _sweep(chosen) -> None:
+    if not chosen.file.is_file():
+        raise CommandError(f"there is no file {str(chosen.file)!r}")
+    if chosen.out is not None and not chosen.out.parent.is_dir():
+        raise CommandError(f"there is no folder {str(chosen.out.parent)!r} to write to")
+    try:
+        table = sweep(chosen.file, store=chosen.store, n_jobs=chosen.jobs)
+    except KeyboardInterrupt:
+        if chosen.store is None:
+            raise
+        raise CommandError(
+            f"interrupted; what is finished is in {str(chosen.store)!r}, and the same command goes on"
+        ) from None
+    if chosen.out is not None:
+        with written_aside(chosen.out) as aside:
+            table.to_csv(aside, index=False)
+        print(chosen.out)
+    else:
+        print(table.to_string(index=False, max_rows=40, float_format=lambda value: f"{value:.6g}"))
 
 
 # -- arguments -------------------------------------------------------------------------------------
@@ -128,7 +149,7 @@ class _Parser(argparse.ArgumentParser):
         hint = ""
         if "invalid choice: '" in message:
             given = message.split("invalid choice: '")[1].split("'")[0]
-            hint = _closest(given, COMMANDS)
+            hint = closest(given, COMMANDS)
             message = f"unknown command {given!r}"
         raise CommandError(f"{message}{hint} (relaysim --help tells more)")
 
@@ -136,6 +157,7 @@ class _Parser(argparse.ArgumentParser):
 COMMANDS: dict[str, tuple[Callable, str]] = {
     "figure": (_figure, FIGURE_HELP),
     "run": (_run, "simulate one setting"),
+    "sweep": (_sweep, "run every combination of the settings in a TOML file"),
     "list": (_list, "name the algorithms, topologies and figures"),
 }
 
@@ -154,6 +176,12 @@ def _parser() -> argparse.ArgumentParser:
     figure.add_argument("--out", type=pathlib.Path, default="figures", help="folder to write to")
     figure.add_argument("--quick", action="store_true", help="a small version, in seconds")
     figure.add_argument("--seed", type=int, help="of the random problem")
+
+    batch = made["sweep"]
+    batch.add_argument("file", type=pathlib.Path, help="settings; lists multiply out")
+    batch.add_argument("--store", type=pathlib.Path, help="keep results here, and go on from here")
+    batch.add_argument("--jobs", type=int, default=1, help="processes")
+    batch.add_argument("--out", type=pathlib.Path, help="write the table to this .csv file")
 
     run = made["run"]
     call = "a name from relaysim list, or a call such as"
@@ -178,50 +206,3 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--save", type=pathlib.Path, help="write the history to this .npz file")
     run.add_argument("--plot", type=pathlib.Path, help="draw it into this .png, .pdf or .svg file")
     return parser
-
-
-def _algorithms() -> dict[str, Callable]:
-    return {name: getattr(algorithms, name) for name in algorithms.__all__}
-
-
-def _topologies() -> dict[str, Callable]:
-    made_of_numbers = set(topologies.__all__) - {
-        "Topology",
-        "TreePair",
-        "from_edges",
-        "from_networkx",
-        "spanning_tree",
-    }
-    return {name: getattr(topologies, name) for name in sorted(made_of_numbers)}
-
-
-def _call(text: str, known: dict[str, Callable], what: str, *default):
-    """What ``name`` or ``name(argument, key=value)`` stands for, with plain values only."""
-    name, parenthesis, _ = text.partition("(")
-    build = known[_known(name.strip(), known, what)]
-    if not parenthesis:
-        return build(*(default if name.strip() != "social_network" else ()))
-    try:
-        call = ast.parse(text.strip(), mode="eval").body
-        positional = [ast.literal_eval(argument) for argument in call.args]
-        named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-    except (SyntaxError, ValueError, AttributeError):
-        raise CommandError(
-            f"cannot read {what} {text!r}; write it as {name.strip()}(1, option=0.5)"
-        ) from None
-    try:
-        return build(*positional, **named)
-    except TypeError as error:
-        raise CommandError(f"{what} {text!r}: {error}") from None
-
-
-def _known(name: str, known, what: str) -> str:
-    if name in known:
-        return name
-    raise CommandError(f"unknown {what} {name!r}{_closest(name, known)}")
-
-
-def _closest(name: str, known) -> str:
-    lowered = {entry.lower(): entry for entry in known}
-    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.3)
-    return f"; did you mean {lowered[near[0]]!r}?" if near else f"; known: {', '.join(known)}"

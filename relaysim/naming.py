@@ -1,0 +1,82 @@
+"""Algorithms, topologies and matrices by name, as files and command lines give them.
+
+A name alone, ``chain``, or a call with plain values, ``RelaySGD(momentum=0.9)``: nothing is executed
+but the constructor that is named.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+
+from relaysim import algorithms, mixing, topologies
+
+__all__ = ["ALGORITHMS", "MIXINGS", "TOPOLOGIES", "closest", "known_name", "named"]
+
+_GIVEN = {"Topology", "TreePair", "from_edges", "from_networkx", "spanning_tree"}
+_OF_WORKERS = {"lazy", "with_spectral_gap", "one_peer_exponential"}
+
+ALGORITHMS: Mapping[str, Callable] = {
+    name: getattr(algorithms, name) for name in algorithms.__all__
+}
+TOPOLOGIES: Mapping[str, Callable] = {
+    name: getattr(topologies, name) for name in topologies.__all__ if name not in _GIVEN
+}
+#: Matrices that are made for a topology, which is their first argument.
+MIXINGS: Mapping[str, Callable] = {
+    name: getattr(mixing, name) for name in mixing.__all__ if name not in _OF_WORKERS
+}
+
+
+def named(text: str, known: Mapping[str, Callable], what: str, *first, alone: tuple = ()):
+    """What ``name`` or ``name(argument, key=value)`` stands for.
+
+    Args:
+        text: as given by the user.
+        known: constructors by name.
+        what: "algorithm", "topology", …, for error messages.
+        first: objects to pass before the arguments in the text.
+        alone: arguments to pass where the text is a name without parentheses.
+
+    Raises:
+        ValueError: an unknown name, with the closest one, or arguments that do not fit.
+
+    >>> named("torus(2, 3)", TOPOLOGIES, "topology"), named("ring", TOPOLOGIES, "topology", alone=(5,))
+    (torus(2, 3), ring(5))
+    """
+    name, parenthesis, _ = text.partition("(")
+    name = name.strip()
+    build = known[known_name(name, known, what)]
+    positional, options = list(alone), {}
+    if parenthesis:
+        try:
+            call = ast.parse(text.strip(), mode="eval").body
+            positional = [ast.literal_eval(argument) for argument in call.args]
+            options = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+        except (SyntaxError, ValueError, AttributeError):
+            raise ValueError(
+                f"cannot read {what} {text!r}; write it as {name}(1, option=0.5)"
+            ) from None
+    try:
+        return build(*first, *positional, **options)
+    except TypeError as error:
+        raise ValueError(f"{what} {text!r}: {error}") from None
+
+
+def known_name(name: str, known: Iterable[str], what: str) -> str:
+    """The name itself if it is known; ValueError with the closest one if not."""
+    if name in known:
+        return name
+    raise ValueError(f"unknown {what} {name!r}{closest(name, known)}")
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """A hint to end an error message with.
+
+    >>> closest("rnig", TOPOLOGIES)
+    "; did you mean 'ring'?"
+    """
+    lowered = {entry.lower(): entry for entry in known}
+    near = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.3)
+    return f"; did you mean {lowered[near[0]]!r}?" if near else f"; known: {', '.join(known)}"
