@@ -1,16 +1,34 @@
-"""The paper's figures, one module each: settings, run, picture.
+"""The paper's figures: settings, run, picture.
 
-Every entry of `FIGURES` is a function ``(quick=False, seed=…, progress=None)`` that returns a
-`Result`: a matplotlib Figure, a DataFrame with the numbers in it, and a caption.
+Every entry of `FIGURES` is a function ``(quick=False, seed=…, n_jobs=…)`` that returns a `Result`: a
+matplotlib Figure, a DataFrame with the numbers in it, and a caption.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from relaysim.figures.against_n import gossip_vs_relay, scaling
 from relaysim.figures.heterogeneity import heterogeneity
+from relaysim.figures.mean_estimation import mean_estimation
+from relaysim.figures.relay_theory import key_lemma, learning_rate_correction
+from relaysim.figures.relaysgd_vs_grad import relaysgd_vs_grad
 from relaysim.figures.result import Result
+from relaysim.figures.spanning_trees import spanning_trees
+from relaysim.figures.star import star
+from relaysim.figures.unreliable import unreliable
 
-__all__ = ["FIGURES", "Result", "heterogeneity"]
+__all__ = ["FIGURES", "Result"]
 
-FIGURES: dict[str, Callable[..., Result]] = {"heterogeneity": heterogeneity}
+FIGURES: dict[str, Callable[..., Result]] = {
+    "heterogeneity": heterogeneity,
+    "scaling": scaling,
+    "gossip-vs-relay": gossip_vs_relay,
+    "spanning-trees": spanning_trees,
+    "key-lemma": key_lemma,
+    "learning-rate-correction": learning_rate_correction,
+    "star": star,
+    "mean-estimation": mean_estimation,
+    "relaysgd-vs-grad": relaysgd_vs_grad,
+    "unreliable": unreliable,
+}

@@ -1,0 +1,147 @@
+"""Closed forms of RelaySum: its matrix, the weights that it preserves, and what delays cost.
+
+With the stack Y = [X^t; X^{t−1}; …; X^{t−τ_max}], RelaySGD is Y ← W(Y − γG), G in the top block only.
+Two conventions for the delay τ_ij between workers at hop distance d_ij:
+
+- ``"received"``: max(0, d_ij − 1), what the algorithm does: a neighbour's payload arrives in the round
+  in which it was sent;
+- ``"hops"``: d_ij, which is that of ``overlap=True`` and of the paper's figure 5.
+
+Source: Vogels et al., "RelaySum", NeurIPS 2021, and its published code; closed forms of the Perron
+vector and the correction factor derived here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csgraph, csr_array
+from scipy.sparse.linalg import svds
+
+from relaysim.topologies import Topology
+
+__all__ = ["correction_factor", "key_lemma", "perron_vector", "relay_matrix"]
+
+DELAYS = ("received", "hops")
+
+
+def relay_matrix(topology: Topology, delays: str) -> csr_array:
+    """W = [M_0 M_1 … M_τmax; I shifted], (M_k)_ij = 1/n where τ_ij = k; sparse ``(kn, kn)``.
+
+    Row-stochastic; k = τ_max + 1 blocks.
+
+    Raises:
+        ValueError: not a tree, or an unknown convention.
+
+    >>> from relaysim.topologies import chain
+    >>> (relay_matrix(chain(3), "hops") * 3).toarray()[0].tolist()
+    [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    """
+    delay = _delays(topology, delays)
+    n, blocks = topology.n, int(delay.max()) + 1
+    workers = np.arange(n)
+    receivers, senders = np.repeat(workers, n), np.tile(workers, n)
+    columns = delay.ravel() * n + senders
+    shifted = np.arange(n, blocks * n)
+    weights = np.concatenate([np.full(n * n, 1 / n), np.ones(len(shifted))])
+    rows = np.concatenate([receivers, shifted])
+    columns = np.concatenate([columns, shifted - n])
+    return csr_array((weights, (rows, columns)), shape=(blocks * n, blocks * n))
+
+
+def perron_vector(topology: Topology, delays: str) -> np.ndarray:
+    """The left eigenvector π of `relay_matrix` at eigenvalue 1, summing to 1, ``(kn,)``.
+
+    Block k, entry j: c/n · #{i : τ_ij ≥ k}, with c = 1 / (n(1 + τ̄)): πᵀW = πᵀ gives block k =
+    M_kᵀ (block 0) + block k + 1, and block 0 is constant. The weighted iterate πᵀY of RelaySGD obeys
+    SGD with learning rate γ / (1 + τ̄).
+
+    >>> from relaysim.topologies import chain
+    >>> pi = perron_vector(chain(4), "received")
+    >>> bool(np.allclose(pi @ relay_matrix(chain(4), "received"), pi))
+    True
+    """
+    delay = _delays(topology, delays)
+    n = topology.n
+    at_least = [(delay >= k).sum(axis=0) for k in range(int(delay.max()) + 1)]
+    return np.concatenate(at_least) / (n * n * (1 + delay.mean()))
+
+
+def correction_factor(topology: Topology, delays: str = "received") -> float:
+    """By how much delays slow a tree down: 1 + τ̄, τ̄ = (1/n²) Σ_ij τ_ij, in O(n).
+
+    RelaySGD with learning rate γ moves like centralised SGD with γ / (1 + τ̄). On a chain it is
+    (n² + 2)/(3n) with the delays that the algorithm has, on a star 2(1 − 1/n)² + 1/n.
+
+    Raises:
+        ValueError: not a tree, or an unknown convention.
+
+    >>> from relaysim.topologies import chain
+    >>> round(correction_factor(chain(16)), 12)
+    5.375
+    """
+    _check(topology, delays)
+    n = topology.n
+    # An edge whose removal leaves s workers on one side lies on s(n − s) paths, each way.
+    order, parents = csgraph.breadth_first_order(topology.adjacency, 0, directed=False)
+    sizes = [1] * n
+    parent = parents.tolist()
+    for worker in order[:0:-1].tolist():
+        sizes[parent[worker]] += sizes[worker]
+    below = np.array(sizes, dtype=float)[order[1:]]
+    hops = 2 * float((below * (n - below)).sum())
+    total = hops if delays == "hops" else hops - n * (n - 1)
+    return 1 + total / n**2
+
+
+def key_lemma(topology: Topology, delays: str = "hops", max_m: int = 99) -> tuple[int, float]:
+    """(m, p) with the smallest m/p such that ‖W^m − 1πᵀ‖₂² ≤ (1 − p)^{2m} ‖W − 1πᵀ‖₂².
+
+    m runs from 1 to ``max_m``, p = 1 − ratio^{1/(2m)} is kept if below |λ₂(W)|. Source: Lemma 1 of
+    Vogels et al., NeurIPS 2021, as the published code computes it for figure 5.
+
+    Raises:
+        ValueError: not a tree, an unknown convention, or no m that serves.
+
+    >>> from relaysim.topologies import star
+    >>> m, p = key_lemma(star(4))
+    >>> m, round(p, 6)
+    (3, 0.129192)
+    """
+    W = relay_matrix(topology, delays)
+    dense = W.toarray()
+    second = np.sort(np.abs(np.linalg.eigvals(dense)))[-2] if topology.n > 1 else 0.0
+    power = dense - perron_vector(topology, delays)
+    start = _largest_singular_value(power)
+    best = None
+    for m in range(1, max_m + 1):
+        p = 1 - (_largest_singular_value(power) / start) ** (1 / m) if start else 0.0
+        if 0 < p < second and (best is None or m / p < best[0] / best[1]):
+            best = (m, float(p))
+        # (W^m − 1πᵀ) W = W^{m+1} − 1πᵀ, since πᵀW = πᵀ: a product with a sparse matrix.
+        power = power @ W
+    if best is None:
+        raise ValueError(f"no m up to {max_m} satisfies the lemma on {topology!r}; raise max_m")
+    return best
+
+
+def _delays(topology: Topology, delays: str) -> np.ndarray:
+    _check(topology, delays)
+    hops = csgraph.shortest_path(topology.adjacency, method="D", unweighted=True).astype(int)
+    return hops if delays == "hops" else np.maximum(hops - 1, 0)
+
+
+def _largest_singular_value(matrix: np.ndarray) -> float:
+    if len(matrix) < 100:
+        return float(np.linalg.norm(matrix, 2))
+    start = np.random.default_rng(0).normal(size=len(matrix))
+    return float(svds(matrix, k=1, v0=start, tol=1e-9, return_singular_vectors=False)[0])
+
+
+def _check(topology: Topology, delays: str) -> None:
+    if not isinstance(topology, Topology) or not topology.is_tree:
+        raise ValueError(
+            f"RelaySum needs a tree, not {topology!r}; "
+            f"use relaysim.topologies.spanning_tree(topology)"
+        )
+    if delays not in DELAYS:
+        raise ValueError(f"delays must be 'received' or 'hops', not {delays!r}")
