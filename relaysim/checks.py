@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import operator
 
-__all__ = ["whole_number"]
+import numpy as np
+
+__all__ = ["flag", "real_array", "real_number", "whole_number"]
 
 
 def whole_number(value, name: str, least: int) -> int:
@@ -22,3 +25,44 @@ def whole_number(value, name: str, least: int) -> int:
     if number < least:
         raise ValueError(f"{name} must be at least {least}, not {number}")
     return number
+
+
+def real_number(value, name: str, least: float = -math.inf, most: float = math.inf) -> float:
+    """``value`` as a finite float within bounds; says what was given otherwise.
+
+    >>> real_number(2, "p", 0, 1)
+    Traceback (most recent call last):
+        ...
+    ValueError: p must lie between 0 and 1, not 2
+    """
+    if isinstance(value, str | bytes | complex) or np.ndim(value):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, not {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be a finite number, not {value!r}")
+    if not least <= number <= most:
+        if most < math.inf:
+            raise ValueError(f"{name} must lie between {least:g} and {most:g}, not {value!r}")
+        raise ValueError(f"{name} must be at least {least:g}, not {value!r}")
+    return number
+
+
+def real_array(value, name: str, *, copy: bool = False) -> np.ndarray:
+    """``value`` as a float64 array; complex numbers and text are refused."""
+    try:
+        given = np.asarray(value)
+    except ValueError as error:
+        raise TypeError(f"{name} must be an array of numbers: {error}") from None
+    if given.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be an array of real numbers, not of {given.dtype}")
+    return np.array(given, dtype=float) if copy else np.asarray(given, dtype=float)
+
+
+def flag(value, name: str) -> bool:
+    """``value`` as a bool; says what was given otherwise."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return bool(value)

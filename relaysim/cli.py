@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 
 from relaysim import __version__, oracles, problems
+from relaysim.checks import whole_number
 from relaysim.history import written_aside
-from relaysim.naming import ALGORITHMS, TOPOLOGIES, closest, known_name, named
+from relaysim.naming import ALGORITHMS, TOPOLOGIES, closest, known_name, named, signature_of
+from relaysim.preparation import check_compatible
 from relaysim.simulation import simulate
 from relaysim.sweeps import sweep
 from relaysim.tuning import tune
@@ -32,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         chosen = _parser().parse_args(arguments)
         chosen.command(chosen)
-    except (CommandError, ValueError, TypeError, OSError) as error:
+    except (CommandError, ValueError, TypeError, OSError, MemoryError, OverflowError) as error:
         print(f"relaysim: {' '.join(str(error).replace(chr(10), '; ').split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -46,12 +49,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _figure(chosen) -> None:
     from relaysim.figures import FIGURES
+    from relaysim.figures.gallery import draw_all
 
-    draw = FIGURES[known_name(chosen.name, FIGURES, "figure")]
-    options = {} if chosen.seed is None else {"seed": chosen.seed}
-    result = draw(quick=chosen.quick, **options)
+    names = list(FIGURES) if chosen.name == "all" else [known_name(chosen.name, FIGURES, "figure")]
+    options = {} if chosen.seed is None else {"seed": whole_number(chosen.seed, "seed", 0)}
+    if chosen.jobs is not None:
+        options["n_jobs"] = chosen.jobs
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    if chosen.name == "all":
+        print(draw_all(chosen.out, chosen.quick, options))
+        return
+    result = FIGURES[names[0]](quick=chosen.quick, **options)
     for path in result.save(chosen.out, chosen.name):
         print(path)
+    print(textwrap.fill(result.caption, 100))
 
 
 def _list(chosen) -> None:
@@ -63,14 +74,20 @@ def _list(chosen) -> None:
         ("Figures", FIGURES),
     ):
         print(title)
-        width = max(map(len, entries))
+        shown = {name: name + signature_of(entry) for name, entry in entries.items()}
+        if entries is FIGURES:
+            shown = {name: name for name in entries}
+        width = max(map(len, shown.values()))
         for name, entry in entries.items():
-            print(f"  {name:<{width}}  {entry.__doc__.strip().splitlines()[0]}")
+            print(f"  {shown[name]:<{width}}  {entry.__doc__.strip().splitlines()[0]}")
         print()
 
 
 def _run(chosen) -> None:
-    alone = () if chosen.topology == "social_network" else (chosen.n,)
+    fixed = "(" in chosen.topology or chosen.topology == "social_network"
+    if fixed and chosen.n is not None:
+        raise CommandError(f"topology {chosen.topology!r} has its own size; leave --n out")
+    alone = () if fixed else (32 if chosen.n is None else chosen.n,)
     topology = named(chosen.topology, TOPOLOGIES, "topology", alone=alone)
     algorithm = named(chosen.algorithm, ALGORITHMS, "algorithm")
     problem = problems.random_quadratics(
@@ -82,7 +99,16 @@ def _run(chosen) -> None:
         r0=chosen.r0,
         seed=chosen.problem_seed,
     )
+    check_compatible(problem, topology, algorithm)
     oracle = oracles.Gaussian(chosen.sigma2) if chosen.sigma2 else None
+    for name, least in (("steps", 0), ("seed", 0), ("replicas", 1), ("record", 1)):
+        if getattr(chosen, name) is not None:
+            whole_number(getattr(chosen, name), name, least)
+    for path, kinds in ((chosen.save, (".npz",)), (chosen.plot, (".png", ".pdf", ".svg"))):
+        if path is not None and path.suffix not in kinds:
+            raise CommandError(f"{str(path)!r} must end in {' or '.join(kinds)}")
+        if path is not None and not path.parent.is_dir():
+            raise CommandError(f"there is no folder {str(path.parent)!r} to write to")
     rates = chosen.learning_rate
     if rates is None:
         tuned = tune(problem, topology, algorithm, target=chosen.target)
@@ -91,13 +117,11 @@ def _run(chosen) -> None:
                 f"no learning rate brings {chosen.algorithm} below {chosen.target:g}; "
                 f"give one with --learning-rate, or a larger --target"
             )
-        print(f"tuned learning rate {tuned.learning_rate:.6g} ({tuned.steps:.0f} steps)")
+        print(
+            f"tuned learning rate {tuned.learning_rate:.6g}: without gradient noise it stays below "
+            f"{chosen.target:g} from step {tuned.steps:.0f} on"
+        )
         rates = [tuned.learning_rate]
-    for path, kinds in ((chosen.save, (".npz",)), (chosen.plot, (".png", ".pdf", ".svg"))):
-        if path is not None and path.suffix not in kinds:
-            raise CommandError(f"{str(path)!r} must end in {' or '.join(kinds)}")
-        if path is not None and not path.parent.is_dir():
-            raise CommandError(f"there is no folder {str(path.parent)!r} to write to")
     history = simulate(
         problem,
         topology,
@@ -144,6 +168,14 @@ def _sweep(chosen) -> None:
 # -- arguments -------------------------------------------------------------------------------------
 
 
+class _HelpFormatter(argparse.HelpFormatter):
+    """Shows defaults where there are any."""
+
+    def _get_help_string(self, action):
+        shown = action.default not in (None, False, argparse.SUPPRESS) and action.option_strings
+        return f"{action.help} (default: %(default)s)" if shown else action.help
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
         hint = ""
@@ -168,14 +200,19 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     made = {}
     for name, (command, text) in COMMANDS.items():
-        made[name] = commands.add_parser(name, help=text, description=text)
+        made[name] = commands.add_parser(
+            name, help=text, description=text, formatter_class=_HelpFormatter
+        )
         made[name].set_defaults(command=command)
 
     figure = made["figure"]
-    figure.add_argument("name", help="as given by relaysim list")
-    figure.add_argument("--out", type=pathlib.Path, default="figures", help="folder to write to")
+    figure.add_argument("name", help="as given by relaysim list, or all")
+    figure.add_argument(
+        "--out", type=pathlib.Path, default=pathlib.Path("figures"), help="folder to write to"
+    )
     figure.add_argument("--quick", action="store_true", help="a small version, in seconds")
     figure.add_argument("--seed", type=int, help="of the random problem")
+    figure.add_argument("--jobs", type=int, help="processes; −1 is one for each core")
 
     batch = made["sweep"]
     batch.add_argument("file", type=pathlib.Path, help="settings; lists multiply out")
@@ -187,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     call = "a name from relaysim list, or a call such as"
     run.add_argument("--algorithm", default="RelaySGD", help=f"{call} 'RelaySGD(momentum=0.9)'")
     run.add_argument("--topology", default="chain", help=f"{call} 'torus(4, 8)'")
-    run.add_argument("--n", type=int, default=32, help="workers, for a topology given by name")
+    run.add_argument("--n", type=int, help="workers, for a topology given by name; 32 by default")
     run.add_argument("--d", type=int, default=10, help="parameters")
     run.add_argument("--zeta2", type=float, default=0.1, help="heterogeneity ζ²")
     run.add_argument("--sigma2", type=float, default=0.0, help="variance σ² of the gradient noise")
@@ -199,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
         "--learning-rate", type=float, nargs="+", help="one or several; tuned when left out"
     )
     run.add_argument("--target", type=float, default=1e-6, help="suboptimality to tune for")
-    run.add_argument("--steps", type=int, default=500)
+    run.add_argument("--steps", type=int, default=500, help="updates")
     run.add_argument("--seed", type=int, default=0, help="of the gradient noise")
     run.add_argument("--replicas", type=int, help="that many seeds, from --seed on")
     run.add_argument("--record", type=int, help="record every k-th step")

@@ -59,7 +59,7 @@ def encode(value: Any) -> Any:
         arrays = {"rows": rows, "columns": columns, "weights": entries.data}
         return {"type": "sparse", "shape": [int(k) for k in value.shape], **arrays}
     if isinstance(value, np.ndarray):
-        return value
+        return value.copy() if value.flags.writeable else value
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, list | tuple | range):
@@ -92,8 +92,12 @@ def rebuild(config: dict[str, Any], **given: Any) -> dict[str, Any]:
     >>> bool((again.x == history.x).all())
     True
     """
-    arguments = {key: value for key, value in config.items() if key != "version"} | given
-    return {key: value if key in given else decode(value, key) for key, value in arguments.items()}
+    unknown = [key for key in given if key not in config]
+    if unknown:
+        raise TypeError(f"unknown argument {unknown[0]!r}; there are {', '.join(config)}")
+    return {
+        key: given[key] if key in given else decode(value, key) for key, value in config.items()
+    }
 
 
 def decode(value: Any, what: str = "value") -> Any:
@@ -138,4 +142,4 @@ def encode_mixing(mixing) -> Any:
         return None
     if is_sequence(mixing):
         return [encode(np.asarray(W) if not issparse(W) else W) for W in mixing]
-    return encode(mixing if issparse(mixing) else np.asarray(mixing, dtype=float))
+    return encode(mixing if issparse(mixing) else np.array(mixing, dtype=float))

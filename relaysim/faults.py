@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from relaysim.checks import real_number
 from relaysim.random import Streams
 
 __all__ = ["MessageDrop"]
@@ -39,9 +40,8 @@ class MessageDrop:
     probability: float
 
     def __post_init__(self):
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"probability must lie in [0, 1], not {self.probability!r}")
-        object.__setattr__(self, "probability", float(self.probability))
+        probability = real_number(self.probability, "probability", 0, 1)
+        object.__setattr__(self, "probability", probability)
 
     def arrivals(self, streams: Streams) -> Callable[[int], np.ndarray] | None:
         """For one run, the function that tells which of so many messages arrive.

@@ -118,19 +118,23 @@ class History:
         """
         if "suboptimality" not in self._columns:
             raise ValueError(
-                "the optimum of this problem is not known, so neither is suboptimality"
+                "the optimum of this problem is not known, so neither is suboptimality; "
+                "give the problem an `optimum`"
             )
         below = self._columns["suboptimality"] < target
         first = self.steps[below.argmax(axis=0)].astype(float)
         return np.where(below.any(axis=0), first, np.nan)
 
-    def plot(self, y: str = "suboptimality", x: str = "step", **options):
+    def plot(self, y: str | None = None, x: str = "step", **options):
         """Draw a column against steps or vectors sent, on a log axis; returns the Axes.
 
-        See `relaysim.plots.plot_history` for the options.
+        The column is the suboptimality, or the gradient norm where no optimum is known. See
+        `relaysim.plots.plot_history` for the options.
         """
         from relaysim import plots
 
+        if y is None:
+            y = "suboptimality" if "suboptimality" in self._columns else "gradient_norm"
         return plots.plot_history(self, y=y, x=x, **options)
 
     def save(self, path: str | os.PathLike) -> pathlib.Path:
@@ -167,6 +171,9 @@ class History:
         Raises:
             ValueError: the file is not a saved history, or of a newer format.
         """
+        path = pathlib.Path(path)
+        if not path.exists() and path.suffix != ".npz":
+            path = path.with_name(path.name + ".npz")
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
@@ -224,6 +231,12 @@ class History:
 def written_aside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """A temporary path beside ``path`` that takes its place when the block ends without an error."""
     path = pathlib.Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"there is no folder {str(path.parent)!r} to write {path.name!r} to"
+        )
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder; name a file")
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     aside = pathlib.Path(name)

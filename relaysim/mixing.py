@@ -14,8 +14,8 @@ from scipy.linalg import eigvalsh
 from scipy.sparse import csr_array, eye_array, issparse
 from scipy.sparse.csgraph import connected_components
 
-from relaysim.checks import whole_number
-from relaysim.topologies import Topology
+from relaysim.checks import real_number, whole_number
+from relaysim.topologies import Topology, TreePair
 
 __all__ = [
     "best_constant",
@@ -56,9 +56,8 @@ def uniform(topology: Topology, weight: float) -> csr_array:
     >>> uniform(ring(4), 0.25).toarray()[0].tolist()
     [0.5, 0.25, 0.0, 0.25]
     """
-    if not np.isfinite(weight):
-        raise ValueError(f"weight must be a finite number, not {weight!r}")
-    return _from_weights(topology, np.full(len(_graph(topology).src), float(weight)))
+    weight = real_number(weight, "weight")
+    return _from_weights(topology, np.full(len(_graph(topology).src), weight))
 
 
 def max_degree(topology: Topology) -> csr_array:
@@ -107,7 +106,7 @@ def with_spectral_gap(n: int, gap: float) -> np.ndarray:
     [[0.75, 0.25], [0.25, 0.75]]
     """
     n = whole_number(n, "n", 1)
-    if not 0 < gap <= 1:
+    if not 0 < real_number(gap, "gap") <= 1:
         raise ValueError(f"gap must lie in (0, 1], not {gap!r}")
     return (1 - gap) * np.eye(n) + gap / n
 
@@ -160,6 +159,11 @@ def is_sequence(mixing) -> bool:
         return False
     if isinstance(mixing, np.ndarray):
         return mixing.ndim == 3
+    if not isinstance(mixing, Sequence) or isinstance(mixing, str):
+        raise TypeError(
+            f"mixing must be a matrix (n, n) or a sequence of them, not {mixing!r}; "
+            f"relaysim.mixing makes them from a topology, as metropolis(topology)"
+        )
     return len(mixing) > 0 and (issparse(mixing[0]) or np.ndim(mixing[0]) == 2)
 
 
@@ -178,6 +182,8 @@ def as_sequence(mixing, topology: Topology) -> tuple[csr_array, ...]:
     """
     n = topology.n
     given = tuple(mixing) if is_sequence(mixing) else (mixing,)
+    if not issparse(mixing) and len(mixing) == 0:
+        raise ValueError("mixing is an empty sequence; give at least one matrix")
     allowed = topology.adjacency + eye_array(n)
     matrices = []
     for t, matrix in enumerate(given):
@@ -229,8 +235,8 @@ def _from_weights(topology: Topology, weights: np.ndarray) -> csr_array:
 
 def _graph(topology) -> Topology:
     if not isinstance(topology, Topology):
-        raise TypeError(
-            f"a mixing matrix needs a Topology, not {topology!r}; "
-            f"a pair of trees has none, since each tree carries half of the coordinates"
-        )
+        why = ""
+        if isinstance(topology, TreePair):
+            why = "; a pair of trees has none, since each tree carries half of the coordinates"
+        raise TypeError(f"a mixing matrix needs a Topology, not {topology!r}{why}")
     return topology

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ast
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 
 from relaysim import algorithms, mixing, topologies
 
-__all__ = ["ALGORITHMS", "MIXINGS", "TOPOLOGIES", "closest", "known_name", "named"]
+__all__ = ["ALGORITHMS", "MIXINGS", "TOPOLOGIES", "closest", "known_name", "named", "signature_of"]
 
 _GIVEN = {"Topology", "TreePair", "from_edges", "from_networkx", "spanning_tree"}
 _OF_WORKERS = {"lazy", "with_spectral_gap", "one_peer_exponential"}
@@ -52,6 +53,8 @@ def named(text: str, known: Mapping[str, Callable], what: str, *first, alone: tu
     if parenthesis:
         try:
             call = ast.parse(text.strip(), mode="eval").body
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+                raise ValueError
             positional = [ast.literal_eval(argument) for argument in call.args]
             options = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
         except (SyntaxError, ValueError, AttributeError):
@@ -61,7 +64,19 @@ def named(text: str, known: Mapping[str, Callable], what: str, *first, alone: tu
     try:
         return build(*first, *positional, **options)
     except TypeError as error:
-        raise ValueError(f"{what} {text!r}: {error}") from None
+        usage = f"{name}{signature_of(build)}"
+        raise ValueError(f"{what} {text!r}: {error}; it is {usage}") from None
+
+
+def signature_of(build: Callable) -> str:
+    """A constructor's arguments as one writes them, without annotations.
+
+    >>> signature_of(topologies.torus)
+    '(rows, cols)'
+    """
+    parameters = inspect.signature(build).parameters.values()
+    plain = [p.replace(annotation=inspect.Parameter.empty) for p in parameters]
+    return str(inspect.Signature(plain))
 
 
 def known_name(name: str, known: Iterable[str], what: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from relaysim.checks import real_number
 from relaysim.random import Streams
 
 __all__ = ["Exact", "Gaussian"]
@@ -24,13 +25,28 @@ Gradient = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 def checked_gradient(found: np.ndarray, x: np.ndarray) -> np.ndarray:
     """A problem's gradients, after a look at their shape."""
-    shape = np.shape(found)
+    found = np.asarray(found)
+    shape = found.shape
     if shape != x.shape:
         raise ValueError(
             f"the problem's gradient at x of shape {x.shape} has shape {shape}; "
             f"it must have that of x, a row for each worker"
         )
     return found
+
+
+def _check_replicas(problem, x: np.ndarray, found: np.ndarray) -> None:
+    """Hold the first replica against its gradient alone: broadcasting may have mixed up the axes."""
+    alone = np.asarray(problem.gradient(np.ascontiguousarray(x[..., 0])))
+    scale = np.abs(alone).max(initial=0)
+    if (
+        alone.shape != x.shape[:2]
+        or not np.abs(found[..., 0] - alone).max(initial=0) <= 1e-9 * scale
+    ):
+        raise ValueError(
+            "the problem's gradient of replicas (n, d, r) differs from that of one replica (n, d); "
+            "give its arrays a last axis of length 1 where x has three axes"
+        )
 
 
 @dataclass(frozen=True)
@@ -50,11 +66,17 @@ class Exact:
             def evaluate(x: np.ndarray, out: np.ndarray) -> np.ndarray:
                 return problem.gradient(x)
 
+        untried = streams.owner is not None
+
         def gradient(x: np.ndarray, out: np.ndarray) -> np.ndarray:
+            nonlocal untried
             found = evaluate(x, out)
             if found is not out:
                 # Memory of the problem's own: copied, since a step may overwrite its gradient.
                 out[...] = checked_gradient(found, x)
+                if untried:
+                    untried = False
+                    _check_replicas(problem, x, out)
             return out
 
         return gradient
@@ -79,9 +101,7 @@ class Gaussian:
     sigma2: float
 
     def __post_init__(self):
-        if not (np.isfinite(self.sigma2) and self.sigma2 >= 0):
-            raise ValueError(f"sigma2 must be a finite number of at least 0, not {self.sigma2!r}")
-        object.__setattr__(self, "sigma2", float(self.sigma2))
+        object.__setattr__(self, "sigma2", real_number(self.sigma2, "sigma2", 0))
 
     def observe(self, problem, streams: Streams) -> Gradient:
         """The function ``(x, out) → out`` for one run, which writes the gradients into ``out``."""

@@ -13,6 +13,9 @@ import matplotlib
 import matplotlib.pyplot as plt
 import networkx
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import LogFormatter, NullFormatter
 
 from relaysim.topologies import Topology, TreePair
 
@@ -33,8 +36,8 @@ AXIS_LABELS: Mapping[str, str] = {
     "step": "Steps",
     "vectors_sent": "Vectors sent by all workers",
     "suboptimality": r"Suboptimality $f(\bar{x}) - f(x^\star)$",
-    "consensus_distance": r"Consensus distance $\frac{1}{n}\sum_i \|x_i - \bar{x}\|^2$",
-    "distance": r"Distance $\frac{1}{n}\sum_i \|x_i - x^\star\|^2$",
+    "consensus_distance": r"Consensus distance, mean of $\|x_i - \bar{x}\|^2$",
+    "distance": r"Distance, mean of $\|x_i - x^\star\|^2$",
     "gradient_norm": r"Gradient norm $\|\nabla f(\bar{x})\|^2$",
 }
 
@@ -93,6 +96,10 @@ def method_style(label: str) -> dict:
     return {"color": color, "linestyle": dash}
 
 
+# More lines than this are told apart by a colour bar.
+MOST_IN_LEGEND = 10
+
+
 def style_axes(ax, x: str, y: str) -> None:
     """Label the axes by the columns that they show, the vertical one in powers of ten."""
     ax.set_yscale("log")
@@ -142,6 +149,7 @@ def plot_history(
         )
         key = np.zeros(len(frame)) if scheduled else frame["learning_rate"]
         groups = list(frame.groupby(np.asarray(key)))
+        by_color = len(groups) > MOST_IN_LEGEND
         colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(groups)))
         for color, (rate, group) in zip(colors, groups, strict=True):
             look = method_style(history.label)
@@ -149,9 +157,21 @@ def plot_history(
             if len(groups) > 1:
                 look["color"] = color
                 name = f"γ = {rate:.3g}" if label is None else f"{label}, γ = {rate:.3g}"
+                look["linestyle"] = "-" if by_color else look["linestyle"]
             draw_line(ax, group, x, y, {"label": name} | look | line, band)
         style_axes(ax, x, y)
-        ax.legend(ncols=1 if len(groups) <= 8 else 2, fontsize="small")
+        # What has diverged shall not flatten the rest.
+        values = frame[y][frame["step"] == frame["step"].min()]
+        highest = 1e6 * values.max()
+        if np.isfinite(highest) and highest > 0 and ax.get_ylim()[1] > highest:
+            ax.set_ylim(top=highest)
+        if by_color:
+            rates = [rate for rate, _ in groups]
+            norm = LogNorm(min(r for r in rates if r > 0), max(rates))
+            shown = ScalarMappable(norm, matplotlib.colormaps["viridis"].resampled(256))
+            ax.figure.colorbar(shown, ax=ax, label="Learning rate γ")
+        else:
+            ax.legend(fontsize="small")
     return ax
 
 
@@ -175,15 +195,17 @@ def draw_line(ax, frame, x: str, y: str, line: dict, band=(0.1, 0.9)) -> None:
 
 def plot_tuning(tuning, *, ax=None, **line):
     """Draw what each learning rate tried came to, and mark the one chosen; returns the Axes."""
-    column = "plateau" if tuning.criterion == "plateau" else "steps"
-    frame = tuning.frame.dropna(subset=[column])
-    frame = frame[frame[column] > 0]
+    chosen = tuning.frame[tuning.frame["learning_rate"] == tuning.learning_rate]
+    stalls = tuning.criterion == "plateau" and (chosen["plateau"] > 0).any()
+    column = "plateau" if stalls else "steps"
+    frame = tuning.frame[tuning.frame[column] > 0]
     with style():
         if ax is None:
             _, ax = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
         look = method_style(tuning.label) | {"marker": ".", "markersize": 5}
         ax.plot(frame["learning_rate"], frame[column], **(look | {"label": tuning.label} | line))
-        chosen = frame[frame["learning_rate"] == tuning.learning_rate]
+        chosen = chosen[chosen[column] > 0]
+        found = f"γ = {tuning.learning_rate:.4g}, {tuning.steps:.0f} steps"
         ax.plot(
             chosen["learning_rate"],
             chosen[column],
@@ -191,12 +213,19 @@ def plot_tuning(tuning, *, ax=None, **line):
             color="black",
             fillstyle="none",
             markersize=9,
-            label=f"γ = {tuning.learning_rate:.4g}, {tuning.steps:.0f} steps",
+            label=found if len(chosen) else "no rate meets the target",
         )
         if column == "plateau":
             ax.axhline(tuning.target, color="#888888", linestyle="--", linewidth=1, label="target")
-        ax.set_xscale("log")
-        ax.set_yscale("log")
+        if len(frame):
+            ax.set_xscale("log")
+            ax.set_yscale("log")
+            for axis, values in ((ax.xaxis, frame["learning_rate"]), (ax.yaxis, frame[column])):
+                if values.max() > 10 * values.min():
+                    axis.set_minor_formatter(NullFormatter())
+                else:
+                    axis.set_major_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+                    axis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         ax.set_xlabel("Learning rate γ")
         ax.set_ylabel(
             "Plateau of the suboptimality"
@@ -208,7 +237,7 @@ def plot_tuning(tuning, *, ax=None, **line):
 
 
 def draw_topology(topology, *, ax=None, values=None, labels: bool | None = None, **options):
-    """Draw a graph: trees by level, rings in a circle, tori as a grid, others by their distances.
+    """Draw a graph: trees by level from worker 0, regular graphs in a circle, others by distances.
 
     Args:
         topology: a `relaysim.topologies.Topology`, or a `TreePair` (both trees side by side).
@@ -237,14 +266,34 @@ def draw_topology(topology, *, ax=None, values=None, labels: bool | None = None,
             "edgecolors": "#333333",
             "edge_color": "#888888",
             "linewidths": 0.8,
-            "node_size": float(np.clip(9000 / topology.n, 12, 320)),
-            "font_size": 8,
-            "with_labels": topology.n <= 64 if labels is None else labels,
+            "node_size": float(np.clip(5000 / topology.n, 8, 300)),
+            "font_size": float(np.clip(160 / topology.n, 5, 9)),
+            "with_labels": topology.n <= 40 if labels is None else labels,
         }
         networkx.draw_networkx(graph, _layout(topology), ax=ax, **(settings | options))
         ax.set_axis_off()
         ax.margins(0.08)
+        if not topology.is_tree:
+            ax.set_aspect("equal")
     return ax
+
+
+def _tree_layout(graph: networkx.Graph, horizontal: bool) -> dict[int, np.ndarray]:
+    """Worker 0 on top, leaves side by side, every parent over the middle of its children."""
+    successors = dict(networkx.bfs_successors(graph, 0))
+    depth = networkx.single_source_shortest_path_length(graph, 0)
+    across: dict[int, float] = {}
+    leaves = 0
+    for worker in networkx.dfs_postorder_nodes(graph, 0):
+        children = successors.get(worker, [])
+        if children:
+            across[worker] = float(np.mean([across[child] for child in children]))
+        else:
+            across[worker] = leaves
+            leaves += 1
+    if horizontal:
+        return {worker: np.array([depth[worker], 0.0]) for worker in graph}
+    return {worker: np.array([across[worker], -depth[worker]]) for worker in graph}
 
 
 def _layout(topology: Topology) -> dict[int, np.ndarray]:
@@ -252,12 +301,7 @@ def _layout(topology: Topology) -> dict[int, np.ndarray]:
     if topology.n == 1:
         return {0: np.zeros(2)}
     if topology.is_tree and topology.degrees.max() <= topology.n / 2:
-        # The middle of a longest path as the root keeps the drawing low.
-        end = int(np.argmax(topology.distances_from(0)))
-        far = topology.distances_from(end)
-        other = int(np.argmax(far))
-        path = networkx.shortest_path(graph, end, other)
-        return networkx.bfs_layout(graph, path[len(path) // 2], align="horizontal")
+        return _tree_layout(graph, horizontal=topology.degrees.max() <= 2)
     if (topology.degrees == topology.degrees[0]).all() or topology.is_tree:
         if topology.is_tree:
             hub = int(np.argmax(topology.degrees))

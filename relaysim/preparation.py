@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from relaysim import configuration
-from relaysim.checks import whole_number
+from relaysim.checks import real_array, whole_number
 from relaysim.mixing import as_sequence, metropolis
 from relaysim.topologies import Topology, TreePair
 
@@ -54,13 +54,13 @@ def plan_replicas(learning_rate, seed, replicas, x0, steps) -> ReplicaPlan:
         values = [learning_rate(t) for t in range(max(steps, 1))]
         if any(np.ndim(value) for value in values):
             raise ValueError("a learning rate that is a callable must return one number a step")
-        schedule = _rates(np.array(values, dtype=float))
+        schedule = _rates(real_array(values, "the learning rates of the callable", copy=True))
         given = configuration.Schedule(tuple(schedule.tolist()))
         rates = schedule[:1]
     else:
         try:
-            array = np.asarray(learning_rate, dtype=float)
-        except (TypeError, ValueError):
+            array = real_array(learning_rate, "learning_rate", copy=True)
+        except TypeError:
             raise TypeError(
                 f"learning_rate must be a number, a 1-D array of numbers or a callable of the step, "
                 f"not {learning_rate!r}"
@@ -73,7 +73,7 @@ def plan_replicas(learning_rate, seed, replicas, x0, steps) -> ReplicaPlan:
         rates = _rates(np.atleast_1d(array))
         given = array if array.ndim else float(array)
     seeds, listed = _seeds(seed, replicas)
-    points = None if x0 is None else np.asarray(x0, dtype=float)
+    points = None if x0 is None else real_array(x0, "x0", copy=True)
     starts = points.shape[2] if points is not None and points.ndim == 3 else None
     combinations = len(rates) * len(seeds)
     if starts is not None and combinations == 1:
@@ -98,6 +98,13 @@ def check_compatible(problem, topology, algorithm) -> None:
                 f"{problem!r} is no problem: it lacks {name!r}; "
                 f"a problem has n, d, gradient(x) and value(x)"
             )
+    whole_number(problem.n, "the problem's n", 1)
+    whole_number(problem.d, "the problem's d", 1)
+    optimum = getattr(problem, "optimum", None)
+    if optimum is not None and np.shape(optimum) != (problem.d,):
+        raise ValueError(
+            f"the problem's optimum must have shape (d,) = ({problem.d},), not {np.shape(optimum)}"
+        )
     if isinstance(algorithm, type):
         raise TypeError(f"give an algorithm, not its class: {algorithm.__name__}()")
     if not (hasattr(algorithm, "step") and hasattr(algorithm, "uses")):

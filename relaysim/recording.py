@@ -95,7 +95,7 @@ class Recorder:
             found["consensus_distance"] = consensus
             if "distance" in self.measures:
                 # (1/n) Σ‖x_i − x*‖² = Ξ² + ‖x̄ − x*‖², both terms non-negative: nothing cancels.
-                error = points - self._problem.optimum[:, None]
+                error = points - np.asarray(self._problem.optimum)[:, None]
                 found["distance"] = consensus + np.einsum("dk,dk->k", error, error).reshape(records)
         return found
 

@@ -10,7 +10,7 @@ import numpy as np
 from relaysim import configuration
 from relaysim.algorithms.base import Round
 from relaysim.blocks import row_blocks
-from relaysim.checks import whole_number
+from relaysim.checks import real_number, whole_number
 from relaysim.history import History
 from relaysim.network import Network
 from relaysim.oracles import Exact
@@ -97,8 +97,10 @@ def simulate(
     measures = measures_of(problem)
     if stop_below is not None:
         if "suboptimality" not in measures:
-            raise ValueError("stop_below needs a problem with an optimum; this one has none")
-        if not stop_below > 0:
+            raise ValueError(
+                "stop_below needs a problem whose optimum is known; give the problem an `optimum`"
+            )
+        if not real_number(stop_below, "stop_below") > 0:
             raise ValueError(f"stop_below must be positive, not {stop_below!r}")
     run = Run(
         problem,
@@ -119,7 +121,7 @@ def simulate(
         "algorithm": configuration.encode(algorithm),
         "learning_rate": configuration.encode(plan.given_rate),
         "steps": steps,
-        "x0": None if x0 is None else np.array(x0, dtype=float),
+        "x0": plan.x0,
         "mixing": configuration.encode_mixing(mixing),
         "oracle": configuration.encode(oracle),
         "faults": configuration.encode(faults),
@@ -167,8 +169,10 @@ class Run:
         arrivals = None if faults is None else faults.arrivals(self._streams)
         self.network = Network(topology, matrices, workspace, arrivals)
         oracle = Exact() if oracle is None else oracle
-        if not hasattr(oracle, "observe"):
-            raise TypeError(f"{oracle!r} is no oracle; see relaysim.oracles")
+        if isinstance(oracle, type) or not hasattr(oracle, "observe"):
+            raise TypeError(
+                f"{oracle!r} is no oracle; see relaysim.oracles, such as Gaussian(sigma2=0.01)"
+            )
         observe = oracle.observe(problem, self._streams)
         scratch = workspace.scratch
 

@@ -17,7 +17,7 @@ import networkx
 import numpy as np
 from scipy.sparse import csgraph, csr_array
 
-from relaysim.checks import whole_number
+from relaysim.checks import real_number, whole_number
 
 __all__ = [
     "Topology",
@@ -302,14 +302,16 @@ def spanning_tree(topology: Topology, root: int | None = None) -> Topology:
     >>> spanning_tree(torus(3, 3)).diameter
     4
     """
+    if not isinstance(topology, Topology):
+        raise TypeError(f"spanning_tree needs a Topology, not {topology!r}")
     if not topology.is_connected:
         raise ValueError(f"{topology!r} is not connected, so it has no spanning tree")
     if root is None:
         adjacency = topology.adjacency
         trees = (_breadth_first_tree(topology, adjacency, worker) for worker in range(topology.n))
         return min(trees, key=operator.attrgetter("diameter"))
-    root = operator.index(root)
-    if not 0 <= root < topology.n:
+    root = whole_number(root, "root", 0)
+    if root >= topology.n:
         raise ValueError(f"root must be a worker 0 … {topology.n - 1}, not {root}")
     return _breadth_first_tree(topology, topology.adjacency, root)
 
@@ -418,8 +420,10 @@ def erdos_renyi(n: int, p: float, seed: int) -> Topology:
     >>> erdos_renyi(20, 0.3, seed=1) == erdos_renyi(20, 0.3, seed=1)
     True
     """
-    _probability(p)
-    graph = networkx.gnp_random_graph(whole_number(n, "n", 1), p, seed=operator.index(seed))
+    p = real_number(p, "p", 0, 1)
+    graph = networkx.gnp_random_graph(
+        whole_number(n, "n", 1), p, seed=whole_number(seed, "seed", 0)
+    )
     return from_networkx(graph, f"erdos_renyi({n}, {p:g}, seed={seed})")
 
 
@@ -433,7 +437,7 @@ def random_regular(n: int, degree: int, seed: int) -> Topology:
         raise ValueError(
             f"random_regular needs degree < n and n · degree even, not n={n}, degree={degree}"
         )
-    graph = networkx.random_regular_graph(degree, n, seed=operator.index(seed))
+    graph = networkx.random_regular_graph(degree, n, seed=whole_number(seed, "seed", 0))
     ordered = networkx.empty_graph(n)
     ordered.add_edges_from(graph.edges)
     return from_networkx(ordered, f"random_regular({n}, {degree}, seed={seed})")
@@ -445,10 +449,12 @@ def watts_strogatz(n: int, k: int, p: float, seed: int) -> Topology:
     >>> len(watts_strogatz(12, 4, 0.2, seed=0).edges)
     24
     """
-    _probability(p)
+    p = real_number(p, "p", 0, 1)
     if not 2 <= whole_number(k, "k", 1) < whole_number(n, "n", 1):
         raise ValueError(f"watts_strogatz needs 2 ≤ k < n, not k={k}, n={n}")
-    graph = networkx.watts_strogatz_graph(n, k, p, seed=operator.index(seed))
+    if k % 2:
+        raise ValueError(f"watts_strogatz needs an even k, half of it on each side, not {k}")
+    graph = networkx.watts_strogatz_graph(n, k, p, seed=whole_number(seed, "seed", 0))
     return from_networkx(graph, f"watts_strogatz({n}, {k}, {p:g}, seed={seed})")
 
 
@@ -460,7 +466,7 @@ def barabasi_albert(n: int, m: int, seed: int) -> Topology:
     """
     if not 1 <= whole_number(m, "m", 1) < whole_number(n, "n", 1):
         raise ValueError(f"barabasi_albert needs 1 ≤ m < n, not m={m}, n={n}")
-    graph = networkx.barabasi_albert_graph(n, m, seed=operator.index(seed))
+    graph = networkx.barabasi_albert_graph(n, m, seed=whole_number(seed, "seed", 0))
     return from_networkx(graph, f"barabasi_albert({n}, {m}, seed={seed})")
 
 
@@ -493,6 +499,8 @@ def from_networkx(graph: networkx.Graph, name: str | None = None) -> Topology:
     >>> from_networkx(networkx.path_graph("abc")) == chain(3)
     True
     """
+    if not isinstance(graph, networkx.Graph):
+        raise TypeError(f"from_networkx needs a networkx graph, not {graph!r}")
     if graph.is_directed():
         raise ValueError("the graph is directed; pass graph.to_undirected() if that is meant")
     position = {node: k for k, node in enumerate(graph.nodes)}
@@ -523,15 +531,11 @@ def _frozen(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _probability(p: float) -> None:
-    if not 0 <= p <= 1:
-        raise ValueError(f"p must be a probability between 0 and 1, not {p!r}")
-
-
 def _normalised_edges(n: int, edges: Iterable) -> np.ndarray:
-    if not isinstance(edges, np.ndarray):
-        edges = list(edges)
-    given = np.asarray(edges)
+    try:
+        given = np.asarray(edges if isinstance(edges, np.ndarray) else list(edges))
+    except (TypeError, ValueError):
+        raise TypeError(f"edges must be pairs of workers, not {edges!r}") from None
     if given.size == 0:
         return _frozen(np.empty((0, 2), dtype=np.intp))
     if given.ndim != 2 or given.shape[1] != 2:

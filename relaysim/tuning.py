@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from relaysim.preparation import plan_replicas
+from relaysim.checks import real_number, whole_number
+from relaysim.oracles import Exact
+from relaysim.preparation import check_compatible, plan_replicas
 from relaysim.progress import progress_bar
 from relaysim.simulation import Run
 
@@ -32,7 +34,7 @@ WORTHWHILE = 0.002
 # A curve is not called settled before γ μ t has passed this (μ of f itself, or L/100 if not known):
 # a rate that is small enough looks flat from its first step.
 SETTLES_AFTER = 4.0
-PLATEAU_FLATNESS = 0.003
+PLATEAU_FLATNESS, NOISY_FLATNESS = 0.003, 0.1
 PLATEAU_BAND = 1.1
 PLATEAU_ROUNDS = 12
 
@@ -88,7 +90,8 @@ def tune(
             there in the fewest steps (watched for 200 steps and a quarter longer than it took, at
             the end of which it must not be growing). ``"plateau"``:
             for methods that stall, a rate whose plateau lies in [target / 1.1, target]; where no
-            stable rate stalls above that, the fastest one.
+            stable rate stalls above that, the fastest one. With gradient noise a plateau is the
+            mean over the last quarter of a run, and ``steps`` the first step below the target.
         max_steps: how long to wait.
         progress: a progress bar: True, False, or None: if it lasts and someone watches.
 
@@ -110,14 +113,15 @@ def tune(
     >>> found.steps < 40 and 0.5 < found.learning_rate < 3
     True
     """
-    if not (np.isfinite(target) and target > 0):
+    check_compatible(problem, topology, algorithm)
+    target = real_number(target, "target")
+    if not target > 0:
         raise ValueError(f"target must be a positive number, not {target!r}")
     if criterion not in CRITERIA:
         raise ValueError(f"criterion must be 'fastest' or 'plateau', not {criterion!r}")
     if getattr(problem, "optimum", None) is None:
-        raise ValueError("tuning needs a problem whose optimum is known")
-    if max_steps < 1:
-        raise ValueError(f"max_steps must be at least 1, not {max_steps!r}")
+        raise ValueError("tuning needs a problem whose optimum is known; give it an `optimum`")
+    max_steps, seed = whole_number(max_steps, "max_steps", 1), whole_number(seed, "seed", 0)
     start = functools.partial(
         _start, problem, topology, algorithm, oracle=oracle, mixing=mixing, seed=seed
     )
@@ -125,9 +129,17 @@ def tune(
     top = 4 * (problem.n + 2)
     count = int(np.ceil(np.log(top / LOWEST) / np.log(COARSE))) + 1
     rates = np.geomspace(LOWEST, top, count) / scale
+    if hasattr(problem, "suboptimality"):
+        start_value = float(problem.suboptimality(np.zeros(problem.d)))
+        if start_value < target:
+            raise ValueError(
+                f"the start is below the target already: its suboptimality is {start_value:.3g}; "
+                f"give a lower target than {target:g}"
+            )
     with progress_bar(None, progress, f"tuning {algorithm.label}", "steps") as bar:
         slowest = getattr(problem, "mean_strong_convexity", None) or scale / 100
-        search = _Search(start, target, max_steps, slowest, bar.update)
+        noisy = not (oracle is None or isinstance(oracle, Exact))
+        search = _Search(start, target, max_steps, slowest, noisy, bar.update)
         rate = search.fastest(rates) if criterion == "fastest" else search.plateau(rates)
     frame = search.frame()
     chosen = frame[frame.learning_rate == rate]
@@ -151,9 +163,12 @@ def _start(problem, topology, algorithm, rates, *, oracle, mixing, seed) -> Run:
 class _Search:
     """Runs of many rates, and what was learnt about each."""
 
-    def __init__(self, start: Callable, target, max_steps, slowest, on_progress: Callable):
+    def __init__(
+        self, start: Callable, target, max_steps, slowest, noisy: bool, on_progress: Callable
+    ):
         self._start, self._target, self._max_steps = start, target, max_steps
         self._slowest, self._on_progress = slowest, on_progress
+        self._noisy = noisy
         self._tried: dict[float, dict] = {}
 
     def frame(self) -> pd.DataFrame:
@@ -197,6 +212,7 @@ class _Search:
             self._on_progress(len(rates))
             curves = run.measure("suboptimality")
             steps = _stays_below(run.steps, curves, self._target)
+            steps[steps > self._max_steps] = np.nan
             best = np.nanmin(steps) if np.isfinite(steps).any() else np.inf
             enough = int(np.ceil((1 + STAYS) * min(best, limit))) + STAYS_STEPS
             if run.step >= enough or run.diverged.all():
@@ -238,10 +254,13 @@ class _Search:
                 rates = np.geomspace(
                     guess / 1.5, min(1.5 * guess, 0.99 * highest), REFINE_WITH // 2
                 )
-            if len(levels) == known:
-                return float("nan")  # nothing settled within max_steps
+            narrow = bool(below) and highest / max(below) < 1 + 2 * (FINEST - 1)
+            if len(levels) == known or narrow:
+                break  # nothing more settles within max_steps, or the band falls between two rates
             known = len(levels)
-        return float("nan")
+        # Under noise plateaus scatter; the highest rate that stays under the target is the answer.
+        lower = [rate for rate, level in levels.items() if level <= self._target]
+        return max(lower) if self._noisy and lower else float("nan")
 
     def _settle(self, rates: np.ndarray, wait_for_all: bool) -> dict[float, float]:
         """The plateaus of those rates that settled.
@@ -256,7 +275,8 @@ class _Search:
             run.advance(range(run.step + bool(len(run.steps)), horizon + 1))
             self._on_progress(len(rates))
             curves = run.measure("suboptimality")
-            plateaus = _plateaus(curves, self._target)
+            flatness = NOISY_FLATNESS if self._noisy else PLATEAU_FLATNESS
+            plateaus = _plateaus(curves, self._target, flatness)
             early = rates * self._slowest * run.step < SETTLES_AFTER
             plateaus[early & (plateaus > 0)] = np.nan
             known = ~np.isnan(plateaus)
@@ -269,6 +289,8 @@ class _Search:
                 break
             horizon *= 2
         steps = _stays_below(run.steps, curves, self._target)
+        if self._noisy:
+            steps = _first_below(run.steps, curves, self._target)
         for rate, taken, level, gone in zip(rates, steps, plateaus, run.diverged, strict=True):
             self._note(rate, steps=taken, plateau=level, diverged=bool(gone), horizon=run.step)
         return {
@@ -316,16 +338,23 @@ def _overshoot(steps: np.ndarray, curves: np.ndarray, target: float) -> np.ndarr
     return np.where(found, np.nan_to_num(overshoot.clip(0, 1)), 0.0)
 
 
-def _plateaus(curves: np.ndarray, target: float) -> np.ndarray:
+def _first_below(steps: np.ndarray, curves: np.ndarray, target: float) -> np.ndarray:
+    """First recorded step at which each curve is below the target, NaN where there is none."""
+    below = curves < target
+    return np.where(below.any(axis=0), steps[below.argmax(axis=0)], np.nan)
+
+
+def _plateaus(curves: np.ndarray, target: float, flatness: float) -> np.ndarray:
     """The level at which each curve has settled, NaN where it has not.
 
     Settled means that the mean over the last quarter of the run differs from that over the quarter
-    before by less than 0.3 %. A curve that has fallen to a millionth of the target has plateau 0.
+    before by less than the fraction ``flatness``. A curve that has fallen to a millionth of the
+    target has plateau 0.
     """
     quarter = len(curves) // 4
     late = curves[-quarter:].mean(axis=0)
     earlier = curves[-2 * quarter : -quarter].mean(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        flat = np.abs(late - earlier) <= PLATEAU_FLATNESS * np.abs(late)
+        flat = np.abs(late - earlier) <= flatness * np.abs(late)
     levels = np.where(flat, late, np.nan)
     return np.where(late < 1e-6 * target, 0.0, levels)

@@ -9,6 +9,7 @@ import numpy as np
 
 from relaysim.algorithms.base import Round, check_momentum, no_buffer, smoothed
 from relaysim.algorithms.gossip import MomentumState
+from relaysim.checks import whole_number
 from relaysim.mixing import one_peer_exponential
 
 __all__ = ["SGP", "AllReduce"]
@@ -87,8 +88,7 @@ class SGP:
     exact: ClassVar[bool] = False
 
     def __post_init__(self):
-        if self.rounds != int(self.rounds) or self.rounds < 1:
-            raise ValueError(f"rounds must be a whole number of at least 1, not {self.rounds!r}")
+        whole_number(self.rounds, "rounds", 1)
 
     @property
     def vectors_per_edge(self) -> int:

@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from relaysim.algorithms.base import Round, check_momentum, no_buffer, smoothed
+from relaysim.checks import flag
 
 __all__ = ["DPSGD", "QuasiGlobalMomentum"]
 
@@ -50,6 +51,7 @@ class DPSGD:
 
     def __post_init__(self):
         check_momentum(self.momentum)
+        flag(self.overlap, "overlap")
 
     def init(self, x0, network):
         return MomentumState(x0, np.zeros_like(x0) if self.momentum else no_buffer(x0))

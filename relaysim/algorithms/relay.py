@@ -17,6 +17,7 @@ import numpy as np
 
 from relaysim.algorithms.base import Round, check_momentum, no_buffer, smoothed
 from relaysim.blocks import row_blocks
+from relaysim.checks import flag, real_number
 from relaysim.network import Mail, PairMail
 
 __all__ = ["UNHEARD", "RelaySGD", "RelaySGDGrad", "RelaySGDMix"]
@@ -73,6 +74,7 @@ class RelaySGD:
 
     def __post_init__(self):
         check_momentum(self.momentum)
+        flag(self.overlap, "overlap")
         if self.unheard not in UNHEARD:
             allowed = ", ".join(map(repr, UNHEARD))
             raise ValueError(f"unheard must be one of {allowed}, not {self.unheard!r}")
@@ -130,6 +132,7 @@ class RelaySGDGrad:
 
     def __post_init__(self):
         check_momentum(self.momentum)
+        flag(self.overlap, "overlap")
 
     def init(self, x0, network):
         return _relay_start(x0, network, self.momentum)
@@ -175,8 +178,7 @@ class RelaySGDMix:
 
     def __post_init__(self):
         check_momentum(self.momentum)
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha must lie in [0, 1], not {self.alpha!r}")
+        real_number(self.alpha, "alpha", 0, 1)
 
     @property
     def exact(self) -> bool:

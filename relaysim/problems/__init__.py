@@ -5,12 +5,15 @@ Any object with these four is a problem:
 - ``n`` and ``d``: workers and parameters;
 - ``gradient(x)``: ``(n, d)`` to ``(n, d)``, row i being ∇f_i at row i of x. To be run with
   replicas it must also map ``(n, d, r)`` to ``(n, d, r)``;
-- ``value(x)``: ``(d,)`` to a number; with replicas also ``(d, r)`` to ``(r,)``.
+- ``value(x)``: f at ``(d,)``, a number.
 
-What else it offers is used where it is there: ``optimum`` adds the columns ``suboptimality`` and
-``distance``; ``suboptimality(x)`` and ``mean_gradient(x)``, ``(d[, r])`` to ``([r])`` and
-``(d[, r])``, make them exact and fast; ``smoothness`` guides the search for learning rates; and a
-``gradient`` that takes ``out=`` writes into memory that is lent to it.
+What else it offers is used where it is there: ``optimum`` ``(d,)`` adds the columns
+``suboptimality`` and ``distance``, and lets rates be tuned. Suboptimality is then the difference
+``value(x) − optimal_value`` (or ``− value(optimum)``), which loses all digits near 1e-16 · |f|; a
+method ``suboptimality(x)``, ``(d, k)`` to ``(k,)``, replaces it by one that does not. A method
+``mean_gradient(x)``, ``(d, k)`` to ``(d, k)``, spares n gradients a record; ``smoothness`` guides the
+search for learning rates; and a ``gradient`` that takes ``out=`` may write into memory that is lent
+to it, and return that.
 
 >>> import numpy as np
 >>> import relaysim as rs

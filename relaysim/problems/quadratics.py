@@ -11,6 +11,7 @@ import functools
 import numpy as np
 
 from relaysim.blocks import row_blocks
+from relaysim.checks import real_array, real_number, whole_number
 
 __all__ = ["DiagonalQuadratic", "LeastSquares", "random_quadratics"]
 
@@ -29,6 +30,9 @@ class Quadratic:
 
     def suboptimality(self, x: np.ndarray) -> np.ndarray:
         """f(x) − f(x*) = ½(x − x*)ᵀH̄(x − x*), without cancellation; shapes as for `value`."""
+        x = np.asarray(x, dtype=float)
+        if x.ndim not in (1, 2) or len(x) != self.d:
+            raise ValueError(f"x must have shape (d,) = ({self.d},) or (d, r), not {x.shape}")
         error = x - self._column(self.optimum, x)
         return 0.5 * (error * self._apply_mean_hessian(error)).sum(axis=0)
 
@@ -41,6 +45,12 @@ class Quadratic:
         """Heterogeneity ζ² = (1/n) Σ_i ‖∇f_i(x*)‖²."""
         gradients = self.gradient(np.broadcast_to(self.optimum, (self.n, self.d)))
         return float(np.einsum("nd,nd->", gradients, gradients) / self.n)
+
+    def _check(self, x: np.ndarray) -> None:
+        if x.shape[:2] != (self.n, self.d):
+            raise ValueError(
+                f"x must have shape (n, d) = ({self.n}, {self.d}) or (n, d, r), not {x.shape}"
+            )
 
     @staticmethod
     def _column(vector: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -66,7 +76,7 @@ class LeastSquares(Quadratic):
     """
 
     def __init__(self, A: np.ndarray, b: np.ndarray):
-        A, b = np.array(A, dtype=float), np.array(b, dtype=float)
+        A, b = real_array(A, "A", copy=True), real_array(b, "b", copy=True)
         if A.ndim != 3 or 0 in A.shape:
             raise ValueError(f"A must have shape (n, m, d), not {A.shape}")
         if b.shape != A.shape[:2]:
@@ -83,6 +93,7 @@ class LeastSquares(Quadratic):
 
     def gradient(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """∇f_i at row i of x; ``(n, d[, r])`` to the same shape (written into ``out`` if given)."""
+        self._check(x)
         if out is None:
             out = np.empty(x.shape)
         product = np.matvec if x.ndim == 2 else np.matmul
@@ -178,7 +189,7 @@ class DiagonalQuadratic(Quadratic):
     """
 
     def __init__(self, h: np.ndarray, centers: np.ndarray):
-        h, centers = np.asarray(h, dtype=float), np.asarray(centers, dtype=float)
+        h, centers = real_array(h, "h"), real_array(centers, "centers")
         if h.ndim != 2 or 0 in h.shape:
             raise ValueError(f"h must have shape (n, d), not {h.shape}")
         if centers.shape != h.shape:
@@ -198,6 +209,7 @@ class DiagonalQuadratic(Quadratic):
 
     def gradient(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """∇f_i at row i of x; ``(n, d[, r])`` to the same shape (written into ``out`` if given)."""
+        self._check(x)
         if out is None:
             out = np.empty(x.shape)
         trailing = (1,) * (x.ndim - 2)
@@ -288,18 +300,15 @@ def random_quadratics(
     >>> abs(problem.zeta2 - 10) < 1e-10, abs(problem.smoothness - 1) < 1e-12
     (True, True)
     """
-    if n < 1 or d < 1:
-        raise ValueError(f"n and d must be at least 1, not n={n}, d={d}")
-    if not (np.isfinite(zeta2) and zeta2 >= 0):
-        raise ValueError(f"zeta2 must be a finite number of at least 0, not {zeta2!r}")
+    n, d = whole_number(n, "n", 1), whole_number(d, "d", 1)
+    seed = whole_number(seed, "seed", 0)
+    zeta2, r0 = real_number(zeta2, "zeta2", 0), real_number(r0, "r0", 0)
     if zeta2 > 0 and n == 1:
         raise ValueError(f"a single worker has zeta2 = 0; {zeta2!r} cannot be reached")
-    if not (np.isfinite(smoothness) and smoothness > 0):
+    if not real_number(smoothness, "smoothness") > 0:
         raise ValueError(f"smoothness must be positive, not {smoothness!r}")
-    if mu is not None and not 0 < mu <= smoothness:
+    if mu is not None and not 0 < real_number(mu, "mu") <= smoothness:
         raise ValueError(f"mu must lie in (0, smoothness={smoothness}], not {mu!r}")
-    if not (np.isfinite(r0) and r0 >= 0):
-        raise ValueError(f"r0 must be a finite number of at least 0, not {r0!r}")
 
     generator = np.random.default_rng(seed)
     A = generator.standard_normal((n, d, d))
@@ -324,13 +333,13 @@ def random_quadratics(
     problem = LeastSquares(A, b)
     problem.recipe = {
         "type": "random_quadratics",
-        "n": int(n),
-        "d": int(d),
-        "zeta2": float(zeta2),
+        "n": n,
+        "d": d,
+        "zeta2": zeta2,
         "mu": None if mu is None else float(mu),
         "smoothness": float(smoothness),
-        "r0": float(r0),
-        "seed": int(seed),
+        "r0": r0,
+        "seed": seed,
     }
     return problem
 
