@@ -259,6 +259,8 @@ class Run:
             size = _squared_size(iterates, self._center).reshape(count, r)
         bad = ~(size <= self._limit[self.active])
         first_bad = np.where(bad.any(axis=0), bad.argmax(axis=0), count)
+        # Once diverged, always diverged, even where a schedule lets the iterates come back.
+        first_bad[self.diverged[self.active]] = 0
         leave = first_bad < count
         self.diverged[self.active[leave]] = True
         for values in measured.values():
@@ -289,12 +291,13 @@ class Run:
     def _leave(self, leave: np.ndarray) -> None:
         """Go on without these replicas (a boolean mask over the active ones).
 
-        Where none is left that has not diverged, one of those goes on, as NaN: its records are still
-        to come, and what is sent is still counted.
+        Of those that diverged one goes on, as NaN: the records of all of them are still to come, up
+        to the last step, and what is sent is still counted.
         """
         stay = ~leave
-        if not stay.any():
-            stay[np.flatnonzero(self.diverged[self.active])[:1]] = True
+        gone = self.diverged[self.active]
+        if gone.any() and not (gone & stay).any():
+            stay[np.argmax(gone)] = True
         if stay.all():
             return
         self.active = self.active[stay]
@@ -394,11 +397,11 @@ def _select(state, replicas: np.ndarray):
 def _divergence_limit(center: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Largest squared size (1/n) Σ‖x_i − c‖² before a replica counts as diverged, ``(r,)``.
 
-    c is x* where it is known, else 0. A start at c itself, or within 1e-8 of it, is measured by ‖c‖,
-    but by 1 at the least.
+    c is x* where it is known, else 0. A start at c itself, up to rounding, is measured by ‖c‖, but by
+    1 at the least.
     """
     fallback = max(float(center @ center), 1.0)
-    return DIVERGED_BEYOND**2 * np.where(start > 1e-16, start, fallback)
+    return DIVERGED_BEYOND**2 * np.where(start > 1e-26 * fallback, start, fallback)
 
 
 def _squared_size(iterates: np.ndarray, center: np.ndarray) -> np.ndarray:

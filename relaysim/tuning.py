@@ -18,17 +18,23 @@ from relaysim.simulation import Run
 __all__ = ["Tuning", "tune"]
 
 CRITERIA = ("fastest", "plateau")
-# The first grid: 1e-5 / L up to 4 (n + 2) / L (a chain is stable up to (n + 2) / 2) in steps of 25 %.
-LOWEST, COARSE = 1e-5, 1.25
+# The first grid: 1e-5 / L up to 4 (n + 2) / L in steps of 25 %. A chain is stable up to (n + 2) / 2,
+# and momentum β multiplies that by (1 + β) / (1 − β).
+LOWEST, COARSE, DENSE = 1e-5, 1.25, 1.06
 # A rate counts once its curve has stayed below the target for this much longer than it took, and is
 # not growing: its largest value in the second half of that time is not this much above the first's.
 STAYS, STAYS_STEPS = 0.25, 200
-GROWING = 4.0
+GROWING = 16.0
 # Below this fraction of the start all that is left is rounding.
-ROUNDING = 1e-24
+ROUNDING = 1e-28
 FINEST = 1.004
 REFINE_WITH = 24
 MOST_NEIGHBOURHOODS = 8
+# The winner is watched for this much longer, with its runners-up in case that it does not last.
+LASTING, LASTING_STEPS, LASTING_AT_ONCE = 3, 5000, 6
+# Where a run takes longer than this, fewer rates are tried around fewer of the best.
+CHEAP_STEPS = 500
+FIRST_LIMITS = (1000, 10_000)
 # Refining goes on while it still brings the crossing of the target forward by this fraction.
 WORTHWHILE = 0.002
 # A curve is not called settled before γ μ t has passed this (μ of f itself, or L/100 if not known):
@@ -87,7 +93,7 @@ def tune(
             must know its optimum.
         target: suboptimality f(x̄) − f(x*) to reach.
         criterion: ``"fastest"``: the rate whose suboptimality falls below the target and stays
-            there in the fewest steps (watched for 200 steps and a quarter longer than it took, at
+            there in the fewest steps (watched for 5000 steps, or three times as long as it took, at
             the end of which it must not be growing). ``"plateau"``:
             for methods that stall, a rate whose plateau lies in [target / 1.1, target]; where no
             stable rate stalls above that, the fastest one. With gradient noise a plateau is the
@@ -96,8 +102,9 @@ def tune(
         progress: a progress bar: True, False, or None: if it lasts and someone watches.
 
     Stable rates need not form an interval that starts at 0, so the first grid spans all rates from
-    1e-5/L to 4(n + 2)/L, 25 % apart; the neighbourhoods of the best are then refined until rates
-    are 0.4 % apart, or further search saves no step.
+    1e-5/L to 4(n + 2)/L (with momentum β times (1 + β)/(1 − β)), 25 % apart, and 6 % where the best
+    takes less than 500 steps; the neighbourhoods of the best are then refined until rates are 0.4 %
+    apart, or finer ones gain less than 0.2 %.
 
     Returns:
         A `Tuning`. Rates found with ``criterion="fastest"`` are the best of those tried: `frame`
@@ -126,20 +133,22 @@ def tune(
         _start, problem, topology, algorithm, oracle=oracle, mixing=mixing, seed=seed
     )
     scale = getattr(problem, "smoothness", None) or 1.0
-    top = 4 * (problem.n + 2)
+    momentum = getattr(algorithm, "momentum", 0.0)
+    top = 4 * (problem.n + 2) * (1 + momentum) / (1 - momentum)
     count = int(np.ceil(np.log(top / LOWEST) / np.log(COARSE))) + 1
     rates = np.geomspace(LOWEST, top, count) / scale
-    if hasattr(problem, "suboptimality"):
-        start_value = float(problem.suboptimality(np.zeros(problem.d)))
-        if start_value < target:
-            raise ValueError(
-                f"the start is below the target already: its suboptimality is {start_value:.3g}; "
-                f"give a lower target than {target:g}"
-            )
+    start_run = start(rates[:1])
+    start_run.advance([0])
+    start_value = float(start_run.measure("suboptimality")[0, 0])
+    if start_value < target:
+        raise ValueError(
+            f"the start is below the target already: its suboptimality is {start_value:.3g}; "
+            f"give a lower target than {target:g}"
+        )
     with progress_bar(None, progress, f"tuning {algorithm.label}", "steps") as bar:
         slowest = getattr(problem, "mean_strong_convexity", None) or scale / 100
         noisy = not (oracle is None or isinstance(oracle, Exact))
-        search = _Search(start, target, max_steps, slowest, noisy, bar.update)
+        search = _Search(start, start_value, target, max_steps, (slowest, scale), noisy, bar.update)
         rate = search.fastest(rates) if criterion == "fastest" else search.plateau(rates)
     frame = search.frame()
     chosen = frame[frame.learning_rate == rate]
@@ -164,11 +173,19 @@ class _Search:
     """Runs of many rates, and what was learnt about each."""
 
     def __init__(
-        self, start: Callable, target, max_steps, slowest, noisy: bool, on_progress: Callable
+        self,
+        start: Callable,
+        start_value: float,
+        target: float,
+        max_steps: int,
+        curvatures: tuple[float, float],
+        noisy: bool,
+        on_progress: Callable,
     ):
-        self._start, self._target, self._max_steps = start, target, max_steps
-        self._slowest, self._on_progress = slowest, on_progress
-        self._noisy = noisy
+        self._start, self._start_value = start, start_value
+        self._target, self._max_steps = target, max_steps
+        self._slowest, self._fastest_mode = curvatures
+        self._noisy, self._on_progress = noisy, on_progress
         self._tried: dict[float, dict] = {}
 
     def frame(self) -> pd.DataFrame:
@@ -180,15 +197,23 @@ class _Search:
 
     def fastest(self, rates: np.ndarray) -> float:
         """The rate that reaches the target first; NaN if none does."""
-        steps, crossings = self._watch(rates, self._max_steps)
-        ratio = rates[1] / rates[0]
+        top = rates[-1]
+        rates, steps, crossings = self._first_grid(rates)
+        ratio = rates[1] / rates[0] if len(rates) > 1 else FINEST
+        if len(steps) and np.nanmin(steps, initial=np.inf) < CHEAP_STEPS:
+            # Short runs are cheap enough to look between the rates of the first grid everywhere.
+            low = rates[np.nanargmin(steps)] / 8
+            rates = np.geomspace(low, top, int(np.log(top / low) / np.log(DENSE)) + 2)
+            steps, crossings = self._watch(rates, int(np.nanmin(steps)))
+            ratio = rates[1] / rates[0]
         while np.isfinite(steps).any() and ratio > FINEST:
             best, crossing = np.nanmin(steps), np.nanmin(crossings)
             # Steps against rate can have several dips, and its best is often next to a cliff: look
             # again around every rate that comes close to the best.
+            wide = best < CHEAP_STEPS
+            most, reach = (MOST_NEIGHBOURHOODS, 5) if wide else (3, 6)
             order = np.argsort(crossings, kind="stable")
-            near = rates[[k for k in order if steps[k] <= 1.15 * best + 1][:MOST_NEIGHBOURHOODS]]
-            reach = REFINE_WITH // 2 if ratio > 1.1 else REFINE_WITH // 4
+            near = rates[[k for k in order if steps[k] <= 1.15 * best + 1][:most]]
             finer = ratio ** (1 / (reach + 1))
             around = np.unique(np.outer(near, finer ** np.arange(-reach, reach + 1.0)))
             rates = around[np.diff(around, prepend=0) > 1e-9 * around]
@@ -196,8 +221,49 @@ class _Search:
             steps, crossings = self._watch(rates, int(np.ceil(best)))
             if not np.nanmin(crossings, initial=np.inf) < (1 - WORTHWHILE) * crossing:
                 break
-        reached = {r: f["steps"] for r, f in self._tried.items() if np.isfinite(f["steps"])}
-        return min(reached, key=lambda r: (reached[r], r)) if reached else float("nan")
+        return self._best_that_lasts()
+
+    def _best_that_lasts(self) -> float:
+        """The rate with the fewest steps that stays below the target for much longer still.
+
+        An instability of differences between workers can take thousands of steps to reach their mean.
+        """
+        while True:
+            reached = {r: f["steps"] for r, f in self._tried.items() if np.isfinite(f["steps"])}
+            if not reached:
+                return float("nan")
+            order = sorted(reached, key=lambda rate: (reached[rate], rate))
+            at_once = LASTING_AT_ONCE if reached[order[0]] < CHEAP_STEPS else 1
+            unsure = [rate for rate in order if not self._tried[rate]["lasting"]][:at_once]
+            if order[0] not in unsure:
+                return order[0]
+            run = self._start(np.array(unsure))
+            watch = max(LASTING_STEPS, int(LASTING * reached[order[0]]))
+            run.advance(range(watch + 1))
+            self._on_progress(len(unsure))
+            steps = _stays_below(run.steps, run.measure("suboptimality"), self._target)
+            for rate, taken, gone in zip(unsure, steps, run.diverged, strict=True):
+                lasting = taken == reached[rate] and not gone
+                entry = self._tried[rate]
+                entry |= {"lasting": True, "horizon": watch, "diverged": bool(gone)}
+                entry["steps"] = taken if lasting else np.nan
+
+    def _first_grid(self, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Watch the whole grid, but rates that must be slow only if the others do not make it.
+
+        A step of rate γ shrinks no error by more than the factor 1 − γL, so that the suboptimality
+        needs at least log(start / target) / (−2 log(1 − γL)) steps; half of that is on the safe side.
+        """
+        shrink = np.clip(rates * self._fastest_mode, 0, 0.999)
+        needed = 0.5 * np.log(self._start_value / self._target) / (-2 * np.log1p(-shrink))
+        for limit in (*(cap for cap in FIRST_LIMITS if cap < self._max_steps), self._max_steps):
+            able = rates[needed <= limit]
+            if len(able) < 2:
+                continue
+            steps, crossings = self._watch(able, limit)
+            if np.isfinite(steps).any():
+                return able, steps, crossings
+        return rates[:0], np.empty(0), np.empty(0)
 
     def _watch(self, rates: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
         """Steps to the target of each rate, and when it crossed, in fractions of a step.
@@ -304,7 +370,8 @@ class _Search:
 
     def _note(self, rate: float, **found) -> None:
         entry = self._tried.setdefault(
-            float(rate), {"steps": np.nan, "plateau": np.nan, "diverged": False, "horizon": 0}
+            float(rate),
+            {"steps": np.nan, "plateau": np.nan, "diverged": False, "horizon": 0, "lasting": False},
         )
         longer = found["horizon"] >= entry["horizon"]
         entry |= {k: v for k, v in found.items() if longer or (k == "plateau" and v == v)}

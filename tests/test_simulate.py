@@ -778,7 +778,11 @@ UNCONNECTED = rs.topologies.from_edges(N, [(0, 1), (2, 3)])
         ({"record": [-1]}, ValueError, "record must be at least 0, not -1"),
         ({"stop_below": 0}, ValueError, "stop_below must be positive, not 0"),
         ({"stop_below": -1e-6}, ValueError, "stop_below must be positive"),
-        ({"stop_below": 1e-6, "problem": Cosh()}, ValueError, "needs a problem with an optimum"),
+        (
+            {"stop_below": 1e-6, "problem": Cosh()},
+            ValueError,
+            "needs a problem whose optimum is known",
+        ),
         ({"faults": 0.1}, TypeError, "faults must be None, not 0.1"),
         ({"problem": NoGradient()}, TypeError, "is no problem: it lacks 'gradient'"),
         ({"problem": "quadratics"}, TypeError, "is no problem: it lacks 'n'"),

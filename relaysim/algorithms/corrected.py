@@ -27,9 +27,10 @@ class D2:
     X' = W(X − γG + C);  C ← X' − (X − γG);  C = 0 at the start. In the code Z = X − γG + C,
     X' = Z + (W − I)Z and C ← C + (W − I)Z, which keeps Σ_i c_i = 0 to rounding.
 
-    Any connected topology. Sends one vector per directed edge and step. Exact for any ζ where it is
-    stable: a mode with eigenvalue λ < 0 of W and curvature h needs λ > −1/(3 − 2γh), so that small
-    rates need λ_min(W) > −1/3; see `ExactDiffusion` for a variant that accepts any symmetric W.
+    Any connected topology. Sends one vector per directed edge and step. Exact for any ζ if W is doubly
+    stochastic, where it is stable: a mode with eigenvalue λ of W and curvature h needs
+    1 + λ(3 − 2γh) > 0 and |λ(1 − γh)| < 1, so that small rates need λ_min(W) > −1/3; see
+    `ExactDiffusion` for a variant that does not.
 
     Source: Tang, Lian, Yan, Zhang, Liu, "D²: decentralized training over decentralized data", ICML
     2018.
@@ -60,8 +61,8 @@ class D2:
 class ExactDiffusion(D2):
     """Exact diffusion: `D2` with the lazy matrix (W + I)/2.
 
-    Any connected topology and any symmetric W: the lazy matrix has no negative eigenvalue. Sends one
-    vector per directed edge and step. Exact for any ζ.
+    Any connected topology and any symmetric doubly stochastic W without negative weights: the lazy
+    matrix has no negative eigenvalue. Sends one vector per directed edge and step. Exact for any ζ.
 
     Source: Yuan, Ying, Zhao, Sayed, "Exact diffusion for distributed optimization and learning",
     2019; as in the code published with Vogels et al., NeurIPS 2021.
@@ -86,7 +87,8 @@ class GradientTracking:
     This is the form of the code published with Vogels et al., NeurIPS 2021; it is neither DIGing
     (X ← WX − γY) nor the form in which the whole tracker is mixed (Y ← W(Y + G⁺ − G)).
 
-    Any connected topology. Sends two vectors per directed edge and step. Exact for any ζ.
+    Any connected topology. Sends two vectors per directed edge and step. Exact for any ζ if W is
+    doubly stochastic.
 
     Source: the idea is that of Di Lorenzo and Scutari, "NEXT", 2016; analysed by Koloskova, Lin,
     Stich, NeurIPS 2021.

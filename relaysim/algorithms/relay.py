@@ -51,7 +51,7 @@ class RelaySGD:
 
     Needs a tree (or a `relaysim.topologies.TreePair`). Sends one vector per directed edge and step.
     Without noise every fixed point has x_i = x* for any ζ and any γ, and it is stable on every tree
-    if γ · L ≤ 2 where all Hessians are equal multiples of the identity.
+    if γh < 2 where all Hessians are h times the identity.
 
     Source: Vogels et al., NeurIPS 2021, Algorithm 1; published name RelaySGD, RelaySum/Model.
 
@@ -161,7 +161,8 @@ class RelaySGDMix:
 
     Needs a tree (or a pair). Sends one vector per directed edge and step. Exact for any ζ if α < 1: a
     fixed point has (1 − α) x_i = (1/n) Σ_j ((1 − α) x_j − γ m_j), the same for all i. At alpha = 0 it
-    is `RelaySGD` with ``overlap=True``, at alpha = 1 `RelaySGDGrad` with ``overlap=True``.
+    is `RelaySGD` with ``overlap=True``; at alpha = 1 and a constant rate it is `RelaySGDGrad` with
+    ``overlap=True`` (which scales gradients by the rate on arrival, not when they are sent).
 
     Source: code published with Vogels et al., NeurIPS 2021 (not in the paper's main text).
 

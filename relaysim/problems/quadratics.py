@@ -1,6 +1,6 @@
 """Quadratic objectives: f_i(x) = ½‖A_i x − b_i‖², in full and with diagonal Hessians.
 
-Suboptimalities are ½(x − x*)ᵀH̄(x − x*), a sum of non-negative terms, so that a curve can be followed
+Suboptimalities are ½‖R(x − x*)‖² with RᵀR = H̄, a sum of non-negative terms, so that a curve can be followed
 down to 1e-30 where the difference of two values would stop near 1e-16.
 """
 
@@ -29,12 +29,12 @@ class Quadratic:
         return self.optimal_value + self.suboptimality(x)
 
     def suboptimality(self, x: np.ndarray) -> np.ndarray:
-        """f(x) − f(x*) = ½(x − x*)ᵀH̄(x − x*), without cancellation; shapes as for `value`."""
+        """f(x) − f(x*) = ½‖R(x − x*)‖² with RᵀR = H̄: no cancellation; shapes as for `value`."""
         x = np.asarray(x, dtype=float)
         if x.ndim not in (1, 2) or len(x) != self.d:
             raise ValueError(f"x must have shape (d,) = ({self.d},) or (d, r), not {x.shape}")
-        error = x - self._column(self.optimum, x)
-        return 0.5 * (error * self._apply_mean_hessian(error)).sum(axis=0)
+        root = self._apply_root(x - self._column(self.optimum, x))
+        return 0.5 * (root * root).sum(axis=0)
 
     def mean_gradient(self, x: np.ndarray) -> np.ndarray:
         """∇f(x) = H̄(x − x*) for x ``(d,)`` or ``(d, r)``, in the same shape."""
@@ -152,8 +152,16 @@ class LeastSquares(Quadratic):
         """The smallest Hessian eigenvalue of f itself."""
         return float(max(self._mean_eigenvalues[0], 0.0))
 
+    @functools.cached_property
+    def _root(self) -> np.ndarray:
+        """R, upper triangular, with RᵀR = H̄."""
+        return np.linalg.qr(self.A.reshape(-1, self.d), mode="r") / np.sqrt(self.n)
+
+    def _apply_root(self, x: np.ndarray) -> np.ndarray:
+        return self._root @ x
+
     def _apply_mean_hessian(self, x: np.ndarray) -> np.ndarray:
-        return self.mean_hessian @ x
+        return self._root.T @ (self._root @ x)
 
     def to_config(self) -> dict:
         """Plain data that rebuilds the problem: its recipe if it has one, else its arrays."""
@@ -252,6 +260,9 @@ class DiagonalQuadratic(Quadratic):
     def mean_strong_convexity(self) -> float:
         """The smallest curvature of f itself."""
         return float(self._mean_curvature.min())
+
+    def _apply_root(self, x: np.ndarray) -> np.ndarray:
+        return self._column(np.sqrt(self._mean_curvature), x) * x
 
     def _apply_mean_hessian(self, x: np.ndarray) -> np.ndarray:
         return self._column(self._mean_curvature, x) * x

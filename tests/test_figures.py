@@ -1,0 +1,54 @@
+"""Every figure in its quick version, and the numbers of the full ones where they are quickly had."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from relaysim import cli
+from relaysim.figures import FIGURES
+from relaysim.figures.published import CORRECTION_FACTOR, KEY_LEMMA
+from relaysim.figures.relay_theory import key_lemma, learning_rate_correction
+
+
+def test_all_figures_on_one_page(tmp_path, capsys):
+    assert cli.main(["figure", "all", "--quick", "--out", str(tmp_path), "--jobs", "1"]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "index.html")
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    for name in FIGURES:
+        assert f'<img src="{name}.png"' in page
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert len(pd.read_csv(tmp_path / f"{name}.csv"))
+    scaling = pd.read_csv(tmp_path / "scaling.csv")
+    assert scaling.published_median_steps.notna().any()
+    assert (scaling.reached == scaling.problems).all()
+    lossy = pd.read_csv(tmp_path / "unreliable.csv")
+    settled = lossy.groupby(["method", "drop"]).settled_distance.first()
+    # As in the paper's table 5: ten per cent of losses hurt D² most, and RelaySGD's rule for the
+    # unheard matters.
+    assert settled["D²", 0.1] > 10 * settled["RelaySGD, previous", 0.1]
+    assert settled["RelaySGD, initial", 0.1] > 100 * settled["RelaySGD, previous", 0.1]
+    estimates = pd.read_csv(tmp_path / "mean-estimation.csv")
+    late = estimates[estimates.step > 50]
+    ratio = late.groupby("method")[["mean_squared_error", "exact_error"]].sum()
+    np.testing.assert_allclose(ratio.mean_squared_error / ratio.exact_error, 1, atol=0.25)
+
+
+def test_key_lemma_equals_the_published_values():
+    frame = key_lemma(quick=True).frame
+    for row in frame.itertuples():
+        known = KEY_LEMMA[row.topology].get(row.n)
+        if known is not None:
+            assert row.m_over_p == pytest.approx(known, rel=1e-6)
+    assert frame.published_m_over_p.notna().sum() == 9
+
+
+def test_correction_factor_equals_the_published_values():
+    frame = learning_rate_correction(quick=True).frame
+    np.testing.assert_allclose(frame.measured, frame.closed_form, rtol=1e-6)
+    for row in frame.itertuples():
+        known = CORRECTION_FACTOR[row.topology].get(row.n)
+        if known is not None:
+            assert row.measured == pytest.approx(known, rel=1e-4)
+    chain = frame[frame.topology == "chain"]
+    np.testing.assert_allclose(chain.closed_form, (chain.n**2 + 2) / (3 * chain.n), rtol=1e-12)
