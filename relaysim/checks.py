@@ -33,7 +33,7 @@ def real_number(value, name: str, least: float = -math.inf, most: float = math.i
     >>> real_number(2, "p", 0, 1)
     Traceback (most recent call last):
         ...
-    ValueError: p must lie between 0 and 1, not 2
+    ValueError: p must be a finite number between 0 and 1, not 2
     """
     if isinstance(value, str | bytes | complex) or np.ndim(value):
         raise TypeError(f"{name} must be a number, not {value!r}")
@@ -41,12 +41,11 @@ def real_number(value, name: str, least: float = -math.inf, most: float = math.i
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, not {value!r}") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{name} must be a finite number, not {value!r}")
-    if not least <= number <= most:
+    if not (math.isfinite(number) and least <= number <= most):
+        bounds = "" if least == -math.inf else f" of at least {least:g}"
         if most < math.inf:
-            raise ValueError(f"{name} must lie between {least:g} and {most:g}, not {value!r}")
-        raise ValueError(f"{name} must be at least {least:g}, not {value!r}")
+            bounds = f" between {least:g} and {most:g}"
+        raise ValueError(f"{name} must be a finite number{bounds}, not {value!r}")
     return number
 
 

@@ -22,11 +22,12 @@ CRITERIA = ("fastest", "plateau")
 # and momentum β multiplies that by (1 + β) / (1 − β).
 LOWEST, COARSE, DENSE = 1e-5, 1.25, 1.06
 # A rate counts once its curve has stayed below the target for this much longer than it took, and is
-# not growing: its largest value in the second half of that time is not this much above the first's.
+# not growing: its largest value in the last quarter of that time is not this much above the third's
+# (with noise, without it; and, close to rounding, where drifts are normal).
 STAYS, STAYS_STEPS = 0.25, 200
-GROWING = 16.0
-# Below this fraction of the start all that is left is rounding.
-ROUNDING = 1e-28
+GROWING_NOISY, GROWING, GROWING_ROUNDING = 4.0, 1.2, 100.0
+# Fractions of the start below which rounding may show, and below which there is nothing else.
+NEAR_ROUNDING, ROUNDING = 1e-24, 1e-29
 FINEST = 1.004
 REFINE_WITH = 24
 MOST_NEIGHBOURHOODS = 8
@@ -186,6 +187,7 @@ class _Search:
         self._target, self._max_steps = target, max_steps
         self._slowest, self._fastest_mode = curvatures
         self._noisy, self._on_progress = noisy, on_progress
+        self._growing = GROWING_NOISY if noisy else GROWING
         self._tried: dict[float, dict] = {}
 
     def frame(self) -> pd.DataFrame:
@@ -241,7 +243,9 @@ class _Search:
             watch = max(LASTING_STEPS, int(LASTING * reached[order[0]]))
             run.advance(range(watch + 1))
             self._on_progress(len(unsure))
-            steps = _stays_below(run.steps, run.measure("suboptimality"), self._target)
+            steps = _stays_below(
+                run.steps, run.measure("suboptimality"), self._target, self._growing
+            )
             for rate, taken, gone in zip(unsure, steps, run.diverged, strict=True):
                 lasting = taken == reached[rate] and not gone
                 entry = self._tried[rate]
@@ -277,7 +281,7 @@ class _Search:
             run.advance(range(run.step + (run.step > 0 or bool(len(run.steps))), horizon + 1))
             self._on_progress(len(rates))
             curves = run.measure("suboptimality")
-            steps = _stays_below(run.steps, curves, self._target)
+            steps = _stays_below(run.steps, curves, self._target, self._growing)
             steps[steps > self._max_steps] = np.nan
             best = np.nanmin(steps) if np.isfinite(steps).any() else np.inf
             enough = int(np.ceil((1 + STAYS) * min(best, limit))) + STAYS_STEPS
@@ -354,7 +358,7 @@ class _Search:
             if found or enough or (known | run.diverged).all() or horizon == self._max_steps:
                 break
             horizon *= 2
-        steps = _stays_below(run.steps, curves, self._target)
+        steps = _stays_below(run.steps, curves, self._target, self._growing)
         if self._noisy:
             steps = _first_below(run.steps, curves, self._target)
         for rate, taken, level, gone in zip(rates, steps, plateaus, run.diverged, strict=True):
@@ -377,7 +381,9 @@ class _Search:
         entry |= {k: v for k, v in found.items() if longer or (k == "plateau" and v == v)}
 
 
-def _stays_below(steps: np.ndarray, curves: np.ndarray, target: float) -> np.ndarray:
+def _stays_below(
+    steps: np.ndarray, curves: np.ndarray, target: float, growing: float
+) -> np.ndarray:
     """First recorded step from which each curve ``(records, r)`` is below the target to the end.
 
     NaN where there is none, and where the curve is on its way up again.
@@ -388,9 +394,11 @@ def _stays_below(steps: np.ndarray, curves: np.ndarray, target: float) -> np.nda
     reached = first < len(curves)
     for k in np.flatnonzero(reached):
         after = curves[first[k] :, k]
-        middle = (len(after) + 1) // 2
-        floor = ROUNDING * curves[0, k]
-        reached[k] = after[middle:].max(initial=0) <= GROWING * max(after[:middle].max(), floor)
+        quarter = len(after) // 4
+        if quarter:
+            before, last = after[-2 * quarter : -quarter].max(), after[-quarter:].max()
+            reached[k] = last <= growing * max(before, NEAR_ROUNDING * curves[0, k])
+            reached[k] &= last <= GROWING_ROUNDING * max(before, ROUNDING * curves[0, k])
     return np.where(reached, steps[np.minimum(first, len(curves) - 1)], np.nan)
 
 

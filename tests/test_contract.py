@@ -648,10 +648,12 @@ def test_other_options_are_checked_too():
     with pytest.raises(ValueError, match="unheard must be one of 'initial', 'previous', 'own'"):
         rs.algorithms.RelaySGD(unheard="nothing")
     for alpha in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match=r"alpha must lie in \[0, 1\], not"):
+        with pytest.raises(ValueError, match=r"alpha must be a finite number between 0 and 1, not"):
             rs.algorithms.RelaySGDMix(alpha=alpha)
     for rounds in (0, 1.5):
-        with pytest.raises(ValueError, match="rounds must be a whole number of at least 1"):
+        with pytest.raises(
+            (ValueError, TypeError), match=r"rounds must be (a whole number|at least 1)"
+        ):
             rs.algorithms.SGP(rounds=rounds)
 
 

@@ -109,9 +109,9 @@ def test_tree_pair_is_drawn_as_two():
 
 def test_heterogeneity_shows_what_the_paper_shows():
     """RelaySGD and D² unaffected by ζ², tracking slower at 10, gossip slower at 0.1, stuck at 10."""
-    result = heterogeneity(progress=False)
+    result = heterogeneity()
     frame = result.frame
-    frame = frame.groupby(["algorithm", "zeta2", "step"]).suboptimality.median()
+    frame = frame.groupby(["method", "zeta2", "step"]).suboptimality.median()
 
     def steps_to(label, zeta2, level=1e-5):
         curve = frame[label, zeta2]

@@ -281,8 +281,8 @@ BROKEN = np.array([[1.0, np.nan]])
         (lambda: DiagonalQuadratic(np.array([[1.0, 0.0]]), np.ones((1, 2))), "coordinate 1"),
         (lambda: DiagonalQuadratic(BROKEN, np.ones((1, 2))), "h has an entry that is not finite"),
         (lambda: DiagonalQuadratic(np.ones((1, 2)), BROKEN), "centers has an entry"),
-        (lambda: random_quadratics(0, 2, zeta2=1.0, seed=0), "at least 1, not n=0, d=2"),
-        (lambda: random_quadratics(2, 0, zeta2=1.0, seed=0), "at least 1, not n=2, d=0"),
+        (lambda: random_quadratics(0, 2, zeta2=1.0, seed=0), "n must be at least 1, not 0"),
+        (lambda: random_quadratics(2, 0, zeta2=1.0, seed=0), "d must be at least 1, not 0"),
         (lambda: random_quadratics(2, 2, zeta2=-1.0, seed=0), "zeta2 must be .* at least 0"),
         (lambda: random_quadratics(2, 2, zeta2=np.nan, seed=0), "zeta2 must be a finite number"),
         (lambda: random_quadratics(1, 2, zeta2=1.0, seed=0), "a single worker has zeta2 = 0"),
@@ -297,3 +297,13 @@ BROKEN = np.array([[1.0, np.nan]])
 def test_bad_input_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_suboptimality_of_a_singular_problem_is_never_negative():
+    generator = np.random.default_rng(0)
+    problem = LeastSquares(generator.normal(size=(3, 2, 12)), generator.normal(size=(3, 2)))
+    null_space = np.linalg.svd(problem.A.reshape(6, 12))[2][6:]
+    points = problem.optimum[:, None] + null_space.T @ (1e4 * generator.normal(size=(6, 200)))
+    values = problem.suboptimality(points)
+    assert (values >= 0).all()
+    assert values.max() < 1e-20

@@ -783,7 +783,7 @@ UNCONNECTED = rs.topologies.from_edges(N, [(0, 1), (2, 3)])
             ValueError,
             "needs a problem whose optimum is known",
         ),
-        ({"faults": 0.1}, TypeError, "faults must be None, not 0.1"),
+        ({"faults": 0.1}, TypeError, "0.1 is no kind of fault"),
         ({"problem": NoGradient()}, TypeError, "is no problem: it lacks 'gradient'"),
         ({"problem": "quadratics"}, TypeError, "is no problem: it lacks 'n'"),
         ({"algorithm": RelaySGD}, TypeError, r"not its class: RelaySGD\(\)"),
@@ -844,3 +844,46 @@ def test_sparse_matrices_of_other_kinds_are_mixing_matrices_too():
     expected = simulate(topology=RING, algorithm=D2(), mixing=W).x
     found = simulate(topology=RING, algorithm=D2(), mixing=sparse.csr_matrix(W)).x
     np.testing.assert_array_equal(found, expected)
+
+
+def comes_back(step):
+    """A rate that blows the iterates up, and one that would bring them back."""
+    return 30.0 if step < 40 else 0.5
+
+
+@pytest.mark.parametrize("options", [{}, {"replicas": 3, "oracle": rs.oracles.Gaussian(1e-4)}])
+def test_once_diverged_is_nan_to_the_end(options):
+    problem = rs.problems.random_quadratics(n=4, d=3, zeta2=1.0, seed=0)
+    history = rs.simulate(
+        problem,
+        rs.topologies.ring(4),
+        rs.algorithms.DPSGD(),
+        learning_rate=comes_back,
+        steps=1500,
+        keep_iterates=True,
+        **options,
+    )
+    assert history.diverged.all()
+    assert np.isnan(history.x).all()
+    for _, rows in history.frame.groupby("replica"):
+        assert rows.step.iloc[-1] == 1500
+        finite = rows.suboptimality.notna().to_numpy()
+        assert finite[0]
+        assert not finite[np.argmin(finite) :].any()
+    assert np.isnan(history.iterates[20:]).all()
+
+
+def test_a_diverged_replica_keeps_its_rows_where_others_stop():
+    problem = rs.problems.random_quadratics(n=4, d=3, zeta2=1.0, seed=0)
+    history = rs.simulate(
+        problem,
+        rs.topologies.ring(4),
+        rs.algorithms.D2(),
+        learning_rate=[50.0, 0.01, 60.0],
+        steps=5000,
+        stop_below=1e-3,
+    )
+    assert history.diverged.tolist() == [True, False, True]
+    last = history.frame.groupby("replica").step.max()
+    assert last[0] == last[2] == 5000
+    assert last[1] < 1000

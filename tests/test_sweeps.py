@@ -284,7 +284,10 @@ def test_toml_files_say_the_same(tmp_path):
         ("learning_rate = 0.1\ntarget = 1e-3", ["line 2: target is for runs whose rate is tuned"]),
         ("steps = 100", ["line 1: steps is for runs at a given learning_rate"]),
         ('criterion = "best"', ["line 1: criterion must be one of fastest, plateau"]),
-        ("drop = 1.5\nlearning_rate = 0.1", ["line 1: probability must lie between 0 and 1"]),
+        (
+            "drop = 1.5\nlearning_rate = 0.1",
+            ["line 1: probability must be a finite number between 0 and 1"],
+        ),
         ('n = 6\ntopology = "torus(2, 4)"', ["line 1: topology torus(2, 4) has its own size"]),
         ("n = = 2", ["(at line 1, column 5)"]),
         (

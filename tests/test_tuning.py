@@ -110,7 +110,7 @@ def test_frame_lists_every_rate_once():
     ("options", "message"),
     [
         ({"target": 0.0}, "target must be a positive number"),
-        ({"target": np.nan}, "target must be a positive number"),
+        ({"target": np.nan}, "target must be a finite number"),
         ({"criterion": "best"}, "'fastest' or 'plateau'"),
         ({"max_steps": 0}, "max_steps must be at least 1"),
     ],
@@ -145,3 +145,60 @@ def test_published_medians():
             steps.append(rs.tune(problem, topology(n), algorithm, target=5e-7).steps)
         ours = np.median(steps)
         assert abs(ours - median) <= max(2, 0.13 * median), (algorithm, n, ours, median)
+
+
+@pytest.mark.parametrize(
+    ("topology", "zeta2", "seed"),
+    [(rs.topologies.hypercube(8), 0.0, 3), (rs.topologies.torus(5, 6), 1.0, 5)],
+    ids=["hypercube", "torus"],
+)
+def test_the_rate_found_lasts(topology, zeta2, seed):
+    """D²'s instabilities are differences between workers: long unseen in their mean."""
+    problem = rs.problems.random_quadratics(topology.n, 6, zeta2=zeta2, seed=seed)
+    found = rs.tune(problem, topology, rs.algorithms.D2())
+    history = rs.simulate(
+        problem,
+        topology,
+        rs.algorithms.D2(),
+        learning_rate=found.learning_rate,
+        steps=20_000,
+        record=50,
+    )
+    assert (history.frame.suboptimality[history.frame.step >= found.steps] < 1e-6).all()
+
+
+def test_momentum_widens_the_search():
+    problem = equal_curvatures(4, 1.0)
+    found = rs.tune(problem, rs.topologies.chain(4), rs.algorithms.RelaySGD(momentum=0.9))
+    # Stable up to (n + 2) / 2 · (1 + β) / (1 − β) = 57.
+    assert 40 < found.frame.dropna(subset="steps").learning_rate.max() < 60
+
+
+def test_plateau_under_noise():
+    problem = rs.problems.random_quadratics(8, 4, zeta2=0.1, seed=0)
+    for seed in range(4):
+        found = rs.tune(
+            problem,
+            rs.topologies.ring(8),
+            rs.algorithms.DPSGD(),
+            criterion="plateau",
+            target=1e-3,
+            oracle=rs.oracles.Gaussian(0.1),
+            seed=seed,
+        )
+        assert 0.2 < found.learning_rate < 0.3
+        assert found.steps < 100
+
+
+def test_a_start_below_the_target_is_refused():
+    problem = rs.problems.random_quadratics(4, 2, zeta2=1.0, seed=0)
+    with pytest.raises(ValueError, match="start is below the target already"):
+        rs.tune(problem, rs.topologies.chain(4), rs.algorithms.RelaySGD(), target=1e3)
+
+
+def test_max_steps_is_the_longest_wait():
+    problem = rs.problems.random_quadratics(8, 4, zeta2=1.0, seed=0)
+    found = rs.tune(problem, rs.topologies.chain(8), rs.algorithms.RelaySGD(), max_steps=5)
+    assert np.isnan(found.steps)
+    ax = found.plot()
+    ax.figure.canvas.draw()

@@ -27,7 +27,6 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from relaysim.blocks import BLOCK_BYTES, row_blocks
-from relaysim.checks import real_number
 
 __all__ = ["Algorithm", "Round", "check_momentum", "no_buffer", "smoothed"]
 
@@ -105,7 +104,7 @@ class Algorithm(Protocol):
 
 def check_momentum(momentum: float) -> None:
     """Raise unless 0 ≤ momentum < 1."""
-    if not 0 <= real_number(momentum, "momentum") < 1:
+    if not (isinstance(momentum, float | int | np.number) and 0 <= momentum < 1):
         raise ValueError(f"momentum must lie in [0, 1), not {momentum!r}")
 
 

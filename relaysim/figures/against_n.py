@@ -61,7 +61,7 @@ def scaling(quick: bool = False, seed: int = 0, n_jobs: int = -1) -> Result:
     ]
     cases.append({"algorithm": algorithms.SGP(), "topology": "exponential", "n": sizes + powers})
     begin = time.perf_counter()
-    frame = _steps(cases, [0.01, 1.0], seeds, "fastest", n_jobs)
+    frame = _steps(cases, [0.01, 1.0], seeds, ["fastest"], n_jobs)
     seconds = time.perf_counter() - begin
     caption = (
         f"Steps to a suboptimality of 5e-7 (1e-6 in the paper's units) against the number of workers, "
@@ -78,7 +78,8 @@ def gossip_vs_relay(quick: bool = False, seed: int = 0, n_jobs: int = -1) -> Res
     """Steps of gossip on rings and RelaySGD/Grad on chains, tuned to a plateau, against n.
 
     ζ² = 0, 0.01 and 0.1; otherwise as `scaling`. Both methods stall where ζ² > 0: their rates are
-    tuned to a plateau in [target / 1.1, target], and where they do not stall to be fastest.
+    tuned to a plateau in [target / 1.1, target], or to be fastest where that takes fewer steps: where
+    they do not stall, and where the rate for that plateau lies next to the limit of stability.
 
     Args:
         quick: up to 8 workers and two problems.
@@ -97,11 +98,12 @@ def gossip_vs_relay(quick: bool = False, seed: int = 0, n_jobs: int = -1) -> Res
             (algorithms.RelaySGDGrad(), "chain"),
         )
     ]
-    frame = _steps(cases, [0.0, 0.01, 0.1], seeds, "plateau", n_jobs)
+    frame = _steps(cases, [0.0, 0.01, 0.1], seeds, ["plateau", "fastest"], n_jobs)
     caption = (
         f"Steps to a suboptimality of 5e-7 (1e-6 in the paper's units) against the number of workers, "
-        f"with rates tuned to a plateau just below it; medians and 10–90 % bands over {len(seeds)} "
-        f"random problems with d = 10, r0 = 100, no gradient noise. "
+        f"with rates tuned to a plateau just below it, or to be fastest where that takes fewer steps "
+        f"(without a plateau, or where its rate is next to the limit of stability); medians and "
+        f"10–90 % bands over {len(seeds)} random problems with d = 10, r0 = 100, no gradient noise. "
         f"After the companion of figure 2 in the code of Vogels et al., NeurIPS 2021."
     )
     titles = {0.0: "equal optima", 0.01: "heterogeneous", 0.1: "very heterogeneous"}
@@ -109,9 +111,13 @@ def gossip_vs_relay(quick: bool = False, seed: int = 0, n_jobs: int = -1) -> Res
 
 
 def _steps(
-    cases: Sequence[dict], zeta2: Sequence[float], seeds: Sequence[int], criterion: str, n_jobs: int
+    cases: Sequence[dict],
+    zeta2: Sequence[float],
+    seeds: Sequence[int],
+    criteria: list[str],
+    n_jobs: int,
 ) -> pd.DataFrame:
-    """Median and quantiles of the steps to the target of every case."""
+    """Median and quantiles of the steps to the target of every case, by the better criterion."""
     table = sweep(
         {
             "d": 10,
@@ -120,12 +126,14 @@ def _steps(
             "zeta2": list(zeta2),
             "problem_seed": list(seeds),
             "target": TARGET,
-            "criterion": criterion,
+            "criterion": criteria,
             "cases": list(cases),
         },
         n_jobs=n_jobs,
     )
     table["topology"] = table.topology.str.partition("(")[0]
+    setting = ["algorithm", "topology", "zeta2", "n", "problem_seed"]
+    table = table.sort_values("steps_to_target", kind="stable").drop_duplicates(setting)
     groups = table.groupby(["algorithm", "topology", "zeta2", "n"])
     frame = pd.DataFrame(
         {
@@ -141,7 +149,7 @@ def _steps(
     frame.insert(0, "method", [labels[name] for name in frame.algorithm])
     frame["published_median_steps"] = [
         STEPS_TO_TARGET.get((row.method, row.topology), {}).get((row.zeta2, row.n))
-        if criterion == "fastest"
+        if criteria == ["fastest"]
         else None
         for row in frame.itertuples()
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from relaysim import algorithms, plots, problems, topologies
 from relaysim.figures.result import Result
@@ -99,5 +100,6 @@ def _draw(frame: pd.DataFrame, labels: list[str]) -> Figure:
         axes[0].set_xlim(0, 500)
         axes[0].set_ylim(2e-6, 1)
         axes[1].set_xlim(0, 80_000)
+        axes[1].xaxis.set_major_locator(MultipleLocator(20_000))
         axes[0].legend(*axes[0].get_legend_handles_labels(), fontsize="small", loc="upper right")
     return figure
