@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -51,9 +52,9 @@ class Store:
 
     def _prepare(self) -> None:
         execute = self._connection.execute
-        if execute("PRAGMA user_version").fetchone()[0] == 0:
-            # In the file itself before write-ahead logging starts, so that readers can tell.
-            with self._transaction():
+        # In the file itself before write-ahead logging starts, so that readers can tell.
+        with self._transaction():
+            if execute("PRAGMA user_version").fetchone()[0] == 0:
                 execute(f"PRAGMA application_id = {APPLICATION}")
                 execute(f"PRAGMA user_version = {FORMAT}")
                 execute(
@@ -61,7 +62,15 @@ class Store:
                     "setting TEXT NOT NULL, seed INTEGER NOT NULL, version TEXT NOT NULL, "
                     "result BLOB NOT NULL)"
                 )
-        execute("PRAGMA journal_mode = WAL")
+        # Changing the journal does not wait for other processes by itself.
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            try:
+                execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
         execute("PRAGMA synchronous = NORMAL")
 
     @contextlib.contextmanager
