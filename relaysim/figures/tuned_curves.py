@@ -113,7 +113,19 @@ def tuned_curves(
         f"{by_algorithm[row.algorithm].label} at ζ² = {row.zeta2:g}: γ = {rate:.3g}"
         for row, rate in zip(tuned.itertuples(), drawn, strict=True)
     )
-    return Result(_draw(frame, curves, panels, ylim), frame, f"{caption} Rates drawn: {rates}.")
+    caption = f"{caption} Rates drawn: {rates}.{_beside_published(found, by_algorithm)}"
+    return Result(_draw(frame, curves, panels, ylim), frame, caption)
+
+
+def _beside_published(found: pd.DataFrame, by_algorithm: Mapping[str, Curve]) -> str:
+    """Steps to the target at the tuned rates, and those that were published."""
+    known = found[found.published_tuned_steps.notna()]
+    steps = "; ".join(
+        f"{by_algorithm[row.algorithm].label} at ζ² = {row.zeta2:g}: "
+        f"{row.tuned_steps:.0f} ({row.published_tuned_steps:.0f})"
+        for row in known.itertuples()
+    )
+    return f" Steps to the target at the tuned rates, and as published: {steps}." if steps else ""
 
 
 def _draw(frame, curves, panels, ylim) -> Figure:
