@@ -6,6 +6,7 @@ can tell apart; dashes and widths keep curves apart in grey.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -153,7 +154,7 @@ def plot_history(
         colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(groups)))
         for color, (rate, group) in zip(colors, groups, strict=True):
             look = method_style(history.label)
-            name = history.label if label is None else label
+            name = _described(history) if label is None else label
             if len(groups) > 1:
                 look["color"] = color
                 name = f"γ = {rate:.3g}" if label is None else f"{label}, γ = {rate:.3g}"
@@ -173,6 +174,19 @@ def plot_history(
         else:
             ax.legend(fontsize="small")
     return ax
+
+
+def _described(history) -> str:
+    """The method's label, with the options that are not its defaults."""
+    algorithm = history.algorithm
+    if not dataclasses.is_dataclass(algorithm):
+        return history.label
+    changed = [
+        f"{field.name} = {getattr(algorithm, field.name)}"
+        for field in dataclasses.fields(algorithm)
+        if getattr(algorithm, field.name) != field.default
+    ]
+    return f"{history.label} ({', '.join(changed)})" if changed else history.label
 
 
 def draw_line(ax, frame, x: str, y: str, line: dict, band=(0.1, 0.9)) -> None:
