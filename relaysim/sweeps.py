@@ -27,7 +27,7 @@ from relaysim.progress import progress_bar, someone_watches
 from relaysim.simulation import simulate
 from relaysim.store import Store
 from relaysim.topologies import Topology, TreePair
-from relaysim.tuning import CRITERIA, tune
+from relaysim.tuning import CRITERIA, StartsBelowTargetError, tune
 from relaysim.version import __version__
 
 __all__ = ["load_sweep", "read_sweep", "sweep"]
@@ -83,7 +83,7 @@ def sweep(
             - ``n``, ``d``, ``zeta2``, ``mu``, ``smoothness``, ``r0``, ``problem_seed``: of
               `relaysim.problems.random_quadratics`;
             - ``sigma2``: variance of Gaussian gradient noise; ``drop``: probability that a message
-              is lost; ``seed``: of both;
+              is lost (at a fixed rate); ``seed``: of both;
             - ``learning_rate``, ``steps``, ``record``: a run at a fixed rate;
             - without ``learning_rate``: ``target``, ``criterion``, ``max_steps``: the rate is tuned,
               as `relaysim.tune` does.
@@ -96,7 +96,8 @@ def sweep(
     Returns:
         A DataFrame in the order of the settings: every setting's columns, then for a fixed rate
         those of `History.frame`, one row per recorded step, and for a tuned one ``learning_rate``
-        and ``steps_to_target``.
+        and ``steps_to_target`` (NaN where no rate meets the target; 0, and no rate, where the start
+        does).
 
     Raises:
         ValueError: unknown keys, values out of range, or combinations that cannot run, all of them
@@ -181,7 +182,8 @@ def expand(settings: Mapping[str, Any], source: pathlib.Path | None = None) -> l
     """
     common = {key: value for key, value in settings.items() if key != "cases"}
     cases = settings.get("cases", [{}])
-    if not isinstance(cases, Sequence) or not all(isinstance(case, Mapping) for case in cases):
+    tables = isinstance(cases, Sequence) and all(isinstance(case, Mapping) for case in cases)
+    if not tables or not cases:
         raise ValueError("cases must be a list of tables, each with settings of its own")
     where = _Lines(source)
     wrong: list[str] = []
@@ -200,7 +202,8 @@ def expand(settings: Mapping[str, Any], source: pathlib.Path | None = None) -> l
                 setting = _complete(given)
                 planned.setdefault(_key(setting), setting)
             except (ValueError, TypeError) as error:
-                wrong.append(f"{where(_culprit(error, given))}{error}")
+                key = _culprit(error, given)
+                wrong.append(f"{where(key, given.get(key))}{error}")
     wrong = list(dict.fromkeys(wrong))
     if wrong:
         more = len(wrong) - MOST_REPORTED
@@ -264,6 +267,7 @@ def _complete(given: dict[str, Any]) -> dict[str, Any]:
         )
     if setting["learning_rate"] is None:
         foreign = [key for key in ("steps", "record") if key in given]
+        foreign += ["drop"] if setting["drop"] else []
         unused = _FIXED_ONLY
     else:
         foreign = [key for key in _TUNED_ONLY if key in given]
@@ -282,7 +286,14 @@ def _complete(given: dict[str, Any]) -> dict[str, Any]:
         )
     for key in unused:
         setting[key] = None
-    for key, least in (("steps", 0), ("record", 1), ("max_steps", 1), ("seed", 0), ("d", 1)):
+    for key, least in (
+        ("steps", 0),
+        ("record", 1),
+        ("max_steps", 1),
+        ("seed", 0),
+        ("d", 1),
+        ("problem_seed", 0),
+    ):
         if setting[key] is not None and setting[key] < least:
             raise _SettingError(key, f"{key} must be at least {least}, not {setting[key]}")
     if setting["target"] is not None and not setting["target"] > 0:
@@ -359,12 +370,19 @@ class _Lines:
         self._source = source
         self._lines = source.read_text(encoding="utf-8").splitlines() if source else []
 
-    def __call__(self, key: str | None) -> str:
+    def __call__(self, key: str | None, value: Any = None) -> str:
         if self._source is None:
             return ""
-        for number, line in enumerate(self._lines, start=1):
-            if key is not None and re.match(rf"""\s*["']?{re.escape(key)}["']?\s*=""", line):
-                return f"{self._source}, line {number}: "
+        pattern = rf"""\s*["']?{re.escape(key or "")}["']?\s*="""
+        numbers = [
+            number
+            for number, line in enumerate(self._lines, start=1)
+            if key is not None and re.match(pattern, line)
+        ]
+        # Where several cases have the key, the line with the value is meant.
+        naming = [number for number in numbers if str(value) in self._lines[number - 1]]
+        for number in naming or numbers:
+            return f"{self._source}, line {number}: "
         return f"{self._source}: "
 
 
@@ -393,8 +411,7 @@ def _run_group(group: list[dict]) -> list[tuple[dict, dict[str, np.ndarray]]]:
     first = group[0]
     arguments = _build(first)
     if first["learning_rate"] is None:
-        # Tuning looks for a rate without losses: what is lost depends on chance.
-        del arguments["faults"]
+        del arguments["faults"]  # none: a setting that loses messages needs a rate
         return [(first, _tuned(first, arguments))]
     rates = sorted({setting["learning_rate"] for setting in group})
     seeds = sorted({setting["seed"] for setting in group})
@@ -416,14 +433,17 @@ def _run_group(group: list[dict]) -> list[tuple[dict, dict[str, np.ndarray]]]:
 
 
 def _tuned(setting: dict, arguments: dict) -> dict[str, np.ndarray]:
-    found = tune(
-        **arguments,
-        target=setting["target"],
-        criterion=setting["criterion"],
-        max_steps=setting["max_steps"],
-        seed=setting["seed"],
-        progress=False,
-    )
+    try:
+        found = tune(
+            **arguments,
+            target=setting["target"],
+            criterion=setting["criterion"],
+            max_steps=setting["max_steps"],
+            seed=setting["seed"],
+            progress=False,
+        )
+    except StartsBelowTargetError:
+        return {"learning_rate": np.array([np.nan]), "steps_to_target": np.array([0.0])}
     tried = {f"tried/{name}": found.frame[name].to_numpy() for name in found.frame}
     chosen = {
         "learning_rate": np.array([found.learning_rate]),

@@ -46,6 +46,10 @@ PLATEAU_BAND = 1.1
 PLATEAU_ROUNDS = 12
 
 
+class StartsBelowTargetError(ValueError):
+    """There is nothing to tune: step 0 meets the target."""
+
+
 @dataclass
 class Tuning:
     """What `tune` found.
@@ -142,7 +146,7 @@ def tune(
     start_run.advance([0])
     start_value = float(start_run.measure("suboptimality")[0, 0])
     if start_value < target:
-        raise ValueError(
+        raise StartsBelowTargetError(
             f"the start is below the target already: its suboptimality is {start_value:.3g}; "
             f"give a lower target than {target:g}"
         )
