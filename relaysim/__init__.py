@@ -33,6 +33,7 @@ __all__ = [
     "rebuild",
     "simulate",
     "sweep",
+    "theory",
     "topologies",
     "tune",
 ]
@@ -40,6 +41,6 @@ __all__ = [
 
 def __getattr__(name: str):
     # Matplotlib takes half a second to import, so it waits until something is drawn.
-    if name in ("figures", "plots"):
+    if name in ("figures", "plots", "theory"):
         return importlib.import_module(f"relaysim.{name}")
     raise AttributeError(f"module 'relaysim' has no attribute {name!r}")

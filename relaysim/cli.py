@@ -35,13 +35,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         chosen = _parser().parse_args(arguments)
         chosen.command(chosen)
-    except (CommandError, ValueError, TypeError, OSError, MemoryError, OverflowError) as error:
-        print(f"relaysim: {' '.join(str(error).replace(chr(10), '; ').split())}", file=sys.stderr)
+    except (
+        CommandError,
+        ValueError,
+        TypeError,
+        OSError,
+        MemoryError,
+        OverflowError,
+        RuntimeError,
+    ) as error:
+        print(f"relaysim: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("relaysim: interrupted; nothing was written", file=sys.stderr)
         return 130
     return 0
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "; ".join(lines).replace(":; ", ": ")
 
 
 # -- commands --------------------------------------------------------------------------------------

@@ -93,5 +93,5 @@ def closest(name: str, known: Iterable[str]) -> str:
     "; did you mean 'ring'?"
     """
     lowered = {entry.lower(): entry for entry in known}
-    near = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.3)
+    near = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.4)
     return f"; did you mean {lowered[near[0]]!r}?" if near else f"; known: {', '.join(known)}"

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-__all__ = ["Store", "StoreError"]
+__all__ = ["Store", "StoreError", "stored_results"]
 
 FORMAT = 1
 # "rlay": tells our files from other SQLite files.
@@ -43,8 +43,9 @@ class Store:
         self.path = pathlib.Path(path)
         _refuse_foreign(self.path)
         try:
+            # An absolute path: a name such as ":memory:" is a file like any other.
             self._connection = sqlite3.connect(
-                self.path, timeout=_PATIENCE_SECONDS, isolation_level=None
+                self.path.absolute(), timeout=_PATIENCE_SECONDS, isolation_level=None
             )
             self._prepare()
         except sqlite3.Error as error:
@@ -64,9 +65,11 @@ class Store:
                 )
         # Changing the journal does not wait for other processes by itself.
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        while execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        while True:
             try:
+                # Where the file system has no write-ahead logging, another mode is as safe.
                 execute("PRAGMA journal_mode = WAL")
+                break
             except sqlite3.OperationalError:
                 if time.monotonic() > deadline:
                     raise
@@ -130,6 +133,29 @@ class Store:
 
     def __exit__(self, *_) -> None:
         self.close()
+
+
+def stored_results(path: str | os.PathLike) -> list[tuple[str, dict, dict[str, np.ndarray]]]:
+    """Key, setting and result arrays of all that a store holds, without writing to it.
+
+    Raises:
+        StoreError: no store, or of a newer format.
+    """
+    path = pathlib.Path(path).absolute()
+    _refuse_foreign(path)
+    if path.stat().st_size == 0:
+        raise StoreError(f"{str(path)!r} is empty, and not a relaysim store")
+    for query in ("mode=ro", "mode=ro&immutable=1"):
+        try:
+            connection = sqlite3.connect(f"{path.as_uri()}?{query}", uri=True)
+            with contextlib.closing(connection):
+                rows = connection.execute(
+                    "SELECT key, setting, result FROM results ORDER BY rowid"
+                ).fetchall()
+            return [(key, json.loads(setting), _unpack(result)) for key, setting, result in rows]
+        except sqlite3.OperationalError as error:
+            failure = error
+    raise StoreError(f"cannot read {str(path)!r}: {failure}") from failure
 
 
 def _refuse_foreign(path: pathlib.Path) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import os
 import pathlib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import numpy as np
@@ -25,8 +27,8 @@ from relaysim.naming import ALGORITHMS, MIXINGS, TOPOLOGIES, closest, named
 from relaysim.preparation import check_compatible, check_faults, matrices_for
 from relaysim.progress import progress_bar, someone_watches
 from relaysim.simulation import simulate
-from relaysim.store import Store
-from relaysim.topologies import Topology, TreePair
+from relaysim.store import Store, stored_results
+from relaysim.topologies import Topology, TreePair, double_binary_tree
 from relaysim.tuning import CRITERIA, StartsBelowTargetError, tune
 from relaysim.version import __version__
 
@@ -130,7 +132,7 @@ def sweep(
                 n_jobs=None if n_jobs == 1 else n_jobs, return_as="generator_unordered"
             )
             # Workers say which group they did, since they finish in any order.
-            for found in parallel(tasks):
+            for found in _watched(parallel(tasks), store):
                 finished = [(_key(setting), setting, result) for setting, result in found]
                 if kept is not None:
                     kept.add(finished, __version__)
@@ -145,6 +147,19 @@ def sweep(
     return _table((by_key[key], results[key]) for key in by_key)
 
 
+def _watched(results, store):
+    """The results as they come, with a clear error where a process was killed."""
+    try:
+        yield from results
+    except BrokenProcessPool as error:
+        kept = "nothing was kept, since there is no store"
+        if store is not None:
+            kept = (
+                f"what is finished is in {os.fspath(store)!r}, and the same call goes on from there"
+            )
+        raise RuntimeError(f"a process of the sweep was killed; {kept}") from error
+
+
 def load_sweep(store: str | os.PathLike) -> pd.DataFrame:
     """Everything that a store holds, as the table that `sweep` returns, in the order of storing.
 
@@ -154,8 +169,7 @@ def load_sweep(store: str | os.PathLike) -> pd.DataFrame:
     """
     if not pathlib.Path(store).exists():
         raise FileNotFoundError(f"there is no store {os.fspath(store)!r}")
-    with Store(store) as kept:
-        return _table((setting, result) for _, setting, result in kept.results())
+    return _table((setting, result) for _, setting, result in stored_results(store))
 
 
 def read_sweep(path: str | os.PathLike) -> dict[str, Any]:
@@ -165,8 +179,7 @@ def read_sweep(path: str | os.PathLike) -> dict[str, Any]:
         ValueError: what is not TOML, with the line.
     """
     try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
 
@@ -223,15 +236,21 @@ class _SettingError(ValueError):
 def _complete(given: dict[str, Any]) -> dict[str, Any]:
     """One setting with all that it leaves out, checked by building what it names."""
     setting = dict(DEFAULTS) | given
-    for names, kind, what in ((_INTEGERS, int, "a whole number"), (_NUMBERS, float, "a number")):
+    for names, kind, what in (
+        (_INTEGERS, int, "a whole number"),
+        (_NUMBERS, float, "a finite number"),
+    ):
         for name in names:
             value = setting[name]
             if (value is None and DEFAULTS[name] is None) or (name == "mu" and value is None):
                 continue
             valid = isinstance(value, int | np.integer | float | np.floating)
-            if isinstance(value, bool) or not valid or kind(value) != value:
+            valid = valid and not isinstance(value, bool) and math.isfinite(value)
+            if not valid or kind(value) != value:
                 raise _SettingError(name, f"{name} must be {what}, not {value!r}")
-            setting[name] = kind(value)
+            if abs(value) >= 2**63 and kind is int:
+                raise _SettingError(name, f"{name} must be below 2^63, not {value!r}")
+            setting[name] = kind(value) + kind(0)  # −0.0 is 0.0
     topology = setting["topology"]
     if isinstance(topology, str):
         fixed = "(" in topology or topology == "social_network"
@@ -251,6 +270,8 @@ def _complete(given: dict[str, Any]) -> dict[str, Any]:
             "n": topology.n,
             "edges": topology.edges.tolist(),
         }
+    elif isinstance(topology, TreePair) and topology == double_binary_tree(topology.n):
+        setting["topology"] = f"double_binary_tree({topology.n})"
     else:
         raise _SettingError("topology", f"topology must be a name or a Topology, not {topology!r}")
     setting["n"] = topology.n
@@ -260,6 +281,10 @@ def _complete(given: dict[str, Any]) -> dict[str, Any]:
     setting["algorithm"] = repr(algorithm)
     if type(algorithm) not in ALGORITHMS.values():
         raise _SettingError("algorithm", f"a sweep cannot rebuild the algorithm {algorithm!r}")
+    if setting["mixing"] is not None and not isinstance(setting["mixing"], str):
+        raise _SettingError(
+            "mixing", "mixing must be a name or a call, such as 'uniform(0.3)', in a sweep"
+        )
     if setting["criterion"] not in CRITERIA:
         raise _SettingError(
             "criterion",
@@ -298,10 +323,21 @@ def _complete(given: dict[str, Any]) -> dict[str, Any]:
             raise _SettingError(key, f"{key} must be at least {least}, not {setting[key]}")
     if setting["target"] is not None and not setting["target"] > 0:
         raise _SettingError("target", f"target must be positive, not {setting['target']!r}")
+    if not 0 <= setting["drop"] <= 1:
+        raise _SettingError("drop", f"drop must be a probability, not {setting['drop']!r}")
+    if setting["sigma2"] < 0:
+        raise _SettingError("sigma2", f"sigma2 must be at least 0, not {setting['sigma2']!r}")
+    if not setting["smoothness"] > 0:
+        raise _SettingError(
+            "smoothness", f"smoothness must be positive, not {setting['smoothness']!r}"
+        )
     built = _build(setting, problem=_Sizes(topology.n, setting["d"]))
-    check_compatible(built["problem"], built["topology"], built["algorithm"])
-    matrices = matrices_for(built["algorithm"], built["topology"], built["mixing"])
-    check_faults(built["faults"], built["algorithm"], matrices)
+    try:
+        check_compatible(built["problem"], built["topology"], built["algorithm"])
+        matrices = matrices_for(built["algorithm"], built["topology"], built["mixing"])
+        check_faults(built["faults"], built["algorithm"], matrices)
+    except ValueError as error:
+        raise _SettingError("topology", f"{topology!r}: {error}") from None
     for key in ("zeta2", "r0"):
         if setting[key] < 0:
             raise _SettingError(key, f"{key} must be at least 0, not {setting[key]!r}")
@@ -346,7 +382,7 @@ def _build(setting: dict[str, Any], problem=None) -> dict[str, Any]:
 
 def _listed(value: Any) -> list:
     if isinstance(value, np.ndarray):
-        return value.tolist()
+        return list(np.atleast_1d(value).tolist())
     return list(value) if isinstance(value, list | tuple | range) else [value]
 
 
@@ -452,12 +488,20 @@ def _tuned(setting: dict, arguments: dict) -> dict[str, np.ndarray]:
     return chosen | tried
 
 
+def _topology_label(described: dict) -> str:
+    """A topology's name; one without a name of its own is told from others by its edges."""
+    name = described["name"]
+    if name.startswith("Topology("):
+        name += f" #{hashlib.sha256(json.dumps(described['edges']).encode()).hexdigest()[:6]}"
+    return name
+
+
 def _table(found) -> pd.DataFrame:
     parts = []
     for setting, result in found:
         described = dict(setting)
         if isinstance(described["topology"], dict):
-            described["topology"] = described["topology"]["name"]
+            described["topology"] = _topology_label(described["topology"])
         columns = {k: v for k, v in result.items() if not k.startswith("tried/")}
         unused = {k for k, v in described.items() if v is None and k not in ("mu", "mixing")}
         described = {k: v for k, v in described.items() if k not in columns and k not in unused}

@@ -293,7 +293,7 @@ def test_toml_files_say_the_same(tmp_path):
         ('criterion = "best"', ["line 1: criterion must be one of fastest, plateau"]),
         (
             "drop = 1.5\nlearning_rate = 0.1",
-            ["line 1: probability must be a finite number between 0 and 1"],
+            ["line 1: drop must be a probability, not 1.5"],
         ),
         ('n = 6\ntopology = "torus(2, 4)"', ["line 1: topology torus(2, 4) has its own size"]),
         ("problem_seed = -1", ["line 1: problem_seed must be at least 0"]),
@@ -319,3 +319,61 @@ def test_bad_files_name_line_and_mend(tmp_path, text, messages, monkeypatch):
     for message in messages:
         assert message in str(caught.value)
     assert not (tmp_path / "untouched.db").exists()
+
+
+def test_every_impossible_combination_is_named():
+    settings = {"n": 8, "topology": ["ring", "torus(2, 4)", "complete", "hypercube"]}
+    with pytest.raises(ValueError, match="4 things to mend") as caught:
+        rs.sweep(settings, progress=False)
+    for name in ("ring(8)", "torus(2, 4)", "complete(8)", "hypercube(8)"):
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n": np.inf}, "n must be a whole number, not inf"),
+        ({"zeta2": np.nan}, "zeta2 must be a finite number, not nan"),
+        ({"seed": 2**70, "learning_rate": 0.1}, "seed must be below"),
+        ({"mu": None, "smoothness": 0.0}, "smoothness must be positive"),
+        ({"mixing": np.eye(32), "algorithm": "DPSGD"}, "mixing must be a name or a call"),
+    ],
+)
+def test_bad_values_in_a_mapping(settings, message):
+    with pytest.raises(ValueError, match=message):
+        rs.sweep(settings, progress=False)
+
+
+def test_a_file_named_as_if_it_were_in_memory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = rs.sweep({"n": 4, "d": 2}, store=":memory:", progress=False)
+    pd.testing.assert_frame_equal(rs.load_sweep(":memory:"), table)
+
+
+def test_loading_writes_nothing(tmp_path):
+    empty = tmp_path / "empty.db"
+    empty.touch()
+    with pytest.raises(StoreError, match="empty, and not a relaysim store"):
+        rs.load_sweep(empty)
+    assert empty.stat().st_size == 0
+    store = tmp_path / "kept.db"
+    table = rs.sweep({"n": 4, "d": 2}, store=store, progress=False)
+    before = store.read_bytes()
+    pd.testing.assert_frame_equal(rs.load_sweep(store), table)
+    assert store.read_bytes() == before
+
+
+def test_topologies_without_a_name_are_told_apart():
+    shapes = [[[0, 1], [1, 2], [2, 3]], [[0, 1], [0, 2], [0, 3]]]
+    topologies = [rs.topologies.from_edges(4, edges) for edges in shapes]
+    table = rs.sweep({"topology": topologies, "d": 2, "target": 1e-3}, progress=False)
+    assert table.topology.nunique() == 2
+
+
+def test_pairs_of_trees_as_objects():
+    settings = {"d": 2, "learning_rate": 0.1, "steps": 5}
+    pair = rs.topologies.double_binary_tree(8)
+    pd.testing.assert_frame_equal(
+        rs.sweep(settings | {"topology": pair}, progress=False),
+        rs.sweep(settings | {"topology": "double_binary_tree", "n": 8}, progress=False),
+    )

@@ -53,8 +53,10 @@ def mean_estimation(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Resu
         rows, columns=["method", "n", "step", "mean_squared_error", "exact_error", "ideal_error"]
     )
     caption = (
-        f"Mean squared error of every worker's estimate of a mean from samples of N(1, 1), one a step "
-        f"and worker: average over workers and {seeds} seeds (wide and pale), its exact expectation (line), "
+        "Mean squared error of every worker's estimate of a mean from samples of N(1, 1), one "
+        "a step "
+        f"and worker: average over workers and {seeds} seeds (wide and pale), its exact "
+        "expectation (line), "
         f"and 1/(nT), that of all samples together (dotted). "
         f"After Vogels et al., NeurIPS 2021, figure 9."
     )

@@ -66,7 +66,8 @@ def key_lemma(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         ax.legend()
     caption = (
         "The smallest m/p such that ‖W^m − 1πᵀ‖² ≤ (1 − p)^{2m} ‖W − 1πᵀ‖², m ≤ 99, for the relay "
-        "matrix W with hop delays (those of overlapping communication). Crosses: published values. "
+        "matrix W with hop delays (those of overlapping communication). Crosses: published "
+        "values. "
         "After Vogels et al., NeurIPS 2021, figure 5."
     )
     return Result(figure, frame, caption)
@@ -121,10 +122,14 @@ def learning_rate_correction(quick: bool = False, seed: int = 0, n_jobs: int = 1
         ax.set_ylabel("Learning-rate correction factor")
         ax.legend(fontsize="small")
     caption = (
-        "The factor by which delays shrink RelaySGD's effective learning rate: 1 + τ̄, with τ̄ the mean "
-        "delay over all pairs of workers (lines), the same measured by an impulse (open marks), and "
-        "half the diameter (dashed), an approximation that is too large on chains and too small on "
-        "binary trees. Crosses: published values. After Vogels et al., NeurIPS 2021, figure 6."
+        "The factor by which delays shrink RelaySGD's effective learning rate: 1 + τ̄, with τ̄ "
+        "the mean "
+        "delay over all pairs of workers (lines), the same measured by an impulse (open "
+        "marks), and "
+        "half the diameter (dashed), which for more than a few workers is too large on chains "
+        "and too "
+        "small on binary trees and stars. Crosses: published values. After Vogels et al., "
+        "NeurIPS 2021, figure 6."
     )
     return Result(figure, frame, caption)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 from typing import NamedTuple
@@ -24,13 +25,14 @@ class Result(NamedTuple):
     def save(self, folder: str | os.PathLike, name: str) -> list[pathlib.Path]:
         """Write ``name``.png, .pdf and .csv into a folder (made if needed); returns the paths.
 
-        Each is written aside and renamed, so that none is ever half there.
+        All are written aside and then renamed, so that none is ever half there or of another run.
         """
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{name}.{kind}" for kind in ("png", "pdf", "csv")]
-        for path in paths:
-            with written_aside(path) as aside:
+        with contextlib.ExitStack() as renamed_at_the_end:
+            for path in paths:
+                aside = renamed_at_the_end.enter_context(written_aside(path))
                 if path.suffix == ".csv":
                     self.frame.to_csv(aside, index=False)
                 else:

@@ -74,7 +74,8 @@ def spanning_trees(quick: bool = False, seed: int = 1, n_jobs: int = 1) -> Resul
     caption = (
         f"Suboptimality f(x̄) − f(x*) against steps and against vectors sent, on the Davis "
         f"southern-women graph (32 workers, 89 edges; 178 vectors a step) and {len(roots)} of its "
-        f"breadth-first spanning trees (62 vectors a step); ζ² = 0.1, σ = 0.1, random problem {seed}. "
+        "breadth-first spanning trees (62 vectors a step); ζ² = 0.1, σ = 0.1, random problem "
+        f"{seed}. "
         f"Gossip at γ = {tuned.learning_rate / 1.1:.3g}, exact diffusion at 0.1, RelaySGD at 0.3. "
         f"After Vogels et al., NeurIPS 2021, figure 3."
     )

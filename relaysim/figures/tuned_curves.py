@@ -27,7 +27,9 @@ DRAWN_AT = {"fastest": 0.5, "plateau": 1.0}
 
 @dataclass(frozen=True)
 class Curve:
-    """A method of a figure: where it runs, how it is tuned, and at most at which rate it is drawn."""
+    """A method of a figure: where it runs, how it is tuned, and at most at which rate it is "
+    "drawn.
+    """
 
     algorithm: Any
     topology: str
@@ -125,7 +127,9 @@ def _beside_published(found: pd.DataFrame, by_algorithm: Mapping[str, Curve]) ->
         f"{row.tuned_steps:.0f} ({row.published_tuned_steps:.0f})"
         for row in known.itertuples()
     )
-    return f" Steps to the target at the tuned rates, and as published: {steps}." if steps else ""
+    if not steps:
+        return ""
+    return f" Steps to the target at the tuned rates, and as published (crosses): {steps}."
 
 
 def _draw(frame, curves, panels, ylim) -> Figure:
@@ -138,13 +142,18 @@ def _draw(frame, curves, panels, ylim) -> Figure:
                 part = frame[(frame.zeta2 == zeta2) & (frame.method == curve.label)]
                 plots.draw_line(ax, part, "step", "suboptimality", _line(curve.label))
             ax.axhline(TARGET, color="#999999", linestyle="--", linewidth=1, zorder=1)
+            known = frame[frame.zeta2 == zeta2].drop_duplicates("method")
+            for row in known[known.published_tuned_steps <= ax.get_xlim()[1]].itertuples():
+                color = plots.method_style(row.method)["color"]
+                ax.plot(row.published_tuned_steps, TARGET, "x", color=color, markersize=7, zorder=5)
             ax.set_title(f"$\\zeta^2 = {zeta2:g}$ ({title})")
             plots.style_axes(ax, "step", "suboptimality" if ax is axes[0] else "")
         axes[0].set_ylim(*ylim)
-        figure.legend(
-            handles=[Line2D([], [], label=curve.label, **_line(curve.label)) for curve in curves],
-            loc="outside right center",
-        )
+        handles = [Line2D([], [], label=curve.label, **_line(curve.label)) for curve in curves]
+        if frame.published_tuned_steps.notna().any():
+            cross = {"color": "#333333", "marker": "x", "markersize": 7, "linestyle": "none"}
+            handles.append(Line2D([], [], label="published steps\nat the tuned rate", **cross))
+        figure.legend(handles=handles, loc="outside right center")
     return figure
 
 
