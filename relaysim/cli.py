@@ -64,7 +64,8 @@ def _figure(chosen) -> None:
     from relaysim.figures import FIGURES
     from relaysim.figures.gallery import draw_all
 
-    names = list(FIGURES) if chosen.name == "all" else [known_name(chosen.name, FIGURES, "figure")]
+    if chosen.name != "all":
+        known_name(chosen.name, FIGURES, "figure")
     options = {} if chosen.seed is None else {"seed": whole_number(chosen.seed, "seed", 0)}
     if chosen.jobs is not None:
         options["n_jobs"] = chosen.jobs
@@ -72,7 +73,7 @@ def _figure(chosen) -> None:
     if chosen.name == "all":
         print(draw_all(chosen.out, chosen.quick, options))
         return
-    result = FIGURES[names[0]](quick=chosen.quick, **options)
+    result = FIGURES[chosen.name](quick=chosen.quick, **options)
     for path in result.save(chosen.out, chosen.name):
         print(path)
     print(textwrap.fill(result.caption, 100))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 
 from relaysim import algorithms, faults, oracles, problems
 from relaysim.mixing import is_sequence
@@ -119,8 +119,6 @@ def decode(value: Any, what: str = "value") -> Any:
 
 
 def _sparse(shape, rows, columns, weights):
-    from scipy.sparse import csr_array
-
     return csr_array((weights, (rows, columns)), shape=tuple(shape))
 
 

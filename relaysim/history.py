@@ -19,7 +19,6 @@ from relaysim import configuration
 __all__ = ["History", "written_aside"]
 
 FORMAT = 1
-MEASURED = ("suboptimality", "consensus_distance", "distance", "gradient_norm")
 
 
 class History:

@@ -62,10 +62,6 @@ class Network:
         workspace: where large arrays are borrowed.
         arrivals: which messages arrive; see `relaysim.faults`. All of them by default.
 
-    ``empty_mail(x)`` are the messages before the first round; ``inbox(mail)`` is what each worker
-    received, ``(n, d[, r])``, and an array that broadcasts against it with the number of workers
-    that each has not heard from, n − Cnt_i (None once everyone is heard everywhere).
-
     ``vectors_sent`` counts model-sized vectors over all workers since the network was made.
     """
 
@@ -80,25 +76,34 @@ class Network:
         self.n = topology.n
         self.vectors_sent = 0
         self._workspace = workspace or Workspace()
-        if arrivals is None:
-            self._matrices = [_Product(W) for W in mixing]
-            self._changes = [_MixChange(W) for W in mixing]
-        else:
-            self._changes = [_LossyMixChange(W, arrivals) for W in mixing]
-            self._matrices = [_applied(change) for change in self._changes]
+        self._mixing, self._arrivals = mixing, arrivals
         self._vectors_per_mix = [int(W.nnz - np.count_nonzero(W.diagonal())) for W in mixing]
         self._vectors_per_relay = 2 * (self.n - 1)
-        trees = [topology]
-        if isinstance(topology, TreePair):
-            trees = [topology.first, topology.second]
-        relays = [
-            _TreeRelay(tree, self._workspace)
-            if arrivals is None
-            else _LossyTreeRelay(tree, self._workspace, arrivals)
-            for tree in trees
-        ]
-        relay = relays[0] if len(relays) == 1 else _PairRelay(*relays)
-        self._send, self.empty_mail, self.inbox = relay.send, relay.empty, relay.inbox
+
+    # What a method does not use of the following is never built.
+
+    @functools.cached_property
+    def _changes(self) -> list[Callable]:
+        if self._arrivals is None:
+            return [_MixChange(W) for W in self._mixing]
+        return [_LossyMixChange(W, self._arrivals) for W in self._mixing]
+
+    @functools.cached_property
+    def _matrices(self) -> list[Callable]:
+        if self._arrivals is None:
+            return [_Product(W) for W in self._mixing]
+        return [_applied(change) for change in self._changes]
+
+    @functools.cached_property
+    def _relay(self) -> _TreeRelay | _PairRelay:
+        if isinstance(self.topology, TreePair):
+            return _PairRelay(*map(self._tree_relay, (self.topology.first, self.topology.second)))
+        return self._tree_relay(self.topology)
+
+    def _tree_relay(self, tree: Topology) -> _TreeRelay:
+        if self._arrivals is None:
+            return _TreeRelay(tree, self._workspace)
+        return _LossyTreeRelay(tree, self._workspace, self._arrivals)
 
     def mix(self, x: np.ndarray, round: int) -> np.ndarray:
         """W_t x with t = ``round`` modulo the length of the sequence; ``(n, d[, r])``."""
@@ -122,7 +127,19 @@ class Network:
     def relay(self, payload: np.ndarray, mail: Mail | PairMail) -> Mail | PairMail:
         """One round of RelaySum: m_{i→j} = payload_i + Σ_{k ≠ j} m_{k→i} of the round before."""
         self.vectors_sent += self._vectors_per_relay
-        return self._send(payload, mail)
+        return self._relay.send(payload, mail)
+
+    def empty_mail(self, x: np.ndarray) -> Mail | PairMail:
+        """The messages before the first round."""
+        return self._relay.empty(x)
+
+    def inbox(self, mail: Mail | PairMail) -> tuple[np.ndarray, np.ndarray | None]:
+        """What each worker received, ``(n, d[, r])``, and how many it has not heard from.
+
+        The second, n − Cnt_i, broadcasts against the first; it is None once everyone is heard
+        everywhere.
+        """
+        return self._relay.inbox(mail)
 
 
 class _MixChange:

@@ -109,20 +109,10 @@ class Store:
         """The keys of all stored results."""
         return {key for (key,) in self._connection.execute("SELECT key FROM results")}
 
-    def results(
-        self, keys: Iterable[str] | None = None
-    ) -> Iterator[tuple[str, dict, dict[str, np.ndarray]]]:
-        """Key, setting and result arrays of these keys in their order, or of all as stored."""
-        columns = "SELECT key, setting, result FROM results"
-        if keys is None:
-            found = self._connection.execute(f"{columns} ORDER BY rowid")
-        else:
-            found = (
-                self._connection.execute(f"{columns} WHERE key = ?", (key,)).fetchone()
-                for key in keys
-            )
-        for key, setting, result in found:
-            yield key, json.loads(setting), _unpack(result)
+    def result(self, key: str) -> dict[str, np.ndarray]:
+        """The result arrays of one key."""
+        query = "SELECT result FROM results WHERE key = ?"
+        return _unpack(self._connection.execute(query, (key,)).fetchone()[0])
 
     def close(self) -> None:
         """Close the file."""
@@ -135,8 +125,8 @@ class Store:
         self.close()
 
 
-def stored_results(path: str | os.PathLike) -> list[tuple[str, dict, dict[str, np.ndarray]]]:
-    """Key, setting and result arrays of all that a store holds, without writing to it.
+def stored_results(path: str | os.PathLike) -> list[tuple[dict, dict[str, np.ndarray]]]:
+    """Setting and result arrays of all that a store holds, as stored, without writing to it.
 
     Raises:
         StoreError: no store, or of a newer format.
@@ -150,9 +140,9 @@ def stored_results(path: str | os.PathLike) -> list[tuple[str, dict, dict[str, n
             connection = sqlite3.connect(f"{path.as_uri()}?{query}", uri=True)
             with contextlib.closing(connection):
                 rows = connection.execute(
-                    "SELECT key, setting, result FROM results ORDER BY rowid"
+                    "SELECT setting, result FROM results ORDER BY rowid"
                 ).fetchall()
-            return [(key, json.loads(setting), _unpack(result)) for key, setting, result in rows]
+            return [(json.loads(setting), _unpack(result)) for setting, result in rows]
         except sqlite3.OperationalError as error:
             failure = error
     raise StoreError(f"cannot read {str(path)!r}: {failure}") from failure

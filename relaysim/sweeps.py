@@ -121,13 +121,14 @@ def sweep(
     kept = Store(store) if store is not None else None
     try:
         done = kept.keys() & by_key.keys() if kept is not None else set()
-        groups = [group for group in _groups(by_key) if not done.issuperset(group)]
         # A group is stored whole, so what is missing of one is what a changed sweep added.
-        groups = [[key for key in group if key not in done] for group in groups]
+        missing = ([key for key in group if key not in done] for group in _groups(by_key))
         shown = progress and someone_watches()
         with progress_bar(len(by_key), shown, "sweep", "settings") as bar:
             bar.update(len(done))
-            tasks = (delayed(_run_group)([by_key[key] for key in group]) for group in groups)
+            tasks = (
+                delayed(_run_group)([by_key[key] for key in group]) for group in missing if group
+            )
             parallel = Parallel(
                 n_jobs=None if n_jobs == 1 else n_jobs, return_as="generator_unordered"
             )
@@ -140,7 +141,7 @@ def sweep(
                     results |= {key: result for key, _, result in finished}
                 bar.update(len(finished))
         if kept is not None:
-            results = {key: result for key, _, result in kept.results(by_key)}
+            results = {key: kept.result(key) for key in by_key}
     finally:
         if kept is not None:
             kept.close()
@@ -169,7 +170,7 @@ def load_sweep(store: str | os.PathLike) -> pd.DataFrame:
     """
     if not pathlib.Path(store).exists():
         raise FileNotFoundError(f"there is no store {os.fspath(store)!r}")
-    return _table((setting, result) for _, setting, result in stored_results(store))
+    return _table(stored_results(store))
 
 
 def read_sweep(path: str | os.PathLike) -> dict[str, Any]:

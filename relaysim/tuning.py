@@ -174,6 +174,11 @@ def _start(problem, topology, algorithm, rates, *, oracle, mixing, seed) -> Run:
     )
 
 
+def _record_up_to(run: Run, horizon: int) -> None:
+    """Record every step that is not yet recorded, from step 0 on."""
+    run.advance(range(len(run.steps), horizon + 1))
+
+
 class _Search:
     """Runs of many rates, and what was learnt about each."""
 
@@ -282,7 +287,7 @@ class _Search:
         run = self._start(rates)
         horizon = min(limit, 64)
         while True:
-            run.advance(range(run.step + (run.step > 0 or bool(len(run.steps))), horizon + 1))
+            _record_up_to(run, horizon)
             self._on_progress(len(rates))
             curves = run.measure("suboptimality")
             steps = _stays_below(run.steps, curves, self._target, self._growing)
@@ -346,7 +351,7 @@ class _Search:
         horizon = 128
         while True:
             horizon = min(horizon, self._max_steps)
-            run.advance(range(run.step + bool(len(run.steps)), horizon + 1))
+            _record_up_to(run, horizon)
             self._on_progress(len(rates))
             curves = run.measure("suboptimality")
             flatness = NOISY_FLATNESS if self._noisy else PLATEAU_FLATNESS

@@ -7,6 +7,7 @@ import inspect
 import pathlib
 import time
 
+from relaysim.figures import FIGURES
 from relaysim.history import written_aside
 from relaysim.progress import progress_bar
 from relaysim.version import __version__
@@ -31,7 +32,7 @@ PAGE = """<!doctype html>
 </html>
 """
 
-FIGURE = """<figure id="{name}">
+ENTRY = """<figure id="{name}">
 <h2>{name}</h2>
 <img src="{name}.png" alt="{alt}">
 <figcaption>{caption}</figcaption>
@@ -51,8 +52,6 @@ def draw_all(folder: pathlib.Path, quick: bool, options: dict) -> pathlib.Path:
     Returns:
         The path of the page.
     """
-    from relaysim.figures import FIGURES
-
     parts = []
     with progress_bar(len(FIGURES), None, "figures", "figures") as bar:
         for name, draw in FIGURES.items():
@@ -65,7 +64,7 @@ def draw_all(folder: pathlib.Path, quick: bool, options: dict) -> pathlib.Path:
             }
             settings = defaults | {"quick": quick} | options
             parts.append(
-                FIGURE.format(
+                ENTRY.format(
                     name=name,
                     alt=html.escape(draw.__doc__.strip().splitlines()[0]),
                     caption=html.escape(result.caption),
