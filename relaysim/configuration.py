@@ -49,14 +49,15 @@ def encode(value: Any) -> Any:
     if isinstance(value, Topology):
         return {"type": "Topology", "n": value.n, "edges": value.edges, "name": value.name}
     if hasattr(value, "to_config"):
-        return value.to_config()
+        # Arrays are a problem's own, not copied; sparse ones among them become arrays.
+        plain = value.to_config()
+        return {key: encode(item) if issparse(item) else item for key, item in plain.items()}
     if _BUILDERS.get(type(value).__name__) is type(value):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {"type": type(value).__name__} | {name: encode(v) for name, v in fields.items()}
     if issparse(value):
-        entries = value.tocoo()
-        rows, columns = entries.coords
-        arrays = {"rows": rows, "columns": columns, "weights": entries.data}
+        rows = csr_array(value)
+        arrays = {"starts": rows.indptr, "columns": rows.indices, "weights": rows.data}
         return {"type": "sparse", "shape": [int(k) for k in value.shape], **arrays}
     if isinstance(value, np.ndarray):
         return value.copy() if value.flags.writeable else value
@@ -118,8 +119,8 @@ def decode(value: Any, what: str = "value") -> Any:
     return _BUILDERS[kind](**fields)
 
 
-def _sparse(shape, rows, columns, weights):
-    return csr_array((weights, (rows, columns)), shape=tuple(shape))
+def _sparse(shape, starts, columns, weights):
+    return csr_array((weights, columns, starts), shape=tuple(shape))
 
 
 _BUILDERS: dict[str, Callable] = {
@@ -130,7 +131,10 @@ _BUILDERS: dict[str, Callable] = {
     **{name: getattr(algorithms, name) for name in algorithms.__all__},
     **{name: getattr(faults, name) for name in faults.__all__},
     **{name: getattr(oracles, name) for name in oracles.__all__},
-    **{name: getattr(problems, name) for name in problems.__all__},
+    "DiagonalQuadratic": problems.DiagonalQuadratic,
+    "LeastSquares": problems.LeastSquares,
+    "Logistic": problems.Logistic,
+    "random_quadratics": problems.random_quadratics,
 }
 
 

@@ -91,7 +91,8 @@ class History:
         - ``gradient_norm``: ‖∇f(x̄)‖²;
         - ``vectors_sent``: by all workers together since step 0.
 
-        Suboptimality and distance need a problem whose optimum is known. A replica's rows end with
+        Suboptimality and distance need a problem whose optimum is known; without it there is
+        ``value``, f(x̄), instead. A replica's rows end with
         its stop; they are NaN from the record at which it diverged.
         """
         records, r = len(self.steps), self.replicas

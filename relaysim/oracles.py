@@ -1,4 +1,4 @@
-"""How a worker sees its gradient: exactly, or with noise.
+"""How a worker sees its gradient: exactly, with noise, or from a few examples.
 
 An oracle is a frozen dataclass with ``observe(problem, streams)``, which returns the function that
 a step calls for its gradients. ``streams`` says which replica draws from which seed.
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from relaysim.checks import real_number
+from relaysim.checks import real_number, whole_number
 from relaysim.random import Streams
 
-__all__ = ["Exact", "Gaussian"]
+__all__ = ["Exact", "Gaussian", "Minibatch"]
 
 # How many random numbers are drawn at a time; it changes no result.
 DRAW_AHEAD = 1 << 16
@@ -114,3 +114,78 @@ class Gaussian:
             return np.add(result, next(noise), out=out)
 
         return gradient
+
+
+SAMPLINGS = ("with replacement", "without replacement", "epochs")
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """g_i = the gradient on a few of worker i's examples, drawn anew in every step.
+
+    Args:
+        size: examples in a batch, for every worker.
+        sampling: ``"with replacement"``: independent draws; ``"without replacement"``: distinct
+            examples in a batch; ``"epochs"``: every worker shuffles its examples and takes the next
+            ones, and shuffles again when fewer than ``size`` are left (those are left out).
+
+    Raises:
+        ValueError: a size below 1, an unknown sampling, or, when run, a worker with fewer examples
+            than a batch without replacement needs.
+        TypeError: when run, a problem that has no examples to draw from.
+
+    Unbiased: E g_i = ∇f_i, in epochs for each batch by itself. Replicas with the same seed draw the
+    same examples, whatever their learning rates.
+
+    >>> Minibatch(size=8)
+    Minibatch(size=8, sampling='with replacement')
+    """
+
+    size: int
+    sampling: str = "with replacement"
+
+    def __post_init__(self):
+        object.__setattr__(self, "size", whole_number(self.size, "size", 1))
+        if self.sampling not in SAMPLINGS:
+            raise ValueError(
+                f"sampling must be one of {', '.join(map(repr, SAMPLINGS))}, not {self.sampling!r}"
+            )
+
+    def observe(self, problem, streams: Streams) -> Gradient:
+        """The function ``(x, out) → out`` for one run, which writes the gradients into ``out``."""
+        self._check(problem)
+        batches = streams.batches(
+            "sampling", np.asarray(problem.examples), self.size, self.sampling, DRAW_AHEAD
+        )
+
+        def gradient(x: np.ndarray, out: np.ndarray) -> np.ndarray:
+            return problem.sampled_gradient(x, next(batches), out=out)
+
+        return gradient
+
+    def sigma2_at(self, problem, x: np.ndarray) -> float:
+        """σ² = (1/n) Σ_i E‖g_i − ∇f_i‖² at x ``(d,)`` or ``(n, d)``, exactly.
+
+        With v_i the variance of the gradient over worker i's m_i examples it is the mean of v_i/size,
+        and without replacement that of (v_i/size)(m_i − size)/(m_i − 1).
+        """
+        self._check(problem)
+        variance = problem.example_variance(x) / self.size
+        if self.sampling != "with replacement":
+            m = np.asarray(problem.examples)
+            variance = variance * (m - self.size) / np.maximum(m - 1, 1)
+        return float(variance.mean())
+
+    def _check(self, problem) -> None:
+        if not hasattr(problem, "sampled_gradient"):
+            raise TypeError(
+                f"{problem!r} has no examples to draw from; Minibatch is for problems such as "
+                f"relaysim.problems.Logistic, and Gaussian(sigma2=…) gives any problem noise"
+            )
+        examples = np.asarray(problem.examples)
+        if self.sampling != "with replacement" and examples.min() < self.size:
+            worker = int(np.argmin(examples))
+            raise ValueError(
+                f"worker {worker} has {examples[worker]} examples and a batch needs {self.size} "
+                f"distinct ones; take a smaller size or sampling='with replacement'"
+            )

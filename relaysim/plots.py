@@ -36,6 +36,7 @@ __all__ = [
 AXIS_LABELS: Mapping[str, str] = {
     "step": "Steps",
     "vectors_sent": "Vectors sent by all workers",
+    "value": r"Loss $f(\bar{x})$",
     "suboptimality": r"Suboptimality $f(\bar{x}) - f(x^\star)$",
     "consensus_distance": r"Consensus distance, mean of $\|x_i - \bar{x}\|^2$",
     "distance": r"Distance, mean of $\|x_i - x^\star\|^2$",

@@ -62,3 +62,81 @@ class Streams:
                     yield drawn
                 else:
                     yield drawn[..., self.owner]
+
+    def batches(
+        self, purpose: str, available: np.ndarray, size: int, sampling: str, ahead: int
+    ) -> Iterator[np.ndarray]:
+        """Each step's batch for every worker, ``(n, size)``, or ``(n, size, r)`` for several seeds.
+
+        Args:
+            purpose: one of the purposes.
+            available: ``(n,)``, how many there are to draw from.
+            size: how many to draw.
+            sampling: see `relaysim.oracles.Minibatch`.
+            ahead: about how many numbers to draw at a time; it changes no result.
+        """
+        draw = {
+            "with replacement": _independent,
+            "without replacement": _distinct,
+            "epochs": _shuffled,
+        }[sampling]
+        each = [
+            draw(self.generator(purpose, seed), available, size, ahead // len(self.seeds))
+            for seed in self.seeds
+        ]
+        while True:
+            drawn = [next(batches) for batches in each]
+            if len(drawn) == 1:
+                yield drawn[0]
+            else:
+                yield np.stack([drawn[k] for k in self.owner], axis=-1)
+
+
+def _independent(generator, available: np.ndarray, size: int, ahead: int) -> Iterator[np.ndarray]:
+    """Batches ``(n, size)`` of independent numbers below ``available``."""
+    block = max(1, ahead // (len(available) * size))
+    while True:
+        yield from _below(generator.random((block, len(available), size)), available[:, None])
+
+
+def _distinct(generator, available: np.ndarray, size: int, ahead: int) -> Iterator[np.ndarray]:
+    """Batches ``(n, size)`` of distinct numbers below ``available``, every subset as likely.
+
+    By Floyd's method (Bentley, Floyd, CACM 1987), for all workers and several steps at once: the k-th
+    number is drawn from the first m − size + k, and is m − size + k itself where that was drawn before.
+    """
+    block = max(1, ahead // (len(available) * size))
+    chosen = np.empty((size, block, len(available)), dtype=np.intp)
+    while True:
+        uniform = generator.random((block, len(available), size))
+        for k in range(size):
+            last = available - size + k
+            drawn = _below(uniform[:, :, k], last + 1)
+            taken = (chosen[:k] == drawn).any(axis=0)
+            chosen[k] = np.where(taken, last, drawn)
+        yield from chosen.transpose(1, 2, 0).copy()
+
+
+def _shuffled(generator, available: np.ndarray, size: int, _: int) -> Iterator[np.ndarray]:
+    """Batches ``(n, size)`` that walk through a shuffle of each worker's numbers, then the next one."""
+    most = int(available.max())
+    beyond = np.arange(most) >= available[:, None]
+    batches = available // size
+    order = np.empty((len(available), most), dtype=np.intp)
+    workers, within = np.arange(len(available))[:, None], np.arange(size)
+    step = 0
+    while True:
+        position = step % batches
+        new = np.flatnonzero(position == 0)
+        if len(new):
+            keys = generator.random((len(new), most))
+            keys[beyond[new]] = 2.0
+            order[new] = np.argsort(keys, axis=1)
+        yield order[workers, (position * size)[:, None] + within]
+        step += 1
+
+
+def _below(uniform: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Whole numbers from 0 to limits − 1, from uniform ones in [0, 1)."""
+    # The product may round up to the limit itself.
+    return np.minimum((uniform * limits).astype(np.intp), limits - 1)

@@ -14,19 +14,20 @@ from relaysim.oracles import checked_gradient
 __all__ = ["MEASURES", "Recorder", "measures_of"]
 
 MEASURES = ("suboptimality", "consensus_distance", "distance", "gradient_norm")
+MEASURES_WITHOUT_OPTIMUM = ("value", "consensus_distance", "gradient_norm")
 BLOCK_BYTES = 1 << 19
 MOST_RECORDS_IN_A_BLOCK = 256
 
 
 def measures_of(problem) -> tuple[str, ...]:
-    """The columns that can be measured on a problem: without a known optimum, two of the four.
+    """The columns that can be measured on a problem: f(x̄) itself where the optimum is not known.
 
     >>> import relaysim as rs
     >>> measures_of(rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0))
     ('suboptimality', 'consensus_distance', 'distance', 'gradient_norm')
     """
     if getattr(problem, "optimum", None) is None:
-        return ("consensus_distance", "gradient_norm")
+        return MEASURES_WITHOUT_OPTIMUM
     return MEASURES
 
 
@@ -36,7 +37,7 @@ class Recorder:
     Args:
         problem: what is measured on.
         shape: of the iterates.
-        measures: names out of `MEASURES`.
+        measures: names out of `MEASURES`, or ``"value"``.
         keep_iterates: also keep the iterates themselves.
 
     ``capacity`` is the number of records that make a block.
@@ -87,6 +88,8 @@ class Recorder:
         found: dict[str, np.ndarray] = {}
         if "suboptimality" in self.measures:
             found["suboptimality"] = self._suboptimality(points).reshape(records)
+        if "value" in self.measures:
+            found["value"] = self._value(points).reshape(records)
         if "gradient_norm" in self.measures:
             gradient = self._mean_gradient(points, block.ndim == 4)
             found["gradient_norm"] = np.einsum("dk,dk->k", gradient, gradient).reshape(records)
@@ -106,7 +109,10 @@ class Recorder:
         lowest = getattr(problem, "optimal_value", None)
         if lowest is None:
             lowest = problem.value(problem.optimum)
-        return np.array([problem.value(point) for point in points.T]) - lowest
+        return self._value(points) - lowest
+
+    def _value(self, points: np.ndarray) -> np.ndarray:
+        return np.array([self._problem.value(point) for point in points.T])
 
     def _mean_gradient(self, points: np.ndarray, has_replicas: bool) -> np.ndarray:
         problem = self._problem

@@ -31,6 +31,16 @@ to it, and return that.
 True
 """
 
+from relaysim.problems import data, partitions
+from relaysim.problems.logistic import Logistic, NoOptimumError
 from relaysim.problems.quadratics import DiagonalQuadratic, LeastSquares, random_quadratics
 
-__all__ = ["DiagonalQuadratic", "LeastSquares", "random_quadratics"]
+__all__ = [
+    "DiagonalQuadratic",
+    "LeastSquares",
+    "Logistic",
+    "NoOptimumError",
+    "data",
+    "partitions",
+    "random_quadratics",
+]

@@ -1,0 +1,272 @@
+"""Labelled data: sets that come with scikit-learn, files, arrays, and a generator.
+
+Nothing is downloaded. The bundled sets and the file reader need scikit-learn, the extra ``data``:
+``python -m pip install "relaysim[data]"``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import pathlib
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.sparse import csr_array, issparse
+
+from relaysim.checks import flag, real_array, real_number, whole_number
+from relaysim.problems.partitions import Partition
+
+__all__ = ["Dataset", "breast_cancer", "digits", "svmlight", "synthetic", "wine"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples and their classes.
+
+    Attributes:
+        features: ``(N, p)``, an array or scipy.sparse.
+        labels: ``(N,)``.
+        name: for captions.
+        partition: who holds which example, where the data come with it, else None.
+
+    >>> Dataset(np.eye(4), np.array([0, 1, 0, 1]), "unit vectors")
+    <Dataset unit vectors: 4 examples, 4 features, 2 classes>
+    """
+
+    features: np.ndarray | csr_array = field(repr=False)
+    labels: np.ndarray = field(repr=False)
+    name: str = "given"
+    partition: Partition | None = None
+
+    def __post_init__(self):
+        if not issparse(self.features):
+            object.__setattr__(self, "features", real_array(self.features, "features"))
+        object.__setattr__(self, "labels", np.asarray(self.labels))
+        if self.features.ndim != 2 or self.labels.shape != self.features.shape[:1]:
+            raise ValueError(
+                f"features must be (N, p) and labels (N,), not {self.features.shape} and "
+                f"{self.labels.shape}"
+            )
+
+    @property
+    def classes(self) -> np.ndarray:
+        """The classes, sorted."""
+        return np.unique(self.labels)
+
+    def standardized(self) -> Dataset:
+        """Every feature shifted and scaled to mean 0 and variance 1; constant ones become 0.
+
+        Sparse features are scaled to second moment 1, not shifted.
+        """
+        if issparse(self.features):
+            scale = np.sqrt(self.features.multiply(self.features).mean(axis=0))
+            factors = np.divide(1, scale, out=np.zeros(len(scale)), where=scale > 0)
+            features = csr_array(self.features.multiply(factors))
+        else:
+            shifted = self.features - self.features.mean(axis=0)
+            scale = shifted.std(axis=0)
+            constant = scale <= 1e-12 * np.abs(self.features).max(axis=0)
+            features = np.where(constant, 0, shifted / np.where(constant, 1, scale))
+        return Dataset(features, self.labels, self.name, self.partition)
+
+    def split(self, test: float = 0.25, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """A training and a test set, with the same mix of classes, at random.
+
+        Args:
+            test: the fraction of each class that goes to the test set, in (0, 1).
+            seed: a whole number.
+
+        Raises:
+            ValueError: a class of which both sets cannot have an example.
+
+        Features are left as they are: `standardized` on the whole set has used the test set's means.
+        """
+        test = real_number(test, "test", 0, 1)
+        generator = np.random.default_rng(whole_number(seed, "seed", 0))
+        chosen = np.zeros(len(self.labels), dtype=bool)
+        for label in self.classes:
+            of_class = np.flatnonzero(self.labels == label)
+            count = round(test * len(of_class))
+            if not 0 < count < len(of_class):
+                raise ValueError(
+                    f"class {label!s} has {len(of_class)} examples: a test fraction of {test:g} "
+                    f"leaves one of the two sets without it"
+                )
+            chosen[generator.permutation(of_class)[:count]] = True
+        return tuple(
+            Dataset(self.features[np.flatnonzero(part)], self.labels[part], f"{self.name}, {which}")
+            for part, which in ((~chosen, "training set"), (chosen, "test set"))
+        )
+
+    def __repr__(self) -> str:
+        sparse = ", sparse" if issparse(self.features) else ""
+        examples, width = self.features.shape
+        return (
+            f"<Dataset {self.name}: {examples} examples, {width} features, "
+            f"{len(self.classes)} classes{sparse}>"
+        )
+
+
+def breast_cancer(standardize: bool = True) -> Dataset:
+    """The Wisconsin diagnostic breast cancer data: 569 examples, 30 features, 2 classes.
+
+    Class 0 is malignant, 1 benign.
+
+    Source: Street, Wolberg, Mangasarian (1993), as bundled with scikit-learn.
+
+    >>> breast_cancer()
+    <Dataset breast cancer: 569 examples, 30 features, 2 classes>
+    """
+    return _bundled("load_breast_cancer", "breast cancer", standardize)
+
+
+def digits(standardize: bool = True) -> Dataset:
+    """Handwritten digits of 8 × 8 pixels: 1797 examples, 64 features, 10 classes.
+
+    Three pixels are 0 in all of them. Source: Alpaydin, Kaynak (1998), as bundled with scikit-learn.
+
+    >>> digits()
+    <Dataset digits: 1797 examples, 64 features, 10 classes>
+    """
+    return _bundled("load_digits", "digits", standardize)
+
+
+def wine(standardize: bool = True) -> Dataset:
+    """Chemical analyses of three wines: 178 examples, 13 features, 3 classes.
+
+    Source: Aeberhard, Forina (1991), as bundled with scikit-learn.
+
+    >>> wine()
+    <Dataset wine: 178 examples, 13 features, 3 classes>
+    """
+    return _bundled("load_wine", "wine", standardize)
+
+
+def svmlight(path: str | os.PathLike, standardize: bool = False) -> Dataset:
+    """A file in svmlight / LIBSVM format: a line ``label column:value column:value …`` each example.
+
+    Args:
+        path: the file; ``.gz`` and ``.bz2`` are unpacked.
+        standardize: scale every feature to second moment 1.
+
+    Returns:
+        A `Dataset` with sparse features. Columns may count from 0 or 1.
+
+    Raises:
+        ValueError: a line that cannot be read, with its number.
+        FileNotFoundError: there is no such file.
+    """
+    datasets = _sklearn_datasets()
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {os.fspath(path)!r}")
+    try:
+        features, labels = datasets.load_svmlight_file(os.fspath(path))
+    except (ValueError, OSError, UnicodeError) as error:
+        line = _unreadable_line(path, datasets)
+        where = "" if line is None else f", line {line[0]}: {line[1]!r}"
+        raise ValueError(
+            f"{os.fspath(path)}{where} cannot be read as svmlight ({error}); a line is "
+            f"'label column:value column:value …'"
+        ) from None
+    if not len(labels):
+        raise ValueError(f"{os.fspath(path)} holds no example")
+    found = Dataset(csr_array(features), labels, path.name)
+    return found.standardized() if flag(standardize, "standardize") else found
+
+
+def synthetic(
+    examples: int,
+    dimension: int,
+    *,
+    workers: int,
+    separability: float = 2.0,
+    drift: float = 0.0,
+    classes: int = 2,
+    seed: int,
+) -> Dataset:
+    """Gaussian features with labels from a logistic model that drifts from worker to worker.
+
+    a ~ N(0, I); worker i labels by the probabilities softmax(separability · (V + drift · U_i) a) with
+    V and every U_i of ``(classes, dimension)`` Gaussian entries of variance 1/dimension, scaled so
+    that the classes' scores differ by N(0, separability²) without drift. The workers' models agree
+    at drift 0, where ζ² is due to the finite number of examples alone.
+
+    Args:
+        examples: in all, in equal numbers for each worker (to within one).
+        dimension: number of features.
+        workers: n.
+        separability: how much scores differ; 0 makes labels random, large values separable.
+        drift: how far apart the workers' models are.
+        classes: at least 2.
+        seed: a whole number.
+
+    Returns:
+        A `Dataset` with its ``partition``.
+
+    Raises:
+        ValueError: numbers out of range, or too few examples for every class to occur.
+
+    >>> data = synthetic(400, 5, workers=8, drift=1.0, seed=0)
+    >>> data, data.partition
+    (<Dataset synthetic: 400 examples, 5 features, 2 classes>, <Partition synthetic ...>)
+    """
+    examples, dimension = (
+        whole_number(examples, "examples", 2),
+        whole_number(dimension, "dimension", 1),
+    )
+    workers, classes = whole_number(workers, "workers", 1), whole_number(classes, "classes", 2)
+    separability, drift = (
+        real_number(separability, "separability", 0),
+        real_number(drift, "drift", 0),
+    )
+    if workers > examples:
+        raise ValueError(f"{examples} examples cannot give {workers} workers one each; take fewer")
+    generator = np.random.default_rng(whole_number(seed, "seed", 0))
+    scale = 1 / np.sqrt(2 * dimension)
+    common = scale * generator.standard_normal((classes, dimension))
+    own = scale * generator.standard_normal((workers, classes, dimension))
+    features = generator.standard_normal((examples, dimension))
+    owners = np.sort(np.arange(examples) % workers)
+    models = separability * (common + drift * own)
+    scores = np.einsum("ncp,np->nc", models[owners], features)
+    labels = np.argmax(scores + generator.gumbel(size=scores.shape), axis=1)
+    if len(np.unique(labels)) < classes:
+        raise ValueError(
+            f"with seed {seed} not every one of {classes} classes occurs in {examples} examples; "
+            f"take more examples or another seed"
+        )
+    return Dataset(features, labels, "synthetic", Partition(owners, workers, labels, "synthetic"))
+
+
+def _bundled(loader: str, name: str, standardize: bool) -> Dataset:
+    features, labels = getattr(_sklearn_datasets(), loader)(return_X_y=True)
+    found = Dataset(features, labels, name)
+    return found.standardized() if flag(standardize, "standardize") else found
+
+
+def _sklearn_datasets():
+    try:
+        return importlib.import_module("sklearn.datasets")
+    except ImportError:
+        raise ImportError(
+            'this needs scikit-learn; install it with: python -m pip install "relaysim[data]"'
+        ) from None
+
+
+def _unreadable_line(path: pathlib.Path, datasets) -> tuple[int, str] | None:
+    """The first line that cannot be read alone, and its number."""
+    opened = {".gz": "gzip", ".bz2": "bz2"}.get(path.suffix)
+    opener = importlib.import_module(opened).open if opened else open
+    try:
+        with opener(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    datasets.load_svmlight_file(io.BytesIO(line))
+                except (ValueError, OSError, UnicodeError):
+                    return number, line[:60].decode(errors="replace").strip()
+    except (OSError, EOFError):
+        return None
+    return None

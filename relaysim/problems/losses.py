@@ -1,0 +1,235 @@
+"""Losses of linear models: of one margin (two classes), and of one score for each class.
+
+Products of examples and parameters come as ``(…, c·r)``: for every example c scores (one for two
+classes), each with r replicas. Weights include 1/m_i, so that sums over a worker's examples are means.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from numpy.polynomial import polynomial
+
+__all__ = ["BinaryLoss", "SoftmaxLoss"]
+
+# Up to this change of a score a loss is expanded around the optimum; beyond, its closed form has lost
+# no more than a few digits.
+SERIES_UP_TO, SERIES_TERMS = 0.25, 14
+
+
+class BinaryLoss:
+    """log(1 + e^{−yz}) for y = ±1 and the score z.
+
+    Args:
+        codes: class numbers 0 and 1 of the examples, any shape.
+        weights: of the same shape; 0 for what is no example.
+    """
+
+    #: Scores of an example, and the largest second derivative of the loss by a score.
+    scores, curvature = 1, 0.25
+
+    def __init__(self, codes: np.ndarray, weights: np.ndarray):
+        self.signs = np.where(codes == 1, 1.0, -1.0)
+        self.weights = weights
+        self._y = self.signs[..., None]
+        self._scale = (-self.signs * weights)[..., None]
+
+    @staticmethod
+    def take(loss: BinaryLoss, positions, weight: np.ndarray) -> BinaryLoss:
+        """The loss of some of the examples, with other weights."""
+        drawn = BinaryLoss.__new__(BinaryLoss)
+        drawn._y = loss._y[positions]
+        drawn._scale = -weight * drawn._y
+        return drawn
+
+    def slopes(self, z: np.ndarray) -> np.ndarray:
+        """Weighted first derivatives −y w / (1 + e^{yz}), accurate at any margin, in place of z."""
+        z *= self._y
+        np.exp(z, out=z)
+        z += 1.0
+        return np.divide(self._scale, z, out=z)
+
+    def total(self, z: np.ndarray) -> np.ndarray:
+        """Weighted sum over all examples, ``(r,)``."""
+        margins = self._y * z
+        losses = np.maximum(-margins, 0) + np.log1p(np.exp(-np.abs(margins)))
+        return np.tensordot(self.weights, losses, axes=self.weights.ndim)
+
+    def probabilities(self, z: np.ndarray) -> np.ndarray:
+        """Of the classes 0 and 1, ``(…, 2, r)``."""
+        upper = 1 / (1 + np.exp(-z))
+        return np.stack([1 / (1 + np.exp(z)), upper], axis=-2)
+
+    def bend(self, z: np.ndarray) -> np.ndarray:
+        """Weighted second derivatives w s(1 − s) at one point, of the shape of the codes."""
+        z = np.abs(z[..., 0])
+        shrunk = np.exp(-z)
+        return self.weights * shrunk / (1 + shrunk) ** 2
+
+    def wrong(self, z: np.ndarray) -> np.ndarray:
+        """Which examples have a margin that is not positive."""
+        return (self._y * z)[..., 0] <= 0
+
+    def divergence(self, change: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """Weighted sum of ℓ(z* + δ) − ℓ(z*) − ℓ'(z*)δ ≥ 0, without cancellation, ``(r,)``.
+
+        Args:
+            change: δ, ``(N, r)``.
+            reference: z*, ``(N, 1)``.
+
+        With s the probability of the wrong class each is log(1 + s(e^{−yδ} − 1)) + s yδ: the cumulant
+        generating function of a coin, without its mean.
+        """
+        change = self._y * change
+        small = np.abs(change).max(axis=0) <= SERIES_UP_TO
+        result = np.empty(change.shape[1])
+        if small.any():
+            result[small] = self._series(change if small.all() else change[:, small], reference)
+        if not small.all():
+            large = change if not small.any() else change[:, ~small]
+            wrong = 1 / (1 + np.exp(self._y * reference))
+            inner = np.log1p(wrong * np.expm1(-large))
+            # Where e^{−δ} is infinite or 1 + s(…) has lost its digits: the loss itself.
+            extreme = np.abs(large) > 30
+            if extreme.any():
+                margin = self._y * reference
+                exact = np.logaddexp(0, -(margin + large)) - np.logaddexp(0, -margin)
+                inner = np.where(extreme, exact, inner)
+            result[~small] = self.weights @ (inner + wrong * large)
+        return result
+
+    def _series(self, change: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        coefficients = self._cumulants(reference)
+        largest = np.abs(change).max(initial=0)
+        power = change * change
+        result = coefficients[2] @ power
+        for k in range(3, SERIES_TERMS):
+            # Cumulants of a coin grow no faster than k! / π^k: the rest is below rounding.
+            if (largest / np.pi) ** (k - 2) < 1e-17:
+                break
+            power *= change
+            result += coefficients[k] @ power
+        return result
+
+    def _cumulants(self, reference: np.ndarray) -> list[np.ndarray]:
+        """(−1)^k κ_k(s) w / k! for every example, k < SERIES_TERMS; remembered for one reference."""
+        known = getattr(self, "_known_cumulants", None)
+        if known is None or known[0] is not reference:
+            wrong = 1 / (1 + np.exp(self._y * reference))[:, 0]
+            right = 1 / (1 + np.exp(-self._y * reference))[:, 0]
+            variance, found, factorial = wrong * right, [None, None], 1.0
+            for k, factor in enumerate(_cumulant_factors(), start=2):
+                factorial *= k
+                values = variance * polynomial.polyval(wrong, factor)
+                found.append((-1) ** k * self.weights * values / factorial)
+            known = self._known_cumulants = (reference, found)
+        return known[1]
+
+
+@functools.cache
+def _cumulant_factors() -> list[np.ndarray]:
+    """κ_k(s) / (s(1 − s)) as polynomials, k = 2, 3, …: κ_{k+1} = s(1 − s) κ_k'."""
+    variance = np.array([0.0, 1.0, -1.0])
+    factors, cumulant = [np.array([1.0])], variance
+    while len(factors) < SERIES_TERMS - 2:
+        factor = polynomial.polyder(cumulant)
+        cumulant = polynomial.polymul(variance, factor)
+        factors.append(factor)
+    return factors
+
+
+class SoftmaxLoss:
+    """log Σ_c e^{z_c} − z_y for class y and a score for each class.
+
+    Args:
+        codes: class numbers of the examples, any shape.
+        weights: of the same shape; 0 for what is no example.
+        classes: how many.
+    """
+
+    curvature = 0.5
+
+    def __init__(self, codes: np.ndarray, weights: np.ndarray, classes: int):
+        self.scores = classes
+        self.weights = weights
+        self.codes = codes
+        self._is_class = (codes[..., None] == np.arange(classes))[..., None].astype(float)
+        self._scale = weights[..., None, None]
+
+    @staticmethod
+    def take(loss: SoftmaxLoss, positions, weight: np.ndarray) -> SoftmaxLoss:
+        """The loss of some of the examples, with other weights."""
+        drawn = SoftmaxLoss.__new__(SoftmaxLoss)
+        drawn.scores = loss.scores
+        drawn._is_class = loss._is_class[positions]
+        drawn._scale = weight[..., None]
+        return drawn
+
+    def _by_class(self, z: np.ndarray) -> np.ndarray:
+        return z.reshape(*z.shape[:-1], self.scores, -1)
+
+    def slopes(self, z: np.ndarray) -> np.ndarray:
+        """Weighted first derivatives w(p_c − [c = y]) by every score, in place of z."""
+        by_class = _softmax(self._by_class(z))
+        by_class -= self._is_class
+        by_class *= self._scale
+        return by_class.reshape(z.shape)
+
+    def total(self, z: np.ndarray) -> np.ndarray:
+        """Weighted sum over all examples, ``(r,)``."""
+        by_class = self._by_class(z)
+        own = (by_class * self._is_class).sum(axis=-2)
+        return np.tensordot(self.weights, _log_sum(by_class) - own, axes=self.weights.ndim)
+
+    def probabilities(self, z: np.ndarray) -> np.ndarray:
+        """Of every class, ``(…, c, r)``."""
+        return _softmax(self._by_class(z).copy())
+
+    def wrong(self, z: np.ndarray) -> np.ndarray:
+        """Which examples have another score that is not below that of their class."""
+        by_class = self._by_class(z)[..., 0]
+        own = self._is_class[..., 0] > 0
+        return by_class[own].reshape(own.shape[:-1]) <= np.where(own, -np.inf, by_class).max(-1)
+
+    def divergence(self, change: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """Weighted sum of ℓ(z* + δ) − ℓ(z*) − ∇ℓ(z*)·δ ≥ 0, without cancellation, ``(r,)``.
+
+        Args:
+            change: δ, ``(N, c·r)``.
+            reference: z*, ``(N, c)``.
+
+        With p = softmax(z*) and η = δ − Σ p δ each is log(1 + Σ_c p_c (e^{η_c} − 1 − η_c)): all terms
+        are non-negative.
+        """
+        p = self.probabilities(reference)
+        change = self._by_class(change)
+        change = change - (p * change).sum(axis=-2, keepdims=True)
+        plain = np.log1p((p * _beyond_linear(change)).sum(axis=-2))
+        extreme = np.abs(change).max(axis=-2) > 30
+        if extreme.any():
+            plain = np.where(extreme, _log_sum(np.log(p) + change), plain)
+        return self.weights @ plain
+
+
+def _softmax(z: np.ndarray) -> np.ndarray:
+    """In place, over the last but one axis."""
+    z -= z.max(axis=-2, keepdims=True)
+    np.exp(z, out=z)
+    z /= z.sum(axis=-2, keepdims=True)
+    return z
+
+
+def _log_sum(z: np.ndarray) -> np.ndarray:
+    """log Σ e^z over the last but one axis."""
+    largest = z.max(axis=-2, keepdims=True)
+    return np.log(np.exp(z - largest).sum(axis=-2)) + largest[..., 0, :]
+
+
+def _beyond_linear(x: np.ndarray) -> np.ndarray:
+    """e^x − 1 − x ≥ 0 to full relative accuracy: a series near 0, where the difference has none."""
+    near = np.where(np.abs(x) < SERIES_UP_TO, x, 0.0)
+    series = np.ones_like(near)
+    for k in range(SERIES_TERMS, 2, -1):
+        series = 1 + near / k * series
+    return np.where(np.abs(x) < SERIES_UP_TO, near * near / 2 * series, np.expm1(x) - x)

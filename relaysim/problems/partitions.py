@@ -1,0 +1,400 @@
+"""Who holds which example: partitions of labelled data over n workers.
+
+Every partitioner returns a `Partition`, the same for the same seed, in which every worker has at least
+one example.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import issparse
+from scipy.sparse.linalg import svds
+
+from relaysim.checks import flag, real_array, real_number, whole_number
+
+__all__ = ["Partition", "by_size", "dirichlet", "feature_drift", "iid", "shards"]
+
+
+class Partition:
+    """The examples of every worker.
+
+    Attributes:
+        indices: a tuple of n read-only arrays, the numbers of each worker's examples.
+        n: workers.
+        sizes: ``(n,)``, how many examples each has.
+        owners: ``(N,)``, who holds each example.
+        labels: the classes of the examples, where the partitioner saw them, else None.
+
+    >>> Partition.of([[0, 2], [1]], 3).owners.tolist()
+    [0, 1, 0]
+    """
+
+    def __init__(self, owners: np.ndarray, n: int, labels: np.ndarray | None, name: str):
+        owners = np.array(owners)
+        self.owners, self.n, self.labels, self._name = owners, n, labels, name
+        self.sizes = np.bincount(owners, minlength=n)
+        if not self.sizes.all():
+            without = np.flatnonzero(self.sizes == 0)
+            listed = ", ".join(map(str, without[:10])) + (", …" if len(without) > 10 else "")
+            raise ValueError(
+                f"workers without any example: {listed}; give each one at least, or take fewer "
+                f"than {n} workers"
+            )
+        order = np.argsort(owners, kind="stable")
+        self.indices = tuple(np.split(order, np.cumsum(self.sizes)[:-1]))
+        for array in (owners, self.sizes, *self.indices):
+            array.setflags(write=False)
+
+    @staticmethod
+    def of(partition, examples: int, n: int | None = None) -> Partition:
+        """A partition of so many examples from index lists, owners ``(N,)``, or a `Partition`.
+
+        Raises:
+            ValueError: an example that nobody or more than one holds, or a worker without any.
+        """
+        if isinstance(partition, Partition):
+            if len(partition.owners) != examples:
+                raise ValueError(
+                    f"the partition is of {len(partition.owners)} examples and there are {examples}"
+                )
+            return partition
+        if isinstance(partition, np.ndarray) and partition.ndim == 1 and partition.dtype != object:
+            owners = partition
+            if (
+                owners.dtype.kind not in "iu"
+                or len(owners) != examples
+                or owners.min(initial=0) < 0
+            ):
+                raise ValueError(
+                    f"a partition as an array must name a worker, 0, 1, …, for each of the "
+                    f"{examples} examples"
+                )
+            return Partition(owners, int(owners.max()) + 1 if n is None else n, None, "given")
+        lists = [np.asarray(index) for index in partition]
+        if not lists or any(a.ndim != 1 or (a.size and a.dtype.kind not in "iu") for a in lists):
+            raise TypeError("a partition must be a list of examples for each worker")
+        every = np.concatenate(lists).astype(int)
+        if every.size and not (every.min() >= 0 and every.max() < examples):
+            raise ValueError(f"a partition of {examples} examples has numbers 0 to {examples - 1}")
+        times = np.bincount(every, minlength=examples)
+        if (times != 1).any():
+            example = int(np.argmax(times != 1))
+            held = "nobody holds" if times[example] == 0 else "more than one place holds"
+            raise ValueError(f"{held} example {example}; each must be in one worker's list, once")
+        owners = np.empty(examples, dtype=int)
+        owners[every] = np.repeat(np.arange(len(lists)), [len(index) for index in lists])
+        return Partition(owners, len(lists), None, "given")
+
+    def counts(self, labels=None) -> pd.DataFrame:
+        """How many examples of each class (columns) every worker (rows) has."""
+        labels = self._labels(labels)
+        table = pd.crosstab(self.owners, labels)
+        return table.rename_axis(index="worker", columns="class")
+
+    def plot(self, labels=None, **options):
+        """Draw the classes by worker; see `relaysim.plots.plot_partition`. Returns the Axes."""
+        from relaysim import plots
+
+        return plots.plot_partition(self, self._labels(labels), **options)
+
+    def _labels(self, labels) -> np.ndarray:
+        labels = self.labels if labels is None else np.asarray(labels)
+        if labels is None:
+            raise ValueError("this partition was made without labels; give labels=")
+        if labels.shape != self.owners.shape:
+            raise ValueError(
+                f"the partition is of {len(self.owners)} examples; labels are of {labels.shape}"
+            )
+        return labels
+
+    def __eq__(self, other) -> bool:
+        if not isinstance(other, Partition):
+            return NotImplemented
+        return self.n == other.n and np.array_equal(self.owners, other.owners)
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Partition {self._name} of {len(self.owners)} examples over {self.n} workers, "
+            f"{self.sizes.min()} to {self.sizes.max()} each>"
+        )
+
+
+def iid(labels, n: int, seed: int = 0) -> Partition:
+    """Examples in random order, dealt out in equal numbers (to within one).
+
+    Args:
+        labels: ``(N,)``, the class of each example.
+        n: workers.
+        seed: a whole number.
+
+    Raises:
+        ValueError: more workers than examples.
+
+    >>> iid([0, 0, 0, 1, 1, 1, 1], n=3, seed=0).sizes.tolist()
+    [3, 2, 2]
+    """
+    labels, n, generator = _given(labels, n, seed)
+    order = generator.permutation(len(labels))
+    return _cut(order, _even(len(labels), n), labels, "iid")
+
+
+def dirichlet(labels, n: int, alpha: float, seed: int = 0, equal_sizes: bool = True) -> Partition:
+    """Classes in proportions drawn from a Dirichlet distribution: the smaller α, the more apart.
+
+    Every class c is divided in proportions q_c ~ Dirichlet(α, …, α) over the workers. With equal
+    sizes, the matrix of proportions is then scaled, rows and columns in turn, until every worker has
+    N/n examples (to within one) and every example an owner. α → ∞ gives all workers the same mix of
+    classes, α → 0 one class each as far as that goes.
+
+    Args:
+        labels: ``(N,)``, the class of each example.
+        n: workers.
+        alpha: α > 0; ``math.inf`` for the same mix everywhere.
+        seed: a whole number.
+        equal_sizes: scale to equal numbers of examples. Without it workers hold what the draw gives
+            them; one that would have none takes an example from the largest.
+
+    Raises:
+        ValueError: α ≤ 0, or more workers than examples.
+
+    Source: Vogels et al., NeurIPS 2021, after Hsu et al., arXiv 1909.06335 (2019). The published code
+    draws the same proportions; it keeps sizes apart by no more than about a half by withholding
+    further classes from workers that are full and drawing again, which two classes do not allow.
+
+    >>> dirichlet([0] * 8 + [1] * 8, n=4, alpha=0.01, seed=0).counts().values.tolist()
+    [[4, 0], [0, 4], [4, 0], [0, 4]]
+    """
+    labels, n, generator = _given(labels, n, seed)
+    if not (alpha == math.inf or real_number(alpha, "alpha") > 0):
+        raise ValueError(f"alpha must be positive, not {alpha!r}")
+    equal_sizes = flag(equal_sizes, "equal_sizes")
+    classes, codes = np.unique(labels, return_inverse=True)
+    totals = np.bincount(codes)
+    logs = np.zeros((len(classes), n))
+    if alpha != math.inf:
+        # Of a Gamma(α) variable U^{1/α} Gamma(α + 1), the logarithm: it does not vanish at small α.
+        logs = np.log(generator.gamma(alpha + 1, size=logs.shape))
+        logs += np.log(generator.random(logs.shape)) / alpha
+    wanted = np.exp(logs - logs.max(axis=1, keepdims=True))
+    wanted *= (totals / wanted.sum(axis=1))[:, None]
+    if equal_sizes:
+        sizes = generator.permutation(_even(len(labels), n))
+        wanted = _scaled(logs, totals.astype(float), sizes.astype(float))
+        counts = _rounded(wanted, totals, sizes)
+    else:
+        counts = np.stack(
+            [_rounded_to(row, total) for row, total in zip(wanted, totals, strict=True)]
+        )
+        _give_to_the_empty(counts)
+    owners = np.empty(len(labels), dtype=int)
+    for code, row in enumerate(counts):
+        examples = generator.permutation(np.flatnonzero(codes == code))
+        owners[examples] = np.repeat(np.arange(n), row)
+    return Partition(owners, n, labels, f"dirichlet(alpha={alpha:g})")
+
+
+def shards(labels, n: int, per_worker: int = 2, seed: int = 0) -> Partition:
+    """Examples sorted by class and cut into shards, of which each worker gets a few at random.
+
+    Args:
+        labels: ``(N,)``, the class of each example.
+        n: workers.
+        per_worker: shards for each; few of them mean few classes.
+        seed: a whole number.
+
+    Raises:
+        ValueError: more shards than examples.
+
+    Source: McMahan et al., "Communication-Efficient Learning of Deep Networks", AISTATS 2017.
+
+    >>> shards([0] * 6 + [1] * 6, n=3, per_worker=1, seed=0).counts().values.tolist()
+    [[2, 2], [4, 0], [0, 4]]
+    """
+    labels, n, generator = _given(labels, n, seed)
+    count = n * whole_number(per_worker, "per_worker", 1)
+    if count > len(labels):
+        raise ValueError(
+            f"{n} workers × {per_worker} shards are more than the {len(labels)} examples; "
+            f"take fewer"
+        )
+    codes = np.unique(labels, return_inverse=True)[1]
+    shuffled = generator.permutation(len(labels))
+    by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
+    dealt = np.repeat(np.arange(n), per_worker)
+    owners = np.empty(len(labels), dtype=int)
+    owners[by_class] = np.repeat(generator.permutation(dealt), _even(len(labels), count))
+    return Partition(owners, n, labels, f"shards(per_worker={per_worker})")
+
+
+def feature_drift(
+    features, n: int, strength: float = 1.0, direction=None, labels=None, seed: int = 0
+) -> Partition:
+    """Workers see different parts of feature space: examples sorted along a direction and cut.
+
+    Examples are sorted by strength · rank(a·v) + (1 − strength) · random rank.
+
+    Args:
+        features: ``(N, p)``, an array or scipy.sparse.
+        n: workers.
+        strength: 0 is i.i.d., 1 a clean cut.
+        direction: v, ``(p,)``, or the number of a column; the first principal component by default.
+        labels: ``(N,)``, to be remembered for pictures.
+        seed: a whole number.
+
+    Raises:
+        ValueError: more workers than examples, or a direction that does not fit.
+
+    >>> feature_drift([[3.0], [1.0], [2.0], [0.0]], n=2).owners.tolist()
+    [1, 0, 1, 0]
+    """
+    matrix = features if issparse(features) else real_array(features, "features")
+    if matrix.ndim != 2:
+        raise ValueError(f"features must be a matrix of examples × features, not {matrix.shape}")
+    strength = real_number(strength, "strength", 0, 1)
+    count, width = matrix.shape
+    _, n, generator = _given(np.zeros(count), n, seed)
+    if direction is None:
+        along = _principal_component(matrix)
+    elif np.ndim(direction) == 0:
+        along = np.zeros(width)
+        column = whole_number(direction, "direction", 0)
+        if column >= width:
+            raise ValueError(f"direction {column} is no column; there are 0 to {width - 1}")
+        along[column] = 1
+    else:
+        along = real_array(direction, "direction")
+        if along.shape != (width,):
+            raise ValueError(f"direction must have shape (p,) = ({width},), not {along.shape}")
+    ranks = np.empty(count)
+    ranks[np.argsort(np.asarray(matrix @ along).ravel(), kind="stable")] = np.arange(count)
+    key = strength * ranks + (1 - strength) * generator.permutation(count)
+    order = np.argsort(key, kind="stable")
+    labels = None if labels is None else np.asarray(labels)
+    return _cut(order, _even(count, n), labels, f"feature_drift(strength={strength:g})")
+
+
+def by_size(labels, n: int, ratio: float = 10.0, seed: int = 0) -> Partition:
+    """Examples in random order, in numbers that fall geometrically from worker 0 to worker n − 1.
+
+    Args:
+        labels: ``(N,)``, the class of each example.
+        n: workers.
+        ratio: of the largest number of examples to the smallest, before rounding; at least 1.
+        seed: a whole number.
+
+    Raises:
+        ValueError: a ratio below 1, or too few examples to give every worker one.
+
+    >>> by_size(np.zeros(21), n=3, ratio=16, seed=0).sizes.tolist()
+    [16, 4, 1]
+    """
+    labels, n, generator = _given(labels, n, seed)
+    ratio = real_number(ratio, "ratio", 1)
+    wanted = np.geomspace(ratio, 1, n)
+    sizes = 1 + _rounded_to(
+        np.maximum(wanted * (len(labels) / wanted.sum()) - 1, 0), len(labels) - n
+    )
+    order = generator.permutation(len(labels))
+    return _cut(order, sizes, labels, f"by_size(ratio={ratio:g})")
+
+
+def _given(labels, n: int, seed: int) -> tuple[np.ndarray, int, np.random.Generator]:
+    labels = np.asarray(labels)
+    if labels.ndim != 1:
+        raise ValueError(f"labels must be one class for each example, not of shape {labels.shape}")
+    n, seed = whole_number(n, "n", 1), whole_number(seed, "seed", 0)
+    if n > len(labels):
+        raise ValueError(
+            f"{len(labels)} examples cannot give {n} workers one each: workers {len(labels)} to "
+            f"{n - 1} would have none; take at most {len(labels)} workers"
+        )
+    return labels, n, np.random.default_rng(seed)
+
+
+def _cut(order: np.ndarray, sizes: Sequence[int], labels, name: str) -> Partition:
+    owners = np.empty(len(order), dtype=int)
+    owners[order] = np.repeat(np.arange(len(sizes)), sizes)
+    return Partition(owners, len(sizes), labels, name)
+
+
+def _even(total: int, parts: int) -> np.ndarray:
+    """Sizes that differ by at most one, larger ones first."""
+    return np.full(parts, total // parts) + (np.arange(parts) < total % parts)
+
+
+def _rounded_to(wanted: np.ndarray, total: int) -> np.ndarray:
+    """Whole numbers near ``wanted`` (scaled to the total) that sum to it: largest remainders."""
+    wanted = (
+        wanted * (total / wanted.sum())
+        if wanted.sum()
+        else np.full(wanted.shape, total / len(wanted))
+    )
+    down = np.floor(wanted).astype(int)
+    short = total - down.sum()
+    down[np.argsort(down - wanted, kind="stable")[:short]] += 1
+    return down
+
+
+def _scaled(logs: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """e^logs with rows and columns multiplied so that they sum to what is asked for.
+
+    By iterative proportional fitting, in logarithms, since entries may span hundreds of decades.
+    """
+    logs = logs - logs.max()
+    for _ in range(2000):
+        logs = logs + (np.log(rows) - np.logaddexp.reduce(logs, axis=1))[:, None]
+        shortfall = np.log(columns) - np.logaddexp.reduce(logs, axis=0)
+        logs = logs + shortfall
+        if np.abs(shortfall).max() < 1e-9:
+            break
+    return np.exp(logs)
+
+
+def _rounded(wanted: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Whole numbers near a matrix with exactly these row and column sums: largest remainders."""
+    counts = np.floor(wanted).astype(int)
+    for code in range(len(rows)):  # where the scaling has not converged, there may be too many
+        counts[code] = np.minimum(counts[code], columns)
+    while (over := counts.sum(axis=0) - columns).max() > 0:
+        worker = int(np.argmax(over))
+        counts[np.argmax(counts[:, worker]), worker] -= 1
+    while (over := counts.sum(axis=1) - rows).max() > 0:
+        code = int(np.argmax(over))
+        counts[code, np.argmax(counts[code])] -= 1
+    left_rows, left_columns = rows - counts.sum(axis=1), columns - counts.sum(axis=0)
+    for place in np.argsort(counts - wanted, axis=None, kind="stable"):
+        code, worker = divmod(int(place), len(columns))
+        if left_rows[code] and left_columns[worker]:
+            counts[code, worker] += 1
+            left_rows[code] -= 1
+            left_columns[worker] -= 1
+    for code, worker in zip(*np.indices(counts.shape).reshape(2, -1), strict=True):
+        more = min(left_rows[code], left_columns[worker])
+        counts[code, worker] += more
+        left_rows[code] -= more
+        left_columns[worker] -= more
+    return counts
+
+
+def _give_to_the_empty(counts: np.ndarray) -> None:
+    """One example each for workers (columns) without any, from whoever has most."""
+    for worker in np.flatnonzero(counts.sum(axis=0) == 0):
+        richest = int(np.argmax(counts.sum(axis=0)))
+        code = int(np.argmax(counts[:, richest]))
+        counts[code, richest] -= 1
+        counts[code, worker] += 1
+
+
+def _principal_component(matrix) -> np.ndarray:
+    """The direction of largest variance (of a sparse matrix: of largest second moment)."""
+    if issparse(matrix):
+        vector = svds(matrix.astype(float), k=1, v0=np.ones(min(matrix.shape)))[2][0]
+    else:
+        vector = np.linalg.svd(matrix - matrix.mean(axis=0), full_matrices=False)[2][0]
+    return vector * np.sign(vector[np.argmax(np.abs(vector))])
