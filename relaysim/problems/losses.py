@@ -16,6 +16,8 @@ __all__ = ["BinaryLoss", "SoftmaxLoss"]
 # Up to this change of a score a loss is expanded around the optimum; beyond, its closed form has lost
 # no more than a few digits.
 SERIES_UP_TO, SERIES_TERMS = 0.25, 14
+# Beyond this change exponentials may leave no digit of 1 beside them, or overflow.
+EXTREME = 30
 
 
 class BinaryLoss:
@@ -81,27 +83,37 @@ class BinaryLoss:
         With s the probability of the wrong class each is log(1 + s(e^{−yδ} − 1)) + s yδ: the cumulant
         generating function of a coin, without its mean.
         """
-        change = self._y * change
-        small = np.abs(change).max(axis=0) <= SERIES_UP_TO
+        y, weights = self._y.reshape(-1, 1), self.weights.ravel()
+        change = y * change
+        largest = np.maximum(change.max(axis=0), -change.min(axis=0))
+        small = largest <= SERIES_UP_TO
+        if small.all():
+            return self._series(change, reference, largest.max(initial=0))
+        if not small.any():
+            return weights @ self._closed_form(change, y * reference, largest.max())
         result = np.empty(change.shape[1])
-        if small.any():
-            result[small] = self._series(change if small.all() else change[:, small], reference)
-        if not small.all():
-            large = change if not small.any() else change[:, ~small]
-            wrong = 1 / (1 + np.exp(self._y * reference))
-            inner = np.log1p(wrong * np.expm1(-large))
-            # Where e^{−δ} is infinite or 1 + s(…) has lost its digits: the loss itself.
-            extreme = np.abs(large) > 30
-            if extreme.any():
-                margin = self._y * reference
-                exact = np.logaddexp(0, -(margin + large)) - np.logaddexp(0, -margin)
-                inner = np.where(extreme, exact, inner)
-            result[~small] = self.weights @ (inner + wrong * large)
+        result[small] = self._series(change[:, small], reference, largest[small].max())
+        large = self._closed_form(change[:, ~small], y * reference, largest.max())
+        result[~small] = weights @ large
         return result
 
-    def _series(self, change: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    @staticmethod
+    def _closed_form(change: np.ndarray, margin: np.ndarray, largest: float) -> np.ndarray:
+        wrong = 1 / (1 + np.exp(margin))
+        found = np.expm1(-change)
+        found *= wrong
+        np.log1p(found, out=found)
+        if not largest <= EXTREME:
+            # e^{−δ} may be infinite, or 1 + s(…) without digits: the difference of the losses itself.
+            where = np.abs(change) > EXTREME
+            margins = np.broadcast_to(margin, change.shape)[where]
+            found[where] = np.logaddexp(0, -(margins + change[where])) - np.logaddexp(0, -margins)
+        change = wrong * change
+        found += change
+        return found
+
+    def _series(self, change: np.ndarray, reference: np.ndarray, largest: float) -> np.ndarray:
         coefficients = self._cumulants(reference)
-        largest = np.abs(change).max(initial=0)
         power = change * change
         result = coefficients[2] @ power
         for k in range(3, SERIES_TERMS):
@@ -116,13 +128,13 @@ class BinaryLoss:
         """(−1)^k κ_k(s) w / k! for every example, k < SERIES_TERMS; remembered for one reference."""
         known = getattr(self, "_known_cumulants", None)
         if known is None or known[0] is not reference:
-            wrong = 1 / (1 + np.exp(self._y * reference))[:, 0]
-            right = 1 / (1 + np.exp(-self._y * reference))[:, 0]
+            margin = (self._y.reshape(-1, 1) * reference)[:, 0]
+            wrong, right = 1 / (1 + np.exp(margin)), 1 / (1 + np.exp(-margin))
             variance, found, factorial = wrong * right, [None, None], 1.0
             for k, factor in enumerate(_cumulant_factors(), start=2):
                 factorial *= k
                 values = variance * polynomial.polyval(wrong, factor)
-                found.append((-1) ** k * self.weights * values / factorial)
+                found.append((-1) ** k * self.weights.ravel() * values / factorial)
             known = self._known_cumulants = (reference, found)
         return known[1]
 
@@ -206,10 +218,10 @@ class SoftmaxLoss:
         change = self._by_class(change)
         change = change - (p * change).sum(axis=-2, keepdims=True)
         plain = np.log1p((p * _beyond_linear(change)).sum(axis=-2))
-        extreme = np.abs(change).max(axis=-2) > 30
+        extreme = np.abs(change).max(axis=-2) > EXTREME
         if extreme.any():
             plain = np.where(extreme, _log_sum(np.log(p) + change), plain)
-        return self.weights @ plain
+        return self.weights.ravel() @ plain
 
 
 def _softmax(z: np.ndarray) -> np.ndarray:
