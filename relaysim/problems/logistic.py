@@ -23,6 +23,8 @@ __all__ = ["Curvature", "Logistic", "NoOptimumError"]
 DIRECT_UP_TO = 2500
 MOST_NEWTON_STEPS = 200
 GRADIENT_REDUCTION = 1e-12
+# How many products of examples and points are made at a time.
+CACHED_PRODUCTS = 1 << 15
 WEIGHTINGS = ("workers", "examples")
 
 
@@ -193,10 +195,12 @@ class Logistic:
         points = x.reshape(self.d, -1)
         result = self._penalty[:, None] * points
         with np.errstate(over="ignore"):
-            for block, loss in zip(self._blocks, self._losses, strict=True):
-                slopes = loss.slopes(self._pooled_products(block, points))
-                slopes = slopes.reshape(-1, slopes.shape[-1])
-                result += (block.pooled.T @ slopes).reshape(self.d, -1) / self.n
+            for part in self._column_blocks(points):
+                for block, loss in zip(self._blocks, self._losses, strict=True):
+                    slopes = loss.slopes(self._pooled_products(block, points[:, part], lent=True))
+                    slopes = slopes.reshape(-1, slopes.shape[-1])
+                    found = (block.pooled.T @ slopes).reshape(self.d, -1)
+                    result[:, part] += found / self.n
         return result.reshape(x.shape)
 
     def suboptimality(self, x: np.ndarray) -> np.ndarray:
@@ -205,13 +209,19 @@ class Logistic:
         points = x.reshape(self.d, -1) - self.optimum[:, None]
         total = self._penalty @ (points * points) / 2
         with np.errstate(over="ignore", invalid="ignore"):
-            for block, loss, reference in zip(
-                self._blocks, self._losses, self._optimal_products, strict=True
-            ):
-                change = self._pooled_products(block, points)
-                change = change.reshape(-1, change.shape[-1])
-                total = total + loss.divergence(change, reference) / self.n
+            for part in self._column_blocks(points):
+                for block, loss, reference in zip(
+                    self._blocks, self._losses, self._optimal_products, strict=True
+                ):
+                    change = self._pooled_products(block, points[:, part], lent=True)
+                    change = change.reshape(-1, change.shape[-1])
+                    total[part] += loss.divergence(change, reference) / self.n
         return total[0] if x.ndim == 1 else total
+
+    def _column_blocks(self, points: np.ndarray) -> list[slice]:
+        """Slices over columns, so that the products of all examples with them stay in the cache."""
+        length = max(1, CACHED_PRODUCTS // (int(self.examples.sum()) * self._scores))
+        return [slice(k, k + length) for k in range(0, points.shape[1], length)]
 
     @functools.cached_property
     def _optimal_products(self) -> list[np.ndarray]:
@@ -219,21 +229,34 @@ class Logistic:
         products = [self._pooled_products(block, points) for block in self._blocks]
         return [z.reshape(-1, z.shape[-1]) for z in products]
 
-    def _pooled_products(self, block, points: np.ndarray) -> np.ndarray:
-        """The products of all a block's examples with points ``(d, k)``, in the shape of its rows."""
-        products = block.pooled @ points.reshape(self._features_wide, -1)
+    def _pooled_products(self, block, points: np.ndarray, lent: bool = False) -> np.ndarray:
+        """The products of all a block's examples with points ``(d, k)``, in the shape of its rows.
+
+        Where they are lent they stand in memory that the next call uses again: to ask the system for
+        it would take longer than to fill it.
+        """
+        points = points.reshape(self._features_wide, -1)
+        shape = (block.pooled.shape[0], points.shape[1])
+        if lent and shape[0] * shape[1] <= CACHED_PRODUCTS and not issparse(block.pooled):
+            out = self._lent[: shape[0] * shape[1]].reshape(shape)
+            products = np.matmul(block.pooled, points, out=out)
+        else:
+            products = block.pooled @ points
         return products.reshape(*block.rows.shape, -1)
+
+    @functools.cached_property
+    def _lent(self) -> np.ndarray:
+        return np.empty(CACHED_PRODUCTS)
 
     def _by_feature(self, x: np.ndarray) -> np.ndarray:
         """(n, d[, r]) as (n, features, scores · r), a view."""
         return x.reshape(self.n, self._features_wide, -1)
 
     def _penalised(self, x: np.ndarray, out: np.ndarray) -> np.ndarray:
-        if self.l2:
-            penalty = self._penalty if self.intercept else self.l2
-            if self.intercept and x.ndim == 3:
-                penalty = penalty[:, None]
-            out += penalty * x
+        if self.intercept:
+            out += (self._penalty if x.ndim == 2 else self._penalty[:, None]) * x
+        elif self.l2:
+            out += self.l2 * x
         return out
 
     def _checked(self, x: np.ndarray, out: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

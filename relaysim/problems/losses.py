@@ -77,66 +77,69 @@ class BinaryLoss:
         """Weighted sum of ℓ(z* + δ) − ℓ(z*) − ℓ'(z*)δ ≥ 0, without cancellation, ``(r,)``.
 
         Args:
-            change: δ, ``(N, r)``.
+            change: δ, ``(N, r)``; overwritten.
             reference: z*, ``(N, 1)``.
 
         With s the probability of the wrong class each is log(1 + s(e^{−yδ} − 1)) + s yδ: the cumulant
         generating function of a coin, without its mean.
         """
-        y, weights = self._y.reshape(-1, 1), self.weights.ravel()
-        change = y * change
+        change *= -self._y.reshape(-1, 1)
         largest = np.maximum(change.max(axis=0), -change.min(axis=0))
         small = largest <= SERIES_UP_TO
+        coefficients = self._cumulants(reference)
         if small.all():
-            return self._series(change, reference, largest.max(initial=0))
+            return _series(coefficients, change, largest.max(initial=0))
+        margin = self._y.reshape(-1, 1) * reference
         if not small.any():
-            return weights @ self._closed_form(change, y * reference, largest.max())
+            return self._closed_form(coefficients[1], change, margin, largest.max())
         result = np.empty(change.shape[1])
-        result[small] = self._series(change[:, small], reference, largest[small].max())
-        large = self._closed_form(change[:, ~small], y * reference, largest.max())
-        result[~small] = weights @ large
+        result[small] = _series(coefficients, change[:, small], largest[small].max())
+        result[~small] = self._closed_form(
+            coefficients[1], change[:, ~small], margin, largest[~small].max()
+        )
         return result
 
-    @staticmethod
-    def _closed_form(change: np.ndarray, margin: np.ndarray, largest: float) -> np.ndarray:
-        wrong = 1 / (1 + np.exp(margin))
-        found = np.expm1(-change)
-        found *= wrong
+    def _closed_form(
+        self, means: np.ndarray, change: np.ndarray, margin: np.ndarray, largest: float
+    ) -> np.ndarray:
+        found = np.expm1(change)
+        found *= 1 / (1 + np.exp(margin))
         np.log1p(found, out=found)
         if not largest <= EXTREME:
-            # e^{−δ} may be infinite, or 1 + s(…) without digits: the difference of the losses itself.
+            # e^{−yδ} may be infinite, or 1 + s(…) without digits: the difference of the losses itself.
             where = np.abs(change) > EXTREME
             margins = np.broadcast_to(margin, change.shape)[where]
-            found[where] = np.logaddexp(0, -(margins + change[where])) - np.logaddexp(0, -margins)
-        change = wrong * change
-        found += change
-        return found
-
-    def _series(self, change: np.ndarray, reference: np.ndarray, largest: float) -> np.ndarray:
-        coefficients = self._cumulants(reference)
-        power = change * change
-        result = coefficients[2] @ power
-        for k in range(3, SERIES_TERMS):
-            # Cumulants of a coin grow no faster than k! / π^k: the rest is below rounding.
-            if (largest / np.pi) ** (k - 2) < 1e-17:
-                break
-            power *= change
-            result += coefficients[k] @ power
-        return result
+            found[where] = np.logaddexp(0, change[where] - margins) - np.logaddexp(0, -margins)
+        return self.weights.ravel() @ found - means @ change
 
     def _cumulants(self, reference: np.ndarray) -> list[np.ndarray]:
-        """(−1)^k κ_k(s) w / k! for every example, k < SERIES_TERMS; remembered for one reference."""
+        """w κ_k(s) / k! for every example, k < SERIES_TERMS; remembered for one reference."""
         known = getattr(self, "_known_cumulants", None)
         if known is None or known[0] is not reference:
             margin = (self._y.reshape(-1, 1) * reference)[:, 0]
             wrong, right = 1 / (1 + np.exp(margin)), 1 / (1 + np.exp(-margin))
-            variance, found, factorial = wrong * right, [None, None], 1.0
+            weights = self.weights.ravel()
+            found, factorial = [weights, weights * wrong], 1.0
             for k, factor in enumerate(_cumulant_factors(), start=2):
                 factorial *= k
-                values = variance * polynomial.polyval(wrong, factor)
-                found.append((-1) ** k * self.weights.ravel() * values / factorial)
+                found.append(
+                    weights * wrong * right * polynomial.polyval(wrong, factor) / factorial
+                )
             known = self._known_cumulants = (reference, found)
         return known[1]
+
+
+def _series(coefficients: list[np.ndarray], change: np.ndarray, largest: float) -> np.ndarray:
+    """Σ_j Σ_{k ≥ 2} coefficients_kj change_j^k for every column."""
+    power = change * change
+    result = coefficients[2] @ power
+    for k in range(3, SERIES_TERMS):
+        # Cumulants of a coin grow no faster than k! / π^k: the rest is below rounding.
+        if (largest / np.pi) ** (k - 2) < 1e-17:
+            break
+        power *= change
+        result += coefficients[k] @ power
+    return result
 
 
 @functools.cache
