@@ -23,6 +23,7 @@ __all__ = [
     "Tuning",
     "__version__",
     "algorithms",
+    "analysis",
     "faults",
     "figures",
     "load_sweep",
@@ -41,6 +42,6 @@ __all__ = [
 
 def __getattr__(name: str):
     # Matplotlib takes half a second to import, so it waits until something is drawn.
-    if name in ("figures", "plots", "theory"):
+    if name in ("analysis", "figures", "plots", "theory"):
         return importlib.import_module(f"relaysim.{name}")
     raise AttributeError(f"module 'relaysim' has no attribute {name!r}")

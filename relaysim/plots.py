@@ -16,7 +16,7 @@ import networkx
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import LogFormatter, NullFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
 
 from relaysim.topologies import Topology, TreePair
 
@@ -27,6 +27,8 @@ __all__ = [
     "draw_topology",
     "method_style",
     "plot_history",
+    "plot_partition",
+    "plot_sensitivity",
     "plot_tuning",
     "style",
     "style_axes",
@@ -248,6 +250,106 @@ def plot_tuning(tuning, *, ax=None, **line):
             else f"Steps to suboptimality {tuning.target:.3g}"
         )
         ax.legend(fontsize="small")
+    return ax
+
+
+def plot_sensitivity(found, y: str = "steps_to_target", *, ax=None, band: bool = True, **line):
+    """Draw a measure against the heterogeneity: a line for each method, with its exponent in ζ².
+
+    For data it is drawn against α, with the median ζ² below.
+
+    Args:
+        found: a `relaysim.analysis.Sensitivity`.
+        y: ``"steps_to_target"``, ``"plateau"`` or ``"consensus_distance"``.
+        ax: the Axes to draw into; new ones by default.
+        band: shade from the smallest to the largest over the problems' seeds.
+        line: further arguments of ``Axes.plot``.
+
+    Returns:
+        The matplotlib Axes. The legend names methods whose measure falls to 0, too.
+
+    Raises:
+        ValueError: another measure.
+    """
+    labels = {
+        "steps_to_target": f"Steps to suboptimality {found.target:.3g}",
+        "plateau": "Plateau of the suboptimality",
+        "consensus_distance": r"Plateau of the mean of $\|x_i - \bar{x}\|^2$",
+    }
+    if y not in labels:
+        raise ValueError(f"no measure {y!r}; there are {', '.join(labels)}")
+    by_alpha = "alpha" in found.frame
+    level = "alpha" if by_alpha else "zeta2"
+    typical = found.frame.groupby(level).zeta2.median()
+    if by_alpha:
+        typical = typical.sort_index(ascending=False)
+    with style():
+        if ax is None:
+            _, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+        exponents = found.exponents[found.exponents.measure == y].set_index("algorithm")
+        for algorithm, part in found.frame.groupby("algorithm", sort=False):
+            look = method_style(part.method.iloc[0]) | {"marker": "o", "markersize": 4}
+            fitted = exponents.loc[algorithm]
+            name = part.method.iloc[0]
+            shown = part[part[y] > 0].groupby(level)
+            if part[y].max() > 0 and not by_alpha:
+                name += f", exponent {fitted.exponent:.2f}"
+                if np.isfinite(fitted.high):
+                    name += f" ± {fitted.high - fitted.exponent:.2f}"
+            elif not part[y].max() > 0:
+                name += ": none found" if part[y].isna().all() else ": falls to 0"
+            points = shown[y].median().reindex(typical.index)
+            across = np.arange(len(typical)) if by_alpha else typical
+            ax.plot(across, points, **(look | {"label": name} | line))
+            if band and part.problem_seed.nunique() > 1:
+                low, high = (shown[y].quantile(q).reindex(points.index) for q in (0.0, 1.0))
+                ax.fill_between(across, low, high, color=look["color"], alpha=0.15, linewidth=0)
+        ax.set_yscale("log")
+        if by_alpha:
+            names = ["∞" if np.isinf(a) else f"{a:g}" for a in typical.index]
+            ticks = [f"{a}\n{z:.2g}" for a, z in zip(names, typical, strict=True)]
+            ax.set_xticks(np.arange(len(typical)), ticks)
+            ax.set_xlabel(r"Dirichlet $\alpha$, and the $\zeta^2$ that it brings")
+        else:
+            ax.set_xscale("log")
+            ax.set_xlabel(r"Heterogeneity $\zeta^2$")
+        ax.set_ylabel(labels[y])
+        ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
+    return ax
+
+
+def plot_partition(partition, labels, *, ax=None, **bars):
+    """Draw how many examples of each class every worker has, as stacked bars; returns the Axes.
+
+    Args:
+        partition: a `relaysim.problems.partitions.Partition`.
+        labels: ``(N,)``, the class of each example.
+        ax: the Axes to draw into; new ones by default.
+        bars: further arguments of ``Axes.bar``.
+    """
+    counts = partition.counts(labels)
+    colors = matplotlib.colormaps["viridis"](np.linspace(0.05, 0.95, counts.shape[1]))
+    with style():
+        if ax is None:
+            _, ax = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
+        below = np.zeros(partition.n)
+        for color, label in zip(colors, counts.columns, strict=True):
+            drawn = {"color": color, "edgecolor": "white", "linewidth": 0.4, "width": 0.85}
+            height = counts[label].to_numpy()
+            ax.bar(counts.index, height, bottom=below, label=str(label), **(drawn | bars))
+            below += height
+        ax.set_xlabel("Worker")
+        ax.set_ylabel("Examples")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.grid(axis="x", visible=False)
+        ax.legend(
+            title="class",
+            fontsize="small",
+            loc="upper left",
+            bbox_to_anchor=(1.02, 1),
+            borderaxespad=0,
+            ncols=1 + (counts.shape[1] - 1) // 10,
+        )
     return ax
 
 

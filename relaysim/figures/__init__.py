@@ -1,4 +1,4 @@
-"""The paper's figures: settings, run, picture.
+"""Figures, the paper's and others: settings, run, picture.
 
 Every entry of `FIGURES` is a function ``(quick=False, seed=…, n_jobs=…)`` that returns a `Result`: a
 matplotlib Figure, a DataFrame with the numbers in it, and a caption.
@@ -10,10 +10,12 @@ from collections.abc import Callable
 
 from relaysim.figures.against_n import gossip_vs_relay, scaling
 from relaysim.figures.heterogeneity import heterogeneity
+from relaysim.figures.logistic import logistic
 from relaysim.figures.mean_estimation import mean_estimation
 from relaysim.figures.relay_theory import key_lemma, learning_rate_correction
 from relaysim.figures.relaysgd_vs_grad import relaysgd_vs_grad
 from relaysim.figures.result import Result
+from relaysim.figures.sensitivity import sensitivity
 from relaysim.figures.spanning_trees import spanning_trees
 from relaysim.figures.star import star
 from relaysim.figures.unreliable import unreliable
@@ -31,4 +33,6 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "mean-estimation": mean_estimation,
     "relaysgd-vs-grad": relaysgd_vs_grad,
     "unreliable": unreliable,
+    "sensitivity": sensitivity,
+    "logistic": logistic,
 }

@@ -208,7 +208,7 @@ class Logistic:
         x = self._checked_points(x)
         points = x.reshape(self.d, -1) - self.optimum[:, None]
         total = self._penalty @ (points * points) / 2
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for part in self._column_blocks(points):
                 for block, loss, reference in zip(
                     self._blocks, self._losses, self._optimal_products, strict=True
@@ -346,11 +346,23 @@ class Logistic:
         if self.d <= DIRECT_UP_TO:
             hessian = self.mean_hessian(x)
             try:
-                return -cho_solve(cho_factor(hessian), gradient)
+                return self._without_open_mean(-cho_solve(cho_factor(hessian), gradient))
             except LinAlgError:
-                return -lstsq(hessian, gradient)[0]
+                return self._without_open_mean(-lstsq(hessian, gradient)[0])
         product = LinearOperator((self.d, self.d), matvec=self._mean_hessian_product(x))
         return -cg(product, gradient, rtol=1e-8, atol=0, maxiter=10 * self.d)[0]
+
+    def _without_open_mean(self, x: np.ndarray) -> np.ndarray:
+        """x less the mean over classes of coefficients that no l2 term holds.
+
+        A common shift of theirs changes no probability; runs that start at 0 keep it 0.
+        """
+        if self._scores > 1:
+            by_class = x.reshape(self._features_wide, self._scores).copy()
+            open_rows = self._penalty.reshape(by_class.shape)[:, 0] == 0
+            by_class[open_rows] -= by_class[open_rows].mean(axis=1, keepdims=True)
+            x = by_class.ravel()
+        return x
 
     def _separates(self, x: np.ndarray) -> bool:
         """Whether every example's own class has the highest score at x: then no optimum exists."""

@@ -217,14 +217,17 @@ class SoftmaxLoss:
         With p = softmax(z*) and η = δ − Σ p δ each is log(1 + Σ_c p_c (e^{η_c} − 1 − η_c)): all terms
         are non-negative.
         """
-        p = self.probabilities(reference)
-        change = self._by_class(change)
-        change = change - (p * change).sum(axis=-2, keepdims=True)
-        plain = np.log1p((p * _beyond_linear(change)).sum(axis=-2))
-        extreme = np.abs(change).max(axis=-2) > EXTREME
+        by_class = self._by_class(reference)
+        log_p = by_class - _log_sum(by_class)[..., None, :]
+        p = np.exp(log_p)
+        raw = self._by_class(change)
+        mean = (p * raw).sum(axis=-2, keepdims=True)
+        found = np.log1p((p * _beyond_linear(raw - mean)).sum(axis=-2))
+        # A class that has no probability at x* may come to have the highest score.
+        extreme = np.maximum(np.abs(raw), np.abs(raw - mean)).max(axis=-2) > EXTREME
         if extreme.any():
-            plain = np.where(extreme, _log_sum(np.log(p) + change), plain)
-        return self.weights.ravel() @ plain
+            found = np.where(extreme, _log_sum(log_p + raw) - mean[..., 0, :], found)
+        return self.weights.ravel() @ found
 
 
 def _softmax(z: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import issparse
+from scipy.optimize import linprog
+from scipy.sparse import eye_array, issparse, kron, vstack
 from scipy.sparse.linalg import svds
 
 from relaysim.checks import flag, real_array, real_number, whole_number
@@ -168,7 +169,7 @@ def dirichlet(labels, n: int, alpha: float, seed: int = 0, equal_sizes: bool = T
     further classes from workers that are full and drawing again, which two classes do not allow.
 
     >>> dirichlet([0] * 8 + [1] * 8, n=4, alpha=0.01, seed=0).counts().values.tolist()
-    [[4, 0], [0, 4], [4, 0], [0, 4]]
+    [[4, 0], [4, 0], [0, 4], [0, 4]]
     """
     labels, n, generator = _given(labels, n, seed)
     if not (alpha == math.inf or real_number(alpha, "alpha") > 0):
@@ -214,7 +215,7 @@ def shards(labels, n: int, per_worker: int = 2, seed: int = 0) -> Partition:
     Source: McMahan et al., "Communication-Efficient Learning of Deep Networks", AISTATS 2017.
 
     >>> shards([0] * 6 + [1] * 6, n=3, per_worker=1, seed=0).counts().values.tolist()
-    [[2, 2], [4, 0], [0, 4]]
+    [[0, 4], [2, 2], [4, 0]]
     """
     labels, n, generator = _given(labels, n, seed)
     count = n * whole_number(per_worker, "per_worker", 1)
@@ -357,29 +358,27 @@ def _scaled(logs: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarr
 
 
 def _rounded(wanted: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Whole numbers near a matrix with exactly these row and column sums: largest remainders."""
-    counts = np.floor(wanted).astype(int)
-    for code in range(len(rows)):  # where the scaling has not converged, there may be too many
-        counts[code] = np.minimum(counts[code], columns)
-    while (over := counts.sum(axis=0) - columns).max() > 0:
-        worker = int(np.argmax(over))
-        counts[np.argmax(counts[:, worker]), worker] -= 1
-    while (over := counts.sum(axis=1) - rows).max() > 0:
-        code = int(np.argmax(over))
-        counts[code, np.argmax(counts[code])] -= 1
-    left_rows, left_columns = rows - counts.sum(axis=1), columns - counts.sum(axis=0)
-    for place in np.argsort(counts - wanted, axis=None, kind="stable"):
-        code, worker = divmod(int(place), len(columns))
-        if left_rows[code] and left_columns[worker]:
-            counts[code, worker] += 1
-            left_rows[code] -= 1
-            left_columns[worker] -= 1
-    for code, worker in zip(*np.indices(counts.shape).reshape(2, -1), strict=True):
-        more = min(left_rows[code], left_columns[worker])
-        counts[code, worker] += more
-        left_rows[code] -= more
-        left_columns[worker] -= more
-    return counts
+    """Whole numbers with exactly these row and column sums, each next to what is wanted.
+
+    Where everything is rounded down, the rest is a transport problem with capacities 0 and 1, whose
+    linear program has whole solutions; it gives to the largest remainders. (Where the sums of what is
+    wanted are off, capacities are larger.)
+    """
+    down = np.floor(wanted + 1e-6).astype(int)
+    for capacity in (1, None):
+        if capacity is None:
+            down = np.zeros_like(down)
+        left = np.concatenate([rows - down.sum(axis=1), columns - down.sum(axis=0)])
+        classes, n = wanted.shape
+        sums = vstack(
+            [kron(eye_array(classes), np.ones((1, n))), kron(np.ones((1, classes)), eye_array(n))]
+        )
+        found = linprog(
+            -(wanted - down).ravel(), A_eq=sums, b_eq=left, bounds=(0, capacity), method="highs-ds"
+        )
+        if found.status == 0:
+            return down + np.rint(found.x).astype(int).reshape(wanted.shape)
+    raise AssertionError("row and column sums of examples differ")
 
 
 def _give_to_the_empty(counts: np.ndarray) -> None:

@@ -1,0 +1,27 @@
+"""What runs say: forms of the consensus distance, rates, comparisons, sensitivity to heterogeneity."""
+
+from relaysim.analysis.consensus import ConsensusDecay, consensus_decay, consensus_distance
+from relaysim.analysis.rates import Fit, fit_decay, fit_rate
+from relaysim.analysis.sensitivity import (
+    Exponent,
+    Sensitivity,
+    heterogeneity_sensitivity,
+    power_law,
+)
+from relaysim.analysis.tables import compare, latex, markdown
+
+__all__ = [
+    "ConsensusDecay",
+    "Exponent",
+    "Fit",
+    "Sensitivity",
+    "compare",
+    "consensus_decay",
+    "consensus_distance",
+    "fit_decay",
+    "fit_rate",
+    "heterogeneity_sensitivity",
+    "latex",
+    "markdown",
+    "power_law",
+]

@@ -1,0 +1,171 @@
+"""How far the workers are apart, and how fast communication alone brings them together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from relaysim.algorithms import DPSGD
+from relaysim.analysis.rates import Fit, fit_decay
+from relaysim.checks import real_array, whole_number
+from relaysim.history import History
+from relaysim.problems import DiagonalQuadratic
+from relaysim.simulation import simulate
+from relaysim.topologies import Topology, TreePair
+
+__all__ = ["ConsensusDecay", "consensus_decay", "consensus_distance"]
+
+FORMS = ("mean", "max", "worker", "relative")
+PARAMETERS = 4
+MOST_RECORDS = 2000
+MOST_STEPS = 1 << 17
+MOST_WORK = 2e9  # entries of iterates
+NEAR_ROUNDING = 1e-24  # of the first consensus distance
+ENOUGH = 10.0  # natural logs that a line falls
+
+
+def consensus_distance(x: np.ndarray | History, form: str = "mean") -> np.ndarray:
+    """How far the workers' parameters are from their mean x̄ = (1/n) Σ_i x_i.
+
+    - ``"mean"``: Ξ² = (1/n) Σ_i ‖x_i − x̄‖², as in ``history.frame``;
+    - ``"max"``: max_i ‖x_i − x̄‖²;
+    - ``"worker"``: ‖x_i − x̄‖² for each i;
+    - ``"relative"``: Ξ² / ‖x̄‖², which is infinite at x̄ = 0 and NaN if all x_i are 0.
+
+    Args:
+        x: ``(n, d)`` gives a number and ``(n, d, r)`` gives ``(r,)``, with ``"worker"`` ``(n[, r])``.
+            A `History` that kept its iterates gives a leading axis of records.
+        form: one of the above.
+
+    Raises:
+        ValueError: another form or shape, or a history without iterates.
+
+    >>> import numpy as np
+    >>> x = np.array([[1.0], [3.0], [8.0]])
+    >>> [consensus_distance(x, form).round(3).tolist() for form in ("mean", "max", "worker")]
+    [8.667, 16.0, [9.0, 1.0, 16.0]]
+    """
+    if form not in FORMS:
+        raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
+    if isinstance(x, History):
+        if x.iterates is None:
+            raise ValueError(
+                "this history did not keep its iterates; simulate with keep_iterates=True"
+            )
+        x, workers = x.iterates, 1
+    else:
+        x, workers = real_array(x, "x"), 0
+        if x.ndim not in (2, 3) or 0 in x.shape[:2]:
+            raise ValueError(
+                f"x must have shape (n, d) or (n, d, r), not {x.shape}; for several records give "
+                f"the History"
+            )
+    mean = x.mean(axis=workers, keepdims=True)
+    squares = np.square(x - mean).sum(axis=workers + 1)
+    if form == "worker":
+        return squares
+    if form == "max":
+        return squares.max(axis=workers)
+    distance = squares.mean(axis=workers)
+    if form == "mean":
+        return distance
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return distance / np.square(mean).sum(axis=(workers, workers + 1))
+
+
+@dataclass(frozen=True, eq=False)
+class ConsensusDecay:
+    """What `consensus_decay` found.
+
+    Attributes:
+        frame: ``step`` and ``consensus_distance`` Ξ², its mean over the replicas.
+        fit: the line through its linear regime, a `relaysim.analysis.rates.Fit`.
+    """
+
+    frame: pd.DataFrame
+    fit: Fit
+
+    @property
+    def factor(self) -> float:
+        """Factor of Ξ² in each step; NaN if it does not fall like one."""
+        return self.fit.factor
+
+
+def consensus_decay(
+    topology: Topology | TreePair,
+    algorithm=None,
+    *,
+    mixing=None,
+    steps: int | None = None,
+    replicas: int = 10,
+    seed: int = 0,
+) -> ConsensusDecay:
+    """How fast workers come together by communication alone: learning rate 0, Gaussian starts.
+
+    DP-SGD with a symmetric gossip matrix W multiplies Ξ² in each step by λ₂(W)² in the end, with λ₂
+    the second largest eigenvalue in absolute value.
+
+    Args:
+        topology: who talks to whom.
+        algorithm: one of `relaysim.algorithms`; DP-SGD by default.
+        mixing: as for `relaysim.simulate`.
+        steps: by default doubled until the decay is known, or has come down to rounding.
+        replicas: starting points to average over.
+        seed: of the starting points.
+
+    Returns:
+        A `ConsensusDecay`. Its factor is NaN where Ξ² does not fall like a power of one number: where
+        it becomes 0 within a few steps, as with all-reduce, or ends in a plateau.
+
+    Raises:
+        ValueError, TypeError: as `relaysim.simulate` does.
+
+    >>> import relaysim as rs
+    >>> decay = consensus_decay(rs.topologies.ring(8))
+    >>> round(decay.factor, 3), round(((1 + 2 * 0.5**0.5) / 3) ** 2, 3)
+    (0.648, 0.648)
+    """
+    if not isinstance(topology, Topology | TreePair):
+        raise TypeError(f"topology must be one of relaysim.topologies, not {topology!r}")
+    algorithm = DPSGD() if algorithm is None else algorithm
+    replicas, seed = whole_number(replicas, "replicas", 1), whole_number(seed, "seed", 0)
+    shape = (topology.n, PARAMETERS)
+    problem = DiagonalQuadratic(h=np.ones(shape), centers=np.zeros(shape))
+    x0 = np.random.default_rng(seed).standard_normal((*shape, replicas))
+
+    def run(steps: int) -> ConsensusDecay:
+        history = simulate(
+            problem,
+            topology,
+            algorithm,
+            learning_rate=0.0,
+            steps=steps,
+            x0=x0,
+            mixing=mixing,
+            record=max(1, -(-steps // MOST_RECORDS)),
+            progress=False,
+        )
+        frame = history.frame.groupby("step", as_index=False)["consensus_distance"].mean()
+        return ConsensusDecay(frame, fit_decay(frame["step"], frame["consensus_distance"]))
+
+    if steps is not None:
+        return run(whole_number(steps, "steps", 0))
+    steps = 64
+    most = min(MOST_STEPS, max(1024, MOST_WORK / x0.size))
+    while True:
+        decay = run(steps)
+        if 2 * steps > most or _is_settled(decay, steps):
+            return decay
+        steps *= 2
+
+
+def _is_settled(decay: ConsensusDecay, steps: int) -> bool:
+    """Whether more steps would tell nothing new."""
+    distance, fit = decay.frame["consensus_distance"].to_numpy(), decay.fit
+    if not distance[-1] > NEAR_ROUNDING * distance[0]:
+        return True
+    if steps >= 256 and abs(distance[-1] / distance[len(distance) // 2] - 1) < 1e-3:
+        return True
+    return fit.linear and abs(fit.slope) * (fit.last_step - fit.first_step) > ENOUGH
