@@ -10,6 +10,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from loops import dpsgd_loop, relaysgd_loop
+from scipy.sparse import block_diag, random_array
 
 import relaysim as rs
 
@@ -157,3 +158,95 @@ def test_million_workers(benchmark):
     assert factor <= 12
     assert peak <= 8 * messages
     assert step <= 15 * tenth
+
+
+def logistic_problem(n, m, p):
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(n, m, p))
+    return rs.problems.Logistic(features, generator.integers(0, 2, (n, m)), 0.01)
+
+
+@pytest.mark.parametrize("columns", ["without recording", "all columns"])
+@pytest.mark.parametrize("replicas", [1, 30])
+def test_logistic_step(benchmark, replicas, columns):
+    """A step of RelaySGD on 16 workers × 36 examples × 30 features."""
+    problem = logistic_problem(16, 36, 30)
+    problem.optimum  # noqa: B018
+    topology = rs.topologies.chain(16)
+    rates = 0.1 if replicas == 1 else np.linspace(0.01, 0.3, replicas)
+    record = [STEPS] if columns == "without recording" else 1
+
+    def simulation():
+        rs.simulate(
+            problem,
+            topology,
+            rs.algorithms.RelaySGD(),
+            learning_rate=rates,
+            steps=STEPS,
+            record=record,
+        )
+
+    benchmark.pedantic(simulation, rounds=9, warmup_rounds=2)
+    if benchmark.disabled:
+        return
+    each = benchmark.stats.stats.min / STEPS / replicas * 1e6
+    print(f"\nlogistic, {replicas} replicas, {columns}: {each:.1f} µs a step and replica")
+    most = {(1, "without recording"): 60, (30, "without recording"): 12, (30, "all columns"): 20}
+    if (replicas, columns) in most:
+        assert each < most[replicas, columns]
+
+
+def test_logistic_gradient_against_its_matrix_products(benchmark):
+    """64 workers × 1000 examples × 100 features: at most 1.5 times the two bare products."""
+    problem = logistic_problem(64, 1000, 100)
+    generator = np.random.default_rng(1)
+    features, x = generator.normal(size=(64, 1000, 100)), generator.normal(size=(64, 100))
+    out = np.empty_like(x)
+
+    def bare():
+        np.matmul(features.transpose(0, 2, 1), np.matmul(features, x[:, :, None]))
+
+    benchmark.pedantic(lambda: problem.gradient(x, out), rounds=15, warmup_rounds=2)
+    if benchmark.disabled:
+        return
+    ratio = benchmark.stats.stats.min / best_of(15, bare)
+    print(f"\ndense logistic gradient: {ratio:.2f} times its two matrix products")
+    assert ratio <= 1.5
+
+
+def test_sparse_logistic_step(benchmark):
+    """100,000 examples × 2000 features, 1 % of them, over 64 workers: against the bare products."""
+    generator = np.random.default_rng(0)
+    features = random_array((100_000, 2000), density=0.01, format="csr", rng=generator)
+    labels = generator.integers(0, 2, 100_000)
+    data = features.data.nbytes + features.indices.nbytes + features.indptr.nbytes
+    partition = rs.problems.partitions.iid(labels, 64)
+    tracemalloc.start()
+    problem = rs.problems.Logistic(features, labels, 0.01, partition=partition)
+    memory = 1 + tracemalloc.get_traced_memory()[1] / data
+    tracemalloc.stop()
+    assert memory <= 3
+    of_workers = block_diag([features[index] for index in partition.indices], format="csr")
+    transposed, x = of_workers.T, generator.normal(size=(64, 2000))
+
+    def bare():
+        transposed @ (of_workers @ x.ravel())
+
+    problem.optimum  # noqa: B018
+
+    def simulation(steps):
+        rs.simulate(
+            problem,
+            rs.topologies.ring(64),
+            rs.algorithms.DPSGD(),
+            learning_rate=0.1,
+            steps=steps,
+            record=[steps],
+        )
+
+    benchmark.pedantic(simulation, args=(3,), rounds=3)
+    if benchmark.disabled:
+        return
+    ratio = seconds_per_step(simulation) / best_of(20, bare)
+    print(f"\nsparse logistic step: {ratio:.2f} times its two products; memory {memory:.2f} × data")
+    assert ratio <= 1.5

@@ -19,8 +19,8 @@ __all__ = ["logistic"]
 
 L2, TARGET = 0.01, 1e-4
 ROWS = {
-    "suboptimality": plots.AXIS_LABELS["suboptimality"],
-    "consensus_distance": plots.AXIS_LABELS["consensus_distance"],
+    "suboptimality": "Suboptimality\n$f(\\bar{x}) - f(x^\\star)$",
+    "consensus_distance": "Consensus distance\nmean of $\\|x_i - \\bar{x}\\|^2$",
     "test_accuracy": r"Test accuracy of $\bar{x}$",
 }
 
@@ -82,7 +82,9 @@ def logistic(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         f"breast cancer data over {n} workers in equal numbers, split by label with Dirichlet's α "
         f"(partition seed {seed}); accuracy on the other {len(test.labels)}, dashed at the optimum. "
         f"RelaySGD and RelaySGD/Grad on a chain, the others on a ring (D² and tracking with edge "
-        f"weight 1/3 − 0.01), no gradient noise. Each rate is the one found to reach {TARGET:g} (dashed) in the "
+        f"weight 1/3 − 0.01), no gradient noise. Each rate is the one found to reach {TARGET:g} "
+        f"(dashed) in the fewest steps and to stay below it, which can be so close to the limit of "
+        f"stability that a method circles around the optimum, as D² does at α = 1; the "
         f"fewest steps and to stay below it: {listed}."
     )
     return Result(_draw(frame), frame, caption)
