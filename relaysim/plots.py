@@ -293,7 +293,7 @@ def plot_sensitivity(found, y: str = "steps_to_target", *, ax=None, band: bool =
             name = part.method.iloc[0]
             shown = part[part[y] > 0].groupby(level)
             if part[y].max() > 0 and not by_alpha:
-                name += f", exponent {fitted.exponent:.2f}"
+                name += f", exponent {fitted.exponent + 0.0:z.2f}"
                 if np.isfinite(fitted.high):
                     name += f" ± {fitted.high - fitted.exponent:.2f}"
             elif not part[y].max() > 0:

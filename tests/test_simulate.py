@@ -503,13 +503,16 @@ def test_no_noise_is_the_exact_oracle():
 # -- problems of the user's own --------------------------------------------------------------------
 
 
-def test_a_problem_without_an_optimum_has_two_columns_less():
+def test_a_problem_without_an_optimum_has_its_value_instead():
     history = simulate(Cosh(), steps=400)
+    mean = history.x.mean(axis=0)
+    np.testing.assert_allclose(history.frame.value.iloc[-1], Cosh().value(mean), rtol=1e-14)
     assert list(history.frame.columns) == [
         "replica",
         "seed",
         "learning_rate",
         "step",
+        "value",
         "consensus_distance",
         "gradient_norm",
         "vectors_sent",
