@@ -12,6 +12,7 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_array, hstack, issparse, kron, vstack
 from scipy.sparse.linalg import LinearOperator, cg, eigsh
 
+from relaysim.blocks import row_blocks
 from relaysim.checks import flag, real_array, real_number
 from relaysim.problems.examples import lay_out
 from relaysim.problems.losses import BinaryLoss, SoftmaxLoss
@@ -24,7 +25,7 @@ DIRECT_UP_TO = 2500
 MOST_NEWTON_STEPS = 200
 GRADIENT_REDUCTION = 1e-12
 # How many products of examples and points are made at a time.
-CACHED_PRODUCTS = 1 << 15
+CACHED_PRODUCTS = 1 << 17
 WEIGHTINGS = ("workers", "examples")
 
 
@@ -219,9 +220,11 @@ class Logistic:
         return total[0] if x.ndim == 1 else total
 
     def _column_blocks(self, points: np.ndarray) -> list[slice]:
-        """Slices over columns, so that the products of all examples with them stay in the cache."""
-        length = max(1, CACHED_PRODUCTS // (int(self.examples.sum()) * self._scores))
-        return [slice(k, k + length) for k in range(0, points.shape[1], length)]
+        """Even slices over columns, so that the products of all examples with them stay in the cache."""
+        columns = points.shape[1]
+        most = max(1, CACHED_PRODUCTS // (int(self.examples.sum()) * self._scores))
+        length = -(-columns // -(-columns // most))
+        return [slice(k, k + length) for k in range(0, columns, length)]
 
     @functools.cached_property
     def _optimal_products(self) -> list[np.ndarray]:
@@ -253,10 +256,12 @@ class Logistic:
         return x.reshape(self.n, self._features_wide, -1)
 
     def _penalised(self, x: np.ndarray, out: np.ndarray) -> np.ndarray:
+        penalty = self.l2
         if self.intercept:
-            out += (self._penalty if x.ndim == 2 else self._penalty[:, None]) * x
-        elif self.l2:
-            out += self.l2 * x
+            penalty = self._penalty if x.ndim == 2 else self._penalty[:, None]
+        if self.l2:
+            for rows in row_blocks(x):
+                out[rows] += penalty * x[rows]
         return out
 
     def _checked(self, x: np.ndarray, out: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ __all__ = ["BinaryLoss", "SoftmaxLoss"]
 
 # Up to this change of a score a loss is expanded around the optimum; beyond, its closed form has lost
 # no more than a few digits.
-SERIES_UP_TO, SERIES_TERMS = 0.25, 14
+SERIES_UP_TO, SERIES_TERMS = 0.02, 10
 # Beyond this change exponentials may leave no digit of 1 beside them, or overflow.
 EXTREME = 30
 
@@ -135,7 +135,7 @@ def _series(coefficients: list[np.ndarray], change: np.ndarray, largest: float) 
     result = coefficients[2] @ power
     for k in range(3, SERIES_TERMS):
         # Cumulants of a coin grow no faster than k! / π^k: the rest is below rounding.
-        if (largest / np.pi) ** (k - 2) < 1e-17:
+        if (largest / np.pi) ** (k - 2) < 1e-16:
             break
         power *= change
         result += coefficients[k] @ power
