@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         TypeError,
         OSError,
         MemoryError,
+        ImportError,
         OverflowError,
         RuntimeError,
     ) as error:

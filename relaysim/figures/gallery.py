@@ -7,6 +7,7 @@ import inspect
 import pathlib
 import time
 
+from relaysim import problems
 from relaysim.figures import FIGURES
 from relaysim.history import written_aside
 from relaysim.progress import progress_bar
@@ -52,6 +53,8 @@ def draw_all(folder: pathlib.Path, quick: bool, options: dict) -> pathlib.Path:
     Returns:
         The path of the page.
     """
+    # Before minutes of work: two figures need an extra.
+    problems.data.breast_cancer()
     parts = []
     with progress_bar(len(FIGURES), None, "figures", "figures") as bar:
         for name, draw in FIGURES.items():

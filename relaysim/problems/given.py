@@ -1,0 +1,146 @@
+"""Labelled examples as a user gives them, checked and brought into one form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array, hstack, issparse, vstack
+
+from relaysim.checks import real_array
+from relaysim.problems.partitions import Partition
+
+__all__ = ["classes_of", "label_array", "matrix_of", "pooled_examples", "with_ones"]
+
+
+def pooled_examples(features, labels, partition) -> tuple[Any, np.ndarray, Partition]:
+    """Examples one below the other, and who holds which."""
+    if partition is not None:
+        features, labels = matrix_of(features), label_array(labels)
+        _require_one_label_each(features.shape[0], labels, "")
+        return features, labels, Partition.of(partition, len(labels))
+    stacked = not issparse(features) and not isinstance(features, list | tuple)
+    if issparse(features) or (stacked and np.ndim(features) == 2):
+        raise ValueError(
+            f"features of shape {features.shape} are not split over workers; give "
+            f"partition=relaysim.problems.partitions.iid(labels, n=16, seed=0), or another of them"
+        )
+    if stacked and np.ndim(features) != 3:
+        raise ValueError(
+            f"features must have shape (n, m, p), not {np.shape(features)}; or give a sequence of n "
+            f"matrices, or one matrix and a partition"
+        )
+    if not len(features):
+        raise ValueError("features hold no worker")
+    if len(labels) != len(features):
+        raise ValueError(
+            f"features are of {len(features)} workers and labels of {len(labels)}; make them equal"
+        )
+    each = [matrix_of(part, f" of worker {i}") for i, part in enumerate(features)]
+    of_each = [label_array(part, f" of worker {i}") for i, part in enumerate(labels)]
+    for i, (part, own) in enumerate(zip(each, of_each, strict=True)):
+        _require_one_label_each(part.shape[0], own, f" of worker {i}")
+        if part.shape[1] != each[0].shape[1]:
+            raise ValueError(
+                f"features of worker {i} have {part.shape[1]} columns and those of worker 0 "
+                f"{each[0].shape[1]}; make them equal"
+            )
+    sizes = [len(own) for own in of_each]
+    pooled = vstack(each, format="csr") if issparse(each[0]) else np.concatenate(each)
+    owners = np.repeat(np.arange(len(sizes)), sizes)
+    return pooled, np.concatenate(of_each), Partition.of(owners, len(owners), len(sizes))
+
+
+def _require_one_label_each(count: int, labels: np.ndarray, where: str) -> None:
+    if len(labels) != count:
+        raise ValueError(
+            f"features{where} hold {count} examples and there are {len(labels)} labels; give one "
+            f"label for each example"
+        )
+
+
+def matrix_of(features, where: str = ""):
+    """A matrix of finite numbers, float64, sparse as csr."""
+    if issparse(features):
+        if features.dtype.kind not in "fiub":
+            raise TypeError(f"features{where} must be real numbers, not {features.dtype}")
+        matrix = csr_array(features)
+        matrix = matrix if matrix.dtype == float else matrix.astype(float)
+        entries = matrix.data
+    else:
+        matrix = entries = real_array(features, f"features{where}")
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise ValueError(
+            f"features{where} must be a matrix of examples × features, not of shape {matrix.shape}"
+        )
+    if not np.isfinite(entries.sum()) and not np.isfinite(entries).all():
+        bad = int(np.argmin(np.isfinite(entries).reshape(-1)))
+        if issparse(matrix):
+            row, column = int(np.searchsorted(matrix.indptr, bad, "right") - 1), matrix.indices[bad]
+        else:
+            row, column = divmod(bad, matrix.shape[1])
+        raise ValueError(
+            f"features{where} have an entry that is not finite, in example {row}, column {column}; "
+            f"remove or fill it in"
+        )
+    return matrix
+
+
+def label_array(labels, where: str = "") -> np.ndarray:
+    """One label for each example: whole numbers, bools or strings."""
+    array = np.asarray(labels)
+    if array.dtype.kind == "O" and all(isinstance(label, str) for label in array.ravel()):
+        array = array.astype(str)
+    if array.ndim != 1:
+        raise ValueError(
+            f"labels{where} must be one class for each example, not of shape {array.shape}"
+        )
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array) & (array == np.round(array))
+        if not whole.all():
+            first = int(np.argmin(whole))
+            raise ValueError(
+                f"labels{where} must be classes: label {first} is {array[first]!s}; "
+                f"give whole numbers or strings"
+            )
+    elif array.dtype.kind not in "iubU":
+        raise TypeError(
+            f"labels{where} must be classes, as whole numbers, bools or strings, not {array.dtype}"
+        )
+    return array
+
+
+def classes_of(labels: np.ndarray, given) -> tuple[np.ndarray, np.ndarray]:
+    """All classes, and the number of each example's."""
+    present, codes = np.unique(labels, return_inverse=True)
+    if given is None:
+        if len(present) < 2:
+            raise ValueError(f"all labels are {present[0]!s}; two classes are needed at least")
+        if len(present) > max(20, len(labels) / 2):
+            raise ValueError(
+                f"the {len(labels)} labels take {len(present)} values: they are hardly classes; "
+                f"name all of them in classes= if they are"
+            )
+        return present, codes
+    wanted = label_array(given)
+    if len(np.unique(wanted)) != len(wanted) or len(wanted) < 2:
+        raise ValueError(f"classes must be two or more, each named once, not {list(wanted)}")
+    unknown = ~np.isin(present, wanted)
+    if unknown.any():
+        raise ValueError(f"label {present[unknown][0]!s} is none of the classes {list(wanted)}")
+    missing = ~np.isin(wanted, present)
+    if missing.any():
+        raise ValueError(
+            f"class {wanted[missing][0]!s} is missing from the {len(labels)} examples; add some, or "
+            f"leave it out of classes"
+        )
+    numbers = np.argmax(wanted == present[:, None], axis=1)
+    return wanted, numbers[codes]
+
+
+def with_ones(features):
+    """The features, and a last column of ones."""
+    ones = np.ones((features.shape[0], 1))
+    if issparse(features):
+        return hstack([features, csr_array(ones)], format="csr")
+    return np.concatenate([features, ones], axis=1)
