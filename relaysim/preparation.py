@@ -185,18 +185,17 @@ def _seeds(seed, replicas) -> tuple[list[int], bool]:
     return [first + k for k in range(whole_number(replicas, "replicas", 1))], True
 
 
-def starting_points(plan: ReplicaPlan, problem) -> np.ndarray:
-    """x0 for every worker and replica, ``(n, d[, r])``, checked; an array of its own."""
+def starting_points(points: np.ndarray | None, problem, replicas: int | None) -> np.ndarray:
+    """x0 for every worker (and replica, if a number is given), checked; an array of its own."""
     n, d = problem.n, problem.d
-    shape = (n, d, plan.r) if plan.has_axis else (n, d)
-    points = plan.x0
+    shape = (n, d) if replicas is None else (n, d, replicas)
     if points is None:
         return np.zeros(shape)
     if points.ndim == 3 and points.shape == shape:
         result = points.copy()
     elif points.shape in ((d,), (n, d)):
         spread = points if points.ndim == 2 else points[None, :]
-        if plan.has_axis:
+        if replicas is not None:
             spread = spread[..., None]
         result = np.array(np.broadcast_to(spread, shape))
     else:

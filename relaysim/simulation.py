@@ -12,6 +12,7 @@ from relaysim.algorithms.base import Round
 from relaysim.blocks import row_blocks
 from relaysim.checks import real_number, whole_number
 from relaysim.history import History
+from relaysim.measures import measures_of
 from relaysim.network import Network
 from relaysim.oracles import Exact
 from relaysim.preparation import (
@@ -25,7 +26,7 @@ from relaysim.preparation import (
 )
 from relaysim.progress import progress_bar
 from relaysim.random import Streams
-from relaysim.recording import Recorder, measures_of
+from relaysim.recording import Recorder
 from relaysim.topologies import Topology, TreePair
 from relaysim.workspace import Workspace
 
@@ -180,7 +181,7 @@ class Run:
             return observe(x, scratch(x.shape))
 
         self.round = Round(gradient, self.network, workspace)
-        x0 = starting_points(plan, problem)
+        x0 = starting_points(plan.x0, problem, plan.r if plan.has_axis else None)
         self._state = algorithm.init(x0, self.network)
         self._rates = plan.rates if plan.has_axis else None
         if self._rates is not None:
