@@ -55,7 +55,7 @@ def measure(problem, block: np.ndarray, measures: tuple[str, ...]) -> dict[str, 
             # (1/n) Σ‖x_i − x*‖² = Ξ² + ‖x̄ − x*‖², both terms non-negative: nothing cancels.
             error = points - np.asarray(problem.optimum)[:, None]
             found["distance"] = consensus + np.einsum("dk,dk->k", error, error).reshape(records)
-    return found
+    return {name: found[name] for name in measures}
 
 
 def _suboptimality(problem, points: np.ndarray) -> np.ndarray:

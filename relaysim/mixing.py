@@ -223,6 +223,32 @@ def as_sequence(mixing, topology: Topology) -> tuple[csr_array, ...]:
     return tuple(matrices)
 
 
+def preserved_weights(matrices: Sequence[csr_array]) -> np.ndarray | None:
+    """Weights π with Σ_i π_i = 1 and πᵀW = πᵀ for every matrix: what mixing leaves as it is, ``(n,)``.
+
+    1/n for doubly stochastic matrices. None where no weights serve for all of them.
+
+    >>> preserved_weights([csr_array([[0.5, 0.5], [0.25, 0.75]])]).round(12).tolist()
+    [0.333333333333, 0.666666666667]
+    """
+    n = matrices[0].shape[0]
+    weights = np.full(n, 1 / n)
+    if not _preserve(matrices, weights):
+        # πᵀ(W − I) = 0 with one equation, of which there is one too many, replaced by Σ_i π_i = 1.
+        # The mean matrix connects all workers, so that it has one solution.
+        equations = (sum(W.toarray() for W in matrices) / len(matrices) - np.eye(n)).T
+        equations[-1] = 1
+        weights = np.linalg.solve(equations, np.eye(n)[-1])
+        if not _preserve(matrices, weights):
+            return None
+    return weights
+
+
+def _preserve(matrices: Sequence[csr_array], weights: np.ndarray) -> bool:
+    largest = np.abs(weights).max()
+    return all(np.abs(weights @ W - weights).max() <= 1e-12 * largest for W in matrices)
+
+
 def _from_weights(topology: Topology, weights: np.ndarray) -> csr_array:
     """W with the given weight on each directed edge (src sends to dst) and rows summing to one."""
     n = topology.n

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csgraph, csr_array
 
 from relaysim.blocks import row_blocks
+from relaysim.mixing import preserved_weights
 from relaysim.topologies import Topology, TreePair
 from relaysim.workspace import Workspace
 
@@ -141,6 +142,27 @@ class Network:
         """
         return self._relay.inbox(mail)
 
+    def preserved_mean(self, x: np.ndarray) -> np.ndarray | None:
+        """Σ_i π_i x_i, ``(1, d[, r])``, with the weights π that every matrix of the sequence preserves.
+
+        They are 1/n where all matrices are doubly stochastic. None where no weights serve for all.
+        """
+        weights = self._preserved_weights
+        return None if weights is None else np.tensordot(weights[None], x, axes=1)
+
+    @functools.cached_property
+    def _preserved_weights(self) -> np.ndarray | None:
+        return preserved_weights(self._mixing)
+
+    def undelivered(self, mail: Mail | PairMail, overlap: bool) -> np.ndarray:
+        """What of the relayed payloads has still to reach each worker, ``(n, d[, r])``.
+
+        Args:
+            mail: the messages of the last round.
+            overlap: whether workers take their messages in the round after the one that brought them.
+        """
+        return self._relay.undelivered(mail, overlap)
+
 
 class _MixChange:
     """(W − I) x as Σ_j W_ij (x_j − x_i).
@@ -204,7 +226,8 @@ class _TreeRelay:
 
     def __init__(self, tree: Topology, workspace: Workspace):
         self.n = tree.n
-        self._src, self._reverse = tree.src, tree.reverse
+        self._src, self._dst, self._reverse = tree.src, tree.dst, tree.reverse
+        self._adjacency = tree.adjacency
         self._offsets = np.concatenate([[0], np.cumsum(tree.degrees)])
         self._workspace = workspace
         self._settled_counts: np.ndarray | None = None
@@ -252,6 +275,18 @@ class _TreeRelay:
             return mail.received, None
         missing = self.n - 1 - mail.heard
         return mail.received, missing.reshape((self.n,) + (1,) * (mail.received.ndim - 1))
+
+    def undelivered(self, mail: Mail, overlap: bool) -> np.ndarray:
+        """See `Network.undelivered`."""
+        return np.tensordot(self._ahead[bool(overlap)], mail.values, axes=1)
+
+    @functools.cached_property
+    def _ahead(self) -> tuple[np.ndarray, np.ndarray]:
+        """Whether worker i lies beyond the head of edge e, without and with the head; ``(n, E)``."""
+        hops = csgraph.shortest_path(self._adjacency, method="D", unweighted=True)
+        to_head, to_tail = hops[:, self._dst], hops[:, self._src]
+        ahead = to_head < to_tail
+        return (ahead & (to_head > 0)).astype(float), ahead.astype(float)
 
     def _count(self, counts: np.ndarray, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Counts follow the same rule as messages, with payload 1, until everyone is heard."""
@@ -322,10 +357,7 @@ class _PairRelay:
 
     def inbox(self, mail: PairMail) -> tuple[np.ndarray, np.ndarray | None]:
         halves = [relay.inbox(part) for relay, part in zip(self._relays, mail, strict=True)]
-        width = sum(received.shape[1] for received, _ in halves)
-        received = np.empty((len(halves[0][0]), width, *halves[0][0].shape[2:]))
-        for c, (half, _) in enumerate(halves):
-            received[:, c::2] = half
+        received = _interleaved([half for half, _ in halves])
         if all(missing is None for _, missing in halves):
             return received, None
         missing = np.zeros_like(received)
@@ -333,6 +365,20 @@ class _PairRelay:
             if half is not None:
                 missing[:, c::2] = half
         return received, missing
+
+    def undelivered(self, mail: PairMail, overlap: bool) -> np.ndarray:
+        """See `Network.undelivered`."""
+        pairs = zip(self._relays, mail, strict=True)
+        return _interleaved([relay.undelivered(part, overlap) for relay, part in pairs])
+
+
+def _interleaved(halves: list[np.ndarray]) -> np.ndarray:
+    """Even coordinates from the first array, odd ones from the second."""
+    n, _, *replicas = halves[0].shape
+    result = np.empty((n, sum(half.shape[1] for half in halves), *replicas))
+    for c, half in enumerate(halves):
+        result[:, c::2] = half
+    return result
 
 
 def _segment_sum(offsets: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

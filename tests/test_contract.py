@@ -6,45 +6,13 @@ import functools
 import numpy as np
 import pytest
 import slow
+from methods import ALGORITHMS
 
 import relaysim as rs
 from relaysim.algorithms import base
 from relaysim.network import Network
 from relaysim.workspace import Workspace
 
-ALGORITHMS = (
-    rs.algorithms.RelaySGD(),
-    rs.algorithms.RelaySGD(unheard="previous"),
-    rs.algorithms.RelaySGD(unheard="own"),
-    rs.algorithms.RelaySGD(unheard="counts"),
-    rs.algorithms.RelaySGD(momentum=0.8),
-    rs.algorithms.RelaySGD(overlap=True),
-    rs.algorithms.RelaySGD(overlap=True, unheard="own"),
-    rs.algorithms.RelaySGD(overlap=True, unheard="counts"),
-    rs.algorithms.RelaySGD(momentum=0.6, overlap=True, unheard="previous"),
-    rs.algorithms.RelaySGDGrad(),
-    rs.algorithms.RelaySGDGrad(momentum=0.8),
-    rs.algorithms.RelaySGDGrad(overlap=True),
-    rs.algorithms.RelaySGDGrad(momentum=0.5, overlap=True),
-    rs.algorithms.RelaySGDMix(),
-    rs.algorithms.RelaySGDMix(alpha=0.0),
-    rs.algorithms.RelaySGDMix(alpha=1.0),
-    rs.algorithms.RelaySGDMix(alpha=0.3, momentum=0.7),
-    rs.algorithms.DPSGD(),
-    rs.algorithms.DPSGD(momentum=0.9),
-    rs.algorithms.DPSGD(overlap=True),
-    rs.algorithms.DPSGD(momentum=0.5, overlap=True),
-    rs.algorithms.D2(),
-    rs.algorithms.ExactDiffusion(),
-    rs.algorithms.GradientTracking(),
-    rs.algorithms.QuasiGlobalMomentum(),
-    rs.algorithms.QuasiGlobalMomentum(momentum=0.4),
-    rs.algorithms.SGP(),
-    rs.algorithms.SGP(rounds=1),
-    rs.algorithms.SGP(rounds=3),
-    rs.algorithms.AllReduce(),
-    rs.algorithms.AllReduce(momentum=0.9),
-)
 RELAYING = tuple(a for a in ALGORITHMS if a.uses == "relay")
 MIXING = tuple(a for a in ALGORITHMS if a.uses == "mixing")
 

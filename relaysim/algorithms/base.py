@@ -10,6 +10,10 @@ An algorithm is a frozen dataclass of hyper-parameters with
 - ``init(x0, network)``: the state before step 0, a NamedTuple of arrays with a field ``x``;
 - ``step(state, round)``: the next state, a pure function of its arguments.
 
+- ``conserved(state, network, learning_rate)``, where a step at a constant rate leaves something as it
+  is whatever the gradients: these quantities, linear in the state, ``(k, d[, r])``, or ``None``. An
+  exact analysis sets them apart: they tell where a run ends, and do not decay;
+
 and, for ``uses = "workers"``, ``own_mixing(n)``: the sequence of matrices that it mixes with, or
 ``None`` where it mixes with none.
 

@@ -53,6 +53,10 @@ class D2:
         change = self._mix_change(corrected, round)
         return CorrectedState(corrected + change, state.correction + change)
 
+    def conserved(self, state: CorrectedState, network, learning_rate) -> np.ndarray | None:
+        """Σ_i π_i c_i, ``(1, d[, r])``, with π the weights that mixing preserves; 0 at the start."""
+        return network.preserved_mean(state.correction)
+
     def _mix_change(self, x: np.ndarray, round: Round) -> np.ndarray:
         return round.mix_change(x)
 
@@ -110,3 +114,7 @@ class GradientTracking:
         untracked = gradient - state.correction
         x = round.mix(round.descend(state.x, untracked))
         return CorrectedState(x, gradient - round.mix(untracked))
+
+    def conserved(self, state: CorrectedState, network, learning_rate) -> np.ndarray | None:
+        """Σ_i π_i c_i, ``(1, d[, r])``, with π the weights that mixing preserves; 0 at the start."""
+        return network.preserved_mean(state.correction)

@@ -147,6 +147,15 @@ class RelaySGDGrad:
         np.subtract(state.x, total, out=total)
         return RelayState(total, state.start, momentum, mail)
 
+    def conserved(self, state: RelayState, network, learning_rate) -> np.ndarray:
+        """How workers differ once all that is on its way has arrived, ``(n − 1, d[, r])``.
+
+        x_i − (γ/n)(what has yet to reach i), less the same of worker 0.
+        """
+        coming = network.undelivered(state.mail, self.overlap)
+        settled = state.x - learning_rate / len(state.x) * coming
+        return settled[1:] - settled[:1]
+
 
 @dataclass(frozen=True)
 class RelaySGDMix:
@@ -199,6 +208,13 @@ class RelaySGDMix:
             total += (1 - self.alpha) * missing * state.start
         x = self.alpha * state.x + total * (1 / len(total))
         return RelayState(x, state.start, momentum, mail)
+
+    def conserved(self, state: RelayState, network, learning_rate) -> np.ndarray | None:
+        """As for `RelaySGDGrad` at alpha = 1, where updates are relayed; else nothing."""
+        if self.alpha < 1:
+            return None
+        settled = state.x + network.undelivered(state.mail, True) / len(state.x)
+        return settled[1:] - settled[:1]
 
 
 def _relay_start(x0: np.ndarray, network, momentum: float) -> RelayState:

@@ -96,13 +96,20 @@ class LeastSquares(Quadratic):
         self._check(x)
         if out is None:
             out = np.empty(x.shape)
-        product = np.matvec if x.ndim == 2 else np.matmul
-        if self._hessians is None:
-            product(self.A.transpose(0, 2, 1), product(self.A, x), out=out)
-        else:
-            product(self._hessians, x, out=out)
+        self._multiply(x, out)
         out -= self._projected if x.ndim == 2 else self._projected[:, :, None]
         return out
+
+    def hessian_product(self, x: np.ndarray) -> np.ndarray:
+        """A_iᵀA_i x_i at row i, the gradients without their constant part; ``(n, d[, r])``."""
+        self._check(x)
+        return self._multiply(x, np.empty(x.shape))
+
+    def _multiply(self, x: np.ndarray, out: np.ndarray) -> np.ndarray:
+        product = np.matvec if x.ndim == 2 else np.matmul
+        if self._hessians is None:
+            return product(self.A.transpose(0, 2, 1), product(self.A, x), out=out)
+        return product(self._hessians, x, out=out)
 
     @functools.cached_property
     def mean_hessian(self) -> np.ndarray:
@@ -227,6 +234,11 @@ class DiagonalQuadratic(Quadratic):
             np.subtract(x[rows], centers[rows], out=out[rows])
             out[rows] *= h[rows]
         return out
+
+    def hessian_product(self, x: np.ndarray) -> np.ndarray:
+        """h_i x_i at row i, the gradients without their constant part; ``(n, d[, r])``."""
+        self._check(x)
+        return self.h.reshape(self.h.shape + (1,) * (x.ndim - 2)) * x
 
     @functools.cached_property
     def optimum(self) -> np.ndarray:

@@ -1,0 +1,282 @@
+"""An algorithm's own step on a quadratic problem as an affine map y ← A y + b of its flattened state.
+
+The map is taken from ``step``, applied to many states at once as replicas; there is no second copy of
+any rule. y holds everything that depends on the data: iterates first, then momentum, corrections,
+messages. Counts of who has been heard do not, and are first brought to where they stay; the steps before
+that, in which other rules hold, are run as they are.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from scipy.sparse import csc_array, csr_array, hstack
+from scipy.sparse.linalg import LinearOperator
+
+from relaysim.algorithms.base import Round
+from relaysim.network import Network
+from relaysim.workspace import Workspace
+
+__all__ = ["AffineStep"]
+
+# Bytes of a batch of states that step together.
+BATCH_BYTES = 1 << 24
+# A method that needs more steps than this to become steady is taken for one that never does.
+MOST_STARTING_STEPS = 1 << 20
+
+
+class AffineStep:
+    """The affine map of a method at a constant learning rate.
+
+    Args:
+        problem, topology, algorithm: checked by `relaysim.preparation.check_compatible`.
+        learning_rate: γ.
+        matrices: the gossip matrices, checked, as from `relaysim.preparation.matrices_for`.
+        x0: ``(n, d)``.
+
+    Attributes:
+        period: steps after which the mixing matrices repeat.
+        states: N, the length of y: what varies of the state, iterates first.
+        start_up: steps before the map holds, a multiple of the period.
+        starting: the iterates ``(n, d)`` of these steps.
+        sent: vectors sent before each step up to ``start_up``.
+        y: the state ``(N,)`` at that step.
+
+    Raises:
+        TypeError: gradients or a step that are not affine.
+    """
+
+    def __init__(self, problem, topology, algorithm, learning_rate: float, matrices, x0):
+        self.problem, self.algorithm = problem, algorithm
+        self.learning_rate = learning_rate
+        self.period = max(len(matrices), 1)
+        self._network = Network(topology, matrices, Workspace())
+        self._round = Round(self._gradient, self._network, Workspace())
+        self._round.learning_rate = learning_rate
+        self._require_affine_gradients()
+        # With a replica axis the arrays that depend on the data are those with three axes.
+        state = algorithm.init(x0[..., None], self._network)
+        self._shapes = [part.shape[:2] for part in _data(state)]
+        self._ends = np.cumsum([0, *(math.prod(shape) for shape in self._shapes)])
+        self._start(state)
+        self._require_affine_step()
+
+    # -- gradients -----------------------------------------------------------------------------------
+
+    def _gradient(self, x: np.ndarray) -> np.ndarray:
+        return np.array(self.problem.gradient(x))  # a copy: a step may write into it
+
+    def curvature(self, x: np.ndarray) -> np.ndarray:
+        """H_i x_i, the gradients without their constant part."""
+        if hasattr(self.problem, "hessian_product"):
+            return self.problem.hessian_product(x)
+        return self._gradient(x) - self._gradient(np.zeros(x.shape))
+
+    def _require_affine_gradients(self) -> None:
+        u, v = np.random.default_rng(0).normal(size=(2, self.problem.n, self.problem.d, 1))
+        at_u, at_v, at_sum = (self.curvature(x) for x in (u, 2 * v, u + 2 * v))
+        if not _close(at_sum, at_u + at_v):
+            raise TypeError(
+                f"{self.problem!r} is not quadratic: its gradients are not affine, so that no method "
+                f"on it has a matrix; use relaysim.simulate, or a quadratic such as "
+                f"relaysim.problems.LeastSquares"
+            )
+
+    # -- the state -----------------------------------------------------------------------------------
+
+    def _start(self, state) -> None:
+        """Step until only what depends on the data still changes, and to the end of a period."""
+        self.starting: list[np.ndarray] = []
+        self.sent = [0]
+        steady = False
+        with np.errstate(all="ignore"):
+            while True:
+                step = len(self.starting)
+                following = self._step(state, step, self._gradient)
+                steady = steady or _same_counts(state, following)
+                if steady and step % self.period == 0:
+                    break
+                if step == MOST_STARTING_STEPS:
+                    raise TypeError(
+                        f"{self.algorithm!r} does not become steady: what in its state does not "
+                        f"depend on the data still changes after {step} steps"
+                    )
+                self.starting.append(state.x[..., 0])
+                self.sent.append(self._network.vectors_sent)
+                state = following
+        self.start_up = step
+        self._template = state
+        self._constants = np.zeros(self._ends[-1])
+        self._varying = np.arange(self._ends[-1])
+        varying = self._find_varying()
+        everything = self._flatten(state)[:, 0]
+        self._constants = np.where(varying, 0, everything)
+        self._varying = np.flatnonzero(varying)
+        self.states = len(self._varying)
+        self.y = everything[varying]
+
+    def _step(self, state, step: int, gradient: Callable):
+        self._round.step = step
+        self._round.gradient = gradient
+        return self.algorithm.step(state, self._round)
+
+    def _find_varying(self) -> np.ndarray:
+        """False in arrays that a step hands on whatever they hold, such as a copy of x0."""
+        random = np.random.default_rng(1).normal(size=(len(self._varying), 1))
+        following = self._step(self._unflatten(random), self.start_up, self.curvature)
+        changed = (self._flatten(following) != random)[:, 0]
+        for k in range(len(self._shapes)):
+            part = slice(self._ends[k], self._ends[k + 1])
+            changed[part] = k == 0 or changed[part].any()  # the iterates come first
+        return changed
+
+    def _flatten(self, state) -> np.ndarray:
+        """What varies of a state, ``(N, r)``."""
+        everything = np.concatenate([part.reshape(-1, part.shape[2]) for part in _data(state)])
+        return everything[self._varying]
+
+    def _unflatten(self, y: np.ndarray, constants: np.ndarray | None = None):
+        """The steady state that holds these data, ``(N, r)``, and constants, or 0 in their place."""
+        everything = np.zeros((self._ends[-1], y.shape[1]))
+        if constants is not None:
+            everything[:] = constants[:, None]
+        everything[self._varying] = y
+        pieces = zip(self._shapes, self._ends, self._ends[1:], strict=False)
+        parts = iter([everything[a:b].reshape(*shape, y.shape[1]) for shape, a, b in pieces])
+        return _rebuilt(self._template, parts)
+
+    # -- the map -------------------------------------------------------------------------------------
+
+    def linear(self, y: np.ndarray, phase: int) -> np.ndarray:
+        """A y for states ``(N, r)``, in the step ``start_up + phase``."""
+        return self._apply(y, phase, self.curvature)
+
+    def _apply(self, y: np.ndarray, phase: int, gradient: Callable, constants=None) -> np.ndarray:
+        state = self._unflatten(y, constants)
+        return self._flatten(self._step(state, self.start_up + phase, gradient))
+
+    def _require_affine_step(self) -> None:
+        u, v = np.random.default_rng(2).normal(size=(2, self.states, 1))
+        for phase in range(self.period):
+            at_u, at_v, at_sum = (self.linear(y, phase) for y in (u, 2 * v, u + 2 * v))
+            if not _close(at_sum, at_u + at_v):
+                raise TypeError(
+                    f"{self.algorithm!r} is not affine: its step of a sum of states is not the sum "
+                    f"of its steps, so that it has no matrix; use relaysim.simulate"
+                )
+
+    @property
+    def operator(self) -> LinearOperator:
+        """A over a period, ``(N, N)``."""
+
+        def apply(y: np.ndarray) -> np.ndarray:
+            result = np.reshape(y, (self.states, -1)).astype(float)
+            for phase in range(self.period):
+                result = self.linear(result, phase)
+            return result.reshape(y.shape)
+
+        shape = (self.states, self.states)
+        return LinearOperator(shape, matvec=apply, matmat=apply, dtype=np.float64)
+
+    @functools.cached_property
+    def matrices(self) -> list[csr_array]:
+        """A of each step of a period, ``(N, N)``."""
+        return [
+            _matrix(functools.partial(self.linear, phase=phase), self.states)
+            for phase in range(self.period)
+        ]
+
+    @functools.cached_property
+    def offsets(self) -> list[np.ndarray]:
+        """b of each step of a period, ``(N,)``."""
+        rest = np.zeros((self.states, 1))
+        return [
+            self._apply(rest, phase, self._gradient, self._constants)[:, 0]
+            for phase in range(self.period)
+        ]
+
+    @functools.cached_property
+    def noise(self) -> list[csr_array]:
+        """How errors of the gradients enter the state in each step of a period, ``(N, n d)``."""
+        n, d = self.problem.n, self.problem.d
+
+        def respond(errors: np.ndarray, phase: int) -> np.ndarray:
+            rest = np.zeros((self.states, errors.shape[1]))
+            return self._apply(rest, phase, lambda x: errors.reshape(n, d, -1).copy())
+
+        return [
+            _matrix(functools.partial(respond, phase=phase), n * d) for phase in range(self.period)
+        ]
+
+    @functools.cached_property
+    def conserved(self) -> csr_array:
+        """Left null vectors of A − I, from what the algorithm says it conserves, ``(k, N)``."""
+        quantities = getattr(self.algorithm, "conserved", None)
+
+        def respond(y: np.ndarray) -> np.ndarray:
+            found = quantities(self._unflatten(y), self._network, self.learning_rate)
+            return np.zeros((0, y.shape[1])) if found is None else found.reshape(-1, y.shape[1])
+
+        if quantities is None:
+            return csr_array((0, self.states))
+        # After one more step: y may hold sums that do not fit the messages, which a step mends.
+        return csr_array(_matrix(respond, self.states) @ self.matrices[0])
+
+    @functools.cached_property
+    def sent_per_step(self) -> list[int]:
+        """Vectors sent in each step of a period."""
+        counts = []
+        for phase in range(self.period):
+            before = self._network.vectors_sent
+            self.linear(np.zeros((self.states, 1)), phase)
+            counts.append(self._network.vectors_sent - before)
+        return counts
+
+
+def _matrix(respond: Callable[[np.ndarray], np.ndarray], width: int) -> csr_array:
+    """The matrix of a linear map, from what it makes of unit vectors, batch by batch."""
+    size = max(1, min(width, BATCH_BYTES // (8 * max(width, 1))))
+    blocks = []
+    for first in range(0, width, size):
+        count = min(size, width - first)
+        unit = np.zeros((width, count))
+        unit[np.arange(first, first + count), np.arange(count)] = 1
+        blocks.append(csc_array(respond(unit)))
+    return csr_array(hstack(blocks))
+
+
+def _leaves(state) -> Iterator[np.ndarray]:
+    """The arrays of a state."""
+    for part in state:
+        if isinstance(part, tuple):
+            yield from _leaves(part)
+        else:
+            yield part
+
+
+def _data(state) -> list[np.ndarray]:
+    """Those of its arrays that depend on the data: they have replicas, hence three axes."""
+    return [part for part in _leaves(state) if np.ndim(part) == 3]
+
+
+def _rebuilt(state, data: Iterator[np.ndarray]):
+    """The same state with other data."""
+    parts = []
+    for part in state:
+        if isinstance(part, tuple):
+            parts.append(_rebuilt(part, data))
+        else:
+            parts.append(next(data) if np.ndim(part) == 3 else part)
+    return type(state)(*parts)
+
+
+def _same_counts(state, following) -> bool:
+    pairs = zip(_leaves(state), _leaves(following), strict=True)
+    return all(np.array_equal(old, new) for old, new in pairs if np.ndim(new) != 3)
+
+
+def _close(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool(np.abs(a - b).max(initial=0) <= 1e-9 * max(np.abs(a).max(initial=0), 1e-9))

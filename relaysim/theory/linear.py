@@ -1,0 +1,287 @@
+"""What the affine map of a method tells: its rate, where it ends, its curve, and its noise floor."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+import pandas as pd
+from scipy.sparse.linalg import LinearOperator
+
+from relaysim.checks import real_array, real_number, whole_number
+from relaysim.measures import measure, measures_of
+from relaysim.preparation import check_compatible, matrices_for, starting_points
+from relaysim.theory.affine import AffineStep
+from relaysim.theory.spectra import fixed_point, product, spectral_radius, stationary_covariance
+
+__all__ = ["Linearization", "linearize"]
+
+# States whose covariance fits: a few matrices of this size squared.
+MOST_STATES_IN_COVARIANCE = 12_000
+
+
+def linearize(
+    problem, topology, algorithm, learning_rate: float, x0=None, mixing=None
+) -> Linearization:
+    """The affine map y ← A y + b that a method is on quadratics, y being its whole state.
+
+    A and b come from the algorithm's own step, so that they hold momentum, corrections and messages.
+
+    Args:
+        problem: n workers, d parameters; every ∇f_i is affine.
+        topology: as for `relaysim.simulate`.
+        algorithm: one whose step is affine in its state.
+        learning_rate: γ ≥ 0, constant.
+        x0: ``(d,)`` or ``(n, d)``; zeros by default. It decides the curve, and where a method ends
+            that keeps something of its start.
+        mixing: as for `relaysim.simulate`; with a sequence A is the product over a period.
+
+    Returns:
+        A `Linearization`.
+
+    Raises:
+        TypeError: gradients that are not affine, or a method whose step is not.
+        ValueError: what `relaysim.simulate` refuses too.
+
+    >>> import numpy as np
+    >>> import relaysim as rs
+    >>> problem = rs.problems.DiagonalQuadratic(np.ones((8, 1)), np.arange(8.0)[:, None])
+    >>> linear = linearize(problem, rs.topologies.chain(8), rs.algorithms.RelaySGDGrad(), 0.1)
+    >>> round(linear.spectral_radius, 4), linear.fixed_point.ravel().round(2).tolist()[:3]
+    (0.8656, [3.08, 3.15, 3.27])
+    """
+    check_compatible(problem, topology, algorithm)
+    rate = real_number(learning_rate, "learning_rate", 0)
+    matrices = matrices_for(algorithm, topology, mixing)
+    start = None if x0 is None else real_array(x0, "x0")
+    start = starting_points(start, problem, None)
+    return Linearization(problem, topology, algorithm, rate, matrices, start)
+
+
+class Linearization:
+    """A method on a quadratic problem at a constant learning rate as an affine map; see `linearize`.
+
+    Attributes:
+        problem, topology, algorithm, learning_rate: what it was made of.
+        period: steps after which the mixing matrices repeat, else 1.
+        start_up: steps before the map holds (for RelaySum: until everyone has been heard everywhere),
+            rounded up to a period. They are part of `predict`.
+        states: N, the length of the state y: iterates, momentum, corrections, messages.
+    """
+
+    def __init__(self, problem, topology, algorithm, learning_rate: float, matrices, x0):
+        self.problem, self.topology, self.algorithm = problem, topology, algorithm
+        self.learning_rate = learning_rate
+        self._map = AffineStep(problem, topology, algorithm, learning_rate, matrices, x0)
+        self.period, self.start_up = self._map.period, self._map.start_up
+        self.states = self._map.states
+        self._iterates = slice(0, problem.n * problem.d)
+
+    @property
+    def operator(self) -> LinearOperator:
+        """A, over a period, by the algorithm's own steps: a scipy LinearOperator ``(N, N)``."""
+        return self._map.operator
+
+    @functools.cached_property
+    def spectral_radius(self) -> float:
+        """ρ per step: the iterates' error shrinks like ρ^t, the suboptimality like ρ^(2t).
+
+        The largest modulus of the eigenvalues of A, over all starting points x0, with what a step
+        conserves set apart (the sum of corrections or of a tracker; with RelaySGD/Grad what workers
+        keep of their starts). Modes that the iterates do not show do not count.
+
+        Warns:
+            RuntimeWarning: the eigenvalues of a very large A have not converged.
+        """
+        seen = np.arange(self.states) < self._iterates.stop
+        radius = spectral_radius(product(self._map.matrices), self._map.conserved, seen)
+        return radius ** (1 / self.period)
+
+    @property
+    def relaxation_time(self) -> float:
+        """Steps in which the iterates' error falls by the factor e: −1/ln ρ; infinite if ρ ≥ 1."""
+        radius = self.spectral_radius
+        if radius >= 1:
+            return math.inf
+        return -1 / math.log(radius) if radius > 0 else 0.0
+
+    @property
+    def fixed_point(self) -> np.ndarray:
+        """The iterates ``(n, d)`` that a step leaves as they are, whether stable or not.
+
+        With a sequence of mixing matrices those at the start of a period. Where a method keeps
+        something of its start, the fixed point that belongs to x0.
+
+        Raises:
+            ValueError: there is no single one, as with learning rate 0 or a singular mean Hessian.
+        """
+        return self._fixed_state[self._iterates].reshape(self.problem.n, self.problem.d)
+
+    @functools.cached_property
+    def _fixed_state(self) -> np.ndarray:
+        found = fixed_point(self._map.matrices, self._map.offsets, self._map.conserved, self._map.y)
+        if found is None:
+            raise ValueError(
+                f"{self.algorithm!r} with learning rate {self.learning_rate:g} has no single fixed "
+                f"point here; it needs a positive learning rate and a mean Hessian that is not singular"
+            )
+        return found
+
+    # -- the curve without noise -----------------------------------------------------------------------
+
+    def iterates(self, steps: int) -> np.ndarray:
+        """The iterates without noise at steps 0, 1, …, ``(steps + 1, n, d)``, from the affine map."""
+        steps = whole_number(steps, "steps", 0)
+        n, d = self.problem.n, self.problem.d
+        found = np.empty((steps + 1, n, d))
+        y = self._map.y
+        with np.errstate(all="ignore"):
+            for step in range(steps + 1):
+                if step < self.start_up:
+                    found[step] = self._map.starting[step]
+                    continue
+                found[step] = y[self._iterates].reshape(n, d)
+                phase = (step - self.start_up) % self.period
+                y = self._map.matrices[phase] @ y + self._map.offsets[phase]
+        return found
+
+    def predict(self, steps: int) -> pd.DataFrame:
+        """The curve without noise, start-up included: the columns of a history, a row a step.
+
+        Computed from the affine map, not by `relaysim.simulate`. ``seed`` is 0 and means nothing.
+        """
+        iterates = self.iterates(steps)
+        found = {
+            "replica": 0,
+            "seed": 0,
+            "learning_rate": self.learning_rate,
+            "step": np.arange(len(iterates)),
+        }
+        measures = measures_of(self.problem)
+        with np.errstate(all="ignore"):
+            found |= {
+                name: values.ravel()
+                for name, values in measure(self.problem, iterates, measures).items()
+            }
+        per_step = self._map.sent_per_step
+        rest = max(len(iterates) - self.start_up, 0)
+        later = np.resize(per_step, rest)[: max(rest - 1, 0)]
+        sent = np.concatenate([self._map.sent, self._map.sent[-1] + np.cumsum(later)])
+        return pd.DataFrame(found | {"vectors_sent": sent[: len(iterates)].astype(int)})
+
+    # -- with noise --------------------------------------------------------------------------------------
+
+    def stationary(self, sigma2: float) -> pd.Series:
+        """The noise floor: expectations once the start is forgotten, under noisy gradients.
+
+        With errors of variance σ²/d in each coordinate of each worker's gradient, independent between
+        workers and steps, the covariance of the state about its fixed point obeys
+        P = A P Aᵀ + (σ²/d) B Bᵀ, the discrete Lyapunov equation. With a sequence of mixing matrices:
+        averages over a period.
+
+        Args:
+            sigma2: σ² = E‖g_i − ∇f_i‖², at least 0.
+
+        Returns:
+            Exact expectations by column of a history: ``suboptimality``, ``consensus_distance``,
+            ``distance``, ``gradient_norm``.
+
+        Raises:
+            ValueError: the method is not stable at this rate, or its state is too large.
+
+        >>> import numpy as np
+        >>> import relaysim as rs
+        >>> problem = rs.problems.DiagonalQuadratic(np.ones((4, 1)), np.arange(4.0)[:, None])
+        >>> linear = linearize(problem, rs.topologies.star(4), rs.algorithms.AllReduce(), 0.5)
+        >>> round(float(linear.stationary(0.12).suboptimality), 12)  # ½ γσ²/(n(2 − γ))
+        0.005
+        """
+        sigma2 = real_number(sigma2, "sigma2", 0)
+        fixed = measure(self.problem, self._fixed_iterates, measures_of(self.problem))
+        floor = {name: float(values.mean()) for name, values in fixed.items()}
+        if sigma2 > 0:
+            hessian = self._mean_hessian
+            for mean, spread in self._covariances:
+                share = sigma2 / self.period
+                total = share * float(np.trace(mean))
+                added = {
+                    "consensus_distance": share * spread,
+                    "distance": share * spread + total,
+                    "gradient_norm": share * float(np.sum(hessian * (mean @ hessian))),
+                }
+                for name in floor:
+                    floor[name] += added.get(name, 0.5 * share * float(np.sum(hessian * mean)))
+        return pd.Series(floor)
+
+    def stationary_quantiles(self, sigma2: float, quantiles, draws: int = 20_000) -> np.ndarray:
+        """Quantiles of the suboptimality of a single record on the noise floor, with Gaussian noise.
+
+        x̄ is then Gaussian with the mean and covariance behind `stationary`; its suboptimality is
+        evaluated at ``draws`` points of that distribution (from a fixed seed), which leaves about 1 %.
+
+        Args:
+            sigma2: as for `stationary`.
+            quantiles: numbers in [0, 1].
+            draws: how many points.
+
+        Raises:
+            ValueError: as `stationary`; or the optimum is not known.
+        """
+        generator = np.random.default_rng(0)
+        points = []
+        each = -(-draws // self.period)
+        for x, (mean, _) in zip(self._fixed_iterates, self._covariances, strict=True):
+            values, vectors = np.linalg.eigh(mean * real_number(sigma2, "sigma2", 0))
+            spread = vectors * np.sqrt(np.maximum(values, 0))
+            normal = generator.normal(size=(self.problem.d, each))
+            points.append(x.mean(axis=0)[:, None] + spread @ normal)
+        block = np.concatenate(points, axis=1).T[:, None, :]
+        found = measure(self.problem, block, ("suboptimality",))["suboptimality"]
+        return np.quantile(found, quantiles)
+
+    @functools.cached_property
+    def _fixed_iterates(self) -> np.ndarray:
+        """The fixed iterates at each step of a period, ``(period, n, d)``."""
+        y, found = self._fixed_state, []
+        for A, b in zip(self._map.matrices, self._map.offsets, strict=True):
+            found.append(y[self._iterates].reshape(self.problem.n, self.problem.d))
+            y = A @ y + b
+        return np.stack(found)
+
+    @functools.cached_property
+    def _mean_hessian(self) -> np.ndarray:
+        """H̄, ``(d, d)``."""
+        n, d = self.problem.n, self.problem.d
+        directions = np.broadcast_to(np.eye(d), (n, d, d))
+        return self._map.curvature(np.ascontiguousarray(directions)).mean(axis=0)
+
+    @functools.cached_property
+    def _covariances(self) -> list[tuple[np.ndarray, float]]:
+        """At each step of a period, for σ² = 1: the covariance of x̄, ``(d, d)``, and E Ξ²."""
+        if self.spectral_radius >= 1:
+            raise ValueError(
+                f"{self.algorithm!r} has no noise floor at learning rate {self.learning_rate:g}: its "
+                f"spectral radius is {self.spectral_radius:.6g}, so that errors grow; see "
+                f"relaysim.theory.stable_learning_rates"
+            )
+        if self.states > MOST_STATES_IN_COVARIANCE:
+            raise ValueError(
+                f"the covariance of {self.states} states does not fit; up to "
+                f"{MOST_STATES_IN_COVARIANCE} do, so take fewer workers or parameters"
+            )
+        n, d = self.problem.n, self.problem.d
+        found = [(np.zeros((d, d)), 0.0) for _ in range(self.period)]
+        noise = [B / math.sqrt(d) for B in self._map.noise]
+        groups = stationary_covariance(self._map.matrices, noise, self._map.conserved)
+        for rows, covariances in groups:
+            inside = np.flatnonzero(rows < n * d)
+            coordinates = rows[inside] % d
+            to_mean = np.zeros((d, len(inside)))
+            to_mean[coordinates, np.arange(len(inside))] = 1 / n
+            for phase, covariance in enumerate(covariances):
+                own = covariance[np.ix_(inside, inside)]
+                of_mean = to_mean @ own @ to_mean.T
+                mean, spread = found[phase]
+                found[phase] = (mean + of_mean, spread + np.trace(own) / n - np.trace(of_mean))
+        return found

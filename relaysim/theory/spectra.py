@@ -1,0 +1,330 @@
+"""Eigenvalues, fixed points and stationary covariances of affine maps, block by block."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from scipy.linalg import eigvals, lu_factor, lu_solve
+from scipy.sparse import block_array, csc_array, csgraph, csr_array, eye_array
+from scipy.sparse.linalg import (
+    ArpackError,
+    ArpackNoConvergence,
+    LinearOperator,
+    MatrixRankWarning,
+    eigs,
+    splu,
+)
+
+__all__ = ["fixed_point", "product", "spectral_radius", "stationary_covariance"]
+
+# All eigenvalues of a matrix up to this size; beyond it those of largest modulus by iteration, and all
+# of them again, up to the second size, where iteration does not converge.
+DENSE_STATES = 100
+MOST_DENSE_STATES = 5000
+# The iteration works on powers of A, whose eigenvalues lie further apart, and restarts so many times.
+POWERS = ((8, 40, 20), (128, 32, 25))
+POWER_STEPS = 5000
+# A mode is seen in the iterates if they make up more than this of its eigenvector.
+SEEN = 1e-7
+
+Apply = Callable[[np.ndarray], np.ndarray]
+
+
+# -- spectral radius -------------------------------------------------------------------------------
+
+
+def spectral_radius(A: csr_array, conserved: csr_array, seen: np.ndarray) -> float:
+    """Largest modulus of the eigenvalues of A, of modes that decay and show.
+
+    Args:
+        A: ``(N, N)``.
+        conserved: left null vectors of A − I, ``(k, N)``; they do not count.
+        seen: ``(N,)`` bool, the entries in which a mode has to show.
+
+    Warns:
+        RuntimeWarning: the iteration on a large matrix has not converged.
+    """
+    known: dict[tuple, float] = {}
+    for rows in decoupled([A, conserved.T @ conserved]):
+        part = A[rows][:, rows]
+        kept = conserved[:, rows]
+        kept = kept[np.diff(kept.indptr) > 0]
+        key = (_fingerprint(part), _fingerprint(kept), seen[rows].tobytes())
+        if key not in known:
+            known[key] = _radius(part, kept, seen[rows])
+    return max(known.values())
+
+
+def product(matrices: Sequence[csr_array]) -> csr_array:
+    """… A_1 A_0."""
+    return functools.reduce(lambda before, A: A @ before, matrices)
+
+
+def decoupled(patterns: Sequence[csr_array]) -> Iterator[np.ndarray]:
+    """Rows that go together: no matrix has an entry between one group and another."""
+    joint = abs(patterns[0])
+    for pattern in patterns[1:]:
+        joint = joint + abs(pattern)
+    joint.eliminate_zeros()
+    count, labels = csgraph.connected_components(joint, directed=True, connection="weak")
+    order = np.argsort(labels, kind="stable")
+    yield from np.split(order, np.cumsum(np.bincount(labels, minlength=count))[:-1])
+
+
+def _fingerprint(matrix: csr_array) -> tuple:
+    matrix.sort_indices()
+    return (
+        matrix.shape,
+        matrix.data.tobytes(),
+        matrix.indices.tobytes(),
+        matrix.indptr.tobytes(),
+    )
+
+
+def _radius(A: csr_array, conserved: csr_array, seen: np.ndarray) -> float:
+    if not seen.any():
+        return 0.0
+    size = len(seen)
+    if size > DENSE_STATES:
+        radius, converged = _radius_by_iteration(A, conserved, seen)
+        if converged:
+            return radius
+        if size > MOST_DENSE_STATES:
+            warnings.warn(
+                f"the eigenvalues of a matrix of {size} states have not converged; its spectral "
+                f"radius may be larger than {radius:.9g}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return radius
+    return _radius_of_all(deflated(A, conserved), seen)
+
+
+def deflated(A: csr_array, conserved: csr_array) -> np.ndarray:
+    """A on the states whose conserved quantities are 0, dense."""
+    dense = A.toarray()
+    if conserved.shape[0]:
+        left = np.linalg.qr(conserved.toarray().T)[0]
+        dense -= left @ (left.T @ dense)
+        dense -= (dense @ left) @ left.T
+    return dense
+
+
+def _radius_of_all(A: np.ndarray, seen: np.ndarray) -> float:
+    values = eigvals(A, check_finite=False)
+    values = values[np.argsort(-np.abs(values), kind="stable")]
+    unseen: complex | None = None
+    for value in values:
+        if unseen is not None and abs(value - unseen) <= 1e-9 * abs(unseen):
+            continue  # one of many equal ones
+        if value == 0 or seen.all() or _shows(A, value, seen):
+            return float(abs(value))
+        unseen = value
+    return 0.0
+
+
+def _shows(A: np.ndarray, value: complex, seen: np.ndarray) -> bool:
+    """Whether eigenvectors of this eigenvalue have more than rounding in the entries seen."""
+    shifted = A - (1 + 1e-11) * value * np.eye(len(A))
+    vector = np.random.default_rng(0).normal(size=len(A)).astype(shifted.dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nearly singular on purpose
+        factors = lu_factor(shifted, check_finite=False)
+        for _ in range(3):
+            vector = lu_solve(factors, vector, check_finite=False)
+            vector /= np.linalg.norm(vector)
+    return not np.linalg.norm(vector[seen]) <= SEEN
+
+
+def _radius_by_iteration(
+    A: csr_array, conserved: csr_array, seen: np.ndarray
+) -> tuple[float, bool]:
+    """The same by Arnoldi's method, and whether it converged."""
+    project = _projector(conserved)
+    start = np.random.default_rng(0).normal(size=len(seen))
+    start, growth = _power_iteration(A, project, start)
+    if growth == 0:
+        return 0.0, False
+    # Scaled to a radius of about 1, so that powers neither overflow nor vanish.
+    scaled = A / growth
+    for power, subspace, restarts in POWERS:
+        apply = _applied(scaled, project, power)
+        radius = _largest_eigenvalue(apply, start, seen, subspace, restarts)
+        if radius is not None:
+            return growth * radius ** (1 / power), True
+    # Modes that hardly decay sit close together next to 1 or −1 and are told apart by (A − s)⁻¹.
+    # There is none elsewhere with a larger modulus if nothing grows faster.
+    start, rate = _power_iteration(scaled, project, start, steps=POWER_STEPS)
+    near = [_nearest(A, project, side, start, seen) for side in (1.0, -1.0)]
+    radius = max(value or 0.0 for value in near)
+    return max(radius, growth * rate), growth * rate <= radius * (1 + 1e-6)
+
+
+def _applied(A: csr_array, project: Apply, times: int) -> Apply:
+    def apply(y: np.ndarray) -> np.ndarray:
+        for _ in range(times):
+            y = A @ y
+        return project(y)
+
+    return apply
+
+
+def _power_iteration(
+    A: csr_array, project: Apply, y: np.ndarray, steps: int = 100
+) -> tuple[np.ndarray, float]:
+    """y after twice as many applications of A, and by how much each of the last half made it grow."""
+    total = 0.0
+    for step in range(2 * steps):
+        y = project(A @ project(y))
+        norm = float(np.linalg.norm(y))
+        if norm < 1e-200:
+            return y, 0.0
+        y = y / norm
+        total += math.log(norm) * (step >= steps)
+    return y, math.exp(total / steps)
+
+
+def _largest_eigenvalue(
+    apply: Apply, start: np.ndarray, seen: np.ndarray, subspace: int, restarts: int
+) -> float | None:
+    size = len(seen)
+    operator = LinearOperator((size, size), matvec=apply, dtype=np.float64)
+    for count in (2, 10):
+        try:
+            values, vectors = eigs(
+                operator,
+                k=count,
+                which="LM",
+                v0=start,
+                ncv=min(subspace, size),
+                maxiter=restarts,
+                tol=1e-10,
+            )
+        except (ArpackNoConvergence, ArpackError):
+            return None
+        shown = np.linalg.norm(vectors[seen], axis=0) > SEEN * np.linalg.norm(vectors, axis=0)
+        if shown.any():
+            return float(np.abs(values[shown]).max())
+    return None
+
+
+def _nearest(
+    A: csr_array, project: Apply, side: float, start: np.ndarray, seen: np.ndarray
+) -> float | None:
+    size = len(seen)
+    shift = side * (1 + 1e-4)
+    factors = splu(csc_array(A - shift * eye_array(size)))
+    inverse = LinearOperator((size, size), matvec=lambda y: project(factors.solve(project(y))))
+    try:
+        values, vectors = eigs(inverse, k=4, which="LM", v0=start, ncv=min(40, size), tol=1e-12)
+    except (ArpackNoConvergence, ArpackError):
+        return None
+    shown = np.linalg.norm(vectors[seen], axis=0) > SEEN * np.linalg.norm(vectors, axis=0)
+    return float(np.abs(shift + 1 / values[shown]).max()) if shown.any() else None
+
+
+def _projector(conserved: csr_array) -> Apply:
+    """y without its part along the conserved left vectors."""
+    if not conserved.shape[0]:
+        return lambda y: y
+    gram = splu(csc_array(conserved @ conserved.T))
+    return lambda y: y - conserved.T @ gram.solve(conserved @ y)
+
+
+# -- fixed point -----------------------------------------------------------------------------------
+
+
+def fixed_point(
+    matrices: Sequence[csr_array],
+    offsets: Sequence[np.ndarray],
+    conserved: csr_array,
+    y: np.ndarray,
+) -> np.ndarray | None:
+    """The y* = A y* + b that conserves what y has; None where there is none or more than one.
+
+    Args:
+        matrices, offsets: A_0, A_1, …, ``(N, N)``, and b_0, b_1, …, ``(N,)``, of a period.
+        conserved: left null vectors of A − I, ``(k, N)``.
+        y: the state whose conserved quantities y* has, ``(N,)``.
+    """
+    offset = offsets[0]
+    for A, b in zip(matrices[1:], offsets[1:], strict=True):
+        offset = A @ offset + b
+    size, k = len(offset), conserved.shape[0]
+    system = eye_array(size) - product(matrices)
+    if k:
+        system = block_array([[system, conserved.T], [conserved, None]])
+    right = np.concatenate([offset, conserved @ y])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", MatrixRankWarning)
+        try:
+            factors = splu(csc_array(system))
+        except (RuntimeError, MatrixRankWarning):
+            return None
+    found = factors.solve(right)
+    for _ in range(2):
+        found += factors.solve(right - system @ found)
+    # Where 1 is an eigenvalue up to rounding, a small change of b moves y* by very much.
+    probe = np.random.default_rng(0).normal(size=len(right))
+    if not np.linalg.norm(factors.solve(probe)) < 1e13 * np.linalg.norm(probe):
+        return None
+    return found[:size]
+
+
+# -- stationary covariance -------------------------------------------------------------------------
+
+
+def stationary_covariance(
+    matrices: Sequence[csr_array], noise: Sequence[csr_array], conserved: csr_array
+) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    """Covariances with P_{k+1} = A_k P_k A_kᵀ + B_k B_kᵀ and P_m = P_0 over a period of m steps.
+
+    Args:
+        matrices, noise: A_0, A_1, …, ``(N, N)``, and B_0, B_1, …; the noise has unit variance.
+        conserved: left null vectors of A − I, ``(k, N)``, which noise does not touch.
+
+    Yields:
+        For each group of entries that no matrix connects to another: its rows, and P_0, … P_{m−1}.
+    """
+    reached = [B @ B.T for B in noise]
+    known: dict[tuple, list[np.ndarray]] = {}
+    for rows in decoupled([*matrices, *reached, conserved.T @ conserved]):
+        parts = [A[rows][:, rows] for A in matrices]
+        sources = [source[rows][:, rows] for source in reached]
+        kept = conserved[:, rows]
+        kept = kept[np.diff(kept.indptr) > 0]
+        key = tuple(map(_fingerprint, (*parts, *sources, kept)))
+        if key not in known:
+            known[key] = _covariances(parts, sources, kept)
+        yield rows, known[key]
+
+
+def _covariances(
+    matrices: list[csr_array], sources: list[csr_array], conserved: csr_array
+) -> list[np.ndarray]:
+    start = np.zeros(matrices[0].shape)
+    for A, source in zip(matrices, sources, strict=True):
+        start = _propagated(start, A, source)
+    found = [_doubled(deflated(product(matrices), conserved), start)]
+    for A, source in zip(matrices[:-1], sources[:-1], strict=True):
+        found.append(_propagated(found[-1], A, source))
+    return found
+
+
+def _propagated(covariance: np.ndarray, A: csr_array, source: csr_array) -> np.ndarray:
+    return A @ (A @ covariance).T + source.toarray()
+
+
+def _doubled(A: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Σ_k A^k S (A^k)ᵀ, twice as many terms each time: S ← S + M S Mᵀ, M ← M² (Smith's method)."""
+    total = source
+    while True:
+        added = A @ total @ A.T
+        total = total + added
+        if not np.abs(added).max() > 1e-16 * np.abs(total).max():
+            return total
+        A = A @ A

@@ -1,0 +1,227 @@
+"""Which constant learning rates make a method converge, and which one fastest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq, minimize_scalar
+
+from relaysim.preparation import check_compatible, matrices_for
+from relaysim.progress import progress_bar
+from relaysim.theory.affine import AffineStep
+from relaysim.theory.spectra import product, spectral_radius
+
+__all__ = ["BestRate", "best_learning_rate", "max_learning_rate", "stable_learning_rates"]
+
+# The rates that are tried first: from SMALLEST/L, finely from FINE_FROM/L on.
+SMALLEST, FINE_FROM, MOST = 1e-6, 1e-2, 1e5
+COARSE_RATIO, FINE_RATIO = 4.0, 1.15
+# About as many more are needed for the ends.
+REFINEMENTS = 12
+
+
+class BestRate(NamedTuple):
+    """A learning rate and the spectral radius that it has."""
+
+    learning_rate: float
+    spectral_radius: float
+
+
+def stable_learning_rates(
+    problem, topology, algorithm, mixing=None, progress: bool | None = None
+) -> list[tuple[float, float]]:
+    """All constant learning rates with spectral radius ρ(γ) < 1, as open intervals.
+
+    There need not be one interval, and the first need not begin at 0: D² on a binary tree of 24
+    workers or more is unstable at small rates and stable at larger ones. ρ is evaluated at rates up to
+    15 % apart, between which local extrema next to 1 are looked for, up to a rate beyond which nothing
+    can be stable (the trace of A(γ)^k is a polynomial in γ, and |tr A^k| ≤ N for a stable A); every end
+    is then found to about 1e-9 of itself. An interval, or a gap, that lies between two neighbouring
+    rates without such an extremum is missed.
+
+    Args:
+        problem, topology, algorithm, mixing: as for `relaysim.theory.linearize`.
+        progress: a progress bar: True, False, or None: if it lasts and someone watches.
+
+    Returns:
+        Pairs (lower, upper), increasing; empty if no rate is stable.
+
+    Raises:
+        TypeError, ValueError: as `relaysim.theory.linearize`.
+
+    >>> import numpy as np
+    >>> import relaysim as rs
+    >>> problem = rs.problems.DiagonalQuadratic(np.ones((8, 1)), np.arange(8.0)[:, None])
+    >>> [(low, high)] = stable_learning_rates(problem, rs.topologies.chain(8), rs.algorithms.RelaySGD())
+    >>> low, round(high, 6)  # (n + 2)/2
+    (0.0, 5.0)
+    """
+    growth = _Growth(problem, topology, algorithm, mixing)
+    with growth.progress_bar(progress, "stable rates"):
+        rates, values = growth.scan()
+        ends = [0.0] if values[0] < 0 else []
+        for left, right, before, after in zip(rates, rates[1:], values, values[1:], strict=False):
+            if (before < 0) != (after < 0):
+                ends.append(float(brentq(growth, left, right, xtol=1e-300, rtol=1e-10)))
+    if values[-1] < 0:
+        ends.append(math.inf)
+    return list(zip(ends[::2], ends[1::2], strict=True))
+
+
+def max_learning_rate(
+    problem, topology, algorithm, mixing=None, progress: bool | None = None
+) -> float | None:
+    """The largest stable learning rate: the upper end of the last interval, or None if there is none.
+
+    See `stable_learning_rates`.
+
+    >>> import numpy as np
+    >>> import relaysim as rs
+    >>> problem = rs.problems.DiagonalQuadratic(np.ones((8, 1)), np.arange(8.0)[:, None])
+    >>> round(max_learning_rate(problem, rs.topologies.chain(8), rs.algorithms.RelaySGDGrad()), 6)
+    8.0
+    """
+    intervals = stable_learning_rates(problem, topology, algorithm, mixing, progress)
+    return intervals[-1][1] if intervals else None
+
+
+def best_learning_rate(
+    problem, topology, algorithm, mixing=None, progress: bool | None = None
+) -> BestRate | None:
+    """The learning rate with the smallest spectral radius, and that radius; None if none is stable.
+
+    The fastest decay in the long run: what happens before, and how large the noise floor is, may speak
+    for other rates; see `relaysim.tune`. Found by evaluating ρ(γ) at rates up to 15 % apart and by
+    refining around the three smallest.
+
+    Args, raises: as for `stable_learning_rates`.
+
+    >>> import numpy as np
+    >>> import relaysim as rs
+    >>> problem = rs.problems.DiagonalQuadratic(np.tile([0.25, 1.0], (4, 1)), np.ones((4, 2)))
+    >>> best = best_learning_rate(problem, rs.topologies.ring(4), rs.algorithms.AllReduce())
+    >>> round(best.learning_rate, 4), round(best.spectral_radius, 4)  # 2/(L + μ), (L − μ)/(L + μ)
+    (1.6, 0.6)
+    """
+    growth = _Growth(problem, topology, algorithm, mixing)
+    with growth.progress_bar(progress, "best rate"):
+        rates, values = growth.scan()
+        best = min(zip(values, rates, strict=True))
+        lowest = [
+            k
+            for k in range(1, len(rates) - 1)
+            if values[k] <= values[k - 1] and values[k] <= values[k + 1]
+        ]
+        for k in sorted(lowest, key=values.__getitem__)[:3]:
+            found = minimize_scalar(
+                growth,
+                bounds=(rates[k - 1], rates[k + 1]),
+                method="bounded",
+                options={"xatol": 1e-7 * rates[k]},
+            )
+            best = min(best, (float(found.fun), float(found.x)))
+    value, rate = best
+    return BestRate(rate, math.exp(value)) if value < 0 else None
+
+
+class _Growth:
+    """log ρ(γ) of a method."""
+
+    def __init__(self, problem, topology, algorithm, mixing):
+        check_compatible(problem, topology, algorithm)
+        self._given = (problem, topology, algorithm)
+        self._matrices = matrices_for(algorithm, topology, mixing)
+        self._seen = problem.n * problem.d
+        self._start = np.zeros((problem.n, problem.d))
+        self._curvature = self._largest_curvature()
+        self._rates = self._rates_to_try()
+        self._on_evaluation: Callable[[], object] = lambda: None
+
+    def progress_bar(self, show: bool | None, description: str):
+        """A bar that advances with every rate tried."""
+        label = f"{self._given[2].label}: {description}"
+        bar = progress_bar(len(self._rates) + REFINEMENTS, show, label, "rates")
+        self._on_evaluation = bar.update
+        return bar
+
+    def _map(self, rate: float) -> AffineStep:
+        return AffineStep(*self._given, rate, self._matrices, self._start)
+
+    def __call__(self, rate: float) -> float:
+        step = self._map(rate)
+        seen = np.arange(step.states) < self._seen
+        radius = spectral_radius(product(step.matrices), step.conserved, seen) ** (1 / step.period)
+        self._on_evaluation()
+        return math.log(radius) if radius > 0 else -math.inf
+
+    def scan(self) -> tuple[list[float], list[float]]:
+        """Rates and log ρ there, with the local extrema that lie, or may lie, on the other side of 0."""
+        rates = self._rates
+        values = [self(rate) for rate in rates]
+        extra = []
+        for k in range(1, len(rates) - 1):
+            sign = 1 if values[k] >= 0 else -1
+            before, here, after = (sign * value for value in values[k - 1 : k + 2])
+            # A minimum above 0, or a maximum below it, that the curve between may carry across.
+            if before >= here <= after and here >= 0 and min(before, after) > 0:
+                slack = max(before, after) - here
+                if here <= slack:
+                    found = minimize_scalar(
+                        lambda rate, sign=sign: sign * self(rate),
+                        bounds=(rates[k - 1], rates[k + 1]),
+                        method="bounded",
+                        options={"xatol": 1e-6 * rates[k]},
+                    )
+                    extra.append((float(found.x), sign * float(found.fun)))
+        return tuple(
+            map(list, zip(*sorted([*zip(rates, values, strict=True), *extra]), strict=True))
+        )
+
+    def _rates_to_try(self) -> list[float]:
+        low, fine = SMALLEST / self._curvature, FINE_FROM / self._curvature
+        top = max(self._largest_conceivable(), 2 * fine)
+        coarse = _spaced(low, fine, COARSE_RATIO)
+        return [*coarse[:-1], *_spaced(fine, top, FINE_RATIO)]
+
+    def _largest_curvature(self) -> float:
+        """The largest curvature along a few directions, within a small factor of L."""
+        step = self._map(0.0)
+        x = np.random.default_rng(0).normal(size=(*self._start.shape, 1))
+        for _ in range(20):
+            x = step.curvature(x)
+            size = np.abs(x).max()
+            if size == 0:
+                raise ValueError("all gradients are constant, so that no learning rate converges")
+            x /= size
+        return float(size)
+
+    def _largest_conceivable(self) -> float:
+        """A rate beyond which no A(γ) is stable: a stable one has |tr A^k| ≤ N."""
+        period = max(len(self._matrices), 1)
+        for power in (1, 2, 3, 4):
+            degree = power * period
+            samples = 1.0 + np.arange(degree + 1)
+            steps = [self._map(sample / self._curvature) for sample in samples]
+            traces = [product(step.matrices * power).trace() for step in steps]
+            coefficients = np.linalg.solve(np.vander(samples), traces)
+            level = steps[0].states
+            if abs(coefficients[0]) > 1e-6 * max(np.abs(coefficients).max(), level):
+                break
+        else:
+            return MOST / self._curvature
+        bounds = [1.0]
+        for side in (level, -level):
+            shifted = coefficients.copy()
+            shifted[-1] -= side
+            roots = np.roots(shifted)
+            bounds += roots[np.abs(roots.imag) < 1e-6 * np.abs(roots)].real.tolist()
+        return min(1.01 * max(bounds), MOST) / self._curvature
+
+
+def _spaced(low: float, high: float, ratio: float) -> list[float]:
+    """Numbers from low to high whose neighbours differ by at most this ratio."""
+    count = 1 + math.ceil(math.log(high / low) / math.log(ratio))
+    return np.geomspace(low, high, count).tolist()

@@ -1,0 +1,460 @@
+"""The affine map of a method, against simulations: its curve, its rate, its ends, its noise floor."""
+
+import functools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from methods import ALGORITHMS
+
+import relaysim as rs
+from relaysim.network import Network
+from relaysim.theory import spectra
+from relaysim.workspace import Workspace
+
+TREES = (rs.topologies.chain, rs.topologies.binary_tree, rs.topologies.star)
+GRAPHS = (*TREES, rs.topologies.ring)
+
+
+@functools.cache
+def least_squares(n, d=3, zeta2=2.0, seed=0):
+    return rs.problems.random_quadratics(n=n, d=d, zeta2=zeta2, mu=0.2, r0=2.0, seed=seed)
+
+
+def topologies_for(algorithm, n):
+    made = [make(n) for make in (TREES if algorithm.uses == "relay" else GRAPHS)]
+    return [*made, rs.topologies.double_binary_tree(n)] if algorithm.uses == "relay" else made
+
+
+def assert_predicts(problem, topology, algorithm, rate, steps, x0=None, mixing=None):
+    history = rs.simulate(
+        problem,
+        topology,
+        algorithm,
+        learning_rate=rate,
+        steps=steps,
+        x0=x0,
+        mixing=mixing,
+        keep_iterates=True,
+    )
+    assert not history.diverged.any()
+    linear = rs.theory.linearize(problem, topology, algorithm, rate, x0, mixing)
+    predicted = linear.iterates(steps)
+    largest = np.maximum.accumulate(np.abs(history.iterates).max(axis=(1, 2)))
+    error = np.abs(predicted - history.iterates).max(axis=(1, 2))
+    assert (error <= 1e-12 * np.maximum(largest, 1e-300)).all(), (error / largest).max()
+    frame, curve = history.frame, linear.predict(steps)
+    assert list(frame.columns) == list(curve.columns)
+    start = np.maximum.accumulate(frame.suboptimality)
+    assert ((curve.suboptimality - frame.suboptimality).abs() <= 1e-12 * start).all()
+    for column in ("step", "vectors_sent", "learning_rate"):
+        np.testing.assert_array_equal(frame[column], curve[column])
+    for column in ("consensus_distance", "distance", "gradient_norm"):
+        scale = frame[column if column == "gradient_norm" else "distance"].max()
+        np.testing.assert_allclose(curve[column], frame[column], rtol=0, atol=1e-11 * scale)
+
+
+# -- the curve -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
+@pytest.mark.parametrize("n", [2, 8, 32])
+def test_the_curve_is_that_of_a_simulation(algorithm, n):
+    problem = least_squares(n)
+    x0 = np.random.default_rng(n).normal(size=(n, problem.d))
+    for topology in topologies_for(algorithm, n):
+        assert_predicts(problem, topology, algorithm, 0.3, 150, x0=x0)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
+def test_the_curve_of_an_unstable_rate_is_that_of_a_simulation(algorithm):
+    problem = least_squares(8)
+    for topology in topologies_for(algorithm, 8):
+        assert_predicts(problem, topology, algorithm, 2.6, 12, x0=np.ones(3))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
+def test_without_a_learning_rate_there_is_communication_only(algorithm):
+    problem = least_squares(5)
+    topology = topologies_for(algorithm, 5)[0]
+    x0 = np.random.default_rng(0).normal(size=(5, 3))
+    assert_predicts(problem, topology, algorithm, 0.0, 30, x0=x0)
+    linear = rs.theory.linearize(problem, topology, algorithm, 0.0, x0)
+    assert linear.spectral_radius <= 1 + 1e-12
+    with pytest.raises(ValueError, match="no single fixed point"):
+        _ = linear.fixed_point
+
+
+def test_one_worker_is_gradient_descent():
+    problem = rs.problems.DiagonalQuadratic(np.array([[0.5, 2.0]]), np.array([[1.0, -1.0]]))
+    for algorithm in ALGORITHMS:
+        if getattr(algorithm, "momentum", 0):
+            continue
+        linear = rs.theory.linearize(problem, rs.topologies.chain(1), algorithm, 0.4)
+        expected = [[1 - 0.8**t, -(1 - 0.2**t)] for t in range(20)]
+        np.testing.assert_allclose(linear.iterates(19)[:, 0], expected, atol=1e-14)
+        assert linear.spectral_radius == pytest.approx(0.8, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "mixing",
+    [
+        rs.mixing.one_peer_exponential(6),
+        rs.mixing.one_peer_exponential(8),
+        [rs.mixing.uniform(rs.topologies.ring(8), w) for w in (0.1, 0.3, 0.45)],
+    ],
+    ids=["one-peer, 6", "one-peer, 8", "ring"],
+)
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        rs.algorithms.DPSGD(momentum=0.5),
+        rs.algorithms.ExactDiffusion(),
+        rs.algorithms.GradientTracking(),
+    ],
+    ids=repr,
+)
+def test_repeating_mixing_matrices_make_one_map_a_period(mixing, algorithm):
+    n = mixing[0].shape[0]
+    problem, topology = least_squares(n), rs.topologies.complete(n)
+    assert_predicts(problem, topology, algorithm, 0.2, 60, x0=np.ones(3), mixing=mixing)
+    linear = rs.theory.linearize(problem, topology, algorithm, 0.2, mixing=mixing)
+    assert linear.period == len(mixing)
+    x = rs.simulate(
+        problem,
+        topology,
+        algorithm,
+        learning_rate=0.2,
+        steps=1200 * len(mixing),
+        mixing=mixing,
+        record=10**6,
+    ).x
+    np.testing.assert_allclose(linear.fixed_point, x, atol=1e-11)
+
+
+def weighted(n):
+    """A row-stochastic matrix that is not doubly stochastic, on a ring."""
+    W = rs.mixing.metropolis(rs.topologies.ring(n)).toarray()
+    W *= 1 + 0.5 * np.random.default_rng(0).random((n, n))
+    return W / W.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if a.uses == "mixing"], ids=repr)
+def test_matrices_that_are_not_doubly_stochastic(algorithm):
+    problem, topology = least_squares(6), rs.topologies.ring(6)
+    assert_predicts(problem, topology, algorithm, 0.2, 60, mixing=weighted(6))
+    linear = rs.theory.linearize(problem, topology, algorithm, 0.2, mixing=weighted(6))
+    assert linear.spectral_radius < 1
+    x = rs.simulate(
+        problem, topology, algorithm, learning_rate=0.2, steps=4000, record=4000, mixing=weighted(6)
+    ).x
+    np.testing.assert_allclose(linear.fixed_point, x, atol=1e-10)
+
+
+class Own:
+    """A user's quadratic: nothing but what a problem must have."""
+
+    def __init__(self, problem):
+        self._problem = problem
+        self.n, self.d = problem.n, problem.d
+
+    def gradient(self, x):
+        return self._problem.gradient(x)
+
+    def value(self, x):
+        return self._problem.value(x)
+
+
+def test_a_users_own_quadratic_has_the_same_map():
+    problem = least_squares(8)
+    topology, algorithm = rs.topologies.chain(8), rs.algorithms.RelaySGD(momentum=0.5)
+    own = rs.theory.linearize(Own(problem), topology, algorithm, 0.3)
+    given = rs.theory.linearize(problem, topology, algorithm, 0.3)
+    assert own.spectral_radius == pytest.approx(given.spectral_radius, abs=1e-10)
+    np.testing.assert_allclose(own.fixed_point, given.fixed_point, atol=1e-10)
+    assert "value" in own.predict(3)
+    assert own.stationary(0.1).consensus_distance == pytest.approx(
+        given.stationary(0.1).consensus_distance
+    )
+
+
+# -- fixed points ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
+def test_where_a_method_ends(algorithm):
+    problem = least_squares(7)
+    x0 = np.random.default_rng(3).normal(size=(7, 3))
+    for topology in topologies_for(algorithm, 7):
+        linear = rs.theory.linearize(problem, topology, algorithm, 0.1, x0)
+        x = rs.simulate(
+            problem, topology, algorithm, learning_rate=0.1, steps=9000, x0=x0, record=9000
+        ).x
+        tolerance = 1e-11 if linear.period == 1 else 1e-9
+        steps = 9000 % linear.period
+        assert steps == 0
+        np.testing.assert_allclose(linear.fixed_point, x, atol=tolerance)
+        if algorithm.exact:
+            np.testing.assert_allclose(
+                linear.fixed_point, np.tile(problem.optimum, (7, 1)), atol=1e-11
+            )
+
+
+def test_a_singular_mean_hessian_has_no_single_fixed_point():
+    A = np.ones((4, 1, 2))
+    problem = rs.problems.LeastSquares(A, np.arange(4.0)[:, None])
+    linear = rs.theory.linearize(problem, rs.topologies.ring(4), rs.algorithms.DPSGD(), 0.1)
+    assert linear.spectral_radius == pytest.approx(1, abs=1e-12)
+    with pytest.raises(ValueError, match="no single fixed point"):
+        _ = linear.fixed_point
+
+
+# -- what is conserved -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if hasattr(a, "conserved")], ids=repr)
+def test_what_a_method_says_it_conserves_it_conserves_whatever_the_gradients(algorithm):
+    generator = np.random.default_rng(0)
+    for topology in topologies_for(algorithm, 9):
+        for mixing in (None, weighted(9)) if repr(topology) == "ring(9)" else (None,):
+            matrices = rs.preparation.matrices_for(algorithm, topology, mixing)
+            network = Network(topology, matrices, Workspace())
+            round = rs.algorithms.base.Round(
+                lambda x: generator.normal(size=x.shape), network, Workspace()
+            )
+            round.learning_rate = 0.3
+            state = algorithm.init(generator.normal(size=(9, 4)), network)
+            first = algorithm.conserved(state, network, 0.3)
+            if first is None:
+                assert algorithm.alpha < 1
+                continue
+            assert first.size > 0
+            for step in range(25):
+                round.step = step
+                state = algorithm.step(state, round)
+                now = algorithm.conserved(state, network, 0.3)
+                np.testing.assert_allclose(now, first, atol=1e-13)
+
+
+# -- the spectral radius ---------------------------------------------------------------------------
+
+
+def growth_factor(problem, topology, algorithm, rate, radius):
+    """By how much the error of a simulation grows each step after burn-in.
+
+    The late errors obey a linear recurrence whose roots are the eigenvalues that dominate by then. Its
+    solution of smallest norm keeps all other roots inside the circle (Kumaresan and Tufts, 1982).
+    """
+    # Errors may grow to 1e12 of the start, and fall to where rounding does not show yet.
+    steps = int(min(4000, max(150, (22 if radius > 1 else 15) / abs(math.log(radius)))))
+    x0 = np.random.default_rng(0).normal(size=(problem.n, problem.d))
+    iterates = rs.simulate(
+        problem, topology, algorithm, learning_rate=rate, steps=steps, x0=x0, keep_iterates=True
+    ).iterates
+    errors = iterates - rs.theory.linearize(problem, topology, algorithm, rate, x0).fixed_point
+    late = errors[np.isfinite(errors).all(axis=(1, 2))].reshape(-1, problem.n * problem.d)[-60:]
+    scaled = late / radius ** np.arange(len(late))[:, None]
+    order = 10
+    before = np.stack([scaled[k : len(scaled) - order + k].ravel() for k in range(order)], axis=1)
+    coefficients = np.linalg.lstsq(before, scaled[order:].ravel(), rcond=1e-6)[0]
+    return radius * np.abs(np.roots([1, *-coefficients[::-1]])).max()
+
+
+AFFINE = [a for a in ALGORITHMS if getattr(a, "unheard", "initial") == "initial"]
+
+
+@pytest.mark.parametrize("algorithm", AFFINE, ids=repr)
+def test_simulations_grow_by_the_spectral_radius_on_both_sides_of_each_end(algorithm):
+    # The optimum is 0 for everyone, so that errors decay below any rounding floor.
+    hessians = rs.problems.random_quadratics(n=8, d=2, zeta2=0.0, mu=0.3, seed=4)
+    problem = rs.problems.LeastSquares(hessians.A, np.zeros((8, 2)))
+    extra = (
+        [rs.topologies.double_binary_tree(8), rs.topologies.regular_tree(8, 3)]
+        if algorithm.uses == "relay"
+        else [rs.topologies.ring(8), rs.topologies.torus(2, 4)]
+    )
+    ends = 0
+    for topology in [*(make(8) for make in TREES), *extra]:
+        for interval in rs.theory.stable_learning_rates(problem, topology, algorithm):
+            for end, inward in zip(interval, (1, -1), strict=True):
+                if end == 0:
+                    continue
+                for side in (inward, -inward):
+                    rate = end * (1 + 0.01 * side)
+                    linear = rs.theory.linearize(problem, topology, algorithm, rate)
+                    assert (linear.spectral_radius < 1) == (side == inward)
+                    found = growth_factor(
+                        problem, topology, algorithm, rate, linear.spectral_radius
+                    )
+                    assert found == pytest.approx(linear.spectral_radius, abs=1e-4)
+                    ends += 1
+    assert ends >= 2
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
+def test_iteration_finds_the_eigenvalues_of_a_dense_solver(algorithm, monkeypatch):
+    problem = least_squares(9, d=2)
+    for topology in topologies_for(algorithm, 9):
+        for rate in (0.02, 0.7):
+            made = [rs.theory.linearize(problem, topology, algorithm, rate) for _ in range(2)]
+            with monkeypatch.context() as patch:
+                patch.setattr(spectra, "DENSE_STATES", 10**6)
+                dense = made[0].spectral_radius
+            with monkeypatch.context() as patch:
+                patch.setattr(spectra, "DENSE_STATES", 4)
+                assert made[1].spectral_radius == pytest.approx(dense, abs=1e-9)
+
+
+def test_modes_that_iterates_do_not_show_do_not_count():
+    """On a complete graph the momenta differ by β^t between workers, and nobody notices."""
+    problem = rs.problems.DiagonalQuadratic(np.ones((4, 1)), np.arange(4.0)[:, None])
+    topology = rs.topologies.complete(4)
+    linear = rs.theory.linearize(problem, topology, rs.algorithms.QuasiGlobalMomentum(), 1.0)
+    beta, rate = 0.9, 1.0
+    # x̄' = x̄ − γ(βm̄ + x̄)/(1 + β),  m̄' = βm̄ + (1 − β)(βm̄ + x̄)/(1 + β)
+    mean = np.array([[1 + beta - rate, -rate * beta], [1 - beta, 2 * beta]]) / (1 + beta)
+    expected = np.abs(np.linalg.eigvals(mean)).max()
+    assert linear.spectral_radius == pytest.approx(expected, abs=1e-9)
+    assert expected < beta
+    operator = linear.operator @ np.eye(linear.states)
+    assert np.abs(np.linalg.eigvals(operator)).max() == pytest.approx(beta, abs=1e-9)
+
+
+def test_the_operator_steps_the_whole_state():
+    problem = least_squares(6)
+    linear = rs.theory.linearize(problem, rs.topologies.ring(6), rs.algorithms.D2(), 0.2)
+    assert linear.states == 2 * 6 * 3
+    dense = linear.operator @ np.eye(linear.states)
+    # X' = W(X − γHX + C), C' = C + (W − I)(X − γHX + C)
+    W = np.kron(rs.mixing.metropolis(rs.topologies.ring(6)).toarray(), np.eye(3))
+    H = np.zeros((18, 18))
+    for i, A in enumerate(problem.A):
+        H[3 * i : 3 * i + 3, 3 * i : 3 * i + 3] = A.T @ A
+    descent, identity = np.eye(18) - 0.2 * H, np.eye(18)
+    expected = np.block([[W @ descent, W], [(W - identity) @ descent, W]])
+    np.testing.assert_allclose(dense, expected, atol=1e-14)
+
+
+# -- the noise floor -------------------------------------------------------------------------------
+
+FLOORS = [
+    (rs.algorithms.RelaySGD(), rs.topologies.chain(8), None),
+    (rs.algorithms.RelaySGD(momentum=0.5, overlap=True), rs.topologies.binary_tree(8), None),
+    (rs.algorithms.RelaySGDGrad(), rs.topologies.star(8), None),
+    (rs.algorithms.RelaySGDMix(), rs.topologies.double_binary_tree(8), None),
+    (rs.algorithms.DPSGD(), rs.topologies.ring(8), None),
+    (rs.algorithms.DPSGD(momentum=0.8), rs.topologies.star(8), None),
+    (rs.algorithms.DPSGD(), rs.topologies.ring(8), weighted(8)),
+    (rs.algorithms.DPSGD(), rs.topologies.complete(6), rs.mixing.one_peer_exponential(6)),
+    (rs.algorithms.D2(), rs.topologies.ring(8), None),
+    (rs.algorithms.ExactDiffusion(), rs.topologies.binary_tree(8), None),
+    (rs.algorithms.GradientTracking(), rs.topologies.torus(2, 4), None),
+    (rs.algorithms.QuasiGlobalMomentum(0.5), rs.topologies.ring(8), None),
+    (rs.algorithms.SGP(rounds=1), rs.topologies.ring(6), None),
+    (rs.algorithms.AllReduce(momentum=0.9), rs.topologies.ring(8), None),
+]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "topology", "mixing"), FLOORS, ids=[f"{a!r} {t!r}" for a, t, _ in FLOORS]
+)
+def test_simulated_noise_floors_are_those_predicted(algorithm, topology, mixing):
+    problem = least_squares(topology.n, zeta2=0.05)
+    rate, sigma2 = (0.3 if algorithm.label == "Gradient tracking" else 0.6), 1.0
+    linear = rs.theory.linearize(problem, topology, algorithm, rate, mixing=mixing)
+    spacing = math.ceil(linear.relaxation_time)
+    assert spacing < 60
+    # one more than a multiple of the period, to meet all of its steps
+    spacing += -spacing % linear.period + (linear.period > 1)
+    burn_in, instants, replicas = 20 * spacing, 60, 256
+    history = rs.simulate(
+        problem,
+        topology,
+        algorithm,
+        learning_rate=rate,
+        steps=burn_in + instants * spacing,
+        record=range(burn_in, burn_in + instants * spacing, spacing),
+        oracle=rs.oracles.Gaussian(sigma2),
+        replicas=replicas,
+        mixing=mixing,
+    )
+    floor = linear.stationary(sigma2)
+    means = history.frame.groupby("replica")[list(floor.index)].mean()
+    error = means.std() / math.sqrt(replicas)
+    assert (error < 0.02 * floor).all()
+    assert ((means.mean() - floor).abs() < 4 * error).all(), (means.mean() - floor) / error
+
+
+def test_quantiles_of_the_noise_floor_are_those_of_records():
+    problem, topology = least_squares(8, zeta2=0.05), rs.topologies.ring(8)
+    algorithm = rs.algorithms.DPSGD()
+    linear = rs.theory.linearize(problem, topology, algorithm, 0.5)
+    history = rs.simulate(
+        problem,
+        topology,
+        algorithm,
+        learning_rate=0.5,
+        steps=200,
+        record=[200],
+        oracle=rs.oracles.Gaussian(1.0),
+        replicas=4000,
+    )
+    for quantile in (0.1, 0.5, 0.9):
+        found = linear.stationary_quantiles(1.0, quantile)
+        share = (history.frame.suboptimality < found).mean()
+        assert share == pytest.approx(quantile, abs=0.025)
+
+
+def test_without_noise_the_floor_is_the_plateau():
+    problem, topology = least_squares(8), rs.topologies.chain(8)
+    linear = rs.theory.linearize(problem, topology, rs.algorithms.DPSGD(), 0.3)
+    floor = linear.stationary(0.0)
+    last = linear.predict(3000).iloc[-1]
+    assert isinstance(floor, pd.Series)
+    for name in floor.index:
+        assert floor[name] == pytest.approx(last[name], rel=1e-9)
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+
+def test_a_problem_that_is_not_quadratic_is_refused():
+    features = np.random.default_rng(0).normal(size=(12, 2))
+    problem = rs.problems.Logistic(features, np.arange(12) % 2, 0.1, partition=np.arange(12) % 4)
+    with pytest.raises(TypeError, match="not quadratic"):
+        rs.theory.linearize(problem, rs.topologies.ring(4), rs.algorithms.DPSGD(), 0.1)
+
+
+class Clipped(rs.algorithms.DPSGD):
+    """Gossip whose steps are cut off, which no matrix does."""
+
+    def step(self, state, round):
+        following = super().step(state, round)
+        return following._replace(x=np.clip(following.x, -1, 1))
+
+
+def test_a_method_that_is_not_affine_is_refused():
+    problem = least_squares(4)
+    with pytest.raises(TypeError, match="not affine"):
+        rs.theory.linearize(problem, rs.topologies.ring(4), Clipped(), 0.1)
+    with pytest.raises(TypeError, match="not affine"):
+        rs.theory.stable_learning_rates(problem, rs.topologies.ring(4), Clipped())
+
+
+def test_bad_input_is_refused():
+    problem, ring = least_squares(4), rs.topologies.ring(4)
+    gossip = rs.algorithms.DPSGD()
+    for rate, error in ((-0.1, ValueError), (np.nan, ValueError), ([0.1, 0.2], TypeError)):
+        with pytest.raises(error, match="learning_rate"):
+            rs.theory.linearize(problem, ring, gossip, rate)
+    with pytest.raises(ValueError, match="needs a tree"):
+        rs.theory.linearize(problem, ring, rs.algorithms.RelaySGD(), 0.1)
+    with pytest.raises(ValueError, match="x0 must have shape"):
+        rs.theory.linearize(problem, ring, gossip, 0.1, x0=np.zeros(7))
+    with pytest.raises(ValueError, match="no noise floor"):
+        rs.theory.linearize(problem, ring, gossip, 50.0).stationary(0.1)
+    with pytest.raises(ValueError, match="sigma2"):
+        rs.theory.linearize(problem, ring, gossip, 0.1).stationary(-1)
+    with pytest.raises(ValueError, match="steps"):
+        rs.theory.linearize(problem, ring, gossip, 0.1).predict(-1)
