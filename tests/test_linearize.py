@@ -253,12 +253,14 @@ def growth_factor(problem, topology, algorithm, rate, radius):
         problem, topology, algorithm, learning_rate=rate, steps=steps, x0=x0, keep_iterates=True
     ).iterates
     errors = iterates - rs.theory.linearize(problem, topology, algorithm, rate, x0).fixed_point
-    late = errors[np.isfinite(errors).all(axis=(1, 2))].reshape(-1, problem.n * problem.d)[-60:]
-    scaled = late / radius ** np.arange(len(late))[:, None]
+    errors = errors[np.isfinite(errors).all(axis=(1, 2))].reshape(-1, problem.n * problem.d)
+    stride = max(1, len(errors) // 150)
+    late = errors[::-stride][:60][::-1]
+    scaled = late / radius ** (stride * np.arange(len(late))[:, None])
     order = 10
     before = np.stack([scaled[k : len(scaled) - order + k].ravel() for k in range(order)], axis=1)
     coefficients = np.linalg.lstsq(before, scaled[order:].ravel(), rcond=1e-6)[0]
-    return radius * np.abs(np.roots([1, *-coefficients[::-1]])).max()
+    return radius * np.abs(np.roots([1, *-coefficients[::-1]])).max() ** (1 / stride)
 
 
 AFFINE = [a for a in ALGORITHMS if getattr(a, "unheard", "initial") == "initial"]
