@@ -1,7 +1,29 @@
-"""What can be computed without simulating; each function names its source."""
+"""What can be computed without simulating; each function names its source.
 
+`bounds` has one function a theorem.
+"""
+
+from relaysim.theory import bounds
+from relaysim.theory.gossip import (
+    acceleration_constants,
+    d2_rates,
+    d2_smallest_eigenvalue,
+    d2_spectral_radius,
+    effective_neighbors,
+    exact_diffusion_rates,
+    spectral_gap,
+    toy_rate,
+    toy_rate_exact,
+    toy_zeta,
+)
 from relaysim.theory.linear import Linearization, linearize
-from relaysim.theory.relaysum import correction_factor, key_lemma, perron_vector, relay_matrix
+from relaysim.theory.relaysum import (
+    correction_factor,
+    key_lemma,
+    perron_vector,
+    relay_gap,
+    relay_matrix,
+)
 from relaysim.theory.stability import (
     BestRate,
     best_learning_rate,
@@ -12,12 +34,24 @@ from relaysim.theory.stability import (
 __all__ = [
     "BestRate",
     "Linearization",
+    "acceleration_constants",
     "best_learning_rate",
+    "bounds",
     "correction_factor",
+    "d2_rates",
+    "d2_smallest_eigenvalue",
+    "d2_spectral_radius",
+    "effective_neighbors",
+    "exact_diffusion_rates",
     "key_lemma",
     "linearize",
     "max_learning_rate",
     "perron_vector",
+    "relay_gap",
     "relay_matrix",
+    "spectral_gap",
     "stable_learning_rates",
+    "toy_rate",
+    "toy_rate_exact",
+    "toy_zeta",
 ]

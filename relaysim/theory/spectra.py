@@ -26,7 +26,7 @@ __all__ = ["fixed_point", "product", "spectral_radius", "stationary_covariance"]
 DENSE_STATES = 100
 MOST_DENSE_STATES = 5000
 # The iteration works on powers of A, whose eigenvalues lie further apart, and restarts so many times.
-POWERS = ((8, 40, 20), (128, 32, 25))
+POWERS = ((8, 40, 20), (128, 32, 12))
 POWER_STEPS = 5000
 # A mode is seen in the iterates if they make up more than this of its eigenvector.
 SEEN = 1e-7
