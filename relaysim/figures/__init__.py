@@ -12,12 +12,15 @@ from relaysim.figures.against_n import gossip_vs_relay, scaling
 from relaysim.figures.heterogeneity import heterogeneity
 from relaysim.figures.logistic import logistic
 from relaysim.figures.mean_estimation import mean_estimation
+from relaysim.figures.relay_spectrum import relay_spectrum
 from relaysim.figures.relay_theory import key_lemma, learning_rate_correction
 from relaysim.figures.relaysgd_vs_grad import relaysgd_vs_grad
 from relaysim.figures.result import Result
 from relaysim.figures.sensitivity import sensitivity
 from relaysim.figures.spanning_trees import spanning_trees
+from relaysim.figures.stability import stability
 from relaysim.figures.star import star
+from relaysim.figures.theory import theory
 from relaysim.figures.unreliable import unreliable
 
 __all__ = ["FIGURES", "Result"]
@@ -35,4 +38,7 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "unreliable": unreliable,
     "sensitivity": sensitivity,
     "logistic": logistic,
+    "stability": stability,
+    "relay-spectrum": relay_spectrum,
+    "theory": theory,
 }

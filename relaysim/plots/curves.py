@@ -1,0 +1,140 @@
+"""Curves of histories."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+
+from relaysim.plots.overlay import draw_overlay
+from relaysim.plots.style import method_style, style, style_axes
+
+__all__ = ["draw_line", "plot_history"]
+
+# More lines than this are told apart by a colour bar.
+MOST_IN_LEGEND = 10
+MOST_WITH_THEORY = 3
+
+
+def plot_history(
+    history,
+    y: str = "suboptimality",
+    x: str = "step",
+    *,
+    ax=None,
+    label: str | None = None,
+    band: tuple[float, float] = (0.1, 0.9),
+    theory: bool = False,
+    **line,
+):
+    """Draw a column of a history's frame: a line for each learning rate.
+
+    Replicas that differ in their seed only are one line, their median, with a band between two
+    quantiles.
+
+    Args:
+        history: a `relaysim.History`.
+        y: the column to draw, on a log axis.
+        x: ``"step"`` or ``"vectors_sent"``.
+        ax: the Axes to draw into; new ones by default.
+        label: the line's name in the legend; the method's, or the learning rate, by default.
+        band: the two quantiles.
+        theory: lay over each learning rate what theory says of it: the exact curve without noise, its
+            asymptotic rate, the expected noise floor with the 10–90 % band of a single record, and
+            theorems; see `relaysim.theory.overlay`. For at most three rates, against steps.
+        line: further arguments of ``Axes.plot``.
+
+    Returns:
+        The matplotlib Axes.
+
+    Raises:
+        ValueError: a column that this history does not have, or a run of which theory says nothing.
+    """
+    frame = history.frame
+    for column in (x, y):
+        if column not in frame:
+            raise ValueError(f"no column {column!r}; there are {', '.join(frame.columns)}")
+    overlays = _overlays(history, y, x) if theory else []
+    with style():
+        if ax is None:
+            _, ax = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
+        scheduled = callable(history.config["learning_rate"]) or isinstance(
+            history.config["learning_rate"], dict
+        )
+        key = np.zeros(len(frame)) if scheduled else frame["learning_rate"]
+        groups = list(frame.groupby(np.asarray(key)))
+        by_color = len(groups) > MOST_IN_LEGEND
+        colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(groups)))
+        for color, (rate, group) in zip(colors, groups, strict=True):
+            look = method_style(history.label)
+            name = _described(history) if label is None else label
+            if len(groups) > 1:
+                look["color"] = color
+                name = f"γ = {rate:.3g}" if label is None else f"{label}, γ = {rate:.3g}"
+                look["linestyle"] = "-" if by_color else look["linestyle"]
+            draw_line(ax, group, x, y, {"label": name} | look | line, band)
+        for overlay in overlays:
+            draw_overlay(ax, overlay)
+        style_axes(ax, x, y)
+        # What has diverged shall not flatten the rest.
+        values = frame[y][frame["step"] == frame["step"].min()]
+        highest = 1e6 * values.max()
+        if np.isfinite(highest) and highest > 0 and ax.get_ylim()[1] > highest:
+            ax.set_ylim(top=highest)
+        if by_color:
+            rates = [rate for rate, _ in groups]
+            norm = LogNorm(min(r for r in rates if r > 0), max(rates))
+            shown = ScalarMappable(norm, matplotlib.colormaps["viridis"].resampled(256))
+            ax.figure.colorbar(shown, ax=ax, label="Learning rate γ")
+        else:
+            ax.legend(fontsize="small")
+    return ax
+
+
+def _overlays(history, y: str, x: str) -> list:
+    from relaysim.theory.overlay import overlay
+
+    if x != "step":
+        raise ValueError(f"theory is a curve over steps; leave x={x!r} out, or theory")
+    rates = np.unique(history.frame["learning_rate"])
+    if len(rates) > MOST_WITH_THEORY:
+        raise ValueError(
+            f"theory over {len(rates)} learning rates cannot be told apart; simulate at most "
+            f"{MOST_WITH_THEORY} of them"
+        )
+    return [overlay(history, y, rate) for rate in rates]
+
+
+def _described(history) -> str:
+    """The method's label, with the options that are not its defaults."""
+    algorithm = history.algorithm
+    if not dataclasses.is_dataclass(algorithm):
+        return history.label
+    changed = [
+        f"{field.name} = {getattr(algorithm, field.name)}"
+        for field in dataclasses.fields(algorithm)
+        if getattr(algorithm, field.name) != field.default
+    ]
+    return f"{history.label} ({', '.join(changed)})" if changed else history.label
+
+
+def draw_line(ax, frame, x: str, y: str, line: dict, band=(0.1, 0.9)) -> None:
+    """One line for all replicas of a frame: their median, with a band between two quantiles.
+
+    Args:
+        ax: the Axes to draw into.
+        frame: rows of a `relaysim.History.frame`.
+        x, y: its columns to draw.
+        line: arguments of ``Axes.plot``.
+        band: the two quantiles.
+    """
+    by_step = frame.groupby("step")[y]
+    across = frame.groupby("step")[x].first()
+    (drawn,) = ax.plot(across, by_step.median().where(lambda v: v > 0), **line)
+    if frame["replica"].nunique() > 1:
+        low, high = (by_step.quantile(q) for q in band)
+        ax.fill_between(across, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)

@@ -1,0 +1,187 @@
+"""Pictures of studies: tuning, sensitivity to heterogeneity, partitions of data."""
+
+from __future__ import annotations
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
+
+from relaysim.plots.style import method_style, style
+
+__all__ = ["plot_partition", "plot_sensitivity", "plot_tuning"]
+
+# Of the lines of one method in a picture of sensitivity, where it has several.
+ENTRY_MARKERS = "os^Dv"
+# A name that is longer stands in a line of the legend by itself.
+LONG_NAME = 24
+
+
+def plot_tuning(tuning, *, ax=None, **line):
+    """Draw what each learning rate tried came to, and mark the one chosen; returns the Axes."""
+    chosen = tuning.frame[tuning.frame["learning_rate"] == tuning.learning_rate]
+    stalls = tuning.criterion == "plateau" and (chosen["plateau"] > 0).any()
+    column = "plateau" if stalls else "steps"
+    frame = tuning.frame[tuning.frame[column] > 0]
+    with style():
+        if ax is None:
+            _, ax = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
+        look = method_style(tuning.label) | {"marker": ".", "markersize": 5}
+        ax.plot(frame["learning_rate"], frame[column], **(look | {"label": tuning.label} | line))
+        chosen = chosen[chosen[column] > 0]
+        found = f"γ = {tuning.learning_rate:.4g}, {tuning.steps:.0f} steps"
+        ax.plot(
+            chosen["learning_rate"],
+            chosen[column],
+            "o",
+            color="black",
+            fillstyle="none",
+            markersize=9,
+            label=found if len(chosen) else "no rate meets the target",
+        )
+        if column == "plateau":
+            ax.axhline(tuning.target, color="#888888", linestyle="--", linewidth=1, label="target")
+        if len(frame):
+            ax.set_xscale("log")
+            ax.set_yscale("log")
+            for axis, values in ((ax.xaxis, frame["learning_rate"]), (ax.yaxis, frame[column])):
+                if values.max() > 10 * values.min():
+                    axis.set_minor_formatter(NullFormatter())
+                else:
+                    axis.set_major_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+                    axis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        ax.set_xlabel("Learning rate γ")
+        ax.set_ylabel(
+            "Plateau of the suboptimality"
+            if column == "plateau"
+            else f"Steps to suboptimality {tuning.target:.3g}"
+        )
+        ax.legend(fontsize="small")
+    return ax
+
+
+def plot_sensitivity(found, y: str = "steps_to_target", *, ax=None, band: bool = True, **line):
+    """Draw a measure against the heterogeneity: a line for each method, with its exponent in ζ².
+
+    For data it is drawn against α, with the median ζ² below. A method that comes several times, on
+    several topologies say, has a line and a marker for each, and their names say how they differ.
+
+    Args:
+        found: a `relaysim.analysis.Sensitivity`.
+        y: ``"steps_to_target"``, ``"plateau"`` or ``"consensus_distance"``.
+        ax: the Axes to draw into; new ones by default.
+        band: shade from the smallest to the largest over the problems' seeds.
+        line: further arguments of ``Axes.plot``.
+
+    Returns:
+        The matplotlib Axes. The legend names methods whose measure falls to 0, too.
+
+    Raises:
+        ValueError: another measure.
+    """
+    labels = {
+        "steps_to_target": f"Steps to suboptimality {found.target:.3g}",
+        "plateau": "Plateau of the suboptimality",
+        "consensus_distance": r"Plateau of the mean of $\|x_i - \bar{x}\|^2$",
+    }
+    if y not in labels:
+        raise ValueError(f"no measure {y!r}; there are {', '.join(labels)}")
+    by_alpha = "alpha" in found.frame
+    level = "alpha" if by_alpha else "zeta2"
+    typical = found.frame.groupby(level).zeta2.median()
+    if by_alpha:
+        typical = typical.sort_index(ascending=False)
+    with style():
+        if ax is None:
+            _, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+        entry = ["algorithm", "topology", "mixing"]
+        exponents = found.exponents[found.exponents.measure == y].set_index(entry)
+        names = _entry_names(found.frame)
+        drawn: dict[str, int] = {}
+        for key, part in found.frame.groupby(entry, sort=False):
+            method, name = part.method.iloc[0], names[key]
+            marker = ENTRY_MARKERS[drawn.get(method, 0) % len(ENTRY_MARKERS)]
+            drawn[method] = drawn.get(method, 0) + 1
+            look = method_style(method) | {"marker": marker, "markersize": 4}
+            fitted = exponents.loc[key]
+            shown = part[part[y] > 0].groupby(level)
+            if np.isfinite(fitted.exponent) and not by_alpha:
+                name += ",\n" if len(name) > LONG_NAME else ", "
+                name += f"exponent {fitted.exponent + 0.0:z.2f}"
+                if np.isfinite(fitted.high):
+                    name += f" ± {fitted.high - fitted.exponent:.2f}"
+            elif not part[y].max() > 0:
+                name += ": none found" if part[y].isna().all() else ": falls to 0"
+            points = shown[y].median().reindex(typical.index)
+            across = np.arange(len(typical)) if by_alpha else typical
+            ax.plot(across, points, **(look | {"label": name} | line))
+            if band and part.problem_seed.nunique() > 1:
+                low, high = (shown[y].quantile(q).reindex(points.index) for q in (0.0, 1.0))
+                ax.fill_between(across, low, high, color=look["color"], alpha=0.15, linewidth=0)
+        ax.set_yscale("log")
+        if by_alpha:
+            names = ["∞" if np.isinf(a) else f"{a:g}" for a in typical.index]
+            ticks = [f"{a}\n{z:.2g}" for a, z in zip(names, typical, strict=True)]
+            ax.set_xticks(np.arange(len(typical)), ticks)
+            ax.set_xlabel(r"Dirichlet $\alpha$, and the $\zeta^2$ that it brings")
+        else:
+            ax.set_xscale("log")
+            ax.set_xlabel(r"Heterogeneity $\zeta^2$")
+        ax.set_ylabel(labels[y])
+        ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
+    return ax
+
+
+def _entry_names(frame) -> dict[tuple[str, str, str], str]:
+    """What to call each (algorithm, topology, mixing): the method, and what differs from its others."""
+    entries = frame[["method", "algorithm", "topology", "mixing"]].drop_duplicates()
+    names = {}
+    for method, alike in entries.groupby("method", sort=False):
+        options = {a: a.partition("(")[2].rpartition(")")[0].split(", ") for a in alike.algorithm}
+        common = set.intersection(*map(set, options.values()))
+        several_graphs = alike.topology.nunique() > 1
+        for own in alike.itertuples(index=False):
+            differing = [option for option in options[own.algorithm] if option not in common]
+            name = f"{method} ({', '.join(differing)})" if differing else method
+            if several_graphs:
+                name += f" on {own.topology}"
+            on_the_same = alike[alike.topology == own.topology]
+            if on_the_same.mixing.nunique() > 1:
+                name += f", mixing {own.mixing or 'none'}"
+            names[own.algorithm, own.topology, own.mixing] = name
+    return names
+
+
+def plot_partition(partition, labels, *, ax=None, **bars):
+    """Draw how many examples of each class every worker has, as stacked bars; returns the Axes.
+
+    Args:
+        partition: a `relaysim.problems.partitions.Partition`.
+        labels: ``(N,)``, the class of each example.
+        ax: the Axes to draw into; new ones by default.
+        bars: further arguments of ``Axes.bar``.
+    """
+    counts = partition.counts(labels)
+    colors = matplotlib.colormaps["viridis"](np.linspace(0.05, 0.95, counts.shape[1]))
+    with style():
+        if ax is None:
+            _, ax = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
+        below = np.zeros(partition.n)
+        for color, label in zip(colors, counts.columns, strict=True):
+            drawn = {"color": color, "edgecolor": "white", "linewidth": 0.4, "width": 0.85}
+            height = counts[label].to_numpy()
+            ax.bar(counts.index, height, bottom=below, label=str(label), **(drawn | bars))
+            below += height
+        ax.set_xlabel("Worker")
+        ax.set_ylabel("Examples")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.grid(axis="x", visible=False)
+        ax.legend(
+            title="class",
+            fontsize="small",
+            loc="upper left",
+            bbox_to_anchor=(1.02, 1),
+            borderaxespad=0,
+            ncols=1 + (counts.shape[1] - 1) // 10,
+        )
+    return ax

@@ -1,0 +1,174 @@
+"""What theory says of a run that was made, to lay over its curve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from relaysim import configuration
+from relaysim.oracles import Exact, Gaussian
+from relaysim.theory.bounds import Bound, bounds_for
+from relaysim.theory.linear import linearize
+
+__all__ = ["Overlay", "overlay"]
+
+# Below this share of its start a curve is rounding.
+ROUNDING = 1e-24
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """Theory beside one curve.
+
+    Attributes:
+        column: of the history.
+        learning_rate: γ.
+        prediction: the exact curve without noise, a row a step; see `Linearization.predict`.
+        spectral_radius: ρ.
+        asymptote: C ρ^(2t) at the steps of ``prediction``, through the last maxima of the curve; None
+            where the curve ends on a plateau, or grows.
+        plateau: where the curve without noise ends; 0 for exact methods, None if it grows.
+        floor: the expectation of the column on the noise floor; None without noise or if it grows.
+        band: 10 % and 90 % quantiles of the suboptimality of a record there; None for other columns.
+        bounds: theorems about the column, fitted to the first third where their constants are not
+            verified.
+    """
+
+    column: str
+    learning_rate: float
+    prediction: pd.DataFrame
+    spectral_radius: float
+    asymptote: np.ndarray | None
+    plateau: float | None
+    floor: float | None
+    band: tuple[float, float] | None
+    bounds: tuple[Bound, ...]
+
+
+def overlay(history, column: str = "suboptimality", learning_rate: float | None = None) -> Overlay:
+    """What theory says of a column of a history: prediction, asymptotic rate, noise floor, theorems.
+
+    Args:
+        history: a `relaysim.History` on a quadratic problem, at constant rates, without faults, with
+            exact gradients or Gaussian noise.
+        column: ``"suboptimality"``, ``"consensus_distance"``, ``"distance"`` or ``"gradient_norm"``.
+        learning_rate: one of the history's; the only one by default.
+
+    Raises:
+        ValueError: a run of which theory says nothing, with the reason.
+        TypeError: as `linearize`.
+
+    >>> import relaysim as rs
+    >>> problem = rs.problems.random_quadratics(n=8, d=3, zeta2=1.0, seed=0)
+    >>> history = rs.simulate(problem, rs.topologies.ring(8), rs.algorithms.D2(), learning_rate=0.4,
+    ...                       steps=60)
+    >>> found = overlay(history)
+    >>> bool(abs(found.prediction.suboptimality - history.frame.suboptimality).max() < 1e-12)
+    True
+    """
+    config = history.config
+    rate = _only_rate(history, learning_rate)
+    sigma2 = _noise(config)
+    if config["faults"] is not None:
+        raise ValueError(
+            "theory beside a curve has no place for lost messages; leave faults out, or theory"
+        )
+    if history.problem is None or history.algorithm is None:
+        raise ValueError(
+            "theory beside a curve needs the problem and the algorithm, and a loaded history of a "
+            "problem of your own does not have them"
+        )
+    x0 = config["x0"]
+    if x0 is not None and np.ndim(x0) == 3:
+        raise ValueError(
+            "theory beside a curve needs one starting point, and this history has one for each "
+            "replica; simulate them one by one"
+        )
+    if column not in history.frame or column in (
+        "replica",
+        "seed",
+        "step",
+        "vectors_sent",
+        "value",
+    ):
+        raise ValueError(
+            f"theory says nothing of column {column!r}; take suboptimality, consensus_distance, "
+            f"distance or gradient_norm"
+        )
+    mixing = configuration.decode(config["mixing"], "mixing")
+    given = (history.problem, history.topology, history.algorithm)
+    linear = linearize(*given, rate, x0, mixing)
+    prediction = linear.predict(int(history.steps[-1]))
+    stable = linear.spectral_radius < 1
+    plateau = float(linear.stationary(0.0)[column]) if stable else None
+    floor = float(linear.stationary(sigma2)[column]) if stable and sigma2 > 0 else None
+    band = None
+    if floor is not None and column == "suboptimality":
+        band = tuple(linear.stationary_quantiles(sigma2, (0.1, 0.9)).tolist())
+    return Overlay(
+        column=column,
+        learning_rate=rate,
+        prediction=prediction,
+        spectral_radius=linear.spectral_radius,
+        asymptote=_asymptote(prediction[column].to_numpy(), linear.spectral_radius, plateau),
+        plateau=plateau,
+        floor=floor,
+        band=band,
+        bounds=_bounds(history, column, rate, bounds_for(*given, rate, sigma2, x0, mixing)),
+    )
+
+
+def _only_rate(history, learning_rate: float | None) -> float:
+    given = history.config["learning_rate"]
+    if callable(given) or isinstance(given, dict):
+        raise ValueError("theory beside a curve needs a constant learning rate, not a schedule")
+    rates = np.unique(given)
+    if learning_rate is None:
+        if len(rates) > 1:
+            raise ValueError(
+                f"this history has {len(rates)} learning rates; say which one: learning_rate=…"
+            )
+        return float(rates[0])
+    if not np.isclose(rates, learning_rate, rtol=1e-12, atol=0).any():
+        raise ValueError(f"learning_rate must be one of {rates.tolist()}, not {learning_rate!r}")
+    return float(learning_rate)
+
+
+def _noise(config) -> float:
+    oracle = None if config["oracle"] is None else configuration.decode(config["oracle"], "oracle")
+    if oracle is None or isinstance(oracle, Exact):
+        return 0.0
+    if isinstance(oracle, Gaussian):
+        return oracle.sigma2
+    raise ValueError(
+        f"theory beside a curve knows noise of one variance everywhere, not {oracle!r}; use "
+        f"relaysim.oracles.Gaussian(sigma2)"
+    )
+
+
+def _asymptote(curve: np.ndarray, radius: float, plateau: float | None) -> np.ndarray | None:
+    if plateau is None or not 0 < radius < 1 or not curve[0] > 0:
+        return None
+    if plateau > ROUNDING * curve[0]:
+        return None
+    seen = np.flatnonzero(curve > ROUNDING * curve.max())
+    late = seen[2 * len(seen) // 3 :]
+    powers = 2 * np.arange(len(curve)) * np.log(radius)
+    return np.exp(np.max(np.log(curve[late]) - powers[late]) + powers)
+
+
+def _bounds(history, column: str, rate: float, bounds: tuple[Bound, ...]) -> tuple[Bound, ...]:
+    frame = history.frame
+    at_rate = frame[np.isclose(frame.learning_rate, rate, rtol=1e-12, atol=0)]
+    means = at_rate.groupby("step")[column].mean()
+    found = []
+    for bound in bounds:
+        if bound.quantity != column:
+            continue
+        try:
+            found.append(bound.fitted(means.index.to_numpy(), means.to_numpy()))
+        except ValueError:
+            continue  # too few records to fit it to, or a mean over steps some of which are missing
+    return tuple(found)
