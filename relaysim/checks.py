@@ -7,7 +7,7 @@ import operator
 
 import numpy as np
 
-__all__ = ["flag", "real_array", "real_number", "whole_number"]
+__all__ = ["flag", "real_array", "real_number", "shown", "whole_number"]
 
 
 def whole_number(value, name: str, least: int) -> int:
@@ -58,6 +58,22 @@ def real_array(value, name: str, *, copy: bool = False) -> np.ndarray:
     if given.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be an array of real numbers, not of {given.dtype}")
     return np.array(given, dtype=float) if copy else np.asarray(given, dtype=float)
+
+
+def shown(value) -> str:
+    """What a user gave, for a message of one line: as written if that is short, else its type.
+
+    >>> import numpy as np
+    >>> shown([1, 2]), shown(np.zeros((40, 2)))
+    ('[1, 2]', 'a numpy.ndarray of shape (40, 2)')
+    """
+    shape = getattr(value, "shape", ())
+    written = "" if shape else repr(value)
+    if not shape and len(written) <= 80 and "\n" not in written:
+        return written
+    kind = type(value)
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    return f"a {name} of shape {shape}" if shape else f"a {name}"
 
 
 def flag(value, name: str) -> bool:

@@ -119,7 +119,7 @@ class History:
         if "suboptimality" not in self._columns:
             raise ValueError(
                 "the optimum of this problem is not known, so neither is suboptimality; "
-                "give the problem an `optimum`"
+                "give the problem an `optimum` (logistic regression has one for sure with l2 > 0)"
             )
         below = self._columns["suboptimality"] < target
         first = self.steps[below.argmax(axis=0)].astype(float)

@@ -132,7 +132,10 @@ def tune(
     if criterion not in CRITERIA:
         raise ValueError(f"criterion must be 'fastest' or 'plateau', not {criterion!r}")
     if getattr(problem, "optimum", None) is None:
-        raise ValueError("tuning needs a problem whose optimum is known; give it an `optimum`")
+        raise ValueError(
+            "tuning needs a problem whose optimum is known; give it an `optimum` "
+            "(logistic regression has one for sure with l2 > 0)"
+        )
     max_steps, seed = whole_number(max_steps, "max_steps", 1), whole_number(seed, "seed", 0)
     start = functools.partial(
         _start, problem, topology, algorithm, oracle=oracle, mixing=mixing, seed=seed

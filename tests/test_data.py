@@ -171,6 +171,22 @@ def test_a_clean_cut_along_a_direction_is_that_of_sorting(storage):
     assert_covers(feature_drift(storage(features), 4), 41, 4)
 
 
+@pytest.mark.parametrize(
+    "features",
+    [
+        [[3.0], [1.0], [2.0], [0.0]],
+        [[3.0, 0.0], [1.0, 0.0], [2.0, 0.0], [0.0, 0.0]],
+        [[2.0, -2.0], [-1.0, 1.0], [1.0, -1.0], [-2.0, 2.0]],  # columns and rows cancel
+    ],
+)
+def test_sparse_features_are_cut_along_their_largest_direction(features):
+    for storage in (np.array, sparse.csr_matrix, sparse.coo_array):
+        owners = feature_drift(storage(features), 2).owners
+        assert owners.tolist() in ([1, 0, 1, 0], [0, 1, 0, 1])
+    assert_covers(feature_drift(sparse.csr_array((4, 2)), 2), 4, 2)
+    assert_covers(feature_drift(sparse.csr_array([[1.0, -3.0, 0.0]]), 1), 1, 1)
+
+
 @pytest.mark.parametrize("ratio", [1, 2, 10, 50])
 def test_sizes_fall_geometrically(ratio):
     sizes = by_size(np.zeros(6000), 12, ratio, seed=0).sizes
@@ -215,6 +231,7 @@ def test_a_partition_counts_classes():
     with pytest.raises(ValueError, match="6 examples"):
         partition.counts(labels[:5])
     assert partition == Partition.of(np.array([0, 1, 2, 0, 2, 2]), 6)
+    assert partition == Partition.of([0, 1, 2, 0, 2, 2], 6)
     assert partition != Partition.of([[0, 3, 1], [2, 4, 5]], 6)
     for array in (partition.owners, partition.sizes, *partition.indices):
         with pytest.raises(ValueError, match="read-only"):
@@ -256,6 +273,12 @@ LABELS = np.arange(10) % 2
         (lambda: Partition.of([[0], [2]], 3), ValueError, "nobody holds example 1"),
         (lambda: Partition.of([[0, 1], [3]], 3), ValueError, "0 to 2"),
         (lambda: Partition.of([[0.0], [1.0]], 2), TypeError, "list of examples"),
+        (lambda: Partition.of([0, 1, 0], 4), ValueError, "each of the 4 examples"),
+        (lambda: Partition.of([0.0, 1.0], 2), ValueError, "each of the 2 examples"),
+        (lambda: Partition.of(2, 2), TypeError, r"partition must say .*, not 2; .*iid\(labels"),
+        (lambda: Partition.of("01", 2), TypeError, "partition must say .*, not '01'"),
+        (lambda: feature_drift(np.full((10, 2), np.nan), 2), ValueError, "example 0, column 0"),
+        (lambda: feature_drift(np.ones((10, 2)), 2, labels=[0, 1]), ValueError, "10 examples"),
         (lambda: Partition.of([], 2), TypeError, "list of examples"),
         (lambda: Partition.of(iid(LABELS, 2), 9), ValueError, "of 10 examples and there are 9"),
     ],
@@ -322,6 +345,21 @@ def test_a_split_keeps_the_mix_of_classes_and_loses_nothing(storage):
             whole.split(fraction)
     with pytest.raises(ValueError, match="test must be"):
         whole.split(1.5)
+
+
+@pytest.mark.parametrize("storage", ["csr_matrix", "coo_matrix", "csc_array", "coo_array"])
+def test_sparse_features_of_any_form_become_one(storage):
+    A = np.array([[0, 3], [2, 0], [1, 4], [0, 0]])
+    given = getattr(sparse, storage)(A)
+    found = data.Dataset(given, [0, 1, 0, 1])
+    assert isinstance(found.features, sparse.csr_array)
+    assert found.features.dtype == float
+    scaled = found.standardized().features
+    assert isinstance(scaled, sparse.csr_array)
+    np.testing.assert_allclose((scaled.toarray() ** 2).mean(axis=0), 1)
+    assert [part.features.shape for part in found.split(0.5)] == [(2, 2), (2, 2)]
+    with pytest.raises(TypeError, match="features must be real"):
+        data.Dataset(given * 1j, [0, 1, 0, 1])
 
 
 def test_features_and_labels_must_fit():

@@ -7,6 +7,7 @@ import pytest
 from relaysim import cli
 from relaysim.figures import FIGURES
 from relaysim.figures.published import CORRECTION_FACTOR, KEY_LEMMA
+from relaysim.figures.relay_spectrum import relay_spectrum
 from relaysim.figures.relay_theory import key_lemma, learning_rate_correction
 
 
@@ -28,6 +29,18 @@ def test_all_figures_on_one_page(tmp_path, capsys):
     # unheard matters.
     assert settled["D²", 0.1] > 10 * settled["RelaySGD, previous", 0.1]
     assert settled["RelaySGD, initial", 0.1] > 100 * settled["RelaySGD, previous", 0.1]
+    limits = pd.read_csv(tmp_path / "stability.csv")
+    known = limits[limits.closed_form_upper.notna()]
+    assert {"RelaySGD", "RelaySGD/Grad", "D²", "DP-SGD (gossip)"} <= set(known.method)
+    np.testing.assert_allclose(known.upper, known.closed_form_upper, rtol=1e-7)
+    np.testing.assert_allclose(known.lower, known.closed_form_lower, rtol=1e-7, atol=1e-12)
+    curves = pd.read_csv(tmp_path / "theory.csv").set_index(["method", "step"])
+    simulated, predicted = (
+        curves[curves.curve == f"{kind} without noise"].suboptimality
+        for kind in ("simulated", "predicted")
+    )
+    np.testing.assert_allclose(predicted, simulated, rtol=0, atol=1e-12)
+    assert simulated.min() < 1e-9
     estimates = pd.read_csv(tmp_path / "mean-estimation.csv")
     late = estimates[estimates.step > 50]
     ratio = late.groupby("method")[["mean_squared_error", "exact_error"]].sum()
@@ -52,3 +65,18 @@ def test_correction_factor_equals_the_published_values():
             assert row.measured == pytest.approx(known, rel=1e-4)
     chain = frame[frame.topology == "chain"]
     np.testing.assert_allclose(chain.closed_form, (chain.n**2 + 2) / (3 * chain.n), rtol=1e-12)
+
+
+def test_relayed_models_agree_by_the_delays_that_one_assumes():
+    frame = relay_spectrum(quick=True).frame
+    chain = frame[(frame.panel == "gap") & (frame.topology == "chain")]
+    slopes = {
+        delays: np.polyfit(np.log(part.n), np.log(part.gap), 1)[0]
+        for delays, part in chain[chain.n >= 8].groupby("delays")
+    }
+    assert slopes["received"] == pytest.approx(-2, abs=0.15)
+    assert slopes["hops"] == pytest.approx(-1, abs=0.2)
+    slow = frame[(frame.panel == "agreeing") & (frame.delays == "received")].iloc[-200:]
+    np.testing.assert_allclose(slow.consensus_distance, slow.asymptote, rtol=1e-3)
+    damped = frame[(frame.panel == "damping") & (frame.gamma_h < 0.1)]
+    np.testing.assert_allclose(damped.decay, damped.mean_decay, rtol=0.1)

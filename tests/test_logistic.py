@@ -6,6 +6,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.sparse.linalg import cg
 from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
@@ -359,6 +360,70 @@ def test_the_optimum_of_many_parameters_is_found_too(classes, p):
     np.testing.assert_allclose(problem.mean_gradient(problem.optimum), 0, atol=1e-13)
 
 
+def balanced(classes, apart, l2=0.1, **options):
+    """Every class has the same examples but for a little: terms of ∇f(0) cancel."""
+    generator = np.random.default_rng(0)
+    common = generator.normal(size=(40, 5))
+    features = [common + apart * generator.normal(size=common.shape) for _ in range(classes)]
+    labels = np.repeat(np.arange(classes), 40)
+    owners = np.arange(len(labels)) % 4
+    return Logistic(np.concatenate(features), labels, l2, partition=owners, **options)
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("l2", [0.1, 0])
+@pytest.mark.parametrize("apart", [0, 1e-12, 1e-10, 1e-8, 1e-5])
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_balanced_data_have_an_optimum_near_zero(classes, apart, l2, intercept):
+    problem = balanced(classes, apart, l2, intercept=intercept)
+    assert np.linalg.norm(problem.mean_gradient(problem.optimum)) < 2e-15
+    assert np.linalg.norm(problem.optimum) <= 100 * apart + 1e-14
+    # One Newton step from 0 is the optimum to second order.
+    step = np.linalg.lstsq(
+        problem.mean_hessian(np.zeros(problem.d)), -problem.mean_gradient(np.zeros(problem.d))
+    )[0]
+    np.testing.assert_allclose(problem.optimum, step, atol=1e4 * apart**2 + 1e-14)
+
+
+@pytest.mark.parametrize("owners", [[0, 0, 1, 1], [0, 1, 0, 1], [0, 1, 2, 3], [0, 1, 1, 1]])
+def test_without_l2_classes_that_cancel_are_told_from_classes_that_separate(owners):
+    given = [[-2.0], [-1.0], [-2.0], [-1.0]], [2, 0, 1, 0], 0
+    along = Logistic(*given, partition=owners)
+    assert np.linalg.norm(along.mean_gradient(along.optimum)) < 1e-14
+    # Between −2 and −1 a boundary tells class 0 from the others.
+    separable = Logistic(*given, partition=owners, intercept=True)
+    assert not hasattr(separable, "optimum")
+    with pytest.raises(NoOptimumError, match="use l2 > 0"):
+        separable.suboptimality(np.zeros(separable.d))
+
+
+def test_features_that_are_all_zero_leave_zero_as_an_optimum():
+    for labels, classes in (([0, 1, 0, 1], 2), ([0, 1, 2, 1], 3)):
+        problem = Logistic(np.zeros((4, 1)), labels, 0, partition=[[0, 1], [2, 3]])
+        assert problem.optimum.tolist() == [0] * problem.d
+        assert problem.optimal_value == pytest.approx(np.log(classes))
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+def test_conjugate_gradients_do_not_stall_on_the_shift_of_intercepts(intercept, monkeypatch):
+    generator = np.random.default_rng(0)
+    A = sparse.random_array((400, 3000), density=0.01, rng=generator, format="csr")
+    owners, products = np.arange(400) % 8, 0
+
+    def counted(matrix, gradient, **options):
+        def callback(_):
+            nonlocal products
+            products += 1
+
+        return cg(matrix, gradient, callback=callback, **options)
+
+    monkeypatch.setattr("relaysim.problems.logistic.cg", counted)
+    problem = Logistic(A, np.arange(400) % 3, 1e-3, partition=owners, intercept=intercept)
+    assert np.linalg.norm(problem.mean_gradient(problem.optimum)) < 1e-15
+    assert 0 < products < 2000
+    np.testing.assert_allclose(problem.coefficients(problem.optimum)[1].mean(), 0, atol=1e-12)
+
+
 @pytest.mark.parametrize("weighting", ["workers", "examples"])
 @pytest.mark.parametrize("intercept", [False, True])
 @pytest.mark.parametrize("classes", [2, 3])
@@ -583,7 +648,10 @@ def test_the_ways_to_give_examples_are_the_same_problem():
         Logistic(*pooled, partition=list(lists)),
         Logistic(*pooled, partition=np.repeat([0, 1, 2], 4)),
         Logistic(*pooled, partition=partitions.Partition.of(lists.tolist(), 12)),
+        Logistic(*pooled, partition=np.repeat([0, 1, 2], 4).tolist()),
         Logistic([sparse.coo_array(a) for a in A], labels, 0.1),
+        Logistic([A[0], sparse.coo_array(A[1]), A[2].tolist()], labels, 0.1),
+        Logistic([sparse.csc_matrix(A[0]), A[1], A[2]], labels, 0.1),
         Logistic(sparse.csc_matrix(pooled[0]), *pooled[1:], partition=list(lists)),
     ):
         np.testing.assert_allclose(problem.gradient(x), expected, rtol=1e-13)
@@ -731,6 +799,14 @@ REFUSED = {
     "no features": ((A[:, :0], LABELS, 0.1), {}, ValueError, "features"),
     "one axis": ((A[:, 0], LABELS, 0.1), {}, ValueError, "features"),
     "no worker": (([], [], 0.1), {"partition": None}, ValueError, "no worker"),
+    "data set": (
+        (data.Dataset(A, LABELS), 0.1), {}, TypeError,
+        r"Logistic\(data\.features, data\.labels, l2=…, partition=…\)",
+    ),
+    "data set alone": ((data.Dataset(A, LABELS),), {"l2": 0.1}, TypeError, r"data\.features"),
+    "no labels": ((A,), {"l2": 0.1}, TypeError, "labels are missing"),
+    "no l2": ((A, LABELS), {}, TypeError, "l2 must be a number"),
+    "whole number": ((A, LABELS, 0.1), {"partition": 3}, TypeError, "partition must say .* not 3"),
 }  # fmt: skip
 
 

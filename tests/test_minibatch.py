@@ -313,6 +313,11 @@ def test_minibatches_leave_a_floor_that_falls_with_their_size():
 # -- what is refused -------------------------------------------------------------------------------
 
 
+def sampled(index, *replicas):
+    """For examples stored densely, where rows of zeros follow those of the smaller workers."""
+    return some_problem().sampled_gradient(np.zeros((3, 3, *replicas)), np.array(index))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
@@ -341,6 +346,22 @@ def test_minibatches_leave_a_floor_that_falls_with_their_size():
             "no examples to draw from",
         ),
         (lambda: Minibatch(2).sigma2_at(some_problem(), np.zeros(4)), ValueError, "shape"),
+        (
+            lambda: sampled([[0], [4], [0]]),
+            IndexError,
+            "worker 1 has the examples 0 to 3, and no 4",
+        ),
+        (lambda: sampled([[0, 5], [0, 3], [0, -1]]), IndexError, "worker 2 .* 0 to 8, and no -1"),
+        (
+            lambda: sampled([[[0, 0]], [[0, 0]], [[0, 9]]], 2),
+            IndexError,
+            "worker 2 has the examples 0 to 8, and no 9",
+        ),
+        (lambda: sampled([[0.0], [1.0], [0.0]]), TypeError, "index must be of whole numbers"),
+        (lambda: sampled([[0], [1]]), ValueError, r"index must have shape \(n, size\), n = 3"),
+        (lambda: sampled(np.zeros((3, 0), int)), ValueError, "index must have shape"),
+        (lambda: sampled(np.zeros((3, 1, 2), int)), ValueError, "index must have shape"),
+        (lambda: sampled(np.zeros((3, 1, 2), int), 4), ValueError, "index must have shape"),
     ],
 )
 def test_batches_that_cannot_be_drawn_are_refused(call, error, words):

@@ -127,3 +127,66 @@ def test_heterogeneity_shows_what_the_paper_shows():
     assert steps_to(gossip, 0.1) > 1.5 * steps_to(gossip, 0.0)
     assert frame["DP-SGD (gossip)", 10.0].min() > 0.01
     assert len(result.figure.axes) == 3
+
+
+# -- theory over curves ----------------------------------------------------------------------------
+
+
+def noisy_history(**options):
+    problem = rs.problems.random_quadratics(n=8, d=4, zeta2=1.0, seed=0)
+    run = {"learning_rate": 0.3, "steps": 80, "replicas": 4, "oracle": rs.oracles.Gaussian(0.01)}
+    return rs.simulate(
+        problem, rs.topologies.ring(8), rs.algorithms.GradientTracking(), **(run | options)
+    )
+
+
+def test_theory_is_laid_over_a_history():
+    noisy = noisy_history()
+    ax = noisy.plot(theory=True)
+    lines = {line.get_label(): line for line in ax.lines}
+    exact = noisy_history(oracle=None, replicas=None).frame.suboptimality
+    np.testing.assert_allclose(lines["exact, without noise"].get_ydata(), exact, atol=1e-12)
+    linear = rs.theory.linearize(noisy.problem, noisy.topology, noisy.algorithm, 0.3)
+    floor = linear.stationary(0.01).suboptimality
+    np.testing.assert_allclose(lines["exact noise floor"].get_ydata(), floor)
+    (rate,) = (line for name, line in lines.items() if name.startswith("rate"))
+    steps = np.log(rate.get_ydata())
+    np.testing.assert_allclose(np.diff(steps), 2 * np.log(linear.spectral_radius), rtol=1e-9)
+    assert any("shape only" in name for name in lines)
+
+
+def test_theory_of_another_column_and_of_two_rates():
+    ax = noisy_history(learning_rate=[0.1, 0.2]).plot(y="consensus_distance", theory=True)
+    assert sum(line.get_label() == "exact noise floor" for line in ax.lines) == 2
+
+
+def test_where_a_method_stalls_there_is_no_asymptotic_rate():
+    problem = rs.problems.random_quadratics(n=8, d=4, zeta2=1.0, seed=0)
+    history = rs.simulate(
+        problem, rs.topologies.ring(8), rs.algorithms.DPSGD(), learning_rate=0.3, steps=50
+    )
+    labels = [line.get_label() for line in history.plot(theory=True).lines]
+    assert "exact, without noise" in labels
+    assert not any(label.startswith("rate") for label in labels)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rate": lambda step: 0.1}, "schedule"),
+        ({"faults": rs.faults.MessageDrop(0.1)}, "lost messages"),
+        ({"x0": np.zeros((8, 4, 4))}, "starting point"),
+        ({"learning_rate": [0.1, 0.2, 0.3, 0.4]}, "at most 3"),
+    ],
+)
+def test_theory_says_why_it_is_silent(options, message):
+    with pytest.raises(ValueError, match=message):
+        noisy_history(**options).plot(theory=True)
+
+
+def test_theory_is_over_steps_and_of_columns_that_it_knows():
+    history = noisy_history()
+    with pytest.raises(ValueError, match="over steps"):
+        history.plot(x="vectors_sent", theory=True)
+    with pytest.raises(ValueError, match="theory says nothing"):
+        history.plot(y="vectors_sent", theory=True)

@@ -1,6 +1,7 @@
 """Sensitivity to heterogeneity: exponents that are known, and what cannot be asked."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +9,26 @@ from scipy.stats import linregress
 from scipy.stats import t as student
 
 import relaysim as rs
+from relaysim import mixing
 from relaysim.algorithms import D2, DPSGD, RelaySGD, RelaySGDGrad
 from relaysim.analysis import heterogeneity_sensitivity, power_law
-from relaysim.topologies import chain, ring
+from relaysim.topologies import Topology, chain, ring
+
+WINE = {"zeta2": None, "alpha": [1.0, 0.1], "data": rs.problems.data.wine()}
+METROPOLIS = mixing.metropolis(chain(8))
+TRIANGLE = [(0, 1), (1, 2), (2, 0), (2, 3)]
+
+
+def tuned_by(ran):
+    """A substitute for `relaysim.tune`: steps by a formula, NaN for the largest ζ²."""
+
+    def tune(problem, topology, algorithm, **options):
+        ran.append(problem)
+        power = 1.0 if "ring" in repr(topology) else 0.5
+        steps = 10 * problem.zeta2**power if problem.zeta2 < 1000 else math.nan
+        return SimpleNamespace(learning_rate=0.1, steps=steps)
+
+    return tune
 
 
 def test_a_power_law_is_fitted_as_scipy_does():
@@ -35,6 +53,15 @@ def test_groups_have_factors_of_their_own():
 @pytest.mark.parametrize("y", [[0, 0, 0], [1, math.nan, 0]])
 def test_no_exponent_without_two_points(y):
     assert math.isnan(power_law([1, 2, 3], y).value)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "group"),
+    [([1, 2, 3], [1, 2], None), ([1, 2, 3], [1, 2, 3], [0, 1]), ([[1, 2]], [[1, 2]], None)],
+)
+def test_a_power_law_needs_pairs(x, y, group):
+    with pytest.raises(ValueError, match="must have one length"):
+        power_law(x, y, group)
 
 
 @pytest.fixture(scope="module")
@@ -118,14 +145,158 @@ def test_plots_have_a_line_for_each_method(on_quadratics, y):
         ({"alpha": [1, 2]}, "give zeta2 for quadratics, or alpha and data"),
         ({"zeta2": [1.0]}, "two different levels"),
         ({"zeta2": [1.0, -1.0]}, "zeta2 must be a finite number of at least 0"),
+        ({"zeta2": 1.0}, r"zeta2 must be a sequence of two levels .*, not 1\.0"),
+        ({"zeta2": "12"}, "zeta2 must be a sequence of two levels .*, not '12'"),
+        (WINE | {"alpha": 0.1}, "alpha must be a sequence"),
+        (WINE | {"alpha": [1.0, 0.1, 0]}, "alpha must be positive, not 0"),
+        (WINE | {"alpha": [1.0, 0.1, -1.0]}, "alpha must be positive, not -1"),
+        (WINE | {"alpha": [1.0, 0.1, math.nan]}, "alpha must be a finite number"),
+        (WINE | {"data": (np.ones((40, 2)), np.ones(40))}, "data must be a Dataset.*not a tuple"),
+        (WINE | {"data": "wine"}, r"data must be a Dataset.*wine\(\).*not 'wine'"),
         ({"target": 0}, "target must be positive"),
         ({"problem_seeds": []}, "problem_seeds is empty"),
+        ({"problem_seeds": 0}, "problem_seeds must be a sequence, such as .0., not 0"),
         ({"learning_rate": -1}, "learning_rate must be positive"),
         ({"topology": ring(8)}, "RelaySGD needs a tree"),
         ({"algorithm": [RelaySGD(), (D2(), ring(6))]}, "workers; make them equal"),
+        ({"topology": 8}, "topology must be one of relaysim.topologies, not 8"),
+        ({"topology": None}, "has no topology; give topology="),
+        ({"algorithm": (D2(), 8)}, "topology must be one of relaysim.topologies, not 8"),
+        ({"algorithm": []}, "algorithm is an empty sequence"),
+        ({"algorithm": (RelaySGD, D2)}, "give an algorithm, not its class"),
+        ({"algorithm": "RelaySGD"}, "'RelaySGD' is no algorithm"),
+        ({"algorithm": [RelaySGD(), RelaySGD()]}, r"on chain\(8\) is listed twice"),
+        ({"algorithm": [DPSGD(), (DPSGD(), chain(8), METROPOLIS)]}, "the same mixing .* twice"),
     ],
 )
-def test_what_cannot_be_measured(change, message):
-    arguments = {"algorithm": RelaySGD(), "topology": chain(8), "zeta2": [1.0, 10.0]} | change
-    with pytest.raises(ValueError, match=message):
+def test_what_cannot_be_measured(change, message, monkeypatch):
+    """It is refused before anything runs, in one line."""
+    ran = []
+    monkeypatch.setattr("relaysim.analysis.sensitivity.tune", tuned_by(ran))
+    arguments = {"algorithm": RelaySGD(), "topology": chain(8), "plateaus": False}
+    arguments |= {"zeta2": [1.0, 10.0]} | change
+    with pytest.raises((ValueError, TypeError), match=message) as refused:
         heterogeneity_sensitivity(**arguments)
+    assert not ran
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 200
+
+
+# -- what makes a method, and what a study has in common -------------------------------------------
+
+
+@pytest.fixture
+def by_formula(monkeypatch):
+    """Steps that grow like ζ² on rings and like its root elsewhere, in the place of tuned ones."""
+    ran = []
+    monkeypatch.setattr("relaysim.analysis.sensitivity.tune", tuned_by(ran))
+    return ran
+
+
+def study(algorithm, topology=None, **options):
+    options = {"zeta2": [1.0, 4.0, 16.0], "problem_seeds": [0, 1], "plateaus": False} | options
+    return heterogeneity_sensitivity(algorithm, topology, **options)
+
+
+def names_in(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_one_algorithm_on_two_topologies_is_two_methods(by_formula):
+    found = study([DPSGD(), (DPSGD(), ring(8))], chain(8))
+    steps = found.exponents[found.exponents.measure == "steps_to_target"].set_index("topology")
+    assert steps.exponent.round(9).to_dict() == {"chain(8)": 0.5, "ring(8)": 1.0}
+    assert steps.points.tolist() == [6, 6]
+    ax = found.plot()
+    assert [name.split(",")[0] for name in names_in(ax)] == [
+        "DP-SGD (gossip) on chain(8)",
+        "DP-SGD (gossip) on ring(8)",
+    ]
+    assert len({line.get_marker() for line in ax.lines}) == 2
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), [10, 40, 160])
+
+
+def test_mixing_matrices_and_options_are_told_apart(by_formula):
+    matrices = [mixing.uniform(ring(8), weight) for weight in (0.1, 0.2)]
+    methods = [(DPSGD(), ring(8)), *((DPSGD(), ring(8), W) for W in matrices)]
+    found = study([*methods, (RelaySGD(), chain(8)), (RelaySGD(momentum=0.9), chain(8))])
+    mixings = ["metropolis", "given", "given #2", "", ""]
+    assert found.frame.mixing.drop_duplicates().tolist() == mixings[:4]
+    assert len(found.exponents) == 5 * 3
+    assert [name.split(",\n")[0].split(", exponent")[0] for name in names_in(found.plot())] == [
+        "DP-SGD (gossip), mixing metropolis",
+        "DP-SGD (gossip), mixing given",
+        "DP-SGD (gossip), mixing given #2",
+        "RelaySGD (momentum=0.0)",
+        "RelaySGD (momentum=0.9)",
+    ]
+    elsewhere = study([(D2(), ring(8), matrices[0]), (D2(), chain(8), METROPOLIS)])
+    assert elsewhere.frame.mixing.drop_duplicates().tolist() == ["given", "metropolis"]
+
+
+def test_graphs_of_one_name_are_told_apart(by_formula):
+    graphs = [Topology(4, edges, name="mine") for edges in ([(0, 1), (1, 2), (2, 3)], TRIANGLE)]
+    found = study([(DPSGD(), graph) for graph in graphs])
+    assert found.frame.topology.drop_duplicates().tolist() == ["mine", "mine #2"]
+
+
+def test_a_tuple_may_list_methods(by_formula):
+    found = study((RelaySGD(), RelaySGDGrad()), chain(8))
+    assert found.frame.method.drop_duplicates().tolist() == ["RelaySGD", "RelaySGD/Grad"]
+    assert len(study((RelaySGD(), (D2(), ring(8))), chain(8)).frame) == 2 * 6
+    assert len(study((D2(), ring(8))).frame) == 6
+    assert len(study(iter([D2()]), ring(8)).frame) == 6
+
+
+def test_levels_and_seeds_count_once(by_formula):
+    found = study(D2(), ring(8), zeta2=[1, 1, 4, 4.0], problem_seeds=[0, 0])
+    assert found.frame[["zeta2", "problem_seed"]].to_numpy().tolist() == [[1, 0], [4, 0]]
+    found = on_data([1, math.inf, math.inf, 1.0], rs.problems.data.wine(), problem_seeds=(3,))
+    assert found.frame.alpha.tolist() == [1, math.inf]
+
+
+def test_levels_that_are_not_reached_are_not_in_the_regression(by_formula):
+    found = study(D2(), ring(8), zeta2=[1.0, 4.0, 16.0, 1e4])
+    assert found.frame.steps_to_target.isna().sum() == 2
+    row = found.exponents.iloc[0]
+    assert (row.measure, row.points) == ("steps_to_target", 6)
+    assert row.exponent == pytest.approx(1)
+    assert found.exponents.points.tolist() == [6, 0, 0]
+
+
+def on_data(alpha, data, **options):
+    settings = {"zeta2": None, "alpha": alpha, "data": data, "l2": 0.1, "problem_seeds": [0, 1]}
+    return study(DPSGD(), ring(4), **settings | options)
+
+
+def test_all_problems_of_a_study_have_one_rate_for_their_plateaus(by_formula):
+    data = rs.problems.data.synthetic(80, 3, workers=4, seed=0)
+    found = on_data([math.inf, 0.05], data, plateaus=True)
+    smoothness = []
+    for alpha in (math.inf, 0.05):
+        for seed in (0, 1):
+            partition = rs.problems.partitions.dirichlet(data.labels, 4, alpha, seed=seed)
+            problem = rs.problems.Logistic(data.features, data.labels, 0.1, partition=partition)
+            smoothness.append(problem.curvature_at(problem.optimum).smoothness)
+    assert np.ptp(smoothness) > 0.01
+    np.testing.assert_allclose(found.frame.plateau_learning_rate, 0.1 / max(smoothness), rtol=1e-12)
+    assert (found.frame.plateau > 0).all()
+    own = on_data([math.inf, 0.05], data, plateaus=True, learning_rate=0.05)
+    assert (own.frame.plateau_learning_rate == 0.05).all()
+    assert on_data([math.inf, 0.05], data).frame.plateau_learning_rate.isna().all()
+
+
+def test_data_whose_zeta2_hardly_changes_have_no_exponent(by_formula):
+    data = rs.problems.data.wine()
+    narrow, wide = (on_data(alpha, data) for alpha in ([math.inf, 100.0], [math.inf, 0.01]))
+    for found, known in ((narrow, False), (wide, True)):
+        span = found.frame.groupby("problem_seed").zeta2.agg(lambda z: z.max() / z.min()).max()
+        assert (span >= 3) == known
+        steps = found.exponents.iloc[0]
+        assert np.isfinite([steps.exponent, steps.low, steps.high]).all() == known
+        assert steps.points == 4
+
+
+def test_one_step_is_too_short_for_a_plateau():
+    found = study(DPSGD(), ring(4), max_steps=1, plateaus=True)
+    assert found.frame[["steps_to_target", "plateau", "consensus_distance"]].isna().all(axis=None)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from relaysim.algorithms import DPSGD
 from relaysim.analysis.rates import Fit, fit_decay
-from relaysim.checks import real_array, whole_number
+from relaysim.checks import real_array, shown, whole_number
 from relaysim.history import History
 from relaysim.problems import DiagonalQuadratic
 from relaysim.simulation import simulate
@@ -41,6 +41,7 @@ def consensus_distance(x: np.ndarray | History, form: str = "mean") -> np.ndarra
 
     Raises:
         ValueError: another form or shape, or a history without iterates.
+        TypeError: what is no array of numbers, such as a history's frame.
 
     >>> import numpy as np
     >>> x = np.array([[1.0], [3.0], [8.0]])
@@ -55,6 +56,11 @@ def consensus_distance(x: np.ndarray | History, form: str = "mean") -> np.ndarra
                 "this history did not keep its iterates; simulate with keep_iterates=True"
             )
         x, workers = x.iterates, 1
+    elif isinstance(x, pd.DataFrame):
+        raise TypeError(
+            "x must be parameters (n, d) or a History, not a DataFrame; a history's frame has its "
+            "consensus_distance as a column, and consensus_distance(history) takes other forms"
+        )
     else:
         x, workers = real_array(x, "x"), 0
         if x.ndim not in (2, 3) or 0 in x.shape[:2]:
@@ -128,7 +134,7 @@ def consensus_decay(
     (0.648, 0.648)
     """
     if not isinstance(topology, Topology | TreePair):
-        raise TypeError(f"topology must be one of relaysim.topologies, not {topology!r}")
+        raise TypeError(f"topology must be one of relaysim.topologies, not {shown(topology)}")
     algorithm = DPSGD() if algorithm is None else algorithm
     replicas, seed = whole_number(replicas, "replicas", 1), whole_number(seed, "seed", 0)
     shape = (topology.n, PARAMETERS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from relaysim.checks import real_array, whole_number
+from relaysim.checks import real_array, shown, whole_number
 from relaysim.history import History
 
 __all__ = ["Fit", "fit_decay", "fit_rate"]
@@ -32,7 +32,11 @@ class Fit:
     Attributes:
         factor: by which the curve is multiplied in each step, exp(slope); above 1 if it grows.
         slope: natural log per step.
-        standard_error: of the slope, allowing for residuals that depend on their neighbours.
+        standard_error: of the slope over this window, from its residuals, taken to be an AR(1)
+            process. That the window was chosen by the same data is not in it, so that it is too
+            small where noise is correlated: the slope ± 1.96 of it held the true one in 93 to 97 %
+            of trials with independent noise, but in 86 to 95 % with AR(1) noise of correlation 0.5,
+            and 65 to 83 % of correlation 0.9 (on 60 to 400 records).
         intercept: log of the line's value at step 0.
         first_step, last_step: the regime.
         linear: whether there is one. If not, the numbers are NaN and the steps None.
@@ -54,12 +58,13 @@ class Fit:
 NOT_LINEAR = Fit(math.nan, math.nan, math.nan, math.nan, None, None, False)
 
 
-def fit_rate(history: History, column: str = "suboptimality", *, replica: int | None = None) -> Fit:
+def fit_rate(history: History, column: str | None = None, *, replica: int | None = None) -> Fit:
     """The factor per step of a history's column, over the linear regime found by `fit_decay`.
 
     Args:
         history: what `relaysim.simulate` returned.
-        column: one of the measures in ``history.frame``, such as ``"consensus_distance"``.
+        column: one of the measures in ``history.frame``, such as ``"consensus_distance"``; by
+            default the suboptimality, or the gradient norm where no optimum is known.
         replica: one of them; by default the curve is the median over the replicas that did not
             diverge (over all if all did), up to the first at which one of them stopped.
 
@@ -75,8 +80,10 @@ def fit_rate(history: History, column: str = "suboptimality", *, replica: int | 
     0.81
     """
     if not isinstance(history, History):
-        raise TypeError(f"history must be a History, not {history!r}; for arrays: fit_decay")
+        raise TypeError(f"history must be a History, not {shown(history)}; for arrays: fit_decay")
     frame = history.frame
+    if column is None:
+        column = "suboptimality" if "suboptimality" in frame else "gradient_norm"
     measures = [c for c in frame if c not in ("replica", "seed", "learning_rate", "step")]
     if column not in measures:
         raise ValueError(f"column must be one of {', '.join(measures)}, not {column!r}")
@@ -243,7 +250,9 @@ def _fit(t: np.ndarray, y: np.ndarray) -> Fit:
     residuals = y - intercept - slope * t
     squares = residuals @ residuals
     if squares > 0:
-        correlation = min(max(residuals[1:] @ residuals[:-1] / squares, 0.0), 0.99)
+        # Around a fitted line residuals look less correlated than they are: Kendall's correction.
+        correlation = residuals[1:] @ residuals[:-1] / squares
+        correlation = min(max(correlation + (2 + 4 * correlation) / len(t), 0.0), 0.99)
         error *= math.sqrt((1 + correlation) / (1 - correlation))
     factor = float(np.exp(np.minimum(slope, 700.0)))
     return Fit(factor, slope, error, intercept, int(t[0]), int(t[-1]), True)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from relaysim.analysis.rates import check_one_rate, fit_rate
-from relaysim.checks import real_number
+from relaysim.checks import real_number, shown
 from relaysim.history import History
 
 __all__ = ["compare", "latex", "markdown"]
@@ -86,7 +86,9 @@ def compare(
     array([[33., 66.]])
     """
     if not isinstance(histories, Mapping):
-        raise TypeError(f"histories must be a dict from labels to histories, not {histories!r}")
+        raise TypeError(
+            f"histories must be a dict from labels to histories, not {shown(histories)}"
+        )
     if not histories:
         raise ValueError("there are no histories to compare; give at least one")
     if target is not None and not real_number(target, "target") > 0:
@@ -94,7 +96,7 @@ def compare(
     rows = []
     for label, history in histories.items():
         if not isinstance(history, History):
-            raise TypeError(f"histories[{label!r}] must be a History, not {history!r}")
+            raise TypeError(f"histories[{label!r}] must be a History, not {shown(history)}")
         rows.append(_row(label, history, target, rate_column))
     table = pd.DataFrame(rows, index=pd.Index(list(histories), name="label"))
     order = ["method", "learning_rate", "replicas", "steps", "steps_to_target", "vectors_to_target"]
@@ -120,8 +122,6 @@ def _row(label: str, history: History, target: float | None, rate_column: str | 
         row["vectors_to_target"] = _median(np.array(vectors))
     settled = last[~history.diverged[last["replica"].to_numpy()]]
     row |= {name: settled[name].median() for name in MEASURES if name in frame}
-    if rate_column is None:
-        rate_column = "suboptimality" if "suboptimality" in frame else "gradient_norm"
     row["rate"] = fit_rate(history, rate_column).factor
     row["diverged"] = int(history.diverged.sum())
     return row
@@ -202,7 +202,7 @@ def latex(frame: pd.DataFrame) -> str:
 def _cells(frame: pd.DataFrame, number, text) -> tuple[list[str], list[list[str]], list[bool]]:
     """Names, the cells of each column, and whether they stand at the right."""
     if not isinstance(frame, pd.DataFrame):
-        raise TypeError(f"frame must be a pandas DataFrame, not {frame!r}")
+        raise TypeError(f"frame must be a pandas DataFrame, not {shown(frame)}")
     if isinstance(frame.columns, pd.MultiIndex):
         frame = frame.set_axis([", ".join(map(str, name)) for name in frame.columns], axis=1)
     series = [frame.iloc[:, k] for k in range(frame.shape[1])]

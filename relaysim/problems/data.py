@@ -16,6 +16,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from relaysim.checks import flag, real_array, real_number, whole_number
+from relaysim.problems.matrices import sparse_of
 from relaysim.problems.partitions import Partition
 
 __all__ = ["Dataset", "breast_cancer", "digits", "svmlight", "synthetic", "wine"]
@@ -26,7 +27,7 @@ class Dataset:
     """Examples and their classes.
 
     Attributes:
-        features: ``(N, p)``, an array or scipy.sparse.
+        features: ``(N, p)``, an array, or a csr_array if any form of scipy.sparse was given.
         labels: ``(N,)``.
         name: for captions.
         partition: who holds which example, where the data come with it, else None.
@@ -41,8 +42,8 @@ class Dataset:
     partition: Partition | None = None
 
     def __post_init__(self):
-        if not issparse(self.features):
-            object.__setattr__(self, "features", real_array(self.features, "features"))
+        as_matrix = sparse_of if issparse(self.features) else real_array
+        object.__setattr__(self, "features", as_matrix(self.features, "features"))
         object.__setattr__(self, "labels", np.asarray(self.labels))
         if self.features.ndim != 2 or self.labels.shape != self.features.shape[:1]:
             raise ValueError(
@@ -63,7 +64,7 @@ class Dataset:
         if issparse(self.features):
             scale = np.sqrt(self.features.multiply(self.features).mean(axis=0))
             factors = np.divide(1, scale, out=np.zeros(len(scale)), where=scale > 0)
-            features = csr_array(self.features.multiply(factors))
+            features = self.features.multiply(factors)
         else:
             shifted = self.features - self.features.mean(axis=0)
             scale = shifted.std(axis=0)

@@ -5,27 +5,35 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array, hstack, issparse, vstack
+from scipy.sparse import issparse
 
-from relaysim.checks import real_array
+from relaysim.problems.data import Dataset
+from relaysim.problems.matrices import matrix_of, stacked
 from relaysim.problems.partitions import Partition
 
-__all__ = ["classes_of", "label_array", "matrix_of", "pooled_examples", "with_ones"]
+__all__ = ["classes_of", "label_array", "pooled_examples"]
 
 
 def pooled_examples(features, labels, partition) -> tuple[Any, np.ndarray, Partition]:
-    """Examples one below the other, and who holds which."""
+    """Examples one below the other, and who holds which; sparse if any worker's are."""
+    if isinstance(features, Dataset):
+        raise TypeError(
+            "features must be the arrays of the data set: for a Dataset called data write "
+            "Logistic(data.features, data.labels, l2=…, partition=…)"
+        )
+    if labels is None:
+        raise TypeError("labels are missing; give the class of each example")
     if partition is not None:
         features, labels = matrix_of(features), label_array(labels)
         _require_one_label_each(features.shape[0], labels, "")
         return features, labels, Partition.of(partition, len(labels))
-    stacked = not issparse(features) and not isinstance(features, list | tuple)
-    if issparse(features) or (stacked and np.ndim(features) == 2):
+    one_array = not issparse(features) and not isinstance(features, list | tuple)
+    if issparse(features) or (one_array and np.ndim(features) == 2):
         raise ValueError(
             f"features of shape {features.shape} are not split over workers; give "
             f"partition=relaysim.problems.partitions.iid(labels, n=16, seed=0), or another of them"
         )
-    if stacked and np.ndim(features) != 3:
+    if one_array and np.ndim(features) != 3:
         raise ValueError(
             f"features must have shape (n, m, p), not {np.shape(features)}; or give a sequence of n "
             f"matrices, or one matrix and a partition"
@@ -46,9 +54,8 @@ def pooled_examples(features, labels, partition) -> tuple[Any, np.ndarray, Parti
                 f"{each[0].shape[1]}; make them equal"
             )
     sizes = [len(own) for own in of_each]
-    pooled = vstack(each, format="csr") if issparse(each[0]) else np.concatenate(each)
     owners = np.repeat(np.arange(len(sizes)), sizes)
-    return pooled, np.concatenate(of_each), Partition.of(owners, len(owners), len(sizes))
+    return stacked(each), np.concatenate(of_each), Partition.of(owners, len(owners), len(sizes))
 
 
 def _require_one_label_each(count: int, labels: np.ndarray, where: str) -> None:
@@ -57,33 +64,6 @@ def _require_one_label_each(count: int, labels: np.ndarray, where: str) -> None:
             f"features{where} hold {count} examples and there are {len(labels)} labels; give one "
             f"label for each example"
         )
-
-
-def matrix_of(features, where: str = ""):
-    """A matrix of finite numbers, float64, sparse as csr."""
-    if issparse(features):
-        if features.dtype.kind not in "fiub":
-            raise TypeError(f"features{where} must be real numbers, not {features.dtype}")
-        matrix = csr_array(features)
-        matrix = matrix if matrix.dtype == float else matrix.astype(float)
-        entries = matrix.data
-    else:
-        matrix = entries = real_array(features, f"features{where}")
-    if matrix.ndim != 2 or 0 in matrix.shape:
-        raise ValueError(
-            f"features{where} must be a matrix of examples × features, not of shape {matrix.shape}"
-        )
-    if not np.isfinite(entries.sum()) and not np.isfinite(entries).all():
-        bad = int(np.argmin(np.isfinite(entries).reshape(-1)))
-        if issparse(matrix):
-            row, column = int(np.searchsorted(matrix.indptr, bad, "right") - 1), matrix.indices[bad]
-        else:
-            row, column = divmod(bad, matrix.shape[1])
-        raise ValueError(
-            f"features{where} have an entry that is not finite, in example {row}, column {column}; "
-            f"remove or fill it in"
-        )
-    return matrix
 
 
 def label_array(labels, where: str = "") -> np.ndarray:
@@ -136,11 +116,3 @@ def classes_of(labels: np.ndarray, given) -> tuple[np.ndarray, np.ndarray]:
         )
     numbers = np.argmax(wanted == present[:, None], axis=1)
     return wanted, numbers[codes]
-
-
-def with_ones(features):
-    """The features, and a last column of ones."""
-    ones = np.ones((features.shape[0], 1))
-    if issparse(features):
-        return hstack([features, csr_array(ones)], format="csr")
-    return np.concatenate([features, ones], axis=1)

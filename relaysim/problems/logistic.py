@@ -15,8 +15,9 @@ from scipy.sparse.linalg import LinearOperator, cg, eigsh
 from relaysim.blocks import row_blocks
 from relaysim.checks import flag, real_number
 from relaysim.problems.examples import lay_out
-from relaysim.problems.given import classes_of, matrix_of, pooled_examples, with_ones
+from relaysim.problems.given import classes_of, pooled_examples
 from relaysim.problems.losses import BinaryLoss, SoftmaxLoss
+from relaysim.problems.matrices import matrix_of, with_ones
 from relaysim.problems.partitions import Partition
 
 __all__ = ["Curvature", "Logistic", "NoOptimumError"]
@@ -24,7 +25,9 @@ __all__ = ["Curvature", "Logistic", "NoOptimumError"]
 # Newton's equations are solved directly up to this many parameters, by conjugate gradients beyond.
 DIRECT_UP_TO = 2500
 MOST_NEWTON_STEPS = 200
-GRADIENT_REDUCTION = 1e-12
+# A gradient counts as 0 at this fraction of the first, or at this fraction of the sum of its terms'
+# norms: on balanced data the terms cancel at 0 already and rounding is all that is left.
+GRADIENT_REDUCTION, GRADIENT_ROUNDING = 1e-12, 1e-14
 # How many products of examples and points are made at a time.
 CACHED_PRODUCTS = 1 << 17
 WEIGHTINGS = ("workers", "examples")
@@ -52,18 +55,20 @@ class Logistic:
 
     Args:
         features: ``(n, m, p)``, m examples for each worker; or a sequence of n matrices ``(m_i, p)``,
-            arrays or scipy.sparse; or one matrix ``(N, p)`` and a partition of its rows. The arrays are
-            kept as given beside the workers' copies (a history's config refers to them) and must not
-            be changed.
+            arrays or scipy.sparse (all workers' are sparse if one's are); or one matrix ``(N, p)``
+            and a partition of its rows. The arrays are kept as given beside the workers' copies (a
+            history's config refers to them) and must not be changed.
         labels: the class of each example, in the layout of the features: numbers, strings or bools.
-            The larger of two is y = +1.
+            Of two classes the second in `classes` is y = +1: the larger label by default.
         l2: λ ≥ 0.
         partition: for one matrix: a `relaysim.problems.partitions.Partition`, a sequence of n index
-            lists, or ``(N,)`` whole numbers that say who holds which example.
+            lists, or ``(N,)`` whole numbers (an array or a list) that say who holds which example.
         intercept: add a last feature that is 1, and whose coefficients are not in the l2 term.
-        weighting: ``"workers"``: f is the mean of the workers' means; ``"examples"``: f_i is weighted
-            by n m_i / N, so that f is the mean over all examples.
-        classes: all classes in order, each of which must be there; those of the labels by default.
+        weighting: ``"workers"``: f is the mean of the workers' means; ``"examples"``: the loss of
+            worker i, and not its l2 term, is weighted by n m_i / N, so that f is the mean over all
+            examples: f_i(x) = (n m_i / N) (1/m_i) Σ_j (…) + (l2/2)‖x‖².
+        classes: all classes in order, each of which must be there; by default those of the labels,
+            sorted.
 
     Attributes:
         n, d: workers, parameters.
@@ -72,6 +77,7 @@ class Logistic:
     Raises:
         ValueError: labels that are no classes, a class without examples, entries that are not finite,
             lengths that differ, or a worker without examples.
+        TypeError: what is no array of numbers, such as a Dataset (give its features and labels).
 
     ``l2=0`` on data that a hyperplane separates has no optimum: `optimum`, `zeta2` and
     `optimal_value` then raise `NoOptimumError`, and runs record ``value`` f(x̄) and ``gradient_norm``.
@@ -95,20 +101,20 @@ class Logistic:
     def __init__(
         self,
         features,
-        labels,
-        l2: float,
+        labels=None,
+        l2: float | None = None,
         *,
         partition: Partition | Sequence | np.ndarray | None = None,
         intercept: bool = False,
         weighting: str = "workers",
         classes: Sequence | None = None,
     ):
+        features, labels, partition = pooled_examples(features, labels, partition)
         self.l2 = real_number(l2, "l2", 0)
         self.intercept = flag(intercept, "intercept")
         if weighting not in WEIGHTINGS:
             raise ValueError(f"weighting must be 'workers' or 'examples', not {weighting!r}")
         self.weighting = weighting
-        features, labels, partition = pooled_examples(features, labels, partition)
         self.classes, codes = classes_of(labels, classes)
         self._given = (features, labels)
         self._partition = partition
@@ -157,13 +163,19 @@ class Logistic:
     ) -> np.ndarray:
         """The gradients of f_i estimated from some of the examples: their mean, and the l2 term.
 
+        The mean is weighted as f_i is, with n m_i / N where ``weighting="examples"``.
+
         Args:
             x: ``(n, d)`` or ``(n, d, r)``.
             index: the examples drawn by each worker, numbers from 0 to m_i − 1: ``(n, size)``, or
                 ``(n, size, r)`` where replicas draw their own.
             out: written into if given.
+
+        Raises:
+            IndexError: a number that is none of a worker's examples.
         """
         x, out = self._checked(x, out)
+        index = self._checked_index(index, x)
         shares = (self._share * self.examples / index.shape[1])[:, None]
         own = index.ndim == 3
         shape = (self.n, self._features_wide, self._scores, -1)
@@ -275,6 +287,36 @@ class Logistic:
             out = np.empty(x.shape)
         return x if x.flags.c_contiguous else np.ascontiguousarray(x), out
 
+    def _checked_index(self, index, x: np.ndarray) -> np.ndarray:
+        index = np.asarray(index)
+        if index.dtype.kind not in "iu":
+            raise TypeError(f"index must be of whole numbers, not of {index.dtype}")
+        shapes = (2,) if x.ndim == 2 else (2, 3)
+        if (
+            index.ndim not in shapes
+            or len(index) != self.n
+            or not index.shape[1]
+            or index.shape[2:] not in ((), x.shape[2:])
+        ):
+            raise ValueError(
+                f"index must have shape (n, size), n = {self.n}, or (n, size, r) with the r of x, "
+                f"not {index.shape}"
+            )
+        # Unsigned, negative numbers are too large as well.
+        outside = index.astype(np.uint64) >= self._example_limits[index.ndim]
+        if outside.any():
+            worker, position = np.argwhere(outside)[0][:2]
+            wrong = index[worker, position][outside[worker, position]].ravel()[0]
+            raise IndexError(
+                f"worker {worker} has the examples 0 to {self.examples[worker] - 1}, and no {wrong}"
+            )
+        return index
+
+    @functools.cached_property
+    def _example_limits(self) -> dict[int, np.ndarray]:
+        limits = self.examples.astype(np.uint64)
+        return {2: limits[:, None], 3: limits[:, None, None]}
+
     def _checked_points(self, x: np.ndarray) -> np.ndarray:
         x = np.asarray(x, dtype=float)
         if x.ndim not in (1, 2) or len(x) != self.d:
@@ -286,6 +328,8 @@ class Logistic:
     @functools.cached_property
     def optimum(self) -> np.ndarray:
         """x*, the minimiser of f, ``(d,)``, by Newton's method to ‖∇f(x*)‖ ≤ 1e-12 ‖∇f(0)‖ or less.
+
+        Or, where the examples' terms of ∇f(0) cancel already, to 1e-14 of the sum of their norms.
 
         Raises:
             NoOptimumError: l2 = 0 and the classes can be separated.
@@ -308,7 +352,7 @@ class Logistic:
         if self._minimiser is None:
             raise NoOptimumError(
                 f"{self!r} has no optimum: a hyperplane separates classes and nothing holds x back; "
-                f"give l2 > 0, or run without it, which records value and gradient_norm"
+                f"use l2 > 0, or run without it, which records value and gradient_norm"
             )
 
     @functools.cached_property
@@ -317,6 +361,7 @@ class Logistic:
         x = np.zeros(self.d)
         gradient = self.mean_gradient(x)
         first = size = np.linalg.norm(gradient)
+        enough = max(GRADIENT_REDUCTION * first, self._gradient_rounding)
         value = self.value(x)
         with np.errstate(over="ignore"):
             for _ in range(MOST_NEWTON_STEPS):
@@ -324,8 +369,8 @@ class Logistic:
                     break
                 direction = self._newton_direction(x, gradient)
                 slope = gradient @ direction
-                stride = 1.0
-                while stride > 1e-10:
+                stride, shortest = 1.0, 1e-10 if size > enough else 1.0
+                while stride >= shortest:
                     trial = x + stride * direction
                     trial_gradient = self.mean_gradient(trial)
                     trial_size, trial_value = np.linalg.norm(trial_gradient), self.value(trial)
@@ -335,18 +380,27 @@ class Logistic:
                     stride /= 2
                 else:
                     break
-                if size <= GRADIENT_REDUCTION * first and trial_size > 0.5 * size:
+                if size <= enough and trial_size > 0.5 * size:
                     break
                 x, gradient, size, value = trial, trial_gradient, trial_size, trial_value
-        if self.l2 == 0 and not self._has_optimum_near(x, size <= GRADIENT_REDUCTION * first):
+        if self.l2 == 0 and not self._has_optimum_near(x, size <= enough):
             return None
-        if not size <= GRADIENT_REDUCTION * first:
+        if not size <= enough:
             raise RuntimeError(
                 f"Newton's method stopped at a gradient of {size / first:.1e} of the first: the "
                 f"problem is too badly scaled; standardise the features or give a larger l2"
             )
         x.setflags(write=False)
         return x
+
+    @property
+    def _gradient_rounding(self) -> float:
+        """What rounding alone may leave of ∇f(x): a fraction of (1/n) Σ_j w_j ‖a_j‖."""
+        norms = sum(
+            np.vdot(loss.weights, np.sqrt(block.squared_norms))
+            for block, loss in zip(self._blocks, self._losses, strict=True)
+        )
+        return GRADIENT_ROUNDING * float(norms) / self.n
 
     def _newton_direction(self, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         if self.d <= DIRECT_UP_TO:
@@ -355,7 +409,12 @@ class Logistic:
                 return self._without_open_mean(-cho_solve(cho_factor(hessian), gradient))
             except LinAlgError:
                 return self._without_open_mean(-lstsq(hessian, gradient)[0])
-        product = LinearOperator((self.d, self.d), matvec=self._mean_hessian_product(x))
+        # Along an open mean the Hessian is 0 and the gradient rounding, on which iterations stall.
+        curved = self._mean_hessian_product(x)
+        product = LinearOperator(
+            (self.d, self.d), matvec=lambda v: self._without_open_mean(curved(v))
+        )
+        gradient = self._without_open_mean(gradient)
         return -cg(product, gradient, rtol=1e-8, atol=0, maxiter=10 * self.d)[0]
 
     def _without_open_mean(self, x: np.ndarray) -> np.ndarray:
@@ -385,6 +444,8 @@ class Logistic:
             # Where a direction separates, curvature along it has vanished before the gradient did.
             at_zero, here = self.mean_hessian(np.zeros(self.d)), self.mean_hessian(x)
             values, vectors = np.linalg.eigh(at_zero)
+            if not values[-1] > 0:
+                return True  # f is constant
             kept = values > 1e-12 * values[-1]
             scaled = vectors[:, kept] / np.sqrt(values[kept])
             if np.linalg.eigvalsh(scaled.T @ here @ scaled)[0] > 1e-6:
@@ -513,7 +574,8 @@ class Logistic:
         """L: no Hessian of any f_i at any x has a larger eigenvalue.
 
         The loss bends by at most ¼ (two classes) or ½ (more) in its scores, so that
-        L = ¼ max_i λ_max((1/m_i) Σ_j a_j a_jᵀ) + l2, or ½ in the place of ¼.
+        L = ¼ max_i w_i λ_max((1/m_i) Σ_j a_j a_jᵀ) + l2, or ½ in the place of ¼, with w_i = 1, or
+        n m_i / N where ``weighting="examples"``.
         """
         return self._losses[0].curvature * self._largest_gram[0] + self.l2
 
@@ -558,7 +620,8 @@ class Logistic:
     def example_variance(self, x: np.ndarray) -> np.ndarray:
         """Variance of the gradient over a worker's examples, ``(n,)``, at x ``(d,)`` or ``(n, d)``.
 
-        (1/m_i) Σ_j ‖g_j − g̅‖² with the gradients g_j of worker i's losses.
+        (1/m_i) Σ_j ‖g_j − g̅‖² with the gradients g_j of worker i's losses (times n m_i / N where
+        ``weighting="examples"``).
         """
         x = np.asarray(x, dtype=float)
         if x.shape not in ((self.d,), (self.n, self.d)):
@@ -582,7 +645,7 @@ class Logistic:
     def coefficients(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """x ``(d,)`` as coefficients ``(classes, features)`` and intercepts ``(classes,)``.
 
-        With two classes there is one row, for the larger class. Without an intercept it is 0.
+        With two classes there is one row, for the second class. Without an intercept it is 0.
         """
         by_class = self._checked_points(x).reshape(self._features_wide, self._scores).T
         if self.intercept:

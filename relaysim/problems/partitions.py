@@ -7,7 +7,7 @@ one example.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,8 @@ from scipy.optimize import linprog
 from scipy.sparse import eye_array, issparse, kron, vstack
 from scipy.sparse.linalg import svds
 
-from relaysim.checks import flag, real_array, real_number, whole_number
+from relaysim.checks import flag, real_array, real_number, shown, whole_number
+from relaysim.problems.matrices import matrix_of
 
 __all__ = ["Partition", "by_size", "dirichlet", "feature_drift", "iid", "shards"]
 
@@ -28,7 +29,7 @@ class Partition:
         n: workers.
         sizes: ``(n,)``, how many examples each has.
         owners: ``(N,)``, who holds each example.
-        labels: the classes of the examples, where the partitioner saw them, else None.
+        labels: ``(N,)``, the classes of the examples, where the partitioner saw them, else None.
 
     >>> Partition.of([[0, 2], [1]], 3).owners.tolist()
     [0, 1, 0]
@@ -36,6 +37,11 @@ class Partition:
 
     def __init__(self, owners: np.ndarray, n: int, labels: np.ndarray | None, name: str):
         owners = np.array(owners)
+        if labels is not None and np.shape(labels) != owners.shape:
+            raise ValueError(
+                f"labels must be one for each of the {len(owners)} examples, not of shape "
+                f"{np.shape(labels)}"
+            )
         self.owners, self.n, self.labels, self._name = owners, n, labels, name
         self.sizes = np.bincount(owners, minlength=n)
         if not self.sizes.all():
@@ -54,8 +60,14 @@ class Partition:
     def of(partition, examples: int, n: int | None = None) -> Partition:
         """A partition of so many examples from index lists, owners ``(N,)``, or a `Partition`.
 
+        Owners are an array or a list of N whole numbers: who holds each example.
+
         Raises:
             ValueError: an example that nobody or more than one holds, or a worker without any.
+            TypeError: what is none of these.
+
+        >>> Partition.of([0, 1, 0], 3) == Partition.of([[0, 2], [1]], 3)
+        True
         """
         if isinstance(partition, Partition):
             if len(partition.owners) != examples:
@@ -63,7 +75,17 @@ class Partition:
                     f"the partition is of {len(partition.owners)} examples and there are {examples}"
                 )
             return partition
-        if isinstance(partition, np.ndarray) and partition.ndim == 1 and partition.dtype != object:
+        if isinstance(partition, str | bytes | dict) or not isinstance(partition, Iterable):
+            raise TypeError(
+                f"partition must say who holds which example: a Partition, a list of examples for "
+                f"each worker, or a worker for each example, not {shown(partition)}; "
+                f"relaysim.problems.partitions.iid(labels, n=16) makes a random one"
+            )
+        if not isinstance(partition, np.ndarray) or partition.dtype == object:
+            partition = list(partition)
+            if partition and all(np.ndim(entry) == 0 for entry in partition):
+                partition = np.asarray(partition)
+        if isinstance(partition, np.ndarray) and partition.ndim == 1:
             owners = partition
             if (
                 owners.dtype.kind not in "iu"
@@ -71,13 +93,15 @@ class Partition:
                 or owners.min(initial=0) < 0
             ):
                 raise ValueError(
-                    f"a partition as an array must name a worker, 0, 1, …, for each of the "
+                    f"a partition of single numbers must name a worker, 0, 1, …, for each of the "
                     f"{examples} examples"
                 )
             return Partition(owners, int(owners.max()) + 1 if n is None else n, None, "given")
         lists = [np.asarray(index) for index in partition]
         if not lists or any(a.ndim != 1 or (a.size and a.dtype.kind not in "iu") for a in lists):
-            raise TypeError("a partition must be a list of examples for each worker")
+            raise TypeError(
+                "a partition must be a list of examples for each worker, all whole numbers"
+            )
         every = np.concatenate(lists).astype(int)
         if every.size and not (every.min() >= 0 and every.max() < examples):
             raise ValueError(f"a partition of {examples} examples has numbers 0 to {examples - 1}")
@@ -241,22 +265,22 @@ def feature_drift(
     Examples are sorted by strength · rank(a·v) + (1 − strength) · random rank.
 
     Args:
-        features: ``(N, p)``, an array or scipy.sparse.
+        features: ``(N, p)``, an array or scipy.sparse, all finite.
         n: workers.
         strength: 0 is i.i.d., 1 a clean cut.
-        direction: v, ``(p,)``, or the number of a column; the first principal component by default.
+        direction: v, ``(p,)``, or the number of a column. By default the direction of largest
+            variance, of sparse features of largest second moment.
         labels: ``(N,)``, to be remembered for pictures.
         seed: a whole number.
 
     Raises:
-        ValueError: more workers than examples, or a direction that does not fit.
+        ValueError: more workers than examples, entries that are not finite, or a direction or
+            labels that do not fit.
 
     >>> feature_drift([[3.0], [1.0], [2.0], [0.0]], n=2).owners.tolist()
     [1, 0, 1, 0]
     """
-    matrix = features if issparse(features) else real_array(features, "features")
-    if matrix.ndim != 2:
-        raise ValueError(f"features must be a matrix of examples × features, not {matrix.shape}")
+    matrix = matrix_of(features)
     strength = real_number(strength, "strength", 0, 1)
     count, width = matrix.shape
     _, n, generator = _given(np.zeros(count), n, seed)
@@ -392,8 +416,13 @@ def _give_to_the_empty(counts: np.ndarray) -> None:
 
 def _principal_component(matrix) -> np.ndarray:
     """The direction of largest variance (of a sparse matrix: of largest second moment)."""
-    if issparse(matrix):
-        vector = svds(matrix.astype(float), k=1, v0=np.ones(min(matrix.shape)))[2][0]
-    else:
+    if not issparse(matrix):
         vector = np.linalg.svd(matrix - matrix.mean(axis=0), full_matrices=False)[2][0]
+    elif not matrix.count_nonzero():
+        vector = np.eye(1, matrix.shape[1])[0]
+    elif min(matrix.shape) == 1:
+        vector = matrix.toarray()[abs(matrix).sum(axis=1).argmax()]
+    else:
+        start = np.random.default_rng(0).random(min(matrix.shape))
+        vector = svds(matrix, k=1, v0=start)[2][0]
     return vector * np.sign(vector[np.argmax(np.abs(vector))])

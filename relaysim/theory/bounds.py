@@ -612,15 +612,16 @@ def relay_sgd_equal_hessians(
 
     D_t ≤ r^{2⌊t/(τ_max + 1)⌋}(R₀ + b)² + (γ²σ²/n)((1 − r^t)/(1 − r))² with r = |1 − γh|, for the
     distance E‖x_i − x*‖² of every worker, and f(x̄) − f(x*) ≤ (h/2) D_t. The start-up costs
-    b = γζ max_k √(k/n)/(1 − r(1 − k/n)), k = 1, …, n − 1 being the workers not heard from (0 if
-    τ_max = 0); it depends on ζ, the rate does not.
+    b = γζ max_u √(u(1 − u))/(1 − r(1 − u)), u = 1/n, …, (n − 1)/n being the share of workers not heard
+    from (0 if τ_max = 0); it depends on ζ, the rate does not.
 
     Proof: the errors e_i = x_i − x* obey e_i^{t+1} = (1/n) Σ_j (1 − γh) e_j^{t−τ_ij} once t ≥ τ_max,
     since Σ c_j = n x*. So the largest norm over all workers and the last τ_max + 1 steps never
-    grows, and shrinks by r in τ_max + 1 steps. Before that the k workers not heard from are replaced
-    by x_i⁰, which adds (1/n) Σ (e_i⁰ + γ∇f_j(x*)) over them, at most (k/n)R₀ + γζ√(k/n); b is the least
-    with which R₀ + b is never exceeded. The noise enters as an average over n workers, of L²-norm at
-    most γσ/√n a step, and obeys the same recursion.
+    grows, and shrinks by r in τ_max + 1 steps. Before that the workers S not heard from, a share u, are
+    replaced by x_i⁰, which adds u e_i⁰ + (γ/n) Σ_{j∈S} ∇f_j(x*). As all gradients sum to 0, the sum is
+    (γ/n) Σ_j (1_S − u)_j ∇f_j(x*), at most γζ√(u(1 − u)); b is the least with which R₀ + b is never
+    exceeded. The noise enters as an average over n workers, of L²-norm at most γσ/√n a step, and obeys
+    the same recursion.
 
     Args:
         n: workers.
@@ -653,7 +654,9 @@ def relay_sgd_equal_hessians(
     _require_rate(rate, h)
     r = abs(1 - rate * h)
     missing = np.arange(1, n) / n if delay else np.zeros(1)
-    startup = np.max(np.sqrt(missing) / (1 - r * (1 - missing)), initial=0.0, where=missing > 0)
+    startup = np.max(
+        np.sqrt(missing * (1 - missing)) / (1 - r * (1 - missing)), initial=0.0, where=missing > 0
+    )
     start = np.sqrt(largest_initial_distance) + rate * np.sqrt(zeta2) * startup
 
     def distance(t):
@@ -665,7 +668,7 @@ def relay_sgd_equal_hessians(
         "RelaySGD",
         quantity,
         "r^{2⌊t/(τ_max + 1)⌋}(R₀ + b)² + (γ²σ²/n)((1 − r^t)/(1 − r))², r = |1 − γh|, "
-        "b = γζ max_k √(k/n)/(1 − r(1 − k/n))",
+        "b = γζ max_u √(u(1 − u))/(1 − r(1 − u))",
         _assumptions("stand_in", **constants, max_delay=delay),
         distance,
         h,

@@ -28,6 +28,8 @@ MOST_DENSE_STATES = 5000
 # The iteration works on powers of A, whose eigenvalues lie further apart, and restarts so many times.
 POWERS = ((8, 40, 20), (128, 32, 12))
 POWER_STEPS = 5000
+# Up to this size powers are computed once, as dense matrices.
+SQUARED_STATES = 600
 # A mode is seen in the iterates if they make up more than this of its eigenvector.
 SEEN = 1e-7
 
@@ -165,6 +167,11 @@ def _radius_by_iteration(
 
 
 def _applied(A: csr_array, project: Apply, times: int) -> Apply:
+    """y ↦ A^times y."""
+    if A.shape[0] <= SQUARED_STATES:
+        power = np.linalg.matrix_power(A.toarray(), times)
+        return lambda y: project(power @ project(y))
+
     def apply(y: np.ndarray) -> np.ndarray:
         for _ in range(times):
             y = A @ y

@@ -1,0 +1,57 @@
+"""Feature matrices as a user gives them, dense or sparse: checked, and in one form each."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array, hstack, issparse, vstack
+
+from relaysim.checks import real_array
+
+__all__ = ["matrix_of", "sparse_of", "stacked", "with_ones"]
+
+
+def sparse_of(features, name: str) -> csr_array:
+    """Real numbers of any sparse form as a float64 csr_array."""
+    if features.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be real numbers, not {features.dtype}")
+    matrix = csr_array(features)
+    return matrix if matrix.dtype == float else matrix.astype(float)
+
+
+def matrix_of(features, where: str = ""):
+    """A matrix of finite numbers, float64, sparse as csr."""
+    if issparse(features):
+        matrix = sparse_of(features, f"features{where}")
+        entries = matrix.data
+    else:
+        matrix = entries = real_array(features, f"features{where}")
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise ValueError(
+            f"features{where} must be a matrix of examples × features, not of shape {matrix.shape}"
+        )
+    if not np.isfinite(entries.sum()) and not np.isfinite(entries).all():
+        bad = int(np.argmin(np.isfinite(entries).reshape(-1)))
+        if issparse(matrix):
+            row, column = int(np.searchsorted(matrix.indptr, bad, "right") - 1), matrix.indices[bad]
+        else:
+            row, column = divmod(bad, matrix.shape[1])
+        raise ValueError(
+            f"features{where} have an entry that is not finite, in example {row}, column {column}; "
+            f"remove or fill it in"
+        )
+    return matrix
+
+
+def stacked(matrices: list):
+    """Matrices one below the other: sparse if any of them is."""
+    if any(map(issparse, matrices)):
+        return vstack([csr_array(matrix) for matrix in matrices], format="csr")
+    return np.concatenate(matrices)
+
+
+def with_ones(features):
+    """The features, and a last column of ones."""
+    ones = np.ones((features.shape[0], 1))
+    if issparse(features):
+        return hstack([features, csr_array(ones)], format="csr")
+    return np.concatenate([features, ones], axis=1)
