@@ -154,7 +154,7 @@ def _asymptote(curve: np.ndarray, radius: float, plateau: float | None) -> np.nd
     if plateau > ROUNDING * curve[0]:
         return None
     seen = np.flatnonzero(curve > ROUNDING * curve.max())
-    late = seen[2 * len(seen) // 3 :]
+    late = seen[-max(10, len(seen) // 8) :]  # long enough to meet a maximum of an oscillation
     powers = 2 * np.arange(len(curve)) * np.log(radius)
     return np.exp(np.max(np.log(curve[late]) - powers[late]) + powers)
 
