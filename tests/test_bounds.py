@@ -33,7 +33,7 @@ def logistic(l2):
 
 
 class Valley:
-    """f_i(x) = log(1 + ‖x − c_i‖²): smooth with L = 2, nonconvex; its optimum is c if all c_i are."""
+    """f_i(x) = log(1 + ‖x − c‖²) for all i: smooth with L = 2, and not convex."""
 
     n, d, smoothness = 8, 3, 2.0
     optimum = np.array([2.0, -1.0, 0.5])
@@ -247,8 +247,8 @@ def test_dp_sgd_is_met_where_it_can_be(overlap):
 def test_dp_sgd_floor(overlap):
     """Equal Hessians, all gradients along the slowest mode of W, where gossip averages worst.
 
-    At small rates the plateau is a quarter of the bound's, both growing with the square of the rate;
-    where workers hardly talk, the two agree.
+    At small rates the plateau is a quarter of the bound's, both growing with the square of the
+    rate; where workers hardly talk, the two agree.
     """
     n = 8
     slowest = np.cos(2 * np.pi * np.arange(n) / n)[:, None]

@@ -3,11 +3,13 @@
 Two kinds, told apart by ``verified_constants``:
 
 - *verified*: every constant is explicit and proved in the function's docstring. At a constant
-  learning rate the curve lies above the expectation of its column (without noise: above the column).
+  learning rate the curve lies above the expectation of its column (without noise: above the
+  column).
 - *shape only*: a published rate "T steps to accuracy ε" turned into a curve over T, with all hidden
-  constants set to 1. Such a rate holds for a learning rate chosen for T, so that a run at one constant
-  rate may level off above it. `Bound.fitted` scales it to the first third of a run. The constants
-  that the papers give were not checked, and where a function says so, neither were some terms.
+  constants set to 1. Such a rate holds for a learning rate chosen for T, so that a run at one
+  constant rate may level off above it. `Bound.fitted` scales it to the first third of a run. The
+  constants that the papers give were not checked, and where a function says so, neither were some
+  terms.
 
 Everywhere f = (1/n) Σ f_i with minimiser x*, g_i is worker i's observed gradient, unbiased, with
 E‖g_i − ∇f_i‖² ≤ σ², independent between workers and steps, and ζ² = (1/n) Σ ‖∇f_i(x*)‖².
@@ -20,9 +22,9 @@ E‖g_i − ∇f_i‖² ≤ σ², independent between workers and steps, and ζ�
 >>> column = history.frame.suboptimality
 >>> for bound in bounds_for(problem, topology, algorithm, learning_rate=0.1):
 ...     above = bound.fitted(history.steps, column).curve(history.steps) >= column
-...     print(f"{bound.label}: above the whole run {above.all()}, its first third {above[:21].all()}")
-DP-SGD (gossip), strongly convex: above the whole run True, its first third True
-DP-SGD (gossip), strongly convex (shape only): above the whole run True, its first third True
+...     print(f"{bound.label}: first third {above[:21].all()}, the rest {above[21:].all()}")
+DP-SGD (gossip), strongly convex: first third True, the rest True
+DP-SGD (gossip), strongly convex (shape only): first third True, the rest True
 """
 
 from __future__ import annotations
@@ -287,9 +289,9 @@ class Bound:
     def fitted(self, steps, values) -> Bound:
         """The bound with the smallest constant that puts it above the first third of a run.
 
-        The first third are the records up to a third of the last step; later ones have no influence,
-        so that there the curve can turn out wrong. A bound with verified constants is returned as
-        it is.
+        The first third are the records up to a third of the last step; later ones have no
+        influence, so that there the curve can turn out wrong. A bound with verified constants is
+        returned as it is.
 
         Args:
             steps, values: as for `measured`: the column ``quantity``, not its running mean.
@@ -314,8 +316,8 @@ class Bound:
         constant = ratios.max() if used.any() else np.nan
         if not np.isfinite(constant):
             raise ValueError(
-                f"no constant puts {self.label!r} above the first third of this run: it needs records "
-                f"there, after step 0, with finite values, and the largest ratio is {constant}"
+                f"no constant puts {self.label!r} above the first third of this run; it needs "
+                f"records there, after step 0, with finite values (largest ratio: {constant})"
             )
         return dataclasses.replace(self, constant=float(constant))
 
@@ -339,9 +341,9 @@ def all_reduce(
     q = max(|1 − γμ|, |1 − γL|) = 1 − min(γμ, 2 − γL), and f(x_t) − f(x*) ≤ (L/2) D_t.
 
     Proof: x − γ∇f(x) is Lipschitz with constant q and leaves x* in place, and what the noise adds
-    has mean zero and variance at most γ²σ²/n. If workers start apart, the first step averages n such
-    maps of the f_i, so that L and μ must hold for each of them. Equality for n equal quadratics
-    in one dimension.
+    has mean zero and variance at most γ²σ²/n. If workers start apart, the first step averages n
+    such maps of the f_i, so that L and μ must hold for each of them. Equality for n equal
+    quadratics in one dimension.
 
     Args:
         n: workers.
@@ -400,8 +402,8 @@ def all_reduce_convex(
     (1/T) Σ_{t<T} E f(x_t) − f(x*) ≤ (R₀²/(γT) + γσ²/n) / (2 min(1, 2 − γL)).
 
     Proof: ‖x_{t+1} − x*‖² = ‖x_t − x*‖² − 2γ⟨∇f, x_t − x*⟩ + γ²‖∇f‖² + noise of at most γ²σ²/n.
-    With ⟨∇f, x − x*⟩ ≥ f(x) − f(x*) + ‖∇f‖²/(2L) and 0 ≤ ‖∇f‖² ≤ 2L(f(x) − f(x*)) each step takes off
-    at least 2γ min(1, 2 − γL)(f(x_t) − f(x*)); sum over t < T.
+    With ⟨∇f, x − x*⟩ ≥ f(x) − f(x*) + ‖∇f‖²/(2L) and 0 ≤ ‖∇f‖² ≤ 2L(f(x) − f(x*)) each step takes
+    off at least 2γ min(1, 2 − γL)(f(x_t) − f(x*)); sum over t < T.
 
     Args:
         n: workers, all starting at one point.
@@ -517,13 +519,13 @@ def dp_sgd(
     - ``overlap``, X ← WX − γG: γ < (1 + λ_n)/L, κ = min(γμ, 1 + λ_n − γL),
       δ = γζ min((1 + γL/κ)/(1 − λ₂), 1/κ), ν = 1.
 
-    Proof: one step F contracts by q in the Frobenius norm: X − γG does, and ‖W‖₂ = 1; with overlap F
-    is a step down Σ f_i + ‖X‖²_{I−W}/(2γ), whose Hessian lies between μ and L + (1 − λ_n)/γ. Hence
-    the noise-free fixed point X∞ is approached by q, and the noise, independent of the past, adds at
-    most nγ²σ²ν a step. How far is X∞ from X* = 1x*ᵀ, where the gradients G* sum to 0? Z = X* − γV
-    with (I − W)V = WG* (overlap: G*) has ‖Z − X*‖ ≤ γs√n ζ and F(Z) − Z = −γW(G(Z) − G*) (without W),
-    of norm at most γL‖Z − X*‖, so that ‖X∞ − Z‖ is at most 1/κ times that. Taking X* for Z gives the
-    other term of the minimum.
+    Proof: one step F contracts by q in the Frobenius norm: X − γG does, and ‖W‖₂ = 1; with overlap
+    F is a step down Σ f_i + ‖X‖²_{I−W}/(2γ), whose Hessian lies between μ and L + (1 − λ_n)/γ.
+    Hence the noise-free fixed point X∞ is approached by q, and the noise, independent of the past,
+    adds at most nγ²σ²ν a step. How far is X∞ from X* = 1x*ᵀ, where the gradients G* sum to 0? With
+    (I − W)V = WG* (overlap: G*, s = 1/(1 − λ₂)) Z = X* − γV has ‖Z − X*‖ ≤ γs√n ζ, and
+    F(Z) − Z = −γW(G(Z) − G*) (overlap: without W) has norm at most γL‖Z − X*‖, so that ‖X∞ − Z‖ is
+    at most 1/κ times that. Taking X* for Z gives the other term of the minimum.
 
     Args:
         n: workers.
@@ -612,16 +614,16 @@ def relay_sgd_equal_hessians(
 
     D_t ≤ r^{2⌊t/(τ_max + 1)⌋}(R₀ + b)² + (γ²σ²/n)((1 − r^t)/(1 − r))² with r = |1 − γh|, for the
     distance E‖x_i − x*‖² of every worker, and f(x̄) − f(x*) ≤ (h/2) D_t. The start-up costs
-    b = γζ max_u √(u(1 − u))/(1 − r(1 − u)), u = 1/n, …, (n − 1)/n being the share of workers not heard
-    from (0 if τ_max = 0); it depends on ζ, the rate does not.
+    b = γζ max_u √(u(1 − u))/(1 − r(1 − u)), u = 1/n, …, (n − 1)/n being the share of workers not
+    heard from (0 if τ_max = 0); it depends on ζ, the rate does not.
 
-    Proof: the errors e_i = x_i − x* obey e_i^{t+1} = (1/n) Σ_j (1 − γh) e_j^{t−τ_ij} once t ≥ τ_max,
-    since Σ c_j = n x*. So the largest norm over all workers and the last τ_max + 1 steps never
-    grows, and shrinks by r in τ_max + 1 steps. Before that the workers S not heard from, a share u, are
-    replaced by x_i⁰, which adds u e_i⁰ + (γ/n) Σ_{j∈S} ∇f_j(x*). As all gradients sum to 0, the sum is
-    (γ/n) Σ_j (1_S − u)_j ∇f_j(x*), at most γζ√(u(1 − u)); b is the least with which R₀ + b is never
-    exceeded. The noise enters as an average over n workers, of L²-norm at most γσ/√n a step, and obeys
-    the same recursion.
+    Proof: the errors e_i = x_i − x* obey e_i^{t+1} = (1/n) Σ_j (1 − γh) e_j^{t−τ_ij} once t ≥
+    τ_max, since Σ c_j = n x*. So the largest norm over all workers and the last τ_max + 1 steps
+    never grows, and shrinks by r in τ_max + 1 steps. Before that the workers S not heard from, a
+    share u, are replaced by x_i⁰, which adds u e_i⁰ + (γ/n) Σ_{j∈S} ∇f_j(x*). As all gradients sum
+    to 0, the sum is (γ/n) Σ_j (1_S − u)_j ∇f_j(x*), at most γζ√(u(1 − u)); b is the least with
+    which R₀ + b is never exceeded. The noise enters as an average over n workers, of L²-norm at
+    most γσ/√n a step, and obeys the same recursion.
 
     Args:
         n: workers.
@@ -637,8 +639,8 @@ def relay_sgd_equal_hessians(
         ConditionError: a learning rate outside (0, 2/h].
         ValueError: other constants out of range.
 
-    >>> bound = relay_sgd_equal_hessians(n=2, curvature=1.0, learning_rate=0.5, max_delay=1, zeta2=0,
-    ...                                  largest_initial_distance=4.0)
+    >>> bound = relay_sgd_equal_hessians(n=2, curvature=1.0, learning_rate=0.5, max_delay=1,
+    ...                                  zeta2=0.0, largest_initial_distance=4.0)
     >>> bound.curve(range(6)).tolist()
     [2.0, 2.0, 0.5, 0.5, 0.125, 0.125]
     """
@@ -653,10 +655,9 @@ def relay_sgd_equal_hessians(
     h, rate, delay = curvature, learning_rate, whole_number(max_delay, "max_delay", 0)
     _require_rate(rate, h)
     r = abs(1 - rate * h)
-    missing = np.arange(1, n) / n if delay else np.zeros(1)
-    startup = np.max(
-        np.sqrt(missing * (1 - missing)) / (1 - r * (1 - missing)), initial=0.0, where=missing > 0
-    )
+    missing = np.arange(1, n) / n if delay else np.empty(0)
+    lost = np.sqrt(missing * (1 - missing)) / (1 - r * (1 - missing))
+    startup = lost.max(initial=0.0)
     start = np.sqrt(largest_initial_distance) + rate * np.sqrt(zeta2) * startup
 
     def distance(t):
@@ -706,7 +707,7 @@ def dp_sgd_rate(
         case: "strongly convex", "convex" or "nonconvex".
         n: workers.
         smoothness: L over all f_i.
-        p: 1 − ‖W_{τ−1} ⋯ W_0 − 11ᵀ/n‖₂², which is 1 − max_{i≥2} λ_i² for one symmetric W; in (0, 1].
+        p: 1 − ‖W_{τ−1} ⋯ W_0 − 11ᵀ/n‖₂², in (0, 1]; 1 − max_{i≥2} λ_i² for one symmetric W.
         zeta2, sigma2: ζ², σ².
         tau: τ, the period of the mixing matrices.
         strong_convexity: μ, for the strongly convex case.
@@ -716,7 +717,7 @@ def dp_sgd_rate(
     Raises:
         ValueError: an unknown case, constants missing or out of range.
 
-    Source: Koloskova et al., ICML 2020, arXiv 2003.10422; number of the theorem not verified.
+    Source: Koloskova et al., ICML 2020, arXiv 2003.10422; theorem number not verified.
 
     >>> dp_sgd_rate(case="nonconvex", n=4, smoothness=1.0, p=0.5, zeta2=0.0,
     ...             initial_suboptimality=1.0).curve([10]).tolist()
@@ -777,8 +778,9 @@ def relay_sgd_rate(
         case: "strongly convex", "convex" or "nonconvex".
         n: workers.
         smoothness: L over all f_i.
-        rho: ρ = p/m of `relaysim.theory.key_lemma`, in (0, 1]. The paper's figures compute it for the
-            delays "hops", while the algorithm's are "received"; its theorem does not settle which.
+        rho: ρ = p/m of `relaysim.theory.key_lemma`, in (0, 1]. The paper's figures compute it for
+            the delays "hops", while the algorithm's are "received"; which of them its theorem means
+            is not verified.
         max_delay: τ_max.
         sigma2: σ².
         strong_convexity: μ, for the strongly convex case.
@@ -833,8 +835,8 @@ def gradient_tracking_rate(
 ) -> Bound:
     """Gradient tracking, whatever the heterogeneity: shape only.
 
-    The forms of `relay_sgd_rate` with a = 1/(pc) and b = σ/(√p c). These two are the paper's abstract;
-    c = 1 − min(λ_n, 0)² and the convex and nonconvex forms are not verified.
+    The forms of `relay_sgd_rate` with a = 1/(pc) and b = σ/(√p c). These two are the paper's
+    abstract; c = 1 − min(λ_n, 0)² and the convex and nonconvex forms are not verified.
 
     Args:
         case: "strongly convex", "convex" or "nonconvex".
@@ -850,7 +852,7 @@ def gradient_tracking_rate(
     Raises:
         ValueError: an unknown case, constants missing or out of range.
 
-    Source: Koloskova, Lin, Stich, NeurIPS 2021, arXiv 2202.03836; number of the theorem not verified.
+    Source: Koloskova, Lin, Stich, NeurIPS 2021, arXiv 2202.03836; theorem number not verified.
 
     >>> gradient_tracking_rate(case="convex", n=4, smoothness=1.0, p=0.5, c=0.8,
     ...                        initial_distance=1.0).curve([10]).tolist()
@@ -901,7 +903,7 @@ def d2_rate(
         ConditionError: λ_n ≤ −1/3.
         ValueError: other constants out of range.
 
-    Source: Tang et al., ICML 2018, arXiv 1803.07068; number of the theorem not verified.
+    Source: Tang et al., ICML 2018, arXiv 1803.07068; theorem number not verified.
 
     >>> d2_rate(n=4, smoothness=1.0, smallest_eigenvalue=0.0, initial_suboptimality=1.0,
     ...         sigma2=0.4).curve([10]).round(12).tolist()
@@ -962,7 +964,8 @@ def bounds_for(
         told why its condition fails.
 
     Raises:
-        ValueError: numbers of workers that differ, a matrix that does not fit, no tree for RelaySGD.
+        ValueError: numbers of workers that differ, a matrix that does not fit, or no tree for
+            RelaySGD.
 
     For RelaySGD ρ comes from `relaysim.theory.key_lemma` with the delays "hops", as in the paper's
     figures: seconds for a chain of 32 workers, and the square of n times the diameter in memory.
@@ -976,7 +979,8 @@ def bounds_for(
     """
     if problem.n != topology.n:
         raise ValueError(
-            f"the problem has {problem.n} workers and {topology!r} has {topology.n}; make them equal"
+            f"the problem has {problem.n} workers and {topology!r} has {topology.n}; "
+            f"make them equal"
         )
     if mixing is not None and algorithm.uses != "mixing":
         raise ValueError(f"{algorithm.label} does not use a mixing matrix; leave mixing out")
@@ -1063,13 +1067,14 @@ class _Setting(NamedTuple):
 
     @property
     def contraction(self) -> float:
-        """p of a period of doubly stochastic matrices; 0 or below if it does not contract."""
+        """p of a period of doubly stochastic matrices; 0 if it does not contract."""
         product = np.eye(self.basic["n"])
         for matrix in self.matrices:
             if not np.allclose(matrix.sum(axis=0), 1):
                 return 0.0
             product = matrix @ product
-        return 1 - float(np.linalg.norm(product - 1 / len(product), 2)) ** 2
+        p = 1 - float(np.linalg.norm(product - 1 / len(product), 2)) ** 2
+        return p if p > 1e-12 else 0.0
 
 
 Candidates = Iterator[tuple[Callable[..., Bound], dict]]
@@ -1118,7 +1123,7 @@ def _for_relay_sgd(setting: _Setting) -> Candidates:
     algorithm, topology = setting.algorithm, setting.topology
     n, h = topology.n, setting.basic["smoothness"]
     delay = topology.diameter if algorithm.overlap else max(0, topology.diameter - 1)
-    equal = setting.strong_convexity is not None and np.isclose(setting.strong_convexity, h, 1e-12)
+    equal = setting.strong_convexity is not None and abs(setting.strong_convexity - h) <= 1e-12 * h
     if equal and algorithm.unheard == "initial":
         yield (
             relay_sgd_equal_hessians,
