@@ -8,6 +8,7 @@ import pytest
 import relaysim as rs
 from relaysim.theory import bounds as module
 from relaysim.theory.bounds import ConditionError, bounds_for
+from relaysim.theory.bounds.constants import CASES
 
 STRONGLY_CONVEX = {"strong_convexity": 0.1, "initial_distance": 4.0}
 CASE_CONSTANTS = {
@@ -439,7 +440,7 @@ def test_every_public_theorem_is_among_those_tested():
 @pytest.mark.parametrize("bound", EVERY, ids=lambda bound: f"{bound.name}, {bound.case}")
 def test_every_bound_says_what_it_assumes_and_where_it_stands(bound):
     assert bound.quantity in ("suboptimality", "distance", "gradient_norm")
-    assert bound.case in module.CASES
+    assert bound.case in CASES
     assert bound.averaged == (bound.case != "strongly convex")
     assert bound.formula
     assert bound.source.title in str(bound.source)

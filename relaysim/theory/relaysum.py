@@ -112,7 +112,7 @@ def key_lemma(topology: Topology, delays: str = "hops", max_m: int = 99) -> tupl
     """
     W = relay_matrix(topology, delays)
     dense = W.toarray()
-    second = np.sort(np.abs(np.linalg.eigvals(dense)))[-2] if topology.n > 1 else 0.0
+    second = 1 - relay_gap(topology, delays)
     power = dense - perron_vector(topology, delays)
     start = _largest_singular_value(power)
     best = None
