@@ -1,10 +1,12 @@
-"""Sequences of gossip matrices that average exactly after finitely many steps, for any n and degree.
+"""Sequences of gossip matrices that average exactly after finitely many steps, for every n.
 
-Each function returns W_0, …, W_{m−1}: symmetric, doubly stochastic, no worker with more than k
-neighbours in any of them, and W_{m−1} ⋯ W_1 W_0 = 11ᵀ/n. A k of n or more means the same as n − 1:
-every worker may average with every other one, and a single matrix does. The work is done on a list
-of rounds, each one the pairs that exchange in it and the weight of each pair; a matrix puts what is
-left of a row on the diagonal.
+Each graph is a sequence W_0, …, W_{m−1}: symmetric, doubly stochastic, no worker with more than k
+neighbours in any of them, and W_{m−1} ⋯ W_1 W_0 = 11ᵀ/n. The m steps must be whole periods: those
+from W_1 to the next W_0, say, need not average exactly. A k of n or more means n − 1: every worker
+may average with every other one, and a single matrix does.
+
+The graphs are put together as lists of rounds, each of them the pairs that exchange in it and the
+weight of each pair; a matrix has what is left of a row on its diagonal.
 
 Source: Takezawa, Sato, Bao, Niwa and Yamada, "Beyond exponential graph: communication-efficient
 topologies for decentralized learning via finite-time convergence", NeurIPS 2023.
@@ -22,7 +24,7 @@ from relaysim.topologies import Topology, from_edges
 
 __all__ = ["base_graph", "hyper_hypercube", "simple_base_graph", "union_topology"]
 
-Round = tuple[np.ndarray, np.ndarray]  # pairs of workers (m, 2), and their weights (m,)
+Exchanges = tuple[np.ndarray, np.ndarray]  # pairs of workers (m, 2), and their weights (m,)
 
 
 def hyper_hypercube(n: int, k: int) -> tuple[csr_array, ...]:
@@ -64,12 +66,12 @@ def simple_base_graph(n: int, k: int) -> tuple[csr_array, ...]:
     groups V_1, V_2, … of those sizes, and V_l into a_l blocks of (k+1)^{p_l} workers.
 
     1. Every group averages: hyper-hypercubes side by side.
-    2. For l = 1, 2, … but the last: each worker of the smaller groups V_{l+1} ∪ V_{l+2} ∪ …
-       exchanges with one worker of each block of V_l, its own there, with weight
-       (k+1)^{p_l} / (|V_l| + |V_{l+1}| + …). That moves the smaller groups, taken together, to the
-       average of all they now know, and since the sum is preserved, leaves each block of V_l with
-       the right average too.
-    3. As soon as its exchange is over, each block averages: hyper-hypercubes again.
+    2. For l = 1, 2, … but the last group: each worker of U = V_{l+1} ∪ V_{l+2} ∪ … exchanges with
+       one worker in each block of V_l, a different one for each, with weight
+       (k+1)^{p_l} / |V_l ∪ U|. Before, the mean over V_l ∪ U is the mean of all n; after, so is the
+       mean over U, and as the sum does not change, the mean over each block of V_l. The workers of
+       one group of U still agree, so that the next l finds what this one found.
+    3. Each block averages as soon as its exchange is over: hyper-hypercubes again.
 
     Args:
         n: number of workers.
@@ -93,8 +95,8 @@ def base_graph(n: int, k: int) -> tuple[csr_array, ...]:
     workers runs the simple base graph, then workers in the same place of their blocks a
     hyper-hypercube. Where `simple_base_graph` of all n workers is shorter, it is returned instead.
 
-    Use it with `relaysim.topologies.complete`, or with `union_topology` of the sequence itself. Only
-    the weights that are not zero cost a message.
+    Use it with `relaysim.topologies.complete` or with `union_topology` of the sequence itself:
+    only weights that are not zero cost a message.
 
     Args:
         n: number of workers.
@@ -137,16 +139,17 @@ def union_topology(sequence: Sequence[csr_array]) -> Topology:
             f"not {shown(sequence)}"
         )
     union = sum(supports[1:], supports[0])
-    return from_edges(union.shape[0], np.argwhere(triu(union + union.T, k=1).toarray()))
+    return from_edges(union.shape[0], np.transpose(triu(union + union.T, k=1).nonzero()))
 
 
 # -- rounds ----------------------------------------------------------------------------------------
 
 
-def _averaging(n: int, factors: Sequence[int], stride: int = 1) -> list[Round]:
-    """Rounds after which workers that differ only in the digits above ``stride`` share a mean.
+def _averaging(n: int, factors: Sequence[int], stride: int = 1) -> list[Exchanges]:
+    """Rounds in which workers that differ in one digit average: a round for each factor.
 
-    Digits left over when the factors are used up tell apart groups that never meet.
+    The digits are those of i // ``stride``, lowest first. Workers that differ in i % ``stride``, or
+    in what is left above the last digit, are in groups that never meet.
     """
     workers = np.arange(n)
     rounds = []
@@ -160,7 +163,7 @@ def _averaging(n: int, factors: Sequence[int], stride: int = 1) -> list[Round]:
     return rounds
 
 
-def _simple_base(n: int, base: int) -> list[Round]:
+def _simple_base(n: int, base: int) -> list[Exchanges]:
     """The rounds of `simple_base_graph`; none for one worker."""
     groups = _digits(n, base)
     timetable = [
@@ -185,7 +188,7 @@ def _simple_base(n: int, base: int) -> list[Round]:
     return [(np.concatenate(pairs), np.concatenate(weights)) for pairs, weights in together]
 
 
-def _matrices(n: int, rounds: list[Round]) -> tuple[csr_array, ...]:
+def _matrices(n: int, rounds: list[Exchanges]) -> tuple[csr_array, ...]:
     if not rounds:
         return (csr_array(np.ones((1, 1))),)
     workers = np.arange(n)

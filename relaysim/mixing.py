@@ -15,15 +15,25 @@ from scipy.sparse import csr_array, eye_array, issparse
 from scipy.sparse.csgraph import connected_components
 
 from relaysim.checks import real_number, whole_number
+from relaysim.finite_time import (
+    base_graph,
+    hyper_hypercube,
+    simple_base_graph,
+    union_topology,
+)
 from relaysim.topologies import Topology, TreePair
 
 __all__ = [
+    "base_graph",
     "best_constant",
+    "hyper_hypercube",
     "lazy",
     "max_degree",
     "metropolis",
     "one_peer_exponential",
+    "simple_base_graph",
     "uniform",
+    "union_topology",
     "with_spectral_gap",
 ]
 

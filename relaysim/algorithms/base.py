@@ -14,6 +14,8 @@ An algorithm is a frozen dataclass of hyper-parameters with
   is whatever the gradients: these quantities, linear in the state, ``(k, d[, r])``, or ``None``. An
   exact analysis sets them apart: they tell where a run ends, and do not decay;
 
+- ``cycle``, where the rule depends on the number of the step: steps after which it repeats;
+
 and, for ``uses = "workers"``, ``own_mixing(n)``: the sequence of matrices that it mixes with, or
 ``None`` where it mixes with none.
 

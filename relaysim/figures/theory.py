@@ -15,8 +15,7 @@ from relaysim.figures.result import Result
 from relaysim.history import History
 from relaysim.progress import progress_bar
 from relaysim.simulation import simulate
-from relaysim.theory.linear import linearize
-from relaysim.theory.overlay import Overlay, overlay
+from relaysim.theory import Overlay, linearize, overlay
 
 __all__ = ["theory"]
 

@@ -78,7 +78,8 @@ def plot_history(
                 look["linestyle"] = "-" if by_color else look["linestyle"]
             draw_line(ax, group, x, y, {"label": name} | look | line, band)
         for overlay in overlays:
-            draw_overlay(ax, overlay)
+            which = f", γ = {overlay.learning_rate:.3g}" if len(overlays) > 1 else ""
+            draw_overlay(ax, overlay, which=which)
         style_axes(ax, x, y)
         # What has diverged shall not flatten the rest.
         values = frame[y][frame["step"] == frame["step"].min()]
@@ -96,7 +97,7 @@ def plot_history(
 
 
 def _overlays(history, y: str, x: str) -> list:
-    from relaysim.theory.overlay import overlay
+    from relaysim.theory import overlay
 
     if x != "step":
         raise ValueError(f"theory is a curve over steps; leave x={x!r} out, or theory")

@@ -4,6 +4,7 @@
 """
 
 from relaysim.theory import bounds
+from relaysim.theory.beside import Overlay, overlay
 from relaysim.theory.gossip import (
     acceleration_constants,
     d2_rates,
@@ -34,6 +35,7 @@ from relaysim.theory.stability import (
 __all__ = [
     "BestRate",
     "Linearization",
+    "Overlay",
     "acceleration_constants",
     "best_learning_rate",
     "bounds",
@@ -46,6 +48,7 @@ __all__ = [
     "key_lemma",
     "linearize",
     "max_learning_rate",
+    "overlay",
     "perron_vector",
     "relay_gap",
     "relay_matrix",

@@ -18,6 +18,8 @@ from scipy.sparse.linalg import LinearOperator
 
 from relaysim.algorithms.base import Round
 from relaysim.network import Network
+from relaysim.oracles import Exact
+from relaysim.random import Streams
 from relaysim.workspace import Workspace
 
 __all__ = ["AffineStep"]
@@ -26,6 +28,8 @@ __all__ = ["AffineStep"]
 BATCH_BYTES = 1 << 24
 # A method that needs more steps than this to become steady is taken for one that never does.
 MOST_STARTING_STEPS = 1 << 20
+# Periods later, a rule is looked at again.
+OTHER_PERIODS = (1, 2, 3, 5, 7)
 
 
 class AffineStep:
@@ -38,7 +42,7 @@ class AffineStep:
         x0: ``(n, d)``.
 
     Attributes:
-        period: steps after which the mixing matrices repeat.
+        period: steps after which the mixing matrices, and the method's own rule, repeat.
         states: N, the length of y: what varies of the state, iterates first.
         start_up: steps before the map holds, a multiple of the period.
         starting: the iterates ``(n, d)`` of these steps.
@@ -52,10 +56,12 @@ class AffineStep:
     def __init__(self, problem, topology, algorithm, learning_rate: float, matrices, x0):
         self.problem, self.algorithm = problem, algorithm
         self.learning_rate = learning_rate
-        self.period = max(len(matrices), 1)
+        self.period = math.lcm(max(len(matrices), 1), getattr(algorithm, "cycle", 1))
         self._network = Network(topology, matrices, Workspace())
         self._round = Round(self._gradient, self._network, Workspace())
         self._round.learning_rate = learning_rate
+        self._observe = Exact().observe(problem, Streams([0], np.zeros(1, dtype=np.intp)))
+        self._curvature_scale = 1.0
         self._require_affine_gradients()
         # With a replica axis the arrays that depend on the data are those with three axes.
         state = algorithm.init(x0[..., None], self._network)
@@ -67,18 +73,31 @@ class AffineStep:
     # -- gradients -----------------------------------------------------------------------------------
 
     def _gradient(self, x: np.ndarray) -> np.ndarray:
-        return np.array(self.problem.gradient(x))  # a copy: a step may write into it
+        return self._observe(x, np.empty(x.shape))
 
     def curvature(self, x: np.ndarray) -> np.ndarray:
         """H_i x_i, the gradients without their constant part."""
         if hasattr(self.problem, "hessian_product"):
             return self.problem.hessian_product(x)
-        return self._gradient(x) - self._gradient(np.zeros(x.shape))
+        # Far from 0, where the difference is not small beside the constant part.
+        far = self._far
+        return (self._gradient(far * x) - self._gradient(np.zeros(x.shape))) / far
 
     def _require_affine_gradients(self) -> None:
         u, v = np.random.default_rng(0).normal(size=(2, self.problem.n, self.problem.d, 1))
+        constant = self._gradient(np.zeros(u.shape))
+        change = np.abs(self._gradient(u) - constant).max()
+        offset = np.abs(constant).max()
+        self._far = 2.0 ** math.ceil(math.log2(max(offset / change, 1))) if change else 1.0
         at_u, at_v, at_sum = (self.curvature(x) for x in (u, 2 * v, u + 2 * v))
-        if not _close(at_sum, at_u + at_v):
+        direct = (self._gradient(self._far * u) - constant) / self._far
+        if not _close(direct, at_u, offset / self._far):
+            raise TypeError(
+                f"hessian_product of {self.problem!r} does not fit its gradient; it must give the "
+                f"gradients without their constant part"
+            )
+        self._curvature_scale = float(np.abs(at_u).max())
+        if not _close(at_sum, at_u + at_v, offset / self._far):
             raise TypeError(
                 f"{self.problem!r} is not quadratic: its gradients are not affine, so that no method "
                 f"on it has a matrix; use relaysim.simulate, or a quadratic such as "
@@ -111,12 +130,15 @@ class AffineStep:
         self._template = state
         self._constants = np.zeros(self._ends[-1])
         self._varying = np.arange(self._ends[-1])
+        self._scales = np.ones(len(self._varying))
         varying = self._find_varying()
         everything = self._flatten(state)[:, 0]
         self._constants = np.where(varying, 0, everything)
         self._varying = np.flatnonzero(varying)
         self.states = len(self._varying)
-        self.y = everything[varying]
+        self._scales = np.ones(self.states)
+        self._scales = self._find_scales()
+        self.y = everything[varying] / self._scales
 
     def _step(self, state, step: int, gradient: Callable):
         self._round.step = step
@@ -128,22 +150,52 @@ class AffineStep:
         random = np.random.default_rng(1).normal(size=(len(self._varying), 1))
         following = self._step(self._unflatten(random), self.start_up, self.curvature)
         changed = (self._flatten(following) != random)[:, 0]
+        for step in range(self.start_up + 1, self.start_up + self.period):
+            following = self._step(self._unflatten(random), step, self.curvature)
+            changed |= (self._flatten(following) != random)[:, 0]
         for k in range(len(self._shapes)):
             part = slice(self._ends[k], self._ends[k + 1])
             changed[part] = k == 0 or changed[part].any()  # the iterates come first
         return changed
 
+    def _find_scales(self) -> np.ndarray:
+        """The size that each array has where iterates have size 1, ``(N,)``.
+
+        y holds everything in these units, so that nothing depends on the units of the gradients.
+        """
+        scales = np.ones(self.states)
+        y = np.zeros((self.states, 1))
+        count = self.problem.n * self.problem.d
+        y[:count, 0] = np.random.default_rng(3).normal(size=count)
+        largest = np.zeros(len(self._shapes))
+        for step in range(self.start_up, self.start_up + 4):
+            y = self._flatten(self._step(self._unflatten(y), step, self.curvature))
+            size = np.abs(y[:count]).max()
+            if not (np.isfinite(y).all() and size > 0):
+                break
+            for k in range(1, len(self._shapes)):
+                part = np.abs(y[self._part(k)]).max(initial=0)
+                largest[k] = max(largest[k], part / size)
+        for k in range(1, len(self._shapes)):
+            if largest[k] > 0:
+                scales[self._part(k)] = 2.0 ** round(math.log2(largest[k]))  # exact
+        return scales
+
+    def _part(self, k: int) -> slice:
+        """Where the k-th array lies in y."""
+        return slice(*np.searchsorted(self._varying, self._ends[k : k + 2]))
+
     def _flatten(self, state) -> np.ndarray:
         """What varies of a state, ``(N, r)``."""
         everything = np.concatenate([part.reshape(-1, part.shape[2]) for part in _data(state)])
-        return everything[self._varying]
+        return everything[self._varying] / self._scales[:, None]
 
     def _unflatten(self, y: np.ndarray, constants: np.ndarray | None = None):
         """The steady state that holds these data, ``(N, r)``, and constants, or 0 in their place."""
         everything = np.zeros((self._ends[-1], y.shape[1]))
         if constants is not None:
             everything[:] = constants[:, None]
-        everything[self._varying] = y
+        everything[self._varying] = y * self._scales[:, None]
         pieces = zip(self._shapes, self._ends, self._ends[1:], strict=False)
         parts = iter([everything[a:b].reshape(*shape, y.shape[1]) for shape, a, b in pieces])
         return _rebuilt(self._template, parts)
@@ -160,9 +212,17 @@ class AffineStep:
 
     def _require_affine_step(self) -> None:
         u, v = np.random.default_rng(2).normal(size=(2, self.states, 1))
+        size = 1 + self.learning_rate * self._curvature_scale
         for phase in range(self.period):
             at_u, at_v, at_sum = (self.linear(y, phase) for y in (u, 2 * v, u + 2 * v))
-            if not _close(at_sum, at_u + at_v):
+            for later in OTHER_PERIODS:
+                if not _close(self.linear(u, phase + later * self.period), at_u, size):
+                    raise TypeError(
+                        f"the rule of {self.algorithm!r} changes with the number of the step and does "
+                        f"not repeat after {self.period} steps; give it an attribute `cycle`, the steps "
+                        f"after which it does"
+                    )
+            if not _close(at_sum, at_u + at_v, size):
                 raise TypeError(
                     f"{self.algorithm!r} is not affine: its step of a sum of states is not the sum "
                     f"of its steps, so that it has no matrix; use relaysim.simulate"
@@ -185,7 +245,7 @@ class AffineStep:
     def matrices(self) -> list[csr_array]:
         """A of each step of a period, ``(N, N)``."""
         return [
-            _matrix(functools.partial(self.linear, phase=phase), self.states)
+            _without_rounding(_matrix(functools.partial(self.linear, phase=phase), self.states))
             for phase in range(self.period)
         ]
 
@@ -223,7 +283,8 @@ class AffineStep:
         if quantities is None:
             return csr_array((0, self.states))
         # After one more step: y may hold sums that do not fit the messages, which a step mends.
-        return csr_array(_matrix(respond, self.states) @ self.matrices[0])
+        found = csr_array(_matrix(respond, self.states) @ self.matrices[0])
+        return found[np.flatnonzero(abs(found).sum(axis=1) > 0)]
 
     @functools.cached_property
     def sent_per_step(self) -> list[int]:
@@ -246,6 +307,13 @@ def _matrix(respond: Callable[[np.ndarray], np.ndarray], width: int) -> csr_arra
         unit[np.arange(first, first + count), np.arange(count)] = 1
         blocks.append(csc_array(respond(unit)))
     return csr_array(hstack(blocks))
+
+
+def _without_rounding(matrix: csr_array) -> csr_array:
+    """Without entries that are rounding beside the largest: what should be 0 is 0."""
+    matrix.data[np.abs(matrix.data) <= 4e-16 * np.abs(matrix.data).max(initial=0)] = 0
+    matrix.eliminate_zeros()
+    return matrix
 
 
 def _leaves(state) -> Iterator[np.ndarray]:
@@ -278,5 +346,7 @@ def _same_counts(state, following) -> bool:
     return all(np.array_equal(old, new) for old, new in pairs if np.ndim(new) != 3)
 
 
-def _close(a: np.ndarray, b: np.ndarray) -> bool:
-    return bool(np.abs(a - b).max(initial=0) <= 1e-9 * max(np.abs(a).max(initial=0), 1e-9))
+def _close(a: np.ndarray, b: np.ndarray, summands: float) -> bool:
+    """Equal but for rounding, where numbers of the size ``summands`` may have cancelled."""
+    largest = max(np.abs(a).max(initial=0), 1e-3 * summands, 1e-300)
+    return bool(np.abs(a - b).max(initial=0) <= 1e-9 * largest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,20 @@ from relaysim.checks import real_array, real_number, whole_number
 from relaysim.measures import measure, measures_of
 from relaysim.preparation import check_compatible, matrices_for, starting_points
 from relaysim.theory.affine import AffineStep
-from relaysim.theory.spectra import fixed_point, product, spectral_radius, stationary_covariance
+from relaysim.theory.spectra import (
+    NEUTRAL,
+    fixed_point,
+    product,
+    spectral_radius,
+    stationary_covariance,
+)
 
 __all__ = ["Linearization", "linearize"]
 
 # States whose covariance fits: a few matrices of this size squared.
 MOST_STATES_IN_COVARIANCE = 12_000
+# Numbers of iterates that are measured at a time.
+BLOCK_NUMBERS = 1 << 20
 
 
 def linearize(
@@ -85,11 +94,12 @@ class Linearization:
 
     @functools.cached_property
     def spectral_radius(self) -> float:
-        """ρ per step: the iterates' error shrinks like ρ^t, the suboptimality like ρ^(2t).
+        """ρ per step: the iterates' error shrinks at least like ρ^t, the suboptimality like ρ^(2t).
 
-        The largest modulus of the eigenvalues of A, over all starting points x0, with what a step
+        The largest modulus of the eigenvalues of A over all starting points x0, with what a step
         conserves set apart (the sum of corrections or of a tracker; with RelaySGD/Grad what workers
-        keep of their starts). Modes that the iterates do not show do not count.
+        keep of their starts). Modes that the iterates do not show do not count; one that they show but
+        this x0, or the mean x̄, does not contain does, so that a single curve may be faster.
 
         Warns:
             RuntimeWarning: the eigenvalues of a very large A have not converged.
@@ -132,43 +142,47 @@ class Linearization:
 
     def iterates(self, steps: int) -> np.ndarray:
         """The iterates without noise at steps 0, 1, …, ``(steps + 1, n, d)``, from the affine map."""
-        steps = whole_number(steps, "steps", 0)
+        return np.concatenate(list(self._blocks(whole_number(steps, "steps", 0))))
+
+    def _blocks(self, steps: int) -> Iterator[np.ndarray]:
+        """The iterates at all steps, some at a time, ``(k, n, d)``."""
         n, d = self.problem.n, self.problem.d
-        found = np.empty((steps + 1, n, d))
+        at_a_time = max(BLOCK_NUMBERS // (n * d), 1)
         y = self._map.y
         with np.errstate(all="ignore"):
-            for step in range(steps + 1):
-                if step < self.start_up:
-                    found[step] = self._map.starting[step]
-                    continue
-                found[step] = y[self._iterates].reshape(n, d)
-                phase = (step - self.start_up) % self.period
-                y = self._map.matrices[phase] @ y + self._map.offsets[phase]
-        return found
+            for first in range(0, steps + 1, at_a_time):
+                block = np.empty((min(at_a_time, steps + 1 - first), n, d))
+                for k in range(len(block)):
+                    step = first + k
+                    if step < self.start_up:
+                        block[k] = self._map.starting[step]
+                        continue
+                    block[k] = y[self._iterates].reshape(n, d)
+                    phase = (step - self.start_up) % self.period
+                    y = self._map.matrices[phase] @ y + self._map.offsets[phase]
+                yield block
 
     def predict(self, steps: int) -> pd.DataFrame:
         """The curve without noise, start-up included: the columns of a history, a row a step.
 
         Computed from the affine map, not by `relaysim.simulate`. ``seed`` is 0 and means nothing.
         """
-        iterates = self.iterates(steps)
+        count = whole_number(steps, "steps", 0) + 1
         found = {
             "replica": 0,
             "seed": 0,
             "learning_rate": self.learning_rate,
-            "step": np.arange(len(iterates)),
+            "step": np.arange(count),
         }
         measures = measures_of(self.problem)
         with np.errstate(all="ignore"):
-            found |= {
-                name: values.ravel()
-                for name, values in measure(self.problem, iterates, measures).items()
-            }
+            parts = [measure(self.problem, block, measures) for block in self._blocks(steps)]
+        found |= {name: np.concatenate([part[name].ravel() for part in parts]) for name in measures}
         per_step = self._map.sent_per_step
-        rest = max(len(iterates) - self.start_up, 0)
+        rest = max(count - self.start_up, 0)
         later = np.resize(per_step, rest)[: max(rest - 1, 0)]
         sent = np.concatenate([self._map.sent, self._map.sent[-1] + np.cumsum(later)])
-        return pd.DataFrame(found | {"vectors_sent": sent[: len(iterates)].astype(int)})
+        return pd.DataFrame(found | {"vectors_sent": sent[:count].astype(int)})
 
     # -- with noise --------------------------------------------------------------------------------------
 
@@ -198,6 +212,7 @@ class Linearization:
         0.005
         """
         sigma2 = real_number(sigma2, "sigma2", 0)
+        self._require_stability()
         fixed = measure(self.problem, self._fixed_iterates, measures_of(self.problem))
         floor = {name: float(values.mean()) for name, values in fixed.items()}
         if sigma2 > 0:
@@ -226,8 +241,14 @@ class Linearization:
             draws: how many points.
 
         Raises:
-            ValueError: as `stationary`; or the optimum is not known.
+            ValueError: as `stationary`; or the optimum is not known, or fewer than one draw.
         """
+        if "suboptimality" not in measures_of(self.problem):
+            raise ValueError(
+                "the optimum of this problem is not known, so neither is suboptimality; give the "
+                "problem an `optimum`"
+            )
+        whole_number(draws, "draws", 1)
         generator = np.random.default_rng(0)
         points = []
         each = -(-draws // self.period)
@@ -239,6 +260,14 @@ class Linearization:
         block = np.concatenate(points, axis=1).T[:, None, :]
         found = measure(self.problem, block, ("suboptimality",))["suboptimality"]
         return np.quantile(found, quantiles)
+
+    def _require_stability(self) -> None:
+        if self.spectral_radius >= 1 - NEUTRAL:
+            raise ValueError(
+                f"{self.algorithm!r} has no noise floor at learning rate {self.learning_rate:g}: its "
+                f"spectral radius is {self.spectral_radius:.6g}, so that errors do not decay; see "
+                f"relaysim.theory.stable_learning_rates"
+            )
 
     @functools.cached_property
     def _fixed_iterates(self) -> np.ndarray:
@@ -259,12 +288,7 @@ class Linearization:
     @functools.cached_property
     def _covariances(self) -> list[tuple[np.ndarray, float]]:
         """At each step of a period, for σ² = 1: the covariance of x̄, ``(d, d)``, and E Ξ²."""
-        if self.spectral_radius >= 1:
-            raise ValueError(
-                f"{self.algorithm!r} has no noise floor at learning rate {self.learning_rate:g}: its "
-                f"spectral radius is {self.spectral_radius:.6g}, so that errors grow; see "
-                f"relaysim.theory.stable_learning_rates"
-            )
+        self._require_stability()
         if self.states > MOST_STATES_IN_COVARIANCE:
             raise ValueError(
                 f"the covariance of {self.states} states does not fit; up to "

@@ -131,9 +131,9 @@ def relay_gap(topology: Topology, delays: str) -> float:
     """1 − |λ₂| of `relay_matrix`: how fast relayed models agree without gradients.
 
     Computed from one round of messages, 5n − 4 numbers, whose map has the same eigenvalues but for
-    zeros. With hop delays it falls like 1/n on a chain. With the delays that RelaySGD has it falls like
-    1/n²: λ₂ is negative and close to −1, a mode that changes sign every step. Gradient steps damp it and
-    starts hardly excite it.
+    zeros. On a chain it falls like 1/n with hop delays, and like 1/n² with the delays that RelaySGD has:
+    λ₂ is negative and close to −1, a mode that changes sign every step. Gradient steps damp it
+    about as much as the mean, and random starts hardly excite it. On a star it falls like 1/n with both.
 
     Raises:
         ValueError: not a tree, or an unknown convention.

@@ -19,17 +19,21 @@ from scipy.sparse.linalg import (
     splu,
 )
 
-__all__ = ["fixed_point", "product", "spectral_radius", "stationary_covariance"]
+__all__ = ["NEUTRAL", "fixed_point", "product", "spectral_radius", "stationary_covariance"]
 
 # All eigenvalues of a matrix up to this size; beyond it those of largest modulus by iteration, and all
 # of them again, up to the second size, where iteration does not converge.
 DENSE_STATES = 100
 MOST_DENSE_STATES = 5000
 # The iteration works on powers of A, whose eigenvalues lie further apart, and restarts so many times.
-POWERS = ((8, 40, 20), (128, 32, 12))
+POWERS = ((32, 40, 15), (128, 40, 12))
 POWER_STEPS = 5000
 # Up to this size powers are computed once, as dense matrices.
 SQUARED_STATES = 600
+# Moduli closer to 1 than this are 1 up to rounding.
+NEUTRAL = 1e-12
+# Steps after which powers of A are taken not to vanish.
+MOST_NILPOTENT = 400
 # A mode is seen in the iterates if they make up more than this of its eigenvector.
 SEEN = 1e-7
 
@@ -91,6 +95,8 @@ def _radius(A: csr_array, conserved: csr_array, seen: np.ndarray) -> float:
     if not seen.any():
         return 0.0
     size = len(seen)
+    if _is_nilpotent(A):
+        return 0.0
     if size > DENSE_STATES:
         radius, converged = _radius_by_iteration(A, conserved, seen)
         if converged:
@@ -104,6 +110,18 @@ def _radius(A: csr_array, conserved: csr_array, seen: np.ndarray) -> float:
             )
             return radius
     return _radius_of_all(deflated(A, conserved), seen)
+
+
+def _is_nilpotent(A: csr_array) -> bool:
+    """Whether powers of A vanish, whose eigenvalues no solver finds to be 0."""
+    y = np.random.default_rng(0).normal(size=A.shape[0])
+    for _ in range(min(A.shape[0], MOST_NILPOTENT)):
+        y = A @ y
+        norm = np.linalg.norm(y)
+        if norm < 1e-200:
+            return True
+        y /= norm
+    return False
 
 
 def deflated(A: csr_array, conserved: csr_array) -> np.ndarray:
@@ -200,7 +218,7 @@ def _largest_eigenvalue(
 ) -> float | None:
     size = len(seen)
     operator = LinearOperator((size, size), matvec=apply, dtype=np.float64)
-    for count in (2, 10):
+    for count in (6, 14):
         try:
             values, vectors = eigs(
                 operator,

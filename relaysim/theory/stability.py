@@ -12,7 +12,7 @@ from scipy.optimize import brentq, minimize_scalar
 from relaysim.preparation import check_compatible, matrices_for
 from relaysim.progress import progress_bar
 from relaysim.theory.affine import AffineStep
-from relaysim.theory.spectra import product, spectral_radius
+from relaysim.theory.spectra import NEUTRAL, product, spectral_radius
 
 __all__ = ["BestRate", "best_learning_rate", "max_learning_rate", "stable_learning_rates"]
 
@@ -36,11 +36,12 @@ def stable_learning_rates(
     """All constant learning rates with spectral radius ρ(γ) < 1, as open intervals.
 
     There need not be one interval, and the first need not begin at 0: D² on a binary tree of 24
-    workers or more is unstable at small rates and stable at larger ones. ρ is evaluated at rates up to
-    15 % apart, between which local extrema next to 1 are looked for, up to a rate beyond which nothing
-    can be stable (the trace of A(γ)^k is a polynomial in γ, and |tr A^k| ≤ N for a stable A); every end
-    is then found to about 1e-9 of itself. An interval, or a gap, that lies between two neighbouring
-    rates without such an extremum is missed.
+    workers or more is unstable at small rates and stable at larger ones. ρ is evaluated at rates from
+    1e-6/L on, L the largest curvature, up to 15 % apart from 1e-2/L on and a factor of 4 below, between
+    which local extrema next to 1 are looked for. The last rate is one beyond which nothing can be
+    stable: the trace of A(γ)^k is a polynomial in γ, and |tr A^k| ≤ N for a stable A. Every end is then
+    found to about 1e-9 of itself. An interval, or a gap, between two neighbouring rates and without
+    such an extremum is missed.
 
     Args:
         problem, topology, algorithm, mixing: as for `relaysim.theory.linearize`.
@@ -94,8 +95,8 @@ def best_learning_rate(
     """The learning rate with the smallest spectral radius, and that radius; None if none is stable.
 
     The fastest decay in the long run: what happens before, and how large the noise floor is, may speak
-    for other rates; see `relaysim.tune`. Found by evaluating ρ(γ) at rates up to 15 % apart and by
-    refining around the three smallest.
+    for other rates; see `relaysim.tune`. Found by evaluating ρ(γ) at the rates of
+    `stable_learning_rates` and by refining around the three smallest.
 
     Args, raises: as for `stable_learning_rates`.
 
@@ -155,6 +156,8 @@ class _Growth:
         seen = np.arange(step.states) < self._seen
         radius = spectral_radius(product(step.matrices), step.conserved, seen) ** (1 / step.period)
         self._on_evaluation()
+        if abs(radius - 1) <= NEUTRAL:
+            return 0.0  # a mode that never decays, as where the mean Hessian is singular
         return math.log(radius) if radius > 0 else -math.inf
 
     def scan(self) -> tuple[list[float], list[float]]:
@@ -200,7 +203,7 @@ class _Growth:
 
     def _largest_conceivable(self) -> float:
         """A rate beyond which no A(γ) is stable: a stable one has |tr A^k| ≤ N."""
-        period = max(len(self._matrices), 1)
+        period = self._map(0.0).period
         for power in (1, 2, 3, 4):
             degree = power * period
             samples = 1.0 + np.arange(degree + 1)

@@ -1,14 +1,14 @@
 """Claim: with equal Hessians, on a chain of n, RelaySGD is stable exactly at γh < (n + 2)/2 and
 RelaySGD/Grad exactly at γh < n; momentum β multiplies RelaySGD's limit by (1 + β)/(1 − β).
 
-Source: limits found numerically with Vogels et al., "RelaySum", NeurIPS 2021, in mind; that they are not
-larger is derived in test_unstable_beyond.py. On binary trees RelaySGD has the same limit (numerically);
-with overlap momentum does not multiply the limit: on a chain of 4 from 2 to 5.07 and not 6 at β = ½.
+Source: that nothing beyond is stable is derived in test_unstable_beyond.py, that all below is was found from
+eigenvalues, for n ≤ 32. RelaySGD has the same limit on binary trees, but not on stars. With overlap
+momentum may do less: on a chain of 4, β = ½ raises the limit from 2 to 5.07 and not to 6.
 Tight, by the eigenvalues and by runs 1 % inside and outside.
 """
 
 import pytest
-from claims import assert_limit, equal_hessians, tight
+from claims import assert_limit, equal_hessians, radius, tight
 
 import relaysim as rs
 
@@ -40,7 +40,7 @@ def test_all_stable_rates_on_chains(name, n):
 
 
 @pytest.mark.parametrize("momentum", [0.3, 0.9])
-@pytest.mark.parametrize("n", [3, 5, 8])
+@pytest.mark.parametrize("n", [3, 8])
 def test_momentum_multiplies_the_limit(n, momentum):
     found = stable(rs.topologies.chain(n), rs.algorithms.RelaySGD(momentum=momentum))
     tight(found, [(0.0, (n + 2) / 2 * (1 + momentum) / (1 - momentum))], 1e-7)
@@ -52,8 +52,10 @@ def test_with_overlap_momentum_does_not():
     tight(stable(rs.topologies.chain(8), algorithm), [(0.0, 6.0)], 1e-7)
 
 
-@pytest.mark.parametrize("n", [8, 16])
-def test_the_same_limit_on_binary_trees(n):
-    tree, relay_sgd = rs.topologies.binary_tree(n), rs.algorithms.RelaySGD()
-    tight(stable(tree, relay_sgd), [(0.0, (n + 2) / 2)], 1e-7)
-    assert_limit(equal_hessians(n), tree, relay_sgd, (n + 2) / 2)
+def test_the_same_limit_on_binary_trees_but_not_on_stars():
+    relay_sgd = rs.algorithms.RelaySGD()
+    tight(stable(rs.topologies.binary_tree(8), relay_sgd), [(0.0, 5.0)], 1e-7)
+    for n in (8, 16, 32):
+        assert_limit(equal_hessians(n), rs.topologies.binary_tree(n), relay_sgd, (n + 2) / 2)
+    assert radius(rs.topologies.star(8), relay_sgd, 2.79) < 1
+    assert radius(rs.topologies.star(8), relay_sgd, 2.80) > 1

@@ -79,12 +79,12 @@ def test_d2_needs_eigenvalues_above_its_threshold(rate, h):
     threshold = -1 / (3 - 2 * rate * h)
     tight(rs.theory.d2_smallest_eigenvalue(rate * h), threshold, 1e-13)
     pair = rs.topologies.chain(2)
-    for eigenvalue, stable in ((threshold + 0.01, True), (threshold - 0.01, False)):
+    for eigenvalue, settles in ((threshold + 0.01, True), (threshold - 0.01, False)):
         if eigenvalue <= -1:
             continue
         mixing = rs.mixing.uniform(pair, (1 - eigenvalue) / 2)
         found = growth(equal_hessians(2, h), pair, D2, rate, mixing=mixing)
-        assert found < 1 if stable else found > 1
+        assert found < 1 if settles else found > 1
 
 
 def test_d2_may_be_stable_only_above_a_rate():

@@ -1,11 +1,12 @@
-"""Claim: without gradients relayed models agree by a factor |λ₂| a step. With the delays as received λ₂ is
-negative and, on every tree of n ≥ 2,
+"""Claim: without gradients relayed models agree by a factor |λ₂| a step. With the delays as received, on
+every tree of n ≥ 2,
 
     1 − |λ₂| ≤ 2/(n(1 + τ̄)),
 
-an equality for large n: 6/n² on chains. With hop delays (overlap) 1 − |λ₂| → 1.3012/n on chains. Gradient
-steps damp the slow mode: 1 − |z| ≈ (γh + 2/n)/(1 + τ̄), more than the mean's γh/(1 + τ̄), so that the
-mean decides how fast RelaySGD converges; the slow mode is not shortened by 1 − γh.
+nearly an equality on large trees: 6/n² on chains. λ₂ is negative there, a mode that alternates along
+edges and from step to step. With hop delays (overlap) 1 − |λ₂| → 1.3012/n on chains. Gradient steps
+damp the alternating mode by 1 − |z| ≈ (γh + 2/n)/(1 + τ̄), not by γh: a little more than the mean,
+γh/(1 + τ̄), which decides how fast RelaySGD converges at small rates.
 
 Source: derived here for the matrix of Vogels et al., "RelaySum", NeurIPS 2021.
 
@@ -122,13 +123,13 @@ def test_with_gradients_the_mean_decides(gamma_h, tolerance, overlap):
 
 @pytest.mark.parametrize("topology", [CHAIN(32), CHAIN(48), TREE(48)], ids=repr)
 @pytest.mark.parametrize("gamma_h", [0.0, 0.01, 0.1])
-def test_gradients_damp_the_slow_mode_a_little_more_than_the_mean(topology, gamma_h):
+def test_gradients_damp_the_alternating_mode_a_little_more_than_the_mean(topology, gamma_h):
     linear = rs.theory.linearize(
         equal_hessians(topology.n, d=1), topology, rs.algorithms.RelaySGD(), gamma_h
     )
     eigenvalues = np.linalg.eigvals(linear.operator @ np.eye(linear.states))
     real = eigenvalues[np.abs(eigenvalues.imag) < 1e-9].real
-    slow, factor = -real.min(), 1 + delays(topology, overlap=False).mean()
-    tight(1 - slow, (gamma_h + 2 / topology.n) / factor, 0.07)
-    assert (1 - gamma_h) * (1 - claimed_gap(topology)) < slow or gamma_h == 0
-    assert slow < real.max()
+    alternating, factor = -real.min(), 1 + delays(topology, overlap=False).mean()
+    tight(1 - alternating, (gamma_h + 2 / topology.n) / factor, 0.07)
+    bounded((1 - gamma_h) * (1 - claimed_gap(topology)), alternating)
+    assert alternating < real.max()

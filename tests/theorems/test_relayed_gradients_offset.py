@@ -40,7 +40,7 @@ def test_relayed_gradients_leave_a_fixed_offset(topology, overlap, momentum):
     rate, start = 0.1, np.random.default_rng(0).normal(size=(8, 4))
     algorithm = rs.algorithms.RelaySGDGrad(overlap=overlap, momentum=momentum)
     run = rs.simulate(
-        problem, topology, algorithm, learning_rate=rate, steps=3000, record=3000, x0=start
+        problem, topology, algorithm, learning_rate=rate, steps=2000, record=2000, x0=start
     ).x
     computed = rs.theory.linearize(problem, topology, algorithm, rate, start).fixed_point
     for x in (run, computed):

@@ -47,7 +47,7 @@ def test_all_stable_rates_with_overlap(topology):
     tight(found, [(0.0, 2.0)], 1e-8)
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(trees(least=2))
 def test_relay_sgd_on_random_trees(tree):
     topology = rs.topologies.from_edges(*tree)

@@ -8,14 +8,18 @@ import numpy as np
 import pandas as pd
 
 from relaysim import configuration
+from relaysim.measures import MEASURES
 from relaysim.oracles import Exact, Gaussian
 from relaysim.theory.bounds import Bound, bounds_for
 from relaysim.theory.linear import linearize
+from relaysim.theory.spectra import NEUTRAL
 
 __all__ = ["Overlay", "overlay"]
 
 # Below this share of its start a curve is rounding.
 ROUNDING = 1e-24
+# By what factor e^… the last maxima may miss the asymptotic rate.
+SAME_RATE = 0.3
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Overlay:
         prediction: the exact curve without noise, a row a step; see `Linearization.predict`.
         spectral_radius: ρ.
         asymptote: C ρ^(2t) at the steps of ``prediction``, through the last maxima of the curve; None
-            where the curve ends on a plateau, or grows.
+            where the curve ends on a plateau, grows, or does not fall at that rate by then (its modes
+            may all be faster than the slowest of all).
         plateau: where the curve without noise ends; 0 for exact methods, None if it grows.
         floor: the expectation of the column on the noise floor; None without noise or if it grows.
         band: 10 % and 90 % quantiles of the suboptimality of a record there; None for other columns.
@@ -86,22 +91,14 @@ def overlay(history, column: str = "suboptimality", learning_rate: float | None 
             "theory beside a curve needs one starting point, and this history has one for each "
             "replica; simulate them one by one"
         )
-    if column not in history.frame or column in (
-        "replica",
-        "seed",
-        "step",
-        "vectors_sent",
-        "value",
-    ):
-        raise ValueError(
-            f"theory says nothing of column {column!r}; take suboptimality, consensus_distance, "
-            f"distance or gradient_norm"
-        )
+    known = [name for name in MEASURES if name in history.frame]
+    if column not in known:
+        raise ValueError(f"theory says nothing of column {column!r}; take {' or '.join(known)}")
     mixing = configuration.decode(config["mixing"], "mixing")
     given = (history.problem, history.topology, history.algorithm)
     linear = linearize(*given, rate, x0, mixing)
     prediction = linear.predict(int(history.steps[-1]))
-    stable = linear.spectral_radius < 1
+    stable = linear.spectral_radius < 1 - NEUTRAL
     plateau = float(linear.stationary(0.0)[column]) if stable else None
     floor = float(linear.stationary(sigma2)[column]) if stable and sigma2 > 0 else None
     band = None
@@ -149,14 +146,17 @@ def _noise(config) -> float:
 
 
 def _asymptote(curve: np.ndarray, radius: float, plateau: float | None) -> np.ndarray | None:
-    if plateau is None or not 0 < radius < 1 or not curve[0] > 0:
+    highest = curve.max()
+    if plateau is None or not 0 < radius < 1 or plateau > ROUNDING * highest:
         return None
-    if plateau > ROUNDING * curve[0]:
-        return None
-    seen = np.flatnonzero(curve > ROUNDING * curve.max())
+    seen = np.flatnonzero(curve > ROUNDING * highest)
     late = seen[-max(10, len(seen) // 8) :]  # long enough to meet a maximum of an oscillation
     powers = 2 * np.arange(len(curve)) * np.log(radius)
-    return np.exp(np.max(np.log(curve[late]) - powers[late]) + powers)
+    above = np.log(curve[late]) - powers[late]
+    halves = above[: len(late) // 2], above[len(late) // 2 :]
+    if len(late) < 4 or abs(halves[0].max() - halves[1].max()) > SAME_RATE:
+        return None
+    return np.exp(above.max() + powers)
 
 
 def _bounds(history, column: str, rate: float, bounds: tuple[Bound, ...]) -> tuple[Bound, ...]:
