@@ -63,8 +63,8 @@ def relay_spectrum(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Resul
         f"Middle: consensus distance on a chain of {n} without gradients, from a random start; dotted: "
         "|λ₂|^{2t}. The slow mode changes sign every step and has a small share in the start. Right: 1 − ρ "
         "of RelaySGD on that chain with Hessians h times the identity: gradient steps damp the slow mode "
-        "about as much as the mean, which thus stays the slowest, at γh/(1 + τ̄) for small rates. Relay matrix after Vogels et "
-        "al., NeurIPS 2021."
+        "about as much as the mean, which thus stays the slowest, at γh/(1 + τ̄) for small rates. "
+        "Relay matrix after Vogels et al., NeurIPS 2021."
     )
     return Result(_draw(frame, sizes, n), frame, caption)
 

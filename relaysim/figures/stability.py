@@ -50,7 +50,7 @@ def stability(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
 
     Intervals of γh in which the spectral radius is below 1, on chain, binary tree, star and ring
     (Metropolis weights). Closed forms: on a chain (n + 2)/2 for RelaySGD and n for RelaySGD/Grad; on a
-    star RelaySGD/Grad needs γh < n and γh(n − γh) < n²/(n − 2), two windows for n > 6; 2 for RelaySGD
+    star RelaySGD/Grad needs γh < n and γh(n − γh) < n²/(n − 2), two windows for n ≥ 6; 2 for RelaySGD
     with overlap on any tree, for DP-SGD and gradient tracking; D² is stable between
     max(0, (3 − 1/|λ_n|)/2) and 2, λ_n < 0 the smallest eigenvalue of W.
 
@@ -62,7 +62,7 @@ def stability(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     Source: eigenvalues of the methods' own steps; closed forms derived here, and for D² from Tang et al.,
     ICML 2018.
     """
-    sizes = [4, 8] if quick else [4, 6, 8, 12, 16, 24, 32, 48]
+    sizes = [4, 8] if quick else [4, 8, 12, 16, 24, 32, 48]
     cells = [
         (panel, algorithm, n)
         for n in sizes
@@ -105,7 +105,7 @@ def _closed_form(panel: str, algorithm, n: int) -> list[tuple[float, float]]:
     if panel == "chain" and label == "RelaySGD/Grad" and not overlap:
         return [(0.0, float(n))]
     if panel == "star" and label == "RelaySGD/Grad" and not overlap:
-        if n <= 6:
+        if n < 6:
             return [(0.0, float(n))]
         middle, half = n / 2, n / 2 * np.sqrt((n - 6) / (n - 2))
         return [(0.0, middle - half), (middle + half, float(n))]
