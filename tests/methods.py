@@ -34,4 +34,13 @@ ALGORITHMS = (
     rs.algorithms.SGP(rounds=3),
     rs.algorithms.AllReduce(),
     rs.algorithms.AllReduce(momentum=0.9),
+    rs.algorithms.EXTRA(),
+    rs.algorithms.DecentLaM(momentum=0.5),
+    rs.algorithms.DecentLaM(momentum=0.0),
+    rs.algorithms.MomentumConsensus(momentum=0.6, omega=0.4),
+    rs.algorithms.MomentumConsensus(momentum=0.6, omega=0.0),
+    rs.algorithms.DelayedGradient(delay=0),
+    rs.algorithms.DelayedGradient(delay=3),
+    rs.algorithms.LocalSGD(period=1),
+    rs.algorithms.LocalSGD(period=4),
 )

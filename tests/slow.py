@@ -297,6 +297,65 @@ def all_reduce(world, x0, rates, momentum):
         yield x
 
 
+def extra(world, x0, rates):
+    """X¹ = W₀X⁰ − γG⁰; X^{t+2} = (I + W_{t+1})X^{t+1} − ½(I + W_t)X^t − γ(G^{t+1} − G^t)."""
+    n, x, before, pull_before = world.n, x0, None, None
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, x)
+        pull = [rate * gradients[i] for i in range(n)]
+        mixed = world.mix(world.weights(step), x)
+        if step == 0:
+            new = [mixed[i] - pull[i] for i in range(n)]
+        else:
+            old = world.mix((world.weights(step - 1) + np.eye(n)) / 2, before)
+            new = [x[i] + mixed[i] - old[i] - (pull[i] - pull_before[i]) for i in range(n)]
+        x, before, pull_before = new, x, pull
+        yield x
+
+
+def decentlam(world, x0, rates, momentum):
+    n, x, m = world.n, x0, [np.zeros_like(start) for start in x0]
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        mixed = world.mix(world.weights(step), [x[i] - rate * g[i] for i in range(n)])
+        m = [momentum * m[i] + (x[i] - mixed[i]) / rate for i in range(n)]
+        x = [x[i] - rate * m[i] for i in range(n)]
+        yield x
+
+
+def momentum_consensus(world, x0, rates, momentum, omega):
+    """d_i = ω Σ_j w_ij (x_j − x_j⁻) + (1 − ω)(x_i − x_i⁻)."""
+    n, x, before = world.n, x0, x0
+    for step, rate in enumerate(rates):
+        W, g = world.weights(step), world.gradients(step, x)
+        mixed, moved = world.mix(W, x), [x[i] - before[i] for i in range(n)]
+        around = world.mix(W, moved)
+        push = [omega * around[i] + (1 - omega) * moved[i] for i in range(n)]
+        x, before = [mixed[i] - rate * g[i] + momentum * push[i] for i in range(n)], x
+        yield x
+
+
+def delayed_gradient(world, x0, rates, delay):
+    n, x, past = world.n, x0, [x0]
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, past[max(0, step - delay)])
+        mixed = world.mix(world.weights(step), x)
+        x = [mixed[i] - rate * g[i] for i in range(n)]
+        past.append(x)
+        yield x
+
+
+def local_sgd(world, x0, rates, period):
+    n, x = world.n, x0
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        x = [x[i] - rate * g[i] for i in range(n)]
+        if (step + 1) % period == 0:
+            mean = world.mean(x)
+            x = [mean.copy() for _ in range(n)]
+        yield x
+
+
 RULES = {
     "RelaySGD": relay_sgd,
     "RelaySGDGrad": relay_sgd_grad,
@@ -308,4 +367,9 @@ RULES = {
     "QuasiGlobalMomentum": quasi_global_momentum,
     "SGP": sgp,
     "AllReduce": all_reduce,
+    "EXTRA": extra,
+    "DecentLaM": decentlam,
+    "MomentumConsensus": momentum_consensus,
+    "DelayedGradient": delayed_gradient,
+    "LocalSGD": local_sgd,
 }

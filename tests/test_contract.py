@@ -362,13 +362,13 @@ def test_vectors_per_edge_is_what_is_sent(algorithm):
     problem, steps = least_squares(9, 2, 2), 7
     topology = rs.topologies.binary_tree(9) if algorithm.uses == "relay" else GRAPHS[1]
     history = rs.simulate(problem, topology, algorithm, learning_rate=0.1, steps=steps)
-    directed_edges = {
-        "relay": 2 * 8,
-        "mixing": 9 * 4,
-        "workers": 9 * 8 if isinstance(algorithm, rs.algorithms.AllReduce) else 9,
-    }[algorithm.uses]
-    expected = algorithm.vectors_per_edge * directed_edges * np.arange(steps + 1)
-    assert history.frame.vectors_sent.tolist() == expected.tolist()
+    everyone = isinstance(algorithm, rs.algorithms.AllReduce | rs.algorithms.LocalSGD)
+    directed_edges = {"relay": 2 * 8, "mixing": 9 * 4, "workers": 9 * 8 if everyone else 9}
+    edges, cycle = directed_edges[algorithm.uses], getattr(algorithm, "cycle", 1)
+    whole = np.arange(0, steps + 1, cycle)
+    expected = algorithm.vectors_per_edge * edges * whole
+    assert history.frame.vectors_sent[whole].tolist() == expected.tolist()
+    assert len(whole) > 1
 
 
 @over_algorithms
@@ -434,15 +434,20 @@ def test_information_moves_one_hop_a_round(algorithm, topology, changed):
     hops = hops_between(topology, worker, d)
     # With overlap a message is used a round after it was sent. (Gossip that overlaps mixes models
     # as they were before the step, so that what a gradient changes waits for the next round.)
-    is_mix = isinstance(algorithm, rs.algorithms.RelaySGDMix)
-    late = is_mix or getattr(algorithm, "overlap", False)
+    mixes_first = (
+        rs.algorithms.EXTRA,
+        rs.algorithms.MomentumConsensus,
+        rs.algorithms.DelayedGradient,
+    )
+    overlaps = isinstance(algorithm, (rs.algorithms.RelaySGDMix, *mixes_first))
+    late = int(overlaps or getattr(algorithm, "overlap", False))
     if algorithm.uses == "mixing" and changed == "start":
-        late = False
+        late = 0
     for step in range(steps + 1):
         moved = before[step] != after[step]
         assert not moved[hops > step].any(), f"step {step}"
-        front = step - 1 if late else step
-        assert moved[hops == front].all() or front == 0, f"step {step}"
+        front = step - late
+        assert moved[hops == front].all() or front <= 0, f"step {step}"
 
 
 # -- limits ----------------------------------------------------------------------------------------
@@ -532,6 +537,22 @@ def test_sgp_that_averages_exactly_is_all_reduce():
     assert_same(*runs)
 
 
+def test_reductions_of_methods_to_others():
+    problem, x0 = least_squares(8, 5, 4), starting_points(8, 5)
+    pairs = [
+        (rs.algorithms.LocalSGD(period=1), rs.algorithms.AllReduce()),
+        (rs.algorithms.DelayedGradient(delay=0), rs.algorithms.DPSGD(overlap=True)),
+        (rs.algorithms.DecentLaM(momentum=0.0), rs.algorithms.DPSGD()),
+        (rs.algorithms.MomentumConsensus(momentum=0.0), rs.algorithms.DPSGD(overlap=True)),
+    ]
+    for one, other in pairs:
+        runs = [
+            iterates_of(problem, rs.topologies.ring(8), algorithm, 0.3, 40, x0=x0)
+            for algorithm in (one, other)
+        ]
+        assert_same(*runs, tolerance=1e-12)
+
+
 def test_exact_diffusion_is_d2_with_the_lazy_matrix():
     problem, x0 = least_squares(8, 5, 4), starting_points(8, 5)
     topology = rs.topologies.ring(8)
@@ -605,6 +626,8 @@ def test_relayed_gradients_without_a_rate_move_nobody(overlap):
         rs.algorithms.DPSGD,
         rs.algorithms.QuasiGlobalMomentum,
         rs.algorithms.AllReduce,
+        rs.algorithms.DecentLaM,
+        rs.algorithms.MomentumConsensus,
     ],
 )
 def test_momentum_lies_between_0_and_1(kind, momentum):
@@ -618,6 +641,14 @@ def test_other_options_are_checked_too():
     for alpha in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match=r"alpha must be a finite number between 0 and 1, not"):
             rs.algorithms.RelaySGDMix(alpha=alpha)
+    for omega in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match=r"omega must be a finite number between 0 and 1, not"):
+            rs.algorithms.MomentumConsensus(omega=omega)
+    for option, least in (("period", 1), ("delay", 0)):
+        kind = rs.algorithms.LocalSGD if option == "period" else rs.algorithms.DelayedGradient
+        for value in (least - 1, 1.5, "2"):
+            with pytest.raises((ValueError, TypeError), match=f"{option} must be"):
+                kind(**{option: value})
     for rounds in (0, 1.5):
         with pytest.raises(
             (ValueError, TypeError), match=r"rounds must be (a whole number|at least 1)"
@@ -632,6 +663,8 @@ def test_other_options_are_checked_too():
         (rs.algorithms.RelaySGDMix(alpha=0.9), True),
         (rs.algorithms.RelaySGDMix(alpha=1.0), False),
         (rs.algorithms.SGP(rounds=3), False),
+        (rs.algorithms.LocalSGD(period=1), True),
+        (rs.algorithms.LocalSGD(period=2), False),
     ],
 )
 def test_claims_that_depend_on_options(algorithm, exact):

@@ -1,17 +1,24 @@
 """Update rules, each a frozen dataclass of hyper-parameters; see `relaysim.algorithms.base`."""
 
-from relaysim.algorithms.corrected import D2, ExactDiffusion, GradientTracking
-from relaysim.algorithms.global_average import SGP, AllReduce
+from relaysim.algorithms.corrected import D2, EXTRA, ExactDiffusion, GradientTracking
+from relaysim.algorithms.delayed import DelayedGradient
+from relaysim.algorithms.global_average import SGP, AllReduce, LocalSGD
 from relaysim.algorithms.gossip import DPSGD, QuasiGlobalMomentum
+from relaysim.algorithms.heavy_ball import DecentLaM, MomentumConsensus
 from relaysim.algorithms.relay import RelaySGD, RelaySGDGrad, RelaySGDMix
 
 __all__ = [
     "D2",
     "DPSGD",
+    "EXTRA",
     "SGP",
     "AllReduce",
+    "DecentLaM",
+    "DelayedGradient",
     "ExactDiffusion",
     "GradientTracking",
+    "LocalSGD",
+    "MomentumConsensus",
     "QuasiGlobalMomentum",
     "RelaySGD",
     "RelaySGDGrad",

@@ -9,7 +9,7 @@ import numpy as np
 
 from relaysim.algorithms.base import Round
 
-__all__ = ["D2", "ExactDiffusion", "GradientTracking"]
+__all__ = ["D2", "EXTRA", "ExactDiffusion", "GradientTracking"]
 
 
 class CorrectedState(NamedTuple):
@@ -114,6 +114,45 @@ class GradientTracking:
         untracked = gradient - state.correction
         x = round.mix(round.descend(state.x, untracked))
         return CorrectedState(x, gradient - round.mix(untracked))
+
+    def conserved(self, state: CorrectedState, network, learning_rate) -> np.ndarray | None:
+        """Σ_i π_i c_i, ``(1, d[, r])``, with π the weights that mixing preserves; 0 at the start."""
+        return network.preserved_mean(state.correction)
+
+
+@dataclass(frozen=True)
+class EXTRA:
+    """EXTRA: gossip whose own past differences correct the bias of heterogeneous data.
+
+    X¹ = WX⁰ − γG⁰;  X^{t+2} = (I + W)X^{t+1} − ½(I + W)X^t − γ(G^{t+1} − G^t), written with a correction:
+    X' = WX − γG + C;  C ← C + ½(W − I)X;  C = 0 at the start.
+
+    Any connected topology. Sends one vector per directed edge and step. Exact for any ζ if W is doubly
+    stochastic. Stable for γ < 2 λ_min(½(I + W)) / L (constant not verified).
+
+    Source: Shi, Ling, Wu, Yin, "EXTRA: an exact first-order algorithm for decentralized consensus
+    optimization", SIAM Journal on Optimization, 2015.
+
+    >>> EXTRA().exact
+    True
+    """
+
+    label: ClassVar[str] = "EXTRA"
+    uses: ClassVar[str] = "mixing"
+    vectors_per_edge: ClassVar[float] = 1
+    exact: ClassVar[bool] = True
+
+    def init(self, x0, network):
+        return CorrectedState(x0, np.zeros_like(x0))
+
+    def step(self, state: CorrectedState, round: Round) -> CorrectedState:
+        descended = round.descend(state.x, round.gradient(state.x))
+        change = round.mix_change(state.x)
+        x = descended + change
+        x += state.correction
+        change *= 0.5
+        change += state.correction
+        return CorrectedState(x, change)
 
     def conserved(self, state: CorrectedState, network, learning_rate) -> np.ndarray | None:
         """Σ_i π_i c_i, ``(1, d[, r])``, with π the weights that mixing preserves; 0 at the start."""

@@ -12,7 +12,7 @@ from relaysim.algorithms.gossip import MomentumState
 from relaysim.checks import whole_number
 from relaysim.mixing import one_peer_exponential
 
-__all__ = ["SGP", "AllReduce"]
+__all__ = ["SGP", "AllReduce", "LocalSGD"]
 
 
 class ModelState(NamedTuple):
@@ -107,3 +107,57 @@ class SGP:
         for k in range(self.rounds):
             x = round.mix(x, self.rounds * round.step + k)
         return ModelState(x)
+
+
+@dataclass(frozen=True)
+class LocalSGD:
+    """Local SGD: every worker steps alone, and every ``period`` steps all average their models.
+
+    x_i ← x_i − γ g_i;  after steps H, 2H, …:  x_i ← (1/n) Σ_j x_j.
+
+    Args:
+        period: H, at least 1. With 1 it is `AllReduce`.
+
+    Of the topology it uses only n; n(n − 1) vectors every H steps. Not exact for H > 1: between two
+    averages workers drift towards their own optima.
+
+    Source: Stich, "Local SGD converges fast and communicates little", ICLR 2019.
+
+    >>> LocalSGD(period=1).exact
+    True
+    """
+
+    period: int = 10
+
+    label: ClassVar[str] = "Local SGD"
+    uses: ClassVar[str] = "workers"
+
+    def __post_init__(self):
+        whole_number(self.period, "period", 1)
+
+    @property
+    def vectors_per_edge(self) -> float:
+        """Vectors from each worker to each other one in a step, on average over a period."""
+        return 1 / self.period
+
+    @property
+    def exact(self) -> bool:
+        """Whether x* is reached for any ζ."""
+        return self.period == 1
+
+    @property
+    def cycle(self) -> int:
+        """Steps after which the rule repeats."""
+        return self.period
+
+    def own_mixing(self, n: int) -> None:
+        """None: it averages exactly."""
+
+    def init(self, x0, network):
+        return ModelState(x0)
+
+    def step(self, state: ModelState, round: Round) -> ModelState:
+        x = round.descend(state.x, round.gradient(state.x))
+        if (round.step + 1) % self.period == 0:
+            return ModelState(round.average(x))
+        return ModelState(x.copy())

@@ -51,6 +51,11 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "Quasi-global momentum": ("#6A51A3", (0, (8, 2, 2, 2))),
     "SGP": ("#56B4E9", (0, (3, 3))),
     "All-reduce": ("#000000", (0, (1, 2.5))),
+    "EXTRA": ("#66A61E", (0, (7, 1.5, 1, 1.5))),
+    "DecentLaM": ("#A6761D", (0, (4, 1, 4, 3))),
+    "Momentum consensus": ("#7570B3", (0, (2, 2, 6, 2))),
+    "Delayed gradients": ("#80B1D3", (0, (1, 1, 4, 1))),
+    "Local SGD": ("#777777", (0, (6, 1, 2, 1))),
 }
 
 

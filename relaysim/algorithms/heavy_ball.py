@@ -1,0 +1,114 @@
+"""Gossip with the momentum of heavy balls: neighbours' movement, and the gradient of a penalty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from relaysim.algorithms.base import Round, check_momentum
+from relaysim.algorithms.gossip import MomentumState
+from relaysim.checks import real_number
+
+__all__ = ["DecentLaM", "MomentumConsensus"]
+
+
+class MovingState(NamedTuple):
+    """``x`` and the iterates ``before`` it, both ``(n, d[, r])``; equal at the start."""
+
+    x: np.ndarray
+    before: np.ndarray
+
+
+@dataclass(frozen=True)
+class MomentumConsensus:
+    """Momentum-accelerated consensus: a heavy ball whose momentum is averaged with the neighbours'.
+
+    X' = WX − γG + βD,  D = V + ω(W − I)V with the movement V = X − X⁻, 0 at the start.
+
+    Args:
+        momentum: β in [0, 1).
+        omega: ω in [0, 1], how much of the momentum is that of the neighbourhood.
+
+    Any connected topology. Sends two vectors per directed edge and step: model and movement (one where
+    omega or momentum is 0). Not exact.
+
+    Source: Balu, Jiang, Tan, Hedge, Lee, Sarkar, "Decentralized deep learning using momentum-accelerated
+    consensus", ICASSP 2021; the rule as read from a secondary text.
+
+    >>> MomentumConsensus(momentum=0.5, omega=0.3).vectors_per_edge
+    2
+    """
+
+    momentum: float = 0.9
+    omega: float = 0.5
+
+    label: ClassVar[str] = "Momentum consensus"
+    uses: ClassVar[str] = "mixing"
+    exact: ClassVar[bool] = False
+
+    def __post_init__(self):
+        check_momentum(self.momentum)
+        real_number(self.omega, "omega", 0, 1)
+
+    @property
+    def vectors_per_edge(self) -> int:
+        """Vectors over each directed edge in a step."""
+        return 2 if self.momentum and self.omega else 1
+
+    def init(self, x0, network):
+        return MovingState(x0, x0)
+
+    def step(self, state: MovingState, round: Round) -> MovingState:
+        x = round.mix(state.x) - round.learning_rate * round.gradient(state.x)
+        if self.momentum:
+            movement = state.x - state.before
+            if self.omega:
+                movement = movement + self.omega * round.mix_change(movement)
+            x += self.momentum * movement
+        return MovingState(x, state.x)
+
+
+@dataclass(frozen=True)
+class DecentLaM:
+    """DecentLaM: momentum on the gradient of the penalised loss, which takes the network along.
+
+    G̃ = (X − W(X − γG))/γ;  M ← βM + G̃;  X' = X − γM.
+
+    Args:
+        momentum: β in [0, 1). M is not dampened by 1 − β, as in the paper: large learning rates are
+            smaller by that factor than those of the other methods here.
+
+    Any connected topology. Sends one vector per directed edge and step. Not exact; its bias does not
+    grow with β as that of gossip with momentum does. At learning rate 0 workers average, X' = WX, and M
+    stays as it is.
+
+    Source: Yuan, Chen, Huang, Zhang, Pan, Xu, Yin, "DecentLaM: decentralized momentum SGD for large-batch
+    deep training", ICCV 2021.
+
+    >>> DecentLaM().momentum
+    0.9
+    """
+
+    momentum: float = 0.9
+
+    label: ClassVar[str] = "DecentLaM"
+    uses: ClassVar[str] = "mixing"
+    vectors_per_edge: ClassVar[float] = 1
+    exact: ClassVar[bool] = False
+
+    def __post_init__(self):
+        check_momentum(self.momentum)
+
+    def init(self, x0, network):
+        return MomentumState(x0, np.zeros_like(x0))
+
+    def step(self, state: MomentumState, round: Round) -> MomentumState:
+        rate = round.learning_rate
+        mixed = round.mix(round.descend(state.x, round.gradient(state.x)))
+        moving = np.not_equal(rate, 0)
+        pull = (state.x - mixed) / np.where(moving, rate, 1)
+        momentum = np.where(moving, self.momentum * state.momentum + pull, state.momentum)
+        x = np.where(moving, state.x - rate * momentum, mixed)
+        return MomentumState(x, momentum)
