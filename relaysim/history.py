@@ -89,7 +89,8 @@ class History:
         - ``consensus_distance``: Ξ² = (1/n) Σ_i ‖x_i − x̄‖²;
         - ``distance``: (1/n) Σ_i ‖x_i − x*‖²;
         - ``gradient_norm``: ‖∇f(x̄)‖²;
-        - ``vectors_sent``: by all workers together since step 0.
+        - ``vectors_sent``: by all workers together since step 0; a compressed one counts as its share;
+        - ``bits_sent``: the same in bits, 64 a number, d numbers a vector.
 
         Suboptimality and distance need a problem whose optimum is known; without it there is
         ``value``, f(x̄), instead. A replica's rows end with
@@ -108,7 +109,9 @@ class History:
             "step": by_replica(self.steps[:, None]),
         }
         data |= {name: by_replica(values) for name, values in self._columns.items()}
-        data["vectors_sent"] = by_replica(self._vectors_sent[:, None])
+        sent = self._vectors_sent.reshape(records, -1)
+        data["vectors_sent"] = by_replica(sent)
+        data["bits_sent"] = by_replica(np.rint(sent * (64.0 * self.x.shape[1])))
         return pd.DataFrame(data)
 
     def steps_to(self, target: float) -> np.ndarray:

@@ -63,7 +63,8 @@ class Network:
         workspace: where large arrays are borrowed.
         arrivals: which messages arrive; see `relaysim.faults`. All of them by default.
 
-    ``vectors_sent`` counts model-sized vectors over all workers since the network was made.
+    ``vectors_sent`` counts model-sized vectors over all workers since the network was made: a number, or
+    ``(r,)`` where replicas send differently. A compressed vector counts as its share of 64 d bits.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Network:
     ):
         self.topology = topology
         self.n = topology.n
-        self.vectors_sent = 0
+        self.vectors_sent: float | np.ndarray = 0
         self._workspace = workspace or Workspace()
         self._mixing, self._arrivals = mixing, arrivals
         self._vectors_per_mix = [int(W.nnz - np.count_nonzero(W.diagonal())) for W in mixing]
@@ -106,28 +107,37 @@ class Network:
             return _TreeRelay(tree, self._workspace)
         return _LossyTreeRelay(tree, self._workspace, self._arrivals)
 
+    def keep(self, replicas: np.ndarray) -> None:
+        """Go on with these replicas only (a boolean mask over the present ones)."""
+        if np.ndim(self.vectors_sent):
+            self.vectors_sent = self.vectors_sent[replicas]
+
+    def send(self, vectors: float | np.ndarray) -> None:
+        """Count vectors that a method sends in its own way; ``(r,)`` where replicas differ."""
+        self.vectors_sent = self.vectors_sent + vectors
+
     def mix(self, x: np.ndarray, round: int) -> np.ndarray:
         """W_t x with t = ``round`` modulo the length of the sequence; ``(n, d[, r])``."""
         k = round % len(self._matrices)
-        self.vectors_sent += self._vectors_per_mix[k]
+        self.vectors_sent = self.vectors_sent + self._vectors_per_mix[k]
         return self._matrices[k](x)
 
     def mix_change(self, x: np.ndarray, round: int) -> np.ndarray:
         """(W_t − I) x, precise where x is nearly equal everywhere; ``(n, d[, r])``."""
         k = round % len(self._changes)
-        self.vectors_sent += self._vectors_per_mix[k]
+        self.vectors_sent = self.vectors_sent + self._vectors_per_mix[k]
         return self._changes[k](x)
 
     def average(self, x: np.ndarray) -> np.ndarray:
         """The exact mean of all rows, in every row; ``(n, d[, r])``. Every pair exchanges."""
-        self.vectors_sent += self.n * (self.n - 1)
+        self.vectors_sent = self.vectors_sent + self.n * (self.n - 1)
         result = self._workspace.fresh(x.shape)
         result[:] = np.add.reduce(x, axis=0) * (1 / self.n)
         return result
 
     def relay(self, payload: np.ndarray, mail: Mail | PairMail) -> Mail | PairMail:
         """One round of RelaySum: m_{i→j} = payload_i + Σ_{k ≠ j} m_{k→i} of the round before."""
-        self.vectors_sent += self._vectors_per_relay
+        self.vectors_sent = self.vectors_sent + self._vectors_per_relay
         return self._relay.send(payload, mail)
 
     def empty_mail(self, x: np.ndarray) -> Mail | PairMail:

@@ -200,7 +200,7 @@ class Run:
         self._blocks: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
         self._kept: list[tuple[np.ndarray, np.ndarray]] = []
         self._recorded: list[int] = []
-        self._sent: list[int] = []
+        self._sent: list[float | np.ndarray] = []
         optimum = getattr(problem, "optimum", None)
         self._center = np.zeros(problem.d) if optimum is None else np.asarray(optimum, dtype=float)
         self._limit = _divergence_limit(self._center, _squared_size(x0[None], self._center).ravel())
@@ -306,6 +306,7 @@ class Run:
             return
         self._state = _select(self._state, stay)
         self._streams.keep(stay)
+        self.network.keep(stay)
         self._rates = self._rates[stay]
         if self.plan.schedule is None:
             self.round.learning_rate = self._rates
@@ -355,7 +356,7 @@ class Run:
             seeds=np.array(plan.seeds)[plan.owners],
             learning_rates=rates,
             columns=columns,
-            vectors_sent=np.array(self._sent[:kept_records]),
+            vectors_sent=self._all_sent()[:kept_records],
             last_record=last,
             diverged=self.diverged,
             x=x,
@@ -365,6 +366,20 @@ class Run:
             topology=self.topology,
             algorithm=self.algorithm,
         )
+
+    def _all_sent(self) -> np.ndarray:
+        """Vectors sent at every record, ``(records,)``, or ``(records, r)`` where replicas differ."""
+        if all(np.ndim(sent) == 0 for sent in self._sent):
+            return np.array(self._sent)
+        table = np.zeros((len(self._sent), self.plan.r))
+        record = 0
+        for active, block in self._blocks:
+            for sent in self._sent[record : record + len(next(iter(block.values())))]:
+                # A replica that has left sends no more.
+                table[record] = table[max(record - 1, 0)]
+                table[record, active] = sent
+                record += 1
+        return table
 
     def _all_iterates(self, records: int, last: np.ndarray) -> np.ndarray:
         if self._final is None:

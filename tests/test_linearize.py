@@ -48,7 +48,7 @@ def assert_predicts(problem, topology, algorithm, rate, steps, x0=None, mixing=N
     assert list(frame.columns) == list(curve.columns)
     start = np.maximum.accumulate(frame.suboptimality)
     assert ((curve.suboptimality - frame.suboptimality).abs() <= 1e-12 * start).all()
-    for column in ("step", "vectors_sent", "learning_rate"):
+    for column in ("step", "vectors_sent", "bits_sent", "learning_rate"):
         np.testing.assert_array_equal(frame[column], curve[column])
     for column in ("consensus_distance", "distance", "gradient_norm"):
         scale = frame[column if column == "gradient_norm" else "distance"].max()

@@ -153,6 +153,7 @@ def test_the_frame_is_tidy():
         "distance",
         "gradient_norm",
         "vectors_sent",
+        "bits_sent",
     ]
     assert frame.replica.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     assert frame.step.tolist() == [0, 3, 6] * 4
@@ -516,6 +517,7 @@ def test_a_problem_without_an_optimum_has_its_value_instead():
         "consensus_distance",
         "gradient_norm",
         "vectors_sent",
+        "bits_sent",
     ]
     np.testing.assert_allclose(history.x, np.tile(CoshWithOptimum().optimum, (N, 1)), atol=1e-13)
     assert history.frame.gradient_norm.iloc[-1] < 1e-26
@@ -890,3 +892,34 @@ def test_a_diverged_replica_keeps_its_rows_where_others_stop():
     last = history.frame.groupby("replica").step.max()
     assert last[0] == last[2] == 5000
     assert last[1] < 1000
+
+
+def test_bits_are_64_a_number_of_every_vector():
+    problem = PROBLEM
+    history = rs.simulate(problem, CHAIN, rs.algorithms.RelaySGD(), learning_rate=0.1, steps=3)
+    frame = history.frame
+    assert frame.bits_sent.tolist() == (frame.vectors_sent * 64 * problem.d).tolist()
+    assert frame.bits_sent.iloc[-1] > 0
+
+
+class Uneven(rs.algorithms.AllReduce):
+    """Sends a vector more in every further replica."""
+
+    def step(self, state, round):
+        following = super().step(state, round)
+        round.send(np.arange(state.x.shape[2]) if state.x.ndim == 3 else 0)
+        return following
+
+
+def test_replicas_may_send_differently(tmp_path):
+    problem = PROBLEM
+    everyone = N * (N - 1)
+    history = rs.simulate(
+        problem, CHAIN, Uneven(), learning_rate=[0.1, 9.0, 0.2], steps=30, record=10
+    )
+    assert history.diverged.tolist() == [False, True, False]
+    sent = history.frame.groupby("replica").vectors_sent.apply(list)
+    assert sent[0] == [step * everyone for step in (0, 10, 20, 30)]
+    assert sent[2][1] == 10 * (everyone + 2)
+    again = rs.History.load(history.save(tmp_path / "uneven"))
+    assert again.frame.vectors_sent.tolist() == history.frame.vectors_sent.tolist()

@@ -45,7 +45,7 @@ class Round:
         learning_rate: γ, a float, or ``(r,)`` with one for each replica.
         gradient: ``gradient(x)``, the workers' observed gradients at ``(n, d[, r])``, to be asked
             for once a step. The result is a scratch array.
-        mix, mix_change, average, relay, inbox: see `relaysim.network.Network`.
+        mix, mix_change, average, relay, inbox, send: see `relaysim.network.Network`.
         scratch, fresh: see `relaysim.workspace.Workspace`.
     """
 
@@ -59,6 +59,7 @@ class Round:
         "learning_rate",
         "relay",
         "scratch",
+        "send",
         "step",
     )
 
@@ -71,6 +72,7 @@ class Round:
         self.average = network.average
         self.relay = network.relay
         self.inbox = network.inbox
+        self.send = network.send
         self.scratch = workspace.scratch
         self.fresh = workspace.fresh
 

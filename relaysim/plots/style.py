@@ -17,6 +17,7 @@ __all__ = ["AXIS_LABELS", "STYLE", "method_style", "style", "style_axes"]
 AXIS_LABELS: Mapping[str, str] = {
     "step": "Steps",
     "vectors_sent": "Vectors sent by all workers",
+    "bits_sent": "Bits sent by all workers",
     "value": r"Loss $f(\bar{x})$",
     "suboptimality": r"Suboptimality $f(\bar{x}) - f(x^\star)$",
     "consensus_distance": r"Consensus distance, mean of $\|x_i - \bar{x}\|^2$",

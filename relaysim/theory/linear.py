@@ -182,7 +182,9 @@ class Linearization:
         rest = max(count - self.start_up, 0)
         later = np.resize(per_step, rest)[: max(rest - 1, 0)]
         sent = np.concatenate([self._map.sent, self._map.sent[-1] + np.cumsum(later)])
-        return pd.DataFrame(found | {"vectors_sent": sent[:count].astype(int)})
+        sent = sent[:count]
+        bits = np.rint(sent * (64.0 * self.problem.d))
+        return pd.DataFrame(found | {"vectors_sent": sent, "bits_sent": bits})
 
     # -- with noise --------------------------------------------------------------------------------------
 
