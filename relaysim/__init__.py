@@ -10,7 +10,7 @@
 
 import importlib
 
-from relaysim import algorithms, faults, mixing, oracles, problems, topologies
+from relaysim import algorithms, compressors, faults, mixing, oracles, problems, topologies
 from relaysim.configuration import rebuild
 from relaysim.history import History
 from relaysim.simulation import simulate
@@ -24,6 +24,7 @@ __all__ = [
     "__version__",
     "algorithms",
     "analysis",
+    "compressors",
     "faults",
     "figures",
     "load_sweep",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-from relaysim import algorithms, faults, oracles, problems
+from relaysim import algorithms, compressors, faults, oracles, problems
 from relaysim.mixing import is_sequence
 from relaysim.topologies import Topology, TreePair
 
@@ -131,6 +131,7 @@ _BUILDERS: dict[str, Callable] = {
     **{name: getattr(algorithms, name) for name in algorithms.__all__},
     **{name: getattr(faults, name) for name in faults.__all__},
     **{name: getattr(oracles, name) for name in oracles.__all__},
+    **{name: getattr(compressors, name) for name in compressors.__all__},
     "DiagonalQuadratic": problems.DiagonalQuadratic,
     "LeastSquares": problems.LeastSquares,
     "Logistic": problems.Logistic,

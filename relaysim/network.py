@@ -122,10 +122,16 @@ class Network:
         self.vectors_sent = self.vectors_sent + self._vectors_per_mix[k]
         return self._matrices[k](x)
 
-    def mix_change(self, x: np.ndarray, round: int) -> np.ndarray:
-        """(W_t − I) x, precise where x is nearly equal everywhere; ``(n, d[, r])``."""
+    def mix_change(self, x: np.ndarray, round: int, share: float = 1) -> np.ndarray:
+        """(W_t − I) x, precise where x is nearly equal everywhere; ``(n, d[, r])``.
+
+        Args:
+            x: what is mixed.
+            round: t.
+            share: of a vector that is sent over each edge; below 1 where it is compressed.
+        """
         k = round % len(self._changes)
-        self.vectors_sent = self.vectors_sent + self._vectors_per_mix[k]
+        self.vectors_sent = self.vectors_sent + share * self._vectors_per_mix[k]
         return self._changes[k](x)
 
     def average(self, x: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 __all__ = ["Streams"]
 
 # The position of a purpose is part of every result; append, never reorder.
-PURPOSES = ("gradient", "faults", "sampling")
+PURPOSES = ("gradient", "faults", "sampling", "algorithm")
 
 
 class Streams:
@@ -43,6 +43,18 @@ class Streams:
             return drawn if self.owner is None else drawn[:, None, self.owner]
 
         return draw
+
+    def tables(self, purpose: str) -> Callable[[tuple[int, ...]], np.ndarray]:
+        """A function that draws numbers in [0, 1) of a shape ``(n, d)`` or ``(n, d, r)``."""
+        draw: Callable[[int], np.ndarray] | None = None
+
+        def table(shape: tuple[int, ...]) -> np.ndarray:
+            nonlocal draw
+            if draw is None:  # most methods never ask
+                draw = self.uniforms(purpose)
+            return draw(shape[0] * shape[1]).reshape(shape)
+
+        return table
 
     def normals(
         self, purpose: str, shape: tuple[int, ...], scale: float, ahead: int

@@ -180,7 +180,7 @@ class Run:
         def gradient(x):
             return observe(x, scratch(x.shape))
 
-        self.round = Round(gradient, self.network, workspace)
+        self.round = Round(gradient, self.network, workspace, self._streams.tables("algorithm"))
         x0 = starting_points(plan.x0, problem, plan.r if plan.has_axis else None)
         self._state = algorithm.init(x0, self.network)
         self._rates = plan.rates if plan.has_axis else None

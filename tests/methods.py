@@ -43,4 +43,16 @@ ALGORITHMS = (
     rs.algorithms.DelayedGradient(delay=3),
     rs.algorithms.LocalSGD(period=1),
     rs.algorithms.LocalSGD(period=4),
+    rs.algorithms.ChocoSGD(rs.compressors.TopK(2), consensus_rate=0.3),
+    rs.algorithms.ChocoSGD(rs.compressors.RandomK(2), consensus_rate=0.2),
+    rs.algorithms.ChocoSGD(rs.compressors.Sign(), consensus_rate=0.2),
+    rs.algorithms.ChocoSGD(rs.compressors.QSGD(15), consensus_rate=0.3),
+    rs.algorithms.ChocoSGD(rs.compressors.Identity(), consensus_rate=1.0),
+)
+
+#: Those whose step is an affine map of their state on quadratics.
+AFFINE = tuple(
+    algorithm
+    for algorithm in ALGORITHMS
+    if isinstance(getattr(algorithm, "compressor", None), rs.compressors.Identity | None)
 )

@@ -356,7 +356,52 @@ def local_sgd(world, x0, rates, period):
         yield x
 
 
+def compressed(compressor, vector, uniform):
+    """One vector, compressed entry by entry."""
+    kind, d = type(compressor).__name__, len(vector)
+    if kind == "Identity":
+        return vector
+    if kind in ("TopK", "RandomK"):
+        keys = [abs(v) for v in vector] if kind == "TopK" else list(uniform)
+        result = np.zeros(d)
+        for _ in range(min(compressor.k, d)):
+            best = max(range(d), key=lambda c: keys[c])
+            result[best], keys[best] = vector[best], -1.0
+        return result
+    if kind == "Sign":
+        size = sum(abs(v) for v in vector) / d
+        return np.array([size if v >= 0 else -size for v in vector])
+    if kind == "QSGD":
+        s, norm = compressor.levels, np.sqrt(sum(v * v for v in vector))
+        tau = 1 + min(d / s**2, np.sqrt(d) / s)
+        if norm == 0:
+            return np.zeros(d)
+        steps = [np.floor(s * abs(v) / norm + u) for v, u in zip(vector, uniform, strict=True)]
+        return np.array(
+            [np.sign(v) * norm * k / (s * tau) for v, k in zip(vector, steps, strict=True)]
+        )
+    raise ValueError(kind)
+
+
+def choco(world, x0, rates, compressor, consensus_rate):
+    """X½ = X − γG; X̂ ← X̂ + Q(X½ − X̂); X' = X½ + δ(W − I)X̂."""
+    n, d, x = world.n, len(x0[0]), x0
+    seed = np.random.SeedSequence(0, spawn_key=(3,))
+    generator = np.random.Generator(np.random.PCG64(seed))
+    public = [np.zeros(d) for _ in range(n)]
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, x)
+        half = [x[i] - rate * gradients[i] for i in range(n)]
+        uniform = generator.random(n * d).reshape(n, d) if compressor.random else np.zeros((n, d))
+        sent = [compressed(compressor, half[i] - public[i], uniform[i]) for i in range(n)]
+        public = [public[i] + sent[i] for i in range(n)]
+        mixed = world.mix(world.weights(step), public)
+        x = [half[i] + consensus_rate * (mixed[i] - public[i]) for i in range(n)]
+        yield x
+
+
 RULES = {
+    "ChocoSGD": choco,
     "RelaySGD": relay_sgd,
     "RelaySGDGrad": relay_sgd_grad,
     "RelaySGDMix": relay_sgd_mix,

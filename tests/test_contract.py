@@ -264,7 +264,10 @@ def test_init_and_step_change_nothing_that_they_were_given(algorithm, replicas):
         asked.append(x)
         return problem.gradient(x)  # an array that the step may overwrite
 
-    round = base.Round(gradient, network, Workspace())
+    def uniforms(shape):
+        return np.random.default_rng(round.step).random(shape)  # the same in both tries of a step
+
+    round = base.Round(gradient, network, Workspace(), uniforms)
     round.learning_rate = 0.2 if replicas is None else freeze(np.array([0.1, 0.3]))
     state = algorithm.init(freeze(starting_points(8, 5, replicas)), network)
     for step in range(12):
@@ -366,8 +369,9 @@ def test_vectors_per_edge_is_what_is_sent(algorithm):
     directed_edges = {"relay": 2 * 8, "mixing": 9 * 4, "workers": 9 * 8 if everyone else 9}
     edges, cycle = directed_edges[algorithm.uses], getattr(algorithm, "cycle", 1)
     whole = np.arange(0, steps + 1, cycle)
-    expected = algorithm.vectors_per_edge * edges * whole
-    assert history.frame.vectors_sent[whole].tolist() == expected.tolist()
+    per_edge = algorithm.vectors_per_edge
+    expected = (per_edge(2) if callable(per_edge) else per_edge) * edges * whole
+    np.testing.assert_allclose(history.frame.vectors_sent[whole], expected, rtol=1e-14)
     assert len(whole) > 1
 
 
@@ -398,6 +402,11 @@ def test_methods_that_are_not_exact_are_so_where_all_workers_agree(algorithm):
         problem, rs.topologies.binary_tree(9), algorithm, learning_rate=0.1, steps=4000, record=4000
     )
     assert history.frame.distance.iloc[-1] < 1e-24
+
+
+def is_lossy(algorithm):
+    compressor = getattr(algorithm, "compressor", None)
+    return compressor is not None and not isinstance(compressor, rs.compressors.Identity)
 
 
 def hops_between(topology, worker, d):
@@ -447,6 +456,8 @@ def test_information_moves_one_hop_a_round(algorithm, topology, changed):
         moved = before[step] != after[step]
         assert not moved[hops > step].any(), f"step {step}"
         front = step - late
+        if is_lossy(algorithm):
+            continue  # what has changed need not be sent at once
         assert moved[hops == front].all() or front <= 0, f"step {step}"
 
 
@@ -544,6 +555,8 @@ def test_reductions_of_methods_to_others():
         (rs.algorithms.DelayedGradient(delay=0), rs.algorithms.DPSGD(overlap=True)),
         (rs.algorithms.DecentLaM(momentum=0.0), rs.algorithms.DPSGD()),
         (rs.algorithms.MomentumConsensus(momentum=0.0), rs.algorithms.DPSGD(overlap=True)),
+        (rs.algorithms.ChocoSGD(rs.compressors.Identity(), 1.0), rs.algorithms.DPSGD()),
+        (rs.algorithms.ChocoSGD(rs.compressors.TopK(5), 1.0), rs.algorithms.DPSGD()),
     ]
     for one, other in pairs:
         runs = [
@@ -584,6 +597,8 @@ def test_learning_rate_zero_is_communication_only(algorithm):
     np.testing.assert_array_equal(*silent)
     moving = [iterates_of(problem, topology, algorithm, 0.1, 30, x0=x0) for problem in problems]
     assert np.abs(moving[0] - moving[1]).max() > 1e-2
+    if getattr(getattr(algorithm, "compressor", None), "random", 0):
+        return  # compressed differently by everyone, equal models do not stay equal
     # From a common start there is nothing to agree on.
     common = iterates_of(problems[0], topology, algorithm, 0.0, 30, x0=x0[0])
     assert_same(common, np.broadcast_to(x0[0], common.shape))

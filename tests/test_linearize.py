@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from methods import ALGORITHMS
+from methods import AFFINE, ALGORITHMS
 
 import relaysim as rs
 from relaysim.network import Network
@@ -58,7 +58,7 @@ def assert_predicts(problem, topology, algorithm, rate, steps, x0=None, mixing=N
 # -- the curve -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
+@pytest.mark.parametrize("algorithm", AFFINE, ids=repr)
 @pytest.mark.parametrize("n", [2, 8, 32])
 def test_the_curve_is_that_of_a_simulation(algorithm, n):
     problem = least_squares(n)
@@ -67,14 +67,14 @@ def test_the_curve_is_that_of_a_simulation(algorithm, n):
         assert_predicts(problem, topology, algorithm, 0.3, 150, x0=x0)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
+@pytest.mark.parametrize("algorithm", AFFINE, ids=repr)
 def test_the_curve_of_an_unstable_rate_is_that_of_a_simulation(algorithm):
     problem = least_squares(8)
     for topology in topologies_for(algorithm, 8):
         assert_predicts(problem, topology, algorithm, 2.6, 12, x0=np.ones(3))
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
+@pytest.mark.parametrize("algorithm", AFFINE, ids=repr)
 def test_without_a_learning_rate_there_is_communication_only(algorithm):
     problem = least_squares(5)
     topology = topologies_for(algorithm, 5)[0]
@@ -88,7 +88,7 @@ def test_without_a_learning_rate_there_is_communication_only(algorithm):
 
 def test_one_worker_is_gradient_descent():
     problem = rs.problems.DiagonalQuadratic(np.array([[0.5, 2.0]]), np.array([[1.0, -1.0]]))
-    for algorithm in ALGORITHMS:
+    for algorithm in AFFINE:
         if getattr(algorithm, "momentum", 0):
             continue
         linear = rs.theory.linearize(problem, rs.topologies.chain(1), algorithm, 0.4)
@@ -140,7 +140,7 @@ def weighted(n):
     return W / W.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if a.uses == "mixing"], ids=repr)
+@pytest.mark.parametrize("algorithm", [a for a in AFFINE if a.uses == "mixing"], ids=repr)
 def test_matrices_that_are_not_doubly_stochastic(algorithm):
     problem, topology = least_squares(6), rs.topologies.ring(6)
     assert_predicts(problem, topology, algorithm, 0.2, 60, mixing=weighted(6))
@@ -182,7 +182,7 @@ def test_a_users_own_quadratic_has_the_same_map():
 # -- fixed points ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
+@pytest.mark.parametrize("algorithm", AFFINE, ids=repr)
 def test_where_a_method_ends(algorithm):
     problem = least_squares(7)
     x0 = np.random.default_rng(3).normal(size=(7, 3))
@@ -213,7 +213,7 @@ def test_a_singular_mean_hessian_has_no_single_fixed_point():
 # -- what is conserved -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if hasattr(a, "conserved")], ids=repr)
+@pytest.mark.parametrize("algorithm", [a for a in AFFINE if hasattr(a, "conserved")], ids=repr)
 def test_what_a_method_says_it_conserves_it_conserves_whatever_the_gradients(algorithm):
     generator = np.random.default_rng(0)
     for topology in topologies_for(algorithm, 9):
@@ -263,10 +263,10 @@ def growth_factor(problem, topology, algorithm, rate, radius):
     return radius * np.abs(np.roots([1, *-coefficients[::-1]])).max() ** (1 / stride)
 
 
-AFFINE = [a for a in ALGORITHMS if getattr(a, "unheard", "initial") == "initial"]
+STEADY = [a for a in AFFINE if getattr(a, "unheard", "initial") == "initial"]
 
 
-@pytest.mark.parametrize("algorithm", AFFINE, ids=repr)
+@pytest.mark.parametrize("algorithm", STEADY, ids=repr)
 def test_simulations_grow_by_the_spectral_radius_on_both_sides_of_each_end(algorithm):
     # The optimum is 0 for everyone, so that errors decay below any rounding floor.
     hessians = rs.problems.random_quadratics(n=8, d=2, zeta2=0.0, mu=0.3, seed=4)
@@ -294,7 +294,7 @@ def test_simulations_grow_by_the_spectral_radius_on_both_sides_of_each_end(algor
     assert ends >= 2
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
+@pytest.mark.parametrize("algorithm", AFFINE, ids=repr)
 def test_iteration_finds_the_eigenvalues_of_a_dense_solver(algorithm, monkeypatch):
     problem = least_squares(9, d=2)
     for topology in topologies_for(algorithm, 9):
@@ -582,6 +582,12 @@ def test_a_method_that_is_not_affine_is_refused():
         rs.theory.linearize(problem, rs.topologies.ring(4), Clipped(), 0.1)
     with pytest.raises(TypeError, match="not affine"):
         rs.theory.stable_learning_rates(problem, rs.topologies.ring(4), Clipped())
+
+
+@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if a not in AFFINE], ids=repr)
+def test_compressed_methods_are_refused(algorithm):
+    with pytest.raises(TypeError, match=r"not affine|draws random numbers"):
+        rs.theory.linearize(least_squares(4), rs.topologies.ring(4), algorithm, 0.1)
 
 
 def test_bad_input_is_refused():

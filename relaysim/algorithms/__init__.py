@@ -1,5 +1,6 @@
 """Update rules, each a frozen dataclass of hyper-parameters; see `relaysim.algorithms.base`."""
 
+from relaysim.algorithms.compressed import ChocoSGD
 from relaysim.algorithms.corrected import D2, EXTRA, ExactDiffusion, GradientTracking
 from relaysim.algorithms.delayed import DelayedGradient
 from relaysim.algorithms.global_average import SGP, AllReduce, LocalSGD
@@ -13,6 +14,7 @@ __all__ = [
     "EXTRA",
     "SGP",
     "AllReduce",
+    "ChocoSGD",
     "DecentLaM",
     "DelayedGradient",
     "ExactDiffusion",

@@ -5,7 +5,8 @@ An algorithm is a frozen dataclass of hyper-parameters with
 - ``label``: how plots and tables name it;
 - ``uses``: what it communicates with: ``"relay"`` (RelaySum, on a tree), ``"mixing"`` (a gossip
   matrix on any connected topology) or ``"workers"`` (only their number: it brings its own network);
-- ``vectors_per_edge``: model-sized vectors sent per step over each directed edge that it uses;
+- ``vectors_per_edge``: model-sized vectors sent per step over each directed edge that it uses (a method,
+  of d, where vectors are compressed);
 - ``exact``: whether, without noise and at a constant learning rate, it reaches x* for any ζ;
 - ``init(x0, network)``: the state before step 0, a NamedTuple of arrays with a field ``x``;
 - ``step(state, round)``: the next state, a pure function of its arguments.
@@ -47,6 +48,8 @@ class Round:
             for once a step. The result is a scratch array.
         mix, mix_change, average, relay, inbox, send: see `relaysim.network.Network`.
         scratch, fresh: see `relaysim.workspace.Workspace`.
+        uniforms: ``uniforms(shape)``, independent numbers in [0, 1) of shape ``(n, d[, r])``, from each
+            replica's own stream.
     """
 
     __slots__ = (
@@ -61,9 +64,10 @@ class Round:
         "scratch",
         "send",
         "step",
+        "uniforms",
     )
 
-    def __init__(self, gradient: Callable, network, workspace):
+    def __init__(self, gradient: Callable, network, workspace, uniforms: Callable | None = None):
         self.step = 0
         self.learning_rate: float | np.ndarray = 0.0
         self.gradient = gradient
@@ -75,14 +79,18 @@ class Round:
         self.send = network.send
         self.scratch = workspace.scratch
         self.fresh = workspace.fresh
+        self.uniforms = uniforms
 
     def mix(self, x: np.ndarray, round: int | None = None) -> np.ndarray:
         """W_t x, with t the step unless a method with several rounds a step names the round."""
         return self._mix(x, self.step if round is None else round)
 
-    def mix_change(self, x: np.ndarray, round: int | None = None) -> np.ndarray:
-        """(W_t − I) x, to the precision of the differences between neighbours."""
-        return self._mix_change(x, self.step if round is None else round)
+    def mix_change(self, x: np.ndarray, round: int | None = None, share: float = 1) -> np.ndarray:
+        """(W_t − I) x, to the precision of the differences between neighbours.
+
+        ``share`` of a vector crosses each edge, below 1 where x is made of what was sent compressed.
+        """
+        return self._mix_change(x, self.step if round is None else round, share)
 
     def descend(self, x: np.ndarray, direction: np.ndarray, overwrite: bool = False) -> np.ndarray:
         """x − γ · direction, in a scratch array: the direction's own one if it may be overwritten."""

@@ -52,6 +52,7 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "Quasi-global momentum": ("#6A51A3", (0, (8, 2, 2, 2))),
     "SGP": ("#56B4E9", (0, (3, 3))),
     "All-reduce": ("#000000", (0, (1, 2.5))),
+    "CHOCO-SGD": ("#B15928", (0, (1, 3, 4, 3))),
     "EXTRA": ("#66A61E", (0, (7, 1.5, 1, 1.5))),
     "DecentLaM": ("#A6761D", (0, (4, 1, 4, 3))),
     "Momentum consensus": ("#7570B3", (0, (2, 2, 6, 2))),

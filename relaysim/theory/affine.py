@@ -58,7 +58,7 @@ class AffineStep:
         self.learning_rate = learning_rate
         self.period = math.lcm(max(len(matrices), 1), getattr(algorithm, "cycle", 1))
         self._network = Network(topology, matrices, Workspace())
-        self._round = Round(self._gradient, self._network, Workspace())
+        self._round = Round(self._gradient, self._network, Workspace(), self._no_numbers)
         self._round.learning_rate = learning_rate
         self._observe = Exact().observe(problem, Streams([0], np.zeros(1, dtype=np.intp)))
         self._curvature_scale = 1.0
@@ -103,6 +103,12 @@ class AffineStep:
                 f"on it has a matrix; use relaysim.simulate, or a quadratic such as "
                 f"relaysim.problems.LeastSquares"
             )
+
+    def _no_numbers(self, shape: tuple[int, ...]) -> np.ndarray:
+        raise TypeError(
+            f"{self.algorithm!r} draws random numbers, so that its step is no fixed map of its state; "
+            f"use relaysim.simulate"
+        )
 
     # -- the state -----------------------------------------------------------------------------------
 

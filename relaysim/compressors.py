@@ -1,0 +1,246 @@
+"""Lossy compression of the vectors that workers send.
+
+A compressor is a frozen dataclass with
+
+- ``bits(d)``: bits on the wire for one vector of d numbers;
+- ``random``: uniform numbers that it draws for each number that it compresses, 0 or 1;
+- ``compress(x, uniform)``: what arrives, for rows ``x (n, d[, r])``; ``uniform`` has the shape of x.
+
+``contraction(d)`` is ω with E‖Q(x) − x‖² ≤ (1 − ω)‖x‖².
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from relaysim.checks import whole_number
+
+__all__ = ["QSGD", "Identity", "LowRank", "RandomK", "Sign", "TopK"]
+
+NUMBER = 64
+
+
+@dataclass(frozen=True)
+class Identity:
+    """No compression: 64 d bits, ω = 1.
+
+    >>> Identity().bits(10), Identity().contraction(10)
+    (640, 1.0)
+    """
+
+    random: ClassVar[int] = 0
+
+    def bits(self, d: int) -> int:
+        """Bits of one vector."""
+        return NUMBER * d
+
+    def contraction(self, d: int) -> float:
+        """ω = 1."""
+        return 1.0
+
+    def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
+        """x itself."""
+        return x
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The k entries of largest modulus of each vector, with their positions: k (64 + ⌈log₂ d⌉) bits.
+
+    ω = k/d. Equal entries: the first.
+
+    Args:
+        k: at least 1; all entries of a shorter vector.
+
+    >>> TopK(1).compress(np.array([[1.0, -3.0, 2.0]])).tolist()
+    [[0.0, -3.0, 0.0]]
+    """
+
+    k: int
+
+    random: ClassVar[int] = 0
+
+    def __post_init__(self):
+        whole_number(self.k, "k", 1)
+
+    def bits(self, d: int) -> int:
+        """Bits of one vector."""
+        return min(self.k, d) * (NUMBER + _position_bits(d))
+
+    def contraction(self, d: int) -> float:
+        """ω = k/d."""
+        return min(self.k / d, 1.0)
+
+    def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
+        """x with all but k entries of each row set to 0."""
+        return _keep_largest(np.abs(x), x, self.k)
+
+
+@dataclass(frozen=True)
+class RandomK:
+    """k entries of each vector chosen at random: 64 k bits, since both ends know the seed.
+
+    ω = k/d.
+
+    Args:
+        k: at least 1; all entries of a shorter vector.
+
+    >>> RandomK(1).compress(np.array([[1.0, 3.0]]), np.array([[0.9, 0.2]])).tolist()
+    [[1.0, 0.0]]
+    """
+
+    k: int
+
+    random: ClassVar[int] = 1
+
+    def __post_init__(self):
+        whole_number(self.k, "k", 1)
+
+    def bits(self, d: int) -> int:
+        """Bits of one vector."""
+        return min(self.k, d) * NUMBER
+
+    def contraction(self, d: int) -> float:
+        """ω = k/d."""
+        return min(self.k / d, 1.0)
+
+    def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
+        """x with all but the k entries of largest ``uniform`` of each row set to 0."""
+        return _keep_largest(uniform, x, self.k)
+
+
+@dataclass(frozen=True)
+class Sign:
+    """The signs, times the mean modulus ‖x‖₁/d of the vector: d + 64 bits.
+
+    ω = ‖x‖₁²/(d ‖x‖²), which is 1/d at the least. The sign of 0 is +.
+
+    >>> Sign().compress(np.array([[1.0, -3.0]])).tolist()
+    [[2.0, -2.0]]
+    """
+
+    random: ClassVar[int] = 0
+
+    def bits(self, d: int) -> int:
+        """Bits of one vector."""
+        return d + NUMBER
+
+    def contraction(self, d: int) -> float:
+        """The least ω, 1/d."""
+        return 1 / d
+
+    def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
+        """The signs of each row, scaled."""
+        size = np.abs(x).mean(axis=1, keepdims=True)
+        return np.where(x < 0, -size, size)
+
+
+@dataclass(frozen=True)
+class QSGD:
+    """Random rounding to ``levels`` steps of the norm, made a contraction.
+
+    Q(x) = sign(x) ‖x‖ ⌊s|x|/‖x‖ + ξ⌋ / (s τ) with ξ uniform in [0, 1), s the levels and
+    τ = 1 + min(d/s², √d/s); 64 + d (1 + ⌈log₂(s + 1)⌉) bits. ω = 1/τ.
+
+    Args:
+        levels: s, at least 1; 2^b − 1 levels need b bits and the sign.
+
+    Source: Alistarh et al., "QSGD", NeurIPS 2017; the scaling by τ is that of Koloskova, Stich, Jaggi,
+    "Decentralized stochastic optimization and gossip algorithms with compressed communication", ICML
+    2019.
+
+    >>> QSGD(levels=15).bits(100)
+    564
+    """
+
+    levels: int = 15
+
+    random: ClassVar[int] = 1
+
+    def __post_init__(self):
+        whole_number(self.levels, "levels", 1)
+
+    def bits(self, d: int) -> int:
+        """Bits of one vector."""
+        return NUMBER + d * (1 + math.ceil(math.log2(self.levels + 1)))
+
+    def contraction(self, d: int) -> float:
+        """ω = 1/τ."""
+        return 1 / (1 + min(d / self.levels**2, math.sqrt(d) / self.levels))
+
+    def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
+        """Each row, rounded."""
+        norm = np.linalg.norm(x, axis=1, keepdims=True)
+        share = np.divide(np.abs(x), norm, out=np.zeros_like(x), where=norm > 0)
+        rounded = np.floor(self.levels * share + uniform)
+        return np.sign(x) * (norm * rounded) * (self.contraction(x.shape[1]) / self.levels)
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """The best approximation of lower rank of the vector as a matrix: r (a + b) numbers of 64 bits.
+
+    ω = r/min(a, b).
+
+    Args:
+        rank: r, at least 1.
+        rows: a; the vector of d numbers is a matrix a × d/a, row by row.
+
+    Raises:
+        ValueError: a vector whose length is not a multiple of the rows.
+
+    >>> LowRank(rank=1, rows=2).compress(np.array([[1.0, 0.0, 0.0, 2.0]])).round(12).tolist()
+    [[0.0, 0.0, 0.0, 2.0]]
+    """
+
+    rank: int
+    rows: int
+
+    random: ClassVar[int] = 0
+
+    def __post_init__(self):
+        whole_number(self.rank, "rank", 1)
+        whole_number(self.rows, "rows", 1)
+
+    def bits(self, d: int) -> int:
+        """Bits of one vector."""
+        columns = self._columns(d)
+        return NUMBER * min(self.rank * (self.rows + columns), d)
+
+    def contraction(self, d: int) -> float:
+        """ω = r/min(a, b)."""
+        return min(self.rank / min(self.rows, self._columns(d)), 1.0)
+
+    def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
+        """Each row, as a matrix of the given rank."""
+        columns = self._columns(x.shape[1])
+        vectors = np.moveaxis(x, 1, -1)
+        matrices = vectors.reshape(*vectors.shape[:-1], self.rows, columns)
+        left, values, right = np.linalg.svd(matrices, full_matrices=False)
+        values[..., self.rank :] = 0
+        found = (left * values[..., None, :]) @ right
+        return np.moveaxis(found.reshape(vectors.shape), -1, 1)
+
+    def _columns(self, d: int) -> int:
+        if d % self.rows:
+            raise ValueError(
+                f"a vector of {d} numbers is no matrix of {self.rows} rows; take a divisor of {d}"
+            )
+        return d // self.rows
+
+
+def _position_bits(d: int) -> int:
+    return math.ceil(math.log2(d)) if d > 1 else 0
+
+
+def _keep_largest(keys: np.ndarray, x: np.ndarray, k: int) -> np.ndarray:
+    if k >= x.shape[1]:
+        return x
+    chosen = np.argsort(-keys, axis=1, kind="stable")[:, :k]
+    result = np.zeros_like(x)
+    np.put_along_axis(result, chosen, np.take_along_axis(x, chosen, axis=1), axis=1)
+    return result
