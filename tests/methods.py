@@ -43,6 +43,10 @@ ALGORITHMS = (
     rs.algorithms.DelayedGradient(delay=3),
     rs.algorithms.LocalSGD(period=1),
     rs.algorithms.LocalSGD(period=4),
+    rs.algorithms.SingleMerge(merge_at=20, probability=0.5),
+    rs.algorithms.SingleMerge(merge_at=7, probability=0.7, local_steps=3),
+    rs.algorithms.DynamicAveraging(threshold=1.0),
+    rs.algorithms.DynamicAveraging(threshold=0.3, period=4),
     rs.algorithms.ChocoSGD(rs.compressors.TopK(2), consensus_rate=0.3),
     rs.algorithms.ChocoSGD(rs.compressors.RandomK(2), consensus_rate=0.2),
     rs.algorithms.ChocoSGD(rs.compressors.Sign(), consensus_rate=0.2),
@@ -50,9 +54,12 @@ ALGORITHMS = (
     rs.algorithms.ChocoSGD(rs.compressors.Identity(), consensus_rate=1.0),
 )
 
+#: Those that communicate as chance or the data have it.
+OCCASIONAL = (rs.algorithms.SingleMerge, rs.algorithms.DynamicAveraging)
 #: Those whose step is an affine map of their state on quadratics.
 AFFINE = tuple(
     algorithm
     for algorithm in ALGORITHMS
     if isinstance(getattr(algorithm, "compressor", None), rs.compressors.Identity | None)
+    and not isinstance(algorithm, OCCASIONAL)
 )

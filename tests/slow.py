@@ -386,8 +386,7 @@ def compressed(compressor, vector, uniform):
 def choco(world, x0, rates, compressor, consensus_rate):
     """X½ = X − γG; X̂ ← X̂ + Q(X½ − X̂); X' = X½ + δ(W − I)X̂."""
     n, d, x = world.n, len(x0[0]), x0
-    seed = np.random.SeedSequence(0, spawn_key=(3,))
-    generator = np.random.Generator(np.random.PCG64(seed))
+    generator = algorithm_stream()
     public = [np.zeros(d) for _ in range(n)]
     for step, rate in enumerate(rates):
         gradients = world.gradients(step, x)
@@ -400,7 +399,54 @@ def choco(world, x0, rates, compressor, consensus_rate):
         yield x
 
 
+def algorithm_stream():
+    """The random numbers that methods draw in a run of seed 0."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(0, spawn_key=(3,))))
+
+
+def single_merge(world, x0, rates, merge_at, probability, local_steps):
+    n, x, generator = world.n, x0, algorithm_stream()
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        x = [x[i] - rate * g[i] for i in range(n)]
+        if step + 1 == merge_at:
+            mean = world.mean(x)
+            x = [mean.copy() for _ in range(n)]
+        elif (step + 1) % local_steps == 0:
+            drawn = generator.random(2 * n).reshape(n, 2)
+            ready = sorted((drawn[i, 1], i) for i in range(n) if drawn[i, 0] < probability)
+            workers = [i for _, i in ready]
+            for a, b in zip(workers[::2], workers[1::2], strict=False):
+                mean = (x[a] + x[b]) / 2
+                x[a], x[b] = mean, mean.copy()
+        yield x
+
+
+def dynamic_averaging(world, x0, rates, threshold, period):
+    n, x, generator = world.n, x0, algorithm_stream()
+    reference = world.mean(x)
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        x = [x[i] - rate * g[i] for i in range(n)]
+        if (step + 1) % period == 0:
+            drawn = generator.random(n)
+            chosen = [i for i in range(n) if np.sum((x[i] - reference) ** 2) > threshold]
+            waiting = sorted(set(range(n)) - set(chosen), key=lambda i: drawn[i])
+            if chosen:
+                mean = sum(x[i] for i in chosen) / len(chosen)
+                while waiting and np.sum((mean - reference) ** 2) > threshold:
+                    chosen.append(waiting.pop(0))
+                    mean = sum(x[i] for i in chosen) / len(chosen)
+                for i in chosen:
+                    x[i] = mean.copy()
+                if len(chosen) == n:
+                    reference = mean
+        yield x
+
+
 RULES = {
+    "SingleMerge": single_merge,
+    "DynamicAveraging": dynamic_averaging,
     "ChocoSGD": choco,
     "RelaySGD": relay_sgd,
     "RelaySGDGrad": relay_sgd_grad,

@@ -6,6 +6,7 @@ from relaysim.algorithms.delayed import DelayedGradient
 from relaysim.algorithms.global_average import SGP, AllReduce, LocalSGD
 from relaysim.algorithms.gossip import DPSGD, QuasiGlobalMomentum
 from relaysim.algorithms.heavy_ball import DecentLaM, MomentumConsensus
+from relaysim.algorithms.occasional import DynamicAveraging, SingleMerge
 from relaysim.algorithms.relay import RelaySGD, RelaySGDGrad, RelaySGDMix
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ChocoSGD",
     "DecentLaM",
     "DelayedGradient",
+    "DynamicAveraging",
     "ExactDiffusion",
     "GradientTracking",
     "LocalSGD",
@@ -25,4 +27,5 @@ __all__ = [
     "RelaySGD",
     "RelaySGDGrad",
     "RelaySGDMix",
+    "SingleMerge",
 ]

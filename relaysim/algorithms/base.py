@@ -6,7 +6,7 @@ An algorithm is a frozen dataclass of hyper-parameters with
 - ``uses``: what it communicates with: ``"relay"`` (RelaySum, on a tree), ``"mixing"`` (a gossip
   matrix on any connected topology) or ``"workers"`` (only their number: it brings its own network);
 - ``vectors_per_edge``: model-sized vectors sent per step over each directed edge that it uses (a method,
-  of d, where vectors are compressed);
+  of d, where vectors are compressed; None where it depends on the run);
 - ``exact``: whether, without noise and at a constant learning rate, it reaches x* for any ζ;
 - ``init(x0, network)``: the state before step 0, a NamedTuple of arrays with a field ``x``;
 - ``step(state, round)``: the next state, a pure function of its arguments.

@@ -1,0 +1,166 @@
+"""Methods that seldom communicate: random pairs and one merge at the end; averaging on demand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from relaysim.algorithms.base import Round
+from relaysim.algorithms.global_average import ModelState
+from relaysim.checks import real_number, whole_number
+
+__all__ = ["DynamicAveraging", "SingleMerge"]
+
+
+@dataclass(frozen=True)
+class SingleMerge:
+    """Sparse random gossip, and one global average at the end.
+
+    x_i ← x_i − γ g_i;  every ``local_steps`` steps each worker is ready with the given probability, the
+    ready ones form random pairs (an odd one stays alone), and pairs average;  after ``merge_at`` steps all
+    workers average once.
+
+    Args:
+        merge_at: the step after which all are averaged, at least 1.
+        probability: of being ready, in [0, 1].
+        local_steps: steps between two rounds of pairs, at least 1.
+
+    Of the topology it uses only n. Sends two vectors a pair, and n(n − 1) for the merge. Not exact. The
+    mean moves as in parallel SGD: pairs are a doubly stochastic matrix. (The published code lets several
+    workers contact the same one, which is not.)
+
+    Source: "On the surprising effectiveness of a single global merging in decentralized learning", ICLR
+    2026.
+
+    >>> SingleMerge(merge_at=100).probability
+    0.2
+    """
+
+    merge_at: int
+    probability: float = 0.2
+    local_steps: int = 1
+
+    label: ClassVar[str] = "Single merge"
+    uses: ClassVar[str] = "workers"
+    vectors_per_edge: ClassVar[None] = None
+    exact: ClassVar[bool] = False
+
+    def __post_init__(self):
+        whole_number(self.merge_at, "merge_at", 1)
+        real_number(self.probability, "probability", 0, 1)
+        whole_number(self.local_steps, "local_steps", 1)
+
+    def own_mixing(self, n: int) -> None:
+        """None: pairs are drawn anew each time."""
+
+    def init(self, x0, network):
+        return ModelState(x0)
+
+    def step(self, state: ModelState, round: Round) -> ModelState:
+        x = round.descend(state.x, round.gradient(state.x))
+        if round.step + 1 == self.merge_at:
+            return ModelState(round.average(x))
+        if (round.step + 1) % self.local_steps or self.probability == 0:
+            return ModelState(x.copy())
+        uniform = round.uniforms((x.shape[0], 2, *x.shape[2:]))
+        partner, paired = random_pairs(uniform, self.probability)
+        round.send(paired)
+        other = np.take_along_axis(x, partner[:, None], axis=0)
+        return ModelState(0.5 * (x + other))
+
+
+def random_pairs(uniform: np.ndarray, probability: float) -> tuple[np.ndarray, np.ndarray | int]:
+    """Random pairs of workers, each ready with a probability.
+
+    Args:
+        uniform: ``(n, 2[, r])``, for readiness and for the order in which pairs form.
+        probability: of being ready.
+
+    Returns:
+        Everyone's partner ``(n[, r])``, itself for those who have none, and how many have one, ``(r,)``
+        or a number.
+
+    >>> partner, paired = random_pairs(np.array([[0.1, 0.7], [0.9, 0.2], [0.1, 0.3]]), 0.5)
+    >>> partner.tolist(), int(paired)
+    ([2, 1, 0], 2)
+    """
+    ready = uniform[:, 0] < probability
+    order = np.argsort(np.where(ready, uniform[:, 1], 2.0), axis=0, kind="stable")
+    rank = np.argsort(order, axis=0, kind="stable")
+    paired = np.count_nonzero(ready, axis=0) // 2 * 2
+    opposite = np.where(rank < paired, rank ^ 1, rank)
+    return np.take_along_axis(order, opposite, axis=0), paired
+
+
+class ReferenceState(NamedTuple):
+    """``x (n, d[, r])`` and the last average of all, ``reference (1, d[, r])``, x⁰'s at the start."""
+
+    x: np.ndarray
+    reference: np.ndarray
+
+
+@dataclass(frozen=True)
+class DynamicAveraging:
+    """Dynamic averaging: workers average only where someone has moved too far.
+
+    x_i ← x_i − γ g_i;  every ``period`` steps those with ‖x_i − r‖² > Δ send their models to a
+    coordinator, which asks further workers in random order until ‖mean − r‖² ≤ Δ, and sets all who were
+    asked to that mean. If these are all workers, the mean becomes the new r.
+
+    Args:
+        threshold: Δ ≥ 0.
+        period: steps between two checks, at least 1.
+
+    Of the topology it uses only n. Sends two vectors for each worker that takes part: up and down. Not
+    exact. r is the mean of x⁰ at the start, which is the model of all if they start equal.
+
+    Source: Kamp, Adilova, Sicking, Hüger, Schlicht, Wirtz, Wrobel, "Efficient decentralized deep learning
+    by dynamic model averaging", ECML-PKDD 2018; the rule as read from a secondary text.
+
+    >>> DynamicAveraging(threshold=0.1, period=5).period
+    5
+    """
+
+    threshold: float
+    period: int = 1
+
+    label: ClassVar[str] = "Dynamic averaging"
+    uses: ClassVar[str] = "workers"
+    vectors_per_edge: ClassVar[None] = None
+    exact: ClassVar[bool] = False
+
+    def __post_init__(self):
+        real_number(self.threshold, "threshold", 0)
+        whole_number(self.period, "period", 1)
+
+    def own_mixing(self, n: int) -> None:
+        """None: a coordinator averages."""
+
+    def init(self, x0, network):
+        return ReferenceState(x0, x0.mean(axis=0, keepdims=True))
+
+    def step(self, state: ReferenceState, round: Round) -> ReferenceState:
+        x = round.descend(state.x, round.gradient(state.x))
+        if (round.step + 1) % self.period:
+            return ReferenceState(x.copy(), state.reference)
+        n = len(x)
+        away = ((x - state.reference) ** 2).sum(axis=1)
+        violates = away > self.threshold
+        violators = np.count_nonzero(violates, axis=0)
+        uniform = round.uniforms((n, 1, *x.shape[2:]))[:, 0]
+        order = np.argsort(np.where(violates, -1.0, uniform), axis=0, kind="stable")
+        # The mean over the first k + 1 workers in that order, for every k.
+        sizes = np.arange(1, n + 1).reshape((n,) + (1,) * (x.ndim - 1))
+        means = np.cumsum(np.take_along_axis(x, order[:, None], axis=0), axis=0) / sizes
+        near = ((means - state.reference) ** 2).sum(axis=1) <= self.threshold
+        enough = near & (sizes[:, 0] >= violators)
+        enough[-1] = True
+        taking = np.where(violators > 0, enough.argmax(axis=0) + 1, 0)
+        round.send(2 * taking)
+        mean = np.take_along_axis(means, np.maximum(taking - 1, 0)[None, None], axis=0)
+        rank = np.argsort(order, axis=0, kind="stable")
+        averaged = np.where((rank < taking)[:, None], mean, x)
+        reference = np.where(taking == n, mean, state.reference)
+        return ReferenceState(averaged, reference)
