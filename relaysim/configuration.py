@@ -135,6 +135,7 @@ _BUILDERS: dict[str, Callable] = {
     "DiagonalQuadratic": problems.DiagonalQuadratic,
     "LeastSquares": problems.LeastSquares,
     "Logistic": problems.Logistic,
+    "MatrixQuadratic": problems.MatrixQuadratic,
     "random_quadratics": problems.random_quadratics,
 }
 

@@ -1,8 +1,9 @@
 """What crosses the edges in a round, and how much of it.
 
-Three ways to communicate: `Network.mix` (weighted averages of neighbours' vectors), `Network.relay`
-(RelaySum's running sums along the edges of a tree) and `Network.average` (an exact mean, as an
-all-reduce would give). All count the model-sized vectors that they put on the wire.
+Four ways to communicate: `Network.mix` (weighted averages of neighbours' vectors), `Network.relay`
+(RelaySum's running sums along the edges of a tree), `Network.exchange` (corrections that two neighbours
+make in opposite directions) and `Network.average` (an exact mean, as an all-reduce would give). All
+count the model-sized vectors that they put on the wire.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csgraph, csr_array
+from scipy.sparse import csgraph, csr_array, triu
 
 from relaysim.blocks import row_blocks
 from relaysim.mixing import preserved_weights
@@ -31,6 +32,8 @@ Arrivals = Callable[[int], np.ndarray]
 DENSE_BELOW = 1 << 15
 # Chains, rings and binary trees are summed neighbour by neighbour instead of by a matrix product.
 MOST_SLOTS = 4
+# A matrix is symmetric if opposite weights differ by no more.
+SYMMETRIC_TO = 1e-12
 
 
 class Mail(NamedTuple):
@@ -97,6 +100,14 @@ class Network:
         return [_applied(change) for change in self._changes]
 
     @functools.cached_property
+    def _exchange(self) -> _PairExchange:
+        if self._arrivals is not None:
+            raise ValueError(
+                "a method whose neighbours act as pairs has no rule for lost messages; leave faults out"
+            )
+        return _PairExchange(self._mixing)
+
+    @functools.cached_property
     def _relay(self) -> _TreeRelay | _PairRelay:
         if isinstance(self.topology, TreePair):
             return _PairRelay(*map(self._tree_relay, (self.topology.first, self.topology.second)))
@@ -116,10 +127,13 @@ class Network:
         """Count vectors that a method sends in its own way; ``(r,)`` where replicas differ."""
         self.vectors_sent = self.vectors_sent + vectors
 
-    def mix(self, x: np.ndarray, round: int) -> np.ndarray:
-        """W_t x with t = ``round`` modulo the length of the sequence; ``(n, d[, r])``."""
+    def mix(self, x: np.ndarray, round: int, share: float | np.ndarray = 1) -> np.ndarray:
+        """W_t x with t = ``round`` modulo the length of the sequence; ``(n, d[, r])``.
+
+        ``share`` of a vector is sent over each edge, ``(r,)`` where replicas differ.
+        """
         k = round % len(self._matrices)
-        self.vectors_sent = self.vectors_sent + self._vectors_per_mix[k]
+        self.vectors_sent = self.vectors_sent + share * self._vectors_per_mix[k]
         return self._matrices[k](x)
 
     def mix_change(self, x: np.ndarray, round: int, share: float = 1) -> np.ndarray:
@@ -133,6 +147,30 @@ class Network:
         k = round % len(self._changes)
         self.vectors_sent = self.vectors_sent + share * self._vectors_per_mix[k]
         return self._changes[k](x)
+
+    @property
+    def pairs(self) -> np.ndarray:
+        """Both ends i < j, in order, of the undirected edges with weight in some matrix, ``(E, 2)``."""
+        return self._exchange.pairs
+
+    def pair_differences(self, x: np.ndarray, round: int) -> np.ndarray:
+        """x_j − x_i over every edge i < j, ``(E, d[, r])``; 0 where W_t has no weight."""
+        return self._exchange.differences(x, round % len(self._mixing))
+
+    def exchange(self, corrections: np.ndarray, round: int, share: float) -> np.ndarray:
+        """What two ends of an edge correct in opposite directions, added up for each worker.
+
+        Args:
+            corrections: c, ``(E, d[, r])``; W_t,ij c for the end i < j of an edge and −W_t,ij c for j.
+            round: t.
+            share: of a vector that was sent over each edge, in either direction.
+
+        Returns:
+            ``(n, d[, r])``. The rows sum to 0 up to rounding.
+        """
+        k = round % len(self._mixing)
+        self.vectors_sent = self.vectors_sent + share * self._vectors_per_mix[k]
+        return self._exchange.total(corrections, k)
 
     def average(self, x: np.ndarray) -> np.ndarray:
         """The exact mean of all rows, in every row; ``(n, d[, r])``. Every pair exchanges."""
@@ -226,6 +264,44 @@ class _LossyMixChange(_MixChange):
         total = self._own.reshape((-1,) + (1,) * (heard.ndim - 1)) + heard
         # Without weight on itself and with nobody heard, a worker keeps its own.
         return np.divide(change, total, out=np.zeros_like(change), where=total != 0)
+
+
+class _PairExchange:
+    """Differences over undirected edges, and what comes of them; see `Network.exchange`."""
+
+    def __init__(self, matrices: tuple[csr_array, ...]):
+        for W in matrices:
+            gap = abs(W - W.T)
+            if gap.nnz and gap.max() > SYMMETRIC_TO:
+                i, j = np.unravel_index(gap.tocsr().argmax(), gap.shape)
+                raise ValueError(
+                    f"the mixing matrix must be symmetric where neighbours act as pairs; at ({i}, {j}) it "
+                    f"has {W[i, j]:.6g} and at ({j}, {i}) {W[j, i]:.6g}"
+                )
+        n = matrices[0].shape[0]
+        above = [triu(W, k=1).tocoo() for W in matrices]
+        keys = [part.coords[0] * np.int64(n) + part.coords[1] for part in above]
+        union = np.unique(np.concatenate(keys))
+        self._low, self._high = np.divmod(union, n)
+        self.pairs = np.stack([self._low, self._high], axis=1)
+        ends = np.concatenate([self._low, self._high])
+        edges = np.tile(np.arange(len(union)), 2)
+        self._idle, self._sums = [], []
+        for part, key in zip(above, keys, strict=True):
+            weights = np.zeros(len(union))
+            weights[np.searchsorted(union, key)] = part.data
+            self._idle.append(np.flatnonzero(weights == 0))
+            signed = np.concatenate([weights, -weights])
+            self._sums.append(_Product(csr_array((signed, (ends, edges)), shape=(n, len(union)))))
+
+    def differences(self, x: np.ndarray, k: int) -> np.ndarray:
+        difference = x.take(self._high, 0, None, "clip")
+        difference -= x.take(self._low, 0, None, "clip")
+        difference[self._idle[k]] = 0
+        return difference
+
+    def total(self, corrections: np.ndarray, k: int) -> np.ndarray:
+        return self._sums[k](corrections)
 
 
 def _applied(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:

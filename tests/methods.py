@@ -43,6 +43,9 @@ ALGORITHMS = (
     rs.algorithms.DelayedGradient(delay=3),
     rs.algorithms.LocalSGD(period=1),
     rs.algorithms.LocalSGD(period=4),
+    rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), target=0.1),
+    rs.algorithms.ConsensusControl(rs.algorithms.D2(), target=((0, 0.3), (10, 0.01))),
+    rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(momentum=0.5), rs.algorithms.Critical(1.0)),
     rs.algorithms.SingleMerge(merge_at=20, probability=0.5),
     rs.algorithms.SingleMerge(merge_at=7, probability=0.7, local_steps=3),
     rs.algorithms.DynamicAveraging(threshold=1.0),
@@ -52,14 +55,23 @@ ALGORITHMS = (
     rs.algorithms.ChocoSGD(rs.compressors.Sign(), consensus_rate=0.2),
     rs.algorithms.ChocoSGD(rs.compressors.QSGD(15), consensus_rate=0.3),
     rs.algorithms.ChocoSGD(rs.compressors.Identity(), consensus_rate=1.0),
+    rs.algorithms.PowerGossip(),
+    rs.algorithms.PowerGossip(rank=2),
+    rs.algorithms.PowerGossip(iterations=2),
+    rs.algorithms.PowerGossip(warm_start=False),
+    rs.algorithms.PowerGossip(rank=2, iterations=3, warm_start=False),
 )
 
 #: Those that communicate as chance or the data have it.
-OCCASIONAL = (rs.algorithms.SingleMerge, rs.algorithms.DynamicAveraging)
+OCCASIONAL = (
+    rs.algorithms.SingleMerge,
+    rs.algorithms.DynamicAveraging,
+    rs.algorithms.ConsensusControl,
+)
 #: Those whose step is an affine map of their state on quadratics.
 AFFINE = tuple(
     algorithm
     for algorithm in ALGORITHMS
     if isinstance(getattr(algorithm, "compressor", None), rs.compressors.Identity | None)
-    and not isinstance(algorithm, OCCASIONAL)
+    and not isinstance(algorithm, (*OCCASIONAL, rs.algorithms.PowerGossip))
 )

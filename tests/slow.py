@@ -7,6 +7,7 @@ A gradient is a function ``gradient(step, worker, x)`` of one worker's vector.
 """
 
 import dataclasses
+from statistics import NormalDist
 
 import numpy as np
 
@@ -444,7 +445,112 @@ def dynamic_averaging(world, x0, rates, threshold, period):
         yield x
 
 
+def consensus_control(world, x0, rates, base, target, most_rounds):
+    """X ← WX after each step until Ξ² is at most the target; for DP-SGD and D² as they stand above."""
+    n, options = world.n, {f.name: getattr(base, f.name) for f in dataclasses.fields(base)}
+    last = {}
+
+    def remembered(step, worker, x):
+        last[worker] = world.gradient(step, worker, x)
+        return last[worker]
+
+    # One step at a time: the base's rule, begun anew with what it keeps.
+    if type(base).__name__ == "DPSGD":
+        x, smooth = x0, Momentum(options["momentum"], x0)
+        keep = None
+    else:
+        x, keep = x0, [np.zeros_like(start) for start in x0]
+    for step, rate in enumerate(rates):
+        W = world.weights(step)
+        g = [remembered(step, i, x[i]) for i in range(n)]
+        if keep is None:
+            m = smooth.direction(g)
+            x = world.mix(W, [x[i] - rate * m[i] for i in range(n)])
+        else:
+            half = [x[i] - rate * g[i] + keep[i] for i in range(n)]
+            x = world.mix(W, half)
+            keep = [x[i] - (half[i] - keep[i]) for i in range(n)]
+        limit = target
+        if isinstance(target, tuple):
+            limit = [each for first, each in target if first <= step][-1]
+        elif hasattr(target, "smoothness"):
+            L, mean = target.smoothness, world.mean([last[i] for i in range(n)])
+            limit = rate * target.sigma2 / (L * n) + np.sum(mean**2) / (8 * L**2)
+        for k in range(1, most_rounds + 1):
+            mean = world.mean(x)
+            if sum(np.sum((x[i] - mean) ** 2) for i in range(n)) / n <= limit:
+                break
+            x = world.mix(world.weights(step + k), x)
+        yield x
+
+
+def orthonormal(columns):
+    """Gram–Schmidt, twice against rounding; columns as a list of vectors."""
+    result = []
+    for vector in columns:
+        for done in result + result:
+            vector = vector - (done @ vector) * done
+        result.append(vector / np.sqrt(vector @ vector))
+    return result
+
+
+def power_gossip(world, x0, rates, rank, iterations, warm_start, rows):
+    """Per edge i < j, with Δ = X_j − X_i: P = Δ orth(Q), then Q = Δᵀ orth(P), by turns."""
+    n, d, x = world.n, len(x0[0]), x0
+    a = rows or max(k for k in range(1, d + 1) if d % k == 0 and k * k <= d)
+    b = d // a
+    rank = min(rank, a, b)
+    pairs = [
+        (i, j) for i in range(n) for j in range(i + 1, n) if any(W[i, j] for W in world.matrices)
+    ]
+    seed = np.random.SeedSequence(0, spawn_key=(3,))
+    generator = np.random.Generator(np.random.PCG64(seed))
+
+    def drawn(size):
+        """For each pair ``rank`` vectors of Gaussian numbers."""
+        uniform = generator.random(len(pairs) * size * rank).reshape(len(pairs), size, rank)
+        normal = np.vectorize(NormalDist().inv_cdf, otypes=[float])(uniform)
+        return {pair: list(table.T) for pair, table in zip(pairs, normal, strict=True)}
+
+    half_steps = 0
+    if warm_start:
+        P, Q = drawn(a), drawn(b)
+    for step, rate in enumerate(rates):
+        W, gradients = world.weights(step), world.gradients(step, x)
+        x = [x[i] - rate * gradients[i] for i in range(n)]
+        for _ in range(iterations):
+            to_the_right = half_steps % 2 == 0
+            half_steps += 1
+            if not warm_start and to_the_right:
+                Q = drawn(b)
+            elif not warm_start:
+                P = drawn(a)
+            before, x = x, list(x)
+            for i, j in pairs:
+                if W[i, j] == 0:
+                    continue
+                delta = (before[j] - before[i]).reshape(a, b)
+                correction = np.zeros((a, b))
+                if to_the_right:
+                    V = orthonormal(Q[i, j])
+                    found = [delta @ v for v in V]
+                    for p, v in zip(found, V, strict=True):
+                        correction += np.outer(p, v)
+                else:
+                    U = orthonormal(P[i, j])
+                    found = [delta.T @ u for u in U]
+                    for u, q in zip(U, found, strict=True):
+                        correction += np.outer(u, q)
+                if warm_start and np.any(found):
+                    (P if to_the_right else Q)[i, j] = found
+                x[i] = x[i] + W[i, j] * correction.reshape(d)
+                x[j] = x[j] - W[i, j] * correction.reshape(d)
+        yield x
+
+
 RULES = {
+    "PowerGossip": power_gossip,
+    "ConsensusControl": consensus_control,
     "SingleMerge": single_merge,
     "DynamicAveraging": dynamic_averaging,
     "ChocoSGD": choco,

@@ -34,6 +34,16 @@ def test_all_figures_on_one_page(tmp_path, capsys):
     assert {"RelaySGD", "RelaySGD/Grad", "D²", "DP-SGD (gossip)"} <= set(known.method)
     np.testing.assert_allclose(known.upper, known.closed_form_upper, rtol=1e-7)
     np.testing.assert_allclose(known.lower, known.closed_form_lower, rtol=1e-7, atol=1e-12)
+    rounds = pd.read_csv(tmp_path / "finite-time.csv")
+    exact = rounds[rounds.sequence.str.contains("base|hypercube") & (rounds.step >= rounds.length)]
+    assert exact.consensus_distance.max() < 1e-28
+    before = rounds[rounds.sequence.str.contains("base") & (rounds.step == rounds.length - 1)]
+    assert before.consensus_distance.min() > 1e-4
+    control = pd.read_csv(tmp_path / "consensus-control.csv")
+    last = control[control.step == control.step.max()].groupby("control")
+    ends = last.suboptimality.median()
+    assert ends["all the time"] < ends["uncontrolled"]
+    assert last.rounds.median().idxmin() == "uncontrolled"
     curves = pd.read_csv(tmp_path / "theory.csv").set_index(["method", "step"])
     simulated, predicted = (
         curves[curves.curve == f"{kind} without noise"].suboptimality

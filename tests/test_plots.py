@@ -4,6 +4,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from methods import ALGORITHMS
 
 import relaysim as rs
 from relaysim import plots
@@ -71,7 +72,7 @@ def test_settings_of_matplotlib_are_left_alone(history):
 
 
 def test_every_method_has_its_own_look():
-    labels = [getattr(rs.algorithms, name)().label for name in rs.algorithms.__all__]
+    labels = sorted({algorithm.label for algorithm in ALGORITHMS})
     looks = {str(plots.method_style(label)) for label in labels}
     assert len(looks) == len(labels)
     assert len({plots.method_style(label)["color"] for label in labels}) == len(labels)

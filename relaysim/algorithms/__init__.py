@@ -1,12 +1,14 @@
 """Update rules, each a frozen dataclass of hyper-parameters; see `relaysim.algorithms.base`."""
 
 from relaysim.algorithms.compressed import ChocoSGD
+from relaysim.algorithms.control import ConsensusControl, Critical
 from relaysim.algorithms.corrected import D2, EXTRA, ExactDiffusion, GradientTracking
 from relaysim.algorithms.delayed import DelayedGradient
 from relaysim.algorithms.global_average import SGP, AllReduce, LocalSGD
 from relaysim.algorithms.gossip import DPSGD, QuasiGlobalMomentum
 from relaysim.algorithms.heavy_ball import DecentLaM, MomentumConsensus
 from relaysim.algorithms.occasional import DynamicAveraging, SingleMerge
+from relaysim.algorithms.power_gossip import PowerGossip
 from relaysim.algorithms.relay import RelaySGD, RelaySGDGrad, RelaySGDMix
 
 __all__ = [
@@ -16,6 +18,8 @@ __all__ = [
     "SGP",
     "AllReduce",
     "ChocoSGD",
+    "ConsensusControl",
+    "Critical",
     "DecentLaM",
     "DelayedGradient",
     "DynamicAveraging",
@@ -23,6 +27,7 @@ __all__ = [
     "GradientTracking",
     "LocalSGD",
     "MomentumConsensus",
+    "PowerGossip",
     "QuasiGlobalMomentum",
     "RelaySGD",
     "RelaySGDGrad",

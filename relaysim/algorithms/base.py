@@ -15,6 +15,7 @@ An algorithm is a frozen dataclass of hyper-parameters with
   is whatever the gradients: these quantities, linear in the state, ``(k, d[, r])``, or ``None``. An
   exact analysis sets them apart: they tell where a run ends, and do not decay;
 
+- ``affine = False``, where a step is not an affine map of the state though it may look so for a while;
 - ``cycle``, where the rule depends on the number of the step: steps after which it repeats;
 
 and, for ``uses = "workers"``, ``own_mixing(n)``: the sequence of matrices that it mixes with, or
@@ -46,15 +47,17 @@ class Round:
         learning_rate: γ, a float, or ``(r,)`` with one for each replica.
         gradient: ``gradient(x)``, the workers' observed gradients at ``(n, d[, r])``, to be asked
             for once a step. The result is a scratch array.
-        mix, mix_change, average, relay, inbox, send: see `relaysim.network.Network`.
+        mix, mix_change, pairs, pair_differences, exchange, average, relay, inbox, send: see
+            `relaysim.network.Network`.
         scratch, fresh: see `relaysim.workspace.Workspace`.
-        uniforms: ``uniforms(shape)``, independent numbers in [0, 1) of shape ``(n, d[, r])``, from each
-            replica's own stream.
+        uniforms: ``uniforms(shape)``, independent numbers in [0, 1) of a shape such as ``(n, d[, r])``,
+            from each replica's own stream.
     """
 
     __slots__ = (
         "_mix",
         "_mix_change",
+        "_network",
         "average",
         "fresh",
         "gradient",
@@ -73,6 +76,7 @@ class Round:
         self.gradient = gradient
         self._mix = network.mix
         self._mix_change = network.mix_change
+        self._network = network
         self.average = network.average
         self.relay = network.relay
         self.inbox = network.inbox
@@ -81,9 +85,14 @@ class Round:
         self.fresh = workspace.fresh
         self.uniforms = uniforms
 
-    def mix(self, x: np.ndarray, round: int | None = None) -> np.ndarray:
-        """W_t x, with t the step unless a method with several rounds a step names the round."""
-        return self._mix(x, self.step if round is None else round)
+    def mix(
+        self, x: np.ndarray, round: int | None = None, share: float | np.ndarray = 1
+    ) -> np.ndarray:
+        """W_t x, with t the step unless a method with several rounds a step names the round.
+
+        ``share`` of a vector crosses each edge, ``(r,)`` where replicas differ.
+        """
+        return self._mix(x, self.step if round is None else round, share)
 
     def mix_change(self, x: np.ndarray, round: int | None = None, share: float = 1) -> np.ndarray:
         """(W_t − I) x, to the precision of the differences between neighbours.
@@ -91,6 +100,22 @@ class Round:
         ``share`` of a vector crosses each edge, below 1 where x is made of what was sent compressed.
         """
         return self._mix_change(x, self.step if round is None else round, share)
+
+    @property
+    def pairs(self) -> np.ndarray:
+        """Both ends of every undirected edge, ``(E, 2)``."""
+        return self._network.pairs
+
+    def pair_differences(self, x: np.ndarray) -> np.ndarray:
+        """x_j − x_i over every edge i < j, ``(E, d[, r])``; 0 where W_t has no weight."""
+        return self._network.pair_differences(x, self.step)
+
+    def exchange(self, corrections: np.ndarray, share: float) -> np.ndarray:
+        """±W_t,ij times each edge's correction, added up: + for the end i < j, − for j; ``(n, d[, r])``.
+
+        ``share`` of a vector crosses each edge in either direction.
+        """
+        return self._network.exchange(corrections, self.step, share)
 
     def descend(self, x: np.ndarray, direction: np.ndarray, overwrite: bool = False) -> np.ndarray:
         """x − γ · direction, in a scratch array: the direction's own one if it may be overwritten."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from relaysim.figures.against_n import gossip_vs_relay, scaling
+from relaysim.figures.consensus_control import consensus_control
+from relaysim.figures.finite_time import finite_time
 from relaysim.figures.heterogeneity import heterogeneity
 from relaysim.figures.logistic import logistic
 from relaysim.figures.mean_estimation import mean_estimation
@@ -41,4 +43,6 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "stability": stability,
     "relay-spectrum": relay_spectrum,
     "theory": theory,
+    "finite-time": finite_time,
+    "consensus-control": consensus_control,
 }

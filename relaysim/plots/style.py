@@ -55,6 +55,8 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "CHOCO-SGD": ("#B15928", (0, (1, 3, 4, 3))),
     "Single merge": ("#999933", (0, (5, 2, 1, 2))),
     "Dynamic averaging": ("#882255", (0, (3, 1, 1, 3))),
+    "Consensus control": ("#44AA99", (0, (2, 1, 5, 1))),
+    "PowerGossip": ("#E7298A", (0, (1, 1, 6, 1))),
     "EXTRA": ("#66A61E", (0, (7, 1.5, 1, 1.5))),
     "DecentLaM": ("#A6761D", (0, (4, 1, 4, 3))),
     "Momentum consensus": ("#7570B3", (0, (2, 2, 6, 2))),

@@ -33,12 +33,14 @@ True
 
 from relaysim.problems import data, partitions
 from relaysim.problems.logistic import Logistic, NoOptimumError
+from relaysim.problems.matrix_quadratic import MatrixQuadratic
 from relaysim.problems.quadratics import DiagonalQuadratic, LeastSquares, random_quadratics
 
 __all__ = [
     "DiagonalQuadratic",
     "LeastSquares",
     "Logistic",
+    "MatrixQuadratic",
     "NoOptimumError",
     "data",
     "partitions",

@@ -147,6 +147,11 @@ class Logistic:
             penalty[-1] = 0
         self._penalty = penalty.ravel()
 
+    @property
+    def matrix_shape(self) -> tuple[int, int] | None:
+        """x as a matrix, (p, classes) row by row, p with the intercept; None with two classes."""
+        return None if self._scores == 1 else (self._features_wide, self._scores)
+
     # -- values and gradients ----------------------------------------------------------------------
 
     def gradient(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

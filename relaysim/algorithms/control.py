@@ -1,0 +1,163 @@
+"""Gossip that is repeated until workers agree well enough."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from relaysim.algorithms.base import Round
+from relaysim.checks import real_number, whole_number
+
+__all__ = ["ConsensusControl", "Critical"]
+
+ROUNDING = 1e-30
+
+
+@dataclass(frozen=True)
+class Critical:
+    """The critical consensus distance: Γ_t² = γσ²/(Ln) + ‖∇f(x̄_t)‖²/(8L²).
+
+    While Ξ_t² ≤ Γ_t² gossip converges like centralised SGD. The mean of the gradients observed in the
+    step stands in for ∇f(x̄_t), so that with noise the second term is larger by σ²/(8nL²) in expectation.
+
+    Args:
+        smoothness: L > 0.
+        sigma2: σ² ≥ 0.
+
+    Source: Kong, Lin, Koloskova, Jaggi, Stich, "Consensus control for decentralized deep learning", ICML
+    2021; constants as quoted in a secondary text.
+
+    >>> Critical(smoothness=1.0, sigma2=0.1).sigma2
+    0.1
+    """
+
+    smoothness: float
+    sigma2: float = 0.0
+
+    def __post_init__(self):
+        if not real_number(self.smoothness, "smoothness") > 0:
+            raise ValueError(f"smoothness must be positive, not {self.smoothness!r}")
+        real_number(self.sigma2, "sigma2", 0)
+
+    def distance(self, learning_rate, mean_gradient: np.ndarray, n: int):
+        """Γ_t², a number or ``(r,)``, from the mean gradient ``(d[, r])``."""
+        L = self.smoothness
+        return learning_rate * self.sigma2 / (L * n) + (mean_gradient**2).sum(axis=0) / (8 * L * L)
+
+
+@dataclass(frozen=True)
+class ConsensusControl:
+    """Consensus control: after each step of a method, X ← WX until Ξ² is at most a target.
+
+    Ξ² = (1/n) Σ_i ‖x_i − x̄‖², each replica for itself.
+
+    Args:
+        base: the method, one that mixes.
+        target: a number ≥ 0 (``math.inf``: no control), a `Critical`, or pairs (first step, target) for
+            the phases of a run, the first at step 0. For a target relative to the uncontrolled run take
+            a share of what that run's history has.
+        most_rounds: of mixing in a step, beside the method's own.
+
+    Any connected topology. Every further round sends one vector per directed edge; rounds are counted by
+    ``vectors_sent``. Where mixing matrices repeat, the k-th further round of step t uses W_{t+k}.
+
+    Source: Kong, Lin, Koloskova, Jaggi, Stich, "Consensus control for decentralized deep learning", ICML
+    2021.
+
+    >>> from relaysim.algorithms import DPSGD
+    >>> ConsensusControl(DPSGD(), target=((0, 0.01), (100, math.inf))).target_at(200)
+    inf
+    """
+
+    base: Any
+    target: Any
+    most_rounds: int = 1000
+
+    label: ClassVar[str] = "Consensus control"
+    uses: ClassVar[str] = "mixing"
+    vectors_per_edge: ClassVar[None] = None
+    affine: ClassVar[bool] = False
+
+    def __post_init__(self):
+        if isinstance(self.base, type) or getattr(self.base, "uses", None) != "mixing":
+            raise ValueError(
+                f"consensus control needs a method that mixes with a matrix, such as DPSGD(), not "
+                f"{self.base!r}"
+            )
+        whole_number(self.most_rounds, "most_rounds", 0)
+        target = self.target
+        if isinstance(target, list | tuple):
+            phases = tuple(
+                (whole_number(first, "the first step of a phase", 0), each)
+                for first, each in target
+            )
+            if (
+                not phases
+                or phases[0][0] != 0
+                or [p[0] for p in phases] != sorted({p[0] for p in phases})
+            ):
+                raise ValueError(
+                    f"phases must begin at step 0 and at increasing steps, not {target!r}; give pairs "
+                    f"(first step, target)"
+                )
+            object.__setattr__(self, "target", phases)
+        for _, each in self._phases:
+            if not isinstance(each, Critical) and each != math.inf:
+                real_number(each, "target", 0)
+
+    @property
+    def exact(self) -> bool:
+        """As the method itself; but the critical distance falls to 0 with the gradient, so that with it
+        any method is.
+        """
+        return self.base.exact or isinstance(self._phases[-1][1], Critical)
+
+    @property
+    def _phases(self) -> tuple:
+        return self.target if isinstance(self.target, tuple) else ((0, self.target),)
+
+    def target_at(self, step: int):
+        """The target in force at a step."""
+        return [each for first, each in self._phases if first <= step][-1]
+
+    def init(self, x0, network):
+        return self.base.init(x0, network)
+
+    def step(self, state, round: Round):
+        target = self.target_at(round.step)
+        watched = _Watched(round)
+        following = self.base.step(state, watched)
+        x = following.x
+        if isinstance(target, Critical):
+            limit = target.distance(round.learning_rate, watched.mean_gradient, len(x))
+        else:
+            limit = target
+        # Rounding keeps workers apart by as much as this.
+        limit = np.maximum(limit, ROUNDING * (x * x).sum(axis=(0, 1)) / len(x))
+        for k in range(1, self.most_rounds + 1):
+            deviation = x - x.mean(axis=0)
+            above = (deviation**2).sum(axis=(0, 1)) / len(x) > limit
+            if not above.any():
+                break
+            share = above.astype(float) if np.ndim(above) else float(above)
+            x = np.where(above, round.mix(x, round.step + k, share), x)
+        return following._replace(x=x)
+
+
+class _Watched:
+    """A round that remembers the mean of the gradients that were asked for."""
+
+    def __init__(self, round: Round):
+        self._round = round
+        self.mean_gradient: np.ndarray | None = None
+
+    def __getattr__(self, name: str):
+        return getattr(self._round, name)
+
+    def gradient(self, x: np.ndarray) -> np.ndarray:
+        found = self._round.gradient(x)
+        self.mean_gradient = found.mean(axis=0)
+        return found
