@@ -16,17 +16,27 @@ from relaysim import algorithms, mixing, topologies
 __all__ = ["ALGORITHMS", "MIXINGS", "TOPOLOGIES", "closest", "known_name", "named", "signature_of"]
 
 _GIVEN = {"Topology", "TreePair", "from_edges", "from_networkx", "spanning_tree"}
-_OF_WORKERS = {"lazy", "with_spectral_gap", "one_peer_exponential"}
+_NOT_OF_A_TOPOLOGY = {
+    "base_graph",
+    "hyper_hypercube",
+    "lazy",
+    "one_peer_exponential",
+    "simple_base_graph",
+    "union_topology",
+    "with_spectral_gap",
+}
 
 ALGORITHMS: Mapping[str, Callable] = {
-    name: getattr(algorithms, name) for name in algorithms.__all__
+    name: getattr(algorithms, name)
+    for name in algorithms.__all__
+    if hasattr(getattr(algorithms, name), "uses")
 }
 TOPOLOGIES: Mapping[str, Callable] = {
     name: getattr(topologies, name) for name in topologies.__all__ if name not in _GIVEN
 }
 #: Matrices that are made for a topology, which is their first argument.
 MIXINGS: Mapping[str, Callable] = {
-    name: getattr(mixing, name) for name in mixing.__all__ if name not in _OF_WORKERS
+    name: getattr(mixing, name) for name in mixing.__all__ if name not in _NOT_OF_A_TOPOLOGY
 }
 
 
