@@ -53,6 +53,9 @@ class PowerGossip:
     that of `DPSGD` where rank = b (right) or rank = a (left); corrections in random directions hold the
     part rank/b or rank/a of ‖Δ‖², on average. Not exact.
 
+    With warm starts, gradients and a rank of 2 or more the bases depend so much on the past that rounding
+    errors grow from step to step: runs that differ in the order of a sum agree for some steps only.
+
     Raises:
         ValueError: rows that do not divide d, matrices W that are not symmetric, or faults (the two ends
             of an edge could no longer know the same P and Q).
