@@ -373,7 +373,7 @@ def test_compare_checks_what_it_is_given():
         compare({"a": 1})
     frame = all_reduce(steps=1).frame
     for given in (frame, {"a": frame}):
-        with pytest.raises(TypeError, match=r"not a pandas\.DataFrame of shape \(2, 9\)$"):
+        with pytest.raises(TypeError, match=r"not a pandas\.DataFrame of shape \(2, 10\)$"):
             compare(given)
     with pytest.raises(ValueError, match="target must be positive"):
         compare({"a": all_reduce(steps=1)}, target=0)
