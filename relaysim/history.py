@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from relaysim import configuration
+from relaysim.measures import bits_of
 
 __all__ = ["History", "written_aside"]
 
@@ -111,7 +112,7 @@ class History:
         data |= {name: by_replica(values) for name, values in self._columns.items()}
         sent = self._vectors_sent.reshape(records, -1)
         data["vectors_sent"] = by_replica(sent)
-        data["bits_sent"] = by_replica(np.rint(sent * (64.0 * self.x.shape[1])))
+        data["bits_sent"] = by_replica(bits_of(sent, self.x.shape[1]))
         return pd.DataFrame(data)
 
     def steps_to(self, target: float) -> np.ndarray:

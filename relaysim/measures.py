@@ -7,10 +7,19 @@ import numpy as np
 from relaysim.blocks import row_blocks
 from relaysim.oracles import checked_gradient
 
-__all__ = ["MEASURES", "measure", "measures_of"]
+__all__ = ["MEASURES", "bits_of", "measure", "measures_of"]
 
 MEASURES = ("suboptimality", "consensus_distance", "distance", "gradient_norm")
 MEASURES_WITHOUT_OPTIMUM = ("value", "consensus_distance", "gradient_norm")
+
+
+def bits_of(vectors, d: int) -> np.ndarray:
+    """Bits in so many vectors of d numbers, 64 a number; a compressed vector is a part of one.
+
+    >>> bits_of([1, 0.5], 10).tolist()
+    [640.0, 320.0]
+    """
+    return np.rint(np.asarray(vectors) * (64.0 * d))
 
 
 def measures_of(problem) -> tuple[str, ...]:

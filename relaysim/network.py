@@ -133,7 +133,7 @@ class Network:
         ``share`` of a vector is sent over each edge, ``(r,)`` where replicas differ.
         """
         k = round % len(self._matrices)
-        self.vectors_sent = self.vectors_sent + share * self._vectors_per_mix[k]
+        self.send(share * self._vectors_per_mix[k])
         return self._matrices[k](x)
 
     def mix_change(self, x: np.ndarray, round: int, share: float = 1) -> np.ndarray:
@@ -145,7 +145,7 @@ class Network:
             share: of a vector that is sent over each edge; below 1 where it is compressed.
         """
         k = round % len(self._changes)
-        self.vectors_sent = self.vectors_sent + share * self._vectors_per_mix[k]
+        self.send(share * self._vectors_per_mix[k])
         return self._changes[k](x)
 
     @property
@@ -169,19 +169,19 @@ class Network:
             ``(n, d[, r])``. The rows sum to 0 up to rounding.
         """
         k = round % len(self._mixing)
-        self.vectors_sent = self.vectors_sent + share * self._vectors_per_mix[k]
+        self.send(share * self._vectors_per_mix[k])
         return self._exchange.total(corrections, k)
 
     def average(self, x: np.ndarray) -> np.ndarray:
         """The exact mean of all rows, in every row; ``(n, d[, r])``. Every pair exchanges."""
-        self.vectors_sent = self.vectors_sent + self.n * (self.n - 1)
+        self.send(self.n * (self.n - 1))
         result = self._workspace.fresh(x.shape)
         result[:] = np.add.reduce(x, axis=0) * (1 / self.n)
         return result
 
     def relay(self, payload: np.ndarray, mail: Mail | PairMail) -> Mail | PairMail:
         """One round of RelaySum: m_{i→j} = payload_i + Σ_{k ≠ j} m_{k→i} of the round before."""
-        self.vectors_sent = self.vectors_sent + self._vectors_per_relay
+        self.send(self._vectors_per_relay)
         return self._relay.send(payload, mail)
 
     def empty_mail(self, x: np.ndarray) -> Mail | PairMail:

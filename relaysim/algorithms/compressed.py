@@ -9,7 +9,7 @@ import numpy as np
 
 from relaysim.algorithms.base import Round
 from relaysim.checks import real_number
-from relaysim.compressors import TopK
+from relaysim.compressors import Identity, TopK
 
 __all__ = ["ChocoSGD"]
 
@@ -60,7 +60,7 @@ class ChocoSGD:
 
     def vectors_per_edge(self, d: int) -> float:
         """Share of a vector of d numbers that crosses each directed edge in a step."""
-        return self.compressor.bits(d) / (64 * d)
+        return self.compressor.bits(d) / Identity().bits(d)
 
     def init(self, x0, network):
         return CopyState(x0, np.zeros_like(x0))

@@ -19,8 +19,19 @@ class CorrectedState(NamedTuple):
     correction: np.ndarray
 
 
+class _Corrected:
+    """What methods with a correction have in common: it starts at 0 and keeps its weighted sum."""
+
+    def init(self, x0, network):
+        return CorrectedState(x0, np.zeros_like(x0))
+
+    def conserved(self, state: CorrectedState, network, learning_rate) -> np.ndarray | None:
+        """Σ_i π_i c_i, ``(1, d[, r])``, with π the weights that mixing preserves; 0 at the start."""
+        return network.preserved_mean(state.correction)
+
+
 @dataclass(frozen=True)
-class D2:
+class D2(_Corrected):
     """D²: gossip with a correction that cancels the bias of heterogeneous data.
 
     X ← W(2X − X⁻ − γ(G − G⁻)), written with a correction:
@@ -44,18 +55,11 @@ class D2:
     vectors_per_edge: ClassVar[float] = 1
     exact: ClassVar[bool] = True
 
-    def init(self, x0, network):
-        return CorrectedState(x0, np.zeros_like(x0))
-
     def step(self, state: CorrectedState, round: Round) -> CorrectedState:
         corrected = round.descend(state.x, round.gradient(state.x))
         corrected += state.correction
         change = self._mix_change(corrected, round)
         return CorrectedState(corrected + change, state.correction + change)
-
-    def conserved(self, state: CorrectedState, network, learning_rate) -> np.ndarray | None:
-        """Σ_i π_i c_i, ``(1, d[, r])``, with π the weights that mixing preserves; 0 at the start."""
-        return network.preserved_mean(state.correction)
 
     def _mix_change(self, x: np.ndarray, round: Round) -> np.ndarray:
         return round.mix_change(x)
@@ -82,7 +86,7 @@ class ExactDiffusion(D2):
 
 
 @dataclass(frozen=True)
-class GradientTracking:
+class GradientTracking(_Corrected):
     """Gradient tracking: a second variable follows the average gradient.
 
     X ← W(X − γY);  Y ← WY + G⁺ − G;  Y = G at the start. Written with C = G − Y, so that a step asks
@@ -106,22 +110,15 @@ class GradientTracking:
     vectors_per_edge: ClassVar[float] = 2
     exact: ClassVar[bool] = True
 
-    def init(self, x0, network):
-        return CorrectedState(x0, np.zeros_like(x0))
-
     def step(self, state: CorrectedState, round: Round) -> CorrectedState:
         gradient = round.gradient(state.x)
         untracked = gradient - state.correction
         x = round.mix(round.descend(state.x, untracked))
         return CorrectedState(x, gradient - round.mix(untracked))
 
-    def conserved(self, state: CorrectedState, network, learning_rate) -> np.ndarray | None:
-        """Σ_i π_i c_i, ``(1, d[, r])``, with π the weights that mixing preserves; 0 at the start."""
-        return network.preserved_mean(state.correction)
-
 
 @dataclass(frozen=True)
-class EXTRA:
+class EXTRA(_Corrected):
     """EXTRA: gossip whose own past differences correct the bias of heterogeneous data.
 
     X¹ = WX⁰ − γG⁰;  X^{t+2} = (I + W)X^{t+1} − ½(I + W)X^t − γ(G^{t+1} − G^t), written with a correction:
@@ -142,9 +139,6 @@ class EXTRA:
     vectors_per_edge: ClassVar[float] = 1
     exact: ClassVar[bool] = True
 
-    def init(self, x0, network):
-        return CorrectedState(x0, np.zeros_like(x0))
-
     def step(self, state: CorrectedState, round: Round) -> CorrectedState:
         descended = round.descend(state.x, round.gradient(state.x))
         change = round.mix_change(state.x)
@@ -153,7 +147,3 @@ class EXTRA:
         change *= 0.5
         change += state.correction
         return CorrectedState(x, change)
-
-    def conserved(self, state: CorrectedState, network, learning_rate) -> np.ndarray | None:
-        """Σ_i π_i c_i, ``(1, d[, r])``, with π the weights that mixing preserves; 0 at the start."""
-        return network.preserved_mean(state.correction)

@@ -154,9 +154,8 @@ class AffineStep:
     def _find_varying(self) -> np.ndarray:
         """False in arrays that a step hands on whatever they hold, such as a copy of x0."""
         random = np.random.default_rng(1).normal(size=(len(self._varying), 1))
-        following = self._step(self._unflatten(random), self.start_up, self.curvature)
-        changed = (self._flatten(following) != random)[:, 0]
-        for step in range(self.start_up + 1, self.start_up + self.period):
+        changed = np.zeros(len(random), dtype=bool)
+        for step in range(self.start_up, self.start_up + self.period):
             following = self._step(self._unflatten(random), step, self.curvature)
             changed |= (self._flatten(following) != random)[:, 0]
         for k in range(len(self._shapes)):

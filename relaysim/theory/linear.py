@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.sparse.linalg import LinearOperator
 
 from relaysim.checks import real_array, real_number, whole_number
-from relaysim.measures import measure, measures_of
+from relaysim.measures import bits_of, measure, measures_of
 from relaysim.preparation import check_compatible, matrices_for, starting_points
 from relaysim.theory.affine import AffineStep
 from relaysim.theory.spectra import (
@@ -183,8 +183,8 @@ class Linearization:
         later = np.resize(per_step, rest)[: max(rest - 1, 0)]
         sent = np.concatenate([self._map.sent, self._map.sent[-1] + np.cumsum(later)])
         sent = sent[:count]
-        bits = np.rint(sent * (64.0 * self.problem.d))
-        return pd.DataFrame(found | {"vectors_sent": sent, "bits_sent": bits})
+        counts = {"vectors_sent": sent, "bits_sent": bits_of(sent, self.problem.d)}
+        return pd.DataFrame(found | counts)
 
     # -- with noise --------------------------------------------------------------------------------------
 

@@ -56,9 +56,7 @@ def spectral_radius(A: csr_array, conserved: csr_array, seen: np.ndarray) -> flo
     """
     known: dict[tuple, float] = {}
     for rows in decoupled([A, conserved.T @ conserved]):
-        part = A[rows][:, rows]
-        kept = conserved[:, rows]
-        kept = kept[np.diff(kept.indptr) > 0]
+        part, kept = _block(A, rows), _conserved_in(conserved, rows)
         key = (_fingerprint(part), _fingerprint(kept), seen[rows].tobytes())
         if key not in known:
             known[key] = _radius(part, kept, seen[rows])
@@ -79,6 +77,17 @@ def decoupled(patterns: Sequence[csr_array]) -> Iterator[np.ndarray]:
     count, labels = csgraph.connected_components(joint, directed=True, connection="weak")
     order = np.argsort(labels, kind="stable")
     yield from np.split(order, np.cumsum(np.bincount(labels, minlength=count))[:-1])
+
+
+def _block(matrix: csr_array, rows: np.ndarray) -> csr_array:
+    """The part of a matrix within a group."""
+    return matrix[rows][:, rows]
+
+
+def _conserved_in(conserved: csr_array, rows: np.ndarray) -> csr_array:
+    """The conserved quantities of a group."""
+    kept = conserved[:, rows]
+    return kept[np.diff(kept.indptr) > 0]
 
 
 def _fingerprint(matrix: csr_array) -> tuple:
@@ -231,10 +240,15 @@ def _largest_eigenvalue(
             )
         except (ArpackNoConvergence, ArpackError):
             return None
-        shown = np.linalg.norm(vectors[seen], axis=0) > SEEN * np.linalg.norm(vectors, axis=0)
+        shown = _shown(vectors, seen)
         if shown.any():
             return float(np.abs(values[shown]).max())
     return None
+
+
+def _shown(vectors: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Which eigenvectors, as columns, have more than rounding in the entries seen."""
+    return np.linalg.norm(vectors[seen], axis=0) > SEEN * np.linalg.norm(vectors, axis=0)
 
 
 def _nearest(
@@ -248,7 +262,7 @@ def _nearest(
         values, vectors = eigs(inverse, k=4, which="LM", v0=start, ncv=min(40, size), tol=1e-12)
     except (ArpackNoConvergence, ArpackError):
         return None
-    shown = np.linalg.norm(vectors[seen], axis=0) > SEEN * np.linalg.norm(vectors, axis=0)
+    shown = _shown(vectors, seen)
     return float(np.abs(shift + 1 / values[shown]).max()) if shown.any() else None
 
 
@@ -318,10 +332,9 @@ def stationary_covariance(
     reached = [B @ B.T for B in noise]
     known: dict[tuple, list[np.ndarray]] = {}
     for rows in decoupled([*matrices, *reached, conserved.T @ conserved]):
-        parts = [A[rows][:, rows] for A in matrices]
-        sources = [source[rows][:, rows] for source in reached]
-        kept = conserved[:, rows]
-        kept = kept[np.diff(kept.indptr) > 0]
+        parts = [_block(A, rows) for A in matrices]
+        sources = [_block(source, rows) for source in reached]
+        kept = _conserved_in(conserved, rows)
         key = tuple(map(_fingerprint, (*parts, *sources, kept)))
         if key not in known:
             known[key] = _covariances(parts, sources, kept)

@@ -12,7 +12,8 @@ from scipy.optimize import brentq, minimize_scalar
 from relaysim.preparation import check_compatible, matrices_for
 from relaysim.progress import progress_bar
 from relaysim.theory.affine import AffineStep
-from relaysim.theory.spectra import NEUTRAL, product, spectral_radius
+from relaysim.theory.linear import Linearization
+from relaysim.theory.spectra import NEUTRAL, product
 
 __all__ = ["BestRate", "best_learning_rate", "max_learning_rate", "stable_learning_rates"]
 
@@ -135,7 +136,6 @@ class _Growth:
         check_compatible(problem, topology, algorithm)
         self._given = (problem, topology, algorithm)
         self._matrices = matrices_for(algorithm, topology, mixing)
-        self._seen = problem.n * problem.d
         self._start = np.zeros((problem.n, problem.d))
         self._curvature = self._largest_curvature()
         self._rates = self._rates_to_try()
@@ -152,9 +152,7 @@ class _Growth:
         return AffineStep(*self._given, rate, self._matrices, self._start)
 
     def __call__(self, rate: float) -> float:
-        step = self._map(rate)
-        seen = np.arange(step.states) < self._seen
-        radius = spectral_radius(product(step.matrices), step.conserved, seen) ** (1 / step.period)
+        radius = Linearization(*self._given, rate, self._matrices, self._start).spectral_radius
         self._on_evaluation()
         if abs(radius - 1) <= NEUTRAL:
             return 0.0  # a mode that never decays, as where the mean Hessian is singular
