@@ -10,7 +10,7 @@ import numpy as np
 from scipy.linalg import eigvalsh
 
 from relaysim.checks import real_array, real_number
-from relaysim.mixing import as_sequence, metropolis
+from relaysim.preparation import check_compatible, matrices_for, starting_points
 from relaysim.theory.bounds.constants import ConditionError
 from relaysim.theory.bounds.model import Bound
 from relaysim.theory.bounds.proved import (
@@ -72,13 +72,8 @@ def bounds_for(
     relay_sgd_equal_hessians suboptimality True
     relay_sgd_rate suboptimality False
     """
-    if problem.n != topology.n:
-        raise ValueError(
-            f"the problem has {problem.n} workers and {topology!r} has {topology.n}; "
-            f"make them equal"
-        )
-    if mixing is not None and algorithm.uses != "mixing":
-        raise ValueError(f"{algorithm.label} does not use a mixing matrix; leave mixing out")
+    check_compatible(problem, topology, algorithm)
+    matrices = matrices_for(algorithm, topology, mixing)
     learning_rate = real_number(learning_rate, "learning_rate", 0)
     candidates = _CANDIDATES.get(algorithm.label)
     optimum, smoothness = getattr(problem, "optimum", None), getattr(problem, "smoothness", None)
@@ -86,13 +81,7 @@ def bounds_for(
         return ()
     if getattr(algorithm, "momentum", 0) or not isinstance(topology, Topology):
         return ()
-    start = np.zeros(problem.d) if x0 is None else real_array(x0, "x0")
-    if start.shape not in ((problem.d,), (problem.n, problem.d)):
-        raise ValueError(f"x0 must have shape (d,) or (n, d), not {start.shape}")
-    points = np.broadcast_to(start, (problem.n, problem.d))
-    matrices = ()
-    if algorithm.uses == "mixing":
-        matrices = as_sequence(metropolis(topology) if mixing is None else mixing, topology)
+    points = starting_points(None if x0 is None else real_array(x0, "x0"), problem, None)
     setting = _Setting(
         problem=problem,
         topology=topology,
