@@ -25,6 +25,7 @@ __all__ = [
     "algorithms",
     "analysis",
     "compressors",
+    "explore",
     "faults",
     "figures",
     "load_sweep",
@@ -45,4 +46,6 @@ def __getattr__(name: str):
     # Matplotlib takes half a second to import, so it waits until something is drawn.
     if name in ("analysis", "figures", "plots", "theory"):
         return importlib.import_module(f"relaysim.{name}")
+    if name == "explore":
+        return importlib.import_module("relaysim.explorer").explore
     raise AttributeError(f"module 'relaysim' has no attribute {name!r}")

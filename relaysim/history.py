@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from relaysim import configuration
+from relaysim.display import between, html_table
 from relaysim.measures import bits_of
 
 __all__ = ["History", "written_aside"]
@@ -222,6 +223,26 @@ class History:
             **parts,
         )
 
+    def _repr_html_(self) -> str:
+        rates, sent = self._learning_rates, self._vectors_sent
+        kept = "no" if self.iterates is None else "with"
+        rows = [
+            ("method", repr(self.algorithm) if self.algorithm is not None else self.label),
+            ("topology", repr(self.topology)),
+            ("problem", repr(self.problem) if self.problem is not None else "not saved"),
+            ("learning rate", between(rates) if rates.size else "none"),
+            ("steps", int(self.steps[-1]) if len(self.steps) else 0),
+            ("records", f"{len(self.steps)}, {kept} iterates"),
+            ("replicas", self.replicas),
+            ("diverged", int(self.diverged.sum())),
+        ]
+        for name, values in self._columns.items():
+            last = values[self._last_record, np.arange(self.replicas)]
+            last = last[np.isfinite(last)]
+            rows.append((f"last {name}", _summary(last) if len(last) else "none"))
+        rows.append(("vectors sent", between(sent[-1]) if len(sent) else 0))
+        return html_table(f"History of {self.label}", rows)
+
     def __repr__(self) -> str:
         last = int(self.steps[-1]) if len(self.steps) else 0
         gone = f", {int(self.diverged.sum())} diverged" if self.diverged.any() else ""
@@ -229,6 +250,13 @@ class History:
             f"<History of {self.algorithm or self.label!r} on {self.topology!r}: "
             f"{last} steps, {len(self.steps)} records, {self.replicas} replicas{gone}>"
         )
+
+
+def _summary(values: np.ndarray) -> str:
+    """A number, or the median of several and their range."""
+    if len(values) == 1:
+        return f"{values[0]:.3g}"
+    return f"{np.median(values):.3g} (median; {values.min():.3g} to {values.max():.3g})"
 
 
 @contextmanager

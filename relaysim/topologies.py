@@ -43,6 +43,9 @@ __all__ = [
     "watts_strogatz",
 ]
 
+# A table shows a diameter that takes no more than so many edges to walk.
+SEARCH_NOW = 1_000_000
+
 
 class Topology:
     """An immutable undirected graph of n workers.
@@ -166,6 +169,22 @@ class Topology:
 
         return plots.draw_topology(self, **options)
 
+    def _repr_html_(self) -> str:
+        from relaysim.display import LATER, between, html_table
+
+        # Without a tree it takes a search from every worker.
+        searches = 1 if self.is_tree else self.n
+        quick = "diameter" in self.__dict__ or searches * (self.n + len(self.edges)) <= SEARCH_NOW
+        rows = [
+            ("workers", self.n),
+            ("edges", len(self.edges)),
+            ("neighbours of a worker", between(self.degrees)),
+            ("connected", self.is_connected),
+            ("tree", self.is_tree),
+            ("diameter", self.diameter if quick else LATER),
+        ]
+        return html_table(self.name, rows)
+
     def __eq__(self, other) -> bool:
         if not isinstance(other, Topology):
             return NotImplemented
@@ -217,6 +236,16 @@ class TreePair:
         from relaysim import plots
 
         return plots.draw_topology(self, **options)
+
+    def _repr_html_(self) -> str:
+        from relaysim.display import html_table
+
+        rows = [
+            ("workers", self.n),
+            ("even coordinates", f"{self.first!r}, diameter {self.first.diameter}"),
+            ("odd coordinates", f"{self.second!r}, diameter {self.second.diameter}"),
+        ]
+        return html_table("TreePair", rows)
 
     def __repr__(self) -> str:
         return f"TreePair({self.first!r}, {self.second!r})"

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from relaysim.checks import real_number, whole_number
+from relaysim.display import between, html_table
 from relaysim.oracles import Exact
 from relaysim.preparation import check_compatible, plan_replicas
 from relaysim.progress import progress_bar
@@ -70,6 +71,19 @@ class Tuning:
     target: float
     criterion: str
     label: str
+
+    def _repr_html_(self) -> str:
+        tried = self.frame["learning_rate"]
+        found = np.isfinite(self.learning_rate)
+        rows = [
+            ("criterion", self.criterion),
+            ("target of the suboptimality", self.target),
+            ("best learning rate", self.learning_rate if found else "no rate meets the target"),
+            ("steps to the target", self.steps if np.isfinite(self.steps) else "none"),
+            ("rates tried", f"{len(tried)}, {between(tried)}" if len(tried) else 0),
+            ("of these diverged", int(self.frame["diverged"].sum())),
+        ]
+        return html_table(f"Tuning of {self.label}", rows)
 
     def plot(self, **options):
         """Steps to the target, or the plateau, against the learning rate; returns the Axes."""

@@ -52,7 +52,9 @@ def modules_within(*parts):
 
 
 RUNNERS = ("simulation", "history", "tuning", "sweeps", "store", "analysis", "recording")
-PICTURES = ("plots", "figures", "cli")
+PICTURES = ("plots", "figures", "cli", "explorer")
+# The explorer's figure; all that it draws into it is of plots.
+DRAWING = ("plots", "figures", "explorer.picture")
 LEAVES = ("blocks", "checks", "workspace", "random", "topologies")
 FORBIDDEN = {
     # an importer, and what it may not import
@@ -90,22 +92,40 @@ def test_nobody_walks_back(importer):
 def test_only_figures_and_the_command_line_import_pictures(name):
     path = MODULES[name]
     is_picture = name.split(".")[0] in PICTURES
-    for picture in ("plots", "figures", "cli"):
+    for picture in PICTURES:
         if not is_picture:
             assert not uses(path, f"relaysim.{picture}", at_import_time=True)
-    if name.split(".")[0] not in ("plots", "figures"):
+    if name not in modules_within(*DRAWING):
         assert not uses(path, "matplotlib"), "plots.py is the only one that draws"
     if not is_picture:
         assert not uses(path, "relaysim.figures")
         assert not uses(path, "relaysim.cli")
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_the_explorer_is_at_the_very_end(name):
+    path = MODULES[name]
+    if name != "explorer.widget":
+        assert not uses(path, "ipywidgets"), "one module has widgets; the others are tested without"
+    if name not in modules_within("explorer"):
+        assert not uses(path, "relaysim.explorer")
+    elif name in ("explorer", "explorer.scene"):
+        for picture in ("plots", "figures", "cli", "explorer.picture", "explorer.widget"):
+            assert not uses(path, f"relaysim.{picture}"), "what is chosen knows no picture"
+    else:
+        assert not uses(path, "relaysim.figures")
+        assert not uses(path, "relaysim.cli")
+
+
 def test_importing_relaysim_does_not_import_matplotlib():
-    code = "import sys, relaysim; print('matplotlib' in sys.modules, 'relaysim.cli' in sys.modules)"
+    code = "import sys, relaysim; relaysim.explore; print(*sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    assert result.stdout.split() == ["False", "False"]
+    imported = result.stdout.split()
+    assert "relaysim.explorer.scene" in imported
+    for module in ("matplotlib", "ipywidgets", "relaysim.cli", "relaysim.explorer.widget"):
+        assert module not in imported
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,10 +1,16 @@
 """Pictures: what is drawn is what was recorded; how it looks was checked by eye."""
 
+import itertools
+
 import matplotlib
 import matplotlib.pyplot as plt
+import networkx
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.transforms import Bbox
 from methods import ALGORITHMS
+from scipy.stats import wasserstein_distance
 
 import relaysim as rs
 from relaysim import plots
@@ -71,13 +77,6 @@ def test_settings_of_matplotlib_are_left_alone(history):
     assert dict(matplotlib.rcParams) == before
 
 
-def test_every_method_has_its_own_look():
-    labels = sorted({algorithm.label for algorithm in ALGORITHMS})
-    looks = {str(plots.method_style(label)) for label in labels}
-    assert len(looks) == len(labels)
-    assert len({plots.method_style(label)["color"] for label in labels}) == len(labels)
-
-
 def test_tuning_plot_marks_the_choice():
     problem = rs.problems.random_quadratics(n=8, d=4, zeta2=1.0, seed=0)
     tuning = rs.tune(problem, rs.topologies.ring(8), rs.algorithms.D2(), target=1e-6)
@@ -86,26 +85,448 @@ def test_tuning_plot_marks_the_choice():
     assert ax.lines[1].get_ydata() == [tuning.steps]
 
 
-@pytest.mark.parametrize(
-    "topology",
-    [
-        rs.topologies.chain(1),
-        rs.topologies.binary_tree(31),
-        rs.topologies.ring(8),
-        rs.topologies.star(9),
-        rs.topologies.social_network(),
-        rs.topologies.erdos_renyi(300, 0.02, seed=0),
-    ],
-    ids=repr,
+# -- topologies ------------------------------------------------------------------------------------
+
+T = rs.topologies
+GRID = T.from_networkx(networkx.grid_2d_graph(4, 6))
+STRUCTURED = (
+    T.chain(2),
+    T.chain(16),
+    T.chain(33),
+    T.star(4),
+    T.star(16),
+    T.binary_tree(5),
+    T.binary_tree(31),
+    T.regular_tree(40, 4),
+    T.spanning_tree(T.social_network()),
+    T.ring(16),
+    T.complete(9),
+    T.torus(3, 3),
+    T.torus(4, 6),
+    T.torus(2, 5),
+    GRID,
+    T.hypercube(8),
+    T.hypercube(16),
+    T.hypercube(32),
+    T.two_cliques(7),
+    T.two_cliques(12),
 )
-def test_topologies_are_drawn(topology):
-    ax = topology.draw(values=np.arange(topology.n))
+OTHERS = (
+    T.chain(1),
+    T.exponential(16),
+    T.complete(64),
+    T.hypercube(64),
+    T.watts_strogatz(20, 4, 0.2, seed=0),
+    T.random_regular(20, 3, seed=0),
+    T.social_network(),
+    T.barabasi_albert(64, 2, seed=0),
+    T.erdos_renyi(60, 0.05, seed=0),
+    T.from_edges(9, []),
+    T.erdos_renyi(300, 0.02, seed=0),
+    T.erdos_renyi(450, 0.02, seed=0),
+)
+
+
+def drawn_workers(ax, topology):
     (workers,) = [c for c in ax.collections if len(c.get_offsets()) == topology.n]
-    assert len(np.unique(workers.get_offsets().round(9), axis=0)) == topology.n
+    return workers
 
 
-def test_tree_pair_is_drawn_as_two():
-    assert len(rs.topologies.double_binary_tree(8).draw()) == 2
+def drawn_edges(ax, topology):
+    """The line of each edge, as points in the plane."""
+    found = [c for c in ax.collections if isinstance(c, LineCollection)]
+    assert len(found) == (1 if len(topology.edges) else 0)
+    lines = found[0].get_segments() if found else []
+    assert len(lines) == len(topology.edges)
+    return lines
+
+
+def inches_of(ax, points):
+    return ax.transData.transform(points) / ax.figure.dpi
+
+
+@pytest.mark.parametrize("topology", STRUCTURED + OTHERS, ids=repr)
+@pytest.mark.parametrize("colored", [False, True])
+def test_topologies_are_drawn_without_overlap(topology, colored):
+    ax = topology.draw(values=np.arange(topology.n) if colored else None)
+    ax.figure.draw_without_rendering()
+    workers = drawn_workers(ax, topology)
+    at = inches_of(ax, workers.get_offsets())
+    ends = at[topology.edges]
+    for line, (start, end) in zip(drawn_edges(ax, topology), ends, strict=True):
+        np.testing.assert_allclose(inches_of(ax, line[[0, -1]]), [start, end], atol=1e-9)
+    diameter = np.sqrt(workers.get_sizes()[0]) / 72
+    assert diameter > 0.03
+    apart = np.hypot(*(at[:, None] - at).transpose(2, 0, 1)) + 9 * np.eye(topology.n)
+    assert apart.min() > 1.05 * diameter
+    # Nothing is cut off.
+    low, high = at.min(axis=0) - diameter / 2, at.max(axis=0) + diameter / 2
+    assert (low >= 0).all()
+    assert (high <= ax.figure.get_size_inches()).all()
+    if topology.n <= 32:
+        assert [text.get_text() for text in ax.texts] == [str(k) for k in range(topology.n)]
+        assert min(text.get_fontsize() for text in ax.texts) >= 4.5
+
+
+@pytest.mark.parametrize("topology", STRUCTURED, ids=repr)
+def test_no_edge_runs_through_a_third_worker(topology):
+    ax = topology.draw()
+    ax.figure.draw_without_rendering()
+    workers = drawn_workers(ax, topology)
+    at = inches_of(ax, workers.get_offsets())
+    radius = np.sqrt(workers.get_sizes()[0]) / 72 / 2
+    for edge, line in zip(topology.edges, drawn_edges(ax, topology), strict=True):
+        points = inches_of(ax, line)
+        others = np.delete(at, edge, axis=0)
+        if not len(others):
+            continue
+        start, step = points[:-1], np.diff(points, axis=0)
+        along = ((others[:, None] - start) * step).sum(axis=2) / (step**2).sum(axis=1)
+        nearest = start + np.clip(along, 0, 1)[..., None] * step
+        assert np.hypot(*(others[:, None] - nearest).transpose(2, 0, 1)).min() > 0.9 * radius
+
+
+@pytest.mark.parametrize("topology", [t for t in STRUCTURED if t.is_tree] + [GRID], ids=repr)
+def test_edges_of_trees_and_grids_do_not_cross(topology):
+    ends = np.array([line[[0, -1]] for line in drawn_edges(topology.draw(), topology)])
+
+    def side(line, point):
+        (ax, ay), (bx, by) = line
+        return np.sign((bx - ax) * (point[1] - ay) - (by - ay) * (point[0] - ax))
+
+    for k, first in enumerate(topology.edges):
+        for m, second in enumerate(topology.edges[:k]):
+            if not set(first) & set(second):
+                crosses = side(ends[k], ends[m][0]) != side(ends[k], ends[m][1])
+                crosses &= side(ends[m], ends[k][0]) != side(ends[m], ends[k][1])
+                assert not crosses, (first, second)
+
+
+def test_structure_is_seen_on_paper():
+    """Rings and stars are round, chains straight, grids and tori square, hypercubes parallel."""
+
+    def places(topology):
+        return np.asarray(drawn_workers(topology.draw(), topology).get_offsets())
+
+    np.testing.assert_allclose(np.hypot(*places(T.ring(9)).T), 1)
+    np.testing.assert_allclose(places(T.ring(9))[0], [0, 1], atol=1e-12)
+    hub, *leaves = places(T.star(9))
+    np.testing.assert_allclose(np.hypot(*(leaves - hub).T), 1)
+    assert (places(T.chain(12))[:, 1] == 0).all()
+    for grid in (T.torus(4, 6), GRID):
+        rows, columns = np.divmod(np.arange(24), 6)
+        np.testing.assert_array_equal(places(grid), np.stack([columns, -rows], axis=1))
+    cube = T.hypercube(16)
+    at = places(cube)
+    for digit in range(4):
+        zero = np.flatnonzero((np.arange(16) >> digit) % 2 == 0)
+        steps = at[zero + 2**digit] - at[zero]
+        np.testing.assert_allclose(steps, np.broadcast_to(steps[0], (8, 2)), atol=1e-12)
+    tree = places(T.binary_tree(15))
+    depths = T.binary_tree(15).distances_from(0)
+    np.testing.assert_array_equal(tree[:, 1], -depths)
+
+
+def test_a_torus_bends_the_edges_that_join_its_sides():
+    torus = T.torus(3, 4)
+    lengths = [len(line) for line in drawn_edges(torus.draw(), torus)]
+    rows, columns = np.divmod(torus.edges, 4)
+    wraps = (np.ptp(rows, axis=1) > 1) | (np.ptp(columns, axis=1) > 1)
+    assert [length > 2 for length in lengths] == wraps.tolist()
+    assert wraps.sum() == 7
+
+
+def test_distances_on_paper_are_like_those_in_the_graph():
+    graph = T.social_network()
+    hops = np.array([graph.distances_from(k) for k in range(graph.n)])
+    above = np.triu_indices(graph.n, 1)
+
+    def stress(at):
+        """Σ (‖p_i − p_j‖ − d_ij)² / d_ij² at the best scale."""
+        paper = np.hypot(*(at[:, None] - at).transpose(2, 0, 1))[above] / hops[above]
+        return ((paper * paper.sum() / (paper**2).sum() - 1) ** 2).sum()
+
+    at = np.asarray(drawn_workers(graph.draw(), graph).get_offsets())
+    other = networkx.kamada_kawai_layout(graph.to_networkx())
+    other = np.array([other[k] for k in range(graph.n)])
+    # Another algorithm for the same; ours then moves workers apart that are too close.
+    assert stress(at) < 1.1 * stress(other)
+    assert stress(at) < 0.5 * stress(np.random.default_rng(0).normal(size=at.shape))
+    again = np.asarray(drawn_workers(graph.draw(), graph).get_offsets())
+    np.testing.assert_array_equal(at, again)
+
+
+def test_workers_have_the_colours_of_their_values():
+    tree = T.binary_tree(15)
+    values = 10.0 ** np.arange(15)
+    values[[3, 4]] = np.nan, 0.0
+    ax = tree.draw(values=values, value_label="Error (m)", norm="log", cmap="cividis")
+    ax.figure.canvas.draw()
+    colors = drawn_workers(ax, tree).get_facecolors()
+    norm = matplotlib.colors.LogNorm(1.0, 1e14)
+    known = np.delete(np.arange(15), [3, 4])
+    expected = matplotlib.colormaps["cividis"](norm(values[known]))
+    np.testing.assert_allclose(colors[known], expected, atol=0.01)
+    grey = matplotlib.colors.to_rgba("#d9d9d9")
+    np.testing.assert_allclose(colors[[3, 4]], [grey, grey])
+    (bar,) = [axes for axes in ax.figure.axes if axes is not ax]
+    assert bar.get_ylabel() == "Error (m)"
+    assert bar.get_ylim() == pytest.approx((1.0, 1e14))
+
+
+@pytest.mark.parametrize("values", [np.arange(15), np.full(15, 2.0), np.full(15, np.nan)])
+def test_any_values_have_a_colour_bar(values):
+    ax = T.binary_tree(15).draw(values=values, value_label="Age")
+    ax.figure.canvas.draw()
+    ticks = [text.get_text() for text in ax.figure.axes[1].get_yticklabels()]
+    assert ticks
+    if np.isfinite(values).all():
+        assert all("." not in tick for tick in ticks)
+
+
+def test_a_norm_of_matplotlibs_is_left_as_it_was():
+    norm = matplotlib.colors.SymLogNorm(1.0)
+    ax = T.ring(5).draw(values=[-10, -1, 0, 1, 10], norm=norm)
+    assert drawn_workers(ax, T.ring(5)).norm.vmax == 10
+    assert norm.vmax is None
+
+
+def test_numbers_can_be_read_on_every_colour():
+    ring = T.ring(30)
+    ax = ring.draw(values=np.arange(30))
+    ax.figure.canvas.draw()
+    colors = drawn_workers(ax, ring).get_facecolors()
+    luminances = [linear(color[:3]) @ TO_XYZ[1] for color in colors]
+    for text, below in zip(ax.texts, luminances, strict=True):
+        ink = linear(matplotlib.colors.to_rgb(text.get_color())) @ TO_XYZ[1]
+        low, high = sorted([ink, below])
+        assert (high + 0.05) / (low + 0.05) > 4.5
+
+
+def test_numbers_are_left_out_where_they_cannot_be_read():
+    assert not T.ring(400).draw().texts
+    assert not T.ring(8).draw(labels=False).texts
+    assert len(T.ring(400).draw(labels=True).texts) == 400
+
+
+def test_a_tree_pair_is_drawn_as_two_with_one_scale():
+    pair = T.double_binary_tree(8)
+    first, second = pair.draw(values=np.arange(8), value_label="Age")
+    clouds = [drawn_workers(ax, pair.first) for ax in (first, second)]
+    np.testing.assert_array_equal(*(cloud.get_array() for cloud in clouds))
+    assert clouds[0].norm is clouds[1].norm
+    assert first.get_title() == "even coordinates"
+    assert len(first.figure.axes) == 3
+    # The second tree is the mirror image of the first.
+    mirrored = np.asarray(clouds[1].get_offsets())[::-1]
+    np.testing.assert_array_equal(np.sort(mirrored[:, 1]), np.sort(clouds[0].get_offsets()[:, 1]))
+
+
+def test_topologies_are_drawn_into_given_axes():
+    axes = plt.subplots(1, 2)[1]
+    assert T.ring(8).draw(ax=axes[0]) is axes[0]
+    assert T.chain(8).draw(ax=axes[1], color="#ff0000", alpha=0.5) is axes[1]
+    assert drawn_workers(axes[1], T.chain(8)).get_alpha() == 0.5
+    drawn = T.double_binary_tree(8).draw(ax=plt.subplots(1, 2)[1])
+    assert len(drawn) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"values": np.arange(7)}, r"each of the 8 workers, of shape \(8,\), not \(7,\)"),
+        ({"values": np.zeros(8), "norm": "log"}, "none of the values is above 0"),
+        ({"values": np.zeros(8), "norm": "sqrt"}, "'linear', 'log' or a norm"),
+    ],
+)
+def test_drawing_says_what_is_wrong(options, message):
+    with pytest.raises(ValueError, match=message):
+        T.ring(8).draw(**options)
+
+
+def test_only_topologies_are_drawn():
+    with pytest.raises(TypeError, match="not 'ring'"):
+        plots.draw_topology("ring")
+
+
+# -- looks -----------------------------------------------------------------------------------------
+
+# sRGB to XYZ (IEC 61966-2-1), white being D65.
+TO_XYZ = np.array(
+    [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+)
+WHITE = TO_XYZ.sum(axis=1)
+# What dichromats see, on linear RGB: Machado, Oliveira, Fernandes, "A physiologically-based model for
+# simulation of color vision deficiency", IEEE TVCG 2009, severity 1.
+EYES = {
+    "usual": np.eye(3),
+    "deuteranopia": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+    "protanopia": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+}
+LABELS = sorted({algorithm.label for algorithm in ALGORITHMS})
+# A difference of so much in CIELAB, or of an octave in the lengths of strokes and gaps, is clear.
+CLEAR_COLOUR = 20.0
+
+
+def linear(color):
+    color = np.asarray(color)
+    return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+
+
+def lab(color, eye):
+    """CIELAB of a colour as an eye sees it."""
+    seen = np.clip(EYES[eye] @ linear(matplotlib.colors.to_rgb(color)), 0, 1)
+    ratio = TO_XYZ @ seen / WHITE
+    f = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def strokes_and_gaps(dash):
+    """Lengths in octaves; a solid line is one of long strokes with gaps that are not seen."""
+    lengths = (32.0, 0.5) if dash == "-" else dash[1]
+    return np.log2(lengths[::2]), np.log2(lengths[1::2])
+
+
+def dash_distance(first, second):
+    """How far strokes, and gaps, have to be stretched to turn one into the other, in octaves."""
+    pairs = zip(strokes_and_gaps(first), strokes_and_gaps(second), strict=True)
+    return sum(wasserstein_distance(a, b) for a, b in pairs)
+
+
+def difference(first, second, seen):
+    """How clearly two looks differ, 1 being clear: in grey, or to an eye."""
+    if seen == "grey":
+        color = abs(lab(first["color"], "usual")[0] - lab(second["color"], "usual")[0])
+    else:
+        color = np.linalg.norm(lab(first["color"], seen) - lab(second["color"], seen))
+    return np.hypot(color / CLEAR_COLOUR, dash_distance(first["linestyle"], second["linestyle"]))
+
+
+@pytest.mark.parametrize("seen", ["grey", *EYES])
+def test_methods_can_be_told_apart(seen):
+    looks = {label: plots.method_style(label) for label in [*LABELS, "a method of one's own"]}
+    for (one, first), (other, second) in itertools.combinations(looks.items(), 2):
+        assert difference(first, second, seen) >= 1, (one, other, seen)
+
+
+def test_the_measure_of_looks_sees_what_is_alike():
+    red, green = ({"color": color, "linestyle": "-"} for color in ("#c05050", "#6d8a32"))
+    assert difference(red, green, "usual") > 1
+    assert difference(red, green, "deuteranopia") < 1
+    assert difference(red, green, "grey") < 1
+    dashed = [{"color": "k", "linestyle": (0, dash)} for dash in ((8, 2, 2, 2), (2, 2, 6, 2))]
+    assert difference(*dashed, "grey") < 1
+    assert difference(red, red, "usual") == 0
+
+
+def test_every_method_has_a_colour_and_a_dash_of_its_own():
+    looks = [plots.method_style(label) for label in LABELS]
+    assert len({look["color"] for look in looks}) == len(LABELS)
+    assert len({str(look["linestyle"]) for look in looks}) == len(LABELS)
+    assert "a method of one's own" not in LABELS
+
+
+def test_a_method_looks_the_same_in_every_picture():
+    problem = rs.problems.random_quadratics(n=8, d=4, zeta2=1.0, seed=0)
+    D2 = rs.algorithms.D2()
+    drawn = [
+        rs.simulate(problem, T.ring(8), D2, learning_rate=0.3, steps=20).plot().lines[0],
+        rs.tune(problem, T.ring(8), D2, target=1e-3).plot().lines[0],
+    ]
+    look = plots.method_style("D²")
+    for line in drawn:
+        assert line.get_color() == look["color"]
+        assert line._unscaled_dash_pattern == (0, look["linestyle"][1])
+
+
+def test_legends_show_the_whole_of_a_dash():
+    smallest_font = plots.STYLE["font.size"] * 0.833  # "small"
+    handle = plots.STYLE["legend.handlelength"] * smallest_font
+    for label in LABELS:
+        dash = plots.method_style(label)["linestyle"]
+        if dash != "-":
+            assert sum(dash[1]) * plots.STYLE["lines.linewidth"] <= handle, label
+
+
+def many_curves(n=16, labels=(), steps=300):
+    """All methods that run on a ring or a chain, into one picture."""
+    problem = rs.problems.random_quadratics(n=n, d=3, zeta2=1.0, seed=0)
+    ax = None
+    for algorithm in labels:
+        graph = T.chain(n) if algorithm.uses == "relay" else T.ring(n)
+        run = {"learning_rate": 0.2, "steps": steps}
+        ax = rs.simulate(problem, graph, algorithm, **run).plot(ax=ax)
+    return ax
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: many_curves(labels=ALGORITHMS[:1]),
+        lambda: many_curves(labels=[rs.algorithms.RelaySGD(), rs.algorithms.DPSGD()], steps=3),
+        lambda: many_curves(labels=[ALGORITHMS[k] for k in (0, 9, 13, 17, 21, 22, 23, 24, 26, 29)]),
+        lambda: noisy_history().plot(theory=True),
+        lambda: noisy_history(learning_rate=[0.1, 0.2, 0.3]).plot(theory=True),
+        lambda: noisy_history(steps=5000, record=5).plot(y="consensus_distance"),
+        lambda: rs.tune(
+            rs.problems.random_quadratics(n=8, d=4, zeta2=1.0, seed=0),
+            T.ring(8),
+            rs.algorithms.D2(),
+            target=1e-3,
+        ).plot(),
+    ],
+    ids=["one", "short", "ten", "theory", "theories", "noise", "tuning"],
+)
+def test_legends_hide_no_curve(draw):
+    ax = draw()
+    ax.figure.canvas.draw()
+    legend = ax.get_legend()
+    boxes = [text.get_window_extent() for text in legend.get_texts()]
+    boxes += [handle.get_window_extent() for handle in legend.legend_handles]
+    box = Bbox.union(boxes)
+    for line in ax.lines:
+        points = ax.transData.transform(line.get_xydata())
+        # Steps of less than a pixel.
+        for start, end in itertools.pairwise(points):
+            if np.isfinite([start, end]).all():
+                along = np.linspace(0, 1, 2 + int(np.hypot(*(end - start))))[:, None]
+                x, y = (start + along * (end - start)).T
+                for entry in boxes:
+                    inside = (entry.x0 < x) & (x < entry.x1) & (entry.y0 < y) & (y < entry.y1)
+                    assert not inside.any(), line.get_label()
+    assert box.x1 <= ax.figure.bbox.x1 + 1
+    assert box.y0 >= -1
+
+
+def test_every_column_has_a_label_with_what_it_counts(history):
+    measures = set(history.frame.columns) - {"replica", "seed", "learning_rate"}
+    assert measures < set(plots.AXIS_LABELS)
+    for column in measures - {"step", "vectors_sent", "bits_sent"}:
+        for across, unit in (("step", "Steps"), ("vectors_sent", "Vectors"), ("bits_sent", "Bits")):
+            ax = history.plot(y=column, x=across)
+            assert ax.get_yscale() == "log"
+            assert ax.get_ylabel() == plots.AXIS_LABELS[column] != column
+            assert ax.get_xlabel().startswith(unit)
+            plt.close(ax.figure)
+
+
+# -- figures ---------------------------------------------------------------------------------------
 
 
 def test_heterogeneity_shows_what_the_paper_shows():

@@ -29,14 +29,16 @@ axes, replicas last.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 from relaysim.blocks import BLOCK_BYTES, row_blocks
+from relaysim.display import html_table
 
-__all__ = ["Algorithm", "Round", "check_momentum", "no_buffer", "smoothed"]
+__all__ = ["Algorithm", "Method", "Round", "check_momentum", "no_buffer", "smoothed"]
 
 
 class Round:
@@ -128,6 +130,32 @@ class Round:
             np.multiply(direction[rows], self.learning_rate, out=part)
             np.subtract(x[rows], part, out=part)
         return result
+
+
+class Method:
+    """What the methods here share: in a notebook each shows its options and claims as a table."""
+
+    def _repr_html_(self) -> str:
+        vectors = self.vectors_per_edge
+        if callable(vectors):
+            vectors = "as many as its compressed messages are worth"
+        options = [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]
+        claims = [
+            ("communicates with", _USES.get(self.uses, self.uses)),
+            ("vectors per edge and step", "depends on the run" if vectors is None else vectors),
+            ("exact for any ζ²", self.exact),
+        ]
+        first_line = (type(self).__doc__ or "").strip().partition("\n")[0]
+        name = type(self).__name__
+        title = name if name == self.label else f"{name} ({self.label})"
+        return html_table(title, options + claims, first_line)
+
+
+_USES = {
+    "relay": "neighbours on a tree, to which it relays sums",
+    "mixing": "neighbours on any connected topology, by a mixing matrix",
+    "workers": "a network of its own",
+}
 
 
 class Algorithm(Protocol):

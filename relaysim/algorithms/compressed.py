@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Round
+from relaysim.algorithms.base import Method, Round
 from relaysim.checks import real_number
 from relaysim.compressors import Identity, TopK
 
@@ -22,7 +22,7 @@ class CopyState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ChocoSGD:
+class ChocoSGD(Method):
     """CHOCO-SGD: neighbours hold copies of each other, to which compressed differences are added.
 
     X½ = X − γG;  X̂ ← X̂ + Q(X½ − X̂);  X' = X½ + δ(W − I)X̂, with X̂ = 0 at the start.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from relaysim.algorithms.base import Round
+from relaysim.algorithms.base import Method, Round
 from relaysim.checks import real_number, whole_number
 
 __all__ = ["ConsensusControl", "Critical"]
@@ -49,7 +49,7 @@ class Critical:
 
 
 @dataclass(frozen=True)
-class ConsensusControl:
+class ConsensusControl(Method):
     """Consensus control: after each step of a method, X ← WX until Ξ² is at most a target.
 
     Ξ² = (1/n) Σ_i ‖x_i − x̄‖², each replica for itself.

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Round
+from relaysim.algorithms.base import Method, Round
 
 __all__ = ["D2", "EXTRA", "ExactDiffusion", "GradientTracking"]
 
@@ -19,7 +19,7 @@ class CorrectedState(NamedTuple):
     correction: np.ndarray
 
 
-class _Corrected:
+class _Corrected(Method):
     """What methods with a correction have in common: it starts at 0 and keeps its weighted sum."""
 
     def init(self, x0, network):

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Round
+from relaysim.algorithms.base import Method, Round
 from relaysim.checks import whole_number
 
 __all__ = ["DelayedGradient"]
@@ -21,7 +21,7 @@ class DelayedState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DelayedGradient:
+class DelayedGradient(Method):
     """Consensus with delayed gradients: x_i' = Σ_j w_ij x_j − γ g_i(x_i^{t−τ}), x^s = x⁰ for s < 0.
 
     Args:

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Round, check_momentum, no_buffer, smoothed
+from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer, smoothed
 from relaysim.algorithms.gossip import MomentumState
 from relaysim.checks import whole_number
 from relaysim.mixing import one_peer_exponential
@@ -22,7 +22,7 @@ class ModelState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AllReduce:
+class AllReduce(Method):
     """Centralised mini-batch SGD: all workers hold the same model after every step.
 
     m ← βm + (1 − β)g;  x ← (1/n) Σ_i (x_i − γ m_i).
@@ -61,7 +61,7 @@ class AllReduce:
 
 
 @dataclass(frozen=True)
-class SGP:
+class SGP(Method):
     """Stochastic gradient push on the time-varying one-peer exponential graph.
 
     X ← P_k … (X − γG), in each of ``rounds`` rounds worker i averaging with i − 2^(k mod ⌈log₂ n⌉)
@@ -110,7 +110,7 @@ class SGP:
 
 
 @dataclass(frozen=True)
-class LocalSGD:
+class LocalSGD(Method):
     """Local SGD: every worker steps alone, and every ``period`` steps all average their models.
 
     x_i ← x_i − γ g_i;  after steps H, 2H, …:  x_i ← (1/n) Σ_j x_j.

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Round, check_momentum, no_buffer, smoothed
+from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer, smoothed
 from relaysim.checks import flag
 
 __all__ = ["DPSGD", "QuasiGlobalMomentum"]
@@ -21,7 +21,7 @@ class MomentumState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DPSGD:
+class DPSGD(Method):
     """Decentralized SGD: step on the own gradient, then average with the neighbours.
 
     m ← βm + (1 − β)g;  X ← W(X − γM), or X ← WX − γM with ``overlap=True``, where averaging and
@@ -66,7 +66,7 @@ class DPSGD:
 
 
 @dataclass(frozen=True)
-class QuasiGlobalMomentum:
+class QuasiGlobalMomentum(Method):
     """Gossip with a momentum that follows the model's movement instead of the local gradients.
 
     X' = W(X − γ(βM + G)/(1 + β));  M ← βM + (1 − β)(X − X')/γ.

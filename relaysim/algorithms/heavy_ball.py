@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Round, check_momentum
+from relaysim.algorithms.base import Method, Round, check_momentum
 from relaysim.algorithms.gossip import MomentumState
 from relaysim.checks import real_number
 
@@ -22,7 +22,7 @@ class MovingState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MomentumConsensus:
+class MomentumConsensus(Method):
     """Momentum-accelerated consensus: a heavy ball whose momentum is averaged with the neighbours'.
 
     X' = WX − γG + βD,  D = V + ω(W − I)V with the movement V = X − X⁻, 0 at the start.
@@ -71,7 +71,7 @@ class MomentumConsensus:
 
 
 @dataclass(frozen=True)
-class DecentLaM:
+class DecentLaM(Method):
     """DecentLaM: momentum on the gradient of the penalised loss, which takes the network along.
 
     G̃ = (X − W(X − γG))/γ;  M ← βM + G̃;  X' = X − γM.

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Round
+from relaysim.algorithms.base import Method, Round
 from relaysim.algorithms.global_average import ModelState
 from relaysim.checks import real_number, whole_number
 
@@ -15,7 +15,7 @@ __all__ = ["DynamicAveraging", "SingleMerge"]
 
 
 @dataclass(frozen=True)
-class SingleMerge:
+class SingleMerge(Method):
     """Sparse random gossip, and one global average at the end.
 
     x_i ← x_i − γ g_i;  every ``local_steps`` steps each worker is ready with the given probability, the
@@ -102,7 +102,7 @@ class ReferenceState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DynamicAveraging:
+class DynamicAveraging(Method):
     """Dynamic averaging: workers average only where someone has moved too far.
 
     x_i ← x_i − γ g_i;  every ``period`` steps those with ‖x_i − r‖² > Δ send their models to a

@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from relaysim.algorithms.base import Round, no_buffer
+from relaysim.algorithms.base import Method, Round, no_buffer
 from relaysim.checks import flag, whole_number
 
 __all__ = ["PowerGossip"]
@@ -32,7 +32,7 @@ class PowerState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PowerGossip:
+class PowerGossip(Method):
     """PowerGossip: neighbours average the part of their difference that a power iteration finds.
 
     X ← X − γG, then half steps, right and left by turns over the whole run. With Δ = X_j − X_i as a

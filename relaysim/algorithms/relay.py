@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Round, check_momentum, no_buffer, smoothed
+from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer, smoothed
 from relaysim.blocks import row_blocks
 from relaysim.checks import flag, real_number
 from relaysim.network import Mail, PairMail
@@ -35,7 +35,7 @@ class RelayState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RelaySGD:
+class RelaySGD(Method):
     """RelaySGD: relay models after a local step, and average them over all n workers.
 
     x_i^{t+½} = x_i^t − γ m_i with m ← βm + (1 − β)g;  relay s_i = x_i^{t+½};
@@ -102,7 +102,7 @@ class RelaySGD:
 
 
 @dataclass(frozen=True)
-class RelaySGDGrad:
+class RelaySGDGrad(Method):
     """RelaySGD/Grad: relay gradients instead of models.
 
     relay s_i = m_i with m ← βm + (1 − β)g;  x_i^{t+1} = x_i^t − (γ/n) Sum_i, missing gradients
@@ -158,7 +158,7 @@ class RelaySGDGrad:
 
 
 @dataclass(frozen=True)
-class RelaySGDMix:
+class RelaySGDMix(Method):
     """A mixture of relaying models (alpha = 0) and relaying updates (alpha = 1), overlapping.
 
     relay s_i = (1 − α) x_i^t − γ m_i with m ← βm + (1 − β)g;

@@ -11,7 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 
 from relaysim.plots.overlay import draw_overlay
-from relaysim.plots.style import method_style, style, style_axes
+from relaysim.plots.style import add_legend, method_style, style, style_axes
 
 __all__ = ["draw_line", "plot_history"]
 
@@ -60,7 +60,8 @@ def plot_history(
             raise ValueError(f"no column {column!r}; there are {', '.join(frame.columns)}")
     overlays = _overlays(history, y, x) if theory else []
     with style():
-        if ax is None:
+        own = ax is None
+        if own:
             _, ax = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
         scheduled = callable(history.config["learning_rate"]) or isinstance(
             history.config["learning_rate"], dict
@@ -92,7 +93,7 @@ def plot_history(
             shown = ScalarMappable(norm, matplotlib.colormaps["viridis"].resampled(256))
             ax.figure.colorbar(shown, ax=ax, label="Learning rate γ")
         else:
-            ax.legend(fontsize="small")
+            add_legend(ax, widen=own)
     return ax
 
 

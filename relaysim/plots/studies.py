@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
 
-from relaysim.plots.style import method_style, style
+from relaysim.plots.style import add_legend, method_style, style
 
 __all__ = ["plot_partition", "plot_sensitivity", "plot_tuning"]
 
@@ -56,7 +56,7 @@ def plot_tuning(tuning, *, ax=None, **line):
             if column == "plateau"
             else f"Steps to suboptimality {tuning.target:.3g}"
         )
-        ax.legend(fontsize="small")
+        add_legend(ax)
     return ax
 
 

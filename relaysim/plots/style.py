@@ -1,7 +1,8 @@
 """One look for all pictures, and one colour and dash for each method.
 
-Colours are of the Okabe–Ito palette, which colour-blind eyes can tell apart; dashes and widths keep
-curves apart in grey.
+The methods that are compared most have colours of the Okabe–Ito palette, which colour-blind eyes can tell
+apart. There are more methods than such colours, so that lightness and dashes together keep all of them
+apart, in grey as for colour-blind eyes: tests measure by how much.
 """
 
 from __future__ import annotations
@@ -10,8 +11,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import matplotlib
+import numpy as np
+from matplotlib.transforms import Bbox
 
-__all__ = ["AXIS_LABELS", "STYLE", "method_style", "style", "style_axes"]
+__all__ = [
+    "AXIS_LABELS",
+    "STYLE",
+    "add_legend",
+    "hidden_by",
+    "ink_on",
+    "method_style",
+    "style",
+    "style_axes",
+]
 
 #: What an axis shows, by column of a history's frame.
 AXIS_LABELS: Mapping[str, str] = {
@@ -36,6 +48,7 @@ STYLE: Mapping[str, object] = {
     "font.size": 10,
     "axes.titlesize": 10,
     "legend.frameon": False,
+    "legend.handlelength": 3.1,  # long enough for the whole of every dash
     "lines.linewidth": 1.8,
     "savefig.dpi": 200,
     "pdf.fonttype": 42,
@@ -43,8 +56,8 @@ STYLE: Mapping[str, object] = {
 
 _METHODS: Mapping[str, tuple[str, object]] = {
     "RelaySGD": ("#D55E00", "-"),
-    "RelaySGD/Grad": ("#CC79A7", (0, (5, 1.5))),
-    "RelaySGD/Mix": ("#8C510A", (0, (3, 1, 1, 1, 1, 1))),
+    "RelaySGD/Grad": ("#CC79A7", (0, (3, 1, 6, 1))),
+    "RelaySGD/Mix": ("#8C510A", (0, (6, 1.5, 1, 1.5, 1, 1.5))),
     "DP-SGD (gossip)": ("#0072B2", (0, (1, 1))),
     "D²": ("#009E73", (0, (6, 2))),
     "Exact diffusion": ("#35978F", (0, (2, 1))),
@@ -53,15 +66,15 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "SGP": ("#56B4E9", (0, (3, 3))),
     "All-reduce": ("#000000", (0, (1, 2.5))),
     "CHOCO-SGD": ("#B15928", (0, (1, 3, 4, 3))),
-    "Single merge": ("#999933", (0, (5, 2, 1, 2))),
-    "Dynamic averaging": ("#882255", (0, (3, 1, 1, 3))),
-    "Consensus control": ("#44AA99", (0, (2, 1, 5, 1))),
-    "PowerGossip": ("#E7298A", (0, (1, 1, 6, 1))),
-    "EXTRA": ("#66A61E", (0, (7, 1.5, 1, 1.5))),
+    "Single merge": ("#999933", (0, (6, 1, 1, 3.5))),
+    "Dynamic averaging": ("#882255", (0, (3, 1, 3, 3))),
+    "Consensus control": ("#44AA99", (0, (10, 1, 1, 1))),
+    "PowerGossip": ("#E7298A", (0, (1, 1.5, 1, 3.5))),
+    "EXTRA": ("#66A61E", (0, (9, 1.5))),
     "DecentLaM": ("#A6761D", (0, (4, 1, 4, 3))),
-    "Momentum consensus": ("#7570B3", (0, (2, 2, 6, 2))),
-    "Delayed gradients": ("#80B1D3", (0, (1, 1, 4, 1))),
-    "Local SGD": ("#777777", (0, (6, 1, 2, 1))),
+    "Momentum consensus": ("#7570B3", (0, (3, 1.5, 3, 1.5, 1, 3.5))),
+    "Delayed gradients": ("#80B1D3", (0, (1, 1, 1, 1, 1, 1, 3, 4))),
+    "Local SGD": ("#777777", (0, (10, 3.5))),
 }
 
 
@@ -86,7 +99,7 @@ def method_style(label: str) -> dict:
     >>> method_style("RelaySGD")["color"]
     '#D55E00'
     """
-    color, dash = _METHODS.get(label, ("#555555", "-"))
+    color, dash = _METHODS.get(label, ("#333333", "-"))
     return {"color": color, "linestyle": dash}
 
 
@@ -95,3 +108,55 @@ def style_axes(ax, x: str, y: str) -> None:
     ax.set_yscale("log")
     ax.set_xlabel(AXIS_LABELS.get(x, x))
     ax.set_ylabel(AXIS_LABELS.get(y, y))
+
+
+def add_legend(ax, widen: bool = False, **options):
+    """A legend that hides no curve: within the Axes where there is room, else to their right.
+
+    Args:
+        ax: the Axes, with all that they show.
+        widen: make the figure wider where the legend goes beside its only Axes.
+        options: further arguments of ``Axes.legend``.
+
+    Returns:
+        The Legend. Where nothing arranges the Axes of a figure anew (``layout=None``) it stays within.
+    """
+    figure, options = ax.figure, {"fontsize": "small"} | options
+    legend = ax.legend(**options)
+    if figure.get_layout_engine() is None:
+        return legend
+    figure.draw_without_rendering()
+    if hidden_by(legend):
+        if widen:
+            width, height = figure.get_size_inches()
+            figure.set_size_inches(width + legend.get_window_extent().width / figure.dpi, height)
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "borderaxespad": 0}
+        legend = ax.legend(**(options | beside))
+    return legend
+
+
+def hidden_by(legend) -> list:
+    """The lines and bands of its Axes that an entry of a legend lies over, once all is drawn."""
+    left = legend.get_window_extent().x0
+    entries = [text.get_window_extent() for text in legend.get_texts()]
+    entries = [Bbox.from_extents(left, entry.y0, entry.x1, entry.y1) for entry in entries]
+    drawn = [(line, line.get_path(), False) for line in legend.axes.lines]
+    drawn += [(band, path, True) for band in legend.axes.collections for path in band.get_paths()]
+    hidden = []
+    for artist, path, filled in drawn:
+        path = artist.get_transform().transform_path(path).cleaned(remove_nans=True)
+        if any(path.intersects_bbox(entry, filled=filled) for entry in entries):
+            hidden.append(artist)
+    return hidden
+
+
+def ink_on(colors) -> np.ndarray:
+    """Black or white, whichever can be read on each of these RGB(A) colours ``(k, 3 or 4)`` in [0, 1].
+
+    >>> ink_on([[1.0, 1.0, 1.0], [0.27, 0.0, 0.33]]).tolist()
+    ['black', 'white']
+    """
+    rgb = np.asarray(colors, dtype=float)[:, :3]
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    # Above a luminance of 0.18 black has the larger contrast ratio (Y + 0.05 over that of the ink).
+    return np.where(linear @ [0.2126, 0.7152, 0.0722] > 0.18, "black", "white")

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from relaysim.checks import flag, real_array, real_number, whole_number
+from relaysim.display import html_table
 from relaysim.problems.matrices import sparse_of
 from relaysim.problems.partitions import Partition
 
@@ -100,6 +101,16 @@ class Dataset:
             Dataset(self.features[np.flatnonzero(part)], self.labels[part], f"{self.name}, {which}")
             for part, which in ((~chosen, "training set"), (chosen, "test set"))
         )
+
+    def _repr_html_(self) -> str:
+        examples, width = self.features.shape
+        rows = [
+            ("examples", examples),
+            ("features", f"{width}, {'sparse' if issparse(self.features) else 'dense'}"),
+            ("classes", len(self.classes)),
+            ("comes with a partition", self.partition is not None),
+        ]
+        return html_table(f"Dataset {self.name}", rows)
 
     def __repr__(self) -> str:
         sparse = ", sparse" if issparse(self.features) else ""

@@ -14,6 +14,7 @@ from scipy.sparse.linalg import LinearOperator, cg, eigsh
 
 from relaysim.blocks import row_blocks
 from relaysim.checks import flag, real_number
+from relaysim.display import LATER, between, html_table
 from relaysim.problems.examples import lay_out
 from relaysim.problems.given import classes_of, pooled_examples
 from relaysim.problems.losses import BinaryLoss, SoftmaxLoss
@@ -31,6 +32,8 @@ GRADIENT_REDUCTION, GRADIENT_ROUNDING = 1e-12, 1e-14
 # How many products of examples and points are made at a time.
 CACHED_PRODUCTS = 1 << 17
 WEIGHTINGS = ("workers", "examples")
+# How many classes a table names.
+MOST_CLASSES = 5
 
 
 class NoOptimumError(ValueError, AttributeError):
@@ -716,6 +719,22 @@ class Logistic:
             "weighting": self.weighting,
             "classes": self.classes,
         }
+
+    def _repr_html_(self) -> str:
+        shown = ", ".join(map(str, self.classes[:MOST_CLASSES]))
+        shown += ", …" if len(self.classes) > MOST_CLASSES else ""
+        rows = [
+            ("workers n", self.n),
+            ("parameters d", self.d),
+            ("examples", f"{self.examples.sum()}, {between(self.examples)} a worker"),
+            ("classes", f"{len(self.classes)}: {shown}"),
+            ("features", "sparse" if issparse(self._given[0]) else "dense"),
+            ("l2", self.l2),
+            ("intercept", self.intercept),
+            ("weighting", self.weighting),
+            ("heterogeneity ζ²", self.__dict__.get("zeta2", LATER)),
+        ]
+        return html_table("Logistic", rows)
 
     def __repr__(self) -> str:
         options = ", intercept=True" if self.intercept else ""

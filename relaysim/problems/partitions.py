@@ -16,6 +16,7 @@ from scipy.sparse import eye_array, issparse, kron, vstack
 from scipy.sparse.linalg import svds
 
 from relaysim.checks import flag, real_array, real_number, shown, whole_number
+from relaysim.display import between, html_table
 from relaysim.problems.matrices import matrix_of
 
 __all__ = ["Partition", "by_size", "dirichlet", "feature_drift", "iid", "shards"]
@@ -142,6 +143,14 @@ class Partition:
         return self.n == other.n and np.array_equal(self.owners, other.owners)
 
     __hash__ = None
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("workers", self.n),
+            ("examples", len(self.owners)),
+            ("examples of a worker", between(self.sizes)),
+        ]
+        return html_table(f"Partition {self._name}", rows)
 
     def __repr__(self) -> str:
         return (

@@ -12,8 +12,12 @@ import numpy as np
 
 from relaysim.blocks import row_blocks
 from relaysim.checks import real_array, real_number, whole_number
+from relaysim.display import LATER, html_table
 
 __all__ = ["DiagonalQuadratic", "LeastSquares", "random_quadratics"]
+
+# A table computes what takes no more multiplications.
+WORK_NOW = 1e8
 
 
 class Quadratic:
@@ -45,6 +49,24 @@ class Quadratic:
         """Heterogeneity ζ² = (1/n) Σ_i ‖∇f_i(x*)‖²."""
         gradients = self.gradient(np.broadcast_to(self.optimum, (self.n, self.d)))
         return float(np.einsum("nd,nd->", gradients, gradients) / self.n)
+
+    def _repr_html_(self) -> str:
+        rows = [("workers n", self.n), ("parameters d", self.d)]
+        if getattr(self, "matrix_shape", None) is not None:
+            rows.append(("as a matrix", f"{self.matrix_shape[0]} × {self.matrix_shape[1]}"))
+        recipe = getattr(self, "recipe", None) or {}
+        rows += [(key, recipe[key]) for key in ("r0", "seed") if key in recipe]
+        quick = self._work() <= WORK_NOW
+        rows += [
+            ("heterogeneity ζ²", self.zeta2 if quick or "zeta2" in self.__dict__ else LATER),
+            ("smoothness L of any f_i", self.smoothness if quick else LATER),
+            ("strong convexity μ of any f_i", self.strong_convexity if quick else LATER),
+        ]
+        return html_table(recipe.get("type", type(self).__name__), rows)
+
+    def _work(self) -> float:
+        """About how many multiplications ζ², L and μ take."""
+        return self.n * self.d
 
     def _check(self, x: np.ndarray) -> None:
         if x.shape[:2] != (self.n, self.d):
@@ -104,6 +126,9 @@ class LeastSquares(Quadratic):
         """A_iᵀA_i x_i at row i, the gradients without their constant part; ``(n, d[, r])``."""
         self._check(x)
         return self._multiply(x, np.empty(x.shape))
+
+    def _work(self) -> float:
+        return self.A.size * self.d
 
     def _multiply(self, x: np.ndarray, out: np.ndarray) -> np.ndarray:
         product = np.matvec if x.ndim == 2 else np.matmul

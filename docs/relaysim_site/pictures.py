@@ -1,0 +1,203 @@
+"""The pictures of the site: every method beside gossip and all-reduce, and every figure.
+
+Beside each picture lies a file with what its page says of it.
+"""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import inspect
+import json
+import os
+import pathlib
+import sys
+
+import joblib
+import matplotlib
+
+import relaysim as rs
+from relaysim.figures import FIGURES
+from relaysim.naming import ALGORITHMS
+from relaysim.progress import progress_bar
+from relaysim_site.files import Folder
+
+__all__ = ["draw", "example_of", "facts"]
+
+STEPS = 300
+LEARNING_RATE = 0.2
+PROBLEM = {"n": 16, "d": 10, "zeta2": 1.0, "mu": 0.25, "seed": 0}
+LOWEST = 1e-12
+
+
+def draw(methods: Folder, figures: Folder, committed: pathlib.Path) -> None:
+    """Draw what is missing or older than the package, in as many processes as there are cores.
+
+    Args:
+        methods, figures: where to draw.
+        committed: pictures in full, which stand in for the quick versions of the same name.
+    """
+    tasks = []
+    for name in FIGURES:
+        picture, told = figures.file(f"{name}.png"), figures.file(f"{name}.json")
+        if (committed / f"{name}.png").exists():
+            figures.copy(f"{name}.png", committed / f"{name}.png")
+            described = {"quick": False, "caption": None, "table": None}
+            told.write_text(json.dumps(described), encoding="utf-8")
+        else:
+            table = figures.file(f"{name}.csv")
+            tasks.append((draw_figure, name, picture, told, table))
+    for name in ALGORITHMS:
+        picture, told = methods.file(f"{name}.png"), methods.file(f"{name}.json")
+        tasks.append((draw_method, name, picture, told))
+    newest = max(path.stat().st_mtime for path in sources())
+    due = [task for task in tasks if not all(made_after(path, newest) for path in task[2:])]
+    parallel = joblib.Parallel(n_jobs=-1, return_as="generator_unordered")
+    with progress_bar(len(due), None, "pictures", "pictures") as bar:
+        for _ in parallel(joblib.delayed(function)(*rest) for function, *rest in due):
+            bar.update()
+
+
+def sources() -> list[pathlib.Path]:
+    """The files that pictures depend on."""
+    packages = pathlib.Path(rs.__file__).parent, pathlib.Path(__file__).parent
+    return [path for package in packages for path in package.rglob("*.py")]
+
+
+def made_after(path: pathlib.Path, moment: float) -> bool:
+    """Whether a file is there and newer."""
+    return path.exists() and path.stat().st_mtime > moment
+
+
+def facts(folder: Folder, name: str) -> dict:
+    """What was written beside a picture."""
+    return json.loads(folder.file(f"{name}.json").read_text(encoding="utf-8"))
+
+
+# -- figures ---------------------------------------------------------------------------------------
+
+
+def draw_figure(name: str, picture: pathlib.Path, told: pathlib.Path, table: pathlib.Path) -> None:
+    """Draw a figure in its quick version, and write down its caption and its numbers."""
+    matplotlib.use("Agg")
+    result = FIGURES[name](quick=True, n_jobs=1)
+    result.figure.savefig(picture, bbox_inches="tight", dpi=160)
+    result.frame.to_csv(table, index=False)
+    described = {"quick": True, "caption": result.caption, "table": table.name}
+    told.write_text(json.dumps(described), encoding="utf-8")
+    matplotlib.pyplot.close(result.figure)
+
+
+# -- methods ---------------------------------------------------------------------------------------
+
+
+def example_of(kind: type):
+    """An instance of a method: with its defaults, or as its docstring's example makes one.
+
+    >>> example_of(rs.algorithms.D2), example_of(rs.algorithms.SingleMerge)
+    (D2(), SingleMerge(merge_at=100, probability=0.2, local_steps=1))
+    """
+    given = inspect.signature(kind).parameters.values()
+    if all(parameter.default is not parameter.empty for parameter in given):
+        return kind()
+    names = dict(vars(sys.modules[kind.__module__]))
+    for example in doctest.DocTestParser().get_examples(kind.__doc__):
+        tree = ast.parse(example.source)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                exec(compile(ast.Module([node], []), kind.__name__, "exec"), names)
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", None) == kind.__name__:
+                return eval(compile(ast.Expression(node), kind.__name__, "eval"), names)
+    raise ValueError(
+        f"{kind.__name__} has options without defaults and no example in its docstring that makes "
+        f"one; add a line such as `>>> {kind.__name__}(…)`"
+    )
+
+
+def run(method) -> rs.History:
+    """A method on the quadratic of all these pictures, at a rate at which it does not diverge.
+
+    On the tree, or where the method refuses it on a ring or the complete graph.
+    """
+    problem = rs.problems.random_quadratics(**PROBLEM)
+    n = PROBLEM["n"]
+    topologies = rs.topologies.binary_tree(n), rs.topologies.ring(n), rs.topologies.complete(n)
+    for topology in topologies:
+        rate = LEARNING_RATE
+        try:
+            history = rs.simulate(problem, topology, method, learning_rate=rate, steps=STEPS)
+            while history.diverged.any():
+                rate /= 2
+                history = rs.simulate(problem, topology, method, learning_rate=rate, steps=STEPS)
+        except ValueError:
+            if topology is topologies[-1]:
+                raise
+        else:
+            return history
+    raise AssertionError("the last topology returns or raises")
+
+
+def draw_method(name: str, picture: pathlib.Path, told: pathlib.Path) -> None:
+    """Draw suboptimality against steps and against what was sent, beside gossip and all-reduce."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    method = example_of(ALGORITHMS[name])
+    own = run(method)
+    topology, rate = own.topology, own.frame.learning_rate.iloc[0]
+    beside = [
+        rs.simulate(own.problem, topology, other, learning_rate=rate, steps=STEPS)
+        for other in (rs.algorithms.DPSGD(), rs.algorithms.AllReduce())
+        if type(other) is not type(method)
+    ]
+    with rs.plots.style():
+        figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.3), sharey=True, layout="constrained")
+        for history in [*beside, own]:
+            look = {"label": history.label} | rs.plots.method_style(history.label)
+            look["linewidth"] = 2.4 if history is own else 1.6
+            for ax, x in zip(axes, ("step", "vectors_sent"), strict=True):
+                sent = history.frame[history.frame.vectors_sent > 0]
+                shown = history.frame if x == "step" else sent
+                rs.plots.draw_line(ax, shown, x, "suboptimality", look)
+                rs.plots.style_axes(ax, x, "suboptimality")
+        axes[0].set_ylim(bottom=LOWEST)
+        axes[1].set_xscale("log")
+        axes[1].set_ylabel("")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles[::-1], labels[::-1], loc="outside upper center", ncols=3)
+        figure.savefig(picture, dpi=200)
+        plt.close(figure)
+    last = own.frame.iloc[-1]
+    described = {
+        "method": repr(method),
+        "topology": repr(topology),
+        "learning_rate": float(rate),
+        "ends": {run.label: float(run.frame.suboptimality.iloc[-1]) for run in [own, *beside]},
+        "sent_a_step": float(last.vectors_sent / last.step),
+        "exact": bool(method.exact),
+        "vectors_per_edge": per_edge(method),
+        "affine": is_affine(method, topology),
+    }
+    told.write_text(json.dumps(described), encoding="utf-8")
+
+
+def per_edge(method) -> float | None:
+    """Vectors over a directed edge and step; None where it depends on the run."""
+    claim = getattr(method, "vectors_per_edge", None)
+    return claim(PROBLEM["d"]) if callable(claim) else claim
+
+
+def is_affine(method, topology) -> bool:
+    """Whether the exact analysis takes the method."""
+    small = rs.problems.random_quadratics(n=topology.n, d=2, zeta2=1.0, mu=0.25, seed=0)
+    try:
+        rs.theory.linearize(small, topology, method, 0.1)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    # By hand, into a folder: `python -m relaysim_site.pictures FOLDER` in docs.
+    with Folder(pathlib.Path(sys.argv[1])) as chosen:
+        draw(chosen, chosen, pathlib.Path(os.devnull))

@@ -1,0 +1,95 @@
+"""The code that draws what an explorer shows."""
+
+from __future__ import annotations
+
+import json
+
+from relaysim.explorer.picture import LEGEND, axes_box, figure_size, is_wild, limits, looks
+from relaysim.explorer.scene import Scene
+
+__all__ = ["script"]
+
+
+def script(scene: Scene) -> str:
+    """A complete program of public names, which makes the same histories and the same picture.
+
+    >>> from relaysim.explorer.scene import Settings, run
+    >>> print(script(run(Settings(n=8, topology="chain", methods=["RelaySGD"]))))
+    import matplotlib.pyplot as plt
+    <BLANKLINE>
+    import relaysim as rs
+    <BLANKLINE>
+    problem = rs.problems.random_quadratics(n=8, d=10, zeta2=1.0, mu=0.25, seed=0)
+    topology = rs.topologies.chain(8)
+    <BLANKLINE>
+    run = {"steps": 300, "seed": 0}
+    histories = {
+        "RelaySGD, γ = 0.5": rs.simulate(
+            problem, topology, rs.algorithms.RelaySGD(), learning_rate=0.5, **run
+        ),
+    }
+    ...
+    """
+    settings = scene.settings
+    lines = ["import matplotlib.pyplot as plt", "", "import relaysim as rs", ""]
+    lines += scene.problem_code
+    lines.append(f"topology = rs.topologies.{scene.topology}")
+    if any(curve.on_tree for curve in scene.curves):
+        lines.append("tree = rs.topologies.spanning_tree(topology)  # for what needs a tree")
+    run = {"steps": repr(settings.steps)}
+    if scene.record > 1:
+        run["record"] = repr(scene.record)
+    if settings.sigma2:
+        run["oracle"] = f"rs.oracles.Gaussian({settings.sigma2!r})"
+    run["seed"] = repr(settings.seed)
+    lines += ["", f"run = {_mapping(run)}", "histories = {"]
+    for curve in scene.curves:
+        where = "tree" if curve.on_tree else "topology"
+        lines += [
+            f"    {_quoted(curve.label)}: rs.simulate(",
+            f"        problem, {where}, rs.algorithms.{curve.call}, "
+            f"learning_rate={curve.learning_rate!r}, **run",
+            "    ),",
+        ]
+    lines += ["}", ""]
+    further = looks(scene)
+    if further:
+        lines.append("looks = {")
+        for label, look in further.items():
+            lines += [f"    {_quoted(label)}: {{", f"        {_plain(look)[1:-1]}", "    },"]
+        lines += ["}", ""]
+    look = ", **looks.get(label, {})" if further else ""
+    legend = ", ".join(f"{name}={_written(value)}" for name, value in LEGEND.items())
+    lines += [
+        "with rs.plots.style():",
+        "    figure, ax = plt.subplots(",
+        f"        figsize={figure_size(scene)!r},",
+        f"        gridspec_kw={_plain(axes_box(scene))},",
+        "    )",
+        "    for label, history in histories.items():",
+        f"        history.plot(y={_quoted(settings.y)}, x={_quoted(settings.x)}, ax=ax, "
+        f"label=label{look})",
+        f"    ax.legend({legend})",
+    ]
+    if any(is_wild(curve, settings.y) for curve in scene.curves):
+        lines.append('    ax.autoscale(axis="y")')
+    if limits(scene):
+        ends = ", ".join(f"{end}={value!r}" for end, value in limits(scene).items())
+        lines.append(f"    ax.set_ylim({ends})")
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _written(value) -> str:
+    return _quoted(value) if isinstance(value, str) else repr(value)
+
+
+def _mapping(written: dict[str, str]) -> str:
+    return "{" + ", ".join(f"{_quoted(key)}: {value}" for key, value in written.items()) + "}"
+
+
+def _plain(values: dict) -> str:
+    return _mapping({key: _written(value) for key, value in values.items()})

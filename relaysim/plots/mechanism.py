@@ -1,0 +1,472 @@
+"""Pictures of how information spreads: RelaySum beside gossip round by round, and workers over time."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import io
+import json
+import os
+import pathlib
+import string
+import uuid
+from typing import Any, NamedTuple
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, NullLocator
+from PIL import Image
+
+from relaysim.checks import real_number, shown, whole_number
+from relaysim.history import written_aside
+from relaysim.mixing import as_sequence, metropolis
+from relaysim.network import Network
+from relaysim.plots.graphs import NO_VALUE, draw_graph, layout_of
+from relaysim.plots.style import ink_on, style
+from relaysim.progress import progress_bar
+from relaysim.topologies import Topology, TreePair
+
+__all__ = ["RelayAnimation", "relay_animation", "spacetime"]
+
+# So many times as long as another round the last one stands.
+HOLD = 3
+# Numbers in a larger matrix could not be read.
+MOST_WITH_AGES = 20
+# Smaller weights, as a share of 1/n, have one colour.
+FAINTEST = 0.02
+# A weight that is no further from 1/n is 1/n but for rounding.
+EXACT = 1e-12
+PANEL = 3.4  # inches
+
+PAGE = '<!doctype html>\n<meta charset="utf-8">\n<title>RelaySum beside gossip</title>\n'
+# Without scripts, as in a notebook that is not trusted, the first round stands still.
+PLAYER = string.Template("""<div id="$id" style="display: inline-block; text-align: center">
+<img src="$first" alt="$name" style="max-width: 100%"><br>
+<button type="button" aria-label="Play or pause" style="width: 3em">&#9654;</button>
+<input type="range" min="0" max="$last" value="0" aria-label="Round"
+  style="width: 20em; vertical-align: middle">
+</div>
+<script>
+(() => {
+  const {frames, interval, hold} = $settings;
+  const box = document.getElementById("$id");
+  const [image, button, slider] = ["img", "button", "input"].map((name) => box.querySelector(name));
+  let timer = null, waited = 0;
+  const show = (round) => { image.src = frames[round]; slider.value = round; waited = 0; };
+  const stop = () => { clearInterval(timer); timer = null; button.textContent = "\\u25b6"; };
+  const next = () => {
+    if (!box.isConnected) { stop(); return; }
+    const round = Number(slider.value) + 1;
+    if (round < frames.length) { show(round); } else if (++waited >= hold) { show(0); }
+  };
+  const play = () => { timer = setInterval(next, interval); button.textContent = "\\u275a\\u275a"; };
+  button.onclick = () => { timer ? stop() : play(); };
+  slider.oninput = () => { stop(); show(Number(slider.value)); };
+  play();
+})();
+</script>""")
+# The smallest distance that is drawn, as a share of the largest: below it there is rounding only.
+LOWEST = 1e-32
+
+
+def relay_animation(
+    topology: Topology,
+    *,
+    worker: int | None = None,
+    rounds: int | None = None,
+    gossip: Topology | None = None,
+    mixing=None,
+) -> RelayAnimation:
+    """Show whose contributions every worker's sum holds, round by round, beside the weights of gossip.
+
+    Left, RelaySum as `relaysim.algorithms.RelaySGD` uses it: the sum Σ_j s_j^{t−τ_ij} that worker i has
+    after t rounds, over the number of workers that it holds. Numbers are ages, in rounds: τ_ij = max(0,
+    d_ij − 1), d_ij being hops. Right, gossip: what is left of everyone's vector after t rounds of
+    averaging with neighbours, W_{t−1} ⋯ W_0. Matrices have a row for each worker; the graphs above show
+    the row of one of them.
+
+    Args:
+        topology: a tree.
+        worker: the one whose row the graphs show; by default one of those who wait longest for the others.
+        rounds: how many; until every sum holds all workers and a few more by default.
+        gossip: the graph that gossip uses, over the same workers; the tree itself by default.
+        mixing: its matrix, or a sequence of them, as for `relaysim.simulate`; Metropolis weights by
+            default.
+
+    Returns:
+        A `RelayAnimation`. It plays where a notebook shows it, and ``save("relay.gif")`` keeps it.
+
+    Raises:
+        ValueError: no tree, graphs of different size, a worker that is not there.
+
+    >>> import relaysim as rs
+    >>> animation = rs.plots.relay_animation(rs.topologies.chain(4), rounds=2)
+    >>> animation.relay[2].round(2).tolist()[0], animation.age[2].tolist()[0]
+    ([0.33, 0.33, 0.33, 0.0], [0.0, 0.0, 1.0, nan])
+    >>> animation.gossip[2].round(2).tolist()[0]
+    [0.56, 0.33, 0.11, 0.0]
+    """
+    if isinstance(topology, TreePair):
+        raise TypeError(
+            "each tree of a pair relays half of the coordinates; show one: topology.first or .second"
+        )
+    if not isinstance(topology, Topology):
+        raise TypeError(f"RelaySum needs a tree, not {shown(topology)}")
+    if not topology.is_tree:
+        raise ValueError(
+            f"RelaySum needs a tree: this topology has {topology.n} workers and "
+            f"{len(topology.edges)} edges; use relaysim.topologies.spanning_tree(topology), and "
+            f"gossip=topology to compare it with gossip on the whole graph"
+        )
+    gossip = topology if gossip is None else gossip
+    if not isinstance(gossip, Topology) or gossip.n != topology.n:
+        raise ValueError(
+            f"gossip must be a Topology over the same {topology.n} workers, not {shown(gossip)}"
+        )
+    if worker is None:
+        end = int(np.argmax(topology.distances_from(0)))
+        worker = min(end, int(np.argmax(topology.distances_from(end))))
+    if whole_number(worker, "worker", 0) >= topology.n:
+        raise ValueError(f"worker must be one of 0 … {topology.n - 1}, not {worker}")
+    if rounds is None:
+        rounds = max(topology.diameter + 4, 10)
+    rounds = whole_number(rounds, "rounds", 1)
+    own_mixing = mixing is not None
+    matrices = as_sequence(mixing if own_mixing else metropolis(gossip), gossip)
+    relay, age = _relayed(topology, rounds)
+    gossiped = _gossiped(gossip, matrices, rounds)
+    return RelayAnimation(topology, gossip, worker, relay, age, gossiped, own_mixing)
+
+
+def _relayed(tree: Topology, rounds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weight of each worker in each one's sum after every round, and its age; ``(rounds + 1, n, n)``.
+
+    Every worker relays its own unit vector, and beside it the same times the round, so that a sum tells
+    when it was sent.
+    """
+    n = tree.n
+    network = Network(tree)
+    whose, sent = np.eye(n)[None].repeat(rounds + 1, axis=0), np.zeros((rounds + 1, n, n))
+    mail = network.empty_mail(np.zeros((n, 2 * n)))
+    for t in range(1, rounds + 1):
+        payload = np.concatenate([np.eye(n), t * np.eye(n)], axis=1)
+        mail = network.relay(payload, mail)
+        received, _ = network.inbox(mail)
+        whose[t], sent[t] = np.split(payload + received, 2, axis=1)
+    age = np.arange(rounds + 1)[:, None, None] - sent
+    return whose / whose.sum(axis=2, keepdims=True), np.where(whose == 1, age, np.nan)
+
+
+def _gossiped(topology: Topology, matrices, rounds: int) -> np.ndarray:
+    """W_{t−1} ⋯ W_0 after every round, ``(rounds + 1, n, n)``."""
+    network = Network(topology, matrices)
+    weights = [np.eye(topology.n)]
+    for t in range(rounds):
+        weights.append(network.mix(weights[-1], t))
+    return np.array(weights)
+
+
+class _Panel(NamedTuple):
+    """What changes between rounds in one half of the picture."""
+
+    image: Any
+    workers: Any
+    numbers: list
+    status: Any
+
+
+class RelayAnimation:
+    """What `relay_animation` shows; in a notebook it plays.
+
+    Attributes:
+        relay: weight of worker j in i's sum over its count after each round, ``(rounds + 1, n, n)``.
+        age: rounds since what is in that sum was sent, NaN where it holds nothing; likewise.
+        gossip: weight of worker j's first vector in what i has by gossip; likewise.
+        rounds: how many.
+        worker: whose rows the graphs show.
+        figure: the matplotlib Figure.
+    """
+
+    def __init__(self, topology, graph, worker: int, relay, age, gossip, own_mixing: bool):
+        self.relay, self.age, self.gossip = relay, age, gossip
+        self.rounds = len(relay) - 1
+        self._name, self.worker = repr(topology), worker
+        with style():
+            self.figure = self._draw(topology, graph, own_mixing)
+            self.show(0)
+
+    def show(self, round: int) -> Figure:
+        """Turn the picture to a round, from 0 on, and return it."""
+        t = whole_number(round, "round", 0)
+        if t > self.rounds:
+            raise ValueError(f"the animation has the rounds 0 … {self.rounds}, not {t}")
+        n = self.relay.shape[1]
+        self._round = t
+        self._title.set_text(f"{self._name}, {'start' if t == 0 else f'round {t}'}")
+        for panel, weights in zip(self._panels, (self.relay[t], self.gossip[t]), strict=True):
+            panel.image.set_data(_faint(weights))
+            panel.workers.set_array(_faint(weights[self.worker]))
+            panel.workers.update_scalarmappable()
+            inks = ink_on(panel.workers.get_facecolors())
+            for number, ink in zip(panel.numbers, inks[: len(panel.numbers)], strict=True):
+                number.set_color(ink)
+            held = (weights != 0).sum(axis=1)
+            low, high = held.min(), held.max()
+            off = np.abs(weights - 1 / n).max()
+            panel.status.set_text(
+                f"holds {f'{low} to {high}' if low < high else low} of {n} workers\n"
+                + (f"furthest weight from 1/n: {off:.2g}" if off > EXACT else "every weight is 1/n")
+            )
+        for rounds_old, cells in enumerate(self._ages):
+            rows, columns = np.nonzero(self.age[t] == rounds_old)
+            cells.set_data(columns, rows)
+        return self.figure
+
+    def save(self, path: str | os.PathLike, *, fps: float = 2, dpi: int = 110) -> pathlib.Path:
+        """Write the animation to a file, ``.gif`` or ``.html``; returns its path.
+
+        Args:
+            path: where to; the folder must be there.
+            fps: rounds a second.
+            dpi: pixels an inch.
+        """
+        path = pathlib.Path(path)
+        if path.suffix not in (".gif", ".html"):
+            raise ValueError(f"the file must end in .gif or .html, not {path.name!r}")
+        if not real_number(fps, "fps") > 0:
+            raise ValueError(f"fps must be positive, not {fps!r}")
+        with written_aside(path) as aside:
+            if path.suffix == ".html":
+                aside.write_text(f"{PAGE}{self.to_jshtml(fps=fps, dpi=dpi)}\n", encoding="utf-8")
+            else:
+                first, *others = self._drawn(dpi)
+                lasts = [*[1000 / fps] * self.rounds, HOLD * 1000 / fps]
+                options = {"save_all": True, "append_images": others, "duration": lasts}
+                first.save(aside, format="gif", loop=0, **options)
+        return path
+
+    def to_jshtml(self, *, fps: float = 2, dpi: int = 80) -> str:
+        """The animation as HTML that plays by itself, with a slider, and needs no other files."""
+        if not real_number(fps, "fps") > 0:
+            raise ValueError(f"fps must be positive, not {fps!r}")
+        pictures = []
+        for frame in self._drawn(dpi):
+            buffer = io.BytesIO()
+            frame.save(buffer, format="png")
+            encoded = base64.b64encode(buffer.getvalue()).decode()
+            pictures.append(f"data:image/png;base64,{encoded}")
+        settings = {"frames": pictures, "interval": 1000 / fps, "hold": HOLD}
+        return PLAYER.substitute(
+            id=f"relay-{uuid.uuid4().hex}",
+            name=html.escape(f"RelaySum beside gossip on {self._name}, round by round"),
+            first=pictures[0],
+            last=self.rounds,
+            settings=json.dumps(settings),
+        )
+
+    def _drawn(self, dpi: int) -> list[Image.Image]:
+        """The picture of every round."""
+        before, now = self.figure.dpi, self._round
+        drawn = []
+        with progress_bar(self.rounds + 1, None, "animation", "rounds") as bar, style():
+            self.figure.set_dpi(dpi)
+            canvas = FigureCanvasAgg(self.figure)
+            for t in range(self.rounds + 1):
+                self.show(t)
+                canvas.draw()
+                drawn.append(Image.fromarray(np.array(canvas.buffer_rgba())).convert("RGB"))
+                bar.update()
+            self.figure.set_dpi(before)
+            self.show(now)
+        return drawn
+
+    @functools.cached_property
+    def _html(self) -> str:
+        return self.to_jshtml()
+
+    def _repr_html_(self) -> str:
+        return self._html
+
+    def __repr__(self) -> str:
+        return f"<RelayAnimation of {self._name}: {self.rounds} rounds>"
+
+    def _draw(self, topology, graph, own_mixing: bool) -> Figure:
+        layouts = [layout_of(topology), layout_of(graph)]
+        above = max(PANEL * height / width for width, height in (lay.size for lay in layouts))
+        above = float(np.clip(above, 0.35, PANEL))
+        # In inches, from the left and from below: nothing moves between rounds.
+        left, between, below, labels, titles, bar = 0.7, 0.8, 0.6, 0.65, 0.95, 1.1
+        width = left + 2 * PANEL + between + bar
+        height = below + PANEL + labels + above + titles
+        figure = Figure(figsize=(width, height))
+
+        def axes(x, y, w, h):
+            return figure.add_axes((x / width, y / height, w / width, h / height))
+
+        norm = LogNorm(FAINTEST / topology.n, 1)
+        cmap = matplotlib.colormaps["viridis_r"]
+        cmap = cmap.with_extremes(bad="white", under=cmap(0.0))
+        where = "" if graph is topology else f" on {graph!r}"
+        weights = "given" if own_mixing else "Metropolis"
+        names = ("RelaySum", f"Gossip{where}, {weights} weights")
+        self._panels = []
+        for name, shown_graph, layout, x in zip(
+            names, (topology, graph), layouts, (left, left + PANEL + between), strict=True
+        ):
+            upper = axes(x, below + PANEL + labels, PANEL, above)
+            upper.set_title(f"{name}\nWeights in what worker {self.worker} has")
+            lower = axes(x, below, PANEL, PANEL)
+            self._panels.append(self._panel(upper, lower, shown_graph, layout, norm, cmap))
+        self._ages = self._age_markers(lower=figure.axes[1])
+        self._colour_bar(axes(left + 2 * PANEL + between + 0.25, below, 0.16, PANEL), norm, cmap)
+        self._title = figure.text(0.5, 1 - 0.12 / height, "", ha="center", va="top", fontsize=12)
+        return figure
+
+    def _panel(self, upper, lower, graph, layout, norm, cmap) -> _Panel:
+        """One of the two ways: its graph, and below it its matrix."""
+        n = graph.n
+        mark = {"color": "#D55E00"}
+        workers = draw_graph(upper, graph, layout, values=np.ones(n), norm=norm, cmap="viridis_r")
+        workers.set_cmap(cmap)
+        size = float(np.sqrt(workers.get_sizes()[0])) + 5
+        at = layout.at[self.worker]
+        ring = {"markersize": size, "fillstyle": "none", "markeredgewidth": 1.6}
+        upper.plot(*at, "o", clip_on=False, **ring, **mark)
+        image = lower.imshow(np.ones((n, n)), norm=norm, cmap=cmap)
+        frame = (-0.5, self.worker - 0.5)
+        lower.add_patch(Rectangle(frame, n, 1, fill=False, linewidth=1.6, zorder=3, **mark))
+        lower.grid(visible=False)
+        lower.spines[:].set_visible(True)
+        for axis in (lower.xaxis, lower.yaxis):
+            axis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        lower.xaxis.tick_top()
+        lower.xaxis.set_label_position("top")
+        lower.set_xlabel("Contribution of worker")
+        lower.set_ylabel("Worker that has it")
+        status = lower.text(0.5, -0.03, "", transform=lower.transAxes, ha="center", va="top")
+        return _Panel(image, workers, list(upper.texts), status)
+
+    def _age_markers(self, lower) -> list:
+        """For each age a line without a line, whose markers are that number."""
+        n = self.relay.shape[1]
+        if n > MOST_WITH_AGES:
+            return []
+        lower.set_xlabel(f"{lower.get_xlabel()} (number: its age in rounds)")
+        oldest = int(np.nanmax(self.age))
+        size = min(8.0, 72 * PANEL / n * 0.42)
+        look = {"linestyle": "none", "color": "white", "markeredgewidth": 0, "zorder": 4}
+        markers = []
+        for age in range(oldest + 1):
+            wide = size * (1.7 if age > 9 else 1)
+            markers += lower.plot([], [], marker=f"${age}$", markersize=wide, **look)
+        return markers
+
+    def _colour_bar(self, ax, norm, cmap) -> None:
+        n = self.relay.shape[1]
+        weights = ScalarMappable(norm, cmap)
+        size = "Weight" if self.gossip.min() >= 0 else "Absolute weight"
+        label = f"{size} (white: none)"
+        bar = ax.figure.colorbar(weights, cax=ax, label=label, extend="min", extendfrac=0.04)
+        decades = [10.0**k for k in range(-9, 1) if norm.vmin <= 10.0**k]
+        decades = [weight for weight in decades if abs(np.log10(weight * n)) > 0.15]
+        bar.set_ticks([1 / n, *decades], labels=["1/n", *(f"{weight:g}" for weight in decades)])
+        bar.ax.yaxis.set_minor_locator(NullLocator())
+        bar.ax.axhline(1 / n, color="#D55E00", linewidth=1.6)
+
+
+def _faint(weights: np.ndarray) -> np.ndarray:
+    """Sizes of weights, without those that are none."""
+    return np.ma.masked_equal(np.abs(weights), 0)
+
+
+def spacetime(
+    history, *, ax=None, replica: int = 0, reference: str = "mean", cmap: str = "viridis"
+):
+    """Draw every worker's distance to the mean at every recorded step, as colours.
+
+    ‖x_i − x̄‖² on a log scale; its mean over the workers is the column ``consensus_distance``.
+
+    Args:
+        history: a `relaysim.History` with ``keep_iterates=True``.
+        ax: the Axes to draw into; new ones by default.
+        replica: which one.
+        reference: ``"mean"``, or ``"optimum"`` for ‖x_i − x*‖², whose mean is ``distance``.
+        cmap: the name of a colour map of matplotlib's.
+
+    Returns:
+        The matplotlib Axes. Squares are in the unit of x, squared. Grey: NaN, where a run diverged.
+
+    Raises:
+        ValueError: a history without iterates, a replica that is not there, an unknown reference or
+            optimum.
+
+    >>> import relaysim as rs
+    >>> problem = rs.problems.random_quadratics(n=8, d=3, zeta2=1.0, seed=0)
+    >>> history = rs.simulate(problem, rs.topologies.chain(8), rs.algorithms.RelaySGD(),
+    ...                       learning_rate=0.5, steps=20, keep_iterates=True)
+    >>> rs.plots.spacetime(history).get_ylabel()
+    'Worker'
+    """
+    if history.iterates is None:
+        raise ValueError("this history has no iterates; call simulate with keep_iterates=True")
+    if whole_number(replica, "replica", 0) >= history.replicas:
+        raise ValueError(f"replica must be one of 0 … {history.replicas - 1}, not {replica}")
+    if reference not in ("mean", "optimum"):
+        raise ValueError(f"reference must be 'mean' or 'optimum', not {shown(reference)}")
+    x = history.iterates[..., replica] if history.iterates.ndim == 4 else history.iterates
+    if reference == "mean":
+        label = r"Distance to the mean, $\|x_i - \bar{x}\|^2$"
+        away = x - x.mean(axis=1, keepdims=True)
+    else:
+        optimum = getattr(history.problem, "optimum", None)
+        if optimum is None:
+            raise ValueError("the optimum of this problem is not known; leave reference out")
+        label = r"Distance to the optimum, $\|x_i - x^\star\|^2$"
+        away = x - optimum
+    squares = np.einsum("tid,tid->ti", away, away).T
+    positive = squares[squares > 0]
+    high = float(positive.max()) if len(positive) else 1.0
+    low = max(float(positive.min()), LOWEST * high) if len(positive) else LOWEST
+    norm = LogNorm(low if low < high else high / 10, high)
+    colors = matplotlib.colormaps[cmap]
+    colors = colors.with_extremes(bad=NO_VALUE, under=colors(0.0))
+    n = squares.shape[0]
+    with style():
+        if ax is None:
+            height = float(np.clip(1.2 + 0.06 * n, 2.4, 4.8))
+            _, ax = plt.subplots(figsize=(6.4, height), layout="constrained")
+        # A zero has no logarithm: it gets the colour of what is below the scale.
+        shown_squares = np.where(squares == 0, norm.vmin / 2, squares)
+        picture = ax.pcolorfast(
+            _borders(history.steps), _borders(np.arange(n)), shown_squares, norm=norm, cmap=colors
+        )
+        ax.figure.colorbar(
+            picture,
+            ax=ax,
+            label=f"{label}\n(squared unit of x)",
+            extend="min" if (squares < norm.vmin).any() else "neither",
+        )
+        ax.yaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+        ax.grid(visible=False)
+        ax.set_xlabel("Steps")
+        ax.set_ylabel("Worker")
+        rate = history.frame["learning_rate"][history.frame["replica"] == replica]
+        rates = f", γ = {rate.iloc[0]:.3g}" if rate.nunique() == 1 else ""
+        ax.set_title(f"{history.label} on {history.topology!r}{rates}")
+    return ax
+
+
+def _borders(places: np.ndarray) -> np.ndarray:
+    """Where the cells of a picture end, so that each holds its place."""
+    if len(places) == 1:
+        return np.array([places[0] - 0.5, places[0] + 0.5])
+    middle = (places[1:] + places[:-1]) / 2
+    first, last = 2 * places[0] - middle[0], 2 * places[-1] - middle[-1]
+    return np.concatenate([[first], middle, [last]])
