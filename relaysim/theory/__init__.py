@@ -3,10 +3,10 @@
 `bounds` has one function a theorem.
 """
 
+from relaysim.clocks import acceleration_constants
 from relaysim.theory import bounds
 from relaysim.theory.beside import Overlay, overlay
 from relaysim.theory.gossip import (
-    acceleration_constants,
     d2_rates,
     d2_smallest_eigenvalue,
     d2_spectral_radius,
