@@ -107,7 +107,9 @@ def check_compatible(problem, topology, algorithm) -> None:
         )
     if isinstance(algorithm, type):
         raise TypeError(f"give an algorithm, not its class: {algorithm.__name__}()")
-    if not (hasattr(algorithm, "uses") and (hasattr(algorithm, "step") or hasattr(algorithm, "rule"))):
+    if not (
+        hasattr(algorithm, "uses") and (hasattr(algorithm, "step") or hasattr(algorithm, "rule"))
+    ):
         raise TypeError(f"{algorithm!r} is no algorithm; see relaysim.algorithms")
     if not isinstance(topology, Topology | TreePair):
         raise TypeError(

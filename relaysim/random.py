@@ -94,10 +94,14 @@ class Streams:
         generators = [self.generator(purpose, seed) for seed in self.seeds]
 
         def independent(seed: int, workers: np.ndarray) -> np.ndarray:
-            return _below(generators[seed].random((len(workers), size)), available[workers][:, None])
+            return _below(
+                generators[seed].random((len(workers), size)), available[workers][:, None]
+            )
 
         def distinct(seed: int, workers: np.ndarray) -> np.ndarray:
-            return _distinct_below(generators[seed].random((len(workers), size)), available[workers])
+            return _distinct_below(
+                generators[seed].random((len(workers), size)), available[workers]
+            )
 
         def shuffled(seed: int, workers: np.ndarray) -> np.ndarray:
             drawn = np.empty((len(workers), size), dtype=np.intp)

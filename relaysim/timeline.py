@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -69,7 +69,10 @@ class Timeline:
         self._draws = numbers_within(np.where(meets, -2, group))
         order = np.lexsort((number, unit))
         self._events = (unit, time, first, second, number)
-        self._order, self._unit_ends = order, np.searchsorted(unit[order], np.arange(start, self._drawn + 1))
+        self._order, self._unit_ends = (
+            order,
+            np.searchsorted(unit[order], np.arange(start, self._drawn + 1)),
+        )
         self._start = start
 
     def _in_use(self) -> np.ndarray:
@@ -85,7 +88,7 @@ class Timeline:
         _, time, first, second, number = self._events
         ends = np.flatnonzero(np.diff(number[chosen], prepend=-1, append=-1))
         found = []
-        for start, end in zip(ends[:-1], ends[1:], strict=True):
+        for start, end in itertools.pairwise(ends):
             events, replica = self._replicas(chosen[start:end])
             if len(events):
                 found.append(

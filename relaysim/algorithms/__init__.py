@@ -1,4 +1,7 @@
-"""Update rules, each a frozen dataclass of hyper-parameters; see `relaysim.algorithms.base`, and `relaysim.algorithms.events` for asynchronous ones."""
+"""Update rules, each a frozen dataclass of hyper-parameters.
+
+See `relaysim.algorithms.base` for the protocol, and `relaysim.algorithms.events` for asynchronous methods.
+"""
 
 from relaysim.algorithms.acid import A2CiD2
 from relaysim.algorithms.compressed import ChocoSGD

@@ -5,6 +5,7 @@
 
 from relaysim.clocks import acceleration_constants
 from relaysim.theory import bounds
+from relaysim.theory.asynchronous import asynchronous_consensus, asynchronous_decay
 from relaysim.theory.beside import Overlay, overlay
 from relaysim.theory.gossip import (
     d2_rates,
@@ -37,6 +38,8 @@ __all__ = [
     "Linearization",
     "Overlay",
     "acceleration_constants",
+    "asynchronous_consensus",
+    "asynchronous_decay",
     "best_learning_rate",
     "bounds",
     "correction_factor",
