@@ -61,6 +61,9 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "DecentLaM": ("#A6761D", (0, (4, 1, 4, 3))),
     "Momentum consensus": ("#7570B3", (0, (2, 2, 6, 2))),
     "Delayed gradients": ("#80B1D3", (0, (1, 1, 4, 1))),
+    "A²CiD²": ("#1B7837", "-"),
+    "AD-PSGD": ("#C51B7D", (0, (4, 2))),
+    "SwarmSGD": ("#4575B4", (0, (2, 1.2))),
     "Local SGD": ("#777777", (0, (6, 1, 2, 1))),
 }
 

@@ -128,15 +128,21 @@ class _Moments:
             raise TypeError(f"asynchronous_decay is for A2CiD2 and SwarmSGD, not {algorithm!r}")
         self._n, self._edges = n, topology.edges
         self._size = n * len(self._weights)
+        self._expected = self._laplacian(self._rates)
+
+    def _laplacian(self, rates: np.ndarray) -> np.ndarray:
+        """Σ_e rate_e (e_i − e_j)(e_i − e_j)ᵀ, ``(n, n)``."""
+        i, j = self._edges.T
+        found = np.zeros((self._n, self._n))
+        found[i, j] = found[j, i] = -rates
+        found[np.diag_indices(self._n)] = -found.sum(axis=1)
+        return found
 
     def change(self, M: np.ndarray) -> np.ndarray:
         """dM/dt of a symmetric M."""
         n, (i, j) = self._n, self._edges.T
-        # P = 1 − Σ_k w_k e_k ⊗ (e_i − e_j)(e_i − e_j)ᵀ acting on x: P M Pᵀ − M = −BM − (BM)ᵀ + BMBᵀ.
-        gap = self._rates[:, None] * (M[i] - M[j])
-        moved = np.zeros((n, self._size))
-        np.add.at(moved, i, gap)
-        np.add.at(moved, j, -gap)
+        # With P = 1 − B, P M Pᵀ − M = −BM − (BM)ᵀ + BMBᵀ.
+        moved = self._expected @ M[:n]
         result = -np.concatenate([weight * moved for weight in self._weights])
         if self.eta:
             flow = self.eta * (M[n:] - M[:n])
@@ -144,12 +150,7 @@ class _Moments:
             result[n:] -= flow
         result = result + result.T
         squares = self._rates * (M[i, i] + M[j, j] - M[i, j] - M[j, i])
-        both = np.zeros((n, n))
-        np.add.at(both, (i, i), squares)
-        np.add.at(both, (j, j), squares)
-        np.add.at(both, (i, j), -squares)
-        np.add.at(both, (j, i), -squares)
-        return result + np.kron(np.outer(self._weights, self._weights), both)
+        return result + np.kron(np.outer(self._weights, self._weights), self._laplacian(squares))
 
     @property
     def _bound(self) -> float:
@@ -169,10 +170,7 @@ class _Moments:
         whose largest eigenvalue falls with μ.
         """
         (i, j), rates = self._edges.T, self._rates
-        laplacian = np.zeros((self._n, self._n))
-        laplacian[i, j] = laplacian[j, i] = -rates
-        laplacian[np.diag_indices(self._n)] = -laplacian.sum(axis=1)
-        values, modes = np.linalg.eigh(laplacian)
+        values, modes = np.linalg.eigh(self._expected)
         values, modes = values[1:, None, None], modes[:, 1:]
         c = np.array(self._weights)[:, None]
         m = len(c)
