@@ -20,6 +20,7 @@ from relaysim.figures.relay_theory import key_lemma, learning_rate_correction
 from relaysim.figures.relaysgd_vs_grad import relaysgd_vs_grad
 from relaysim.figures.result import Result
 from relaysim.figures.sensitivity import sensitivity
+from relaysim.figures.shootout import shootout
 from relaysim.figures.spanning_trees import spanning_trees
 from relaysim.figures.stability import stability
 from relaysim.figures.star import star
@@ -47,4 +48,5 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "finite-time": finite_time,
     "consensus-control": consensus_control,
     "asynchrony": asynchrony,
+    "shootout": shootout,
 }
