@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from relaysim.figures.against_n import gossip_vs_relay, scaling
+from relaysim.figures.compression import compression
 from relaysim.figures.consensus_control import consensus_control
 from relaysim.figures.finite_time import finite_time
 from relaysim.figures.heterogeneity import heterogeneity
@@ -45,4 +46,5 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "theory": theory,
     "finite-time": finite_time,
     "consensus-control": consensus_control,
+    "compression": compression,
 }
