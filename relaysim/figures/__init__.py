@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from relaysim.figures.against_n import gossip_vs_relay, scaling
 from relaysim.figures.asynchrony import asynchrony
+from relaysim.figures.compression import compression
 from relaysim.figures.consensus_control import consensus_control
 from relaysim.figures.finite_time import finite_time
 from relaysim.figures.heterogeneity import heterogeneity
@@ -49,4 +50,5 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "consensus-control": consensus_control,
     "asynchrony": asynchrony,
     "shootout": shootout,
+    "compression": compression,
 }
