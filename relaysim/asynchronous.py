@@ -88,12 +88,15 @@ class Asynchronous:
         self._put(place, self._rule.descend(rows, gradient, self._rate_of(batch)))
 
     def _meet(self, batch: Batch, since: np.ndarray) -> None:
-        first = batch.first * self._r + batch.replica
-        second = batch.second * self._r + batch.replica
+        count = len(batch.first)
+        place = np.concatenate([batch.first, batch.second]) * self._r
+        place += np.tile(batch.replica, 2)
+        rows = self._rows_at(place, np.tile(batch.time, 2), since)
+        sides = (type(rows)(*(part[k] for part in rows)) for k in (slice(count), slice(count, None)))
         meeting = Meeting(self.step, batch.first, batch.second, batch.replica)
-        sides = (self._rows_at(place, batch.time, since) for place in (first, second))
-        for place, rows in zip((first, second), self._rule.meet(*sides, meeting), strict=True):
-            self._put(place, rows)
+        first, second = self._rule.meet(*sides, meeting)
+        self._put(place[:count], first)
+        self._put(place[count:], second)
         sent = self._rule.vectors_per_meeting(self._d)
         self._sent += sent * np.bincount(batch.replica, minlength=self._r)
 

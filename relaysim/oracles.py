@@ -20,8 +20,9 @@ __all__ = ["Exact", "Gaussian", "Minibatch"]
 
 # How many random numbers are drawn at a time; it changes no result.
 DRAW_AHEAD = 1 << 16
-# A problem gives the gradients of an nth of its workers one by one in less time than those of all.
-FEW = 2
+# So many gradients cost less one by one than as part of those of all workers and replicas: a half of the
+# workers', or a tenth where replicas share a worker's Hessian.
+FEW, FEW_OF_REPLICAS = 1 / 2, 1 / 10
 
 Gradient = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -154,7 +155,9 @@ def _exact_events(problem, streams: Streams) -> Callable:
     some = getattr(problem, "gradient_of", None)
 
     def gradient(x: np.ndarray, batch, _=None) -> np.ndarray:
-        if some is not None and FEW * len(x) <= problem.n:
+        replicas = 1 if streams.owner is None else len(streams.owner)
+        few = max(FEW, FEW_OF_REPLICAS * replicas) * problem.n
+        if some is not None and len(x) <= few:
             return some(batch.first, x)
         points = table.filled(x, batch)
         return table.taken(everyone(points, np.empty_like(points)), batch)

@@ -46,6 +46,8 @@ def test_all_figures_on_one_page(tmp_path, capsys):
     ends = last.suboptimality.median()
     assert ends["all the time"] < ends["uncontrolled"]
     assert last.rounds.median().idxmin() == "uncontrolled"
+    check_asynchrony(pd.read_csv(tmp_path / "asynchrony.csv"))
+    check_shootout(pd.read_csv(tmp_path / "shootout.csv"))
     check_compression(pd.read_csv(tmp_path / "compression.csv"))
     curves = pd.read_csv(tmp_path / "theory.csv").set_index(["method", "step"])
     simulated, predicted = (
@@ -58,6 +60,36 @@ def test_all_figures_on_one_page(tmp_path, capsys):
     late = estimates[estimates.step > 50]
     ratio = late.groupby("method")[["mean_squared_error", "exact_error"]].sum()
     np.testing.assert_allclose(ratio.mean_squared_error / ratio.exact_error, 1, atol=0.25)
+
+
+def check_asynchrony(frame):
+    gossip = frame[frame.experiment == "consensus"].set_index(["topology", "method", "step"])
+    early = gossip[gossip.index.get_level_values("step") <= 10]
+    ratio = (early.consensus_distance / early.exact).groupby(["topology", "method"]).mean().dropna()
+    assert len(ratio) == 6
+    np.testing.assert_allclose(ratio, 1, atol=0.15)
+    decay = gossip.decay.groupby(["topology", "method"]).first().unstack()
+    assert decay.loc["ring", "A²CiD²"] > 1.2 * decay.loc["ring", "AD-PSGD"]
+    assert decay.loc["complete", "A²CiD²"] == pytest.approx(decay.loc["complete", "AD-PSGD"])
+    ends = frame[(frame.experiment == "descent") & (frame.step > 60)]
+    plateaus = ends.groupby(["topology", "method"]).distance.mean().unstack()
+    assert plateaus.loc["ring", "A²CiD²"] < plateaus.loc["ring", "AD-PSGD"]
+
+
+def check_shootout(frame):
+    table = frame.drop_duplicates(["problem", "method"]).set_index(["problem", "method"])
+    methods = set(table.index.unique("method"))
+    assert methods >= {build().label for build in (rs.algorithms.D2, rs.algorithms.A2CiD2)}
+    assert len(methods) == len(rs.algorithms.__all__)  # AD-PSGD is one more, and Critical is none
+    for problem in ("quadratic", "logistic"):
+        ranked = table.loc[problem].sort_values("rank")
+        assert ranked["rank"].tolist() == list(range(1, len(ranked) + 1))
+        assert ranked.steps_to_target.dropna().is_monotonic_increasing
+        assert ranked.steps_to_target.loc["RelaySGD"] < 40
+        # One vector over each of 2(n − 1) directed edges a step.
+        assert ranked.vectors_sent_to_target["RelaySGD"] == 14 * ranked.steps_to_target["RelaySGD"]
+        after = frame[(frame.problem == problem) & (frame.step >= frame.steps_to_target)]
+        assert (after.distance <= after.limit).all()
 
 
 def check_compression(frame):
