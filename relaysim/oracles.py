@@ -1,7 +1,8 @@
 """How a worker sees its gradient: exactly, with noise, or from a few examples.
 
 An oracle is a frozen dataclass with ``observe(problem, streams)``, which returns the function that
-a step calls for its gradients. ``streams`` says which replica draws from which seed.
+a step calls for its gradients, and ``observe_events(problem, streams)``, which returns the
+`EventGradients` of asynchronous methods. ``streams`` says which replica draws from which seed.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from relaysim.checks import real_number, whole_number
-from relaysim.random import Streams
+from relaysim.random import EventDraw, Streams
 
 __all__ = ["Exact", "Gaussian", "Minibatch"]
 
 # How many random numbers are drawn at a time; it changes no result.
 DRAW_AHEAD = 1 << 16
+# So many gradients cost less one by one than as part of those of all workers and replicas: a half of the
+# workers', or a tenth where replicas share a worker's Hessian.
+FEW, FEW_OF_REPLICAS = 1 / 2, 1 / 10
 
 Gradient = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -47,6 +51,64 @@ def _check_replicas(problem, x: np.ndarray, found: np.ndarray) -> None:
             "the problem's gradient of replicas (n, d, r) differs from that of one replica (n, d); "
             "give its arrays a last axis of length 1 where x has three axes"
         )
+
+
+class EventGradients:
+    """Gradients of some workers at a time, as the events of asynchronous methods ask for them.
+
+    Args:
+        observe: ``(x, batch, drawn) → gradients``, a row for each event of a `relaysim.timeline.Batch`.
+        draw: what each event needs at random, drawn in the order of the events; None for nothing.
+    """
+
+    def __init__(self, observe: Callable, draw: EventDraw | None = None):
+        self._observe, self._draw = observe, draw
+
+    def start_unit(self, workers: list[tuple[int, np.ndarray]]) -> None:
+        """Draw for a unit of time: for each stream the workers of its gradients, in order."""
+        if self._draw is None:
+            return
+        self._starts = np.zeros(1 + max((k for k, _ in workers), default=0), dtype=np.intp)
+        drawn, count = [], 0
+        for k, its_workers in workers:
+            self._starts[k] = count
+            drawn.append(self._draw(k, its_workers))
+            count += len(its_workers)
+        self._drawn = np.concatenate(drawn)
+
+    def __call__(self, x: np.ndarray, batch) -> np.ndarray:
+        """The observed gradients at x ``(events, d)`` of the batch's workers, ``(events, d)``."""
+        drawn = None if self._draw is None else self._drawn[self._starts[batch.stream] + batch.draw]
+        return self._observe(x, batch, drawn)
+
+
+class _Table:
+    """A row for each worker of each replica, of which a batch of events fills in some.
+
+    A problem is asked for the gradients of all workers at once: where only some are wanted the others
+    are at points that nobody looks at.
+    """
+
+    def __init__(self, n: int, streams: Streams):
+        self._n, self._streams = n, streams
+        self._rows = np.zeros((0, 0))
+
+    def filled(self, rows: np.ndarray, batch) -> np.ndarray:
+        """The table ``(n, width[, r])`` with these rows ``(events, width)``; not to be kept."""
+        owner = self._streams.owner
+        r = 1 if owner is None else len(owner)
+        if self._rows.shape != (self._n * r, rows.shape[1]):
+            self._rows = np.zeros((self._n * r, rows.shape[1]), dtype=rows.dtype)
+        self._rows[batch.first * r + batch.replica] = rows
+        if owner is None:
+            return self._rows
+        return self._rows.reshape(self._n, r, -1).transpose(0, 2, 1)
+
+    def taken(self, table: np.ndarray, batch) -> np.ndarray:
+        """The rows of a table ``(n, width[, r])`` that a batch is about, ``(events, width)``."""
+        if self._streams.owner is None:
+            return table[batch.first]
+        return table[batch.first, :, batch.replica]
 
 
 @dataclass(frozen=True)
@@ -81,6 +143,27 @@ class Exact:
 
         return gradient
 
+    def observe_events(self, problem, streams: Streams) -> EventGradients:
+        """The gradients of single workers, for one run."""
+        return EventGradients(_exact_events(problem, streams))
+
+
+def _exact_events(problem, streams: Streams) -> Callable:
+    """``(x, batch, _) → gradients``, by the problem's own rows where these are few."""
+    everyone = Exact().observe(problem, streams)
+    table = _Table(problem.n, streams)
+    some = getattr(problem, "gradient_of", None)
+
+    def gradient(x: np.ndarray, batch, _=None) -> np.ndarray:
+        replicas = 1 if streams.owner is None else len(streams.owner)
+        few = max(FEW, FEW_OF_REPLICAS * replicas) * problem.n
+        if some is not None and len(x) <= few:
+            return some(batch.first, x)
+        points = table.filled(x, batch)
+        return table.taken(everyone(points, np.empty_like(points)), batch)
+
+    return gradient
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -114,6 +197,15 @@ class Gaussian:
             return np.add(result, next(noise), out=out)
 
         return gradient
+
+    def observe_events(self, problem, streams: Streams) -> EventGradients:
+        """The gradients of single workers, for one run; each event has noise of its own."""
+        exact = _exact_events(problem, streams)
+        scale = np.sqrt(self.sigma2 / problem.d)
+        return EventGradients(
+            lambda x, batch, noise: exact(x, batch) + noise,
+            streams.event_normals("gradient", problem.d, scale),
+        )
 
 
 SAMPLINGS = ("with replacement", "without replacement", "epochs")
@@ -162,6 +254,22 @@ class Minibatch:
             return problem.sampled_gradient(x, next(batches), out=out)
 
         return gradient
+
+    def observe_events(self, problem, streams: Streams) -> EventGradients:
+        """The gradients of single workers, for one run; each event draws its own examples."""
+        self._check(problem)
+        points, examples = _Table(problem.n, streams), _Table(problem.n, streams)
+
+        def gradient(x: np.ndarray, batch, drawn: np.ndarray) -> np.ndarray:
+            everyone = points.filled(x, batch)
+            found = problem.sampled_gradient(
+                everyone, examples.filled(drawn, batch), out=np.empty(everyone.shape)
+            )
+            return points.taken(found, batch)
+
+        available = np.asarray(problem.examples)
+        draw = streams.event_batches("sampling", available, self.size, self.sampling)
+        return EventGradients(gradient, draw)
 
     def sigma2_at(self, problem, x: np.ndarray) -> float:
         """σ² = (1/n) Σ_i E‖g_i − ∇f_i‖² at x ``(d,)`` or ``(n, d)``, exactly.

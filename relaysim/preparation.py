@@ -107,7 +107,9 @@ def check_compatible(problem, topology, algorithm) -> None:
         )
     if isinstance(algorithm, type):
         raise TypeError(f"give an algorithm, not its class: {algorithm.__name__}()")
-    if not (hasattr(algorithm, "step") and hasattr(algorithm, "uses")):
+    if not (
+        hasattr(algorithm, "uses") and (hasattr(algorithm, "step") or hasattr(algorithm, "rule"))
+    ):
         raise TypeError(f"{algorithm!r} is no algorithm; see relaysim.algorithms")
     if not isinstance(topology, Topology | TreePair):
         raise TypeError(
@@ -155,6 +157,11 @@ def check_faults(faults, algorithm, matrices: tuple) -> None:
         return
     if not hasattr(faults, "arrivals"):
         raise TypeError(f"{faults!r} is no kind of fault; see relaysim.faults")
+    if algorithm.uses == "events":
+        raise ValueError(
+            f"{type(algorithm).__name__} has no rule for lost messages: two workers meet or do not; "
+            f"leave faults out"
+        )
     if algorithm.uses == "workers" and not matrices:
         raise ValueError(
             f"{type(algorithm).__name__} averages exactly and has no messages to lose; "

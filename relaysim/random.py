@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-__all__ = ["Streams"]
+__all__ = ["EventDraw", "Streams", "numbers_within"]
 
 # The position of a purpose is part of every result; append, never reorder.
 PURPOSES = ("gradient", "faults", "sampling", "algorithm")
+
+# Numbers for the events of a seed's position, one row for each of their workers.
+EventDraw = Callable[[int, np.ndarray], np.ndarray]
 
 
 class Streams:
@@ -75,6 +78,45 @@ class Streams:
                 else:
                     yield drawn[..., self.owner]
 
+    def event_normals(self, purpose: str, d: int, scale: float) -> EventDraw:
+        """Gaussian numbers for a seed's events, drawn in their order: ``(seed, workers) → (events, d)``."""
+        generators = [self.generator(purpose, seed) for seed in self.seeds]
+        return lambda seed, workers: scale * generators[seed].standard_normal((len(workers), d))
+
+    def event_batches(
+        self, purpose: str, available: np.ndarray, size: int, sampling: str
+    ) -> EventDraw:
+        """A batch for each of a seed's events, in their order: ``(seed, workers) → (events, size)``.
+
+        Args:
+            purpose, available, size, sampling: as for `batches`.
+        """
+        generators = [self.generator(purpose, seed) for seed in self.seeds]
+
+        def independent(seed: int, workers: np.ndarray) -> np.ndarray:
+            return _below(
+                generators[seed].random((len(workers), size)), available[workers][:, None]
+            )
+
+        def distinct(seed: int, workers: np.ndarray) -> np.ndarray:
+            return _distinct_below(
+                generators[seed].random((len(workers), size)), available[workers]
+            )
+
+        def shuffled(seed: int, workers: np.ndarray) -> np.ndarray:
+            drawn = np.empty((len(workers), size), dtype=np.intp)
+            turn = numbers_within(workers)
+            for k in range(turn.max(initial=-1) + 1):  # each worker's k-th event
+                drawn[turn == k] = walks[seed].take(workers[turn == k])
+            return drawn
+
+        walks = [_Epochs(generator, available, size) for generator in generators]
+        return {
+            "with replacement": independent,
+            "without replacement": distinct,
+            "epochs": shuffled,
+        }[sampling]
+
     def batches(
         self, purpose: str, available: np.ndarray, size: int, sampling: str, ahead: int
     ) -> Iterator[np.ndarray]:
@@ -104,6 +146,20 @@ class Streams:
                 yield np.stack([drawn[k] for k in self.owner], axis=-1)
 
 
+def numbers_within(group: np.ndarray) -> np.ndarray:
+    """The number of each entry among those of its group, in order.
+
+    >>> numbers_within(np.array([7, 2, 7, 7])).tolist()
+    [0, 0, 1, 2]
+    """
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    sizes = np.diff(np.append(starts, len(group)))
+    numbers = np.empty(len(group), dtype=np.intp)
+    numbers[order] = np.arange(len(group)) - np.repeat(starts, sizes)
+    return numbers
+
+
 def _independent(generator, available: np.ndarray, size: int, ahead: int) -> Iterator[np.ndarray]:
     """Batches ``(n, size)`` of independent numbers below ``available``."""
     block = max(1, ahead // (len(available) * size))
@@ -112,40 +168,56 @@ def _independent(generator, available: np.ndarray, size: int, ahead: int) -> Ite
 
 
 def _distinct(generator, available: np.ndarray, size: int, ahead: int) -> Iterator[np.ndarray]:
-    """Batches ``(n, size)`` of distinct numbers below ``available``, every subset as likely.
-
-    By Floyd's method (Bentley, Floyd, CACM 1987), for all workers and several steps at once: the k-th
-    number is drawn from the first m − size + k, and is m − size + k itself where that was drawn before.
-    """
+    """Batches ``(n, size)`` of distinct numbers below ``available``, every subset as likely."""
     block = max(1, ahead // (len(available) * size))
-    chosen = np.empty((size, block, len(available)), dtype=np.intp)
     while True:
-        uniform = generator.random((block, len(available), size))
-        for k in range(size):
-            last = available - size + k
-            drawn = _below(uniform[:, :, k], last + 1)
-            taken = (chosen[:k] == drawn).any(axis=0)
-            chosen[k] = np.where(taken, last, drawn)
-        yield from chosen.transpose(1, 2, 0).copy()
+        yield from _distinct_below(generator.random((block, len(available), size)), available)
+
+
+def _distinct_below(uniform: np.ndarray, available: np.ndarray) -> np.ndarray:
+    """Distinct numbers below ``available (…)`` from uniform ones in [0, 1), ``(…, size)``.
+
+    By Floyd's method (Bentley, Floyd, CACM 1987), for all at once: the k-th number is drawn from the
+    first m − size + k, and is m − size + k itself where that was drawn before.
+    """
+    size = uniform.shape[-1]
+    chosen = np.empty((size, *uniform.shape[:-1]), dtype=np.intp)
+    for k in range(size):
+        last = available - size + k
+        drawn = _below(uniform[..., k], last + 1)
+        taken = (chosen[:k] == drawn).any(axis=0)
+        chosen[k] = np.where(taken, last, drawn)
+    return np.moveaxis(chosen, 0, -1).copy()
 
 
 def _shuffled(generator, available: np.ndarray, size: int, _: int) -> Iterator[np.ndarray]:
     """Batches ``(n, size)`` that walk through a shuffle of each worker's numbers, then the next one."""
-    most = int(available.max())
-    beyond = np.arange(most) >= available[:, None]
-    batches = available // size
-    order = np.empty((len(available), most), dtype=np.intp)
-    workers, within = np.arange(len(available))[:, None], np.arange(size)
-    step = 0
+    epochs, everyone = _Epochs(generator, available, size), np.arange(len(available))
     while True:
-        position = step % batches
-        new = np.flatnonzero(position == 0)
+        yield epochs.take(everyone)
+
+
+class _Epochs:
+    """Each worker's walk through shuffles of its numbers below ``available (n,)``."""
+
+    def __init__(self, generator, available: np.ndarray, size: int):
+        self._generator = generator
+        self._beyond = np.arange(int(available.max())) >= available[:, None]
+        self._batches = available // size
+        self._order = np.empty(self._beyond.shape, dtype=np.intp)
+        self._within = np.arange(size)
+        self._position = np.zeros(len(available), dtype=np.intp)
+
+    def take(self, workers: np.ndarray) -> np.ndarray:
+        """The next batch of each of these workers, ``(workers, size)``; none may be there twice."""
+        position = self._position[workers]
+        new = workers[position == 0]
         if len(new):
-            keys = generator.random((len(new), most))
-            keys[beyond[new]] = 2.0
-            order[new] = np.argsort(keys, axis=1)
-        yield order[workers, (position * size)[:, None] + within]
-        step += 1
+            keys = self._generator.random((len(new), self._beyond.shape[1]))
+            keys[self._beyond[new]] = 2.0
+            self._order[new] = np.argsort(keys, axis=1)
+        self._position[workers] = (position + 1) % self._batches[workers]
+        return self._order[workers[:, None], (position * len(self._within))[:, None] + self._within]
 
 
 def _below(uniform: np.ndarray, limits: np.ndarray) -> np.ndarray:

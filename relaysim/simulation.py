@@ -8,18 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from relaysim import configuration
-from relaysim.algorithms.base import Round
+from relaysim.asynchronous import Asynchronous
 from relaysim.blocks import row_blocks
 from relaysim.checks import real_number, whole_number
 from relaysim.history import History
 from relaysim.measures import measures_of
-from relaysim.network import Network
 from relaysim.oracles import Exact
 from relaysim.preparation import (
     ReplicaPlan,
     check_compatible,
-    check_faults,
-    matrices_for,
     plan_replicas,
     record_steps,
     starting_points,
@@ -27,8 +24,8 @@ from relaysim.preparation import (
 from relaysim.progress import progress_bar
 from relaysim.random import Streams
 from relaysim.recording import Recorder
+from relaysim.rounds import Rounds
 from relaysim.topologies import Topology, TreePair
-from relaysim.workspace import Workspace
 
 __all__ = ["Run", "simulate"]
 
@@ -161,33 +158,25 @@ class Run:
         check_compatible(problem, topology, algorithm)
         self.problem, self.topology, self.algorithm = problem, topology, algorithm
         self.plan = plan
-        self.step = 0
-        largest = 16 * problem.n * problem.d * (plan.r if plan.has_axis else 1)  # a tree's messages
-        workspace = Workspace(largest)
-        matrices = matrices_for(algorithm, topology, mixing)
-        check_faults(faults, algorithm, matrices)
         self._streams = Streams(plan.seeds, plan.owners if plan.has_axis else None)
-        arrivals = None if faults is None else faults.arrivals(self._streams)
-        self.network = Network(topology, matrices, workspace, arrivals)
         oracle = Exact() if oracle is None else oracle
         if isinstance(oracle, type) or not hasattr(oracle, "observe"):
             raise TypeError(
                 f"{oracle!r} is no oracle; see relaysim.oracles, such as Gaussian(sigma2=0.01)"
             )
-        observe = oracle.observe(problem, self._streams)
-        scratch = workspace.scratch
-
-        def gradient(x):
-            return observe(x, scratch(x.shape))
-
-        self.round = Round(gradient, self.network, workspace, self._streams.tables("algorithm"))
         x0 = starting_points(plan.x0, problem, plan.r if plan.has_axis else None)
-        self._state = algorithm.init(x0, self.network)
-        self._rates = plan.rates if plan.has_axis else None
-        if self._rates is not None:
-            self.round.learning_rate = self._rates
-        else:
-            self.round.learning_rate = float(plan.rates[0])
+        machine = Asynchronous if algorithm.uses == "events" else Rounds
+        self._machine = machine(
+            problem,
+            topology,
+            algorithm,
+            plan=plan,
+            streams=self._streams,
+            x0=x0,
+            mixing=mixing,
+            oracle=oracle,
+            faults=faults,
+        )
         # Replicas that are still computed, by their number in the plan.
         self.active = np.arange(plan.r)
         self.diverged = np.zeros(plan.r, dtype=bool)
@@ -195,7 +184,6 @@ class Run:
         self._stop_below = stop_below
         self._final = np.full(x0.shape, np.nan) if plan.has_axis else None
         self._recorder = Recorder(problem, x0.shape, measures, keep_iterates)
-        self._start_step = workspace.start_step
         # By block of records: the replicas that it holds, and each measure (records, replicas).
         self._blocks: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
         self._kept: list[tuple[np.ndarray, np.ndarray]] = []
@@ -225,7 +213,7 @@ class Run:
         if len(self.active) and self.step < steps:
             with np.errstate(all="ignore"):
                 self._step_through([steps], _forget, _forget)
-                size = _squared_size(self._state.x[None], self._center).ravel()
+                size = _squared_size(self._machine.x[None], self._center).ravel()
             self.diverged[self.active[~(size <= self._limit[self.active])]] = True
 
     def _record_block(self, targets: list[int]) -> None:
@@ -233,23 +221,17 @@ class Run:
         self._recorded += targets
         self._measure(len(targets))
 
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self._machine.step
+
     def _step_through(self, targets: list[int], record: Callable, count: Callable) -> None:
-        """The time loop."""
-        # The state is taken out of the run, so that the first one is freed after the first step.
-        state, self._state = self._state, None
-        step, round, network = self.step, self.round, self.network
-        advance, start_step, schedule = self.algorithm.step, self._start_step, self.plan.schedule
+        machine = self._machine
         for target in targets:
-            while step < target:
-                start_step()
-                round.step = step
-                if schedule is not None:
-                    round.learning_rate = float(schedule[step])
-                state = advance(state, round)
-                step += 1
-            record(state.x)
-            count(network.vectors_sent)
-        self._state, self.step = state, step
+            machine.advance(target)
+            record(machine.x)
+            count(machine.vectors_sent)
 
     def _measure(self, count: int) -> None:
         """Measure the last ``count`` records, and let go of the replicas that are done."""
@@ -273,9 +255,9 @@ class Run:
             self.diverged[self.active[stop]] = False
             before = len(self._recorded) - count
             self.stopped_at[self.active[stop]] = before + first[stop]
-            if self._final is None:
+            if not self.plan.has_axis:
                 if stop[0]:
-                    self._state = self._state._replace(x=iterates[first[0]].copy())
+                    self._final = iterates[first[0]].copy()
             else:
                 for k in np.flatnonzero(stop):
                     self._final[..., self.active[k]] = iterates[first[k], ..., k]
@@ -283,7 +265,7 @@ class Run:
         if self._recorder.keep_iterates:
             kept = iterates.copy()
             for k in np.flatnonzero(first_bad < count):
-                kept[first_bad[k] :, ..., *((k,) if self._final is not None else ())] = np.nan
+                kept[first_bad[k] :, ..., *((k,) if self.plan.has_axis else ())] = np.nan
             self._kept.append((self.active, kept))
         self._blocks.append((self.active, measured))
         if leave.any():
@@ -302,14 +284,10 @@ class Run:
         if stay.all():
             return
         self.active = self.active[stay]
-        if self._final is None or not len(self.active):
+        if not self.plan.has_axis or not len(self.active):
             return
-        self._state = _select(self._state, stay)
         self._streams.keep(stay)
-        self.network.keep(stay)
-        self._rates = self._rates[stay]
-        if self.plan.schedule is None:
-            self.round.learning_rate = self._rates
+        self._machine.keep(stay)
         self._recorder.keep(stay)
 
     # -- what was found ----------------------------------------------------------------------------
@@ -337,13 +315,15 @@ class Run:
         columns = {name: self.measure(name)[:kept_records] for name in self._recorder.measures}
         for values in columns.values():
             values[np.arange(kept_records)[:, None] > last] = np.nan
-        if self._final is None:
-            x = np.full_like(self._state.x, np.nan) if self.diverged[0] else self._state.x
-        else:
+        present = self._machine.x
+        if self.plan.has_axis:
             x = self._final
             if len(self.active):
-                x[..., self.active] = self._state.x
+                x[..., self.active] = present
             x[..., self.diverged] = np.nan
+        else:
+            x = present if self._final is None else self._final
+            x = np.full_like(x, np.nan) if self.diverged[0] else x
         plan = self.plan
         steps = self.steps[:kept_records]
         if plan.schedule is not None:
@@ -382,7 +362,7 @@ class Run:
         return table
 
     def _all_iterates(self, records: int, last: np.ndarray) -> np.ndarray:
-        if self._final is None:
+        if not self.plan.has_axis:
             return np.concatenate([block for _, block in self._kept])[:records]
         n, d, r = self._final.shape
         result = np.full((len(self._recorded), n, d, r), np.nan)
@@ -401,13 +381,6 @@ def _is_list(record) -> bool:
 
 def _forget(_) -> None:
     """In place of recording."""
-
-
-def _select(state, replicas: np.ndarray):
-    """A state with only some of its replicas; arrays with three axes have them last."""
-    if isinstance(state, tuple):
-        return type(state)(*(_select(part, replicas) for part in state))
-    return np.ascontiguousarray(state[..., replicas]) if state.ndim == 3 else state
 
 
 def _divergence_limit(center: np.ndarray, start: np.ndarray) -> np.ndarray:

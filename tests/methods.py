@@ -75,3 +75,17 @@ AFFINE = tuple(
     if isinstance(getattr(algorithm, "compressor", None), rs.compressors.Identity | None)
     and not isinstance(algorithm, (*OCCASIONAL, rs.algorithms.PowerGossip))
 )
+#: Those that are events in continuous time; `tests/test_events.py` goes through them.
+ASYNCHRONOUS = (
+    rs.algorithms.A2CiD2(),
+    rs.algorithms.A2CiD2(rate=2.5),
+    rs.algorithms.A2CiD2(accelerated=False),
+    rs.algorithms.A2CiD2(momentum_rate=0.7),
+    rs.algorithms.SwarmSGD(),
+    rs.algorithms.SwarmSGD(local_steps=3),
+    rs.algorithms.SwarmSGD(local_steps=2.5, geometric=True),
+    rs.algorithms.SwarmSGD(local_steps=2, blocking=False),
+    rs.algorithms.SwarmSGD(local_steps=1.5, blocking=False, geometric=True),
+    rs.algorithms.SwarmSGD(quantizer=rs.compressors.Lattice(spacing=0.1)),
+    rs.algorithms.SwarmSGD(2, blocking=False, quantizer=rs.compressors.Lattice(0.2, levels=100)),
+)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import slow
-from methods import ALGORITHMS, OCCASIONAL
+from methods import ALGORITHMS, ASYNCHRONOUS, OCCASIONAL
 from scipy.sparse import csr_array
 
 import relaysim as rs
@@ -693,7 +693,8 @@ def test_claims_that_depend_on_options(algorithm, exact):
 
 def test_the_table_has_every_algorithm():
     listed = {name for name in rs.algorithms.__all__ if name[0].isupper()}
-    assert {type(algorithm).__name__ for algorithm in ALGORITHMS} == listed - {"Critical"}
+    table = {type(algorithm).__name__ for algorithm in ALGORITHMS + ASYNCHRONOUS}
+    assert table == listed - {"Critical"}
 
 
 # -- occasional communication ----------------------------------------------------------------------

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import relaysim as rs
 from relaysim import cli
 from relaysim.figures import FIGURES
+from relaysim.figures.compression import expected_errors
 from relaysim.figures.published import CORRECTION_FACTOR, KEY_LEMMA
 from relaysim.figures.relay_spectrum import relay_spectrum
 from relaysim.figures.relay_theory import key_lemma, learning_rate_correction
@@ -44,6 +46,9 @@ def test_all_figures_on_one_page(tmp_path, capsys):
     ends = last.suboptimality.median()
     assert ends["all the time"] < ends["uncontrolled"]
     assert last.rounds.median().idxmin() == "uncontrolled"
+    check_asynchrony(pd.read_csv(tmp_path / "asynchrony.csv"))
+    check_shootout(pd.read_csv(tmp_path / "shootout.csv"))
+    check_compression(pd.read_csv(tmp_path / "compression.csv"))
     curves = pd.read_csv(tmp_path / "theory.csv").set_index(["method", "step"])
     simulated, predicted = (
         curves[curves.curve == f"{kind} without noise"].suboptimality
@@ -55,6 +60,100 @@ def test_all_figures_on_one_page(tmp_path, capsys):
     late = estimates[estimates.step > 50]
     ratio = late.groupby("method")[["mean_squared_error", "exact_error"]].sum()
     np.testing.assert_allclose(ratio.mean_squared_error / ratio.exact_error, 1, atol=0.25)
+
+
+def check_asynchrony(frame):
+    gossip = frame[frame.experiment == "consensus"].set_index(["topology", "method", "step"])
+    early = gossip[gossip.index.get_level_values("step") <= 10]
+    ratio = (early.consensus_distance / early.exact).groupby(["topology", "method"]).mean().dropna()
+    assert len(ratio) == 6
+    np.testing.assert_allclose(ratio, 1, atol=0.15)
+    decay = gossip.decay.groupby(["topology", "method"]).first().unstack()
+    assert decay.loc["ring", "A²CiD²"] > 1.2 * decay.loc["ring", "AD-PSGD"]
+    assert decay.loc["complete", "A²CiD²"] == pytest.approx(decay.loc["complete", "AD-PSGD"])
+    ends = frame[(frame.experiment == "descent") & (frame.step > 60)]
+    plateaus = ends.groupby(["topology", "method"]).distance.mean().unstack()
+    assert plateaus.loc["ring", "A²CiD²"] < plateaus.loc["ring", "AD-PSGD"]
+
+
+def check_shootout(frame):
+    table = frame.drop_duplicates(["problem", "method"]).set_index(["problem", "method"])
+    methods = set(table.index.unique("method"))
+    assert methods >= {build().label for build in (rs.algorithms.D2, rs.algorithms.A2CiD2)}
+    assert len(methods) == len(rs.algorithms.__all__)  # AD-PSGD is one more, and Critical is none
+    for problem in ("quadratic", "logistic"):
+        ranked = table.loc[problem].sort_values("rank")
+        assert ranked["rank"].tolist() == list(range(1, len(ranked) + 1))
+        assert ranked.steps_to_target.dropna().is_monotonic_increasing
+        assert ranked.steps_to_target.loc["RelaySGD"] < 40
+        # One vector over each of 2(n − 1) directed edges a step.
+        assert ranked.vectors_sent_to_target["RelaySGD"] == 14 * ranked.steps_to_target["RelaySGD"]
+        after = frame[(frame.problem == problem) & (frame.step >= frame.steps_to_target)]
+        assert (after.distance <= after.limit).all()
+
+
+def check_compression(frame):
+    curves = frame[frame.part == "curve"]
+    # Beside what was computed without a run.
+    ratio = (
+        (curves.error / curves.expected_error).groupby([curves.method, curves.step]).mean().dropna()
+    )
+    assert set(ratio.index.unique("method")) == {
+        "exact gossip",
+        "PowerGossip, random bases",
+        "CHOCO, random-k",
+    }
+    np.testing.assert_allclose(ratio["exact gossip"], 1, rtol=1e-9)
+    np.testing.assert_allclose(ratio["PowerGossip, random bases"], 1, atol=0.1)
+    np.testing.assert_allclose(ratio["CHOCO, random-k"], 1, atol=0.15)
+    # All spend the same.
+    ends = curves.groupby(["start", "method"])[["bits_sent", "error"]].last()
+    budget = 12 * 2 * 8 * 20 * 20 * 64
+    assert ends.bits_sent.between(0.99 * budget, budget).all()
+    error = ends.error.unstack("start")
+    # Structure: low rank is PowerGossip's, whatever the rank, and sparse entries are top-k's, not sign's.
+    warm, random = error.loc["PowerGossip"], error.loc["PowerGossip, random bases"]
+    assert warm["low rank"] < 0.01 * warm["normal"] < 0.01 * error.loc["exact gossip", "normal"]
+    assert (error.loc["PowerGossip, rank 4"] < 3 * warm).all()
+    assert random.max() < 1.2 * random.min()
+    assert error.loc["CHOCO, top-k", "sparse"] < 1e-12 < 1e-8 < error.loc["CHOCO, top-k", "normal"]
+    assert error.loc["CHOCO, sign", "normal"] < 1e-20 < 1e-6 < error.loc["CHOCO, sign", "sparse"]
+    # Rates: too high a one diverges, and the best is not the same everywhere.
+    search = frame[(frame.part == "search") & frame.method.str.startswith("CHOCO")]
+    highest = search[search.consensus_rate == 1].set_index(["method", "start"]).error
+    assert (highest[["CHOCO, rank 1", "CHOCO, random-k"]] > 1e3).all()
+    best = search.loc[search.groupby(["method", "start"]).error.idxmin()]
+    chosen = curves.groupby(["method", "start"]).consensus_rate.first()
+    np.testing.assert_array_equal(chosen[highest.index.sort_values()], best.consensus_rate)
+    assert best.groupby("method").consensus_rate.nunique().max() > 1
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        rs.algorithms.DPSGD(),
+        rs.algorithms.PowerGossip(2, warm_start=False, rows=4),
+        rs.algorithms.ChocoSGD(rs.compressors.RandomK(4), 0.1),
+        rs.algorithms.ChocoSGD(rs.compressors.RandomK(12), 0.7),
+    ],
+)
+def test_expected_errors_are_means_over_runs(algorithm):
+    ring, steps = rs.topologies.ring(8), 12
+    x0 = 1 + np.random.default_rng(0).normal(size=(8, 16))
+    frame = rs.simulate(
+        rs.problems.MatrixQuadratic(np.zeros((8, 4, 4))),
+        ring,
+        algorithm,
+        learning_rate=0.0,
+        steps=steps,
+        x0=x0,
+        replicas=4000,
+    ).frame
+    found = 8 * frame.groupby("step").consensus_distance.agg(["mean", "sem"])
+    expected = expected_errors(algorithm, x0, rs.mixing.metropolis(ring).toarray(), steps)
+    assert (found["sem"] < 0.02 * expected).all()
+    assert (np.abs(found["mean"] - expected) < 4 * found["sem"] + 1e-9 * expected[0]).all()
+    assert expected_errors(rs.algorithms.PowerGossip(), x0, np.eye(8), 1) is None
 
 
 def test_key_lemma_equals_the_published_values():

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import relaysim as rs
+from relaysim.clocks import acceleration_constants
 from relaysim.theory import gossip
 from relaysim.theory.gossip import (
-    acceleration_constants,
     d2_rates,
     d2_smallest_eigenvalue,
     d2_spectral_radius,

@@ -1,5 +1,9 @@
-"""Update rules, each a frozen dataclass of hyper-parameters; see `relaysim.algorithms.base`."""
+"""Update rules, each a frozen dataclass of hyper-parameters.
 
+See `relaysim.algorithms.base` for the protocol, and `relaysim.algorithms.events` for asynchronous methods.
+"""
+
+from relaysim.algorithms.acid import A2CiD2
 from relaysim.algorithms.compressed import ChocoSGD
 from relaysim.algorithms.control import ConsensusControl, Critical
 from relaysim.algorithms.corrected import D2, EXTRA, ExactDiffusion, GradientTracking
@@ -10,12 +14,14 @@ from relaysim.algorithms.heavy_ball import DecentLaM, MomentumConsensus
 from relaysim.algorithms.occasional import DynamicAveraging, SingleMerge
 from relaysim.algorithms.power_gossip import PowerGossip
 from relaysim.algorithms.relay import RelaySGD, RelaySGDGrad, RelaySGDMix
+from relaysim.algorithms.swarm import SwarmSGD
 
 __all__ = [
     "D2",
     "DPSGD",
     "EXTRA",
     "SGP",
+    "A2CiD2",
     "AllReduce",
     "ChocoSGD",
     "ConsensusControl",
@@ -33,4 +39,5 @@ __all__ = [
     "RelaySGDGrad",
     "RelaySGDMix",
     "SingleMerge",
+    "SwarmSGD",
 ]

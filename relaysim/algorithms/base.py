@@ -155,6 +155,7 @@ _USES = {
     "relay": "neighbours on a tree, to which it relays sums",
     "mixing": "neighbours on any connected topology, by a mixing matrix",
     "workers": "a network of its own",
+    "events": "neighbours in pairs, at times of their own",
 }
 
 

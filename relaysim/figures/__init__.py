@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from relaysim.figures.against_n import gossip_vs_relay, scaling
+from relaysim.figures.asynchrony import asynchrony
+from relaysim.figures.compression import compression
 from relaysim.figures.consensus_control import consensus_control
 from relaysim.figures.finite_time import finite_time
 from relaysim.figures.heterogeneity import heterogeneity
@@ -19,6 +21,7 @@ from relaysim.figures.relay_theory import key_lemma, learning_rate_correction
 from relaysim.figures.relaysgd_vs_grad import relaysgd_vs_grad
 from relaysim.figures.result import Result
 from relaysim.figures.sensitivity import sensitivity
+from relaysim.figures.shootout import shootout
 from relaysim.figures.spanning_trees import spanning_trees
 from relaysim.figures.stability import stability
 from relaysim.figures.star import star
@@ -45,4 +48,7 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "theory": theory,
     "finite-time": finite_time,
     "consensus-control": consensus_control,
+    "asynchrony": asynchrony,
+    "shootout": shootout,
+    "compression": compression,
 }

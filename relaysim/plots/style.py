@@ -75,6 +75,9 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "Momentum consensus": ("#7570B3", (0, (3, 1.5, 3, 1.5, 1, 3.5))),
     "Delayed gradients": ("#80B1D3", (0, (1, 1, 1, 1, 1, 1, 3, 4))),
     "Local SGD": ("#777777", (0, (10, 3.5))),
+    "A²CiD²": ("#1B7837", (0, (14, 2))),
+    "AD-PSGD": ("#C51B7D", (0, (2, 4))),
+    "SwarmSGD": ("#4575B4", (0, (5, 1.5, 1, 4))),
 }
 
 

@@ -122,6 +122,15 @@ class LeastSquares(Quadratic):
         out -= self._projected if x.ndim == 2 else self._projected[:, :, None]
         return out
 
+    def gradient_of(self, workers: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """∇f_i at row k of x for i = ``workers[k]``; ``(k, d)`` to the same shape."""
+        if self._hessians is None:
+            A = self.A[workers]
+            product = np.matvec(A.transpose(0, 2, 1), np.matvec(A, x))
+        else:
+            product = np.matvec(self._hessians[workers], x)
+        return np.subtract(product, self._projected[workers], out=product)
+
     def hessian_product(self, x: np.ndarray) -> np.ndarray:
         """A_iᵀA_i x_i at row i, the gradients without their constant part; ``(n, d[, r])``."""
         self._check(x)
@@ -259,6 +268,10 @@ class DiagonalQuadratic(Quadratic):
             np.subtract(x[rows], centers[rows], out=out[rows])
             out[rows] *= h[rows]
         return out
+
+    def gradient_of(self, workers: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """∇f_i at row k of x for i = ``workers[k]``; ``(k, d)`` to the same shape."""
+        return self.h[workers] * (x - self.centers[workers])
 
     def hessian_product(self, x: np.ndarray) -> np.ndarray:
         """h_i x_i at row i, the gradients without their constant part; ``(n, d[, r])``."""

@@ -3,10 +3,11 @@
 `bounds` has one function a theorem.
 """
 
+from relaysim.clocks import acceleration_constants
 from relaysim.theory import bounds
+from relaysim.theory.asynchronous import asynchronous_consensus, asynchronous_decay
 from relaysim.theory.beside import Overlay, overlay
 from relaysim.theory.gossip import (
-    acceleration_constants,
     d2_rates,
     d2_smallest_eigenvalue,
     d2_spectral_radius,
@@ -37,6 +38,8 @@ __all__ = [
     "Linearization",
     "Overlay",
     "acceleration_constants",
+    "asynchronous_consensus",
+    "asynchronous_decay",
     "best_learning_rate",
     "bounds",
     "correction_factor",

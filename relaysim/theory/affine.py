@@ -54,6 +54,11 @@ class AffineStep:
     """
 
     def __init__(self, problem, topology, algorithm, learning_rate: float, matrices, x0):
+        if not getattr(algorithm, "affine", True):
+            raise TypeError(
+                f"{algorithm!r} is not affine: what it does depends on the data or on chance, so that it "
+                f"has no matrix; use relaysim.simulate"
+            )
         self.problem, self.algorithm = problem, algorithm
         self.learning_rate = learning_rate
         self.period = math.lcm(max(len(matrices), 1), getattr(algorithm, "cycle", 1))
@@ -217,11 +222,6 @@ class AffineStep:
 
     def _require_affine_step(self) -> None:
         u, v = np.random.default_rng(2).normal(size=(2, self.states, 1))
-        if not getattr(self.algorithm, "affine", True):
-            raise TypeError(
-                f"{self.algorithm!r} is not affine: what it does depends on the data, so that it has no "
-                f"matrix; use relaysim.simulate"
-            )
         size = 1 + self.learning_rate * self._curvature_scale
         for phase in range(self.period):
             at_u, at_v, at_sum = (self.linear(y, phase) for y in (u, 2 * v, u + 2 * v))

@@ -4,7 +4,7 @@ W is one matrix ``(n, n)``, dense or sparse, whose rows sum to one, or a sequenc
 repeats with the step: step t mixes with W_t. J = 11ᵀ/n stands for exact averaging.
 
 Sources: Vogels, Hendrikx, Jaggi, "Beyond spectral gap", NeurIPS 2022, and its published code;
-Nabli, Belilovsky, Oyallon, "A²CiD²", NeurIPS 2023; the stability limits of D² derived here.
+the stability limits of D² derived here.
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.linalg import eigh, inv
+from scipy.linalg import eigh
 from scipy.optimize import brentq
 from scipy.sparse import csr_array, diags_array, eye_array, issparse, triu
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs, eigsh, splu
 
 from relaysim.checks import real_array, real_number, whole_number
 from relaysim.mixing import ROW_SUM_TOLERANCE, Matrix, is_sequence
-from relaysim.topologies import Topology
 
 __all__ = [
-    "acceleration_constants",
     "d2_rates",
     "d2_smallest_eigenvalue",
     "d2_spectral_radius",
@@ -514,60 +512,6 @@ def toy_rate_exact(W: Mixing, learning_rate: float, zeta: float) -> float:
 
 def _toy_numbers(learning_rate, zeta) -> tuple[float, float]:
     return real_number(learning_rate, "learning_rate", 0), real_number(zeta, "zeta", 1)
-
-
-# -- acceleration by momentum between communications -----------------------------------------------
-
-
-def acceleration_constants(topology: Topology, rate: float = 1.0) -> tuple[float, float]:
-    """(χ₁, χ₂) of A²CiD²: what one worker's pairwise averaging costs without and with momentum.
-
-    Edge i–j averages at the points of a Poisson process of rate λ_ij = (rate/2)(1/deg_i + 1/deg_j),
-    which on average over the workers is ``rate`` communications of a worker in a unit of time.
-    With Λ = Σ_{i–j} λ_ij (e_i − e_j)(e_i − e_j)ᵀ, χ₁ = 1/λ₂(Λ), the inverse of its smallest
-    positive eigenvalue, and χ₂ = ½ max_{i–j} (e_i − e_j)ᵀ Λ⁺ (e_i − e_j), half the largest
-    resistance of an edge. χ₂ ≤ χ₁; gossip takes a time of order χ₁, with momentum √(χ₁χ₂). Both
-    are proportional to 1/rate. Dense linear algebra, O(n³).
-
-    Args:
-        topology: connected, with at least two workers.
-        rate: communications of a worker in a unit of time, positive.
-
-    Raises:
-        TypeError: not a `Topology`.
-        ValueError: a single worker, a topology that is not connected, or a rate of 0 or less.
-
-    Source: Nabli, Belilovsky, Oyallon, "A²CiD²", NeurIPS 2023, and its published code, whose graphs
-    are regular: λ_ij = rate/deg.
-
-    >>> from relaysim.topologies import complete, star
-    >>> [round(chi, 12) for chi in acceleration_constants(complete(4))]
-    [0.75, 0.75]
-    >>> [round(chi, 12) for chi in acceleration_constants(star(4), rate=2)]
-    [0.75, 0.375]
-    """
-    if not isinstance(topology, Topology):
-        raise TypeError(f"acceleration_constants needs a Topology, not {topology!r}")
-    rate = real_number(rate, "rate", 0)
-    if rate == 0:
-        raise ValueError("rate must be positive, not 0: without communication nothing converges")
-    n = topology.n
-    if n == 1 or not topology.is_connected:
-        what = "has a single worker" if n == 1 else "is not connected"
-        raise ValueError(
-            f"{topology!r} {what}; acceleration_constants needs a connected topology of two or more"
-        )
-    # At rate 1; both constants are inversely proportional to it.
-    i, j = topology.edges.T
-    rates = (1 / topology.degrees[i] + 1 / topology.degrees[j]) / 2
-    laplacian = csr_array((np.concatenate([rates, rates]), (np.r_[i, j], np.r_[j, i])), (n, n))
-    laplacian = diags_array(laplacian.sum(axis=1)) - laplacian
-    vector = _lowest_mode(csr_array(laplacian))
-    smallest = (rates * (vector[i] - vector[j]) ** 2).sum() / (vector**2).sum()
-    # Λ⁺ = (Λ + J)⁻¹ − J; the last term drops out of differences of entries.
-    inverse = inv(laplacian.toarray() + 1 / n)
-    resistance = inverse[i, i] + inverse[j, j] - inverse[i, j] - inverse[j, i]
-    return float(1 / smallest) / rate, float(resistance.max()) / 2 / rate
 
 
 # -- eigenvalues -----------------------------------------------------------------------------------

@@ -1,0 +1,95 @@
+"""The protocol of asynchronous algorithms: events in continuous time, beside the rounds of `base`.
+
+Workers have clocks of their own: at its events a worker takes a gradient, or two neighbours meet. One
+unit of time, a step, is the time in which each worker takes one gradient in expectation.
+
+An asynchronous algorithm is a frozen dataclass of hyper-parameters with
+
+- ``label`` and ``exact`` as in `relaysim.algorithms.base`;
+- ``uses = "events"``, ``vectors_per_edge = None`` and ``affine = False``;
+- ``rule(topology)``: its `Rule` on a graph, with the constants that depend on it. Raises ValueError for a
+  graph that it cannot use.
+
+A rule never sees all workers at once. Its state is a NamedTuple of arrays with one **row** for each worker
+(and replica), ``(rows, d)``, with a field ``x``; each of its functions is given the rows that an event
+concerns, many events at a time, and returns new ones. Events that share a worker are never given
+together, and always in their order, so that the result is that of one event after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from relaysim.topologies import Topology
+
+__all__ = ["Draw", "Events", "Meeting", "Rule", "check_graph"]
+
+
+class Events(NamedTuple):
+    """What happens, in order, each ``(events,)``.
+
+    ``unit`` and ``time``: in which unit of time, and when in it, in [0, 1); ``first``: the worker;
+    ``second``: the neighbour that it meets, or −1 where it takes a gradient.
+    """
+
+    unit: np.ndarray
+    time: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+
+
+class Meeting(NamedTuple):
+    """Who meets, one entry a meeting: workers ``first`` and ``second`` of a ``replica``, in a ``step``."""
+
+    step: int
+    first: np.ndarray
+    second: np.ndarray
+    replica: np.ndarray
+
+
+# draw(generator, start, units) → the events of the units start, …, start + units − 1.
+Draw = Callable[[np.random.Generator, int, int], Events]
+
+
+class Rule(Protocol):
+    """What an asynchronous algorithm does on one graph; see the module's docstring.
+
+    ``vectors_per_meeting(d)``: vectors that a meeting puts on the wire, in both directions together.
+    """
+
+    draw: Draw
+
+    def init(self, x0: np.ndarray) -> NamedTuple:
+        """The state at time 0 from rows ``(rows, d)``, which it may keep."""
+
+    def flow(self, rows, elapsed: np.ndarray) -> NamedTuple:
+        """Rows after some time without events, ``elapsed (rows, 1)``."""
+
+    def point(self, rows) -> np.ndarray:
+        """Where a worker takes its gradient, ``(rows, d)``."""
+
+    def descend(self, rows, gradient: np.ndarray, learning_rate) -> NamedTuple:
+        """Rows after a gradient; the rate is a number or ``(rows, 1)``."""
+
+    def meet(self, first, second, meeting: Meeting) -> tuple[NamedTuple, NamedTuple]:
+        """Rows of both sides after they met."""
+
+    def vectors_per_meeting(self, d: int) -> float: ...
+
+
+def check_graph(topology: Topology, name: str) -> None:
+    """Raise unless there are neighbours to meet.
+
+    >>> from relaysim.topologies import chain
+    >>> check_graph(chain(1), "SwarmSGD")
+    Traceback (most recent call last):
+        ...
+    ValueError: SwarmSGD needs neighbours that meet: chain(1) has a single worker; take two or more
+    """
+    if topology.n == 1:
+        raise ValueError(
+            f"{name} needs neighbours that meet: {topology!r} has a single worker; take two or more"
+        )

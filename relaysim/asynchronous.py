@@ -1,0 +1,129 @@
+"""Runs asynchronous algorithms, event after event; see `relaysim.algorithms.events`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from relaysim.algorithms.events import Meeting
+from relaysim.preparation import ReplicaPlan, check_faults, matrices_for
+from relaysim.random import Streams
+from relaysim.timeline import Batch, Timeline
+
+__all__ = ["Asynchronous"]
+
+
+class Asynchronous:
+    """The state of a run in continuous time: ``x (n, d[, r])`` and ``vectors_sent`` after ``step`` units.
+
+    Events that do not depend on each other are computed together: the result is that of one after the
+    other. Within, a row stands for a worker of a replica: ``(n r, d)``, worker by worker.
+
+    Args: as those of `relaysim.rounds.Rounds`.
+    """
+
+    def __init__(
+        self,
+        problem,
+        topology,
+        algorithm,
+        *,
+        plan: ReplicaPlan,
+        streams: Streams,
+        x0: np.ndarray,
+        mixing=None,
+        oracle,
+        faults=None,
+    ):
+        check_faults(faults, algorithm, matrices_for(algorithm, topology, mixing))
+        self.step = 0
+        self._rule = algorithm.rule(topology)
+        self._n, self._d = x0.shape[:2]
+        self._has_axis = plan.has_axis
+        self._r = plan.r if plan.has_axis else 1
+        self._gradients = oracle.observe_events(problem, streams)
+        self._timeline = Timeline(self._rule.draw, self._n, streams)
+        self._schedule = plan.schedule
+        self._rates = plan.rates[:, None]
+        self._sent = np.zeros(self._r)
+        rows = x0.reshape(self._n, self._d, self._r).transpose(0, 2, 1)
+        self._state = self._rule.init(np.array(rows).reshape(-1, self._d))
+
+    @property
+    def x(self) -> np.ndarray:
+        """The iterates, ``(n, d[, r])``; not to be changed."""
+        rows = self._state.x
+        if not self._has_axis:
+            return rows
+        return rows.reshape(self._n, self._r, self._d).transpose(0, 2, 1)
+
+    @property
+    def vectors_sent(self) -> float | np.ndarray:
+        """So far, over all workers; ``(r,)`` with replicas, which meet at times of their own."""
+        return self._sent.copy() if self._has_axis else float(self._sent[0])
+
+    def advance(self, target: int) -> None:
+        """Go on until so many units of time have passed: the time loop."""
+        while self.step < target:
+            self._pass_unit()
+            self.step += 1
+
+    def _pass_unit(self) -> None:
+        batches, workers = self._timeline.unit(self.step)
+        self._gradients.start_unit(workers)
+        # When each row was last looked at: until then it has flown.
+        since = np.zeros((len(self._state.x), 1))
+        # A state is read by others after the unit: rows are put into a copy of it.
+        self._state = type(self._state)(*(part.copy() for part in self._state))
+        for batch in batches:
+            if batch.meets:
+                self._meet(batch, since)
+            else:
+                self._descend(batch, since)
+        self._state = self._rule.flow(self._state, 1.0 - since)
+
+    def _descend(self, batch: Batch, since: np.ndarray) -> None:
+        place = batch.first * self._r + batch.replica
+        rows = self._rows_at(place, batch.time, since)
+        gradient = self._gradients(self._rule.point(rows), batch)
+        self._put(place, self._rule.descend(rows, gradient, self._rate_of(batch)))
+
+    def _meet(self, batch: Batch, since: np.ndarray) -> None:
+        count = len(batch.first)
+        place = np.concatenate([batch.first, batch.second]) * self._r
+        place += np.tile(batch.replica, 2)
+        rows = self._rows_at(place, np.tile(batch.time, 2), since)
+        sides = (type(rows)(*(part[k] for part in rows)) for k in (slice(count), slice(count, None)))
+        meeting = Meeting(self.step, batch.first, batch.second, batch.replica)
+        first, second = self._rule.meet(*sides, meeting)
+        self._put(place[:count], first)
+        self._put(place[count:], second)
+        sent = self._rule.vectors_per_meeting(self._d)
+        self._sent += sent * np.bincount(batch.replica, minlength=self._r)
+
+    def _rate_of(self, batch: Batch) -> float | np.ndarray:
+        if self._schedule is not None:
+            return float(self._schedule[self.step])
+        return self._rates[batch.replica]
+
+    def _rows_at(self, place: np.ndarray, time: np.ndarray, since: np.ndarray):
+        """Rows after they have flown to a time."""
+        now = time[:, None]
+        elapsed = now - since[place]
+        since[place] = now
+        rows = type(self._state)(*(part.take(place, axis=0) for part in self._state))
+        return self._rule.flow(rows, elapsed)
+
+    def _put(self, place: np.ndarray, rows) -> None:
+        for part, new in zip(self._state, rows, strict=True):
+            part[place] = new
+
+    def keep(self, replicas: np.ndarray) -> None:
+        """Go on with these replicas only (a boolean mask over the present ones)."""
+
+        def kept(part: np.ndarray) -> np.ndarray:
+            of_replicas = part.reshape(self._n, self._r, self._d)[:, replicas]
+            return of_replicas.reshape(-1, self._d)
+
+        self._state = type(self._state)(*map(kept, self._state))
+        self._r = int(np.count_nonzero(replicas))
+        self._rates, self._sent = self._rates[replicas], self._sent[replicas]

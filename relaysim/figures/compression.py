@@ -1,0 +1,329 @@
+"""What a bit buys: neighbours average matrices and send less than all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from relaysim import compressors, mixing, plots, topologies
+from relaysim.algorithms import DPSGD, ChocoSGD, PowerGossip
+from relaysim.figures.result import Result
+from relaysim.problems import MatrixQuadratic
+from relaysim.progress import progress_bar
+from relaysim.simulation import simulate
+
+__all__ = ["compression", "expected_errors"]
+
+WORKERS = 8
+NUMBER = 64
+# Of larger matrices singular values are found in threads, which take many times as long on busy cores.
+SIZE = 40
+# Bits are spent until plain gossip could have taken so many rounds.
+ROUNDS = 12
+# Of the starts of low rank, against entries of size 1.
+NOISE = 0.01
+FILLED = 0.01
+# Errors below these are not drawn, or drawn here.
+LOWEST, LOWEST_SEARCHED = 1e-8, 1e-12
+
+STARTS = {
+    "normal": "i.i.d. normal entries",
+    "low rank": f"Rank 1 + {NOISE:g} × normal",
+    "sparse": f"{FILLED:.0%} of the entries, normal".replace("%", " %"),
+}
+
+
+class Line(NamedTuple):
+    """How a method is made for matrices m × m, and drawn; with a rate to tune if it takes one."""
+
+    make: Callable[..., Any]
+    method: str
+    shade: float
+    dash: Any
+    marker: str | None
+    tuned: bool = False
+
+
+def _choco(make: Callable[[int], Any], *look) -> Line:
+    def algorithm(m: int, rate: float) -> ChocoSGD:
+        return ChocoSGD(make(m), rate)
+
+    return Line(algorithm, "CHOCO-SGD", *look, tuned=True)
+
+
+def _top(m: int) -> compressors.TopK:
+    """As many bits as a matrix of rank 1."""
+    return compressors.TopK(2 * m * NUMBER // compressors.TopK(1).bits(m * m))
+
+
+EXACT = "exact gossip"
+# Shade: below 0 darker than the method's colour, above 0 lighter.
+LINES = {
+    EXACT: Line(lambda m: DPSGD(), "DP-SGD (gossip)", 0, "-", "."),
+    "PowerGossip": Line(lambda m: PowerGossip(1, rows=m), "PowerGossip", 0, "-", None),
+    "PowerGossip, rank 4": Line(
+        lambda m: PowerGossip(4, rows=m), "PowerGossip", -0.6, (0, (1.5, 2.5)), None
+    ),
+    "PowerGossip, random bases": Line(
+        lambda m: PowerGossip(1, warm_start=False, rows=m), "PowerGossip", 0.5, "-", None
+    ),
+    "CHOCO, random-k": _choco(lambda m: compressors.RandomK(2 * m), 0.5, "-", "v"),
+    "CHOCO, top-k": _choco(_top, -0.3, "-", "o"),
+    "CHOCO, rank 1": _choco(lambda m: compressors.LowRank(1, rows=m), 0, (0, (1, 1)), "s"),
+    "CHOCO, sign": _choco(lambda m: compressors.Sign(), -0.65, (0, (5, 1.5, 1, 1.5)), "^"),
+    "CHOCO, QSGD": _choco(lambda m: compressors.QSGD(15), 0.25, (0, (5, 1.5)), "D"),
+}
+
+
+def compression(quick: bool = False, seed: int = 0, n_jobs: int = -1) -> Result:
+    """Consensus error against bits: PowerGossip, CHOCO-SGD with five compressors, exact gossip.
+
+    Averaging without gradients on a ring of 8, from random matrices: i.i.d. normal, of low rank but for
+    noise, and sparse. CHOCO-SGD's consensus rate is searched in [2⁻⁶, 1], first by factors of 2, for the
+    lowest error when all bits are spent.
+
+    Args:
+        quick: matrices 20 × 20 instead of 40 × 40, a coarser search and one draw.
+        seed: of the starts and of what methods draw.
+        n_jobs: processes; −1 is one for each core.
+
+    Source: Vogels, Karimireddy, Jaggi, "Practical low-rank communication compression in decentralized
+    deep learning", NeurIPS 2020; Koloskova, Stich, Jaggi, ICML 2019. Expected errors: second moments of a
+    step, derived here.
+    """
+    m, draws = (20, 1) if quick else (SIZE, 3)
+    cells = [(start, name) for name in reversed(LINES) for start in STARTS]
+    found = {}
+    with progress_bar(len(cells), None, "compression", "methods") as bar:
+        jobs = (delayed(_cell)(*cell, m, draws, seed, quick) for cell in cells)
+        parts = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
+        for cell, part in zip(cells, parts, strict=True):
+            found[cell] = part
+            bar.update()
+    frame = pd.concat([found[s, name] for s in STARTS for name in LINES], ignore_index=True)
+    rates = frame[(frame.part == "curve") & frame.consensus_rate.notna()]
+    chosen = rates.groupby(["method", "start"]).consensus_rate.first()
+    listed = "; ".join(
+        f"{name.removeprefix('CHOCO, ')} " + ", ".join(f"{chosen[name, s]:.3g}" for s in STARTS)
+        for name, line in LINES.items()
+        if line.tuned
+    )
+    several = f" (median of {draws} starts)" if draws > 1 else ""
+    caption = (
+        f"Averaging without gradients on a ring of {WORKERS} (Metropolis weights), matrices {m} × {m}, 64 "
+        f"bits a number: mean of ‖X_i − X̄‖² relative to the start{several}, until the bits of {ROUNDS} "
+        "rounds of exact gossip (DP-SGD at learning rate 0) are spent. PowerGossip has rank 1 and warm "
+        f"starts unless it says otherwise; random-k (k = {2 * m}) and top-k (k = {_top(m).k}) send as much "
+        "as rank 1, QSGD has 15 levels. Black: expected errors of methods that choose at random, exact, "
+        "from second moments. Bottom: error at the end, or 10⁻¹² where it is less, from another start, "
+        "against CHOCO-SGD's consensus rate; at the best (full marks) the curves above were run, in the "
+        f"order of the panels {listed}. Horizontal: methods without a rate. PowerGossip is fast while "
+        "there is low rank to find; top-k gains on sparse entries, where sign, elsewhere the fastest, "
+        "loses; random bases and random-k notice neither. CHOCO-SGD's rate must be found for each "
+        "compressor and start, and for the bits that there are: that of rank 1 on low rank diverges "
+        "later. After Vogels et al., NeurIPS 2020."
+    )
+    return Result(_draw(frame), frame, caption)
+
+
+def _matrices(start: str, m: int, generator: np.random.Generator) -> np.ndarray:
+    """One matrix a worker, as rows ``(n, m²)``."""
+    if start == "low rank":
+        left, right = generator.normal(size=(2, WORKERS, m))
+        noise = NOISE * generator.normal(size=(WORKERS, m, m))
+        return (left[:, :, None] * right[:, None, :] + noise).reshape(WORKERS, -1)
+    x = generator.normal(size=(WORKERS, m * m))
+    if start == "sparse":
+        places = generator.random(x.shape).argsort(axis=1)  # a random order for each worker
+        x[places >= round(FILLED * m * m)] = 0
+    return x
+
+
+def _cell(start: str, name: str, m: int, draws: int, seed: int, quick: bool) -> pd.DataFrame:
+    """One method from one kind of start: the search of its rate, and its curves at the best one."""
+    line, kind = LINES[name], list(STARTS).index(start)
+    starts = [_matrices(start, m, np.random.default_rng([seed, kind, k])) for k in range(draws + 1)]
+    rows, best = [], None
+
+    def last_error(*rate: float) -> float:
+        error = _run(line.make(m, *rate), m, starts[:1], seed, last_only=True).error.iloc[0]
+        return error if error == error else math.inf
+
+    if line.tuned:
+        tried = {rate: last_error(rate) for rate in 2.0 ** -np.arange(0, 7, 2 if quick else 1)}
+        for ratio in () if quick else (2**0.5, 2**0.25):
+            best = min(tried, key=tried.get)
+            near = [rate for rate in (best / ratio, best * ratio) if rate <= 1]
+            tried |= {rate: last_error(rate) for rate in near}
+        best = min(tried, key=tried.get)
+        rows = [(rate, tried[rate]) for rate in sorted(tried)]
+    else:
+        rows = [(np.nan, last_error())]
+    search = pd.DataFrame(rows, columns=["consensus_rate", "error"]).assign(part="search")
+    rate = () if best is None else (best,)
+    curve = _run(line.make(m, *rate), m, starts[1:], seed + 1)
+    curve = curve.assign(part="curve", consensus_rate=best or np.nan)
+    both = pd.concat([curve, search], ignore_index=True)
+    columns = ["draw", "step", "bits_sent", "error", "expected_error"]
+    both = both.assign(start=start, method=name)
+    return both[["part", "start", "method", "consensus_rate", *columns]]
+
+
+def _run(algorithm, m: int, starts: list, seed: int, last_only: bool = False) -> pd.DataFrame:
+    d, topology = m * m, topologies.ring(WORKERS)
+    share = algorithm.vectors_per_edge
+    steps = math.floor(ROUNDS / (share(d) if callable(share) else share) + 1e-9)
+    history = simulate(
+        MatrixQuadratic(np.zeros((WORKERS, m, m))),
+        topology,
+        algorithm,
+        learning_rate=0.0,
+        steps=steps,
+        x0=np.stack(starts, axis=-1),
+        seed=[seed + k for k in range(len(starts))],
+        record=[0, steps] if last_only else "log",
+        progress=False,
+    )
+    frame = history.frame.rename(columns={"replica": "draw"})
+    first = frame.groupby("draw").consensus_distance.transform("first")
+    frame = frame.assign(error=frame.consensus_distance / first, expected_error=np.nan)
+    if last_only:
+        return frame[frame.step == steps]
+    W = mixing.metropolis(topology).toarray()
+    for k, x0 in enumerate(starts):
+        expected = expected_errors(algorithm, x0, W, steps)
+        if expected is not None:
+            own = frame.draw == k
+            frame.loc[own, "expected_error"] = expected[frame.step[own]] / expected[0]
+    return frame
+
+
+# -- expected errors -----------------------------------------------------------------------------------
+
+
+def expected_errors(algorithm, x0: np.ndarray, W: np.ndarray, steps: int) -> np.ndarray | None:
+    """E Σ_i ‖x_i − x̄‖² after 0, 1, … steps without gradients, where second moments are known; else None.
+
+    For `DPSGD`, for `PowerGossip` without warm starts on square matrices, and for `ChocoSGD` with
+    `RandomK`, from x0 ``(n, d)`` with the symmetric matrix W.
+    """
+    n, d = x0.shape
+    if isinstance(algorithm, DPSGD):
+        S, step = x0 @ x0.T, lambda S: W @ S @ W.T
+    elif isinstance(algorithm, PowerGossip) and not algorithm.warm_start:
+        S, step = x0 @ x0.T, _random_bases(W, algorithm.rank / math.isqrt(d))
+    elif isinstance(algorithm, ChocoSGD) and isinstance(algorithm.compressor, compressors.RandomK):
+        S = np.zeros((2 * n, 2 * n))
+        S[:n, :n] = x0 @ x0.T
+        step = _random_entries(W, algorithm.compressor.contraction(d), algorithm.consensus_rate)
+    else:
+        return None
+    center, errors = np.eye(n) - 1 / n, []
+    for _ in range(steps + 1):
+        errors.append(np.trace(center @ S[:n, :n]))
+        S = step(S)
+    return np.array(errors)
+
+
+def _random_bases(W: np.ndarray, share: float) -> Callable[[np.ndarray], np.ndarray]:
+    """The map of E XXᵀ by a half step of PowerGossip, X (n, d).
+
+    That is X − Σ_e w_e B_e B_eᵀ X Π_e over edges with B_e = e_i − e_j. The random projections Π_e are
+    independent with mean ``share`` · I, and Π_e² = Π_e.
+    """
+    n = len(W)
+    L, low, high = np.eye(n) - W, *np.triu_indices(n, 1)
+
+    def step(S: np.ndarray) -> np.ndarray:
+        result = S - share * (L @ S + S @ L) + share**2 * L @ S @ L
+        differences = S[low, low] + S[high, high] - 2 * S[low, high]
+        own = np.zeros((n, n))
+        own[low, high] = share * (1 - share) * W[low, high] ** 2 * differences
+        own += own.T
+        return result + np.diag(own.sum(axis=1)) - own
+
+    return step
+
+
+def _random_entries(W: np.ndarray, share: float, rate: float) -> Callable[[np.ndarray], np.ndarray]:
+    """The map of E ZZᵀ by a step of CHOCO-SGD with random-k, Z = (X; X̂) (2n, d).
+
+    Each entry of X − X̂ is added to X̂ with probability ``share``, by each worker on its own.
+    """
+    n = len(W)
+    own, none = np.eye(n), np.zeros((n, n))
+    difference = np.hstack([own, -own])
+    copied = np.block([[own, none], [share * own, (1 - share) * own]])
+    mixed = np.block([[own, rate * (W - own)], [none, own]])
+
+    def step(S: np.ndarray) -> np.ndarray:
+        result = copied @ S @ copied.T
+        spread = np.einsum("ij,jk,ik->i", difference, S, difference)
+        result[n:, n:] += np.diag(share * (1 - share) * spread)
+        return mixed @ result @ mixed.T
+
+    return step
+
+
+# -- the picture ---------------------------------------------------------------------------------------
+
+
+# Expected errors over the curves of runs.
+EXPECTED = {"color": "black", "linestyle": (0, (4, 3)), "linewidth": 1.0, "zorder": 6}
+
+
+def _color(line: Line) -> tuple[float, ...]:
+    """The method's colour, towards black or white."""
+    color = np.array(to_rgb(plots.method_style(line.method)["color"]))
+    towards = float(line.shade > 0)
+    return tuple(color + abs(line.shade) * (towards - color))
+
+
+def _draw(frame: pd.DataFrame) -> Figure:
+    with plots.style():
+        figure = Figure(figsize=(10.4, 6.6), layout="constrained")
+        upper, lower = figure.subplots(2, len(STARTS), sharex="row", sharey="row")
+        handles = {}
+        for curves, searches, (start, title) in zip(upper, lower, STARTS.items(), strict=True):
+            for place, (name, line) in enumerate(LINES.items()):
+                own = frame[(frame.start == start) & (frame.method == name)]
+                look = {"color": _color(line), "linestyle": line.dash, "markersize": 5}
+                look |= {"marker": line.marker, "linewidth": 1.6}
+                curve = own[own.part == "curve"].groupby("step").median(numeric_only=True)
+                shown = slice(int((curve.error >= LOWEST / 10).sum()) + 1)
+                bits = curve.bits_sent[shown]
+                # One mark a round of exact gossip; those of others are apart.
+                every = 1 if name == EXACT else (0.03 + 0.02 * (place % 5), 0.12)
+                (handles[name],) = curves.plot(bits, curve.error[shown], markevery=every, **look)
+                if name != EXACT and curve.expected_error.notna().any():
+                    expected = curve.expected_error[shown]
+                    (handles["expected, exactly"],) = curves.plot(bits, expected, **EXPECTED)
+                search = own[own.part == "search"]
+                if not line.tuned:
+                    searches.axhline(search.error.iloc[0], **look | {"marker": None})
+                    continue
+                errors = search.error.clip(lower=LOWEST_SEARCHED)
+                searches.plot(search.consensus_rate, errors, **look, fillstyle="none")
+                best = search.error.idxmin()
+                searches.plot(search.consensus_rate[best], errors[best], **look | {"markersize": 7})
+            curves.set_title(title)
+            first = curves is upper[0]
+            plots.style_axes(curves, "bits_sent", "Consensus error" if first else "")
+            plots.style_axes(searches, "", "Error when the bits are spent" if first else "")
+            searches.set_xlabel("Consensus rate δ")
+            curves.ticklabel_format(axis="x", style="sci", useMathText=True)
+        upper[0].set_xlim(left=0)
+        upper[0].set_ylim(LOWEST, 2)
+        lower[0].set_xscale("log", base=2)
+        lower[0].set_ylim(LOWEST_SEARCHED / 4, 4)
+        names = [EXACT, "expected, exactly", *list(LINES)[1:]]
+        lines = [handles[name] for name in names]
+        figure.legend(lines, names, loc="outside lower center", ncols=5, fontsize="small")
+    return figure

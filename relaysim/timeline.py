@@ -1,0 +1,167 @@
+"""Events in continuous time, put into batches of events that do not depend on each other."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from relaysim.random import Streams, numbers_within
+
+__all__ = ["Batch", "Timeline", "batches_of"]
+
+# Units of time drawn at once. It is part of every result: it tells where a generator's numbers go.
+UNITS_AHEAD = 16
+
+
+class Batch(NamedTuple):
+    """Events of one kind with no worker in common, within one unit of time; each array ``(events,)``.
+
+    ``meets``: whether they are meetings, else gradients. ``replica`` has its events from ``stream``, a
+    position in `Streams.seeds`, where gradient number ``draw`` of the unit, by time, is this one.
+    """
+
+    meets: bool
+    time: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    replica: np.ndarray
+    stream: np.ndarray
+    draw: np.ndarray
+
+
+class Timeline:
+    """The events of all replicas, unit by unit; replicas with the same seed have the same events.
+
+    Args:
+        draw: a rule's, see `relaysim.algorithms.events.Draw`.
+        n: workers.
+        streams: whose replicas, and whose numbers.
+    """
+
+    def __init__(self, draw, n: int, streams: Streams):
+        self._draw, self._n, self._streams = draw, n, streams
+        self._generators = [streams.generator("algorithm", seed) for seed in streams.seeds]
+        self._drawn = 0
+
+    def unit(self, step: int) -> tuple[list[Batch], list[tuple[int, np.ndarray]]]:
+        """The batches of one unit, and for each stream in use the workers of its gradients, by time.
+
+        Units must be asked for in order.
+        """
+        if step == self._drawn:
+            self._draw_block()
+        return self._batches(step), self._workers(step)
+
+    def _draw_block(self) -> None:
+        start = self._drawn
+        self._drawn += UNITS_AHEAD
+        streams = self._in_use()
+        drawn = [self._draw(self._generators[k], start, UNITS_AHEAD) for k in streams]
+        lengths = [len(events.unit) for events in drawn]
+        self._stream = np.repeat(streams, lengths)
+        unit, time, first, second = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+        # Streams and units are worlds of their own.
+        group = self._stream * UNITS_AHEAD + (unit - start)
+        number = batches_of(group, first, second, self._n)
+        meets = second >= 0
+        self._draws = numbers_within(np.where(meets, -2, group))
+        order = np.lexsort((number, unit))
+        self._events = (unit, time, first, second, number)
+        self._order, self._unit_ends = (
+            order,
+            np.searchsorted(unit[order], np.arange(start, self._drawn + 1)),
+        )
+        self._start = start
+
+    def _in_use(self) -> np.ndarray:
+        owner = self._streams.owner
+        return np.zeros(1, dtype=np.intp) if owner is None else np.unique(owner)
+
+    def _of_unit(self, step: int) -> np.ndarray:
+        k = step - self._start
+        return self._order[self._unit_ends[k] : self._unit_ends[k + 1]]
+
+    def _batches(self, step: int) -> list[Batch]:
+        chosen = self._of_unit(step)
+        _, time, first, second, number = self._events
+        ends = np.flatnonzero(np.diff(number[chosen], prepend=-1, append=-1))
+        found = []
+        for start, end in itertools.pairwise(ends):
+            events, replica = self._replicas(chosen[start:end])
+            if len(events):
+                found.append(
+                    Batch(
+                        bool(second[events[0]] >= 0),
+                        time[events],
+                        first[events],
+                        second[events],
+                        replica,
+                        self._stream[events],
+                        self._draws[events],
+                    )
+                )
+        return found
+
+    def _replicas(self, events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each event once for every replica that has it, and that replica."""
+        owner = self._streams.owner
+        if owner is None:
+            return events, np.zeros(len(events), dtype=np.intp)
+        streams = self._stream[events]
+        counts = np.bincount(owner, minlength=len(self._streams.seeds))
+        by_stream = np.argsort(owner, kind="stable")
+        starts = np.cumsum(counts) - counts
+        each = counts[streams]
+        within = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)
+        return np.repeat(events, each), by_stream[np.repeat(starts[streams], each) + within]
+
+    def _workers(self, step: int) -> list[tuple[int, np.ndarray]]:
+        _, _, first, second, _ = self._events
+        chosen = self._of_unit(step)
+        chosen = np.sort(chosen[second[chosen] < 0])
+        streams = self._stream[chosen]
+        return [(int(k), first[chosen[streams == k]]) for k in self._in_use()]
+
+
+def batches_of(group: np.ndarray, first: np.ndarray, second: np.ndarray, n: int) -> np.ndarray:
+    """For each event the number of its batch, ``(events,)``.
+
+    Events of a batch are all gradients (``second`` −1) or all meetings and have no (group, worker) in
+    common; of two events that have one the earlier is in an earlier batch. All meetings that can be are
+    put before the next gradients, since those cost the most.
+
+    >>> group, first, second = np.zeros(4, int), np.array([0, 1, 0, 2]), np.array([-1, -1, 1, -1])
+    >>> batches_of(group, first, second, 3).tolist()
+    [1, 1, 2, 1]
+    """
+    count = len(first)
+    meets = second >= 0
+    meetings = np.flatnonzero(meets)
+    # Each worker's queue: its events in order.
+    place = np.concatenate([group * n + first, group[meetings] * n + second[meetings]])
+    queued = np.concatenate([np.arange(count), meetings])
+    order = np.lexsort((queued, place))
+    place, queued = place[order], queued[order]
+    head = np.flatnonzero(np.diff(place, prepend=-1))
+    end = np.append(head[1:], len(place))
+    number = np.zeros(count, dtype=np.intp)
+    earliest, latest = np.zeros((2, count), dtype=np.intp)
+    batch = 0
+    while len(head):
+        at_head = queued[head]
+        # A meeting is ready when it heads both queues: of equal indices the last assignment stays.
+        queue = np.arange(len(head))
+        latest[at_head] = queue
+        earliest[at_head[::-1]] = queue[::-1]
+        ready = latest[at_head] != earliest[at_head]
+        if not ready.any():
+            ready = ~meets[at_head]
+            batch += 1
+        number[at_head[ready]] = batch
+        batch += 1
+        head = head + ready
+        left = head < end
+        head, end = head[left], end[left]
+    return number
