@@ -39,8 +39,8 @@ nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline"]
 myst_heading_anchors = 3
 
-# No page asks anything of another server: formulas are MathML, fonts are the reader's own.
-html_math_renderer = "mathml"
+# No page asks anything of another server: formulas are drawn, fonts are the reader's own.
+html_math_renderer = "drawn"
 html_theme = "furo"
 html_title = "relaysim"
 html_favicon = "_static/logo.svg"

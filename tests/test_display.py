@@ -9,7 +9,7 @@ from typing import ClassVar
 import networkx
 import numpy as np
 import pytest
-from methods import ALGORITHMS
+from methods import ALGORITHMS, ASYNCHRONOUS
 
 import relaysim as rs
 from relaysim.algorithms.base import Method
@@ -125,7 +125,7 @@ def test_every_method_has_a_table():
             assert issubclass(kind, Method), (
                 f"{name} should inherit relaysim.algorithms.base.Method"
             )
-    assert {type(algorithm) for algorithm in ALGORITHMS} >= {
+    assert {type(algorithm) for algorithm in ALGORITHMS + ASYNCHRONOUS} >= {
         kind
         for name, kind in vars(rs.algorithms).items()
         if inspect.isclass(kind) and hasattr(kind, "uses")

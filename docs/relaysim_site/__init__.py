@@ -26,7 +26,7 @@ def setup(app) -> dict:
     app.connect("html-page-context", api.mend_backlinks)
     app.add_transform(formulas.Scripts)
     app.add_html_math_renderer(
-        "mathml", (formulas.visit_math, None), (formulas.visit_math_block, None)
+        "drawn", (formulas.visit_math, None), (formulas.visit_math_block, None)
     )
     # What earlier builds have read is of no use after a change here.
     sources = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.py")))

@@ -1,20 +1,29 @@
-"""Formulas in plain text, x_i^{t+1}, with real sub- and superscripts, and LaTeX as MathML."""
+"""Formulas in plain text, x_i^{t+1}, with real sub- and superscripts, and LaTeX as pictures."""
 
 from __future__ import annotations
 
+import functools
+import html
 import re
 
+import matplotlib
+import numpy as np
 from docutils import nodes
-from docutils.utils.math import latex2mathml
+from docutils.utils.math import MathError, latex2mathml
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
 from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
+from sphinx.util import logging
 
-__all__ = ["Scripts", "split_scripts", "visit_math", "visit_math_block"]
+__all__ = ["Scripts", "drawn", "split_scripts", "visit_math", "visit_math_block"]
+
+logger = logging.getLogger(__name__)
 
 # x_i, λ_min, Σ_{k=1}^T, Cnt_i^{t+1}, (1 − p)^{2m}, ρ^(2t), τ_i'j: a letter, a few words or what closes a
 # group, then scripts. No identifiers: scripts of more than three signs have braces, or say max or min.
 SIGN = r"[^\W_⁰¹²³⁴-⁹]"
-SCRIPT = rf"(?:\{{[^{{}}]*\}}|\([^()]*\)|[α-ω]?(?:max|min)|{SIGN}{{1,3}}(?:'{SIGN}*)?|[*∞])"
+SCRIPT = rf"(?:\{{[^{{}}]*\}}|\([^()]*\)|[α-ω]?(?:max|min)|{SIGN}{{1,3}}(?:'{SIGN}+)?|[*∞])"
 BASE = r"(?<![A-Za-z_.`/])(?:mean|avg|Sum|Cnt|[^\W\d_])[\u0300-\u036f]?'?|\d|[)\]‖|]"
 FORMULA = re.compile(rf"({BASE})((?:_(?!\(){SCRIPT}|\^{SCRIPT})+)(?![A-Za-z0-9_])")
 # Code keeps its underscores.
@@ -84,14 +93,74 @@ def made(kind: str, text: str) -> nodes.Node:
     return node
 
 
+# What matplotlib calls by other names.
+SYNONYMS = {
+    r"\lVert": r"\|",
+    r"\rVert": r"\|",
+    r"\text{": r"\mathrm{",
+    r"\tfrac": r"\frac",
+    r"\dfrac": r"\frac",
+}
+SIZE = 100
+LETTERS = {
+    Path.MOVETO: "M",
+    Path.LINETO: "L",
+    Path.CURVE3: "Q",
+    Path.CURVE4: "C",
+    Path.CLOSEPOLY: "Z",
+}
+
+
+def drawn(tex: str) -> str:
+    """LaTeX as an inline picture in the colour of the text, by matplotlib's own fonts.
+
+    It needs neither a script nor a font of the reader's.
+
+    Raises:
+        ValueError: what matplotlib does not know, such as environments.
+
+    >>> picture = drawn(r"\\frac{1}{n} \\sum_i x_i")
+    >>> picture.startswith("<svg "), 'aria-label="\\\\frac{1}{n} \\\\sum_i x_i"' in picture
+    (True, True)
+    """
+    known = functools.reduce(lambda text, pair: text.replace(*pair), SYNONYMS.items(), tex)
+    with matplotlib.rc_context({"mathtext.fontset": "cm"}):
+        path = TextPath((0, 0), f"${' '.join(known.split())}$", size=SIZE)
+    outline = []
+    for points, code in path.iter_segments(simplify=False):
+        numbers = " ".join(f"{value:.1f}" for value in points * np.tile([1, -1], len(points) // 2))
+        outline.append(LETTERS[code] + ("" if code == Path.CLOSEPOLY else numbers))
+    box = path.get_extents()
+    width, height = box.x1 + 2, box.y1 - box.y0
+    return (
+        f'<svg class="formula" role="img" aria-label="{html.escape(tex.strip(), quote=True)}" '
+        f'viewBox="-1 {-box.y1:.1f} {width:.1f} {height:.1f}" style="width: {width / SIZE:.3f}em; '
+        f'height: {height / SIZE:.3f}em; vertical-align: {box.y0 / SIZE:.3f}em">'
+        f'<path d="{"".join(outline)}"/></svg>'
+    )
+
+
+def set_formula(node, display: bool) -> str:
+    """A formula as a picture, or as MathML where matplotlib cannot draw it."""
+    tex = node.astext()
+    try:
+        return drawn(tex)
+    except ValueError:
+        pass
+    try:
+        return latex2mathml.tex2mathml(tex, as_block=display)
+    except MathError as error:
+        logger.warning("a formula that cannot be set, %r: %s", tex, error, location=node)
+        return f"<code>{html.escape(tex)}</code>"
+
+
 def visit_math(translator, node) -> None:
-    """An inline formula, which browsers set themselves."""
-    translator.body.append(latex2mathml.tex2mathml(node.astext()))
+    """An inline formula."""
+    translator.body.append(set_formula(node, display=False))
     raise nodes.SkipNode
 
 
 def visit_math_block(translator, node) -> None:
     """A displayed formula."""
-    formula = latex2mathml.tex2mathml(node.astext(), as_block=True)
-    translator.body.append(f'<div class="math">{formula}</div>\n')
+    translator.body.append(f'<div class="math">{set_formula(node, display=True)}</div>\n')
     raise nodes.SkipNode

@@ -12,10 +12,10 @@ from relaysim_site.pictures import facts
 
 __all__ = ["write"]
 
-INTRODUCTION = """Figures of the RelaySum paper with our numbers in them, and others. ``relaysim figure all
---out figures`` draws them all in full, in some minutes. Some of them are shown in a *quick* version, with fewer
-workers and steps, that was drawn when this site was built; the others are the full ones. The code beside each
-draws what is shown."""
+INTRODUCTION = """Figures of the RelaySum paper with our numbers in them, and others. ``relaysim figure
+all --out figures`` draws them all in full, in some minutes. Some of them are shown in a *quick* version, with
+fewer workers and steps, that was drawn when this site was built; the others are the full ones. The code
+beside each draws what is shown."""
 
 
 def write(folder: Folder) -> None:

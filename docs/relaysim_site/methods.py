@@ -66,6 +66,8 @@ def described(kind: type) -> Described:
         else:
             place = guarantee if place is rule and GUARANTEE.match(part) else place
             place.append(part)
+    if "←" in summary or " = " in summary:
+        rule.insert(0, summary)
     return Described(
         summary=summary,
         rule=rule or [summary],
