@@ -1,5 +1,6 @@
 """Pictures: what is drawn is what was recorded; how it looks was checked by eye."""
 
+import functools
 import itertools
 
 import matplotlib
@@ -560,6 +561,28 @@ def noisy_history(**options):
     return rs.simulate(
         problem, rs.topologies.ring(8), rs.algorithms.GradientTracking(), **(run | options)
     )
+
+
+def test_later_curves_find_their_place_beside_one_that_diverges():
+    problem = rs.problems.random_quadratics(n=4, d=2, zeta2=0.0, seed=0)
+    run = functools.partial(rs.simulate, problem, rs.topologies.ring(4), rs.algorithms.DPSGD())
+    ax = run(learning_rate=8.0, steps=30).plot()
+    top = ax.get_ylim()[1]
+    assert top <= 1e6 * run(learning_rate=8.0, steps=0).frame.suboptimality[0]
+    ax = run(learning_rate=0.5, steps=200).plot(ax=ax)
+    assert ax.get_ylim()[0] < 1e-12
+
+
+def test_replicas_that_send_at_times_of_their_own_are_drawn_over_their_median():
+    problem = rs.problems.random_quadratics(n=4, d=2, zeta2=0.0, seed=0)
+    algorithm = rs.algorithms.A2CiD2(accelerated=False)
+    history = rs.simulate(
+        problem, rs.topologies.ring(4), algorithm, learning_rate=0.1, steps=30, replicas=5
+    )
+    ax = history.plot(x="vectors_sent")
+    expected = history.frame.groupby("step").vectors_sent.median()
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), expected)
+    assert ax.lines[0].get_label() == "AD-PSGD"
 
 
 def test_theory_is_laid_over_a_history():

@@ -161,7 +161,8 @@ def test_a_method_has_a_page(site, pages, name):
     kind, page = ALGORITHMS[name], pages[f"methods/{name}.html"]
     for section in ("at-a-glance", "rule", "needs-and-guarantee", "source"):
         assert section in page.ids, f"{section}: the docstring of {name} has none"
-    assert kind.label in page.text
+    if isinstance(kind.label, str):
+        assert kind.label in page.text
     for field in dataclasses.fields(kind):
         assert field.name in page.text
     if isinstance(kind.exact, bool):

@@ -25,6 +25,7 @@ def setup(app) -> dict:
     app.connect("autodoc-skip-member", api.skip_member)
     app.connect("html-page-context", api.mend_backlinks)
     app.add_transform(formulas.Scripts)
+    app.add_post_transform(api.NoGuesses)
     app.add_html_math_renderer(
         "drawn", (formulas.visit_math, None), (formulas.visit_math_block, None)
     )

@@ -10,14 +10,23 @@ import re
 import sys
 from types import ModuleType
 
+from sphinx import addnodes
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.transforms.post_transforms import SphinxPostTransform
 
 import relaysim
 from relaysim.naming import ALGORITHMS
 from relaysim_site import rst
 from relaysim_site.files import Folder
 
-__all__ = ["list_attributes", "mend_backlinks", "mend_docstring", "skip_member", "write"]
+__all__ = [
+    "NoGuesses",
+    "list_attributes",
+    "mend_backlinks",
+    "mend_docstring",
+    "skip_member",
+    "write",
+]
 
 INTRODUCTION = """What is imported as ``import relaysim as rs``, module by module, from the docstrings. Their
 examples are tests of the package."""
@@ -110,7 +119,7 @@ def first_line(name: str, what: object) -> str:
     """What an object is, in short."""
     known = inspect.isclass(what) or callable(what)
     text = (inspect.getdoc(what) or "") if known else comment_of(name, what)
-    return linked(" ".join(re.split(r"\n\s*\n", text)[0].split()))
+    return " ".join(re.split(r"\n\s*\n", text)[0].split())
 
 
 def comment_of(name: str, value: object) -> str:
@@ -123,18 +132,13 @@ def comment_of(name: str, value: object) -> str:
     return ""
 
 
-def linked(text: str) -> str:
-    """`x` as code where it is a single letter, and no name of the package."""
-    return re.sub(r"(?<![`:\w])`(\w)`(?!`)", r"``\1``", text)
-
-
 def mend_docstring(app, what, name, thing, options, lines: list[str]) -> None:
     """Make |λ| what it looks like, and lead from a method's class to its page."""
     in_example = False
     for number, line in enumerate(lines):
         in_example = line.lstrip().startswith(">>>") or (in_example and bool(line.strip()))
         if not in_example:
-            lines[number] = rst.escaped(linked(line))
+            lines[number] = rst.escaped(line)
     if what == "class" and thing in ALGORITHMS.values():
         called = next(name for name, kind in ALGORITHMS.items() if kind is thing)
         lines += ["", f".. seealso:: its page, with a picture: :doc:`/methods/{called}`", ""]
@@ -142,6 +146,7 @@ def mend_docstring(app, what, name, thing, options, lines: list[str]) -> None:
 
 def list_attributes(app, what, name, thing, options, lines: list[str]) -> None:
     """Make ``Attributes:`` a list before Napoleon reads it, which would link names such as n anywhere."""
+    mend_formulas(lines)
     if what == "property":
         lines.insert(0, "")  # or Napoleon takes "The rate: how …" for a type and its description
     if "Attributes:" not in lines:
@@ -159,6 +164,26 @@ def list_attributes(app, what, name, thing, options, lines: list[str]) -> None:
         else:
             made.append(f"  {line.strip()}".rstrip())
     lines[first:end] = [*made, ""]
+
+
+def mend_formulas(lines: list[str]) -> None:
+    """Make indented formulas under a text lines of their own: a block quote would run them together."""
+    first = 1
+    while first < len(lines):
+        if lines[first].startswith("    ") and not lines[first - 1].strip():
+            end = first
+            while end < len(lines) and lines[end].strip():
+                end += 1
+            before = next((line for line in reversed(lines[:first]) if line.strip()), "")
+            indented = all(line.startswith("    ") for line in lines[first:end])
+            if (
+                indented
+                and before == before.lstrip()
+                and not before.startswith((">>>", "- ", ".."))
+            ):
+                lines[first:end] = [f"    {line}" for line in rst.line_block(lines[first:end])]
+            first = end
+        first += 1
 
 
 def mend_backlinks(app, pagename: str, templatename: str, context: dict, doctree) -> None:
@@ -185,6 +210,29 @@ def mend_backlinks(app, pagename: str, templatename: str, context: dict, doctree
 
     link = re.compile(r'class="viewcode-back" href="(?P<page>[^"#]*)#(?P<path>[^"]*)"')
     context["body"] = link.sub(mended, context["body"])
+
+
+class NoGuesses(SphinxPostTransform):
+    """Names that several objects have, such as n, are no links: Sphinx would take any of them, and warn."""
+
+    default_priority = 5  # before references are resolved
+
+    def run(self, **options) -> None:
+        """Replace such references by their text."""
+        python = self.env.domains["py"]
+        for node in list(self.document.findall(addnodes.pending_xref)):
+            if node.get("refdomain") != "py":
+                continue
+            found = python.find_obj(
+                self.env,
+                node.get("py:module"),
+                node.get("py:class"),
+                node["reftarget"],
+                node["reftype"],
+                int(node.hasattr("refspecific")),
+            )
+            if len(found) > 1 or len(node["reftarget"]) == 1:
+                node.replace_self(node.children)
 
 
 def skip_member(app, what, name, thing, skip, options) -> bool | None:

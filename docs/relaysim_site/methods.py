@@ -10,19 +10,21 @@ from typing import NamedTuple
 from relaysim.naming import ALGORITHMS
 from relaysim_site import rst
 from relaysim_site.files import Folder
-from relaysim_site.pictures import LEARNING_RATE, PROBLEM, STEPS, facts
+from relaysim_site.pictures import LEARNING_RATE, PROBLEM, STEPS, example_of, facts
 
-__all__ = ["Described", "described", "write"]
+__all__ = ["Described", "described", "label_of", "write"]
 
 NEEDS = {
     "relay": "a tree, or a `relaysim.topologies.TreePair`",
     "mixing": "any connected topology, and a mixing matrix: Metropolis weights by default",
     "workers": "only the number of workers: it brings its own network",
+    "events": "any connected topology of two workers or more; no common clock",
 }
 KINDS = {
     "relay": "Relaying sums on a tree",
     "mixing": "Mixing with neighbours",
     "workers": "Networks of their own",
+    "events": "Meeting in pairs, without a clock",
 }
 # Sentences with which docstrings begin to speak of needs and guarantees.
 GUARANTEE = re.compile(r"^(Any connected|Needs|Of the topology|Sends|Exact|Not exact|Only n|Uses)")
@@ -93,6 +95,11 @@ def entries(block: str) -> dict[str, str]:
     return found
 
 
+def label_of(kind: type) -> str:
+    """A method's name; that of its example where it depends on the options."""
+    return kind.label if isinstance(kind.label, str) else example_of(kind).label
+
+
 def write(folder: Folder) -> None:
     """Write a page for each method, and one that lists them."""
     for name, kind in ALGORITHMS.items():
@@ -132,10 +139,10 @@ def page(name: str, kind: type, told: dict) -> str:
     ]
     text = [
         ".. py:currentmodule:: relaysim.algorithms",
-        rst.title(kind.label),
+        rst.title(label_of(kind)),
         rst.block("rst-class:: lead", ""),
         rst.escaped(parts.summary),
-        rst.figure(f"{name}.png", f"{kind.label} beside gossip and all-reduce", caption),
+        rst.figure(f"{name}.png", f"{label_of(kind)} beside gossip and all-reduce", caption),
         rst.title("At a glance", "-"),
         rst.table(glance, "field"),
         rst.title("Rule", "-"),
@@ -151,7 +158,7 @@ def page(name: str, kind: type, told: dict) -> str:
     if parts.example:
         text += [rst.title("Example", "-"), parts.example]
     others = [
-        f":doc:`{other.label} <{called}>`"
+        f":doc:`{label_of(other)} <{called}>`"
         for called, other in ALGORITHMS.items()
         if other.uses == kind.uses and called != name
     ]
@@ -204,7 +211,7 @@ def index(folder: Folder) -> str:
     pages = []
     for uses in used:
         rows = []
-        for name, kind in sorted(ALGORITHMS.items(), key=lambda item: item[1].label.casefold()):
+        for name, kind in sorted(ALGORITHMS.items(), key=lambda item: label_of(item[1]).casefold()):
             if kind.uses != uses:
                 continue
             pages.append(name)
@@ -212,7 +219,7 @@ def index(folder: Folder) -> str:
             count = told["vectors_per_edge"]
             rows.append(
                 (
-                    f":doc:`{kind.label} <{name}>`",
+                    f":doc:`{label_of(kind)} <{name}>`",
                     f"``{name}``",
                     "varies" if count is None else f"{count:.3g}",
                     "yes" if told["exact"] else "no",

@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 
-__all__ = ["block", "escaped", "figure", "formula", "table", "title"]
+__all__ = ["block", "escaped", "figure", "formula", "line_block", "table", "title"]
 
 
 def title(text: str, mark: str = "=") -> str:
@@ -35,8 +35,19 @@ def formula(text: str) -> str:
     >>> formula("m ← βm + g;  X ← X − γm, where\\nm is the momentum")
     'm ← βm + g;\\n\\nX ← X − γm, where m is the momentum'
     """
+    if all(line.startswith("    ") for line in text.splitlines()):
+        return escaped("\n".join(line_block(text.splitlines())))
     lines = re.split(r"(?<=;)(?:  +|\n)|(?<=:)\n", text)
     return "\n\n".join(escaped(" ".join(line.split())) for line in lines)
+
+
+def line_block(lines: Sequence[str]) -> list[str]:
+    """Indented formulas with a line each; wide gaps stay wide.
+
+    >>> line_block(["    x ← y,  y ← z", "    i and j meet:      x ← y"])
+    ['| x ← y,\u2003y ← z', '| i and j meet:\u2003x ← y']
+    """
+    return [f"| {re.sub(r'  +', chr(0x2003), line.strip())}" for line in lines]
 
 
 def figure(path: str, alternative: str, caption: str) -> str:

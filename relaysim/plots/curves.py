@@ -39,7 +39,7 @@ def plot_history(
     Args:
         history: a `relaysim.History`.
         y: the column to draw, on a log axis.
-        x: ``"step"`` or ``"vectors_sent"``.
+        x: ``"step"``, ``"vectors_sent"`` or ``"bits_sent"``.
         ax: the Axes to draw into; new ones by default.
         label: the line's name in the legend; the method's, or the learning rate, by default.
         band: the two quantiles.
@@ -66,8 +66,8 @@ def plot_history(
         scheduled = callable(history.config["learning_rate"]) or isinstance(
             history.config["learning_rate"], dict
         )
-        key = np.zeros(len(frame)) if scheduled else frame["learning_rate"]
-        groups = list(frame.groupby(np.asarray(key)))
+        key = 0.0 * frame["learning_rate"] if scheduled else frame["learning_rate"]
+        groups = list(frame.groupby(key.rename("rate")))
         by_color = len(groups) > MOST_IN_LEGEND
         colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(groups)))
         for color, (rate, group) in zip(colors, groups, strict=True):
@@ -86,7 +86,7 @@ def plot_history(
         values = frame[y][frame["step"] == frame["step"].min()]
         highest = 1e6 * values.max()
         if np.isfinite(highest) and highest > 0 and ax.get_ylim()[1] > highest:
-            ax.set_ylim(top=highest)
+            ax.set_ylim(top=highest, auto=None)  # what is drawn here later still finds its place
         if by_color:
             rates = [rate for rate, _ in groups]
             norm = LogNorm(min(r for r in rates if r > 0), max(rates))
@@ -112,14 +112,22 @@ def _overlays(history, y: str, x: str) -> list:
 
 
 def _described(history) -> str:
-    """The method's label, with the options that are not its defaults."""
+    """The method's label, with the options that are not its defaults and that it does not tell."""
     algorithm = history.algorithm
     if not dataclasses.is_dataclass(algorithm):
         return history.label
+
+    def told(field) -> bool:
+        if field.default is dataclasses.MISSING:
+            return False
+        return (
+            dataclasses.replace(algorithm, **{field.name: field.default}).label != algorithm.label
+        )
+
     changed = [
         f"{field.name} = {getattr(algorithm, field.name)}"
         for field in dataclasses.fields(algorithm)
-        if getattr(algorithm, field.name) != field.default
+        if getattr(algorithm, field.name) != field.default and not told(field)
     ]
     return f"{history.label} ({', '.join(changed)})" if changed else history.label
 
@@ -135,7 +143,7 @@ def draw_line(ax, frame, x: str, y: str, line: dict, band=(0.1, 0.9)) -> None:
         band: the two quantiles.
     """
     by_step = frame.groupby("step")[y]
-    across = frame.groupby("step")[x].first()
+    across = frame.groupby("step")[x].median()  # replicas may send at times of their own
     (drawn,) = ax.plot(across, by_step.median().where(lambda v: v > 0), **line)
     if frame["replica"].nunique() > 1:
         low, high = (by_step.quantile(q) for q in band)
