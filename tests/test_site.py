@@ -46,7 +46,7 @@ def site(tmp_path_factory):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=600,
         check=False,
     )
     assert built.returncode == 0, built.stdout[-2000:] + built.stderr
@@ -350,6 +350,31 @@ def test_options_without_defaults_need_an_example(helpers):
         ValueError, match="Undocumented has options without defaults and no example"
     ):
         helpers("pictures").example_of(Undocumented)
+
+
+@pytest.mark.parametrize(
+    "tex",
+    [
+        r"\frac{1}{n}\sum_{i=1}^n \|x_i - \bar x\|^2 \le \rho^{2t}",
+        r"\lambda_n > -\frac13 - \frac 1n \mathbf 1\pi^\top + \tilde{\mathcal O}",
+        r"\lvert\lambda_2\rvert \bigl(1 - \tfrac{1}{n}\bigr) \ge \text{gap}",
+        r"\mathbb{E}\lVert g\rVert^2 \leftarrow \nabla f_i(x^\star)",
+    ],
+)
+def test_formulas_are_drawn(helpers, tex):
+    picture = helpers("formulas").drawn(tex)
+    assert picture.startswith("<svg")
+    assert picture.count("M") > 5
+
+
+def test_formulas_that_matplotlib_does_not_know(helpers):
+    from docutils import nodes
+
+    formulas = helpers("formulas")
+    aligned = nodes.math_block("", r"\begin{aligned} a &= b \\ c &= d \end{aligned}")
+    with pytest.raises(ValueError, match="begin"):
+        formulas.drawn(aligned.astext())
+    assert "<math" in formulas.set_formula(aligned, display=True)
 
 
 def test_pages_that_are_no_longer_made_are_removed(helpers, tmp_path):

@@ -138,7 +138,8 @@ def mend_docstring(app, what, name, thing, options, lines: list[str]) -> None:
     for number, line in enumerate(lines):
         in_example = line.lstrip().startswith(">>>") or (in_example and bool(line.strip()))
         if not in_example:
-            lines[number] = rst.escaped(line)
+            mark = re.match(r"(\s*\| )?", line).group()  # of a line block
+            lines[number] = mark + rst.escaped(line[len(mark) :])
     if what == "class" and thing in ALGORITHMS.values():
         called = next(name for name, kind in ALGORITHMS.items() if kind is thing)
         lines += ["", f".. seealso:: its page, with a picture: :doc:`/methods/{called}`", ""]

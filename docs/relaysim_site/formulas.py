@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import html
 import re
 
@@ -24,7 +23,7 @@ logger = logging.getLogger(__name__)
 # group, then scripts. No identifiers: scripts of more than three signs have braces, or say max or min.
 SIGN = r"[^\W_⁰¹²³⁴-⁹]"
 SCRIPT = rf"(?:\{{[^{{}}]*\}}|\([^()]*\)|[α-ω]?(?:max|min)|{SIGN}{{1,3}}(?:'{SIGN}+)?|[*∞])"
-BASE = r"(?<![A-Za-z_.`/])(?:mean|avg|Sum|Cnt|[^\W\d_])[\u0300-\u036f]?'?|\d|[)\]‖|]"
+BASE = r"(?<![A-Za-z_.`])(?:mean|avg|deg|Sum|Cnt|[^\W\d_])[\u0300-\u036f]?'?|\d|[)\]‖|]"
 FORMULA = re.compile(rf"({BASE})((?:_(?!\(){SCRIPT}|\^{SCRIPT})+)(?![A-Za-z0-9_])")
 # Code keeps its underscores.
 VERBATIM = (
@@ -93,14 +92,16 @@ def made(kind: str, text: str) -> nodes.Node:
     return node
 
 
-# What matplotlib calls by other names.
+# What matplotlib calls by other names, or does without.
 SYNONYMS = {
+    r"\le": r"\leq",
+    r"\ge": r"\geq",
+    r"\lvert": "|",
+    r"\rvert": "|",
     r"\lVert": r"\|",
     r"\rVert": r"\|",
-    r"\text{": r"\mathrm{",
     r"\tfrac": r"\frac",
-    r"\dfrac": r"\frac",
-}
+} | {rf"\{size}{side}": "" for size in ("big", "Big", "bigg", "Bigg") for side in ("", "l", "r")}
 SIZE = 100
 LETTERS = {
     Path.MOVETO: "M",
@@ -111,7 +112,7 @@ LETTERS = {
 }
 
 
-def drawn(tex: str) -> str:
+def drawn(tex: str, display: bool = False) -> str:
     """LaTeX as an inline picture in the colour of the text, by matplotlib's own fonts.
 
     It needs neither a script nor a font of the reader's.
@@ -123,7 +124,12 @@ def drawn(tex: str) -> str:
     >>> picture.startswith("<svg "), 'aria-label="\\\\frac{1}{n} \\\\sum_i x_i"' in picture
     (True, True)
     """
-    known = functools.reduce(lambda text, pair: text.replace(*pair), SYNONYMS.items(), tex)
+    known = re.sub(r"\\[A-Za-z]+", lambda found: SYNONYMS.get(found.group(), found.group()), tex)
+    # It wants braces where LaTeX does without: \\frac12, \\mathbf 1.
+    known = re.sub(r"\\frac *(\w) *(\w)", r"\\frac{\1}{\2}", known)
+    known = re.sub(r"\\(math[a-z]+) +(\w)", r"\\\1{\2}", known)
+    if display:
+        known = known.replace(r"\frac", r"\dfrac")
     with matplotlib.rc_context({"mathtext.fontset": "cm"}):
         path = TextPath((0, 0), f"${' '.join(known.split())}$", size=SIZE)
     outline = []
@@ -144,7 +150,7 @@ def set_formula(node, display: bool) -> str:
     """A formula as a picture, or as MathML where matplotlib cannot draw it."""
     tex = node.astext()
     try:
-        return drawn(tex)
+        return drawn(tex, display)
     except ValueError:
         pass
     try:

@@ -174,10 +174,14 @@ def sent(told: dict) -> str:
     if count is None:
         claim = "as the run asks"
     elif count == int(count):
-        claim = f"{count:g} {'vector' if count == 1 else 'vectors'} over each directed edge that it uses"
+        vectors = "vector" if count == 1 else "vectors"
+        claim = f"{count:g} {vectors} over each directed edge that it uses, every step"
     else:
-        claim = f"{count:.3g} of a vector of {PROBLEM['d']} numbers over each directed edge that it uses"
-    return f"{claim}, every step; in the picture {total:.4g} vectors a step by all {PROBLEM['n']} workers"
+        claim = (
+            f"{count:.3g} of a vector of {PROBLEM['d']} numbers over each directed edge that it uses, "
+            f"every step"
+        )
+    return f"{claim}; in the picture {total:.4g} vectors a step by all {PROBLEM['n']} workers"
 
 
 def exactness(kind: type, told: dict) -> str:

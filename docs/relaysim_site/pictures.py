@@ -9,7 +9,6 @@ import ast
 import doctest
 import inspect
 import json
-import os
 import pathlib
 import sys
 
@@ -195,9 +194,3 @@ def is_affine(method, topology) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-if __name__ == "__main__":
-    # By hand, into a folder: `python -m relaysim_site.pictures FOLDER` in docs.
-    with Folder(pathlib.Path(sys.argv[1])) as chosen:
-        draw(chosen, chosen, pathlib.Path(os.devnull))

@@ -36,7 +36,7 @@ def formula(text: str) -> str:
     'm ← βm + g;\\n\\nX ← X − γm, where m is the momentum'
     """
     if all(line.startswith("    ") for line in text.splitlines()):
-        return escaped("\n".join(line_block(text.splitlines())))
+        return "\n".join(f"| {escaped(line[2:])}" for line in line_block(text.splitlines()))
     lines = re.split(r"(?<=;)(?:  +|\n)|(?<=:)\n", text)
     return "\n\n".join(escaped(" ".join(line.split())) for line in lines)
 
