@@ -219,12 +219,12 @@ def _table(ax, part: pd.DataFrame) -> None:
     best = part.drop_duplicates("method").sort_values("rank")
     ax.set_xlim(0, 1)
     ax.set_ylim(len(best) + 0.5, -1)
-    places = {"method": 0.1, "γ": 0.56, "steps": 0.68, "vectors": 0.83, "bits": 1.0}
+    places = {"method": 0.14, "γ": 0.56, "steps": 0.68, "vectors": 0.83, "bits": 1.0}
     for title, x in places.items():
         align = "left" if title == "method" else "right"
         ax.text(x, -0.4, title, ha=align, va="center", fontsize="small", weight="bold")
     for y, row in enumerate(best.itertuples(), 1):
-        ax.plot([0, 0.08], [y, y], clip_on=False, **plots.method_style(row.method))
+        ax.plot([0, 0.12], [y, y], clip_on=False, **plots.method_style(row.method))
         cells = {"method": row.method, "γ": f"{row.learning_rate:.3g}"}
         if math.isnan(row.steps_to_target):
             last = part[part.method == row.method].distance.iloc[-1]
