@@ -92,7 +92,9 @@ class Asynchronous:
         place = np.concatenate([batch.first, batch.second]) * self._r
         place += np.tile(batch.replica, 2)
         rows = self._rows_at(place, np.tile(batch.time, 2), since)
-        sides = (type(rows)(*(part[k] for part in rows)) for k in (slice(count), slice(count, None)))
+        sides = (
+            type(rows)(*(part[k] for part in rows)) for k in (slice(count), slice(count, None))
+        )
         meeting = Meeting(self.step, batch.first, batch.second, batch.replica)
         first, second = self._rule.meet(*sides, meeting)
         self._put(place[:count], first)

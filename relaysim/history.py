@@ -119,7 +119,8 @@ class History:
     def steps_to(self, target: float) -> np.ndarray:
         """First recorded step at which each replica's suboptimality is below target, ``(r,)``.
 
-        NaN where it never is. The resolution is that of the records.
+        NaN where it never is. The resolution is that of the records. A replica may rise again later, or
+        diverge: `relaysim.tune` looks for rates with which it does not.
         """
         if "suboptimality" not in self._columns:
             raise ValueError(

@@ -148,7 +148,8 @@ def one_peer_exponential(n: int) -> tuple[csr_array, ...]:
     >>> (period[1] @ period[0]).toarray().tolist()[0]
     [0.25, 0.25, 0.25, 0.25]
     """
-    workers = np.arange(whole_number(n, "n", 1))
+    n = whole_number(n, "n", 1)
+    workers = np.arange(n)
     if n == 1:
         return (csr_array(np.ones((1, 1))),)
     matrices = []

@@ -397,7 +397,8 @@ def hypercube(n: int) -> Topology:
     >>> hypercube(8).diameter
     3
     """
-    if whole_number(n, "n", 1) & (n - 1):
+    n = whole_number(n, "n", 1)
+    if n & (n - 1):
         raise ValueError(
             f"a hypercube needs a power of two of workers, not {n}; "
             f"the nearest are {1 << (n.bit_length() - 1)} and {1 << n.bit_length()}"

@@ -441,3 +441,11 @@ def test_a_pair_offers_nothing_that_it_cannot_mean():
 def test_bad_input_is_named(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_sizes_may_be_numpys_whole_numbers():
+    assert rs.topologies.hypercube(np.int64(8)) == rs.topologies.hypercube(8)
+    for ours, plain in zip(
+        rs.mixing.one_peer_exponential(np.int64(6)), rs.mixing.one_peer_exponential(6), strict=True
+    ):
+        assert (ours != plain).nnz == 0

@@ -1,6 +1,7 @@
 """Closed forms of RelaySum: its matrix, the weights that it preserves, and what delays cost.
 
-With the stack Y = [X^t; X^{t−1}; …; X^{t−τ_max}], RelaySGD is Y ← W(Y − γG), G in the top block only.
+With the stack Y = [X^t; H^{t−1}; …; H^{t−τ_max}] of the models and of what was sent before, H = X − γG,
+RelaySGD is Y ← W(Y − γG), G in the top block only.
 Two conventions for the delay τ_ij between workers at hop distance d_ij:
 
 - ``"received"``: max(0, d_ij − 1), what the algorithm does: a neighbour's payload arrives in the round
