@@ -9,6 +9,7 @@ from graphs import any_graphs, connected_graphs, trees
 from hypothesis import given
 from hypothesis import strategies as st
 
+import relaysim as rs
 from relaysim import topologies
 from relaysim.topologies import Topology, TreePair
 
