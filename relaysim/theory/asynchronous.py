@@ -150,7 +150,10 @@ class _Moments:
             result[n:] -= flow
         result = result + result.T
         squares = self._rates * (M[i, i] + M[j, j] - M[i, j] - M[j, i])
-        return result + np.kron(np.outer(self._weights, self._weights), self._laplacian(squares))
+        both, k = self._laplacian(squares), len(self._weights)
+        blocks = result.reshape(k, n, k, n)
+        blocks += np.outer(self._weights, self._weights)[:, None, :, None] * both[:, None, :]
+        return result
 
     @property
     def _bound(self) -> float:
