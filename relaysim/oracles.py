@@ -82,15 +82,19 @@ class EventGradients:
         return self._observe(x, batch, drawn)
 
 
+def _the_same(row: np.ndarray) -> np.ndarray:
+    return row
+
+
 class _Table:
     """A row for each worker of each replica, of which a batch of events fills in some.
 
     A problem is asked for the gradients of all workers at once: where only some are wanted the others
-    are at points that nobody looks at.
+    are where they were last, or, before that, at ``others`` of the first row that was wanted.
     """
 
-    def __init__(self, n: int, streams: Streams):
-        self._n, self._streams = n, streams
+    def __init__(self, n: int, streams: Streams, others: Callable):
+        self._n, self._streams, self._others = n, streams, others
         self._rows = np.zeros((0, 0))
 
     def filled(self, rows: np.ndarray, batch) -> np.ndarray:
@@ -98,7 +102,7 @@ class _Table:
         owner = self._streams.owner
         r = 1 if owner is None else len(owner)
         if self._rows.shape != (self._n * r, rows.shape[1]):
-            self._rows = np.zeros((self._n * r, rows.shape[1]), dtype=rows.dtype)
+            self._rows = np.tile(self._others(rows[0]), (self._n * r, 1))
         self._rows[batch.first * r + batch.replica] = rows
         if owner is None:
             return self._rows
@@ -148,11 +152,24 @@ class Exact:
         return EventGradients(_exact_events(problem, streams))
 
 
+def _own_rows(problem) -> Callable | None:
+    """The problem's ``gradient_of``, unless its ``gradient`` was overridden later and may differ."""
+    for namespace in (
+        vars(problem) if hasattr(problem, "__dict__") else {},
+        *map(vars, type(problem).__mro__),
+    ):
+        if "gradient_of" in namespace:
+            return problem.gradient_of
+        if "gradient" in namespace:
+            return None
+    return None
+
+
 def _exact_events(problem, streams: Streams) -> Callable:
     """``(x, batch, _) → gradients``, by the problem's own rows where these are few."""
     everyone = Exact().observe(problem, streams)
-    table = _Table(problem.n, streams)
-    some = getattr(problem, "gradient_of", None)
+    table = _Table(problem.n, streams, _the_same)
+    some = _own_rows(problem)
 
     def gradient(x: np.ndarray, batch, _=None) -> np.ndarray:
         replicas = 1 if streams.owner is None else len(streams.owner)
@@ -258,7 +275,8 @@ class Minibatch:
     def observe_events(self, problem, streams: Streams) -> EventGradients:
         """The gradients of single workers, for one run; each event draws its own examples."""
         self._check(problem)
-        points, examples = _Table(problem.n, streams), _Table(problem.n, streams)
+        points = _Table(problem.n, streams, _the_same)
+        examples = _Table(problem.n, streams, np.zeros_like)  # everyone has an example 0
 
         def gradient(x: np.ndarray, batch, drawn: np.ndarray) -> np.ndarray:
             everyone = points.filled(x, batch)

@@ -35,7 +35,8 @@ class SwarmSGD(Method):
         local_steps: H, a whole number of at least 1; the mean where ``geometric``, then any number ≥ 1.
         blocking: see above.
         quantizer: a `relaysim.compressors.Lattice`, with which models are exchanged; None for all bits.
-            The mean of both is then kept up to the grid only.
+            Models are rounded to the nearest point of its grid: what γH‖g‖ moves an entry by must be well
+            above its spacing, or models freeze, the sooner the smaller the rate.
         geometric: draw each worker's number of steps before a meeting from the geometric distribution.
 
     Any connected topology of two workers or more. Drawing edges uniformly suits regular graphs: elsewhere
@@ -46,8 +47,9 @@ class SwarmSGD(Method):
     Raises:
         ValueError: an option out of range; in a run, models too far apart for the quantiser.
 
-    Without gradients the expected consensus distance shrinks by 1 − λ₂/(rn) a meeting or more, with λ₂ of
-    the Laplacian of an r-regular graph.
+    Without gradients a meeting shrinks the expected consensus distance to at most 1 − λ₂/(rn) of what it was,
+    with λ₂ of the Laplacian of an r-regular graph. All H gradients before a meeting fall into its step, so
+    that with many local steps nothing moves for some.
 
     Source: Nadiradze, Sabour, Davies, Li, Alistarh, "Asynchronous decentralized SGD with quantized and
     local updates", NeurIPS 2021; the non-blocking rule as in published code.
@@ -139,8 +141,8 @@ class _Pairs:
             raise ValueError(
                 f"SwarmSGD's quantiser cannot tell models apart that differ by {quantizer.range:.4g} or "
                 f"more in an entry: in step {meeting.step} those of worker {meeting.first[k]} and worker "
-                f"{meeting.second[k]} (replica {meeting.replica[k]}) differ by {gap:.4g}; take a larger "
-                f"spacing, more levels or a smaller learning rate"
+                f"{meeting.second[k]} differ by {gap:.4g}; take a larger spacing or more levels, or, where "
+                f"the run diverges, a smaller learning rate"
             )
         return quantizer.decode(second, first), quantizer.decode(first, second)
 

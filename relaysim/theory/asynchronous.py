@@ -35,6 +35,8 @@ def asynchronous_decay(topology: Topology, algorithm: A2CiD2 | SwarmSGD) -> floa
     with A what happens between meetings and P_ij what happens in one. For SwarmSGD, whose meetings are
     m a step, it is −m log of the largest eigenvalue of a meeting, M ↦ E[P M Pᵀ].
 
+    Dense linear algebra over edges and pairs of modes: 10 ms for a ring of 32, 10 s for complete(64).
+
     Args:
         topology: connected, of two workers or more.
         algorithm: `A2CiD2` or `SwarmSGD` without a quantiser.
@@ -42,6 +44,8 @@ def asynchronous_decay(topology: Topology, algorithm: A2CiD2 | SwarmSGD) -> floa
     Raises:
         TypeError: another algorithm.
         ValueError: a quantiser, or a graph that the algorithm cannot use.
+
+    ``math.inf`` where a single meeting ends it: SwarmSGD with two workers.
 
     Source: derived here; after the way of Boyd, Ghosh, Prabhakar, Shah, "Randomized gossip
     algorithms", IEEE Transactions on Information Theory 2006.
@@ -54,6 +58,8 @@ def asynchronous_decay(topology: Topology, algorithm: A2CiD2 | SwarmSGD) -> floa
     largest = moments.largest_eigenvalue()
     if moments.meetings is None:
         return -largest
+    if largest <= -moments.meetings * (1 - 1e-12):
+        return math.inf  # a single meeting ends it
     return -moments.meetings * math.log1p(largest / moments.meetings)
 
 
@@ -79,7 +85,7 @@ def asynchronous_consensus(
         raise TypeError(f"asynchronous_consensus is for A2CiD2, not {algorithm!r}")
     moments = _Moments(topology, algorithm)
     x0, times = real_array(x0, "x0"), real_array(steps, "steps")
-    if x0.shape[:1] != (topology.n,) or x0.ndim > 2:
+    if x0.shape[:1] != (topology.n,) or x0.ndim > 2 or not np.isfinite(x0).all():
         raise ValueError(f"x0 must have shape (n,) or (n, d) with n = {topology.n}, not {x0.shape}")
     if times.ndim != 1 or not (np.isfinite(times).all() and (times >= 0).all()):
         raise ValueError(f"steps must be a list of times of at least 0, not {steps!r}")
@@ -106,11 +112,18 @@ class _Moments:
     def __init__(self, topology: Topology, algorithm):
         self.meetings: float | None = None
         self.eta, self._weights = 0.0, (0.5,)
+        if not isinstance(topology, Topology):
+            raise TypeError(f"pairs meet on a Topology, not {topology!r}")
+        if not topology.is_connected:
+            raise ValueError(f"{topology!r} is not connected: its parts never agree; add edges")
         n = topology.n
         if isinstance(algorithm, A2CiD2):
             rule = algorithm.rule(topology)
             self._rates = edge_rates(topology, algorithm.rate)
             self.eta = rule.eta
+            # With α̃ = ½ as for x, x̃ stays equal to x whatever η.
+            if math.isclose(rule.alpha_tilde, 0.5):
+                self.eta = 0.0
             if self.eta:
                 self._weights = (0.5, rule.alpha_tilde)
         elif isinstance(algorithm, SwarmSGD):
@@ -209,4 +222,12 @@ class _Moments:
                 k += 1
                 term = self.change(term) * (elapsed / pieces / k)
                 M = M + term
+            M = self._centred(M)
         return M
+
+    def _centred(self, M: np.ndarray) -> np.ndarray:
+        """M without what rounding leaks into the mean, which would never decay."""
+        k = len(self._weights)
+        blocks = M.reshape(k, self._n, k, self._n)
+        blocks = blocks - blocks.mean(axis=1, keepdims=True)
+        return (blocks - blocks.mean(axis=3, keepdims=True)).reshape(M.shape)
