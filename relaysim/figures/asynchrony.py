@@ -88,7 +88,8 @@ def asynchrony(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         f"gradients, mean of {replicas} runs (colours), the exact expectation for A²CiD² and AD-PSGD (thin "
         "black), and decays exp(−t/χ₁) and exp(−t/√(χ₁χ₂)) (grey, dotted and dash-dotted), the times that "
         "the theory goes by without and with momentum: on a ring they are far apart, on a complete graph "
-        "equal. They are times, not bounds: the baseline decays at κ with 1/(2χ₁) ≤ κ ≤ 1/χ₁. Below: distance to the optimum on random quadratics with ζ² = "
+        "equal. They are times, not bounds: the baseline decays at κ, 1/(2χ₁) ≤ κ ≤ 1/χ₁. "
+        "Below: distance to the optimum on random quadratics with ζ² = "
         f"{ZETA2:g} at the learning rate {LEARNING_RATE:g} for all, mean of {max(replicas // 20, 20)} runs; "
         "none is exact at a constant rate. After Nabli et al., NeurIPS 2023."
     )
