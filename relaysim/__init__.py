@@ -11,11 +11,11 @@
 import importlib
 
 from relaysim import algorithms, compressors, faults, mixing, oracles, problems, topologies
-from relaysim.configuration import rebuild
-from relaysim.history import History
-from relaysim.simulation import simulate
-from relaysim.sweeps import load_sweep, sweep
-from relaysim.tuning import Tuning, tune
+from relaysim.engine import simulate
+from relaysim.records.configuration import rebuild
+from relaysim.records.history import History
+from relaysim.studies.sweeps import load_sweep, sweep
+from relaysim.studies.tuning import Tuning, tune
 from relaysim.version import __version__
 
 __all__ = [

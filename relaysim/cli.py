@@ -9,13 +9,13 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 from relaysim import __version__, oracles, problems
-from relaysim.checks import whole_number
-from relaysim.history import written_aside
-from relaysim.naming import ALGORITHMS, TOPOLOGIES, closest, known_name, named, signature_of
-from relaysim.preparation import check_compatible
-from relaysim.simulation import simulate
-from relaysim.sweeps import sweep
-from relaysim.tuning import tune
+from relaysim.algorithms.fit import check_compatible
+from relaysim.engine import simulate
+from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, closest, known_name, named, signature_of
+from relaysim.studies.sweeps import sweep
+from relaysim.studies.tuning import tune
+from relaysim.support.checks import whole_number
+from relaysim.support.files import written_aside
 
 __all__ = ["main"]
 

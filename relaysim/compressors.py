@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from relaysim.checks import real_number, whole_number
+from relaysim.support.checks import real_number, whole_number
 
 __all__ = ["QSGD", "Identity", "Lattice", "LowRank", "RandomK", "Sign", "TopK"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from relaysim.checks import real_number
-from relaysim.random import Streams
+from relaysim.support.checks import real_number
+from relaysim.support.streams import Streams
 
 __all__ = ["MessageDrop"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from relaysim.blocks import row_blocks
 from relaysim.oracles import checked_gradient
+from relaysim.support.blocks import row_blocks
 
 __all__ = ["MEASURES", "bits_of", "measure", "measures_of"]
 

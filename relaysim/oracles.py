@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from relaysim.checks import real_number, whole_number
-from relaysim.random import EventDraw, Streams
+from relaysim.support.checks import real_number, whole_number
+from relaysim.support.streams import EventDraw, Streams
 
 __all__ = ["Exact", "Gaussian", "Minibatch"]
 
@@ -57,7 +57,8 @@ class EventGradients:
     """Gradients of some workers at a time, as the events of asynchronous methods ask for them.
 
     Args:
-        observe: ``(x, batch, drawn) → gradients``, a row for each event of a `relaysim.timeline.Batch`.
+        observe: ``(x, batch, drawn) → gradients``, a row for each event of a batch; see
+            `relaysim.engine.timeline.Batch`.
         draw: what each event needs at random, drawn in the order of the events; None for nothing.
     """
 

@@ -6,8 +6,8 @@ The events themselves are a rule's own draw, as a simulation has it; what they d
 import numpy as np
 from scipy.linalg import expm
 
-from relaysim.random import Streams
-from relaysim.timeline import UNITS_AHEAD
+from relaysim.engine.timeline import UNITS_AHEAD
+from relaysim.support.streams import Streams
 
 
 def events_of(algorithm, topology, steps, seed=0):

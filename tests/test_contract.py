@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 import relaysim as rs
 from relaysim.algorithms import base
 from relaysim.network import Network
-from relaysim.workspace import Workspace
+from relaysim.support.workspace import Workspace
 
 RELAYING = tuple(a for a in ALGORITHMS if a.uses == "relay")
 MIXING = tuple(a for a in ALGORITHMS if a.uses == "mixing" and not isinstance(a, OCCASIONAL))
@@ -201,7 +201,7 @@ def test_replicas_with_starting_points_of_their_own_equal_their_runs_alone(algor
 
 @over_algorithms
 def test_replicas_that_leave_do_not_disturb_the_others(algorithm, monkeypatch):
-    monkeypatch.setattr("relaysim.recording.BLOCK_BYTES", 0)  # so that they leave at once
+    monkeypatch.setattr("relaysim.engine.recording.BLOCK_BYTES", 0)  # so that they leave at once
     topology, problem = topology_for(algorithm), least_squares(8, 5, 4)
     options = {"oracle": rs.oracles.Gaussian(0.1), "x0": starting_points(8, 5), "seed": [4, 9]}
     with_leaver = rs.simulate(
@@ -328,23 +328,23 @@ def test_lent_buffers_change_no_bits(algorithm, replicas, monkeypatch):
         oracle=rs.oracles.Gaussian(1.0),
     )
     normal = call()
-    monkeypatch.setattr("relaysim.workspace.LEND_FROM_BYTES", 0)
+    monkeypatch.setattr("relaysim.support.workspace.LEND_FROM_BYTES", 0)
     poison_what_is_taken_back(monkeypatch)
     assert call().tobytes() == normal.tobytes()
 
     # Small blocks may add a worker's neighbours in another order, so they change the last bits.
     for module in ("blocks", "algorithms.base"):
         monkeypatch.setattr(f"relaysim.{module}.BLOCK_BYTES", 100)
-    monkeypatch.setattr("relaysim.recording.BLOCK_BYTES", 0)
+    monkeypatch.setattr("relaysim.engine.recording.BLOCK_BYTES", 0)
     blocks = call()
     np.testing.assert_allclose(blocks, normal, rtol=0, atol=1e-13 * np.abs(normal).max())
-    monkeypatch.setattr("relaysim.workspace.LEND_FROM_BYTES", 1 << 60)
+    monkeypatch.setattr("relaysim.support.workspace.LEND_FROM_BYTES", 1 << 60)
     assert call().tobytes() == blocks.tobytes()
 
 
 def poison_what_is_taken_back(monkeypatch):
     """A buffer that someone still uses after it was taken back turns into NaN."""
-    from relaysim.workspace import _Pool
+    from relaysim.support.workspace import _Pool
 
     take_back = _Pool.take_back
 

@@ -13,7 +13,7 @@ from methods import ALGORITHMS, ASYNCHRONOUS
 
 import relaysim as rs
 from relaysim.algorithms.base import Method
-from relaysim.display import LATER
+from relaysim.support.display import LATER
 
 EVIL = '<script>alert("&")</script>'
 

@@ -14,9 +14,9 @@ from methods import ASYNCHRONOUS
 import relaysim as rs
 from relaysim.algorithms import A2CiD2, SwarmSGD
 from relaysim.compressors import Lattice
-from relaysim.random import Streams
+from relaysim.engine.timeline import batches_of
+from relaysim.support.streams import Streams
 from relaysim.theory import asynchronous_consensus, asynchronous_decay
-from relaysim.timeline import batches_of
 
 GRAPHS = (
     rs.topologies.ring(8),

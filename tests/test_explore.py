@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 import relaysim as rs
 from relaysim.explorer import picture, scene
 from relaysim.explorer.scene import METHODS, Runner, Settings, run
-from relaysim.naming import ALGORITHMS, TOPOLOGIES
+from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import relaysim as rs
-from relaysim.random import Streams
+from relaysim.support.streams import Streams
 
 PROBLEM = rs.problems.random_quadratics(n=7, d=3, zeta2=2.0, seed=4)
 START = np.random.default_rng(8).normal(size=(7, 3))

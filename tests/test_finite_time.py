@@ -9,7 +9,13 @@ from scipy import sparse
 
 import relaysim as rs
 from relaysim import mixing, topologies
-from relaysim.finite_time import base_graph, hyper_hypercube, simple_base_graph, union_topology
+from relaysim.mixing.finite_time import (
+    base_graph,
+    hyper_hypercube,
+    simple_base_graph,
+    union_topology,
+)
+from relaysim.mixing.sequences import as_sequence
 
 DEGREES = [1, 2, 3, 4]
 made = functools.cache(lambda graph, n, k: graph(n, k))
@@ -186,7 +192,7 @@ def test_gossip_averages_exactly_after_one_period(graph, n, k):
     problem = rs.problems.DiagonalQuadratic(np.ones((n, 3)), np.zeros((n, 3)))
     mean = np.broadcast_to(start.mean(axis=0), (n, 3))
     for topology in (topologies.complete(n), union_topology(sequence)):
-        checked = mixing.as_sequence(sequence, topology)
+        checked = as_sequence(sequence, topology)
         assert len(checked) == len(sequence)
         history = rs.simulate(
             problem,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import relaysim as rs
-from relaysim.clocks import acceleration_constants
+from relaysim.mixing.clocks import acceleration_constants
 from relaysim.theory import gossip
 from relaysim.theory.gossip import (
     d2_rates,

@@ -80,7 +80,7 @@ FORBIDDEN = {
 @pytest.mark.parametrize("name", LEAVES)
 def test_what_everything_rests_on_rests_on_nothing(name):
     own = {n for n in imports(MODULES[name], at_import_time=True) if n.startswith("relaysim")}
-    assert all(name.startswith("relaysim.checks") for name in own)
+    assert all(name.startswith("relaysim.support.checks") for name in own)
 
 
 @pytest.mark.parametrize("importer", FORBIDDEN)

@@ -9,9 +9,10 @@ import pytest
 from methods import AFFINE, ALGORITHMS
 
 import relaysim as rs
+from relaysim.algorithms import fit
 from relaysim.network import Network
+from relaysim.support.workspace import Workspace
 from relaysim.theory import spectra
-from relaysim.workspace import Workspace
 
 TREES = (rs.topologies.chain, rs.topologies.binary_tree, rs.topologies.star)
 GRAPHS = (*TREES, rs.topologies.ring)
@@ -218,7 +219,7 @@ def test_what_a_method_says_it_conserves_it_conserves_whatever_the_gradients(alg
     generator = np.random.default_rng(0)
     for topology in topologies_for(algorithm, 9):
         for mixing in (None, weighted(9)) if repr(topology) == "ring(9)" else (None,):
-            matrices = rs.preparation.matrices_for(algorithm, topology, mixing)
+            matrices = fit.matrices_for(algorithm, topology, mixing)
             network = Network(topology, matrices, Workspace())
             round = rs.algorithms.base.Round(
                 lambda x: generator.normal(size=x.shape), network, Workspace()

@@ -8,7 +8,7 @@ from scipy.stats import chi2
 import relaysim as rs
 from relaysim.oracles import Minibatch
 from relaysim.problems import Logistic
-from relaysim.random import Streams
+from relaysim.support.streams import Streams
 
 SAMPLINGS = ("with replacement", "without replacement", "epochs")
 SIZES = np.array([6, 4, 9])

@@ -196,7 +196,7 @@ def test_a_diagonal_quadratic_is_the_least_squares_with_a_diagonal_matrix():
 def test_a_diagonal_quadratic_is_the_same_in_blocks(monkeypatch):
     problem, x = some_diagonal(n=40), np.random.default_rng(2).normal(size=(40, 3))
     gradient, optimal_value = problem.gradient(x), problem.optimal_value
-    monkeypatch.setattr("relaysim.blocks.BLOCK_BYTES", 200)
+    monkeypatch.setattr("relaysim.support.blocks.BLOCK_BYTES", 200)
     np.testing.assert_array_equal(problem.gradient(x), gradient)
     again = DiagonalQuadratic(problem.h, problem.centers)
     np.testing.assert_allclose(again.optimal_value, optimal_value, rtol=1e-14)

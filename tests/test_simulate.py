@@ -301,7 +301,7 @@ def test_steps_to_is_the_first_record_below():
 @pytest.mark.parametrize("record", [None, 7])
 @pytest.mark.parametrize("block_bytes", [1 << 19, 0], ids=["late", "at once"])
 def test_stop_below_ends_each_replica_at_its_record(record, block_bytes, monkeypatch):
-    monkeypatch.setattr("relaysim.recording.BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("relaysim.engine.recording.BLOCK_BYTES", block_bytes)
     rates, options = [0.3, 0.05, 0.5, 0.0], {"steps": 400, "record": record}
     full = simulate(learning_rate=rates, keep_iterates=True, **options)
     stopped = simulate(learning_rate=rates, stop_below=1e-6, keep_iterates=True, **options)
@@ -325,7 +325,7 @@ def test_stop_below_ends_each_replica_at_its_record(record, block_bytes, monkeyp
 
 @pytest.mark.parametrize("block_bytes", [1 << 19, 0], ids=["late", "at once"])
 def test_stop_below_without_a_replica_axis(block_bytes, monkeypatch):
-    monkeypatch.setattr("relaysim.recording.BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("relaysim.engine.recording.BLOCK_BYTES", block_bytes)
     full, stopped = simulate(steps=400, keep_iterates=True), simulate(steps=400, stop_below=1e-6)
     end = int(full.steps_to(1e-6)[0])
     assert stopped.steps.tolist() == list(range(end + 1))
@@ -343,7 +343,7 @@ def growing(steps, **options):
 
 @pytest.mark.parametrize("block_bytes", [1 << 19, 0], ids=["late", "at once"])
 def test_diverged_is_further_than_1e12_times_the_start(block_bytes, monkeypatch):
-    monkeypatch.setattr("relaysim.recording.BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("relaysim.engine.recording.BLOCK_BYTES", block_bytes)
     history = growing(30, keep_iterates=True)
     # 9¹² = 2.8e11 and 9¹³ = 2.5e12.
     assert history.diverged.tolist() == [True]
@@ -385,7 +385,7 @@ def test_divergence_to_infinity_is_marked_without_warnings(record):
 
 @pytest.mark.parametrize("block_bytes", [1 << 19, 0], ids=["late", "at once"])
 def test_divergence_leaves_the_other_replicas_alone(block_bytes, monkeypatch):
-    monkeypatch.setattr("relaysim.recording.BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("relaysim.engine.recording.BLOCK_BYTES", block_bytes)
     rates = [0.3, 1e3, 0.1, 1e200]
     together = simulate(learning_rate=rates, steps=300, keep_iterates=True)
     assert together.diverged.tolist() == [False, True, False, True]

@@ -22,7 +22,7 @@ import pytest
 
 import relaysim as rs
 from relaysim.figures import FIGURES
-from relaysim.naming import ALGORITHMS
+from relaysim.studies.naming import ALGORITHMS
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 import relaysim as rs
-from relaysim import sweeps
-from relaysim.store import Store, StoreError
+from relaysim.studies import sweeps
+from relaysim.studies.store import Store, StoreError
 
 SMALL = {
     "n": 6,
@@ -68,7 +68,7 @@ def test_learning_rates_and_seeds_share_a_run(monkeypatch):
 
     def counted(*arguments, **options):
         calls.append(options)
-        return rs.simulation.simulate(*arguments, **options)
+        return rs.engine.simulation.simulate(*arguments, **options)
 
     monkeypatch.setattr(sweeps, "simulate", counted)
     rs.sweep(SMALL, progress=False)
@@ -142,7 +142,7 @@ def test_only_what_is_missing_is_run(tmp_path, monkeypatch):
 KILLED = """
 import sys, time
 import relaysim as rs
-from relaysim import sweeps
+from relaysim.studies import sweeps
 from test_sweeps import LONG
 plain = sweeps._run_group
 def slow(group):

@@ -15,7 +15,7 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 import relaysim
-from relaysim.naming import ALGORITHMS
+from relaysim.studies.naming import ALGORITHMS
 from relaysim_site import rst
 from relaysim_site.files import Folder
 
@@ -191,7 +191,7 @@ def mend_backlinks(app, pagename: str, templatename: str, context: dict, doctree
     """Lead from source code to where it is documented.
 
     ``sphinx.ext.viewcode`` takes all names of a module to be documented under one path, but some are
-    imported elsewhere, as ``relaysim.rebuild`` is from ``relaysim.configuration``.
+    imported elsewhere, as ``relaysim.rebuild`` is from ``relaysim.records.configuration``.
     """
     if not pagename.startswith("_modules/"):
         return

@@ -7,7 +7,7 @@ import inspect
 import re
 from typing import NamedTuple
 
-from relaysim.naming import ALGORITHMS
+from relaysim.studies.naming import ALGORITHMS
 from relaysim_site import rst
 from relaysim_site.files import Folder
 from relaysim_site.pictures import LEARNING_RATE, PROBLEM, STEPS, example_of, facts

@@ -17,8 +17,8 @@ import matplotlib
 
 import relaysim as rs
 from relaysim.figures import FIGURES
-from relaysim.naming import ALGORITHMS
-from relaysim.progress import progress_bar
+from relaysim.studies.naming import ALGORITHMS
+from relaysim.support.progress import progress_bar
 from relaysim_site.files import Folder
 
 __all__ = ["draw", "example_of", "facts"]

@@ -11,7 +11,7 @@ from relaysim.algorithms.delayed import DelayedGradient
 from relaysim.algorithms.global_average import SGP, AllReduce, LocalSGD
 from relaysim.algorithms.gossip import DPSGD, QuasiGlobalMomentum
 from relaysim.algorithms.heavy_ball import DecentLaM, MomentumConsensus
-from relaysim.algorithms.occasional import DynamicAveraging, SingleMerge
+from relaysim.algorithms.infrequent import DynamicAveraging, SingleMerge
 from relaysim.algorithms.power_gossip import PowerGossip
 from relaysim.algorithms.relay import RelaySGD, RelaySGDGrad, RelaySGDMix
 from relaysim.algorithms.swarm import SwarmSGD

@@ -10,8 +10,8 @@ import numpy as np
 
 from relaysim.algorithms.base import Method
 from relaysim.algorithms.events import Events, Meeting, check_graph
-from relaysim.checks import flag, real_number
-from relaysim.clocks import acceleration_constants, edge_rates
+from relaysim.mixing.clocks import acceleration_constants, edge_rates
+from relaysim.support.checks import flag, real_number
 from relaysim.topologies import Topology
 
 __all__ = ["A2CiD2"]

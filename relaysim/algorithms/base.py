@@ -35,8 +35,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from relaysim.blocks import BLOCK_BYTES, row_blocks
-from relaysim.display import html_table
+from relaysim.support.blocks import BLOCK_BYTES, row_blocks
+from relaysim.support.display import html_table
 
 __all__ = ["Algorithm", "Method", "Round", "check_momentum", "no_buffer", "smoothed"]
 
@@ -51,7 +51,7 @@ class Round:
             for once a step. The result is a scratch array.
         mix, mix_change, pairs, pair_differences, exchange, average, relay, inbox, send: see
             `relaysim.network.Network`.
-        scratch, fresh: see `relaysim.workspace.Workspace`.
+        scratch, fresh: see `relaysim.support.workspace.Workspace`.
         uniforms: ``uniforms(shape)``, independent numbers in [0, 1) of a shape such as ``(n, d[, r])``,
             from each replica's own stream.
     """

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from relaysim.algorithms.base import Method, Round
-from relaysim.checks import real_number
 from relaysim.compressors import Identity, TopK
+from relaysim.support.checks import real_number
 
 __all__ = ["ChocoSGD"]
 

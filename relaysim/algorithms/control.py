@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from relaysim.algorithms.base import Method, Round
-from relaysim.checks import real_number, whole_number
+from relaysim.support.checks import real_number, whole_number
 
 __all__ = ["ConsensusControl", "Critical"]
 

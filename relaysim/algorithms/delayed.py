@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from relaysim.algorithms.base import Method, Round
-from relaysim.checks import whole_number
+from relaysim.support.checks import whole_number
 
 __all__ = ["DelayedGradient"]
 

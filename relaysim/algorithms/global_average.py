@@ -9,8 +9,8 @@ import numpy as np
 
 from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer, smoothed
 from relaysim.algorithms.gossip import MomentumState
-from relaysim.checks import whole_number
 from relaysim.mixing import one_peer_exponential
+from relaysim.support.checks import whole_number
 
 __all__ = ["SGP", "AllReduce", "LocalSGD"]
 

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer, smoothed
-from relaysim.checks import flag
+from relaysim.support.checks import flag
 
 __all__ = ["DPSGD", "QuasiGlobalMomentum"]
 

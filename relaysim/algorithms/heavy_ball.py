@@ -9,7 +9,7 @@ import numpy as np
 
 from relaysim.algorithms.base import Method, Round, check_momentum
 from relaysim.algorithms.gossip import MomentumState
-from relaysim.checks import real_number
+from relaysim.support.checks import real_number
 
 __all__ = ["DecentLaM", "MomentumConsensus"]
 

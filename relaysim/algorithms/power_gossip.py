@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from relaysim.algorithms.base import Method, Round, no_buffer
-from relaysim.checks import flag, whole_number
+from relaysim.support.checks import flag, whole_number
 
 __all__ = ["PowerGossip"]
 

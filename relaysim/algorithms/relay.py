@@ -16,9 +16,9 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer, smoothed
-from relaysim.blocks import row_blocks
-from relaysim.checks import flag, real_number
 from relaysim.network import Mail, PairMail
+from relaysim.support.blocks import row_blocks
+from relaysim.support.checks import flag, real_number
 
 __all__ = ["UNHEARD", "RelaySGD", "RelaySGDGrad", "RelaySGDMix"]
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from relaysim.algorithms.base import Method
 from relaysim.algorithms.events import Events, Meeting, check_graph
-from relaysim.checks import flag, real_number, whole_number
 from relaysim.compressors import Identity, Lattice
+from relaysim.support.checks import flag, real_number, whole_number
 from relaysim.topologies import Topology
 
 __all__ = ["SwarmSGD"]

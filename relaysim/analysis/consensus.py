@@ -9,10 +9,10 @@ import pandas as pd
 
 from relaysim.algorithms import DPSGD
 from relaysim.analysis.rates import Fit, fit_decay
-from relaysim.checks import real_array, shown, whole_number
-from relaysim.history import History
+from relaysim.engine import simulate
 from relaysim.problems import DiagonalQuadratic
-from relaysim.simulation import simulate
+from relaysim.records.history import History
+from relaysim.support.checks import real_array, shown, whole_number
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["ConsensusDecay", "consensus_decay", "consensus_distance"]

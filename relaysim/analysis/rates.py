@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from relaysim.checks import real_array, shown, whole_number
-from relaysim.history import History
+from relaysim.records.history import History
+from relaysim.support.checks import real_array, shown, whole_number
 
 __all__ = ["Fit", "fit_decay", "fit_rate"]
 

@@ -12,15 +12,15 @@ import pandas as pd
 from joblib import Parallel, delayed
 from scipy.stats import t as student
 
-from relaysim.checks import real_number, shown, whole_number
-from relaysim.preparation import check_compatible, matrices_for
+from relaysim.algorithms.fit import check_compatible, matrices_for
+from relaysim.engine import simulate
 from relaysim.problems import Logistic, partitions, random_quadratics
 from relaysim.problems.data import Dataset
 from relaysim.problems.logistic import DIRECT_UP_TO
-from relaysim.progress import progress_bar
-from relaysim.simulation import simulate
+from relaysim.studies.tuning import tune
+from relaysim.support.checks import real_number, shown, whole_number
+from relaysim.support.progress import progress_bar
 from relaysim.topologies import Topology, TreePair
-from relaysim.tuning import tune
 
 __all__ = ["Exponent", "Sensitivity", "heterogeneity_sensitivity", "power_law"]
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from relaysim.analysis.rates import check_one_rate, fit_rate
-from relaysim.checks import real_number, shown
-from relaysim.history import History
+from relaysim.records.history import History
+from relaysim.support.checks import real_number, shown
 
 __all__ = ["compare", "latex", "markdown"]
 

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from relaysim import oracles, problems, topologies
-from relaysim.checks import real_number, whole_number
-from relaysim.history import History
-from relaysim.naming import ALGORITHMS, TOPOLOGIES, known_name, named
-from relaysim.simulation import simulate
+from relaysim.engine import simulate
+from relaysim.records.history import History
+from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, known_name, named
+from relaysim.support.checks import real_number, whole_number
 
 __all__ = [
     "ACROSS",

@@ -26,8 +26,8 @@ from relaysim.explorer.scene import (
     written_call,
 )
 from relaysim.explorer.script import script
-from relaysim.history import History
-from relaysim.naming import TOPOLOGIES
+from relaysim.records.history import History
+from relaysim.studies.naming import TOPOLOGIES
 
 __all__ = ["Explorer", "MethodRow"]
 

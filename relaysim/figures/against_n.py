@@ -15,7 +15,7 @@ from relaysim import algorithms, plots
 from relaysim.figures.published import STEPS_TO_TARGET
 from relaysim.figures.result import Result
 from relaysim.figures.tuned_curves import TARGET
-from relaysim.sweeps import sweep
+from relaysim.studies.sweeps import sweep
 
 __all__ = ["gossip_vs_relay", "scaling"]
 

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from relaysim import plots, problems, topologies
 from relaysim.algorithms import A2CiD2, SwarmSGD
+from relaysim.engine import simulate
 from relaysim.figures.result import Result
 from relaysim.problems import DiagonalQuadratic
-from relaysim.progress import progress_bar
-from relaysim.simulation import simulate
+from relaysim.support.progress import progress_bar
 from relaysim.theory import acceleration_constants, asynchronous_consensus, asynchronous_decay
 
 __all__ = ["asynchrony"]

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 
 from relaysim import compressors, mixing, plots, topologies
 from relaysim.algorithms import DPSGD, ChocoSGD, PowerGossip
+from relaysim.engine import simulate
 from relaysim.figures.result import Result
 from relaysim.problems import MatrixQuadratic
-from relaysim.progress import progress_bar
-from relaysim.simulation import simulate
+from relaysim.support.progress import progress_bar
 
 __all__ = ["compression", "expected_errors"]
 

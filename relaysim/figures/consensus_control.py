@@ -11,10 +11,10 @@ from matplotlib.ticker import MaxNLocator
 
 from relaysim import plots, problems, topologies
 from relaysim.algorithms import DPSGD, ConsensusControl, Critical
+from relaysim.engine import simulate
 from relaysim.figures.result import Result
 from relaysim.oracles import Gaussian
-from relaysim.progress import progress_bar
-from relaysim.simulation import simulate
+from relaysim.support.progress import progress_bar
 
 __all__ = ["consensus_control"]
 

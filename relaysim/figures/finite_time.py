@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from relaysim import mixing, plots, topologies
 from relaysim.algorithms import DPSGD
+from relaysim.engine import simulate
 from relaysim.figures.result import Result
 from relaysim.problems import DiagonalQuadratic
-from relaysim.progress import progress_bar
-from relaysim.simulation import simulate
+from relaysim.support.progress import progress_bar
 
 __all__ = ["finite_time"]
 

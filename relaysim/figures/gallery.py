@@ -9,8 +9,8 @@ import time
 
 from relaysim import problems
 from relaysim.figures import FIGURES
-from relaysim.history import written_aside
-from relaysim.progress import progress_bar
+from relaysim.support.files import written_aside
+from relaysim.support.progress import progress_bar
 from relaysim.version import __version__
 
 __all__ = ["draw_all"]

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from relaysim import plots, problems
+from relaysim.engine import simulate
 from relaysim.figures.result import Result
 from relaysim.figures.sensitivity import methods_on
-from relaysim.progress import progress_bar
-from relaysim.simulation import simulate
-from relaysim.tuning import tune
+from relaysim.studies.tuning import tune
+from relaysim.support.progress import progress_bar
 
 __all__ = ["logistic"]
 

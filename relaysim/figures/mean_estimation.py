@@ -10,7 +10,7 @@ from scipy.sparse import csgraph
 from relaysim import mixing, plots, topologies
 from relaysim.figures.result import Result
 from relaysim.network import Network
-from relaysim.progress import progress_bar
+from relaysim.support.progress import progress_bar
 
 __all__ = ["mean_estimation"]
 

@@ -9,11 +9,11 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from relaysim import plots, theory, topologies
 from relaysim.algorithms import RelaySGD
+from relaysim.engine import simulate
 from relaysim.figures.relay_theory import TREES
 from relaysim.figures.result import Result
 from relaysim.problems import DiagonalQuadratic
-from relaysim.progress import progress_bar
-from relaysim.simulation import simulate
+from relaysim.support.progress import progress_bar
 
 __all__ = ["relay_spectrum"]
 

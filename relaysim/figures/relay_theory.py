@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from relaysim import plots, theory, topologies
 from relaysim.algorithms import RelaySGD
+from relaysim.engine import simulate
 from relaysim.figures.published import CORRECTION_FACTOR, KEY_LEMMA
 from relaysim.figures.result import Result
-from relaysim.progress import progress_bar
-from relaysim.simulation import simulate
+from relaysim.support.progress import progress_bar
 
 __all__ = ["key_lemma", "learning_rate_correction"]
 

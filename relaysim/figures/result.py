@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from relaysim.history import written_aside
+from relaysim.support.files import written_aside
 
 __all__ = ["Result"]
 

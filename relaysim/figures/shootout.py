@@ -10,10 +10,10 @@ from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 
 from relaysim import algorithms, compressors, plots, problems, topologies
+from relaysim.engine import simulate
 from relaysim.figures.result import Result
-from relaysim.naming import ALGORITHMS
-from relaysim.progress import progress_bar
-from relaysim.simulation import simulate
+from relaysim.studies.naming import ALGORITHMS
+from relaysim.support.progress import progress_bar
 
 __all__ = ["shootout"]
 

@@ -8,8 +8,8 @@ from matplotlib.ticker import MultipleLocator
 
 from relaysim import algorithms, plots, problems, topologies
 from relaysim.figures.result import Result
-from relaysim.sweeps import sweep
-from relaysim.tuning import tune
+from relaysim.studies.sweeps import sweep
+from relaysim.studies.tuning import tune
 
 __all__ = ["spanning_trees"]
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter, StrMethodFormatter
 from relaysim import algorithms, mixing, plots, theory, topologies
 from relaysim.figures.result import Result
 from relaysim.problems import DiagonalQuadratic
-from relaysim.progress import progress_bar
+from relaysim.support.progress import progress_bar
 
 __all__ = ["stability"]
 

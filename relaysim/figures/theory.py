@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from relaysim import algorithms, oracles, plots, problems, topologies
+from relaysim.engine import simulate
 from relaysim.figures.result import Result
-from relaysim.history import History
-from relaysim.progress import progress_bar
-from relaysim.simulation import simulate
+from relaysim.records.history import History
+from relaysim.support.progress import progress_bar
 from relaysim.theory import Overlay, linearize, overlay
 
 __all__ = ["theory"]

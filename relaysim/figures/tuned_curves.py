@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from relaysim import plots
 from relaysim.figures.published import TUNED_STEPS
 from relaysim.figures.result import Result
-from relaysim.sweeps import sweep
+from relaysim.studies.sweeps import sweep
 
 __all__ = ["TARGET", "Curve", "tuned_curves"]
 

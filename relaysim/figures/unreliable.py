@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from relaysim import algorithms, plots
 from relaysim.figures.result import Result
-from relaysim.sweeps import sweep
+from relaysim.studies.sweeps import sweep
 
 __all__ = ["unreliable"]
 

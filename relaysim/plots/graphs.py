@@ -18,8 +18,8 @@ from scipy.sparse import csgraph
 from scipy.spatial import KDTree
 
 from relaysim import topologies
-from relaysim.checks import real_array, shown
 from relaysim.plots.style import ink_on, style
+from relaysim.support.checks import real_array, shown
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["Layout", "colour_norm", "draw_graph", "draw_topology", "layout_of"]

@@ -24,13 +24,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullLocator
 from PIL import Image
 
-from relaysim.checks import real_number, shown, whole_number
-from relaysim.history import written_aside
-from relaysim.mixing import as_sequence, metropolis
+from relaysim.mixing import metropolis
+from relaysim.mixing.sequences import as_sequence
 from relaysim.network import Network
 from relaysim.plots.graphs import NO_VALUE, draw_graph, layout_of
 from relaysim.plots.style import ink_on, style
-from relaysim.progress import progress_bar
+from relaysim.support.checks import real_number, shown, whole_number
+from relaysim.support.files import written_aside
+from relaysim.support.progress import progress_bar
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["RelayAnimation", "relay_animation", "spacetime"]

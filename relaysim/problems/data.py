@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-from relaysim.checks import flag, real_array, real_number, whole_number
-from relaysim.display import html_table
 from relaysim.problems.matrices import sparse_of
 from relaysim.problems.partitions import Partition
+from relaysim.support.checks import flag, real_array, real_number, whole_number
+from relaysim.support.display import html_table
 
 __all__ = ["Dataset", "breast_cancer", "digits", "svmlight", "synthetic", "wine"]
 

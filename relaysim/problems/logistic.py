@@ -12,14 +12,14 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_array, hstack, issparse, kron, vstack
 from scipy.sparse.linalg import LinearOperator, cg, eigsh
 
-from relaysim.blocks import row_blocks
-from relaysim.checks import flag, real_number
-from relaysim.display import LATER, between, html_table
 from relaysim.problems.examples import lay_out
-from relaysim.problems.given import classes_of, pooled_examples
+from relaysim.problems.labelled import classes_of, pooled_examples
 from relaysim.problems.losses import BinaryLoss, SoftmaxLoss
 from relaysim.problems.matrices import matrix_of, with_ones
 from relaysim.problems.partitions import Partition
+from relaysim.support.blocks import row_blocks
+from relaysim.support.checks import flag, real_number
+from relaysim.support.display import LATER, between, html_table
 
 __all__ = ["Curvature", "Logistic", "NoOptimumError"]
 

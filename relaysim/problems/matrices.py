@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array, hstack, issparse, vstack
 
-from relaysim.checks import real_array
+from relaysim.support.checks import real_array
 
 __all__ = ["matrix_of", "sparse_of", "stacked", "with_ones"]
 

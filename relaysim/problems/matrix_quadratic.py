@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from relaysim.checks import real_array
 from relaysim.problems.quadratics import DiagonalQuadratic
+from relaysim.support.checks import real_array
 
 __all__ = ["MatrixQuadratic"]
 

@@ -15,9 +15,9 @@ from scipy.optimize import linprog
 from scipy.sparse import eye_array, issparse, kron, vstack
 from scipy.sparse.linalg import svds
 
-from relaysim.checks import flag, real_array, real_number, shown, whole_number
-from relaysim.display import between, html_table
 from relaysim.problems.matrices import matrix_of
+from relaysim.support.checks import flag, real_array, real_number, shown, whole_number
+from relaysim.support.display import between, html_table
 
 __all__ = ["Partition", "by_size", "dirichlet", "feature_drift", "iid", "shards"]
 

@@ -10,9 +10,9 @@ import functools
 
 import numpy as np
 
-from relaysim.blocks import row_blocks
-from relaysim.checks import real_array, real_number, whole_number
-from relaysim.display import LATER, html_table
+from relaysim.support.blocks import row_blocks
+from relaysim.support.checks import real_array, real_number, whole_number
+from relaysim.support.display import LATER, html_table
 
 __all__ = ["DiagonalQuadratic", "LeastSquares", "random_quadratics"]
 

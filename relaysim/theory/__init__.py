@@ -3,10 +3,9 @@
 `bounds` has one function a theorem.
 """
 
-from relaysim.clocks import acceleration_constants
+from relaysim.mixing.clocks import acceleration_constants
 from relaysim.theory import bounds
 from relaysim.theory.asynchronous import asynchronous_consensus, asynchronous_decay
-from relaysim.theory.beside import Overlay, overlay
 from relaysim.theory.gossip import (
     d2_rates,
     d2_smallest_eigenvalue,
@@ -19,6 +18,7 @@ from relaysim.theory.gossip import (
     toy_zeta,
 )
 from relaysim.theory.linear import Linearization, linearize
+from relaysim.theory.overlay import Overlay, overlay
 from relaysim.theory.relaysum import (
     correction_factor,
     key_lemma,

@@ -19,8 +19,8 @@ from scipy.sparse.linalg import LinearOperator
 from relaysim.algorithms.base import Round
 from relaysim.network import Network
 from relaysim.oracles import Exact
-from relaysim.random import Streams
-from relaysim.workspace import Workspace
+from relaysim.support.streams import Streams
+from relaysim.support.workspace import Workspace
 
 __all__ = ["AffineStep"]
 
@@ -36,9 +36,9 @@ class AffineStep:
     """The affine map of a method at a constant learning rate.
 
     Args:
-        problem, topology, algorithm: checked by `relaysim.preparation.check_compatible`.
+        problem, topology, algorithm: checked by `relaysim.algorithms.fit.check_compatible`.
         learning_rate: γ.
-        matrices: the gossip matrices, checked, as from `relaysim.preparation.matrices_for`.
+        matrices: the gossip matrices, checked, as from `relaysim.algorithms.fit.matrices_for`.
         x0: ``(n, d)``.
 
     Attributes:

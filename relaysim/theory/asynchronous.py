@@ -14,8 +14,8 @@ from scipy.linalg import eigh
 from scipy.optimize import brentq
 
 from relaysim.algorithms import A2CiD2, SwarmSGD
-from relaysim.checks import real_array
-from relaysim.clocks import edge_rates
+from relaysim.mixing.clocks import edge_rates
+from relaysim.support.checks import real_array
 from relaysim.topologies import Topology
 
 __all__ = ["asynchronous_consensus", "asynchronous_decay"]

@@ -18,8 +18,8 @@ from scipy.optimize import brentq
 from scipy.sparse import csr_array, diags_array, eye_array, issparse, triu
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs, eigsh, splu
 
-from relaysim.checks import real_array, real_number, whole_number
-from relaysim.mixing import ROW_SUM_TOLERANCE, Matrix, is_sequence
+from relaysim.mixing.sequences import ROW_SUM_TOLERANCE, Matrix, is_sequence
+from relaysim.support.checks import real_array, real_number, whole_number
 
 __all__ = [
     "d2_rates",

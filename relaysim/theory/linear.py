@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy.sparse.linalg import LinearOperator
 
-from relaysim.checks import real_array, real_number, whole_number
+from relaysim.algorithms.fit import check_compatible, matrices_for
 from relaysim.measures import bits_of, measure, measures_of
-from relaysim.preparation import check_compatible, matrices_for, starting_points
+from relaysim.support.checks import real_array, real_number, whole_number
+from relaysim.support.starts import starting_points
 from relaysim.theory.affine import AffineStep
 from relaysim.theory.spectra import (
     NEUTRAL,

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
-from relaysim.preparation import check_compatible, matrices_for
-from relaysim.progress import progress_bar
+from relaysim.algorithms.fit import check_compatible, matrices_for
+from relaysim.support.progress import progress_bar
 from relaysim.theory.affine import AffineStep
 from relaysim.theory.linear import Linearization
 from relaysim.theory.spectra import NEUTRAL, product

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from relaysim.checks import real_number, whole_number
+from relaysim.support.checks import real_number, whole_number
 from relaysim.theory.bounds.model import Assumption
 
 __all__ = [

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import eigvalsh
 
-from relaysim.checks import real_array, real_number
-from relaysim.preparation import check_compatible, matrices_for, starting_points
+from relaysim.algorithms.fit import check_compatible, matrices_for
+from relaysim.support.checks import real_array, real_number
+from relaysim.support.starts import starting_points
 from relaysim.theory.bounds.constants import ConditionError
 from relaysim.theory.bounds.model import Bound
 from relaysim.theory.bounds.proved import (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from relaysim.checks import real_array
+from relaysim.support.checks import real_array
 
 __all__ = ["Assumption", "Bound", "Source"]
 

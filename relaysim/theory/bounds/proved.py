@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from relaysim.checks import whole_number
+from relaysim.support.checks import whole_number
 from relaysim.theory.bounds.constants import QUANTITIES, assumptions, checked, over, require_rate
 from relaysim.theory.bounds.model import Bound, Source
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from relaysim.algorithms.events import Meeting
-from relaysim.preparation import ReplicaPlan, check_faults, matrices_for
-from relaysim.random import Streams
-from relaysim.timeline import Batch, Timeline
+from relaysim.algorithms.fit import check_faults, matrices_for
+from relaysim.engine.plan import ReplicaPlan
+from relaysim.engine.timeline import Batch, Timeline
+from relaysim.support.streams import Streams
 
 __all__ = ["Asynchronous"]
 
@@ -18,7 +19,7 @@ class Asynchronous:
     Events that do not depend on each other are computed together: the result is that of one after the
     other. Within, a row stands for a worker of a replica: ``(n r, d)``, worker by worker.
 
-    Args: as those of `relaysim.rounds.Rounds`.
+    Args: as those of `relaysim.engine.rounds.Rounds`.
     """
 
     def __init__(

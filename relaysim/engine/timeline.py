@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from relaysim.random import Streams, numbers_within
+from relaysim.support.streams import Streams, numbers_within
 
 __all__ = ["Batch", "Timeline", "batches_of"]
 

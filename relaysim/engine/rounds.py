@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from relaysim.algorithms.base import Round
+from relaysim.algorithms.fit import check_faults, matrices_for
+from relaysim.engine.plan import ReplicaPlan
 from relaysim.network import Network
-from relaysim.preparation import ReplicaPlan, check_faults, matrices_for
-from relaysim.random import Streams
-from relaysim.workspace import Workspace
+from relaysim.support.streams import Streams
+from relaysim.support.workspace import Workspace
 
 __all__ = ["Rounds"]
 

@@ -7,24 +7,20 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from relaysim import configuration
-from relaysim.asynchronous import Asynchronous
-from relaysim.blocks import row_blocks
-from relaysim.checks import real_number, whole_number
-from relaysim.history import History
+from relaysim.algorithms.fit import check_compatible
+from relaysim.engine.events import Asynchronous
+from relaysim.engine.plan import ReplicaPlan, plan_replicas, record_steps
+from relaysim.engine.recording import Recorder
+from relaysim.engine.rounds import Rounds
 from relaysim.measures import measures_of
 from relaysim.oracles import Exact
-from relaysim.preparation import (
-    ReplicaPlan,
-    check_compatible,
-    plan_replicas,
-    record_steps,
-    starting_points,
-)
-from relaysim.progress import progress_bar
-from relaysim.random import Streams
-from relaysim.recording import Recorder
-from relaysim.rounds import Rounds
+from relaysim.records import configuration
+from relaysim.records.history import History
+from relaysim.support.blocks import row_blocks
+from relaysim.support.checks import real_number, whole_number
+from relaysim.support.progress import progress_bar
+from relaysim.support.starts import starting_points
+from relaysim.support.streams import Streams
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["Run", "simulate"]

@@ -6,19 +6,17 @@ import functools
 import json
 import os
 import pathlib
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from relaysim import configuration
-from relaysim.display import between, html_table
 from relaysim.measures import bits_of
+from relaysim.records import configuration
+from relaysim.support.display import between, html_table
+from relaysim.support.files import written_aside
 
-__all__ = ["History", "written_aside"]
+__all__ = ["History"]
 
 FORMAT = 1
 
@@ -258,29 +256,6 @@ def _summary(values: np.ndarray) -> str:
     if len(values) == 1:
         return f"{values[0]:.3g}"
     return f"{np.median(values):.3g} (median; {values.min():.3g} to {values.max():.3g})"
-
-
-@contextmanager
-def written_aside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without an error."""
-    path = pathlib.Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"there is no folder {str(path.parent)!r} to write {path.name!r} to"
-        )
-    if path.is_dir():
-        raise IsADirectoryError(f"{str(path)!r} is a folder; name a file")
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    aside = pathlib.Path(name)
-    try:
-        yield aside
-        mask = os.umask(0)
-        os.umask(mask)
-        aside.chmod(0o666 & ~mask)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _detach(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from relaysim.checks import real_number, whole_number
-from relaysim.display import between, html_table
+from relaysim.algorithms.fit import check_compatible
+from relaysim.engine.plan import plan_replicas
+from relaysim.engine.simulation import Run
 from relaysim.oracles import Exact
-from relaysim.preparation import check_compatible, plan_replicas
-from relaysim.progress import progress_bar
-from relaysim.simulation import Run
+from relaysim.support.checks import real_number, whole_number
+from relaysim.support.display import between, html_table
+from relaysim.support.progress import progress_bar
 
 __all__ = ["Tuning", "tune"]
 

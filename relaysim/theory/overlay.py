@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from relaysim import configuration
 from relaysim.measures import MEASURES
 from relaysim.oracles import Exact, Gaussian
+from relaysim.records import configuration
 from relaysim.theory.bounds import Bound, bounds_for
 from relaysim.theory.linear import linearize
 from relaysim.theory.spectra import NEUTRAL

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse import csr_array, issparse, triu
 
-from relaysim.checks import shown, whole_number
+from relaysim.support.checks import shown, whole_number
 from relaysim.topologies import Topology, from_edges
 
 __all__ = ["base_graph", "hyper_hypercube", "simple_base_graph", "union_topology"]

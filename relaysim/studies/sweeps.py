@@ -23,13 +23,13 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from relaysim import faults, oracles, problems
-from relaysim.naming import ALGORITHMS, MIXINGS, TOPOLOGIES, closest, named
-from relaysim.preparation import check_compatible, check_faults, matrices_for
-from relaysim.progress import progress_bar, someone_watches
-from relaysim.simulation import simulate
-from relaysim.store import Store, stored_results
+from relaysim.algorithms.fit import check_compatible, check_faults, matrices_for
+from relaysim.engine import simulate
+from relaysim.studies.naming import ALGORITHMS, MIXINGS, TOPOLOGIES, closest, named
+from relaysim.studies.store import Store, stored_results
+from relaysim.studies.tuning import CRITERIA, StartsBelowTargetError, tune
+from relaysim.support.progress import progress_bar, someone_watches
 from relaysim.topologies import Topology, TreePair, double_binary_tree
-from relaysim.tuning import CRITERIA, StartsBelowTargetError, tune
 from relaysim.version import __version__
 
 __all__ = ["load_sweep", "read_sweep", "sweep"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from relaysim.checks import shown
+from relaysim.support.checks import shown
 
 __all__ = ["LATER", "between", "html_table", "plain"]
 

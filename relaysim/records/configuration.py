@@ -14,27 +14,11 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from relaysim import algorithms, compressors, faults, oracles, problems
-from relaysim.mixing import is_sequence
+from relaysim.mixing.sequences import is_sequence
+from relaysim.schedules import Listed
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["Schedule", "encode", "rebuild"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """A learning rate that follows a list: step t uses entry t, and the last one after its end.
-
-    >>> Schedule((0.2, 0.1))(5)
-    0.1
-    """
-
-    rates: tuple[float, ...]
-
-    def __post_init__(self):
-        object.__setattr__(self, "rates", tuple(self.rates))
-
-    def __call__(self, step: int) -> float:
-        return self.rates[min(step, len(self.rates) - 1)]
+__all__ = ["encode", "rebuild"]
 
 
 def encode(value: Any) -> Any:
@@ -124,7 +108,8 @@ def _sparse(shape, starts, columns, weights):
 
 
 _BUILDERS: dict[str, Callable] = {
-    "Schedule": Schedule,
+    "Listed": Listed,
+    "Schedule": Listed,  # its name in files of version 0.1
     "Topology": Topology,
     "TreePair": TreePair,
     "sparse": _sparse,

@@ -9,7 +9,7 @@ import numpy as np
 
 from relaysim.algorithms.base import Method, Round
 from relaysim.algorithms.global_average import ModelState
-from relaysim.checks import real_number, whole_number
+from relaysim.support.checks import real_number, whole_number
 
 __all__ = ["DynamicAveraging", "SingleMerge"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import eigh, inv
 
-from relaysim.checks import real_number
+from relaysim.support.checks import real_number
 from relaysim.topologies import Topology
 
 __all__ = ["acceleration_constants", "edge_rates", "meeting_laplacian"]

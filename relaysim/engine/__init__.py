@@ -1,0 +1,5 @@
+"""The only loops: a problem, a topology and an algorithm advance together, step by step."""
+
+from relaysim.engine.simulation import simulate
+
+__all__ = ["simulate"]

@@ -1,0 +1,124 @@
+"""Learning rates, seeds and starting points laid out as replicas, before any work starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from relaysim.schedules import Listed
+from relaysim.support.checks import real_array, whole_number
+
+__all__ = ["ReplicaPlan", "plan_replicas", "record_steps"]
+
+
+@dataclass
+class ReplicaPlan:
+    """Which replica has which learning rate, seed and starting point.
+
+    ``rates (r,)`` and ``owners (r,)`` (positions in ``seeds``) are laid out rates outermost.
+    ``has_axis`` tells whether arrays carry a replica axis; ``schedule`` holds the rate of every
+    step where it changes.
+    """
+
+    rates: np.ndarray
+    seeds: list[int]
+    owners: np.ndarray
+    has_axis: bool
+    schedule: np.ndarray | None
+    x0: np.ndarray | None
+    given_rate: Any
+
+    @property
+    def r(self) -> int:
+        return len(self.rates)
+
+
+def plan_replicas(learning_rate, seed, replicas, x0, steps) -> ReplicaPlan:
+    """Check and lay out learning rates, seeds and starting points."""
+    schedule, given = None, learning_rate
+    if callable(learning_rate):
+        values = [learning_rate(t) for t in range(max(steps, 1))]
+        if any(np.ndim(value) for value in values):
+            raise ValueError("a learning rate that is a callable must return one number a step")
+        schedule = _rates(real_array(values, "the learning rates of the callable", copy=True))
+        given = Listed(tuple(schedule.tolist()))
+        rates = schedule[:1]
+    else:
+        try:
+            array = real_array(learning_rate, "learning_rate", copy=True)
+        except TypeError:
+            raise TypeError(
+                f"learning_rate must be a number, a 1-D array of numbers or a callable of the step, "
+                f"not {learning_rate!r}"
+            ) from None
+        if array.ndim > 1 or array.size == 0:
+            raise ValueError(
+                f"learning_rate must be a number, a 1-D array or a callable of the step, "
+                f"not an array of shape {array.shape}"
+            )
+        rates = _rates(np.atleast_1d(array))
+        given = array if array.ndim else float(array)
+    seeds, listed = _seeds(seed, replicas)
+    points = None if x0 is None else real_array(x0, "x0", copy=True)
+    starts = points.shape[2] if points is not None and points.ndim == 3 else None
+    combinations = len(rates) * len(seeds)
+    if starts is not None and combinations == 1:
+        rates, owners = np.repeat(rates, starts), np.zeros(starts, dtype=np.intp)
+    else:
+        if starts is not None and starts != combinations:
+            raise ValueError(
+                f"x0 has {starts} starting points but {len(rates)} learning rates × {len(seeds)} "
+                f"seeds make {combinations} replicas; give one for each"
+            )
+        owners = np.tile(np.arange(len(seeds)), len(rates))
+        rates = np.repeat(rates, len(seeds))
+    has_axis = (np.ndim(given) == 1 and schedule is None) or listed or starts is not None
+    return ReplicaPlan(rates, seeds, owners, has_axis, schedule, points, given)
+
+
+def _rates(rates: np.ndarray) -> np.ndarray:
+    bad = ~(np.isfinite(rates) & (rates >= 0))
+    if bad.any():
+        raise ValueError(f"learning rates must be finite and at least 0; {rates[bad][0]} was given")
+    return rates
+
+
+def _seeds(seed, replicas) -> tuple[list[int], bool]:
+    if np.ndim(seed) > 0:
+        seeds = [whole_number(s, "seed", 0) for s in seed]
+        if not seeds:
+            raise ValueError("seed is an empty sequence; give at least one seed")
+        if replicas is not None and whole_number(replicas, "replicas", 1) != len(seeds):
+            raise ValueError(
+                f"replicas={replicas} but {len(seeds)} seeds were given; leave replicas out"
+            )
+        return seeds, True
+    first = whole_number(seed, "seed", 0)
+    if replicas is None:
+        return [first], False
+    return [first + k for k in range(whole_number(replicas, "replicas", 1))], True
+
+
+def record_steps(record, steps: int) -> Sequence[int]:
+    """The steps to record, in increasing order."""
+    if record is None:
+        return range(steps + 1)
+    if isinstance(record, str):
+        if record != "log":
+            raise ValueError(f"record must be a whole number, a sequence or 'log', not {record!r}")
+        decades = math.log10(max(steps, 1))
+        spaced = np.logspace(0, decades, max(int(40 * decades), 1) + 1).round().astype(int)
+        return np.unique(np.concatenate([[0], np.minimum(spaced, steps), [steps]])).tolist()
+    if np.ndim(record) == 0:
+        every = whole_number(record, "record", 1)
+        return [*range(0, steps, every), steps]
+    listed = [whole_number(step, "record", 0) for step in record]
+    if not listed:
+        raise ValueError("record is an empty sequence; name at least one step")
+    if max(listed) > steps:
+        raise ValueError(f"record names step {max(listed)} but there are only {steps} steps")
+    return sorted(set(listed))

@@ -1,0 +1,36 @@
+"""Gossip matrices: the weights with which workers average what their neighbours send.
+
+W_ij is the weight that worker i gives to what j sent; rows sum to one. One matrix, or a sequence
+W_0, W_1, … of which step t uses number t modulo its length. Everything is a `scipy.sparse.csr_array`
+except `with_spectral_gap`, which is dense.
+"""
+
+from relaysim.mixing.exponential import one_peer_exponential
+from relaysim.mixing.finite_time import (
+    base_graph,
+    hyper_hypercube,
+    simple_base_graph,
+    union_topology,
+)
+from relaysim.mixing.weights import (
+    best_constant,
+    lazy,
+    max_degree,
+    metropolis,
+    uniform,
+    with_spectral_gap,
+)
+
+__all__ = [
+    "base_graph",
+    "best_constant",
+    "hyper_hypercube",
+    "lazy",
+    "max_degree",
+    "metropolis",
+    "one_peer_exponential",
+    "simple_base_graph",
+    "uniform",
+    "union_topology",
+    "with_spectral_gap",
+]

@@ -1,0 +1,66 @@
+"""Weighted averages of neighbours' vectors, and what lost messages make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from relaysim.network.arrivals import Arrivals
+from relaysim.network.products import Product
+
+__all__ = ["LossyMixChange", "MixChange", "applied"]
+
+
+class MixChange:
+    """(W − I) x as Σ_j W_ij (x_j − x_i).
+
+    Its rounding errors are relative to the differences between neighbours and not to x, and cancel
+    exactly over the two directions of an edge. Methods whose corrections must keep their sum need
+    that: an error in D²'s correction ends up in its fixed point divided by γ.
+    """
+
+    def __init__(self, W: csr_array):
+        n = W.shape[0]
+        entries = W.tocoo()
+        row, column = entries.coords
+        across = row != column
+        self._to, self._from = row[across].astype(np.intp), column[across].astype(np.intp)
+        degrees = np.bincount(self._to, minlength=n)
+        offsets = np.concatenate([[0], np.cumsum(degrees)])
+        order = np.lexsort((self._from, self._to))
+        self._to, self._from = self._to[order], self._from[order]
+        count = len(order)
+        weights = entries.data[across][order]
+        self._sum = Product(csr_array((weights, np.arange(count), offsets), shape=(n, count)))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return self._sum(self._differences(x))
+
+    def _differences(self, x: np.ndarray) -> np.ndarray:
+        difference = x.take(self._from, 0, None, "clip")
+        difference -= x.take(self._to, 0, None, "clip")
+        return difference
+
+
+class LossyMixChange(MixChange):
+    """(W' − I) x, where W' lacks the weights of messages that were lost and has its rows rescaled."""
+
+    def __init__(self, W: csr_array, arrivals: Arrivals):
+        super().__init__(W)
+        self._arrivals = arrivals
+        self._own = W.diagonal()
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        arrived = self._arrivals(len(self._to))
+        change = self._sum(self._differences(x) * arrived)
+        heard = self._sum(arrived)
+        total = self._own.reshape((-1,) + (1,) * (heard.ndim - 1)) + heard
+        # Without weight on itself and with nobody heard, a worker keeps its own.
+        return np.divide(change, total, out=np.zeros_like(change), where=total != 0)
+
+
+def applied(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """W x from (W − I) x."""
+    return lambda x: x + change(x)

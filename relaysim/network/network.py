@@ -1,0 +1,187 @@
+"""What crosses the edges in a round, and how much of it.
+
+Four ways to communicate: `Network.mix` (weighted averages of neighbours' vectors), `Network.relay`
+(RelaySum's running sums along the edges of a tree), `Network.exchange` (corrections that two neighbours
+make in opposite directions) and `Network.average` (an exact mean, as an all-reduce would give). All
+count the model-sized vectors that they put on the wire.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from relaysim.mixing.sequences import preserved_weights
+from relaysim.network.arrivals import Arrivals
+from relaysim.network.gossip import LossyMixChange, MixChange, applied
+from relaysim.network.pairs import PairExchange
+from relaysim.network.products import Product
+from relaysim.network.relay import LossyTreeRelay, Mail, PairMail, PairRelay, TreeRelay
+from relaysim.support.workspace import Workspace
+from relaysim.topologies import Topology, TreePair
+
+__all__ = ["Network"]
+
+
+class Network:
+    """The edges of a simulation.
+
+    Args:
+        topology: a `Topology`, or a `TreePair` for methods that only relay.
+        mixing: the sequence of gossip matrices for methods that mix, else empty.
+        workspace: where large arrays are borrowed.
+        arrivals: which messages arrive; see `relaysim.faults`. All of them by default.
+
+    ``vectors_sent`` counts model-sized vectors over all workers since the network was made: a number, or
+    ``(r,)`` where replicas send differently. A compressed vector counts as its share of 64 d bits.
+    """
+
+    def __init__(
+        self,
+        topology: Topology | TreePair,
+        mixing: tuple[csr_array, ...] = (),
+        workspace: Workspace | None = None,
+        arrivals: Arrivals | None = None,
+    ):
+        self.topology = topology
+        self.n = topology.n
+        self.vectors_sent: float | np.ndarray = 0
+        self._workspace = workspace or Workspace()
+        self._mixing, self._arrivals = mixing, arrivals
+        self._vectors_per_mix = [int(W.nnz - np.count_nonzero(W.diagonal())) for W in mixing]
+        self._vectors_per_relay = 2 * (self.n - 1)
+
+    # What a method does not use of the following is never built.
+
+    @functools.cached_property
+    def _changes(self) -> list[Callable]:
+        if self._arrivals is None:
+            return [MixChange(W) for W in self._mixing]
+        return [LossyMixChange(W, self._arrivals) for W in self._mixing]
+
+    @functools.cached_property
+    def _matrices(self) -> list[Callable]:
+        if self._arrivals is None:
+            return [Product(W) for W in self._mixing]
+        return [applied(change) for change in self._changes]
+
+    @functools.cached_property
+    def _exchange(self) -> PairExchange:
+        if self._arrivals is not None:
+            raise ValueError(
+                "a method whose neighbours act as pairs has no rule for lost messages; leave faults out"
+            )
+        return PairExchange(self._mixing)
+
+    @functools.cached_property
+    def _relay(self) -> TreeRelay | PairRelay:
+        if isinstance(self.topology, TreePair):
+            return PairRelay(*map(self._tree_relay, (self.topology.first, self.topology.second)))
+        return self._tree_relay(self.topology)
+
+    def _tree_relay(self, tree: Topology) -> TreeRelay:
+        if self._arrivals is None:
+            return TreeRelay(tree, self._workspace)
+        return LossyTreeRelay(tree, self._workspace, self._arrivals)
+
+    def keep(self, replicas: np.ndarray) -> None:
+        """Go on with these replicas only (a boolean mask over the present ones)."""
+        if np.ndim(self.vectors_sent):
+            self.vectors_sent = self.vectors_sent[replicas]
+
+    def send(self, vectors: float | np.ndarray) -> None:
+        """Count vectors that a method sends in its own way; ``(r,)`` where replicas differ."""
+        self.vectors_sent = self.vectors_sent + vectors
+
+    def mix(self, x: np.ndarray, round: int, share: float | np.ndarray = 1) -> np.ndarray:
+        """W_t x with t = ``round`` modulo the length of the sequence; ``(n, d[, r])``.
+
+        ``share`` of a vector is sent over each edge, ``(r,)`` where replicas differ.
+        """
+        k = round % len(self._matrices)
+        self.send(share * self._vectors_per_mix[k])
+        return self._matrices[k](x)
+
+    def mix_change(self, x: np.ndarray, round: int, share: float = 1) -> np.ndarray:
+        """(W_t − I) x, precise where x is nearly equal everywhere; ``(n, d[, r])``.
+
+        Args:
+            x: what is mixed.
+            round: t.
+            share: of a vector that is sent over each edge; below 1 where it is compressed.
+        """
+        k = round % len(self._changes)
+        self.send(share * self._vectors_per_mix[k])
+        return self._changes[k](x)
+
+    @property
+    def pairs(self) -> np.ndarray:
+        """Both ends i < j, in order, of the undirected edges with weight in some matrix, ``(E, 2)``."""
+        return self._exchange.pairs
+
+    def pair_differences(self, x: np.ndarray, round: int) -> np.ndarray:
+        """x_j − x_i over every edge i < j, ``(E, d[, r])``; 0 where W_t has no weight."""
+        return self._exchange.differences(x, round % len(self._mixing))
+
+    def exchange(self, corrections: np.ndarray, round: int, share: float) -> np.ndarray:
+        """What two ends of an edge correct in opposite directions, added up for each worker.
+
+        Args:
+            corrections: c, ``(E, d[, r])``; W_t,ij c for the end i < j of an edge and −W_t,ij c for j.
+            round: t.
+            share: of a vector that was sent over each edge, in either direction.
+
+        Returns:
+            ``(n, d[, r])``. The rows sum to 0 up to rounding.
+        """
+        k = round % len(self._mixing)
+        self.send(share * self._vectors_per_mix[k])
+        return self._exchange.total(corrections, k)
+
+    def average(self, x: np.ndarray) -> np.ndarray:
+        """The exact mean of all rows, in every row; ``(n, d[, r])``. Every pair exchanges."""
+        self.send(self.n * (self.n - 1))
+        result = self._workspace.fresh(x.shape)
+        result[:] = np.add.reduce(x, axis=0) * (1 / self.n)
+        return result
+
+    def relay(self, payload: np.ndarray, mail: Mail | PairMail) -> Mail | PairMail:
+        """One round of RelaySum: m_{i→j} = payload_i + Σ_{k ≠ j} m_{k→i} of the round before."""
+        self.send(self._vectors_per_relay)
+        return self._relay.send(payload, mail)
+
+    def empty_mail(self, x: np.ndarray) -> Mail | PairMail:
+        """The messages before the first round."""
+        return self._relay.empty(x)
+
+    def inbox(self, mail: Mail | PairMail) -> tuple[np.ndarray, np.ndarray | None]:
+        """What each worker received, ``(n, d[, r])``, and how many it has not heard from.
+
+        The second, n − Cnt_i, broadcasts against the first; it is None once everyone is heard
+        everywhere.
+        """
+        return self._relay.inbox(mail)
+
+    def preserved_mean(self, x: np.ndarray) -> np.ndarray | None:
+        """Σ_i π_i x_i, ``(1, d[, r])``, with the weights π that every matrix of the sequence preserves.
+
+        They are 1/n where all matrices are doubly stochastic. None where no weights serve for all.
+        """
+        weights = self._preserved_weights
+        return None if weights is None else np.tensordot(weights[None], x, axes=1)
+
+    @functools.cached_property
+    def _preserved_weights(self) -> np.ndarray | None:
+        return preserved_weights(self._mixing)
+
+    def undelivered(self, mail: Mail | PairMail, overlap: bool) -> np.ndarray:
+        """What of the relayed payloads has still to reach each worker, ``(n, d[, r])``.
+
+        Args:
+            mail: the messages of the last round.
+            overlap: whether workers take their messages in the round after the one that brought them.
+        """
+        return self._relay.undelivered(mail, overlap)

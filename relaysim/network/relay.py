@@ -1,0 +1,203 @@
+"""RelaySum: running sums relayed along the edges of a tree, or of two that share the coordinates."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csgraph
+
+from relaysim.network.arrivals import Arrivals
+from relaysim.network.products import segment_sum
+from relaysim.support.blocks import row_blocks
+from relaysim.support.workspace import Workspace
+from relaysim.topologies import Topology
+
+__all__ = ["LossyTreeRelay", "Mail", "PairMail", "PairRelay", "TreeRelay"]
+
+
+class Mail(NamedTuple):
+    """RelaySum's messages on one tree: what crossed each directed edge in the last round.
+
+    ``values (E, d[, r])`` and ``counts (E,)`` have one row per directed edge, sorted by receiver:
+    the running sum of payloads, and of how many workers it holds. ``received (n, d[, r])`` and
+    ``heard (n,)`` are their sums over each receiver's edges.
+    """
+
+    values: np.ndarray
+    counts: np.ndarray
+    received: np.ndarray
+    heard: np.ndarray
+
+
+class PairMail(NamedTuple):
+    """The messages on two trees: even coordinates travel on the first, odd ones on the second."""
+
+    first: Mail
+    second: Mail
+
+
+class TreeRelay:
+    """RelaySum on one tree, in O(E · d) whatever the degrees.
+
+    With S_i the sum of what worker i received, the message on i→j is payload_i + S_i − (what j sent
+    to i). On a tree the subtraction is safe: a rounding error travels outward and dies at the leaves.
+    """
+
+    def __init__(self, tree: Topology, workspace: Workspace):
+        self.n = tree.n
+        self._src, self._dst, self._reverse = tree.src, tree.dst, tree.reverse
+        self._adjacency = tree.adjacency
+        self._offsets = np.concatenate([[0], np.cumsum(tree.degrees)])
+        self._workspace = workspace
+        self._settled_counts: np.ndarray | None = None
+        self._settled_heard: np.ndarray | None = None
+        self._sums: dict[tuple, list[tuple[slice, slice, Callable]]] = {}
+
+    def empty(self, x: np.ndarray) -> Mail:
+        """Messages before the first round: nothing sent, nobody heard."""
+        edges = (len(self._src), *x.shape[1:])
+        counts = np.zeros(len(self._src), dtype=np.int64)
+        heard = np.zeros(self.n, dtype=np.int64)
+        return Mail(np.zeros(edges), counts, np.zeros(x.shape), heard)
+
+    def send(self, payload: np.ndarray, mail: Mail) -> Mail:
+        """One round; see `Network.relay`."""
+        old, counts, received, heard = mail
+        if counts is not self._settled_counts:
+            counts, heard = self._count(counts, heard)
+        lend = self._workspace
+        shape = payload.shape
+        total = np.add(payload, received, out=lend.scratch(shape))
+        values = lend.fresh(old.shape)
+        blocks = self._sums.get(shape)
+        if blocks is None:
+            blocks = self._sums[shape] = self._segment_sums(payload)
+        if len(blocks) == 1:
+            total.take(self._src, 0, values, "clip")
+            values -= old.take(self._reverse, 0, None, "clip")
+            received = blocks[0][2](values)
+        else:
+            received = lend.fresh(shape)
+            for workers, edges, segment_sum in blocks:
+                part = values[edges]
+                total.take(self._src[edges], 0, part, "clip")
+                part -= old.take(self._reverse[edges], 0, None, "clip")
+                received[workers] = segment_sum(part)
+        return Mail(values, counts, received, heard)
+
+    def inbox(self, mail: Mail) -> tuple[np.ndarray, np.ndarray | None]:
+        """What each worker received, ``(n, d[, r])``, and n − Cnt_i, which broadcasts against it.
+
+        The second is how many workers i has not heard from; None once everyone is heard everywhere.
+        """
+        if mail.heard is self._settled_heard:
+            return mail.received, None
+        missing = self.n - 1 - mail.heard
+        return mail.received, missing.reshape((self.n,) + (1,) * (mail.received.ndim - 1))
+
+    def undelivered(self, mail: Mail, overlap: bool) -> np.ndarray:
+        """See `Network.undelivered`."""
+        return np.tensordot(self._ahead[bool(overlap)], mail.values, axes=1)
+
+    @functools.cached_property
+    def _ahead(self) -> tuple[np.ndarray, np.ndarray]:
+        """Whether worker i lies beyond the head of edge e, without and with the head; ``(n, E)``."""
+        hops = csgraph.shortest_path(self._adjacency, method="D", unweighted=True)
+        to_head, to_tail = hops[:, self._dst], hops[:, self._src]
+        ahead = to_head < to_tail
+        return (ahead & (to_head > 0)).astype(float), ahead.astype(float)
+
+    def _count(self, counts: np.ndarray, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Counts follow the same rule as messages, with payload 1, until everyone is heard."""
+        counts = 1 + heard[self._src] - counts[self._reverse]
+        running = np.concatenate([[0], np.cumsum(counts)])
+        heard = np.diff(running[self._offsets])
+        if (heard == self.n - 1).all():
+            self._settled_counts, self._settled_heard = counts, heard
+        return counts, heard
+
+    def _segment_sums(self, x: np.ndarray) -> list[tuple[slice, slice, Callable]]:
+        """Per block of receivers: its rows, its edges, and the sum of edges by receiver."""
+        blocks = []
+        for workers in row_blocks(x):
+            offsets = self._offsets[workers.start : workers.stop + 1]
+            edges = slice(int(offsets[0]), int(offsets[-1]))
+            blocks.append((workers, edges, segment_sum(offsets - offsets[0])))
+        return blocks
+
+
+class LossyTreeRelay(TreeRelay):
+    """RelaySum on one tree whose messages, with their counts, may get lost.
+
+    Counts differ between replicas, ``(E, 1[, r])``, and do not settle.
+    """
+
+    def __init__(self, tree: Topology, workspace: Workspace, arrivals: Arrivals):
+        super().__init__(tree, workspace)
+        self._arrivals = arrivals
+        self._sum = segment_sum(self._offsets)
+
+    def empty(self, x: np.ndarray) -> Mail:
+        """Messages before the first round: nothing sent, nobody heard."""
+        edges, replicas = len(self._src), x.shape[2:]
+        counts, heard = np.zeros((edges, 1, *replicas)), np.zeros((self.n, 1, *replicas))
+        return Mail(np.zeros((edges, *x.shape[1:])), counts, np.zeros(x.shape), heard)
+
+    def send(self, payload: np.ndarray, mail: Mail) -> Mail:
+        """One round; see `Network.relay`."""
+        arrived = self._arrivals(len(self._src))
+        values = (payload + mail.received)[self._src] - mail.values[self._reverse]
+        values *= arrived
+        counts = (1 + mail.heard)[self._src] - mail.counts[self._reverse]
+        counts *= arrived
+        return Mail(values, counts, self._sum(values), self._sum(counts))
+
+    def inbox(self, mail: Mail) -> tuple[np.ndarray, np.ndarray]:
+        """What each worker received, and how many workers it has not heard from, ``(n, 1[, r])``."""
+        return mail.received, self.n - 1 - mail.heard
+
+
+class PairRelay:
+    """RelaySum on two trees, each carrying every other coordinate."""
+
+    def __init__(self, first: TreeRelay, second: TreeRelay):
+        self._relays = (first, second)
+
+    def empty(self, x: np.ndarray) -> PairMail:
+        return PairMail(*(relay.empty(x[:, c::2]) for c, relay in enumerate(self._relays)))
+
+    def send(self, payload: np.ndarray, mail: PairMail) -> PairMail:
+        return PairMail(
+            *(
+                relay.send(payload[:, c::2], part)
+                for c, (relay, part) in enumerate(zip(self._relays, mail, strict=True))
+            )
+        )
+
+    def inbox(self, mail: PairMail) -> tuple[np.ndarray, np.ndarray | None]:
+        halves = [relay.inbox(part) for relay, part in zip(self._relays, mail, strict=True)]
+        received = _interleaved([half for half, _ in halves])
+        if all(missing is None for _, missing in halves):
+            return received, None
+        missing = np.zeros_like(received)
+        for c, (_, half) in enumerate(halves):
+            if half is not None:
+                missing[:, c::2] = half
+        return received, missing
+
+    def undelivered(self, mail: PairMail, overlap: bool) -> np.ndarray:
+        """See `Network.undelivered`."""
+        pairs = zip(self._relays, mail, strict=True)
+        return _interleaved([relay.undelivered(part, overlap) for relay, part in pairs])
+
+
+def _interleaved(halves: list[np.ndarray]) -> np.ndarray:
+    """Even coordinates from the first array, odd ones from the second."""
+    n, _, *replicas = halves[0].shape
+    result = np.empty((n, sum(half.shape[1] for half in halves), *replicas))
+    for c, half in enumerate(halves):
+        result[:, c::2] = half
+    return result

@@ -1,0 +1,1 @@
+"""What a simulation recorded, and the plain data that rebuilds it."""

@@ -1,0 +1,1 @@
+"""Many simulations: tuning, sweeps and their store."""

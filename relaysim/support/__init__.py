@@ -1,0 +1,1 @@
+"""What every room may use: checks, random streams, memory, files, tables in notebooks, progress."""

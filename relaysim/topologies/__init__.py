@@ -1,0 +1,48 @@
+"""Communication graphs: who can talk to whom.
+
+A topology is an undirected simple graph over workers 0 … n−1. Every undirected edge is two directed
+ones; these are kept sorted by receiver, because all that a round does with messages is to sum what
+each worker received.
+"""
+
+from relaysim.topologies.graph import Topology, TreePair, from_edges, from_networkx
+from relaysim.topologies.random_graphs import (
+    barabasi_albert,
+    erdos_renyi,
+    random_regular,
+    social_network,
+    watts_strogatz,
+)
+from relaysim.topologies.regular import complete, exponential, hypercube, ring, torus, two_cliques
+from relaysim.topologies.trees import (
+    binary_tree,
+    chain,
+    double_binary_tree,
+    regular_tree,
+    spanning_tree,
+    star,
+)
+
+__all__ = [
+    "Topology",
+    "TreePair",
+    "barabasi_albert",
+    "binary_tree",
+    "chain",
+    "complete",
+    "double_binary_tree",
+    "erdos_renyi",
+    "exponential",
+    "from_edges",
+    "from_networkx",
+    "hypercube",
+    "random_regular",
+    "regular_tree",
+    "ring",
+    "social_network",
+    "spanning_tree",
+    "star",
+    "torus",
+    "two_cliques",
+    "watts_strogatz",
+]

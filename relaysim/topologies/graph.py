@@ -1,0 +1,299 @@
+"""The classes of communication graphs: one graph, and two trees that share the work.
+
+A topology is an undirected simple graph over workers 0 … n−1. Every undirected edge is two directed
+ones; these are kept sorted by receiver, because all that a round does with messages is to sum what
+each worker received.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import networkx
+import numpy as np
+from scipy.sparse import csgraph, csr_array
+
+from relaysim.support.checks import whole_number
+
+__all__ = ["Topology", "TreePair", "from_edges", "from_networkx", "pairs_of"]
+
+# A table shows a diameter that takes no more than so many edges to walk.
+SEARCH_NOW = 1_000_000
+
+
+class Topology:
+    """An immutable undirected graph of n workers.
+
+    Args:
+        n: number of workers, at least 1.
+        edges: ``(m, 2)`` pairs of distinct workers. An edge given twice, or in both directions,
+            is one edge.
+        name: how the topology presents itself; it takes no part in comparison.
+
+    Raises:
+        ValueError: a worker outside 0 … n−1, or an edge from a worker to itself.
+
+    >>> topology = Topology(3, [(1, 0), (1, 2)])
+    >>> topology.edges.tolist(), topology.degrees.tolist(), topology.diameter
+    ([[0, 1], [1, 2]], [1, 2, 1], 2)
+    >>> from relaysim.topologies import chain
+    >>> topology == chain(3)
+    True
+    """
+
+    def __init__(self, n: int, edges: Iterable, name: str | None = None):
+        self._n = whole_number(n, "n", 1)
+        self._edges = _normalised_edges(self._n, edges)
+        self._name = name
+
+    @property
+    def n(self) -> int:
+        """Number of workers."""
+        return self._n
+
+    @property
+    def edges(self) -> np.ndarray:
+        """Undirected edges ``(m, 2)``, each with the smaller worker first, in increasing order."""
+        return self._edges
+
+    @property
+    def name(self) -> str:
+        """A short label, such as ``ring(8)``."""
+        return self._name or f"Topology(n={self.n}, {len(self.edges)} edges)"
+
+    @functools.cached_property
+    def degrees(self) -> np.ndarray:
+        """Number of neighbours of each worker, ``(n,)``."""
+        return _frozen(np.bincount(self.edges.ravel(), minlength=self.n))
+
+    @functools.cached_property
+    def _directed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        source = np.concatenate([self.edges[:, 0], self.edges[:, 1]])
+        receiver = np.concatenate([self.edges[:, 1], self.edges[:, 0]])
+        order = np.lexsort((source, receiver))
+        source, receiver = source[order], receiver[order]
+        # Sorting the edges by (source, receiver) lists the mirror images of the edges as stored.
+        reverse = np.empty(len(source), dtype=np.intp)
+        reverse[np.lexsort((receiver, source))] = np.arange(len(source))
+        return _frozen(source), _frozen(receiver), _frozen(reverse)
+
+    @property
+    def src(self) -> np.ndarray:
+        """Sender of each directed edge, ``(2m,)``; edges are sorted by receiver, then sender."""
+        return self._directed[0]
+
+    @property
+    def dst(self) -> np.ndarray:
+        """Receiver of each directed edge, ``(2m,)``, not decreasing."""
+        return self._directed[1]
+
+    @property
+    def reverse(self) -> np.ndarray:
+        """Position of the opposite direction of each directed edge, ``(2m,)``."""
+        return self._directed[2]
+
+    @property
+    def adjacency(self) -> csr_array:
+        """The 0–1 adjacency matrix, sparse ``(n, n)``."""
+        offsets = np.concatenate([[0], np.cumsum(self.degrees)])
+        return csr_array((np.ones(len(self.src)), self.src, offsets), shape=(self.n, self.n))
+
+    @functools.cached_property
+    def is_connected(self) -> bool:
+        """Whether every worker can reach every other one."""
+        return csgraph.connected_components(self.adjacency, directed=False)[0] == 1
+
+    @property
+    def is_tree(self) -> bool:
+        """Whether the graph is connected and without cycles."""
+        return len(self.edges) == self.n - 1 and self.is_connected
+
+    @functools.cached_property
+    def diameter(self) -> int | float:
+        """Largest hop distance between two workers; ``math.inf`` where some are not connected."""
+        if not self.is_connected:
+            return math.inf
+        if self.is_tree:
+            # On a tree, the worker furthest from any worker is an end of a longest path.
+            end = int(np.argmax(self.distances_from(0)))
+            return int(self.distances_from(end).max())
+        adjacency = self.adjacency
+        return int(max(_distances(adjacency, worker).max() for worker in range(self.n)))
+
+    def distances_from(self, worker: int) -> np.ndarray:
+        """Hop distances from one worker to all, ``(n,)``; ``inf`` where there is no path.
+
+        >>> from relaysim.topologies import chain
+        >>> chain(4).distances_from(1).tolist()
+        [1.0, 0.0, 1.0, 2.0]
+        """
+        return _distances(self.adjacency, worker)
+
+    def to_networkx(self) -> networkx.Graph:
+        """The same graph for networkx, with workers as integer nodes.
+
+        >>> from relaysim.topologies import ring
+        >>> networkx.is_isomorphic(ring(5).to_networkx(), networkx.cycle_graph(5))
+        True
+        """
+        graph = networkx.empty_graph(self.n)
+        graph.add_edges_from(self.edges.tolist())
+        return graph
+
+    def draw(self, **options):
+        """Draw the graph; see `relaysim.plots.draw_topology`. Returns the matplotlib Axes."""
+        from relaysim import plots
+
+        return plots.draw_topology(self, **options)
+
+    def _repr_html_(self) -> str:
+        from relaysim.support.display import LATER, between, html_table
+
+        # Without a tree it takes a search from every worker.
+        searches = 1 if self.is_tree else self.n
+        quick = "diameter" in self.__dict__ or searches * (self.n + len(self.edges)) <= SEARCH_NOW
+        rows = [
+            ("workers", self.n),
+            ("edges", len(self.edges)),
+            ("neighbours of a worker", between(self.degrees)),
+            ("connected", self.is_connected),
+            ("tree", self.is_tree),
+            ("diameter", self.diameter if quick else LATER),
+        ]
+        return html_table(self.name, rows)
+
+    def __eq__(self, other) -> bool:
+        if not isinstance(other, Topology):
+            return NotImplemented
+        return self.n == other.n and np.array_equal(self.edges, other.edges)
+
+    def __hash__(self) -> int:
+        return hash((self.n, self.edges.tobytes()))
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, repr=False)
+class TreePair:
+    """Two spanning trees over the same workers: coordinate c of a vector travels on tree c mod 2.
+
+    Only RelaySum can use it. It has no edge list and no mixing matrix, since neither would say which
+    coordinates an edge carries.
+
+    >>> from relaysim.topologies import double_binary_tree
+    >>> double_binary_tree(8).diameter
+    4
+    """
+
+    first: Topology
+    second: Topology
+
+    def __post_init__(self):
+        for tree in (self.first, self.second):
+            if not isinstance(tree, Topology) or not tree.is_tree:
+                raise ValueError(f"TreePair needs two trees; {tree!r} is not a tree")
+        if self.first.n != self.second.n:
+            raise ValueError(
+                f"TreePair needs two trees over the same workers: "
+                f"{self.first.n} and {self.second.n} were given"
+            )
+
+    @property
+    def n(self) -> int:
+        """Number of workers."""
+        return self.first.n
+
+    @property
+    def diameter(self) -> int:
+        """The larger of the two trees' diameters, in hops."""
+        return max(self.first.diameter, self.second.diameter)
+
+    def draw(self, **options):
+        """Draw both trees; see `relaysim.plots.draw_topology`. Returns the matplotlib Axes."""
+        from relaysim import plots
+
+        return plots.draw_topology(self, **options)
+
+    def _repr_html_(self) -> str:
+        from relaysim.support.display import html_table
+
+        rows = [
+            ("workers", self.n),
+            ("even coordinates", f"{self.first!r}, diameter {self.first.diameter}"),
+            ("odd coordinates", f"{self.second!r}, diameter {self.second.diameter}"),
+        ]
+        return html_table("TreePair", rows)
+
+    def __repr__(self) -> str:
+        return f"TreePair({self.first!r}, {self.second!r})"
+
+
+def from_edges(n: int, edges: Iterable) -> Topology:
+    """A topology from pairs of workers; see `Topology` for what is accepted.
+
+    >>> from_edges(3, [(0, 1), (1, 2)]).is_tree
+    True
+    """
+    return Topology(n, edges)
+
+
+def from_networkx(graph: networkx.Graph, name: str | None = None) -> Topology:
+    """A topology from a networkx graph; its nodes become 0 … n−1 in the graph's own order.
+
+    Raises:
+        ValueError: the graph is directed (pass ``graph.to_undirected()``) or has self-loops.
+
+    >>> from relaysim.topologies import chain
+    >>> from_networkx(networkx.path_graph("abc")) == chain(3)
+    True
+    """
+    if not isinstance(graph, networkx.Graph):
+        raise TypeError(f"from_networkx needs a networkx graph, not {graph!r}")
+    if graph.is_directed():
+        raise ValueError("the graph is directed; pass graph.to_undirected() if that is meant")
+    position = {node: k for k, node in enumerate(graph.nodes)}
+    edges = [(position[a], position[b]) for a, b in graph.edges()]
+    return Topology(len(position), edges, name)
+
+
+def pairs_of(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Edges ``(m, 2)`` from the workers at both ends."""
+    return np.stack([first, second], axis=1)
+
+
+def _distances(adjacency: csr_array, worker: int) -> np.ndarray:
+    return csgraph.dijkstra(adjacency, directed=True, indices=worker, unweighted=True)
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array
+
+
+def _normalised_edges(n: int, edges: Iterable) -> np.ndarray:
+    try:
+        given = np.asarray(edges if isinstance(edges, np.ndarray) else list(edges))
+    except (TypeError, ValueError):
+        raise TypeError(f"edges must be pairs of workers, not {edges!r}") from None
+    if given.size == 0:
+        return _frozen(np.empty((0, 2), dtype=np.intp))
+    if given.ndim != 2 or given.shape[1] != 2:
+        raise ValueError(f"edges must be pairs of workers, shape (m, 2), not {given.shape}")
+    if not np.issubdtype(given.dtype, np.integer):
+        raise ValueError(f"edges must be whole numbers, not {given.dtype}")
+    outside = (given < 0) | (given >= n)
+    if outside.any():
+        edge = given[outside.any(axis=1)][0].tolist()
+        raise ValueError(f"edge {edge} names a worker outside 0 … {n - 1}")
+    loops = given[:, 0] == given[:, 1]
+    if loops.any():
+        raise ValueError(
+            f"edge {given[loops][0].tolist()} links a worker with itself; leave it out"
+        )
+    low, high = given.min(axis=1).astype(np.int64), given.max(axis=1).astype(np.int64)
+    keys = np.unique(low * n + high)
+    return _frozen(pairs_of(keys // n, keys % n).astype(np.intp))
