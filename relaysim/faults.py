@@ -1,21 +1,101 @@
-"""What goes wrong on the way from one worker to another."""
+"""What goes wrong on the way from one worker to another.
+
+A fault is a frozen dataclass with ``arrivals(edges, round)``, which tells which messages of a round
+arrive. A method says which kinds of faults it has a rule for; others are refused. A fault of one's own
+is one class:
+
+>>> from dataclasses import dataclass
+>>> import numpy as np
+>>> @dataclass(frozen=True)
+... class Outage(Fault):
+...     '''Nothing reaches a worker until a step.'''
+...     worker: int
+...     until: int
+...     def arrivals(self, edges, round):
+...         return (edges[:, 1] != self.worker) | (round >= self.until)
+>>> Outage(worker=0, until=5).arrivals(np.array([[1, 0], [0, 1]]), 3).tolist()
+[False, True]
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from relaysim.support.checks import real_number
-from relaysim.support.streams import Streams
+from relaysim.support.checks import real_array, real_number, shown
 
-__all__ = ["MessageDrop"]
+__all__ = ["LOST_MESSAGES", "Fault", "MessageDrop", "WireRound", "kind_of"]
+
+#: The kind of faults that lose messages, as methods name it in their ``faults``.
+LOST_MESSAGES = "lost messages"
+
+
+class WireRound(int):
+    """The number of a step, from 0, as faults see it: with the topology and random numbers of its own.
+
+    Attributes:
+        topology: the run's.
+        uniforms: ``uniforms(count)``, so many independent numbers in [0, 1), ``(count,)`` or, for
+            replicas, ``(count, r)``, each replica's from the stream of its own seed.
+
+    A step in which messages cross several times has as many rounds with this number.
+    """
+
+    topology: object
+    uniforms: Callable[[int], np.ndarray]
+
+    @classmethod
+    def of(cls, step: int, topology, uniforms: Callable[[int], np.ndarray]) -> WireRound:
+        """The round of a step."""
+        round = cls(step)
+        round.topology, round.uniforms = topology, uniforms
+        return round
+
+
+class Fault:
+    """What the faults here share, and what one of your own may be derived from.
+
+    ``kind`` is what goes wrong, in the words of a method's claim ``faults``.
+    """
+
+    kind: ClassVar[str] = LOST_MESSAGES
+
+    @property
+    def never(self) -> bool:
+        """Whether nothing ever goes wrong: a run is then as without faults, to the last bit."""
+        return False
+
+    def check(self, topology) -> None:
+        """Raise ValueError unless this can happen on a topology, before any work starts."""
+
+    def arrivals(self, edges: np.ndarray, round: WireRound) -> np.ndarray:
+        """Which messages of a round arrive.
+
+        Args:
+            edges: ``(messages, 2)``, sender and receiver of each message.
+            round: the step's number, with random numbers; see `WireRound`.
+
+        Returns:
+            True or 1 for those that arrive, ``(messages,)``, or ``(messages, r)`` where replicas
+            differ.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say which messages arrive")
+
+
+def kind_of(fault) -> str:
+    """What goes wrong, in the words of methods; a class of one's own that only says ``arrivals`` loses
+    messages.
+    """
+    return getattr(fault, "kind", LOST_MESSAGES)
 
 
 @dataclass(frozen=True)
-class MessageDrop:
-    """Every message is lost with the same probability, independently.
+class MessageDrop(Fault):
+    """Every message is lost with a probability, independently of all others.
 
     A lost RelaySum message enters neither the receiver's sum and count nor what it relays next. A
     gossip neighbour that was not heard loses its weight, and the other weights of that row are
@@ -23,38 +103,82 @@ class MessageDrop:
     worker that hears nobody keeps its own. Lost messages were sent, and count as sent.
 
     Args:
-        probability: of a directed message being lost, in [0, 1]. Messages of different rounds, and
-            the two vectors that gradient tracking sends in one, are lost independently. Replicas
-            with the same seed lose the same messages.
+        probability: of a directed message being lost, in [0, 1]: one number, or one for each edge of
+            ``topology.edges``, ``(m,)``, which then holds in both directions. Messages of different
+            rounds, and the two vectors that gradient tracking sends in one, are lost independently.
+            Replicas with the same seed lose the same messages.
 
     Raises:
-        ValueError: a probability outside [0, 1].
+        ValueError: a probability outside [0, 1]; when run, not as many as there are edges, or an edge
+            that a method uses and the topology does not have.
 
     Source: the experiment on unreliable networks (table 5) of Vogels et al., "RelaySum", NeurIPS
     2021, and its published code.
 
     >>> MessageDrop(0.01)
     MessageDrop(probability=0.01)
+    >>> MessageDrop([0.0, 0.5]).probability
+    (0.0, 0.5)
     """
 
-    probability: float
+    probability: float | Sequence[float]
 
     def __post_init__(self):
-        probability = real_number(self.probability, "probability", 0, 1)
+        if np.ndim(self.probability) == 0:
+            probability = real_number(self.probability, "probability", 0, 1)
+        else:
+            given = real_array(self.probability, "probability")
+            if given.ndim != 1 or not ((given >= 0) & (given <= 1)).all():
+                raise ValueError(
+                    f"probability must be a number between 0 and 1, or one for each edge of the "
+                    f"topology, not {shown(self.probability)}"
+                )
+            probability = tuple(given.tolist())
         object.__setattr__(self, "probability", probability)
 
-    def arrivals(self, streams: Streams) -> Callable[[int], np.ndarray] | None:
-        """For one run, the function that tells which of so many messages arrive.
+    @property
+    def never(self) -> bool:
+        return not np.any(self.probability)
 
-        It maps a number of messages to 1 for those that arrive and 0 for those that do not,
-        ``(messages, 1)`` or, for replicas, ``(messages, 1, r)``; each call is another draw. None
-        where nothing is ever lost.
-        """
-        if self.probability == 0:
-            return None
-        uniform = streams.uniforms("faults")
+    def check(self, topology) -> None:
+        if isinstance(self.probability, float):
+            return
+        edges = getattr(topology, "edges", None)
+        if edges is None:
+            raise ValueError(
+                f"{topology!r} has no one list of edges to give each a probability; give one number"
+            )
+        if len(edges) != len(self.probability):
+            raise ValueError(
+                f"probability has {len(self.probability)} numbers and {topology!r} has "
+                f"{len(edges)} edges; give one for each of topology.edges, or one number"
+            )
 
-        def arrivals(messages: int) -> np.ndarray:
-            return (uniform(messages) >= self.probability).astype(float)
+    def arrivals(self, edges: np.ndarray, round: WireRound) -> np.ndarray:
+        drawn = round.uniforms(len(edges))
+        if isinstance(self.probability, float):
+            return drawn >= self.probability
+        lost = _of_edges(self, round.topology)(edges)
+        return drawn >= lost.reshape(-1, *(1,) * (drawn.ndim - 1))
 
-        return arrivals
+
+@functools.lru_cache(maxsize=8)
+def _of_edges(fault: MessageDrop, topology) -> Callable[[np.ndarray], np.ndarray]:
+    """The function from edges ``(messages, 2)``, in either direction, to their probabilities."""
+    n = topology.n
+    known = topology.edges[:, 0] * n + topology.edges[:, 1]
+    probabilities = np.array(fault.probability)
+
+    def of_edges(edges: np.ndarray) -> np.ndarray:
+        keys = edges.min(axis=1) * n + edges.max(axis=1)
+        place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+        stray = known[place] != keys
+        if stray.any():
+            i, j = edges[stray][0].tolist()
+            raise ValueError(
+                f"a message from worker {i} to worker {j} crosses no edge of {topology!r}, so that it "
+                f"has no probability of its own; give one number"
+            )
+        return probabilities[place]
+
+    return of_edges

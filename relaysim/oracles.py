@@ -212,7 +212,7 @@ class Gaussian:
 
         def gradient(x: np.ndarray, out: np.ndarray) -> np.ndarray:
             result = exact(x, out)
-            return np.add(result, next(noise), out=out)
+            return np.add(result, noise(), out=out)
 
         return gradient
 
@@ -269,7 +269,7 @@ class Minibatch:
         )
 
         def gradient(x: np.ndarray, out: np.ndarray) -> np.ndarray:
-            return problem.sampled_gradient(x, next(batches), out=out)
+            return problem.sampled_gradient(x, batches(), out=out)
 
         return gradient
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Listed"]
+__all__ = ["Listed", "Tabulated"]
 
 
 @dataclass(frozen=True)
@@ -22,3 +22,8 @@ class Listed:
 
     def __call__(self, step: int) -> float:
         return self.rates[min(step, len(self.rates) - 1)]
+
+
+@dataclass(frozen=True)
+class Tabulated(Listed):
+    """The rates of a callable of one's own as far as a run used them; a file can hold no more of it."""

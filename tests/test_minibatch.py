@@ -53,7 +53,7 @@ def written(labels_of, A_of, x, weights, l2):
 def draws(sampling, size, available=SIZES, seed=0, steps=10, ahead=1 << 16, seeds=None, owner=None):
     streams = Streams([seed] if seeds is None else seeds, owner)
     batches = streams.batches("sampling", np.array(available), size, sampling, ahead)
-    return np.array([next(batches).copy() for _ in range(steps)])
+    return np.array([batches().copy() for _ in range(steps)])
 
 
 over_samplings = pytest.mark.parametrize("sampling", SAMPLINGS)
@@ -292,9 +292,9 @@ def test_rates_with_the_same_seed_see_the_same_batches(sampling):
 def test_replicas_that_end_leave_the_others_batches_alone(sampling):
     streams = Streams([4, 9], np.array([0, 1, 0, 1]))
     batches = streams.batches("sampling", SIZES, 2, sampling, 100)
-    before = [next(batches) for _ in range(5)]
+    before = [batches() for _ in range(5)]
     streams.keep(np.array([False, True, True, True]))
-    after = [next(batches) for _ in range(5)]
+    after = [batches() for _ in range(5)]
     full = draws(sampling, 2, seeds=[4, 9], owner=np.array([0, 1, 0, 1]))
     np.testing.assert_array_equal(before, full[:5])
     np.testing.assert_array_equal(after, full[5:, ..., 1:])

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Method
-from relaysim.algorithms.events import Events, Meeting, check_graph
+from relaysim.algorithms.events import EventMethod, Events, Meeting, check_graph
 from relaysim.mixing.clocks import acceleration_constants, edge_rates
 from relaysim.support.checks import flag, real_number
 from relaysim.topologies import Topology
@@ -25,7 +24,7 @@ class MomentumState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class A2CiD2(Method):
+class A2CiD2(EventMethod):
     """A²CiD²: asynchronous pairwise averaging with a continuous local momentum.
 
     Worker i takes gradients at the points of a Poisson process of rate 1, and neighbours i, j meet at
@@ -59,11 +58,6 @@ class A2CiD2(Method):
     rate: float = 1.0
     accelerated: bool = True
     momentum_rate: float | None = None
-
-    uses: ClassVar[str] = "events"
-    vectors_per_edge: ClassVar[None] = None
-    exact: ClassVar[bool] = False
-    affine: ClassVar[bool] = False
 
     def __post_init__(self):
         if not real_number(self.rate, "rate") > 0:

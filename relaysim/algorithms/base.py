@@ -1,44 +1,62 @@
 """The protocol between algorithms and whoever runs them.
 
-An algorithm is a frozen dataclass of hyper-parameters with
+An algorithm is a frozen dataclass of hyper-parameters, derived from `Method`, with
 
-- ``label``: how plots and tables name it;
-- ``uses``: what it communicates with: ``"relay"`` (RelaySum, on a tree), ``"mixing"`` (a gossip
-  matrix on any connected topology) or ``"workers"`` (only their number: it brings its own network);
-- ``vectors_per_edge``: model-sized vectors sent per step over each directed edge that it uses (a method,
-  of d, where vectors are compressed; None where it depends on the run);
-- ``exact``: whether, without noise and at a constant learning rate, it reaches x* for any ζ;
 - ``init(x0, network)``: the state before step 0, a NamedTuple of arrays with a field ``x``;
-- ``step(state, round)``: the next state, a pure function of its arguments.
+- ``step(state, round)``: the next state, a pure function of its arguments;
+
+and, where they are not the defaults, its claims: see `Claims`. Besides, where there is something to say:
 
 - ``conserved(state, network, learning_rate)``, where a step at a constant rate leaves something as it
   is whatever the gradients: these quantities, linear in the state, ``(k, d[, r])``, or ``None``. An
   exact analysis sets them apart: they tell where a run ends, and do not decay;
-
-- ``affine = False``, where a step is not an affine map of the state though it may look so for a while;
-- ``cycle``, where the rule depends on the number of the step: steps after which it repeats;
-
-and, for ``uses = "workers"``, ``own_mixing(n)``: the sequence of matrices that it mixes with, or
-``None`` where it mixes with none.
+- for ``uses = "workers"``, ``own_mixing(n)``: the sequence of matrices that it mixes with, or
+  ``None`` where it mixes with none.
 
 A step asks for one gradient, at ``state.x`` or where it likes, and changes no array that it was
 given. What it keeps in the state it has made in this step or had from ``init``: buffers that it
 borrows are taken back when the next step has ended. Arrays that differ between replicas have three
-axes, replicas last.
+axes, replicas last. All that a rule remembers is in the state, so that a run can be kept and gone on
+with.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
 from relaysim.support.blocks import BLOCK_BYTES, row_blocks
 from relaysim.support.display import html_table
 
-__all__ = ["Algorithm", "Method", "Round", "check_momentum", "no_buffer", "smoothed"]
+__all__ = [
+    "CLAIMS",
+    "Claims",
+    "Method",
+    "Round",
+    "check_momentum",
+    "no_buffer",
+    "require_claims",
+    "smoothed",
+]
+
+#: What a method says of itself, and what each claim means; `Claims` has the defaults.
+CLAIMS: dict[str, str] = {
+    "label": "how plots and tables name it",
+    "uses": "what it communicates with: 'relay', 'mixing', 'workers' or 'events'",
+    "vectors_per_edge": "a function of d: model-sized vectors sent per step over each directed edge that "
+    "it uses, or None where that depends on the run",
+    "hops_per_step": "how many hops information can move in a step",
+    "cycle": "steps after which its rule repeats",
+    "affine": "whether, on quadratics, a step is an affine map of the state",
+    "exact": "whether, without noise and at a constant learning rate, it reaches x* for any ζ",
+    "rate_scale": "by how much its learning rates exceed those of gradient descent",
+    "mixing_needs": "what its claims need of W: 'nothing', 'doubly stochastic', or 'symmetric', without "
+    "which it has no rule at all",
+    "faults": "the kinds of faults that it has a rule for, such as 'lost messages'",
+}
 
 
 class Round:
@@ -49,7 +67,7 @@ class Round:
         learning_rate: γ, a float, or ``(r,)`` with one for each replica.
         gradient: ``gradient(x)``, the workers' observed gradients at ``(n, d[, r])``, to be asked
             for once a step. The result is a scratch array.
-        mix, mix_change, pairs, pair_differences, exchange, average, relay, inbox, send: see
+        mix, mix_further, mix_change, pairs, pair_differences, exchange, average, relay, inbox, send: see
             `relaysim.network.Network`.
         scratch, fresh: see `relaysim.support.workspace.Workspace`.
         uniforms: ``uniforms(shape)``, independent numbers in [0, 1) of a shape such as ``(n, d[, r])``,
@@ -96,6 +114,13 @@ class Round:
         """
         return self._mix(x, self.step if round is None else round, share)
 
+    def mix_further(self, x: np.ndarray, k: int, share: float | np.ndarray = 1) -> np.ndarray:
+        """W_{t+k} x, the k-th further round of step t, k ≥ 1, which not all replicas need to make.
+
+        ``share`` is 0 for the replicas ``(r,)`` that do not: what they draw does not depend on it.
+        """
+        return self._mix(x, self.step + k, share, k)
+
     def mix_change(self, x: np.ndarray, round: int | None = None, share: float = 1) -> np.ndarray:
         """(W_t − I) x, to the precision of the differences between neighbours.
 
@@ -132,17 +157,62 @@ class Round:
         return result
 
 
-class Method:
-    """What the methods here share: in a notebook each shows its options and claims as a table."""
+class Claims:
+    """What a method says of itself; a test measures each claim.
+
+    Each is a class attribute, or a property where it depends on options. ``label`` and ``uses`` have no
+    default.
+
+    Attributes:
+        label: how plots and tables name it.
+        uses: what it communicates with: ``"relay"`` (RelaySum, on a tree), ``"mixing"`` (a gossip
+            matrix on any connected topology), ``"workers"`` (only their number: it brings its own
+            network) or ``"events"`` (see `relaysim.algorithms.events`).
+        hops_per_step: how many hops information can move in a step; ``math.inf`` for any number.
+        cycle: steps after which its rule repeats, where it depends on the number of the step.
+        affine: whether, on quadratics, a step is an affine map of the state; False also where it only
+            looks so for a while.
+        exact: whether, without noise and at a constant learning rate, it reaches x* for any ζ (with the
+            matrices of ``mixing_needs``).
+        rate_scale: by how much its learning rates exceed those of gradient descent, so that a search
+            for them knows where to look.
+        mixing_needs: what its claims need of W: ``"nothing"``; ``"doubly stochastic"``, without which it
+            is not exact; or ``"symmetric"``, without which it has no rule and is refused.
+        faults: the kinds of faults that it has a rule for; others are refused.
+    """
+
+    label: ClassVar[str]
+    uses: ClassVar[str]
+    hops_per_step: float = 1
+    cycle: int = 1
+    affine: bool = True
+    exact: bool = False
+    rate_scale: float = 1.0
+    mixing_needs: str = "nothing"
+    faults: tuple[str, ...] = ()
+
+    def vectors_per_edge(self, d: int) -> float | None:
+        """Model-sized vectors sent per step over each directed edge that it uses, on average over a cycle.
+
+        Args:
+            d: numbers in a vector, of which compressed ones count as a part.
+
+        None where it depends on the run: on chance, or on the data.
+        """
+        return 1
 
     def _repr_html_(self) -> str:
-        vectors = self.vectors_per_edge
-        if callable(vectors):
-            vectors = "as many as its compressed messages are worth"
         options = [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]
+        vectors = [self.vectors_per_edge(d) for d in (_SMALL, _LARGE)]
+        if None in vectors:
+            sent = "depends on the run"
+        elif vectors[0] != vectors[1]:
+            sent = "as many as its compressed messages are worth"
+        else:
+            sent = vectors[0]
         claims = [
             ("communicates with", _USES.get(self.uses, self.uses)),
-            ("vectors per edge and step", "depends on the run" if vectors is None else vectors),
+            ("vectors per edge and step", sent),
             ("exact for any ζ²", self.exact),
         ]
         first_line = (type(self).__doc__ or "").strip().partition("\n")[0]
@@ -157,19 +227,40 @@ _USES = {
     "workers": "a network of its own",
     "events": "neighbours in pairs, at times of their own",
 }
+# Lengths of vectors, by which compressed messages are told from whole ones.
+_SMALL, _LARGE = 1 << 8, 1 << 20
 
 
-class Algorithm(Protocol):
-    """What every algorithm offers; see the module's docstring."""
+class Method(Claims):
+    """A method of rounds, in which all workers step together; see the module's docstring."""
 
-    label: ClassVar[str]
-    uses: ClassVar[str]
-    vectors_per_edge: ClassVar[float]
-    exact: Any
+    def init(self, x0: np.ndarray, network) -> Any:
+        """The state before step 0, from the starting points ``(n, d[, r])``."""
+        raise NotImplementedError(f"{type(self).__name__} has no `init(x0, network)`")
 
-    def init(self, x0: np.ndarray, network) -> NamedTuple: ...
+    def step(self, state: Any, round: Round) -> Any:
+        """The next state."""
+        raise NotImplementedError(f"{type(self).__name__} has no `step(state, round)`")
 
-    def step(self, state, round: Round) -> NamedTuple: ...
+    def machine(self, setup):
+        """What advances this method in a run; ``setup`` is a `relaysim.engine.setup.Setup`."""
+        return setup.rounds(self)
+
+
+def require_claims(algorithm) -> None:
+    """Raise TypeError where a method lacks a claim, saying what it means.
+
+    >>> require_claims(object())
+    Traceback (most recent call last):
+        ...
+    TypeError: object has no `label`: how plots and tables name it; set it in the class
+    """
+    for name, meaning in CLAIMS.items():
+        if not hasattr(algorithm, name):
+            mend = "set it in the class"
+            if hasattr(Claims, name):
+                mend = "derive the class from relaysim.algorithms.base.Method, which has a default"
+            raise TypeError(f"{type(algorithm).__name__} has no `{name}`: {meaning}; {mend}")
 
 
 def check_momentum(momentum: float) -> None:

@@ -48,7 +48,6 @@ class ChocoSGD(Method):
 
     label: ClassVar[str] = "CHOCO-SGD"
     uses: ClassVar[str] = "mixing"
-    exact: ClassVar[bool] = False
 
     def __post_init__(self):
         if isinstance(self.compressor, type) or not hasattr(self.compressor, "compress"):
@@ -57,6 +56,10 @@ class ChocoSGD(Method):
             )
         if not 0 < real_number(self.consensus_rate, "consensus_rate") <= 1:
             raise ValueError(f"consensus_rate must lie in (0, 1], not {self.consensus_rate!r}")
+
+    @property
+    def affine(self) -> bool:
+        return isinstance(self.compressor, Identity)
 
     def vectors_per_edge(self, d: int) -> float:
         """Share of a vector of d numbers that crosses each directed edge in a step."""

@@ -78,7 +78,6 @@ class ConsensusControl(Method):
 
     label: ClassVar[str] = "Consensus control"
     uses: ClassVar[str] = "mixing"
-    vectors_per_edge: ClassVar[None] = None
     affine: ClassVar[bool] = False
 
     def __post_init__(self):
@@ -107,6 +106,29 @@ class ConsensusControl(Method):
         for _, each in self._phases:
             if not isinstance(each, Critical) and each != math.inf:
                 real_number(each, "target", 0)
+
+    @property
+    def hops_per_step(self) -> float:
+        return self.base.hops_per_step + self.most_rounds
+
+    @property
+    def cycle(self) -> int:
+        return self.base.cycle
+
+    @property
+    def rate_scale(self) -> float:
+        return self.base.rate_scale
+
+    @property
+    def mixing_needs(self) -> str:
+        return self.base.mixing_needs
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        return self.base.faults
+
+    def vectors_per_edge(self, d: int) -> None:
+        """None: it depends on how far workers are apart."""
 
     @property
     def exact(self) -> bool:
@@ -143,7 +165,7 @@ class ConsensusControl(Method):
             if not above.any():
                 break
             share = above.astype(float) if np.ndim(above) else float(above)
-            x = np.where(above, round.mix(x, round.step + k, share), x)
+            x = np.where(above, round.mix_further(x, k, share), x)
         return following._replace(x=x)
 
 

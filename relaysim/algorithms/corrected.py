@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from relaysim.algorithms.base import Method, Round
+from relaysim.faults import LOST_MESSAGES
 
 __all__ = ["D2", "EXTRA", "ExactDiffusion", "GradientTracking"]
 
@@ -46,13 +47,14 @@ class D2(_Corrected):
     Source: Tang, Lian, Yan, Zhang, Liu, "D²: decentralized training over decentralized data", ICML
     2018.
 
-    >>> D2().vectors_per_edge
+    >>> D2().vectors_per_edge(10)
     1
     """
 
     label: ClassVar[str] = "D²"
     uses: ClassVar[str] = "mixing"
-    vectors_per_edge: ClassVar[float] = 1
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
+    mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
 
     def step(self, state: CorrectedState, round: Round) -> CorrectedState:
@@ -101,14 +103,18 @@ class GradientTracking(_Corrected):
     Source: the idea is that of Di Lorenzo and Scutari, "NEXT", 2016; analysed by Koloskova, Lin,
     Stich, NeurIPS 2021.
 
-    >>> GradientTracking().vectors_per_edge
+    >>> GradientTracking().vectors_per_edge(10)
     2
     """
 
     label: ClassVar[str] = "Gradient tracking"
     uses: ClassVar[str] = "mixing"
-    vectors_per_edge: ClassVar[float] = 2
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
+    mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
+
+    def vectors_per_edge(self, d: int) -> float:
+        return 2
 
     def step(self, state: CorrectedState, round: Round) -> CorrectedState:
         gradient = round.gradient(state.x)
@@ -136,7 +142,8 @@ class EXTRA(_Corrected):
 
     label: ClassVar[str] = "EXTRA"
     uses: ClassVar[str] = "mixing"
-    vectors_per_edge: ClassVar[float] = 1
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
+    mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
 
     def step(self, state: CorrectedState, round: Round) -> CorrectedState:

@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from relaysim.algorithms.base import Method, Round
+from relaysim.faults import LOST_MESSAGES
 from relaysim.support.checks import whole_number
 
 __all__ = ["DelayedGradient"]
@@ -41,8 +42,7 @@ class DelayedGradient(Method):
 
     label: ClassVar[str] = "Delayed gradients"
     uses: ClassVar[str] = "mixing"
-    vectors_per_edge: ClassVar[float] = 1
-    exact: ClassVar[bool] = False
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self):
         whole_number(self.delay, "delay", 0)

@@ -3,12 +3,9 @@
 Workers have clocks of their own: at its events a worker takes a gradient, or two neighbours meet. One
 unit of time, a step, is the time in which each worker takes one gradient in expectation.
 
-An asynchronous algorithm is a frozen dataclass of hyper-parameters with
-
-- ``label`` and ``exact`` as in `relaysim.algorithms.base`;
-- ``uses = "events"``, ``vectors_per_edge = None`` and ``affine = False``;
-- ``rule(topology)``: its `Rule` on a graph, with the constants that depend on it. Raises ValueError for a
-  graph that it cannot use.
+An asynchronous algorithm is a frozen dataclass of hyper-parameters, derived from `EventMethod`, with its
+claims (see `relaysim.algorithms.base.Claims`) and ``rule(topology)``: its `Rule` on a graph, with the
+constants that depend on it.
 
 A rule never sees all workers at once. Its state is a NamedTuple of arrays with one **row** for each worker
 (and replica), ``(rows, d)``, with a field ``x``; each of its functions is given the rows that an event
@@ -18,14 +15,16 @@ together, and always in their order, so that the result is that of one event aft
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
+from relaysim.algorithms.base import Claims
 from relaysim.topologies import Topology
 
-__all__ = ["Draw", "Events", "Meeting", "Rule", "check_graph"]
+__all__ = ["Draw", "EventMethod", "Events", "Meeting", "Rule", "check_graph"]
 
 
 class Events(NamedTuple):
@@ -78,6 +77,25 @@ class Rule(Protocol):
         """Rows of both sides after they met."""
 
     def vectors_per_meeting(self, d: int) -> float: ...
+
+
+class EventMethod(Claims):
+    """A method of events, at which workers act one by one or in pairs; see the module's docstring."""
+
+    uses: ClassVar[str] = "events"
+    hops_per_step: ClassVar[float] = math.inf
+    affine: ClassVar[bool] = False
+
+    def vectors_per_edge(self, d: int) -> None:
+        """None: it depends on who meets."""
+
+    def rule(self, topology: Topology) -> Rule:
+        """What happens on a graph; raises ValueError for one that the method cannot use."""
+        raise NotImplementedError(f"{type(self).__name__} has no `rule(topology)`")
+
+    def machine(self, setup):
+        """What advances this method in a run; ``setup`` is a `relaysim.engine.setup.Setup`."""
+        return setup.events(self)
 
 
 def check_graph(topology: Topology, name: str) -> None:

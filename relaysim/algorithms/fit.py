@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
+import sys
+import warnings
 
+import numpy as np
+from scipy.sparse import csr_array
+
+from relaysim.algorithms.base import require_claims
+from relaysim.faults import Fault, kind_of
 from relaysim.mixing import metropolis
-from relaysim.mixing.sequences import as_sequence
+from relaysim.mixing.sequences import as_sequence, preserved_weights, require_symmetric
 from relaysim.support.checks import whole_number
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["check_compatible", "check_faults", "matrices_for"]
+
+# A matrix is doubly stochastic if its columns sum to 1 up to this.
+DOUBLY_STOCHASTIC_TO = 1e-8
 
 
 def check_compatible(problem, topology, algorithm) -> None:
@@ -29,10 +38,9 @@ def check_compatible(problem, topology, algorithm) -> None:
         )
     if isinstance(algorithm, type):
         raise TypeError(f"give an algorithm, not its class: {algorithm.__name__}()")
-    if not (
-        hasattr(algorithm, "uses") and (hasattr(algorithm, "step") or hasattr(algorithm, "rule"))
-    ):
+    if not (hasattr(algorithm, "step") or hasattr(algorithm, "rule")):
         raise TypeError(f"{algorithm!r} is no algorithm; see relaysim.algorithms")
+    require_claims(algorithm)
     if not isinstance(topology, Topology | TreePair):
         raise TypeError(
             f"{topology!r} is no topology; see relaysim.topologies, "
@@ -62,30 +70,67 @@ def check_compatible(problem, topology, algorithm) -> None:
         )
 
 
-def matrices_for(algorithm, topology, mixing) -> tuple:
-    """The gossip matrices that an algorithm mixes with, checked."""
-    if algorithm.uses == "mixing":
-        return as_sequence(metropolis(topology) if mixing is None else mixing, topology)
-    if mixing is not None:
-        raise ValueError(
-            f"{type(algorithm).__name__} does not use a mixing matrix; leave mixing out"
+def matrices_for(algorithm, topology, mixing) -> tuple[csr_array, ...]:
+    """The gossip matrices that an algorithm mixes with, checked; says once what a claim lacks.
+
+    Warns:
+        UserWarning: the method is exact with doubly stochastic matrices only, and these are not.
+    """
+    name = type(algorithm).__name__
+    if algorithm.uses != "mixing":
+        if mixing is not None:
+            raise ValueError(f"{name} does not use a mixing matrix; leave mixing out")
+        return (algorithm.own_mixing(topology.n) if algorithm.uses == "workers" else None) or ()
+    matrices = as_sequence(metropolis(topology) if mixing is None else mixing, topology)
+    if algorithm.mixing_needs == "symmetric":
+        require_symmetric(matrices)
+    elif algorithm.mixing_needs == "doubly stochastic" and algorithm.exact:
+        _warn_unless_doubly_stochastic(matrices, name)
+    return matrices
+
+
+def _warn_unless_doubly_stochastic(matrices: tuple[csr_array, ...], name: str) -> None:
+    sums = np.array([W.sum(axis=0) for W in matrices])
+    if np.abs(sums - 1).max() <= DOUBLY_STOCHASTIC_TO:
+        return
+    weights = preserved_weights(matrices)
+    if weights is None:
+        end = "its matrices preserve no common weighted mean, so that it need not end anywhere"
+    else:
+        low, high = weights.min(), weights.max()
+        end = (
+            f"it ends at argmin Σ_i π_i f_i instead of x*, with weights π_i from {low:.4g} to {high:.4g} "
+            f"that W preserves, not 1/n"
         )
-    return (algorithm.own_mixing(topology.n) if algorithm.uses == "workers" else None) or ()
+    warnings.warn(
+        f"{name} is exact where W is doubly stochastic, and a column of this W sums to "
+        f"{sums.max():.6g}: {end}",
+        stacklevel=_outside(),
+    )
 
 
-def check_faults(faults, algorithm, matrices: tuple) -> None:
+def _outside() -> int:
+    """The level of the stack at which the user's own code stands."""
+    frame, level = sys._getframe(1), 1
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("relaysim."):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def check_faults(faults, algorithm, matrices: tuple, topology) -> None:
     """Raise unless these faults can happen to this algorithm."""
     if faults is None:
         return
-    if not hasattr(faults, "arrivals"):
+    if isinstance(faults, type) or not hasattr(faults, "arrivals"):
         raise TypeError(f"{faults!r} is no kind of fault; see relaysim.faults")
-    if algorithm.uses == "events":
-        raise ValueError(
-            f"{type(algorithm).__name__} has no rule for lost messages: two workers meet or do not; "
-            f"leave faults out"
-        )
+    name = type(algorithm).__name__
     if algorithm.uses == "workers" and not matrices:
+        raise ValueError(f"{name} averages exactly and has no messages to lose; leave faults out")
+    kind = kind_of(faults)
+    if kind not in algorithm.faults:
+        known = f"of faults it knows {', '.join(algorithm.faults)}" if algorithm.faults else ""
         raise ValueError(
-            f"{type(algorithm).__name__} averages exactly and has no messages to lose; "
-            f"leave faults out"
+            f"{name} has no rule for {kind}{'; ' if known else ''}{known}; leave faults out"
         )
+    if isinstance(faults, Fault):
+        faults.check(topology)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer, smoothed
 from relaysim.algorithms.gossip import MomentumState
+from relaysim.faults import LOST_MESSAGES
 from relaysim.mixing import one_peer_exponential
 from relaysim.support.checks import whole_number
 
@@ -43,7 +45,7 @@ class AllReduce(Method):
 
     label: ClassVar[str] = "All-reduce"
     uses: ClassVar[str] = "workers"
-    vectors_per_edge: ClassVar[float] = 1
+    hops_per_step: ClassVar[float] = math.inf
     exact: ClassVar[bool] = True
 
     def __post_init__(self):
@@ -85,13 +87,16 @@ class SGP(Method):
 
     label: ClassVar[str] = "SGP"
     uses: ClassVar[str] = "workers"
-    exact: ClassVar[bool] = False
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self):
         whole_number(self.rounds, "rounds", 1)
 
     @property
-    def vectors_per_edge(self) -> int:
+    def hops_per_step(self) -> int:
+        return self.rounds
+
+    def vectors_per_edge(self, d: int) -> float:
         """Vectors that each worker sends in a step."""
         return self.rounds
 
@@ -131,12 +136,12 @@ class LocalSGD(Method):
 
     label: ClassVar[str] = "Local SGD"
     uses: ClassVar[str] = "workers"
+    hops_per_step: ClassVar[float] = math.inf
 
     def __post_init__(self):
         whole_number(self.period, "period", 1)
 
-    @property
-    def vectors_per_edge(self) -> float:
+    def vectors_per_edge(self, d: int) -> float:
         """Vectors from each worker to each other one in a step, on average over a period."""
         return 1 / self.period
 

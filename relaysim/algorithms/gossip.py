@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer, smoothed
+from relaysim.faults import LOST_MESSAGES
 from relaysim.support.checks import flag
 
 __all__ = ["DPSGD", "QuasiGlobalMomentum"]
@@ -46,8 +47,7 @@ class DPSGD(Method):
 
     label: ClassVar[str] = "DP-SGD (gossip)"
     uses: ClassVar[str] = "mixing"
-    vectors_per_edge: ClassVar[float] = 1
-    exact: ClassVar[bool] = False
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self):
         check_momentum(self.momentum)
@@ -89,8 +89,7 @@ class QuasiGlobalMomentum(Method):
 
     label: ClassVar[str] = "Quasi-global momentum"
     uses: ClassVar[str] = "mixing"
-    vectors_per_edge: ClassVar[float] = 1
-    exact: ClassVar[bool] = False
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self):
         check_momentum(self.momentum)

@@ -9,6 +9,7 @@ import numpy as np
 
 from relaysim.algorithms.base import Method, Round, check_momentum
 from relaysim.algorithms.gossip import MomentumState
+from relaysim.faults import LOST_MESSAGES
 from relaysim.support.checks import real_number
 
 __all__ = ["DecentLaM", "MomentumConsensus"]
@@ -37,7 +38,7 @@ class MomentumConsensus(Method):
     Source: Balu, Jiang, Tan, Hedge, Lee, Sarkar, "Decentralized deep learning using momentum-accelerated
     consensus", ICASSP 2021; the rule as read from a secondary text.
 
-    >>> MomentumConsensus(momentum=0.5, omega=0.3).vectors_per_edge
+    >>> MomentumConsensus(momentum=0.5, omega=0.3).vectors_per_edge(10)
     2
     """
 
@@ -46,15 +47,13 @@ class MomentumConsensus(Method):
 
     label: ClassVar[str] = "Momentum consensus"
     uses: ClassVar[str] = "mixing"
-    exact: ClassVar[bool] = False
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self):
         check_momentum(self.momentum)
         real_number(self.omega, "omega", 0, 1)
 
-    @property
-    def vectors_per_edge(self) -> int:
-        """Vectors over each directed edge in a step."""
+    def vectors_per_edge(self, d: int) -> float:
         return 2 if self.momentum and self.omega else 1
 
     def init(self, x0, network):
@@ -95,8 +94,7 @@ class DecentLaM(Method):
 
     label: ClassVar[str] = "DecentLaM"
     uses: ClassVar[str] = "mixing"
-    vectors_per_edge: ClassVar[float] = 1
-    exact: ClassVar[bool] = False
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self):
         check_momentum(self.momentum)

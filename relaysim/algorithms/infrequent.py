@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -44,13 +45,16 @@ class SingleMerge(Method):
 
     label: ClassVar[str] = "Single merge"
     uses: ClassVar[str] = "workers"
-    vectors_per_edge: ClassVar[None] = None
-    exact: ClassVar[bool] = False
+    hops_per_step: ClassVar[float] = math.inf
+    affine: ClassVar[bool] = False
 
     def __post_init__(self):
         whole_number(self.merge_at, "merge_at", 1)
         real_number(self.probability, "probability", 0, 1)
         whole_number(self.local_steps, "local_steps", 1)
+
+    def vectors_per_edge(self, d: int) -> None:
+        """None: pairs are random."""
 
     def own_mixing(self, n: int) -> None:
         """None: pairs are drawn anew each time."""
@@ -128,12 +132,15 @@ class DynamicAveraging(Method):
 
     label: ClassVar[str] = "Dynamic averaging"
     uses: ClassVar[str] = "workers"
-    vectors_per_edge: ClassVar[None] = None
-    exact: ClassVar[bool] = False
+    hops_per_step: ClassVar[float] = math.inf
+    affine: ClassVar[bool] = False
 
     def __post_init__(self):
         real_number(self.threshold, "threshold", 0)
         whole_number(self.period, "period", 1)
+
+    def vectors_per_edge(self, d: int) -> None:
+        """None: it depends on how workers move."""
 
     def own_mixing(self, n: int) -> None:
         """None: a coordinator averages."""

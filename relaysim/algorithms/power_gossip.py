@@ -75,7 +75,8 @@ class PowerGossip(Method):
 
     label: ClassVar[str] = "PowerGossip"
     uses: ClassVar[str] = "mixing"
-    exact: ClassVar[bool] = False
+    mixing_needs: ClassVar[str] = "symmetric"
+    affine: ClassVar[bool] = False
 
     def __post_init__(self):
         whole_number(self.rank, "rank", 1)
@@ -83,6 +84,10 @@ class PowerGossip(Method):
         flag(self.warm_start, "warm_start")
         if self.rows is not None:
             whole_number(self.rows, "rows", 1)
+
+    @property
+    def hops_per_step(self) -> int:
+        return self.iterations
 
     @property
     def cycle(self) -> int:

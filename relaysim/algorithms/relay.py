@@ -16,6 +16,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer, smoothed
+from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Mail, PairMail
 from relaysim.support.blocks import row_blocks
 from relaysim.support.checks import flag, real_number
@@ -70,7 +71,7 @@ class RelaySGD(Method):
 
     label: ClassVar[str] = "RelaySGD"
     uses: ClassVar[str] = "relay"
-    vectors_per_edge: ClassVar[float] = 1
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     exact: ClassVar[bool] = True
 
     def __post_init__(self):
@@ -128,8 +129,7 @@ class RelaySGDGrad(Method):
 
     label: ClassVar[str] = "RelaySGD/Grad"
     uses: ClassVar[str] = "relay"
-    vectors_per_edge: ClassVar[float] = 1
-    exact: ClassVar[bool] = False
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self):
         check_momentum(self.momentum)
@@ -185,7 +185,7 @@ class RelaySGDMix(Method):
 
     label: ClassVar[str] = "RelaySGD/Mix"
     uses: ClassVar[str] = "relay"
-    vectors_per_edge: ClassVar[float] = 1
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self):
         check_momentum(self.momentum)

@@ -8,8 +8,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Method
-from relaysim.algorithms.events import Events, Meeting, check_graph
+from relaysim.algorithms.events import EventMethod, Events, Meeting, check_graph
 from relaysim.compressors import Identity, Lattice
 from relaysim.support.checks import flag, real_number, whole_number
 from relaysim.topologies import Topology
@@ -18,7 +17,7 @@ __all__ = ["SwarmSGD"]
 
 
 @dataclass(frozen=True)
-class SwarmSGD(Method):
+class SwarmSGD(EventMethod):
     """SwarmSGD: random pairs average their models, after H local steps each.
 
     Blocking: an edge i–j is drawn uniformly; both ends take H gradient steps, then x_i, x_j ← (x_i + x_j)/2.
@@ -64,10 +63,6 @@ class SwarmSGD(Method):
     geometric: bool = False
 
     label: ClassVar[str] = "SwarmSGD"
-    uses: ClassVar[str] = "events"
-    vectors_per_edge: ClassVar[None] = None
-    exact: ClassVar[bool] = False
-    affine: ClassVar[bool] = False
 
     def __post_init__(self):
         flag(self.geometric, "geometric")

@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from relaysim.algorithms.events import Meeting
-from relaysim.algorithms.fit import check_faults, matrices_for
-from relaysim.engine.plan import ReplicaPlan
+from relaysim.engine.states import bytes_of, laid_out, restored, saved
 from relaysim.engine.timeline import Batch, Timeline
-from relaysim.support.streams import Streams
 
-__all__ = ["Asynchronous"]
+__all__ = ["Events"]
 
 
-class Asynchronous:
+class Events:
     """The state of a run in continuous time: ``x (n, d[, r])`` and ``vectors_sent`` after ``step`` units.
 
     Events that do not depend on each other are computed together: the result is that of one after the
     other. Within, a row stands for a worker of a replica: ``(n r, d)``, worker by worker.
 
-    Args: as those of `relaysim.engine.rounds.Rounds`.
+    Args:
+        setup: a `relaysim.engine.setup.Setup`, the parts of the run.
+        algorithm: a method of events.
     """
 
-    def __init__(
-        self,
-        problem,
-        topology,
-        algorithm,
-        *,
-        plan: ReplicaPlan,
-        streams: Streams,
-        x0: np.ndarray,
-        mixing=None,
-        oracle,
-        faults=None,
-    ):
-        check_faults(faults, algorithm, matrices_for(algorithm, topology, mixing))
+    def __init__(self, setup, algorithm):
+        plan, x0 = setup.plan, setup.x0
         self.step = 0
-        self._rule = algorithm.rule(topology)
+        self._rule = algorithm.rule(setup.topology)
         self._n, self._d = x0.shape[:2]
         self._has_axis = plan.has_axis
         self._r = plan.r if plan.has_axis else 1
-        self._gradients = oracle.observe_events(problem, streams)
-        self._timeline = Timeline(self._rule.draw, self._n, streams)
+        self._gradients = setup.oracle.observe_events(setup.problem, setup.streams)
+        self._timeline = Timeline(self._rule.draw, self._n, setup.streams)
         self._schedule = plan.schedule
         self._rates = plan.rates[:, None]
         self._sent = np.zeros(self._r)
@@ -130,3 +120,18 @@ class Asynchronous:
         self._state = type(self._state)(*map(kept, self._state))
         self._r = int(np.count_nonzero(replicas))
         self._rates, self._sent = self._rates[replicas], self._sent[replicas]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the state."""
+        return bytes_of(self._state)
+
+    def state(self) -> dict[str, Any]:
+        """All that the steps to come depend on, but random numbers; copies."""
+        return {"step": self.step, "sent": saved(self._sent), "arrays": saved(self._state)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        self.step = int(state["step"])
+        self._sent = laid_out(state["sent"])
+        self._state = restored(self._state, state["arrays"])

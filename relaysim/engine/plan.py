@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from relaysim.schedules import Listed
+from relaysim.schedules import Listed, Tabulated
 from relaysim.support.checks import real_array, whole_number
 
 __all__ = ["ReplicaPlan", "plan_replicas", "record_steps"]
@@ -45,7 +45,8 @@ def plan_replicas(learning_rate, seed, replicas, x0, steps) -> ReplicaPlan:
         if any(np.ndim(value) for value in values):
             raise ValueError("a learning rate that is a callable must return one number a step")
         schedule = _rates(real_array(values, "the learning rates of the callable", copy=True))
-        given = Listed(tuple(schedule.tolist()))
+        known = isinstance(learning_rate, Listed) and not isinstance(learning_rate, Tabulated)
+        given = learning_rate if known else Tabulated(tuple(schedule.tolist()))
         rates = schedule[:1]
     else:
         try:
@@ -110,8 +111,10 @@ def record_steps(record, steps: int) -> Sequence[int]:
     if isinstance(record, str):
         if record != "log":
             raise ValueError(f"record must be a whole number, a sequence or 'log', not {record!r}")
-        decades = math.log10(max(steps, 1))
-        spaced = np.logspace(0, decades, max(int(40 * decades), 1) + 1).round().astype(int)
+        # Those of a longer run begin with the same steps.
+        spaced = np.rint(10 ** (np.arange(int(40 * math.log10(max(steps, 1))) + 1) / 40)).astype(
+            int
+        )
         return np.unique(np.concatenate([[0], np.minimum(spaced, steps), [steps]])).tolist()
     if np.ndim(record) == 0:
         every = whole_number(record, "record", 1)

@@ -23,14 +23,12 @@ class Recorder:
         problem: what is measured on.
         shape: of the iterates.
         measures: names out of `relaysim.measures.measures_of`.
-        keep_iterates: also keep the iterates themselves.
 
     ``capacity`` is the number of records that make a block.
     """
 
-    def __init__(self, problem, shape: tuple[int, ...], measures: tuple[str, ...], keep_iterates):
+    def __init__(self, problem, shape: tuple[int, ...], measures: tuple[str, ...]):
         self.measures = measures
-        self.keep_iterates = keep_iterates
         self._problem = problem
         self._resize(shape)
 
@@ -50,12 +48,21 @@ class Recorder:
             self._buffer[self._filled] = x
         self._filled += 1
 
+    @property
+    def pending(self) -> np.ndarray:
+        """The iterates that are not measured yet, ``(k, n, d[, r])``; a view."""
+        if self._buffer is not None:
+            return self._buffer[: self._filled]
+        if self._filled and self._last is not None:
+            return self._last[None]
+        return np.empty((0, *self._shape))
+
     def flush(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Measure the block: each measure ``(k, r)`` and the iterates ``(k, n, d[, r])``.
 
         The iterates are a view that the next record overwrites.
         """
-        block = self._last[None] if self._buffer is None else self._buffer[: self._filled]
+        block = self.pending
         self._filled = 0
         return measure(self._problem, block, self.measures), block
 

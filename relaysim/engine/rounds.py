@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from relaysim.algorithms.base import Round
-from relaysim.algorithms.fit import check_faults, matrices_for
-from relaysim.engine.plan import ReplicaPlan
+from relaysim.engine.states import bytes_of, laid_out, restored, saved
 from relaysim.network import Network
-from relaysim.support.streams import Streams
+from relaysim.network.arrivals import Arrivals
 from relaysim.support.workspace import Workspace
 
 __all__ = ["Rounds"]
@@ -18,36 +19,23 @@ class Rounds:
     """The state of a run in rounds: ``x (n, d[, r])`` and ``vectors_sent`` after ``step`` of them.
 
     Args:
-        problem, topology, algorithm, mixing, oracle, faults: see `relaysim.simulate`.
-        plan: learning rates, one for each replica.
-        streams: random numbers of the replicas.
-        x0: ``(n, d[, r])``, an array of its own.
+        setup: a `relaysim.engine.setup.Setup`, the parts of the run.
+        algorithm: a method of rounds.
     """
 
-    def __init__(
-        self,
-        problem,
-        topology,
-        algorithm,
-        *,
-        plan: ReplicaPlan,
-        streams: Streams,
-        x0: np.ndarray,
-        mixing=None,
-        oracle,
-        faults=None,
-    ):
+    def __init__(self, setup, algorithm):
         self.algorithm = algorithm
         self.step = 0
+        plan, streams, x0 = setup.plan, setup.streams, setup.x0
         workspace = Workspace(16 * x0.size)  # bytes of a tree's messages
-        matrices = matrices_for(algorithm, topology, mixing)
-        check_faults(faults, algorithm, matrices)
-        arrivals = None if faults is None else faults.arrivals(streams)
-        self.network = Network(topology, matrices, workspace, arrivals)
-        observe = oracle.observe(problem, streams)
+        arrivals = None
+        if setup.faults is not None:
+            arrivals = Arrivals(setup.faults, setup.topology, streams, lambda: self._round.step)
+        self.network = Network(setup.topology, setup.matrices, workspace, arrivals)
+        observe = setup.oracle.observe(setup.problem, streams)
         scratch = workspace.scratch
 
-        def gradient(x):
+        def gradient(x: np.ndarray) -> np.ndarray:
             return observe(x, scratch(x.shape))
 
         self._round = Round(gradient, self.network, workspace, streams.tables("algorithm"))
@@ -89,6 +77,27 @@ class Rounds:
         self._rates = self._rates[replicas]
         if self._schedule is None:
             self._round.learning_rate = self._rates
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the state."""
+        return bytes_of(self._state)
+
+    def state(self) -> dict[str, Any]:
+        """All that the steps to come depend on, but random numbers; copies."""
+        return {
+            "step": self.step,
+            "sent": saved(np.asarray(self.network.vectors_sent)),
+            "arrays": saved(self._state),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        self.step = int(state["step"])
+        sent = laid_out(state["sent"])
+        self.network.vectors_sent = sent if sent.ndim else sent.item()
+        self._state = restored(self._state, state["arrays"])
+        self.network.resume(self._state)
 
 
 def _select(state, replicas: np.ndarray):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,8 +42,10 @@ class Timeline:
 
     def __init__(self, draw, n: int, streams: Streams):
         self._draw, self._n, self._streams = draw, n, streams
-        self._generators = [streams.generator("algorithm", seed) for seed in streams.seeds]
+        self._generators = streams.generators("algorithm")
         self._drawn = 0
+        self._before: list[dict[str, Any]] = []
+        streams.register("algorithm: events", self)
 
     def unit(self, step: int) -> tuple[list[Batch], list[tuple[int, np.ndarray]]]:
         """The batches of one unit, and for each stream in use the workers of its gradients, by time.
@@ -54,7 +56,21 @@ class Timeline:
             self._draw_block()
         return self._batches(step), self._workers(step)
 
+    def state(self) -> dict[str, Any]:
+        """Where the events stand: the generators as they were before the present block."""
+        return {"drawn": self._drawn, "before": self._before}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        if not state["before"]:
+            return
+        self._drawn = int(state["drawn"]) - UNITS_AHEAD
+        for generator, before in zip(self._generators, state["before"], strict=True):
+            generator.bit_generator.state = before
+        self._draw_block()
+
     def _draw_block(self) -> None:
+        self._before = [generator.bit_generator.state for generator in self._generators]
         start = self._drawn
         self._drawn += UNITS_AHEAD
         streams = self._in_use()

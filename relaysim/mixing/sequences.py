@@ -10,10 +10,19 @@ from scipy.sparse.csgraph import connected_components
 
 from relaysim.topologies import Topology
 
-__all__ = ["ROW_SUM_TOLERANCE", "Matrix", "as_sequence", "is_sequence", "preserved_weights"]
+__all__ = [
+    "ROW_SUM_TOLERANCE",
+    "Matrix",
+    "as_sequence",
+    "is_sequence",
+    "preserved_weights",
+    "require_symmetric",
+]
 
 Matrix = np.ndarray | csr_array
 ROW_SUM_TOLERANCE = 1e-8
+# A matrix is symmetric if opposite weights differ by no more.
+SYMMETRIC_TO = 1e-12
 
 
 def is_sequence(mixing) -> bool:
@@ -88,6 +97,18 @@ def as_sequence(mixing, topology: Topology) -> tuple[csr_array, ...]:
             f"over a period they must connect all {n} workers"
         )
     return tuple(matrices)
+
+
+def require_symmetric(matrices: Sequence[csr_array]) -> None:
+    """Raise ValueError unless all matrices are symmetric, naming the two entries that differ most."""
+    for W in matrices:
+        gap = abs(W - W.T)
+        if gap.nnz and gap.max() > SYMMETRIC_TO:
+            i, j = np.unravel_index(gap.tocsr().argmax(), gap.shape)
+            raise ValueError(
+                f"the mixing matrix must be symmetric where neighbours act as pairs; at ({i}, {j}) it "
+                f"has {W[i, j]:.6g} and at ({j}, {i}) {W[j, i]:.6g}"
+            )
 
 
 def preserved_weights(matrices: Sequence[csr_array]) -> np.ndarray | None:

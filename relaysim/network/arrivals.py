@@ -1,4 +1,4 @@
-"""What the network asks of faults."""
+"""What a fault makes of the messages that cross edges."""
 
 from __future__ import annotations
 
@@ -6,7 +6,54 @@ from collections.abc import Callable
 
 import numpy as np
 
+from relaysim.faults import Fault, WireRound
+from relaysim.support.streams import Streams
+
 __all__ = ["Arrivals"]
 
-# From a number of messages to 1 for those that arrive and 0 for the others, (messages, 1[, r]).
-Arrivals = Callable[[int], np.ndarray]
+
+class Arrivals:
+    """Which messages of a run arrive, asked each time that some cross.
+
+    Args:
+        fault: see `relaysim.faults`.
+        topology: the run's.
+        streams: random numbers of the replicas.
+        step: tells the number of the present step.
+    """
+
+    def __init__(self, fault: Fault, topology, streams: Streams, step: Callable[[], int]):
+        self._fault, self._topology, self._streams, self._step = fault, topology, streams, step
+        self._uniforms = streams.uniforms("faults")
+
+    def __call__(self, edges: np.ndarray, further: int = 0) -> np.ndarray:
+        """1 for those that arrive and 0 for the others, ``(messages, 1)``, or with replicas
+        ``(messages, 1, r)``, or ``(messages, 1, 1)`` where they do not differ.
+
+        Args:
+            edges: ``(messages, 2)``, sender and receiver.
+            further: k ≥ 1 for the k-th round of a step that some replicas make and others do not. Its
+                numbers belong to the step and to k, so that what one replica draws later does not
+                depend on how many rounds another one made.
+        """
+        step = self._step()
+        owner = self._streams.owner
+
+        def uniforms(count: int) -> np.ndarray:
+            if further:
+                drawn = self._streams.uniforms_at("faults", count, step, further)
+            else:
+                drawn = self._uniforms(count)
+            return drawn[:, 0]
+
+        found = self._fault.arrivals(edges, WireRound.of(step, self._topology, uniforms))
+        arrived = np.asarray(found, dtype=float)
+        allowed = [(len(edges),)] + ([] if owner is None else [(len(edges), len(owner))])
+        if arrived.shape not in allowed:
+            raise ValueError(
+                f"{self._fault!r} says of {len(edges)} messages what arrives as an array of shape "
+                f"{arrived.shape}; it must be {' or '.join(map(str, allowed))}"
+            )
+        if owner is None:
+            return arrived[:, None]
+        return arrived.reshape(len(edges), 1, -1)

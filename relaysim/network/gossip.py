@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy.sparse import csr_array
 
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.products import Product
 
-__all__ = ["LossyMixChange", "MixChange", "applied"]
+__all__ = ["LossyMixChange", "MixChange"]
 
 
 class MixChange:
@@ -50,17 +48,13 @@ class LossyMixChange(MixChange):
     def __init__(self, W: csr_array, arrivals: Arrivals):
         super().__init__(W)
         self._arrivals = arrivals
+        self._edges = np.stack([self._from, self._to], axis=1)
         self._own = W.diagonal()
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        arrived = self._arrivals(len(self._to))
+    def __call__(self, x: np.ndarray, further: int = 0) -> np.ndarray:
+        arrived = self._arrivals(self._edges, further)
         change = self._sum(self._differences(x) * arrived)
         heard = self._sum(arrived)
         total = self._own.reshape((-1,) + (1,) * (heard.ndim - 1)) + heard
         # Without weight on itself and with nobody heard, a worker keeps its own.
         return np.divide(change, total, out=np.zeros_like(change), where=total != 0)
-
-
-def applied(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """W x from (W − I) x."""
-    return lambda x: x + change(x)

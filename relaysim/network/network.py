@@ -9,14 +9,13 @@ count the model-sized vectors that they put on the wire.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from relaysim.mixing.sequences import preserved_weights
 from relaysim.network.arrivals import Arrivals
-from relaysim.network.gossip import LossyMixChange, MixChange, applied
+from relaysim.network.gossip import LossyMixChange, MixChange
 from relaysim.network.pairs import PairExchange
 from relaysim.network.products import Product
 from relaysim.network.relay import LossyTreeRelay, Mail, PairMail, PairRelay, TreeRelay
@@ -33,7 +32,7 @@ class Network:
         topology: a `Topology`, or a `TreePair` for methods that only relay.
         mixing: the sequence of gossip matrices for methods that mix, else empty.
         workspace: where large arrays are borrowed.
-        arrivals: which messages arrive; see `relaysim.faults`. All of them by default.
+        arrivals: which messages arrive. All of them by default.
 
     ``vectors_sent`` counts model-sized vectors over all workers since the network was made: a number, or
     ``(r,)`` where replicas send differently. A compressed vector counts as its share of 64 d bits.
@@ -57,23 +56,20 @@ class Network:
     # What a method does not use of the following is never built.
 
     @functools.cached_property
-    def _changes(self) -> list[Callable]:
-        if self._arrivals is None:
-            return [MixChange(W) for W in self._mixing]
+    def _changes(self) -> list[MixChange]:
+        return [MixChange(W) for W in self._mixing]
+
+    @functools.cached_property
+    def _lossy_changes(self) -> list[LossyMixChange]:
+        assert self._arrivals is not None
         return [LossyMixChange(W, self._arrivals) for W in self._mixing]
 
     @functools.cached_property
-    def _matrices(self) -> list[Callable]:
-        if self._arrivals is None:
-            return [Product(W) for W in self._mixing]
-        return [applied(change) for change in self._changes]
+    def _matrices(self) -> list[Product]:
+        return [Product(W) for W in self._mixing]
 
     @functools.cached_property
     def _exchange(self) -> PairExchange:
-        if self._arrivals is not None:
-            raise ValueError(
-                "a method whose neighbours act as pairs has no rule for lost messages; leave faults out"
-            )
         return PairExchange(self._mixing)
 
     @functools.cached_property
@@ -92,18 +88,34 @@ class Network:
         if np.ndim(self.vectors_sent):
             self.vectors_sent = self.vectors_sent[replicas]
 
+    def resume(self, state) -> None:
+        """Take up a state whose messages were kept: those on which everyone is heard are known again."""
+        if isinstance(state, Mail | PairMail):
+            self._relay.resume(state)
+        elif isinstance(state, tuple):
+            for part in state:
+                self.resume(part)
+
     def send(self, vectors: float | np.ndarray) -> None:
         """Count vectors that a method sends in its own way; ``(r,)`` where replicas differ."""
         self.vectors_sent = self.vectors_sent + vectors
 
-    def mix(self, x: np.ndarray, round: int, share: float | np.ndarray = 1) -> np.ndarray:
+    def mix(
+        self, x: np.ndarray, round: int, share: float | np.ndarray = 1, further: int = 0
+    ) -> np.ndarray:
         """W_t x with t = ``round`` modulo the length of the sequence; ``(n, d[, r])``.
 
-        ``share`` of a vector is sent over each edge, ``(r,)`` where replicas differ.
+        Args:
+            x: what is mixed.
+            round: t.
+            share: of a vector that is sent over each edge, ``(r,)`` where replicas differ.
+            further: k ≥ 1 for the k-th round of a step that not all replicas make.
         """
-        k = round % len(self._matrices)
+        k = round % len(self._mixing)
         self.send(share * self._vectors_per_mix[k])
-        return self._matrices[k](x)
+        if self._arrivals is None:
+            return self._matrices[k](x)
+        return x + self._lossy_changes[k](x, further)
 
     def mix_change(self, x: np.ndarray, round: int, share: float = 1) -> np.ndarray:
         """(W_t − I) x, precise where x is nearly equal everywhere; ``(n, d[, r])``.
@@ -113,9 +125,11 @@ class Network:
             round: t.
             share: of a vector that is sent over each edge; below 1 where it is compressed.
         """
-        k = round % len(self._changes)
+        k = round % len(self._mixing)
         self.send(share * self._vectors_per_mix[k])
-        return self._changes[k](x)
+        if self._arrivals is None:
+            return self._changes[k](x)
+        return self._lossy_changes[k](x)
 
     @property
     def pairs(self) -> np.ndarray:

@@ -5,26 +5,17 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array, triu
 
+from relaysim.mixing.sequences import require_symmetric
 from relaysim.network.products import Product
 
 __all__ = ["PairExchange"]
-
-# A matrix is symmetric if opposite weights differ by no more.
-SYMMETRIC_TO = 1e-12
 
 
 class PairExchange:
     """Differences over undirected edges, and what comes of them; see `Network.exchange`."""
 
     def __init__(self, matrices: tuple[csr_array, ...]):
-        for W in matrices:
-            gap = abs(W - W.T)
-            if gap.nnz and gap.max() > SYMMETRIC_TO:
-                i, j = np.unravel_index(gap.tocsr().argmax(), gap.shape)
-                raise ValueError(
-                    f"the mixing matrix must be symmetric where neighbours act as pairs; at ({i}, {j}) it "
-                    f"has {W[i, j]:.6g} and at ({j}, {i}) {W[j, i]:.6g}"
-                )
+        require_symmetric(matrices)
         n = matrices[0].shape[0]
         above = [triu(W, k=1).tocoo() for W in matrices]
         keys = [part.coords[0] * np.int64(n) + part.coords[1] for part in above]

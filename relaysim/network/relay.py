@@ -98,6 +98,11 @@ class TreeRelay:
         missing = self.n - 1 - mail.heard
         return mail.received, missing.reshape((self.n,) + (1,) * (mail.received.ndim - 1))
 
+    def resume(self, mail: Mail) -> None:
+        """See `Network.resume`."""
+        if (mail.heard == self.n - 1).all():
+            self._settled_counts, self._settled_heard = mail.counts, mail.heard
+
     def undelivered(self, mail: Mail, overlap: bool) -> np.ndarray:
         """See `Network.undelivered`."""
         return np.tensordot(self._ahead[bool(overlap)], mail.values, axes=1)
@@ -138,6 +143,7 @@ class LossyTreeRelay(TreeRelay):
     def __init__(self, tree: Topology, workspace: Workspace, arrivals: Arrivals):
         super().__init__(tree, workspace)
         self._arrivals = arrivals
+        self._edges = np.stack([self._src, self._dst], axis=1)
         self._sum = segment_sum(self._offsets)
 
     def empty(self, x: np.ndarray) -> Mail:
@@ -148,12 +154,15 @@ class LossyTreeRelay(TreeRelay):
 
     def send(self, payload: np.ndarray, mail: Mail) -> Mail:
         """One round; see `Network.relay`."""
-        arrived = self._arrivals(len(self._src))
+        arrived = self._arrivals(self._edges)
         values = (payload + mail.received)[self._src] - mail.values[self._reverse]
         values *= arrived
         counts = (1 + mail.heard)[self._src] - mail.counts[self._reverse]
         counts *= arrived
         return Mail(values, counts, self._sum(values), self._sum(counts))
+
+    def resume(self, mail: Mail) -> None:
+        """See `Network.resume`: counts never settle."""
 
     def inbox(self, mail: Mail) -> tuple[np.ndarray, np.ndarray]:
         """What each worker received, and how many workers it has not heard from, ``(n, 1[, r])``."""
@@ -187,6 +196,11 @@ class PairRelay:
             if half is not None:
                 missing[:, c::2] = half
         return received, missing
+
+    def resume(self, mail: PairMail) -> None:
+        """See `Network.resume`."""
+        for relay, part in zip(self._relays, mail, strict=True):
+            relay.resume(part)
 
     def undelivered(self, mail: PairMail, overlap: bool) -> np.ndarray:
         """See `Network.undelivered`."""

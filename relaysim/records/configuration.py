@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-from relaysim import algorithms, compressors, faults, oracles, problems
+from relaysim import algorithms, compressors, faults, oracles, problems, schedules
 from relaysim.mixing.sequences import is_sequence
-from relaysim.schedules import Listed
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["encode", "rebuild"]
@@ -108,13 +107,13 @@ def _sparse(shape, starts, columns, weights):
 
 
 _BUILDERS: dict[str, Callable] = {
-    "Listed": Listed,
-    "Schedule": Listed,  # its name in files of version 0.1
+    "Schedule": schedules.Tabulated,  # its name in files of version 0.1
+    **{name: getattr(schedules, name) for name in schedules.__all__},
     "Topology": Topology,
     "TreePair": TreePair,
     "sparse": _sparse,
     **{name: getattr(algorithms, name) for name in algorithms.__all__},
-    **{name: getattr(faults, name) for name in faults.__all__},
+    "MessageDrop": faults.MessageDrop,
     **{name: getattr(oracles, name) for name in oracles.__all__},
     **{name: getattr(compressors, name) for name in compressors.__all__},
     "DiagonalQuadratic": problems.DiagonalQuadratic,

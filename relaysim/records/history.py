@@ -6,13 +6,15 @@ import functools
 import json
 import os
 import pathlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from relaysim.measures import bits_of
 from relaysim.records import configuration
+from relaysim.records.state import KeptState, fingerprint
 from relaysim.support.display import between, html_table
 from relaysim.support.files import written_aside
 
@@ -56,6 +58,7 @@ class History:
         problem,
         topology,
         algorithm,
+        state: KeptState | None = None,
     ):
         self.steps = steps
         self.x = x
@@ -68,6 +71,7 @@ class History:
         self._columns = columns
         self._vectors_sent = vectors_sent
         self._last_record = last_record
+        self._state = state
 
     @property
     def replicas(self) -> int:
@@ -129,6 +133,68 @@ class History:
         first = self.steps[below.argmax(axis=0)].astype(float)
         return np.where(below.any(axis=0), first, np.nan)
 
+    def block(self, records: int) -> dict[str, Any]:
+        """The first so many records: ``steps``, ``columns``, ``vectors_sent`` and ``iterates``."""
+        return {
+            "steps": self.steps[:records],
+            "columns": {name: values[:records] for name, values in self._columns.items()},
+            "vectors_sent": self._vectors_sent[:records],
+            "iterates": None if self.iterates is None else self.iterates[:records],
+        }
+
+    _extended: ClassVar[Callable[..., History]]
+
+    @classmethod
+    def continued_by(cls, extended: Callable[..., History]) -> None:
+        """Let the engine, which stands on histories, say how runs go on."""
+        cls._extended = staticmethod(extended)
+
+    def extend(
+        self,
+        steps: int,
+        *,
+        keep_state: bool | None = None,
+        progress: bool | None = None,
+        **given: Any,
+    ) -> History:
+        """Go on for further steps: the longer history, equal in every bit to that of one run.
+
+        Needs the state that `relaysim.simulate` keeps (see its ``keep_state``): all that the steps to
+        come depend on, such as momentum, corrections, messages and random streams. `save` writes it, so
+        that another process can go on on another day. To start again from ``x0=history.x`` is another
+        run: its momentum, corrections and messages are those of a start, and so are its random numbers.
+
+        Args:
+            steps: how many further ones.
+            keep_state, progress: as for `relaysim.simulate`.
+            given: what a file could not hold, by the names of `relaysim.simulate`: ``problem=`` for a
+                problem of your own, ``learning_rate=`` for a callable, ….
+
+        Returns:
+            A new `History`; this one stays as it is. It has the records of
+            ``simulate(…, steps=history's + steps)`` with the same ``record``: the last step of this one
+            only if that falls on it.
+
+        Raises:
+            ValueError: no state was kept, or that of another version or another run.
+
+        >>> import relaysim as rs
+        >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
+        >>> run = dict(problem=problem, topology=rs.topologies.chain(4), learning_rate=0.2,
+        ...            algorithm=rs.algorithms.RelaySGD(momentum=0.5))
+        >>> longer = rs.simulate(**run, steps=20).extend(30)
+        >>> bool((longer.x == rs.simulate(**run, steps=50).x).all())
+        True
+        """
+        if self._state is None:
+            raise ValueError(
+                "this history kept no state to go on from; simulate with keep_state=True (by default it "
+                "is kept up to 64 MB), or start again from x0=history.x, without its momentum and messages"
+            )
+        return self._extended(
+            self, self._state, steps, keep_state=keep_state, progress=progress, given=given
+        )
+
     def plot(self, y: str | None = None, x: str = "step", **options):
         """Draw a column against steps or vectors sent, on a log axis; returns the Axes.
 
@@ -163,6 +229,12 @@ class History:
         if self.iterates is not None:
             arrays["iterates"] = self.iterates
         header = {"format": FORMAT, "config": _detach(self.config, "config", arrays)}
+        if self._state is not None:
+            header["state"] = {
+                "version": self._state.version,
+                "run": fingerprint(self.config),
+                "data": _detach(self._state.data, "state", arrays),
+            }
         text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
         with written_aside(path) as aside, open(aside, "wb") as file:
             np.savez_compressed(file, header=text, **arrays)
@@ -219,6 +291,7 @@ class History:
             },
             iterates=arrays.get("iterates"),
             config=config,
+            state=KeptState(**_attach(header["state"], arrays)) if "state" in header else None,
             **parts,
         )
 

@@ -11,7 +11,8 @@ import pandas as pd
 
 from relaysim.algorithms.fit import check_compatible
 from relaysim.engine.plan import plan_replicas
-from relaysim.engine.simulation import Run
+from relaysim.engine.run import Run
+from relaysim.engine.setup import Setup
 from relaysim.oracles import Exact
 from relaysim.support.checks import real_number, whole_number
 from relaysim.support.display import between, html_table
@@ -162,7 +163,7 @@ def tune(
     rates = np.geomspace(LOWEST, top, count) / scale
     start_run = start(rates[:1])
     start_run.advance([0])
-    start_value = float(start_run.measure("suboptimality")[0, 0])
+    start_value = float(start_run.column("suboptimality")[0, 0])
     if start_value < target:
         raise StartsBelowTargetError(
             f"the start is below the target already: its suboptimality is {start_value:.3g}; "
@@ -181,15 +182,8 @@ def tune(
 
 def _start(problem, topology, algorithm, rates, *, oracle, mixing, seed) -> Run:
     plan = plan_replicas(np.asarray(rates), seed, None, None, 1)
-    return Run(
-        problem,
-        topology,
-        algorithm,
-        plan,
-        mixing=mixing,
-        oracle=oracle,
-        measures=("suboptimality",),
-    )
+    setup = Setup(problem, topology, algorithm, plan, mixing=mixing, oracle=oracle)
+    return Run(setup, measures=("suboptimality",))
 
 
 def _record_up_to(run: Run, horizon: int) -> None:
@@ -271,7 +265,7 @@ class _Search:
             run.advance(range(watch + 1))
             self._on_progress(len(unsure))
             steps = _stays_below(
-                run.steps, run.measure("suboptimality"), self._target, self._growing
+                run.steps, run.column("suboptimality"), self._target, self._growing
             )
             for rate, taken, gone in zip(unsure, steps, run.diverged, strict=True):
                 lasting = taken == reached[rate] and not gone
@@ -307,7 +301,7 @@ class _Search:
         while True:
             _record_up_to(run, horizon)
             self._on_progress(len(rates))
-            curves = run.measure("suboptimality")
+            curves = run.column("suboptimality")
             steps = _stays_below(run.steps, curves, self._target, self._growing)
             steps[steps > self._max_steps] = np.nan
             best = np.nanmin(steps) if np.isfinite(steps).any() else np.inf
@@ -371,7 +365,7 @@ class _Search:
             horizon = min(horizon, self._max_steps)
             _record_up_to(run, horizon)
             self._on_progress(len(rates))
-            curves = run.measure("suboptimality")
+            curves = run.column("suboptimality")
             flatness = NOISY_FLATNESS if self._noisy else PLATEAU_FLATNESS
             plateaus = _plateaus(curves, self._target, flatness)
             early = rates * self._slowest * run.step < SETTLES_AFTER

@@ -1,18 +1,30 @@
-"""Random streams: one for each seed and purpose, the same whatever runs beside them."""
+"""Random streams: one for each seed and purpose, the same whatever runs beside them.
+
+What draws from a stream is a `Source`: it can tell where it stands, and go on from there on another day.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["EventDraw", "Streams", "numbers_within"]
+__all__ = ["EventDraw", "Source", "Streams", "numbers_within"]
 
 # The position of a purpose is part of every result; append, never reorder.
 PURPOSES = ("gradient", "faults", "sampling", "algorithm")
 
 # Numbers for the events of a seed's position, one row for each of their workers.
 EventDraw = Callable[[int, np.ndarray], np.ndarray]
+
+
+class Source(Protocol):
+    """What draws from streams: its state is plain data, whole numbers and arrays."""
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: dict[str, Any]) -> None: ...
 
 
 class Streams:
@@ -27,25 +39,56 @@ class Streams:
     def __init__(self, seeds: list[int], owner: np.ndarray | None):
         self.seeds = seeds
         self.owner = owner
+        self._sources: dict[str, Source] = {}
+        self._waiting: dict[str, dict[str, Any]] = {}
 
-    def generator(self, purpose: str, seed: int) -> np.random.Generator:
-        """The generator of one seed for one purpose."""
-        key = (PURPOSES.index(purpose),)
+    def generator(self, purpose: str, seed: int, *within: int) -> np.random.Generator:
+        """The generator of one seed for one purpose; ``within`` names a part of it, such as a step."""
+        key = (PURPOSES.index(purpose), *within)
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
+
+    def generators(self, purpose: str) -> list[np.random.Generator]:
+        """One for each seed."""
+        return [self.generator(purpose, seed) for seed in self.seeds]
 
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""
+        assert self.owner is not None, "a run without replicas has none to leave out"
         self.owner = self.owner[replicas]
+
+    # -- where the sources stand -------------------------------------------------------------------
+
+    def register(self, name: str, source: Source) -> None:
+        """Let a source be part of `state`; one that was restored before it was made goes on now."""
+        self._sources[name] = source
+        if name in self._waiting:
+            source.restore(self._waiting.pop(name))
+
+    def state(self) -> dict[str, Any]:
+        """Where all sources stand, by name."""
+        return self._waiting | {name: source.state() for name, source in self._sources.items()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`; sources that are not made yet do when they are."""
+        self._waiting = dict(state)
+        for name in self._sources.keys() & state.keys():
+            self._sources[name].restore(self._waiting.pop(name))
+
+    # -- sources -----------------------------------------------------------------------------------
 
     def uniforms(self, purpose: str) -> Callable[[int], np.ndarray]:
         """A function that draws so many numbers in [0, 1): ``(count, 1)`` or ``(count, 1, r)``."""
-        generators = [self.generator(purpose, seed) for seed in self.seeds]
+        source = _Uniforms(self, self.generators(purpose))
+        self.register(f"{purpose}: uniforms", source)
+        return source
 
-        def draw(count: int) -> np.ndarray:
-            drawn = np.stack([generator.random(count) for generator in generators], axis=-1)
-            return drawn if self.owner is None else drawn[:, None, self.owner]
+    def uniforms_at(self, purpose: str, count: int, *within: int) -> np.ndarray:
+        """Numbers in [0, 1) that belong to a part of a stream, whatever was drawn before.
 
-        return draw
+        ``(count, 1)`` or ``(count, 1, r)``; ``within`` names the part, such as a step and a round of it.
+        """
+        generators = [self.generator(purpose, seed, *within) for seed in self.seeds]
+        return _uniforms(self, generators, count)
 
     def tables(self, purpose: str) -> Callable[[tuple[int, ...]], np.ndarray]:
         """A function that draws numbers in [0, 1) of a shape ``(n, d)`` or ``(n, d, r)``."""
@@ -61,26 +104,29 @@ class Streams:
 
     def normals(
         self, purpose: str, shape: tuple[int, ...], scale: float, ahead: int
-    ) -> Iterator[np.ndarray]:
-        """Each step's Gaussian numbers, ``shape`` or ``shape + (r,)``, drawn for blocks of steps."""
-        generators = [self.generator(purpose, seed) for seed in self.seeds]
+    ) -> Callable[[], np.ndarray]:
+        """A function that draws a step's Gaussian numbers, ``shape`` or ``shape + (r,)``."""
         block = max(1, ahead // (int(np.prod(shape)) * len(self.seeds)))
         draws = np.empty((block, *shape, len(self.seeds)))
-        while True:
+
+        def fill(generators: list[np.random.Generator]) -> np.ndarray:
             for k, generator in enumerate(generators):
                 draws[..., k] = generator.standard_normal((block, *shape))
-            draws *= scale
-            for drawn in draws:
-                if self.owner is None:
-                    yield drawn[..., 0]
-                elif len(self.seeds) == 1:
-                    yield drawn
-                else:
-                    yield drawn[..., self.owner]
+            np.multiply(draws, scale, out=draws)
+            return draws
+
+        source = _Ahead(self.generators(purpose), fill)
+        self.register(f"{purpose}: normals", source)
+        if self.owner is None:
+            return lambda: source.take()[..., 0]
+        if len(self.seeds) == 1:
+            return source.take
+        return lambda: source.take()[..., self.owner]
 
     def event_normals(self, purpose: str, d: int, scale: float) -> EventDraw:
         """Gaussian numbers for a seed's events, drawn in their order: ``(seed, workers) → (events, d)``."""
-        generators = [self.generator(purpose, seed) for seed in self.seeds]
+        generators = self.generators(purpose)
+        self.register(f"{purpose}: event normals", _Plain(generators))
         return lambda seed, workers: scale * generators[seed].standard_normal((len(workers), d))
 
     def event_batches(
@@ -91,36 +137,22 @@ class Streams:
         Args:
             purpose, available, size, sampling: as for `batches`.
         """
-        generators = [self.generator(purpose, seed) for seed in self.seeds]
-
-        def independent(seed: int, workers: np.ndarray) -> np.ndarray:
-            return _below(
-                generators[seed].random((len(workers), size)), available[workers][:, None]
-            )
-
-        def distinct(seed: int, workers: np.ndarray) -> np.ndarray:
-            return _distinct_below(
-                generators[seed].random((len(workers), size)), available[workers]
-            )
-
-        def shuffled(seed: int, workers: np.ndarray) -> np.ndarray:
-            drawn = np.empty((len(workers), size), dtype=np.intp)
-            turn = numbers_within(workers)
-            for k in range(turn.max(initial=-1) + 1):  # each worker's k-th event
-                drawn[turn == k] = walks[seed].take(workers[turn == k])
-            return drawn
-
-        walks = [_Epochs(generator, available, size) for generator in generators]
-        return {
-            "with replacement": independent,
-            "without replacement": distinct,
-            "epochs": shuffled,
-        }[sampling]
+        generators = self.generators(purpose)
+        if sampling == "epochs":
+            walks = [_Epochs(generator, available, size) for generator in generators]
+            self.register(f"{purpose}: event batches", _Several(walks))
+            return lambda seed, workers: _walked(walks[seed], workers, size)
+        self.register(f"{purpose}: event batches", _Plain(generators))
+        draw = _DRAWS[sampling]
+        return lambda seed, workers: draw(
+            generators[seed].random((len(workers), size)), available[workers]
+        )
 
     def batches(
         self, purpose: str, available: np.ndarray, size: int, sampling: str, ahead: int
-    ) -> Iterator[np.ndarray]:
-        """Each step's batch for every worker, ``(n, size)``, or ``(n, size, r)`` for several seeds.
+    ) -> Callable[[], np.ndarray]:
+        """A function that draws a step's batch for every worker, ``(n, size)``, or ``(n, size, r)``
+        for several seeds.
 
         Args:
             purpose: one of the purposes.
@@ -129,21 +161,111 @@ class Streams:
             sampling: see `relaysim.oracles.Minibatch`.
             ahead: about how many numbers to draw at a time; it changes no result.
         """
-        draw = {
-            "with replacement": _independent,
-            "without replacement": _distinct,
-            "epochs": _shuffled,
-        }[sampling]
-        each = [
-            draw(self.generator(purpose, seed), available, size, ahead // len(self.seeds))
-            for seed in self.seeds
-        ]
-        while True:
-            drawn = [next(batches) for batches in each]
-            if len(drawn) == 1:
-                yield drawn[0]
-            else:
-                yield np.stack([drawn[k] for k in self.owner], axis=-1)
+        n = len(available)
+        each: list[Callable[[], np.ndarray]]
+        if sampling == "epochs":
+            walks = [_Epochs(generator, available, size) for generator in self.generators(purpose)]
+            everyone = np.arange(n)
+            each = [lambda walk=walk: walk.take(everyone) for walk in walks]
+            self.register(f"{purpose}: batches", _Several(walks))
+        else:
+            block = max(1, ahead // len(self.seeds) // (n * size))
+            draw = _DRAWS[sampling]
+
+            def fill(generators: list[np.random.Generator]) -> np.ndarray:
+                return draw(generators[0].random((block, n, size)), available)
+
+            sources = [_Ahead([generator], fill) for generator in self.generators(purpose)]
+            each = [source.take for source in sources]
+            self.register(f"{purpose}: batches", _Several(sources))
+        if len(each) == 1:
+            return each[0]
+
+        def of_replicas() -> np.ndarray:
+            drawn = [take() for take in each]
+            return np.stack([drawn[k] for k in self.owner], axis=-1)
+
+        return of_replicas
+
+
+class _Plain:
+    """Generators from which numbers are drawn as they are needed."""
+
+    def __init__(self, generators: list[np.random.Generator]):
+        self._generators = generators
+
+    def state(self) -> dict[str, Any]:
+        return {"generators": _states(self._generators)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        _set_states(self._generators, state["generators"])
+
+
+class _Uniforms(_Plain):
+    """Numbers in [0, 1), the same for all replicas of a seed."""
+
+    def __init__(self, streams: Streams, generators: list[np.random.Generator]):
+        super().__init__(generators)
+        self._streams = streams
+
+    def __call__(self, count: int) -> np.ndarray:
+        return _uniforms(self._streams, self._generators, count)
+
+
+class _Ahead:
+    """Numbers that are drawn for many steps at a time, which is faster."""
+
+    def __init__(self, generators: list[np.random.Generator], fill: Callable):
+        self._generators, self._fill = generators, fill
+        self._before = _states(generators)
+        self._block: np.ndarray | None = None
+        self._position = 0
+
+    def take(self) -> np.ndarray:
+        """Those of the next step; they are overwritten later."""
+        if self._block is None or self._position == len(self._block):
+            self._before = _states(self._generators)
+            self._block = self._fill(self._generators)
+            self._position = 0
+        self._position += 1
+        return self._block[self._position - 1]
+
+    def state(self) -> dict[str, Any]:
+        return {"before": self._before, "position": self._position}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._before = state["before"]
+        _set_states(self._generators, self._before)
+        self._position = int(state["position"])
+        self._block = self._fill(self._generators) if self._position else None
+
+
+class _Several:
+    """Sources that stand for one, a seed each."""
+
+    def __init__(self, sources: list):
+        self._sources = sources
+
+    def state(self) -> dict[str, Any]:
+        return {"each": [source.state() for source in self._sources]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        for source, own in zip(self._sources, state["each"], strict=True):
+            source.restore(own)
+
+
+def _states(generators: list[np.random.Generator]) -> list[dict[str, Any]]:
+    return [generator.bit_generator.state for generator in generators]
+
+
+def _set_states(generators: list[np.random.Generator], states: list[dict[str, Any]]) -> None:
+    for generator, state in zip(generators, states, strict=True):
+        generator.bit_generator.state = state
+
+
+def _uniforms(streams: Streams, generators: list[np.random.Generator], count: int) -> np.ndarray:
+    drawn = np.stack([generator.random(count) for generator in generators], axis=-1)
+    return drawn if streams.owner is None else drawn[:, None, streams.owner]
 
 
 def numbers_within(group: np.ndarray) -> np.ndarray:
@@ -158,20 +280,6 @@ def numbers_within(group: np.ndarray) -> np.ndarray:
     numbers = np.empty(len(group), dtype=np.intp)
     numbers[order] = np.arange(len(group)) - np.repeat(starts, sizes)
     return numbers
-
-
-def _independent(generator, available: np.ndarray, size: int, ahead: int) -> Iterator[np.ndarray]:
-    """Batches ``(n, size)`` of independent numbers below ``available``."""
-    block = max(1, ahead // (len(available) * size))
-    while True:
-        yield from _below(generator.random((block, len(available), size)), available[:, None])
-
-
-def _distinct(generator, available: np.ndarray, size: int, ahead: int) -> Iterator[np.ndarray]:
-    """Batches ``(n, size)`` of distinct numbers below ``available``, every subset as likely."""
-    block = max(1, ahead // (len(available) * size))
-    while True:
-        yield from _distinct_below(generator.random((block, len(available), size)), available)
 
 
 def _distinct_below(uniform: np.ndarray, available: np.ndarray) -> np.ndarray:
@@ -190,11 +298,13 @@ def _distinct_below(uniform: np.ndarray, available: np.ndarray) -> np.ndarray:
     return np.moveaxis(chosen, 0, -1).copy()
 
 
-def _shuffled(generator, available: np.ndarray, size: int, _: int) -> Iterator[np.ndarray]:
-    """Batches ``(n, size)`` that walk through a shuffle of each worker's numbers, then the next one."""
-    epochs, everyone = _Epochs(generator, available, size), np.arange(len(available))
-    while True:
-        yield epochs.take(everyone)
+def _walked(walk: _Epochs, workers: np.ndarray, size: int) -> np.ndarray:
+    """The next batch of each event's worker, who may be there several times; ``(events, size)``."""
+    drawn = np.empty((len(workers), size), dtype=np.intp)
+    turn = numbers_within(workers)
+    for k in range(turn.max(initial=-1) + 1):  # each worker's k-th event
+        drawn[turn == k] = walk.take(workers[turn == k])
+    return drawn
 
 
 class _Epochs:
@@ -208,6 +318,14 @@ class _Epochs:
         self._within = np.arange(size)
         self._position = np.zeros(len(available), dtype=np.intp)
 
+    def state(self) -> dict[str, Any]:
+        (state,) = _states([self._generator])
+        return {"generator": state, "order": self._order.copy(), "position": self._position.copy()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        _set_states([self._generator], [state["generator"]])
+        self._order[:], self._position[:] = state["order"], state["position"]
+
     def take(self, workers: np.ndarray) -> np.ndarray:
         """The next batch of each of these workers, ``(workers, size)``; none may be there twice."""
         position = self._position[workers]
@@ -220,7 +338,15 @@ class _Epochs:
         return self._order[workers[:, None], (position * len(self._within))[:, None] + self._within]
 
 
+def _each_below(uniform: np.ndarray, available: np.ndarray) -> np.ndarray:
+    """Independent numbers below ``available (…)``, from uniform ones in [0, 1), ``(…, size)``."""
+    return _below(uniform, available[..., None])
+
+
 def _below(uniform: np.ndarray, limits: np.ndarray) -> np.ndarray:
     """Whole numbers from 0 to limits − 1, from uniform ones in [0, 1)."""
     # The product may round up to the limit itself.
     return np.minimum((uniform * limits).astype(np.intp), limits - 1)
+
+
+_DRAWS = {"with replacement": _each_below, "without replacement": _distinct_below}

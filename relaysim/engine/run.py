@@ -1,0 +1,282 @@
+"""A run: a plan, a ledger of what was recorded, and a machine that advances all replicas together."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from relaysim.engine.ledger import Block, Ledger
+from relaysim.engine.recording import Recorder
+from relaysim.engine.setup import Setup
+from relaysim.engine.states import laid_out, saved
+from relaysim.support.blocks import row_blocks
+
+__all__ = ["Run"]
+
+DIVERGED_BEYOND = 1e12
+
+
+class Run:
+    """A simulation under way.
+
+    Args:
+        setup: its parts.
+        measures: names out of `relaysim.measures.measures_of`.
+        keep_iterates: keep the iterates of every record.
+        stop_below: a replica ends with the record at which its suboptimality is below this.
+
+    Replicas that diverged, or reached ``stop_below``, leave the computation with the block of records in
+    which they did; the others go on.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        *,
+        measures: tuple[str, ...],
+        keep_iterates: bool = False,
+        stop_below: float | None = None,
+    ):
+        self.plan = setup.plan
+        self.measures = measures
+        self.ledger = Ledger(setup.plan.r, setup.plan.has_axis)
+        # Replicas that are still computed, by their number in the plan.
+        self.active = np.arange(setup.plan.r)
+        self._streams = setup.streams
+        self._machine = setup.machine()
+        self._stop_below, self._keep_iterates = stop_below, keep_iterates
+        self._recorder = Recorder(setup.problem, setup.x0.shape, measures)
+        # Steps of the records that are not measured yet, and what was sent by then.
+        self._pending: list[int] = []
+        self._sent: list[float | np.ndarray] = []
+        optimum = getattr(setup.problem, "optimum", None)
+        d = setup.problem.d
+        self._center = np.zeros(d) if optimum is None else np.asarray(optimum, dtype=float)
+        start = _squared_size(setup.x0[None], self._center).ravel()
+        self._limit = _divergence_limit(self._center, start)
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self._machine.step
+
+    @property
+    def steps(self) -> np.ndarray:
+        """The steps recorded so far."""
+        return self.ledger.steps
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """Which replicas did so far, ``(r,)``."""
+        return self.ledger.diverged
+
+    @property
+    def x(self) -> np.ndarray:
+        """The iterates after the last step, ``(n, d[, r])``; NaN for a replica that diverged."""
+        return self.ledger.ends(self._machine.x, self.active)
+
+    def column(self, name: str) -> np.ndarray:
+        """One measure at all records so far, ``(records, r)``; NaN after a replica has left."""
+        return self.ledger.column(name)
+
+    # -- the loop ----------------------------------------------------------------------------------
+
+    def advance(self, record_steps: Iterable[int], on_progress: Callable | None = None) -> None:
+        """Step on to each of these steps (increasing), record there, and measure."""
+        self._record(record_steps, None, on_progress)
+        self._measure()
+
+    def finish(
+        self,
+        record_steps: Iterable[int],
+        last: int,
+        on_progress: Callable | None = None,
+        most_bytes: float = 0,
+    ) -> dict[str, Any] | None:
+        """As `advance`, and on to the last step; returns the state there, to go on from.
+
+        Args:
+            record_steps: where to record, up to ``last``.
+            last: the last step.
+            on_progress: is called with the number of steps taken since it was called last.
+            most_bytes: of the state; None is returned if it takes more.
+
+        The state is that of a run that has not ended: a last record is not measured yet in it, and no
+        replica has left because of it.
+        """
+        self._record(record_steps, last, on_progress)
+        unrecorded = len(self.active) and self.step < last
+        if unrecorded:
+            before = self.step
+            with np.errstate(all="ignore"):
+                self._machine.advance(last)
+            if on_progress is not None:
+                on_progress(self.step - before)
+        state = self.state() if self._bytes() <= most_bytes else None
+        self._measure()
+        if unrecorded and len(self.active):
+            with np.errstate(all="ignore"):
+                size = _squared_size(self._machine.x[None], self._center).ravel()
+            self.diverged[self.active[~(size <= self._limit[self.active])]] = True
+        return state
+
+    def _record(
+        self, record_steps: Iterable[int], last: int | None, on_progress: Callable | None
+    ) -> None:
+        """Step on to each of these steps and record there; measure full blocks, but none at ``last``."""
+        remaining = iter(record_steps)
+        with np.errstate(all="ignore"):
+            if self._is_full() and self.step != last:
+                self._measure()
+            while len(self.active):
+                room = self._recorder.capacity - len(self._pending)
+                targets = list(itertools.islice(remaining, room))
+                if not targets:
+                    return
+                before = self.step
+                for target in targets:
+                    self._machine.advance(target)
+                    self._recorder.add(self._machine.x)
+                    self._sent.append(self._machine.vectors_sent)
+                    self._pending.append(target)
+                if self._is_full() and self.step != last:
+                    self._measure()
+                if on_progress is not None:
+                    on_progress(self.step - before)
+
+    def _is_full(self) -> bool:
+        return len(self._pending) == self._recorder.capacity
+
+    def _measure(self) -> None:
+        """Measure the records that are not yet, and let go of the replicas that are done."""
+        count, r = len(self._pending), len(self.active)
+        if not count:
+            return
+        with np.errstate(all="ignore"):
+            measured, iterates = self._recorder.flush()
+            size = measured.get("distance")
+            if size is None:
+                size = _squared_size(iterates, self._center).reshape(count, r)
+        before = self.ledger.records
+        bad = ~(size <= self._limit[self.active])
+        first_bad = np.where(bad.any(axis=0), bad.argmax(axis=0), count)
+        # Once diverged, always diverged, even where a schedule lets the iterates come back.
+        first_bad[self.diverged[self.active]] = 0
+        leave = first_bad < count
+        self.diverged[self.active[leave]] = True
+        for values in measured.values():
+            values[np.arange(count)[:, None] >= first_bad] = np.nan
+        if self._stop_below is not None:
+            below = measured["suboptimality"] < self._stop_below
+            first = np.where(below.any(axis=0), below.argmax(axis=0), count)
+            stop = first < np.minimum(first_bad, count)
+            for k in np.flatnonzero(stop):
+                x = iterates[first[k]]
+                x = x[..., k] if self.plan.has_axis else x
+                self.ledger.stop(int(self.active[k]), before + int(first[k]), x)
+            leave = leave | stop
+        kept = None
+        if self._keep_iterates:
+            kept = iterates.copy()
+            for k in np.flatnonzero(first_bad < count):
+                kept[first_bad[k] :, ..., *((k,) if self.plan.has_axis else ())] = np.nan
+        sent = _stacked(self._sent, r)
+        self.ledger.add(Block(self._pending, self.active, measured, sent, kept))
+        self._pending, self._sent = [], []
+        if leave.any():
+            self._leave(leave)
+
+    def _leave(self, leave: np.ndarray) -> None:
+        """Go on without these replicas (a boolean mask over the active ones).
+
+        Of those that diverged one goes on, as NaN: the records of all of them are still to come, up
+        to the last step, and what is sent is still counted.
+        """
+        stay = ~leave
+        gone = self.diverged[self.active]
+        if gone.any() and not (gone & stay).any():
+            stay[np.argmax(gone)] = True
+        self._keep(stay)
+
+    def _keep(self, stay: np.ndarray) -> None:
+        """Compute these replicas only (a boolean mask over the active ones)."""
+        if stay.all():
+            return
+        self.active = self.active[stay]
+        if not self.plan.has_axis or not len(self.active):
+            return
+        self._streams.keep(stay)
+        self._machine.keep(stay)
+        self._recorder.keep(stay)
+
+    # -- kept and gone on with ---------------------------------------------------------------------
+
+    def _bytes(self) -> int:
+        """About how many a state takes: iterates, messages and what else the machine holds."""
+        return self._machine.nbytes + self._recorder.pending.nbytes
+
+    def state(self) -> dict[str, Any]:
+        """All that the rest of the run depends on, as plain data; copies."""
+        return {
+            "machine": self._machine.state(),
+            "streams": self._streams.state(),
+            "ledger": self.ledger.state(),
+            "active": self.active.copy(),
+            "pending": {
+                "steps": list(self._pending),
+                "sent": _stacked(self._sent, len(self.active)),
+                "iterates": saved(self._recorder.pending),
+            },
+        }
+
+    def restore(self, state: dict[str, Any], recorded: Block, record_steps: set[int]) -> None:
+        """Go on from a `state`.
+
+        Args:
+            state: of a run with the same parts.
+            recorded: what was recorded until then, of all replicas.
+            record_steps: where the longer run records; other records that are not measured are dropped.
+        """
+        active = np.asarray(state["active"])
+        self._keep(np.isin(self.active, active))
+        self._machine.restore(state["machine"])
+        self._streams.restore(state["streams"])
+        self.ledger.restore(state["ledger"], recorded)
+        pending = state["pending"]
+        iterates = laid_out(pending["iterates"])
+        for step, sent, x in zip(pending["steps"], pending["sent"], iterates, strict=True):
+            if step in record_steps:
+                self._recorder.add(x)
+                self._pending.append(int(step))
+                self._sent.append(sent)
+
+
+def _stacked(sent: list[float | np.ndarray], r: int) -> np.ndarray:
+    """What was sent at each record, ``(k,)``, or ``(k, r)`` where replicas differ."""
+    if any(np.ndim(each) for each in sent):
+        return np.stack([np.broadcast_to(each, (r,)) for each in sent])
+    return np.array(sent)
+
+
+def _divergence_limit(center: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Largest squared size (1/n) Σ‖x_i − c‖² before a replica counts as diverged, ``(r,)``.
+
+    c is x* where it is known, else 0. A start at c itself, up to rounding, is measured by ‖c‖, but by
+    1 at the least.
+    """
+    fallback = max(float(center @ center), 1.0)
+    return DIVERGED_BEYOND**2 * np.where(start > 1e-26 * fallback, start, fallback)
+
+
+def _squared_size(iterates: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """(1/n) Σ_i ‖x_i − c‖² of iterates ``(k, n, d[, r])``, as ``(k[, r])``."""
+    total = 0.0
+    for rows in row_blocks(iterates[0]):
+        part = iterates[:, rows]
+        if center.any():
+            part = part - center.reshape((-1,) + (1,) * (iterates.ndim - 3))
+        total = total + np.einsum("tnd...,tnd...->t...", part, part)
+    return np.asarray(total) / iterates.shape[1]
