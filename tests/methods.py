@@ -46,6 +46,13 @@ ALGORITHMS = (
     rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), target=0.1),
     rs.algorithms.ConsensusControl(rs.algorithms.D2(), target=((0, 0.3), (10, 0.01))),
     rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(momentum=0.5), rs.algorithms.Critical(1.0)),
+    rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), rs.algorithms.Critical(1.0, sigma2=0.5)),
+    rs.algorithms.ConsensusControl(
+        rs.algorithms.DPSGD(), rs.algorithms.Critical(1.0), most_rounds=2
+    ),
+    rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), target=0.0),
+    rs.algorithms.ConsensusControl(rs.algorithms.EXTRA(), target=0.01),
+    rs.algorithms.ConsensusControl(rs.algorithms.ExactDiffusion(), target=0.1, most_rounds=3),
     rs.algorithms.SingleMerge(merge_at=20, probability=0.5),
     rs.algorithms.SingleMerge(merge_at=7, probability=0.7, local_steps=3),
     rs.algorithms.DynamicAveraging(threshold=1.0),
@@ -69,12 +76,7 @@ OCCASIONAL = (
     rs.algorithms.ConsensusControl,
 )
 #: Those whose step is an affine map of their state on quadratics.
-AFFINE = tuple(
-    algorithm
-    for algorithm in ALGORITHMS
-    if isinstance(getattr(algorithm, "compressor", None), rs.compressors.Identity | None)
-    and not isinstance(algorithm, (*OCCASIONAL, rs.algorithms.PowerGossip))
-)
+AFFINE = tuple(algorithm for algorithm in ALGORITHMS if algorithm.affine)
 #: Those that are events in continuous time; `tests/test_events.py` goes through them.
 ASYNCHRONOUS = (
     rs.algorithms.A2CiD2(),

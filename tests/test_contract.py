@@ -360,7 +360,7 @@ def poison_what_is_taken_back(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "algorithm", [a for a in ALGORITHMS if a.vectors_per_edge is not None], ids=repr
+    "algorithm", [a for a in ALGORITHMS if a.vectors_per_edge(2) is not None], ids=repr
 )
 def test_vectors_per_edge_is_what_is_sent(algorithm):
     problem, steps = least_squares(9, 2, 2), 7
@@ -368,10 +368,9 @@ def test_vectors_per_edge_is_what_is_sent(algorithm):
     history = rs.simulate(problem, topology, algorithm, learning_rate=0.1, steps=steps)
     everyone = isinstance(algorithm, rs.algorithms.AllReduce | rs.algorithms.LocalSGD)
     directed_edges = {"relay": 2 * 8, "mixing": 9 * 4, "workers": 9 * 8 if everyone else 9}
-    edges, cycle = directed_edges[algorithm.uses], getattr(algorithm, "cycle", 1)
+    edges, cycle = directed_edges[algorithm.uses], algorithm.cycle
     whole = np.arange(0, steps + 1, cycle)
-    per_edge = algorithm.vectors_per_edge
-    expected = (per_edge(2) if callable(per_edge) else per_edge) * edges * whole
+    expected = algorithm.vectors_per_edge(2) * edges * whole
     np.testing.assert_allclose(history.frame.vectors_sent[whole], expected, rtol=1e-14)
     assert len(whole) > 1
 
@@ -444,7 +443,7 @@ def test_information_moves_one_hop_a_round(algorithm, topology, changed):
     problem = rs.problems.DiagonalQuadratic(h, centers)
     after = iterates_of(problem, topology, algorithm, 0.3, steps, x0=x0)
     # As many hops a step as it gossips.
-    hops = np.ceil(hops_between(topology, worker, d) / getattr(algorithm, "iterations", 1))
+    hops = np.ceil(hops_between(topology, worker, d) / algorithm.hops_per_step)
     # With overlap a message is used a round after it was sent. (Gossip that overlaps mixes models
     # as they were before the step, so that what a gradient changes waits for the next round.)
     mixes_first = (

@@ -1,9 +1,13 @@
 """Lost messages against a slow transcription that loses the same ones."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from methods import ALGORITHMS, ASYNCHRONOUS
 
 import relaysim as rs
+from relaysim.network.arrivals import Arrivals
 from relaysim.support.streams import Streams
 
 PROBLEM = rs.problems.random_quadratics(n=7, d=3, zeta2=2.0, seed=4)
@@ -160,12 +164,123 @@ def test_no_losses_is_no_faults_and_losses_still_count_as_sent(name):
     assert always.frame.vectors_sent.tolist() == plain.frame.vectors_sent.tolist()
 
 
+def wire(faults, topology, seeds=(0,), owner=None):
+    """What the network asks in a run with these faults, always in step 0."""
+    streams = Streams(list(seeds), None if owner is None else np.array(owner))
+    return Arrivals(faults, topology, streams, lambda: 0)
+
+
 def test_the_fraction_lost_and_seeds():
-    arrived = rs.faults.MessageDrop(0.1).arrivals(Streams([0, 1], np.array([0, 1, 0])))(200_000)
+    ask = wire(rs.faults.MessageDrop(0.1), rs.topologies.chain(2), (0, 1), (0, 1, 0))
+    arrived = ask(np.zeros((200_000, 2), dtype=int))
     assert arrived.shape == (200_000, 1, 3)
     np.testing.assert_allclose(1 - arrived.mean(axis=(0, 1)), 0.1, atol=4 * np.sqrt(0.09 / 200_000))
     np.testing.assert_array_equal(arrived[..., 0], arrived[..., 2])
     assert (arrived[..., 0] != arrived[..., 1]).any()
+
+
+def test_each_edge_may_lose_its_own_share_in_both_directions():
+    star, rates = rs.topologies.star(5), np.array([0.0, 0.2, 0.5, 1.0])
+    ask = wire(rs.faults.MessageDrop(rates), star)
+    edges = np.repeat(np.stack([star.src, star.dst], axis=1), 20_000, axis=0)
+    lost = 1 - ask(edges).reshape(8, -1).mean(axis=1)
+    leaf = np.maximum(star.src, star.dst)
+    np.testing.assert_allclose(lost, rates[leaf - 1], atol=4 * np.sqrt(0.25 / 20_000))
+    assert lost[leaf == 1].max() == 0
+    assert lost[leaf == 4].min() == 1
+
+
+def test_an_edge_that_always_loses_is_an_edge_that_is_not_there():
+    ring = rs.topologies.ring(7)
+    cut = [float(edge == [0, 6]) for edge in ring.edges.tolist()]
+    run = {"problem": PROBLEM, "learning_rate": RATE, "steps": STEPS, "x0": START}
+    method = rs.algorithms.DPSGD()
+    faults = rs.faults.MessageDrop(cut)
+    lossy = rs.simulate(**run, topology=ring, algorithm=method, faults=faults)
+    W = rs.mixing.metropolis(ring).toarray()
+    W[0, 6] = W[6, 0] = 0
+    W /= W.sum(axis=1, keepdims=True)
+    chain = rs.simulate(**run, topology=rs.topologies.chain(7), algorithm=method, mixing=W)
+    np.testing.assert_allclose(lossy.x, chain.x, rtol=0, atol=1e-13)
+
+
+@dataclasses.dataclass(frozen=True)
+class Silence:
+    """A fault of one's own: nothing that a worker sends arrives from a step on."""
+
+    worker: int
+    since: int
+
+    def arrivals(self, edges, round):
+        return (edges[:, 0] != self.worker) | (round < self.since)
+
+
+def test_a_fault_of_ones_own_sees_both_ends_and_the_step():
+    seen = []
+
+    class Watching(Silence):
+        def arrivals(self, edges, round):
+            seen.append((int(round), edges.tolist()))
+            return super().arrivals(edges, round)
+
+    star = rs.topologies.star(7)
+    run = {"problem": PROBLEM, "topology": star, "learning_rate": 0.0, "x0": START}
+    gossip = rs.simulate(
+        **run, algorithm=rs.algorithms.DPSGD(), steps=4, faults=Watching(0, 2), replicas=2
+    )
+    assert [step for step, _ in seen] == [0, 1, 2, 3]
+    assert sorted(seen[0][1]) == sorted(np.stack([star.src, star.dst], axis=1).tolist())
+    free = rs.simulate(**run, algorithm=rs.algorithms.DPSGD(), steps=2)
+    for k in range(2):  # leaves hear nobody from step 2 on
+        np.testing.assert_allclose(gossip.x[1:, :, k], free.x[1:], rtol=0, atol=1e-14)
+    longer = rs.simulate(**run, algorithm=rs.algorithms.DPSGD(), steps=4)
+    assert np.abs(gossip.x[1:, :, 0] - longer.x[1:]).max() > 1e-3
+    seen.clear()
+    rs.simulate(**run, algorithm=rs.algorithms.RelaySGD(), steps=2, faults=Watching(0, 9))
+    assert seen[1] == (1, np.stack([star.src, star.dst], axis=1).tolist())
+
+
+def test_what_a_fault_says_is_looked_at():
+    class Wrong(Silence):
+        def arrivals(self, edges, round):
+            return np.ones(3)
+
+    with pytest.raises(
+        ValueError, match=r"says of 12 messages .* shape \(3,\); it must be \(12,\)"
+    ):
+        rs.simulate(
+            PROBLEM,
+            rs.topologies.chain(7),
+            rs.algorithms.DPSGD(),
+            learning_rate=0.1,
+            steps=1,
+            faults=Wrong(0, 0),
+        )
+
+
+CONTROLLED = (
+    rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), 0.05),
+    rs.algorithms.ConsensusControl(rs.algorithms.D2(), ((0, 0.5), (5, 0.01)), most_rounds=7),
+    rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(momentum=0.5), rs.algorithms.Critical(1.0)),
+)
+
+
+@pytest.mark.parametrize("algorithm", CONTROLLED, ids=repr)
+def test_rounds_that_others_make_change_nothing(algorithm):
+    run = {
+        "problem": PROBLEM,
+        "topology": rs.topologies.chain(7),
+        "algorithm": algorithm,
+        "steps": 30,
+        "faults": rs.faults.MessageDrop(0.2),
+    }
+    together = rs.simulate(**run, learning_rate=[0.05, 0.5], seed=[3, 4])
+    sent = together.frame.groupby("replica").vectors_sent.last()
+    assert sent.nunique() > 1
+    for k, (rate, seed) in enumerate([(0.05, 3), (0.05, 4), (0.5, 3), (0.5, 4)]):
+        alone = rs.simulate(**run, learning_rate=rate, seed=seed)
+        np.testing.assert_allclose(together.x[..., k], alone.x, rtol=0, atol=1e-13)
+        assert sent[k] == alone.frame.vectors_sent.iloc[-1]
 
 
 @pytest.mark.parametrize("topology", ["binary_tree", "double_binary_tree"])
@@ -216,7 +331,47 @@ def test_bad_input(faults, algorithm, error, message):
         )
 
 
-@pytest.mark.parametrize("probability", [-0.1, 1.1, np.nan, "a"])
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, *ASYNCHRONOUS], ids=repr)
+def test_what_a_method_does_not_claim_is_refused(algorithm):
+    topology = rs.topologies.chain(7)
+    run = {"topology": topology, "algorithm": algorithm, "learning_rate": 0.01, "steps": 12}
+    lossy = {"faults": rs.faults.MessageDrop(0.5), "seed": 3, "x0": START}
+    if "lost messages" in algorithm.faults:
+        found = rs.simulate(PROBLEM, **run, **lossy)
+        assert np.abs(found.x - rs.simulate(PROBLEM, **run, x0=START).x).max() > 1e-6
+    else:
+        with pytest.raises(
+            ValueError, match=r"(no rule for lost messages|no messages to lose).* leave"
+        ):
+            rs.simulate(PROBLEM, **run, **lossy)
+
+    @dataclasses.dataclass(frozen=True)
+    class Flood(rs.faults.Fault):
+        kind = "floods"
+
+    with pytest.raises(ValueError, match=r"no rule for floods|no messages to lose"):
+        rs.simulate(PROBLEM, **run, faults=Flood())
+
+
+def test_shares_that_do_not_fit_the_edges_are_refused():
+    run = {"problem": PROBLEM, "learning_rate": 0.1, "steps": 1}
+    ring, drop = rs.topologies.ring(7), rs.faults.MessageDrop
+    with pytest.raises(ValueError, match=r"probability has 2 numbers and ring\(7\) has 7 edges"):
+        rs.simulate(**run, topology=ring, algorithm=rs.algorithms.DPSGD(), faults=drop([0.1, 0.2]))
+    with pytest.raises(ValueError, match="has no one list of edges"):
+        rs.simulate(
+            **run,
+            topology=rs.topologies.double_binary_tree(7),
+            algorithm=rs.algorithms.RelaySGD(),
+            faults=drop([0.1] * 6),
+        )
+    with pytest.raises(ValueError, match=r"crosses no edge of ring\(7\)"):
+        rs.simulate(**run, topology=ring, algorithm=rs.algorithms.SGP(), faults=drop([0.1] * 7))
+
+
+@pytest.mark.parametrize(
+    "probability", [[0.1, 1.1], [0.5, np.nan], [[0.1]], -0.1, 1.1, np.nan, "a"]
+)
 def test_bad_probability(probability):
     with pytest.raises((ValueError, TypeError), match="probability must"):
         rs.faults.MessageDrop(probability)

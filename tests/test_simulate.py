@@ -17,6 +17,7 @@ from relaysim.algorithms import (
     RelaySGD,
     RelaySGDGrad,
 )
+from relaysim.algorithms.base import Method
 
 N, D = 6, 3
 CHAIN = rs.topologies.chain(N)
@@ -55,13 +56,14 @@ class CoshWithOptimum(Cosh):
 
 
 @dataclasses.dataclass(frozen=True)
-class Alone:
+class Alone(Method):
     """Everyone walks down their own gradients; nobody speaks."""
 
     label: ClassVar[str] = "Alone"
     uses: ClassVar[str] = "workers"
-    vectors_per_edge: ClassVar[float] = 0
-    exact: ClassVar[bool] = False
+
+    def vectors_per_edge(self, d):
+        return 0
 
     class State(NamedTuple):
         x: np.ndarray

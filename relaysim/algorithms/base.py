@@ -52,6 +52,7 @@ CLAIMS: dict[str, str] = {
     "cycle": "steps after which its rule repeats",
     "affine": "whether, on quadratics, a step is an affine map of the state",
     "exact": "whether, without noise and at a constant learning rate, it reaches x* for any ζ",
+    "exact_when_mixed_further": "whether it is so if its iterates are mixed further after a step",
     "rate_scale": "by how much its learning rates exceed those of gradient descent",
     "mixing_needs": "what its claims need of W: 'nothing', 'doubly stochastic', or 'symmetric', without "
     "which it has no rule at all",
@@ -174,6 +175,8 @@ class Claims:
             looks so for a while.
         exact: whether, without noise and at a constant learning rate, it reaches x* for any ζ (with the
             matrices of ``mixing_needs``).
+        exact_when_mixed_further: whether it is so if a step is followed by further rounds of mixing, as
+            consensus control makes.
         rate_scale: by how much its learning rates exceed those of gradient descent, so that a search
             for them knows where to look.
         mixing_needs: what its claims need of W: ``"nothing"``; ``"doubly stochastic"``, without which it
@@ -187,6 +190,7 @@ class Claims:
     cycle: int = 1
     affine: bool = True
     exact: bool = False
+    exact_when_mixed_further: bool = False
     rate_scale: float = 1.0
     mixing_needs: str = "nothing"
     faults: tuple[str, ...] = ()

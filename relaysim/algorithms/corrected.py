@@ -56,6 +56,7 @@ class D2(_Corrected):
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
+    exact_when_mixed_further: ClassVar[bool] = True
 
     def step(self, state: CorrectedState, round: Round) -> CorrectedState:
         corrected = round.descend(state.x, round.gradient(state.x))
@@ -112,6 +113,7 @@ class GradientTracking(_Corrected):
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
+    exact_when_mixed_further: ClassVar[bool] = True
 
     def vectors_per_edge(self, d: int) -> float:
         return 2
@@ -131,7 +133,8 @@ class EXTRA(_Corrected):
     X' = WX − γG + C;  C ← C + ½(W − I)X;  C = 0 at the start.
 
     Any connected topology. Sends one vector per directed edge and step. Exact for any ζ if W is doubly
-    stochastic. Stable for γ < 2 λ_min(½(I + W)) / L (constant not verified).
+    stochastic, but not if X is mixed further after a step: what corrects it is the disagreement of X, which
+    that takes away. Stable for γ < 2 λ_min(½(I + W)) / L (constant not verified).
 
     Source: Shi, Ling, Wu, Yin, "EXTRA: an exact first-order algorithm for decentralized consensus
     optimization", SIAM Journal on Optimization, 2015.

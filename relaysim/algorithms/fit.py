@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -117,7 +118,7 @@ def _outside() -> int:
     return level
 
 
-def check_faults(faults, algorithm, matrices: tuple, topology) -> None:
+def check_faults(faults, topology, algorithm, matrices: Sequence[csr_array]) -> None:
     """Raise unless these faults can happen to this algorithm."""
     if faults is None:
         return

@@ -81,7 +81,7 @@ class Setup:
                 f"{self.oracle!r} is no oracle; see relaysim.oracles, such as Gaussian(sigma2=0.01)"
             )
         self.matrices: Sequence[csr_array] = matrices_for(algorithm, topology, mixing)
-        check_faults(faults, algorithm, self.matrices, topology)
+        check_faults(faults, topology, algorithm, self.matrices)
         self.faults = None if faults is None or getattr(faults, "never", False) else faults
         self.streams = Streams(plan.seeds, plan.owners if plan.has_axis else None)
         self.x0 = starting_points(plan.x0, problem, plan.r if plan.has_axis else None)

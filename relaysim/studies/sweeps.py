@@ -336,7 +336,7 @@ def _complete(given: dict[str, Any]) -> dict[str, Any]:
     try:
         check_compatible(built["problem"], built["topology"], built["algorithm"])
         matrices = matrices_for(built["algorithm"], built["topology"], built["mixing"])
-        check_faults(built["faults"], built["algorithm"], matrices)
+        check_faults(built["faults"], built["topology"], built["algorithm"], matrices)
     except ValueError as error:
         raise _SettingError("topology", f"{topology!r}: {error}") from None
     for key in ("zeta2", "r0"):
