@@ -397,6 +397,94 @@ def test_exact_methods_reach_the_optimum_and_the_others_stall(algorithm):
         np.testing.assert_allclose(history.frame.distance.iloc[0], distance, rtol=1e-3)
 
 
+WITH_A_MATRIX = [a for a in ALGORITHMS if a.uses == "mixing"]
+UNEVEN = np.array([[0.5, 0.5, 0, 0], [0.25, 0.5, 0.25, 0], [0, 0.2, 0.5, 0.3], [0, 0, 0.6, 0.4]])
+
+
+@pytest.mark.parametrize("algorithm", WITH_A_MATRIX, ids=repr)
+def test_what_a_method_needs_of_its_matrix_is_what_it_says(algorithm):
+    problem = rs.problems.random_quadratics(n=4, d=3, zeta2=5.0, mu=0.25, seed=0)
+    run = {"problem": problem, "topology": rs.topologies.chain(4), "algorithm": algorithm}
+    run |= {"learning_rate": 0.05, "steps": 6000, "record": [6000], "mixing": UNEVEN}
+    if algorithm.mixing_needs == "symmetric":
+        with pytest.raises(ValueError, match="must be symmetric"):
+            rs.simulate(**run)
+    elif algorithm.exact and algorithm.mixing_needs == "doubly stochastic":
+        with pytest.warns(UserWarning, match=r"column of this W sums to 1\.\d+: it ends at argmin"):
+            end = rs.simulate(**run).x
+        weights = np.linalg.solve(
+            np.vstack([(UNEVEN.T - np.eye(4))[:3], np.ones(4)]), [0.0, 0.0, 0.0, 1.0]
+        )
+        hessians = np.einsum("imd,ime->ide", problem.A, problem.A)
+        constants = np.einsum("imd,im->id", problem.A, problem.b)
+        weighed = np.linalg.solve(
+            np.tensordot(weights, hessians, axes=1), np.tensordot(weights, constants, axes=1)
+        )
+        assert np.abs(weighed - problem.optimum).max() > 1e-2
+        np.testing.assert_allclose(end, np.tile(weighed, (4, 1)), atol=1e-9)
+    else:
+        # Not exact in any case, or by agreement, however it comes about.
+        assert algorithm.mixing_needs in ("nothing", "doubly stochastic")
+        rs.simulate(**(run | {"steps": 5, "record": 5}))
+
+
+def test_matrices_without_a_common_weighted_mean_are_told_of():
+    other = UNEVEN[::-1, ::-1]
+    problem = rs.problems.random_quadratics(n=4, d=3, zeta2=5.0, mu=0.25, seed=0)
+    run = {
+        "problem": problem,
+        "topology": rs.topologies.chain(4),
+        "learning_rate": 0.05,
+        "steps": 1,
+    }
+    with pytest.warns(UserWarning, match="preserve no common weighted mean") as caught:
+        rs.simulate(**run, algorithm=rs.algorithms.D2(), mixing=[UNEVEN, other])
+    assert caught[0].filename == __file__, "it points at the user's own line"
+    rs.simulate(**run, algorithm=rs.algorithms.D2())
+    rs.simulate(**run, algorithm=rs.algorithms.DPSGD(), mixing=UNEVEN)
+
+
+@pytest.mark.parametrize("base", [a for a in WITH_A_MATRIX if a.exact and a.affine], ids=repr)
+@pytest.mark.parametrize("target", [0.01, 0.003])
+def test_what_is_exact_when_mixed_further_is_what_it_says(base, target):
+    problem = rs.problems.random_quadratics(n=9, d=4, zeta2=10.0, mu=0.25, seed=0)
+    run = {"learning_rate": 0.1, "steps": 4000, "record": [4000]}
+    algorithm = rs.algorithms.ConsensusControl(base, target)
+    end = rs.simulate(problem, rs.topologies.binary_tree(9), algorithm, **run).frame.distance.iloc[
+        0
+    ]
+    assert algorithm.exact == base.exact_when_mixed_further
+    assert end < 1e-24 if base.exact_when_mixed_further else end > 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Bare:
+    """A method that says little of itself."""
+
+    label = "Bare"
+    uses = "mixing"
+
+    def init(self, x0, network):
+        return (x0,)
+
+    def step(self, state, round):
+        return state
+
+
+def test_a_claim_that_is_missing_is_named_with_its_meaning():
+    problem, ring = least_squares(8, 3, 2), rs.topologies.ring(8)
+    with pytest.raises(TypeError, match=r"Bare has no `vectors_per_edge`: a function of d.*derive"):
+        rs.simulate(problem, ring, Bare(), learning_rate=0.1, steps=1)
+
+    class Nameless(base.Method):
+        uses = "mixing"
+
+    with pytest.raises(TypeError, match=r"Nameless has no `label`: how plots and tables name it"):
+        rs.simulate(problem, ring, Nameless(), learning_rate=0.1, steps=1)
+    for claim in base.CLAIMS:
+        assert claim in (base.Claims.__doc__ or "") or claim == "vectors_per_edge"
+
+
 @pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if not a.exact], ids=repr)
 def test_methods_that_are_not_exact_are_so_where_all_workers_agree(algorithm):
     problem = rs.problems.random_quadratics(n=9, d=4, zeta2=0.0, mu=0.25, seed=0)

@@ -174,23 +174,7 @@ def draw_method(name: str, picture: pathlib.Path, told: pathlib.Path) -> None:
         "ends": {run.label: float(run.frame.suboptimality.iloc[-1]) for run in [own, *beside]},
         "sent_a_step": float(last.vectors_sent / last.step),
         "exact": bool(method.exact),
-        "vectors_per_edge": per_edge(method),
-        "affine": is_affine(method, topology),
+        "vectors_per_edge": method.vectors_per_edge(PROBLEM["d"]),
+        "affine": bool(method.affine),
     }
     told.write_text(json.dumps(described), encoding="utf-8")
-
-
-def per_edge(method) -> float | None:
-    """Vectors over a directed edge and step; None where it depends on the run."""
-    claim = getattr(method, "vectors_per_edge", None)
-    return claim(PROBLEM["d"]) if callable(claim) else claim
-
-
-def is_affine(method, topology) -> bool:
-    """Whether the exact analysis takes the method."""
-    small = rs.problems.random_quadratics(n=topology.n, d=2, zeta2=1.0, mu=0.25, seed=0)
-    try:
-        rs.theory.linearize(small, topology, method, 0.1)
-    except (TypeError, ValueError):
-        return False
-    return True

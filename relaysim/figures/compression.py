@@ -178,8 +178,7 @@ def _cell(start: str, name: str, m: int, draws: int, seed: int, quick: bool) -> 
 
 def _run(algorithm, m: int, starts: list, seed: int, last_only: bool = False) -> pd.DataFrame:
     d, topology = m * m, topologies.ring(WORKERS)
-    share = algorithm.vectors_per_edge
-    steps = math.floor(ROUNDS / (share(d) if callable(share) else share) + 1e-9)
+    steps = math.floor(ROUNDS / algorithm.vectors_per_edge(d) + 1e-9)
     history = simulate(
         MatrixQuadratic(np.zeros((WORKERS, m, m))),
         topology,
