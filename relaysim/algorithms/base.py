@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +58,7 @@ CLAIMS: dict[str, str] = {
     "which it has no rule at all",
     "faults": "the kinds of faults that it has a rule for, such as 'lost messages'",
 }
+WITHOUT_DEFAULT = ("label", "uses")
 
 
 class Round:
@@ -163,37 +164,68 @@ class Claims:
 
     Each is a class attribute, or a property where it depends on options. ``label`` and ``uses`` have no
     default.
-
-    Attributes:
-        label: how plots and tables name it.
-        uses: what it communicates with: ``"relay"`` (RelaySum, on a tree), ``"mixing"`` (a gossip
-            matrix on any connected topology), ``"workers"`` (only their number: it brings its own
-            network) or ``"events"`` (see `relaysim.algorithms.events`).
-        hops_per_step: how many hops information can move in a step; ``math.inf`` for any number.
-        cycle: steps after which its rule repeats, where it depends on the number of the step.
-        affine: whether, on quadratics, a step is an affine map of the state; False also where it only
-            looks so for a while.
-        exact: whether, without noise and at a constant learning rate, it reaches x* for any ζ (with the
-            matrices of ``mixing_needs``).
-        exact_when_mixed_further: whether it is so if a step is followed by further rounds of mixing, as
-            consensus control makes.
-        rate_scale: by how much its learning rates exceed those of gradient descent, so that a search
-            for them knows where to look.
-        mixing_needs: what its claims need of W: ``"nothing"``; ``"doubly stochastic"``, without which it
-            is not exact; or ``"symmetric"``, without which it has no rule and is refused.
-        faults: the kinds of faults that it has a rule for; others are refused.
     """
 
-    label: ClassVar[str]
-    uses: ClassVar[str]
-    hops_per_step: float = 1
-    cycle: int = 1
-    affine: bool = True
-    exact: bool = False
-    exact_when_mixed_further: bool = False
-    rate_scale: float = 1.0
-    mixing_needs: str = "nothing"
-    faults: tuple[str, ...] = ()
+    @property
+    def label(self) -> str:
+        """How plots and tables name it."""
+        raise AttributeError("label")
+
+    @property
+    def uses(self) -> str:
+        """What it communicates with: ``"relay"`` (RelaySum, on a tree), ``"mixing"`` (a gossip matrix on any
+        connected topology), ``"workers"`` (only their number: it brings its own network) or ``"events"``
+        (see `relaysim.algorithms.events`).
+        """
+        raise AttributeError("uses")
+
+    @property
+    def hops_per_step(self) -> float:
+        """How many hops information can move in a step; ``math.inf`` for any number."""
+        return 1
+
+    @property
+    def cycle(self) -> int:
+        """Steps after which its rule repeats, where it depends on the number of the step."""
+        return 1
+
+    @property
+    def affine(self) -> bool:
+        """Whether, on quadratics, a step is an affine map of the state; False also where it only looks so
+        for a while.
+        """
+        return True
+
+    @property
+    def exact(self) -> bool:
+        """Whether, without noise and at a constant learning rate, it reaches x* for any ζ (with the matrices
+        of ``mixing_needs``).
+        """
+        return False
+
+    @property
+    def exact_when_mixed_further(self) -> bool:
+        """Whether it is so if a step is followed by further rounds of mixing, as consensus control makes."""
+        return False
+
+    @property
+    def rate_scale(self) -> float:
+        """By how much its learning rates exceed those of gradient descent, so that a search for them knows
+        where to look.
+        """
+        return 1.0
+
+    @property
+    def mixing_needs(self) -> str:
+        """What its claims need of W: ``"nothing"``; ``"doubly stochastic"``, without which it is not exact;
+        or ``"symmetric"``, without which it has no rule and is refused.
+        """
+        return "nothing"
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """The kinds of faults that it has a rule for; others are refused."""
+        return ()
 
     def vectors_per_edge(self, d: int) -> float | None:
         """Model-sized vectors sent per step over each directed edge that it uses, on average over a cycle.
@@ -206,8 +238,10 @@ class Claims:
         return 1
 
     def _repr_html_(self) -> str:
-        options = [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]
+        fields = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
+        options = [(field.name, getattr(self, field.name)) for field in fields]
         vectors = [self.vectors_per_edge(d) for d in (_SMALL, _LARGE)]
+        sent: Any
         if None in vectors:
             sent = "depends on the run"
         elif vectors[0] != vectors[1]:
@@ -246,6 +280,12 @@ class Method(Claims):
         """The next state."""
         raise NotImplementedError(f"{type(self).__name__} has no `step(state, round)`")
 
+    def conserved(self, state: Any, network, learning_rate) -> np.ndarray | None:
+        """What a step at a constant rate leaves as it is, linear in the state, ``(k, d[, r])``; None for
+        nothing.
+        """
+        return None
+
     def machine(self, setup):
         """What advances this method in a run; ``setup`` is a `relaysim.engine.setup.Setup`."""
         return setup.rounds(self)
@@ -261,9 +301,9 @@ def require_claims(algorithm) -> None:
     """
     for name, meaning in CLAIMS.items():
         if not hasattr(algorithm, name):
-            mend = "set it in the class"
-            if hasattr(Claims, name):
-                mend = "derive the class from relaysim.algorithms.base.Method, which has a default"
+            mend = "derive the class from relaysim.algorithms.base.Method, which has a default"
+            if name in WITHOUT_DEFAULT:
+                mend = "set it in the class"
             raise TypeError(f"{type(algorithm).__name__} has no `{name}`: {meaning}; {mend}")
 
 
