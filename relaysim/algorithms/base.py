@@ -92,7 +92,7 @@ class Round:
         "uniforms",
     )
 
-    def __init__(self, gradient: Callable, network, workspace, uniforms: Callable | None = None):
+    def __init__(self, gradient: Callable, network, workspace, uniforms: Callable):
         self.step = 0
         self.learning_rate: float | np.ndarray = 0.0
         self.gradient = gradient
@@ -238,8 +238,8 @@ class Claims:
         return 1
 
     def _repr_html_(self) -> str:
-        fields = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
-        options = [(field.name, getattr(self, field.name)) for field in fields]
+        names = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
+        options: list[tuple[str, Any]] = [(name, getattr(self, name)) for name in names]
         vectors = [self.vectors_per_edge(d) for d in (_SMALL, _LARGE)]
         sent: Any
         if None in vectors:

@@ -190,7 +190,7 @@ class _Watched:
 
     def __init__(self, round: Round):
         self._round = round
-        self.mean_gradient: np.ndarray | None = None
+        self.mean_gradient = np.zeros(1)
 
     def __getattr__(self, name: str):
         return getattr(self._round, name)

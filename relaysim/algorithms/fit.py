@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
+from types import FrameType
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -112,7 +113,8 @@ def _warn_unless_doubly_stochastic(matrices: tuple[csr_array, ...], name: str) -
 
 def _outside() -> int:
     """The level of the stack at which the user's own code stands."""
-    frame, level = sys._getframe(1), 1
+    frame: FrameType | None = sys._getframe(1)
+    level = 1
     while frame is not None and frame.f_globals.get("__name__", "").startswith("relaysim."):
         frame, level = frame.f_back, level + 1
     return level

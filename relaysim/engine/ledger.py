@@ -90,8 +90,8 @@ class Ledger:
 
     def iterates(self) -> np.ndarray | None:
         """Those that were kept, ``(records, n, d[, r])``; NaN after a replica's last record."""
-        parts = [block.iterates for block in self._blocks]
-        if not parts or parts[0] is None:
+        parts = [block.iterates for block in self._blocks if block.iterates is not None]
+        if not parts:
             return None
         inner = parts[0].shape[1:3]
         result = self._scattered(parts, inner) if self.has_axis else np.concatenate(parts)

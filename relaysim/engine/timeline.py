@@ -70,7 +70,7 @@ class Timeline:
         self._draw_block()
 
     def _draw_block(self) -> None:
-        self._before = [generator.bit_generator.state for generator in self._generators]
+        self._before = [dict(generator.bit_generator.state) for generator in self._generators]
         start = self._drawn
         self._drawn += UNITS_AHEAD
         streams = self._in_use()

@@ -180,7 +180,7 @@ def _simple_base(n: int, base: int) -> list[Exchanges]:
         within = _averaging(blocks * size, _fewest_factors(size, base))
         timetable.append((begin + l + 1, start, within))
     length = max(begin + len(rounds) for begin, _, rounds in timetable)
-    together = [([], []) for _ in range(length)]
+    together: list[tuple[list, list]] = [([], []) for _ in range(length)]
     for begin, offset, rounds in timetable:
         for t, (pairs, weights) in enumerate(rounds, begin):
             together[t][0].append(pairs + offset)
@@ -243,7 +243,7 @@ def _fewest_factors(n: int, largest: int) -> tuple[int, ...]:
     >>> _fewest_factors(72, 6), _fewest_factors(12, 6)
     ((3, 4, 6), (3, 4))
     """
-    best = {1: ()}
+    best: dict[int, tuple[int, ...]] = {1: ()}
     divisors = [d for d in range(2, n + 1) if n % d == 0]
     for product in divisors:
         candidates = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_array, eye_array, issparse
@@ -19,7 +20,7 @@ __all__ = [
     "require_symmetric",
 ]
 
-Matrix = np.ndarray | csr_array
+Matrix: TypeAlias = np.ndarray | csr_array
 ROW_SUM_TOLERANCE = 1e-8
 # A matrix is symmetric if opposite weights differ by no more.
 SYMMETRIC_TO = 1e-12

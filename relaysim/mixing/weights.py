@@ -7,6 +7,7 @@ W_ij is the weight that worker i gives to what j sent; rows sum to one. Everythi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import overload
 
 import numpy as np
 from scipy.linalg import eigvalsh
@@ -106,7 +107,15 @@ def with_spectral_gap(n: int, gap: float) -> np.ndarray:
     return (1 - gap) * np.eye(n) + gap / n
 
 
-def lazy(W: Matrix | Sequence[Matrix]) -> Matrix | tuple[Matrix, ...]:
+@overload
+def lazy(W: Matrix) -> Matrix: ...
+
+
+@overload
+def lazy(W: Sequence[Matrix]) -> tuple[Matrix, ...]: ...
+
+
+def lazy(W):
     """(W + I) / 2: every worker keeps half of its own; all eigenvalues of a symmetric W become ≥ 0.
 
     A sequence is made lazy matrix by matrix.

@@ -9,6 +9,7 @@ count the model-sized vectors that they put on the wire.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -73,7 +74,7 @@ class Network:
         return PairExchange(self._mixing)
 
     @functools.cached_property
-    def _relay(self) -> TreeRelay | PairRelay:
+    def _relay(self) -> Any:
         if isinstance(self.topology, TreePair):
             return PairRelay(*map(self._tree_relay, (self.topology.first, self.topology.second)))
         return self._tree_relay(self.topology)
@@ -85,7 +86,7 @@ class Network:
 
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""
-        if np.ndim(self.vectors_sent):
+        if isinstance(self.vectors_sent, np.ndarray):
             self.vectors_sent = self.vectors_sent[replicas]
 
     def resume(self, state) -> None:

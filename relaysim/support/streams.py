@@ -5,6 +5,7 @@ What draws from a stream is a `Source`: it can tell where it stands, and go on f
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -166,7 +167,7 @@ class Streams:
         if sampling == "epochs":
             walks = [_Epochs(generator, available, size) for generator in self.generators(purpose)]
             everyone = np.arange(n)
-            each = [lambda walk=walk: walk.take(everyone) for walk in walks]
+            each = [functools.partial(walk.take, everyone) for walk in walks]
             self.register(f"{purpose}: batches", _Several(walks))
         else:
             block = max(1, ahead // len(self.seeds) // (n * size))
@@ -183,7 +184,8 @@ class Streams:
 
         def of_replicas() -> np.ndarray:
             drawn = [take() for take in each]
-            return np.stack([drawn[k] for k in self.owner], axis=-1)
+            owner = np.zeros(1, dtype=np.intp) if self.owner is None else self.owner
+            return np.stack([drawn[k] for k in owner], axis=-1)
 
         return of_replicas
 
@@ -255,7 +257,7 @@ class _Several:
 
 
 def _states(generators: list[np.random.Generator]) -> list[dict[str, Any]]:
-    return [generator.bit_generator.state for generator in generators]
+    return [dict(generator.bit_generator.state) for generator in generators]
 
 
 def _set_states(generators: list[np.random.Generator], states: list[dict[str, Any]]) -> None:

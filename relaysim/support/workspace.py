@@ -29,14 +29,17 @@ class Workspace:
 
     def __init__(self, largest: int = 0):
         self._even, self._odd, self._passing = _Pool(), _Pool(), _Pool()
+        self._lends = True
         if largest < LEND_FROM_BYTES:
             self.scratch = self.fresh = np.empty
-            self.start_step = _nothing
+            self._lends = False
         else:
             self.scratch, self.fresh = self._passing.lend, self._lend_fresh
 
     def start_step(self) -> None:
         """All that was lent as scratch, and as fresh two steps ago, is taken back."""
+        if not self._lends:
+            return
         self._even, self._odd = self._odd, self._even
         self._even.take_back()
         self._passing.take_back()
@@ -61,7 +64,3 @@ class _Pool:
         elif self._arrays[k].shape != shape:
             self._arrays[k] = np.empty(shape)
         return self._arrays[k]
-
-
-def _nothing() -> None:
-    pass
