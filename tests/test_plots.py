@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import types
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -226,6 +227,23 @@ def test_structure_is_seen_on_paper():
     tree = places(T.binary_tree(15))
     depths = T.binary_tree(15).distances_from(0)
     np.testing.assert_array_equal(tree[:, 1], -depths)
+
+
+@pytest.mark.parametrize(
+    "graph", [T.hypercube(16), T.torus(4, 6), GRID, T.two_cliques(12)], ids=repr
+)
+def test_structure_is_known_by_the_edges_alone(graph):
+    def places(topology):
+        return np.asarray(drawn_workers(plots.draw_topology(topology), topology).get_offsets())
+
+    members = ("n", "edges", "degrees", "is_tree", "distances_from", "to_networkx")
+    of_another_class = types.SimpleNamespace(**{name: getattr(graph, name) for name in members})
+    np.testing.assert_array_equal(places(of_another_class), places(graph))
+    edges = graph.edges.tolist()
+    missing = next([0, k] for k in range(1, graph.n) if [0, k] not in edges)
+    for altered in ([*edges, missing], edges[1:], [*edges[1:], missing]):
+        altered = T.from_edges(graph.n, altered)
+        assert not np.array_equal(places(altered), places(graph))
 
 
 def test_a_torus_bends_the_edges_that_join_its_sides():

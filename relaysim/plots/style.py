@@ -16,6 +16,7 @@ from matplotlib.transforms import Bbox
 
 __all__ = [
     "AXIS_LABELS",
+    "NO_VALUE",
     "STYLE",
     "add_legend",
     "hidden_by",
@@ -53,6 +54,9 @@ STYLE: Mapping[str, object] = {
     "savefig.dpi": 200,
     "pdf.fonttype": 42,
 }
+
+#: The colour of what no value is known of.
+NO_VALUE = "#d9d9d9"
 
 _METHODS: Mapping[str, tuple[str, object]] = {
     "RelaySGD": ("#D55E00", "-"),
