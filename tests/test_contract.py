@@ -729,7 +729,7 @@ def test_pairs_of_a_single_merge_preserve_the_mean_and_are_counted():
 
 def test_pairs_meet_as_often_as_they_should():
     uniform = np.random.default_rng(0).random((6, 2, 20_000))
-    partner, paired = rs.algorithms.occasional.random_pairs(uniform, 0.5)
+    partner, paired = rs.algorithms.infrequent.random_pairs(uniform, 0.5)
     workers = np.arange(6)[:, None]
     np.testing.assert_array_equal(
         np.take_along_axis(partner, partner, axis=0), workers + 0 * partner
