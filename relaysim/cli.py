@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 
-from relaysim import __version__, oracles, problems
+from relaysim import oracles, problems
 from relaysim.algorithms.fit import check_compatible
 from relaysim.engine import simulate
 from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, closest, known_name, named, signature_of
@@ -16,6 +16,7 @@ from relaysim.studies.sweeps import sweep
 from relaysim.studies.tuning import tune
 from relaysim.support.checks import whole_number
 from relaysim.support.files import written_aside
+from relaysim.version import __version__
 
 __all__ = ["main"]
 

@@ -40,7 +40,7 @@ def hops(topology):
 @settings(max_examples=15)
 def test_a_sum_holds_whom_it_can_have_heard_of_each_with_the_same_weight(tree):
     tree = rs.topologies.from_edges(*tree)
-    shown = rs.plots.relay_animation(tree, rounds=tree.diameter + 1)
+    shown = rs.analysis.relay_animation(tree, rounds=tree.diameter + 1)
     away = hops(tree)
     for t in range(shown.rounds + 1):
         heard = away <= t
@@ -56,30 +56,30 @@ def test_the_first_round_is_that_of_relay_sgd():
     tree = rs.topologies.binary_tree(n)
     run = {"learning_rate": 0.0, "steps": 1, "x0": np.eye(n)}
     history = rs.simulate(problem, tree, rs.algorithms.RelaySGD(unheard="counts"), **run)
-    shown = rs.plots.relay_animation(tree, rounds=1)
+    shown = rs.analysis.relay_animation(tree, rounds=1)
     np.testing.assert_allclose(shown.relay[1], history.x, rtol=1e-15)
 
 
 def test_gossip_shows_powers_of_its_matrix():
-    shown = rs.plots.relay_animation(chain(6), rounds=7)
+    shown = rs.analysis.relay_animation(chain(6), rounds=7)
     W = rs.mixing.metropolis(chain(6)).toarray()
     for t in range(8):
         np.testing.assert_allclose(shown.gossip[t], np.linalg.matrix_power(W, t), atol=1e-15)
-    on_ring = rs.plots.relay_animation(chain(6), rounds=2, gossip=ring(6))
+    on_ring = rs.analysis.relay_animation(chain(6), rounds=2, gossip=ring(6))
     W = rs.mixing.metropolis(ring(6)).toarray()
     np.testing.assert_allclose(on_ring.gossip[2], W @ W, atol=1e-15)
 
 
 def test_gossip_with_a_sequence_of_matrices():
     graph, matrices = rs.topologies.exponential(8), rs.mixing.one_peer_exponential(8)
-    shown = rs.plots.relay_animation(chain(8), rounds=3, gossip=graph, mixing=matrices)
+    shown = rs.analysis.relay_animation(chain(8), rounds=3, gossip=graph, mixing=matrices)
     first, second = (W.toarray() for W in matrices[:2])
     np.testing.assert_allclose(shown.gossip[2], second @ first, atol=1e-15)
     np.testing.assert_allclose(shown.gossip[3], 1 / 8, atol=1e-15)
 
 
 def test_the_picture_has_the_numbers_of_its_round():
-    shown = rs.plots.relay_animation(chain(5), worker=2, rounds=4)
+    shown = rs.analysis.relay_animation(chain(5), worker=2, rounds=4)
     for t in (0, 3, 1):
         figure = shown.show(t)
         assert figure is shown.figure
@@ -102,19 +102,19 @@ def test_the_picture_has_the_numbers_of_its_round():
 def test_negative_weights_are_shown_by_their_size():
     star = rs.topologies.star(6)
     mixing = rs.mixing.best_constant(star)
-    shown = rs.plots.relay_animation(star, rounds=2, mixing=mixing)
+    shown = rs.analysis.relay_animation(star, rounds=2, mixing=mixing)
     assert shown.gossip[1].min() < 0
     figure = shown.show(1)
     image = figure.axes[3].images[0].get_array()
     np.testing.assert_array_equal(image.filled(0), np.abs(mixing.toarray()))
     assert figure.axes[-1].get_ylabel().startswith("Absolute weight")
-    plain = rs.plots.relay_animation(star, rounds=2).figure
+    plain = rs.analysis.relay_animation(star, rounds=2).figure
     assert plain.axes[-1].get_ylabel().startswith("Weight")
 
 
 @pytest.mark.parametrize("n", [1, 2, 25])
 def test_trees_of_any_size(n, tmp_path):
-    shown = rs.plots.relay_animation(chain(n), rounds=2)
+    shown = rs.analysis.relay_animation(chain(n), rounds=2)
     assert shown.save(tmp_path / "relay.gif", dpi=30).stat().st_size > 0
     numbered = "age" in shown.figure.axes[1].get_xlabel()
     assert numbered == (n <= 20)
@@ -122,13 +122,13 @@ def test_trees_of_any_size(n, tmp_path):
 
 def test_the_worker_shown_is_one_who_waits_longest():
     for tree in (chain(7), rs.topologies.star(6), rs.topologies.binary_tree(15)):
-        shown = rs.plots.relay_animation(tree, rounds=tree.diameter)
+        shown = rs.analysis.relay_animation(tree, rounds=tree.diameter)
         last = shown.relay[tree.diameter - 1][shown.worker]
         assert (last == 0).any()
 
 
 def test_matplotlib_shows_an_animation_only_once():
-    rs.plots.relay_animation(chain(4), rounds=2)
+    rs.analysis.relay_animation(chain(4), rounds=2)
     assert not plt.get_fignums()
 
 
@@ -136,7 +136,7 @@ def test_matplotlib_shows_an_animation_only_once():
 
 
 def test_an_animation_is_saved_as_gif(tmp_path):
-    shown = rs.plots.relay_animation(chain(4), rounds=3)
+    shown = rs.analysis.relay_animation(chain(4), rounds=3)
     path = shown.save(tmp_path / "relay.gif", fps=4, dpi=40)
     with Image.open(path) as movie:
         assert movie.n_frames == 4
@@ -153,7 +153,7 @@ def test_an_animation_is_saved_as_gif(tmp_path):
 
 
 def test_an_animation_plays_in_a_notebook():
-    shown = rs.plots.relay_animation(chain(4), rounds=2)
+    shown = rs.analysis.relay_animation(chain(4), rounds=2)
     page = shown._repr_html_()
     still, played = page.split("<script>")
     settings = json.loads(re.search(r"= (\{\"frames\".*\});", played).group(1))
@@ -174,7 +174,7 @@ def test_an_animation_plays_in_a_notebook():
 
 def test_an_animation_is_saved_as_a_page(tmp_path):
     tree = T.Topology(3, [(0, 1), (1, 2)], '<b>"chain"</b>')
-    page = rs.plots.relay_animation(tree, rounds=1).save(tmp_path / "relay.html", fps=4, dpi=30)
+    page = rs.analysis.relay_animation(tree, rounds=1).save(tmp_path / "relay.html", fps=4, dpi=30)
     text = page.read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>")
     assert '"interval": 250.0' in text
@@ -183,7 +183,7 @@ def test_an_animation_is_saved_as_a_page(tmp_path):
 
 
 def test_saving_leaves_the_figure_as_it_was(tmp_path):
-    shown = rs.plots.relay_animation(chain(4), rounds=2)
+    shown = rs.analysis.relay_animation(chain(4), rounds=2)
     shown.show(1)
     before, settings_before = shown.figure.dpi, dict(matplotlib.rcParams)
     shown.save(tmp_path / "relay.html", dpi=30)
@@ -208,11 +208,11 @@ def test_saving_leaves_the_figure_as_it_was(tmp_path):
 )
 def test_animations_say_what_is_wrong(options, error, message):
     with pytest.raises(error, match=message):
-        rs.plots.relay_animation(**({"topology": chain(8)} | options))
+        rs.analysis.relay_animation(**({"topology": chain(8)} | options))
 
 
 def test_saving_says_what_is_wrong(tmp_path):
-    shown = rs.plots.relay_animation(chain(3), rounds=1)
+    shown = rs.analysis.relay_animation(chain(3), rounds=1)
     with pytest.raises(ValueError, match=r"must end in .gif or .html, not 'relay.mov'"):
         shown.save(tmp_path / "relay.mov")
     with pytest.raises(ValueError, match="fps must be positive"):

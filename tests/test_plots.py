@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import types
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.transforms import Bbox
-from methods import ALGORITHMS
+from methods import ALGORITHMS, ASYNCHRONOUS
 from scipy.stats import wasserstein_distance
 
 import relaysim as rs
@@ -228,6 +229,23 @@ def test_structure_is_seen_on_paper():
     np.testing.assert_array_equal(tree[:, 1], -depths)
 
 
+@pytest.mark.parametrize(
+    "graph", [T.hypercube(16), T.torus(4, 6), GRID, T.two_cliques(12)], ids=repr
+)
+def test_structure_is_known_by_the_edges_alone(graph):
+    def places(topology):
+        return np.asarray(drawn_workers(plots.draw_topology(topology), topology).get_offsets())
+
+    members = ("n", "edges", "degrees", "is_tree", "distances_from", "to_networkx")
+    of_another_class = types.SimpleNamespace(**{name: getattr(graph, name) for name in members})
+    np.testing.assert_array_equal(places(of_another_class), places(graph))
+    edges = graph.edges.tolist()
+    missing = next([0, k] for k in range(1, graph.n) if [0, k] not in edges)
+    for altered in ([*edges, missing], edges[1:], [*edges[1:], missing]):
+        altered = T.from_edges(graph.n, altered)
+        assert not np.array_equal(places(altered), places(graph))
+
+
 def test_a_torus_bends_the_edges_that_join_its_sides():
     torus = T.torus(3, 4)
     lengths = [len(line) for line in drawn_edges(torus.draw(), torus)]
@@ -381,6 +399,9 @@ EYES = {
     ),
 }
 LABELS = sorted({algorithm.label for algorithm in ALGORITHMS})
+OWN_LABELS = [
+    f"{name} {k}" for name in ("A method of one's own", "DIGing", "μ²-SGD") for k in range(10)
+]
 # A difference of so much in CIELAB, or of an octave in the lengths of strokes and gaps, is clear.
 CLEAR_COLOUR = 20.0
 
@@ -426,6 +447,48 @@ def test_methods_can_be_told_apart(seen):
         assert difference(first, second, seen) >= 1, (one, other, seen)
 
 
+@pytest.mark.parametrize("seen", ["grey", *EYES])
+def test_a_method_without_a_look_gets_one_apart_from_all_in_the_table(seen):
+    labels = {algorithm.label for algorithm in (*ALGORITHMS, *ASYNCHRONOUS)}
+    known = {label: plots.method_style(label) for label in labels}
+    for own in (f"My method {k}" for k in range(200)):  # so that every dash comes in both shades
+        look = plots.method_style(own)
+        for label, other in known.items():
+            assert difference(look, other, seen) >= 1, (own, label, seen)
+
+
+def test_methods_without_a_look_differ_from_each_other():
+    looks = [plots.method_style(label) for label in OWN_LABELS]
+    assert len({tuple(look.values()) for look in looks}) == len(OWN_LABELS)
+    assert plots.method_style(OWN_LABELS[0]) == looks[0]
+    pairs = itertools.combinations(looks, 2)
+    alike = [difference(*pair, "grey") < 1 for pair in pairs]
+    # Of 12 lines in two shades chance takes the same for one pair in 24.
+    assert np.mean(alike) < 1.5 / 24
+
+
+def test_methods_without_a_look_are_dark_on_white_and_not_of_matplotlibs_cycle():
+    cycle = {matplotlib.colors.to_hex(f"C{k}") for k in range(10)}
+    for label in OWN_LABELS:
+        color = plots.method_style(label)["color"]
+        luminance = linear(matplotlib.colors.to_rgb(color)) @ TO_XYZ[1]
+        assert 1.05 / (luminance + 0.05) > 7, label
+        assert color not in cycle
+
+
+def test_two_methods_of_ones_own_differ_in_one_picture():
+    problem = rs.problems.random_quadratics(n=8, d=4, zeta2=1.0, seed=0)
+    mine, yours = (type(name, (rs.algorithms.D2,), {"label": name}) for name in ("Mine", "Yours"))
+    run = {"learning_rate": 0.3, "steps": 20}
+    ax = None
+    for method in (mine(), yours()):
+        ax = rs.simulate(problem, T.ring(8), method, **run).plot(ax=ax)
+    first, second = ax.lines
+    assert first.get_color() == plots.method_style("Mine")["color"]
+    assert first.get_color() != second.get_color()
+    assert first._unscaled_dash_pattern != second._unscaled_dash_pattern
+
+
 def test_the_measure_of_looks_sees_what_is_alike():
     red, green = ({"color": color, "linestyle": "-"} for color in ("#c05050", "#6d8a32"))
     assert difference(red, green, "usual") > 1
@@ -459,7 +522,7 @@ def test_a_method_looks_the_same_in_every_picture():
 def test_legends_show_the_whole_of_a_dash():
     smallest_font = plots.STYLE["font.size"] * 0.833  # "small"
     handle = plots.STYLE["legend.handlelength"] * smallest_font
-    for label in LABELS:
+    for label in [*LABELS, *OWN_LABELS]:
         dash = plots.method_style(label)["linestyle"]
         if dash != "-":
             assert sum(dash[1]) * plots.STYLE["lines.linewidth"] <= handle, label

@@ -657,6 +657,32 @@ def test_a_config_rebuilds_the_run_bit_by_bit(options):
     assert again.frame.equals(history.frame)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"oracle": rs.oracles.Gaussian(0.5), "faults": rs.faults.MessageDrop(0.1)},
+        *(RUNS[name] for name in ("sparse", "dense", "sequence")),
+    ],
+    ids=["defaults", "parts", "sparse", "dense", "sequence"],
+)
+def test_a_history_has_the_parts_that_its_run_was_given(options, tmp_path):
+    def dense(mixing):
+        is_one = isinstance(mixing, np.ndarray) or sparse.issparse(mixing)
+        return [sparse.csr_array(W).toarray() for W in ([mixing] if is_one else mixing)]
+
+    history = simulate(**options)
+    for found in (history, rs.History.load(history.save(tmp_path / "parts"))):
+        assert found.oracle == options.get("oracle")
+        assert found.faults == options.get("faults")
+        if "mixing" in options:
+            np.testing.assert_array_equal(dense(found.mixing), dense(options["mixing"]))
+        else:
+            assert found.mixing is None
+        with pytest.raises(AttributeError):
+            found.oracle = None
+
+
 def test_rebuild_takes_other_arguments_instead():
     history = simulate(steps=5)
     longer = rs.simulate(**rs.rebuild(history.config, steps=9, algorithm=D2()))

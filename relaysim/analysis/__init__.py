@@ -1,4 +1,4 @@
-"""What runs say: forms of the consensus distance, rates, comparisons, sensitivity to heterogeneity."""
+"""What runs say: the consensus distance, rates, comparisons, sensitivity, how information spreads."""
 
 from relaysim.analysis.consensus import ConsensusDecay, consensus_decay, consensus_distance
 from relaysim.analysis.rates import Fit, fit_decay, fit_rate
@@ -8,6 +8,7 @@ from relaysim.analysis.sensitivity import (
     heterogeneity_sensitivity,
     power_law,
 )
+from relaysim.analysis.spread import relay_animation
 from relaysim.analysis.tables import compare, latex, markdown
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "latex",
     "markdown",
     "power_law",
+    "relay_animation",
 ]

@@ -129,7 +129,7 @@ def _draw(panels: list[_Panel]) -> Figure:
             wide, thin = look | {"linewidth": 4.5, "alpha": 0.35}, look | {"linewidth": 1.1}
             plots.draw_line(ax, panel.exact.frame, "step", "suboptimality", wide)
             plots.draw_line(ax, panel.noisy.frame, "step", "suboptimality", thin)
-            drawn |= plots.draw_overlay(ax, panel.overlaid, names=False)
+            drawn |= panel.overlaid.draw(ax, names=False)
             ax.set_title(panel.title, fontsize=9)
             plots.style_axes(ax, "step", "suboptimality" if ax in axes[::columns] else "")
         axes[0].set_ylim(1e-12, 30)

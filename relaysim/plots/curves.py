@@ -10,14 +10,12 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 
-from relaysim.plots.overlay import draw_overlay
 from relaysim.plots.style import add_legend, method_style, style, style_axes
 
 __all__ = ["draw_line", "plot_history"]
 
 # More lines than this are told apart by a colour bar.
 MOST_IN_LEGEND = 10
-MOST_WITH_THEORY = 3
 
 
 def plot_history(
@@ -28,7 +26,7 @@ def plot_history(
     ax=None,
     label: str | None = None,
     band: tuple[float, float] = (0.1, 0.9),
-    theory: bool = False,
+    overlays=(),
     **line,
 ):
     """Draw a column of a history's frame: a line for each learning rate.
@@ -43,22 +41,21 @@ def plot_history(
         ax: the Axes to draw into; new ones by default.
         label: the line's name in the legend; the method's, or the learning rate, by default.
         band: the two quantiles.
-        theory: lay over each learning rate what theory says of it: the exact curve without noise, its
-            asymptotic rate, the expected noise floor with the 10–90 % band of a single record, and
-            theorems; see `relaysim.theory.overlay`. For at most three rates, against steps.
+        overlays: what to lay over the curves, one for each of some learning rates: objects that
+            ``draw(ax, which="")``, and have a ``learning_rate`` to be told apart by, such as
+            `relaysim.theory.Overlay`; `relaysim.History.plot` finds them.
         line: further arguments of ``Axes.plot``.
 
     Returns:
         The matplotlib Axes.
 
     Raises:
-        ValueError: a column that this history does not have, or a run of which theory says nothing.
+        ValueError: a column that this history does not have.
     """
     frame = history.frame
     for column in (x, y):
         if column not in frame:
             raise ValueError(f"no column {column!r}; there are {', '.join(frame.columns)}")
-    overlays = _overlays(history, y, x) if theory else []
     with style():
         own = ax is None
         if own:
@@ -80,7 +77,7 @@ def plot_history(
             draw_line(ax, group, x, y, {"label": name} | look | line, band)
         for overlay in overlays:
             which = f", γ = {overlay.learning_rate:.3g}" if len(overlays) > 1 else ""
-            draw_overlay(ax, overlay, which=which)
+            overlay.draw(ax, which=which)
         style_axes(ax, x, y)
         # What has diverged shall not flatten the rest.
         values = frame[y][frame["step"] == frame["step"].min()]
@@ -95,20 +92,6 @@ def plot_history(
         else:
             add_legend(ax, widen=own)
     return ax
-
-
-def _overlays(history, y: str, x: str) -> list:
-    from relaysim.theory import overlay
-
-    if x != "step":
-        raise ValueError(f"theory is a curve over steps; leave x={x!r} out, or theory")
-    rates = np.unique(history.frame["learning_rate"])
-    if len(rates) > MOST_WITH_THEORY:
-        raise ValueError(
-            f"theory over {len(rates)} learning rates cannot be told apart; simulate at most "
-            f"{MOST_WITH_THEORY} of them"
-        )
-    return [overlay(history, y, rate) for rate in rates]
 
 
 def _described(history) -> str:

@@ -2,20 +2,25 @@
 
 The methods that are compared most have colours of the Okabe–Ito palette, which colour-blind eyes can tell
 apart. There are more methods than such colours, so that lightness and dashes together keep all of them
-apart, in grey as for colour-blind eyes: tests measure by how much.
+apart, in grey as for colour-blind eyes: tests measure by how much. A method that is not among them gets a
+colour and a dash from its label: darker than theirs, so that both of its shades can be told apart as well.
 """
 
 from __future__ import annotations
 
+import colorsys
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import to_hex
 from matplotlib.transforms import Bbox
 
 __all__ = [
     "AXIS_LABELS",
+    "NO_VALUE",
     "STYLE",
     "add_legend",
     "hidden_by",
@@ -54,6 +59,9 @@ STYLE: Mapping[str, object] = {
     "pdf.fonttype": 42,
 }
 
+#: The colour of what no value is known of.
+NO_VALUE = "#d9d9d9"
+
 _METHODS: Mapping[str, tuple[str, object]] = {
     "RelaySGD": ("#D55E00", "-"),
     "RelaySGD/Grad": ("#CC79A7", (0, (3, 1, 6, 1))),
@@ -80,6 +88,27 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "SwarmSGD": ("#4575B4", (0, (5, 1.5, 1, 4))),
 }
 
+# For methods that are not in the table: strokes and gaps that can be told apart in one colour (or a line
+# without gaps), luminances of the lightness 8 and 30 in CIELAB, and how far from grey colours are.
+_FURTHER_DASHES = (
+    (4, 2),
+    (9, 2.5),
+    (7, 1.5),
+    (11, 1),
+    (2, 1),
+    (1.5, 1.5, 3, 1.5),
+    (1, 1, 8, 3),
+    (4, 1, 5, 1),
+    (1.5, 3, 6, 3),
+    (1.5, 1, 8, 1),
+    (1, 1, 4, 1, 4, 2),
+)
+_FURTHER_LINES: tuple[object, ...] = ("-", *((0, dash) for dash in _FURTHER_DASHES))
+_SHADES = tuple(((lightness + 16) / 116) ** 3 for lightness in (8, 30))
+_SATURATION = 0.7
+# Share of linear red, green and blue in the luminance.
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+
 
 @contextmanager
 def style() -> Iterator[None]:
@@ -99,11 +128,28 @@ def style() -> Iterator[None]:
 def method_style(label: str) -> dict:
     """Colour and dash of a method, as keyword arguments for matplotlib.
 
+    A label that has no look in the table gets one by itself, the same in every picture and on every day: one
+    of 12 lines in one of two shades, both dark, and any hue.
+
     >>> method_style("RelaySGD")["color"]
     '#D55E00'
+    >>> method_style("My method")
+    {'color': '#0b1b16', 'linestyle': (0, (1, 1, 4, 1, 4, 2))}
     """
-    color, dash = _METHODS.get(label, ("#333333", "-"))
+    color, dash = _METHODS[label] if label in _METHODS else _look_from(label)
     return {"color": color, "linestyle": dash}
+
+
+def _look_from(label: str) -> tuple[str, object]:
+    """A dark colour and a dash that a label always gives."""
+    drawn = hashlib.sha256(label.encode()).digest()
+    dash = _FURTHER_LINES[int.from_bytes(drawn[:4]) % len(_FURTHER_LINES)]
+    shade = _SHADES[drawn[4] % len(_SHADES)]
+    hue = int.from_bytes(drawn[5:7]) / 2**16
+    linear = np.array(colorsys.hsv_to_rgb(hue, _SATURATION, 1.0))
+    linear *= shade / (_LUMINANCE @ linear)
+    rgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return to_hex(rgb), dash
 
 
 def style_axes(ax, x: str, y: str) -> None:
@@ -162,4 +208,4 @@ def ink_on(colors) -> np.ndarray:
     rgb = np.asarray(colors, dtype=float)[:, :3]
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     # Above a luminance of 0.18 black has the larger contrast ratio (Y + 0.05 over that of the ink).
-    return np.where(linear @ [0.2126, 0.7152, 0.0722] > 0.18, "black", "white")
+    return np.where(linear @ _LUMINANCE > 0.18, "black", "white")

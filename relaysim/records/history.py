@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,14 @@ from relaysim.records.state import KeptState, fingerprint
 from relaysim.support.display import between, html_table
 from relaysim.support.files import written_aside
 
+if TYPE_CHECKING:
+    from relaysim.theory.overlay import Overlay
+
 __all__ = ["History"]
 
 FORMAT = 1
+# Theory over more learning rates than this could not be told apart.
+MOST_WITH_THEORY = 3
 
 
 class History:
@@ -82,6 +87,39 @@ class History:
     def label(self) -> str:
         """The method's name in plots and tables."""
         return getattr(self.algorithm, "label", None) or self.config["algorithm"]["class"]
+
+    @property
+    def mixing(self):
+        """The matrix or sequence of them that the run was given, as `relaysim.simulate` takes it, or None.
+
+        Like ``oracle`` and ``faults`` it is rebuilt from ``config`` each time.
+
+        >>> import relaysim as rs
+        >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
+        >>> run = {"learning_rate": 0.5, "steps": 5, "oracle": rs.oracles.Gaussian(0.1)}
+        >>> history = rs.simulate(problem, rs.topologies.ring(4), rs.algorithms.DPSGD(), **run)
+        >>> history.mixing, history.oracle, history.faults
+        (None, Gaussian(sigma2=0.1), None)
+        """
+        return configuration.decode(self.config["mixing"], "mixing")
+
+    @property
+    def oracle(self):
+        """How the run's workers saw their gradients, or None where exactly.
+
+        Raises:
+            ValueError: an oracle of the user's own, which the record cannot rebuild.
+        """
+        return configuration.decode(self.config["oracle"], "oracle")
+
+    @property
+    def faults(self):
+        """What went wrong in the run, or None.
+
+        Raises:
+            ValueError: a fault of the user's own, which the record cannot rebuild.
+        """
+        return configuration.decode(self.config["faults"], "faults")
 
     @functools.cached_property
     def frame(self) -> pd.DataFrame:
@@ -195,17 +233,42 @@ class History:
             self, self._state, steps, keep_state=keep_state, progress=progress, given=given
         )
 
-    def plot(self, y: str | None = None, x: str = "step", **options):
+    def plot(self, y: str | None = None, x: str = "step", *, theory: bool = False, **options):
         """Draw a column against steps or vectors sent, on a log axis; returns the Axes.
 
-        The column is the suboptimality, or the gradient norm where no optimum is known. See
-        `relaysim.plots.plot_history` for the options.
+        Args:
+            y: the column; the suboptimality by default, or the gradient norm where no optimum is known.
+            x: ``"step"``, ``"vectors_sent"`` or ``"bits_sent"``.
+            theory: lay over each learning rate what theory says of it: the exact curve without noise, its
+                asymptotic rate, the expected noise floor with the 10–90 % band of a single record, and
+                theorems; see `relaysim.theory.overlay`. For at most three rates, against steps.
+            options: see `relaysim.plots.plot_history`.
+
+        Raises:
+            ValueError: a column that this history does not have, or a run of which theory says nothing.
         """
         from relaysim import plots
 
         if y is None:
             y = "suboptimality" if "suboptimality" in self._columns else "gradient_norm"
+        # What is no column, plot_history refuses.
+        if theory and {x, y} <= set(self.frame):
+            options["overlays"] = self._overlays(y, x)
         return plots.plot_history(self, y=y, x=x, **options)
+
+    def _overlays(self, y: str, x: str) -> list[Overlay]:
+        """What theory says of a column at each learning rate."""
+        from relaysim.theory.overlay import overlay
+
+        if x != "step":
+            raise ValueError(f"theory is a curve over steps; leave x={x!r} out, or theory")
+        rates = np.unique(self.frame["learning_rate"])
+        if len(rates) > MOST_WITH_THEORY:
+            raise ValueError(
+                f"theory over {len(rates)} learning rates cannot be told apart; simulate at most "
+                f"{MOST_WITH_THEORY} of them"
+            )
+        return [overlay(self, y, rate) for rate in rates]
 
     def save(self, path: str | os.PathLike) -> pathlib.Path:
         """Write the history to one ``.npz`` file (arrays, and JSON for the rest; no pickle).

@@ -1,4 +1,4 @@
-"""What theory says of a run that was made, to lay over its curve."""
+"""What theory says of a run that was made, and how it is laid over its curve."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pandas as pd
 
 from relaysim.measures import MEASURES
 from relaysim.oracles import Exact, Gaussian
-from relaysim.records import configuration
 from relaysim.theory.bounds import Bound, bounds_for
 from relaysim.theory.linear import linearize
 from relaysim.theory.spectra import NEUTRAL
@@ -20,6 +19,18 @@ __all__ = ["Overlay", "overlay"]
 ROUNDING = 1e-24
 # By what factor e^… the last maxima may miss the asymptotic rate.
 SAME_RATE = 0.3
+
+#: How theory looks everywhere: what is exact in black, what is asymptotic in grey.
+LOOKS = {
+    "prediction": {"color": "black", "linestyle": (0, (4, 3)), "linewidth": 1.1, "zorder": 6},
+    "asymptote": {"color": "#888888", "linestyle": "-", "linewidth": 1.0, "zorder": 1.5},
+    "floor": {"color": "black", "linestyle": "-", "linewidth": 0.9, "zorder": 5},
+    "bound": {"color": "#444444", "linestyle": (0, (1, 1.6)), "linewidth": 1.3, "zorder": 5},
+}
+# A prediction is not drawn further down than this share of its start, where it is rounding.
+LOWEST = 1e-28
+# Nor further up than this multiple of it, where a run has diverged.
+HIGHEST = 1e12
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,45 @@ class Overlay:
     band: tuple[float, float] | None
     bounds: tuple[Bound, ...]
 
+    def draw(self, ax, names: bool = True, which: str = "") -> dict:
+        """Draw exact curve, asymptotic rate, noise floor and theorems.
+
+        Args:
+            ax: the matplotlib Axes, with steps across and a log axis upward.
+            names: give the lines names for the legend.
+            which: what to add to these names, where there are several overlays.
+
+        Returns:
+            The lines by what they show, for a legend of one's own.
+        """
+        curve = self.prediction[self.column].to_numpy()
+        at = self.prediction["step"].to_numpy()
+        lowest = LOWEST * (curve[0] if curve[0] > 0 else np.nanmax(curve[np.isfinite(curve)]))
+        described = {
+            "prediction": "exact, without noise",
+            "asymptote": f"rate ρ² = {self.spectral_radius**2:.5g} a step",
+            "floor": "exact noise floor",
+        }
+        drawn = {}
+
+        def line(kind: str, x, y, label: str | None = None) -> None:
+            label = described[kind] if label is None else label
+            options = LOOKS[kind] | ({"label": label + which} if names else {})
+            (drawn[label if kind == "bound" else kind],) = ax.plot(x, y, **options)
+
+        shown = (curve > lowest) & (curve < HIGHEST * (lowest / LOWEST))
+        line("prediction", at, np.where(shown, curve, np.nan))
+        if self.asymptote is not None:
+            line("asymptote", at, np.where(self.asymptote > lowest, self.asymptote, np.nan))
+        if self.floor is not None:
+            line("floor", at[[0, -1]], [self.floor] * 2)
+        if self.band is not None:
+            ax.axhspan(*self.band, color="#000000", alpha=0.13, linewidth=0, zorder=1)
+        for bound in self.bounds:
+            values = bound.curve(at)
+            line("bound", at, np.where(np.isfinite(values), values, np.nan), bound.label)
+        return drawn
+
 
 def overlay(history, column: str = "suboptimality", learning_rate: float | None = None) -> Overlay:
     """What theory says of a column of a history: prediction, asymptotic rate, noise floor, theorems.
@@ -75,7 +125,7 @@ def overlay(history, column: str = "suboptimality", learning_rate: float | None 
     """
     config = history.config
     rate = _only_rate(history, learning_rate)
-    sigma2 = _noise(config)
+    sigma2 = _noise(history.oracle)
     if config["faults"] is not None:
         raise ValueError(
             "theory beside a curve has no place for lost messages; leave faults out, or theory"
@@ -94,7 +144,7 @@ def overlay(history, column: str = "suboptimality", learning_rate: float | None 
     known = [name for name in MEASURES if name in history.frame]
     if column not in known:
         raise ValueError(f"theory says nothing of column {column!r}; take {' or '.join(known)}")
-    mixing = configuration.decode(config["mixing"], "mixing")
+    mixing = history.mixing
     given = (history.problem, history.topology, history.algorithm)
     linear = linearize(*given, rate, x0, mixing)
     prediction = linear.predict(int(history.steps[-1]))
@@ -133,8 +183,7 @@ def _only_rate(history, learning_rate: float | None) -> float:
     return float(learning_rate)
 
 
-def _noise(config) -> float:
-    oracle = None if config["oracle"] is None else configuration.decode(config["oracle"], "oracle")
+def _noise(oracle) -> float:
     if oracle is None or isinstance(oracle, Exact):
         return 0.0
     if isinstance(oracle, Gaussian):

@@ -1,4 +1,4 @@
-"""Pictures of how information spreads: RelaySum beside gossip round by round, and workers over time."""
+"""A picture of how information spreads: RelaySum beside gossip, round by round."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import uuid
 from typing import Any, NamedTuple
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -24,17 +23,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullLocator
 from PIL import Image
 
-from relaysim.mixing import metropolis
-from relaysim.mixing.sequences import as_sequence
-from relaysim.network import Network
-from relaysim.plots.graphs import NO_VALUE, draw_graph, layout_of
+from relaysim.plots.graphs import draw_graph
+from relaysim.plots.layouts import Graph, layout_of
 from relaysim.plots.style import ink_on, style
-from relaysim.support.checks import real_number, shown, whole_number
+from relaysim.support.checks import real_number, whole_number
 from relaysim.support.files import written_aside
 from relaysim.support.progress import progress_bar
-from relaysim.topologies import Topology, TreePair
 
-__all__ = ["RelayAnimation", "relay_animation", "spacetime"]
+__all__ = ["RelayAnimation"]
 
 # So many times as long as another round the last one stands.
 HOLD = 3
@@ -73,105 +69,6 @@ PLAYER = string.Template("""<div id="$id" style="display: inline-block; text-ali
   play();
 })();
 </script>""")
-# The smallest distance that is drawn, as a share of the largest: below it there is rounding only.
-LOWEST = 1e-32
-
-
-def relay_animation(
-    topology: Topology,
-    *,
-    worker: int | None = None,
-    rounds: int | None = None,
-    gossip: Topology | None = None,
-    mixing=None,
-) -> RelayAnimation:
-    """Show whose contributions every worker's sum holds, round by round, beside the weights of gossip.
-
-    Left, RelaySum as `relaysim.algorithms.RelaySGD` uses it: the sum Σ_j s_j^{t−τ_ij} that worker i has
-    after t rounds, over the number of workers that it holds. Numbers are ages, in rounds: τ_ij = max(0,
-    d_ij − 1), d_ij being hops. Right, gossip: what is left of everyone's vector after t rounds of
-    averaging with neighbours, W_{t−1} ⋯ W_0. Matrices have a row for each worker; the graphs above show
-    the row of one of them.
-
-    Args:
-        topology: a tree.
-        worker: the one whose row the graphs show; by default one of those who wait longest for the others.
-        rounds: how many; until every sum holds all workers and a few more by default.
-        gossip: the graph that gossip uses, over the same workers; the tree itself by default.
-        mixing: its matrix, or a sequence of them, as for `relaysim.simulate`; Metropolis weights by
-            default.
-
-    Returns:
-        A `RelayAnimation`. It plays where a notebook shows it, and ``save("relay.gif")`` keeps it.
-
-    Raises:
-        ValueError: no tree, graphs of different size, a worker that is not there.
-
-    >>> import relaysim as rs
-    >>> animation = rs.plots.relay_animation(rs.topologies.chain(4), rounds=2)
-    >>> animation.relay[2].round(2).tolist()[0], animation.age[2].tolist()[0]
-    ([0.33, 0.33, 0.33, 0.0], [0.0, 0.0, 1.0, nan])
-    >>> animation.gossip[2].round(2).tolist()[0]
-    [0.56, 0.33, 0.11, 0.0]
-    """
-    if isinstance(topology, TreePair):
-        raise TypeError(
-            "each tree of a pair relays half of the coordinates; show one: topology.first or .second"
-        )
-    if not isinstance(topology, Topology):
-        raise TypeError(f"RelaySum needs a tree, not {shown(topology)}")
-    if not topology.is_tree:
-        raise ValueError(
-            f"RelaySum needs a tree: this topology has {topology.n} workers and "
-            f"{len(topology.edges)} edges; use relaysim.topologies.spanning_tree(topology), and "
-            f"gossip=topology to compare it with gossip on the whole graph"
-        )
-    gossip = topology if gossip is None else gossip
-    if not isinstance(gossip, Topology) or gossip.n != topology.n:
-        raise ValueError(
-            f"gossip must be a Topology over the same {topology.n} workers, not {shown(gossip)}"
-        )
-    if worker is None:
-        end = int(np.argmax(topology.distances_from(0)))
-        worker = min(end, int(np.argmax(topology.distances_from(end))))
-    if whole_number(worker, "worker", 0) >= topology.n:
-        raise ValueError(f"worker must be one of 0 … {topology.n - 1}, not {worker}")
-    if rounds is None:
-        rounds = max(topology.diameter + 4, 10)
-    rounds = whole_number(rounds, "rounds", 1)
-    own_mixing = mixing is not None
-    matrices = as_sequence(mixing if own_mixing else metropolis(gossip), gossip)
-    relay, age = _relayed(topology, rounds)
-    gossiped = _gossiped(gossip, matrices, rounds)
-    return RelayAnimation(topology, gossip, worker, relay, age, gossiped, own_mixing)
-
-
-def _relayed(tree: Topology, rounds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weight of each worker in each one's sum after every round, and its age; ``(rounds + 1, n, n)``.
-
-    Every worker relays its own unit vector, and beside it the same times the round, so that a sum tells
-    when it was sent.
-    """
-    n = tree.n
-    network = Network(tree)
-    whose, sent = np.eye(n)[None].repeat(rounds + 1, axis=0), np.zeros((rounds + 1, n, n))
-    mail = network.empty_mail(np.zeros((n, 2 * n)))
-    for t in range(1, rounds + 1):
-        payload = np.concatenate([np.eye(n), t * np.eye(n)], axis=1)
-        mail = network.relay(payload, mail)
-        received, _ = network.inbox(mail)
-        whose[t], sent[t] = np.split(payload + received, 2, axis=1)
-    age = np.arange(rounds + 1)[:, None, None] - sent
-    return whose / whose.sum(axis=2, keepdims=True), np.where(whose == 1, age, np.nan)
-
-
-def _gossiped(topology: Topology, matrices, rounds: int) -> np.ndarray:
-    """W_{t−1} ⋯ W_0 after every round, ``(rounds + 1, n, n)``."""
-    network = Network(topology, matrices)
-    weights = [np.eye(topology.n)]
-    for t in range(rounds):
-        weights.append(network.mix(weights[-1], t))
-    return np.array(weights)
 
 
 class _Panel(NamedTuple):
@@ -184,18 +81,33 @@ class _Panel(NamedTuple):
 
 
 class RelayAnimation:
-    """What `relay_animation` shows; in a notebook it plays.
+    """What `relaysim.analysis.relay_animation` computes, drawn; in a notebook it plays.
 
-    Attributes:
+    Args:
+        topology: the tree that RelaySum uses.
+        graph: the graph that gossip uses; the title names it where it is another one.
+        worker: whose rows the graphs show.
         relay: weight of worker j in i's sum over its count after each round, ``(rounds + 1, n, n)``.
         age: rounds since what is in that sum was sent, NaN where it holds nothing; likewise.
         gossip: weight of worker j's first vector in what i has by gossip; likewise.
+        own_mixing: whether the weights of gossip were given; they are Metropolis weights otherwise.
+
+    Attributes:
+        relay, age, gossip, worker: as given.
         rounds: how many.
-        worker: whose rows the graphs show.
         figure: the matplotlib Figure.
     """
 
-    def __init__(self, topology, graph, worker: int, relay, age, gossip, own_mixing: bool):
+    def __init__(
+        self,
+        topology: Graph,
+        graph: Graph,
+        worker: int,
+        relay: np.ndarray,
+        age: np.ndarray,
+        gossip: np.ndarray,
+        own_mixing: bool,
+    ):
         self.relay, self.age, self.gossip = relay, age, gossip
         self.rounds = len(relay) - 1
         self._name, self.worker = repr(topology), worker
@@ -385,89 +297,3 @@ class RelayAnimation:
 def _faint(weights: np.ndarray) -> np.ndarray:
     """Sizes of weights, without those that are none."""
     return np.ma.masked_equal(np.abs(weights), 0)
-
-
-def spacetime(
-    history, *, ax=None, replica: int = 0, reference: str = "mean", cmap: str = "viridis"
-):
-    """Draw every worker's distance to the mean at every recorded step, as colours.
-
-    ‖x_i − x̄‖² on a log scale; its mean over the workers is the column ``consensus_distance``.
-
-    Args:
-        history: a `relaysim.History` with ``keep_iterates=True``.
-        ax: the Axes to draw into; new ones by default.
-        replica: which one.
-        reference: ``"mean"``, or ``"optimum"`` for ‖x_i − x*‖², whose mean is ``distance``.
-        cmap: the name of a colour map of matplotlib's.
-
-    Returns:
-        The matplotlib Axes. Squares are in the unit of x, squared. Grey: NaN, where a run diverged.
-
-    Raises:
-        ValueError: a history without iterates, a replica that is not there, an unknown reference or
-            optimum.
-
-    >>> import relaysim as rs
-    >>> problem = rs.problems.random_quadratics(n=8, d=3, zeta2=1.0, seed=0)
-    >>> history = rs.simulate(problem, rs.topologies.chain(8), rs.algorithms.RelaySGD(),
-    ...                       learning_rate=0.5, steps=20, keep_iterates=True)
-    >>> rs.plots.spacetime(history).get_ylabel()
-    'Worker'
-    """
-    if history.iterates is None:
-        raise ValueError("this history has no iterates; call simulate with keep_iterates=True")
-    if whole_number(replica, "replica", 0) >= history.replicas:
-        raise ValueError(f"replica must be one of 0 … {history.replicas - 1}, not {replica}")
-    if reference not in ("mean", "optimum"):
-        raise ValueError(f"reference must be 'mean' or 'optimum', not {shown(reference)}")
-    x = history.iterates[..., replica] if history.iterates.ndim == 4 else history.iterates
-    if reference == "mean":
-        label = r"Distance to the mean, $\|x_i - \bar{x}\|^2$"
-        away = x - x.mean(axis=1, keepdims=True)
-    else:
-        optimum = getattr(history.problem, "optimum", None)
-        if optimum is None:
-            raise ValueError("the optimum of this problem is not known; leave reference out")
-        label = r"Distance to the optimum, $\|x_i - x^\star\|^2$"
-        away = x - optimum
-    squares = np.einsum("tid,tid->ti", away, away).T
-    positive = squares[squares > 0]
-    high = float(positive.max()) if len(positive) else 1.0
-    low = max(float(positive.min()), LOWEST * high) if len(positive) else LOWEST
-    norm = LogNorm(low if low < high else high / 10, high)
-    colors = matplotlib.colormaps[cmap]
-    colors = colors.with_extremes(bad=NO_VALUE, under=colors(0.0))
-    n = squares.shape[0]
-    with style():
-        if ax is None:
-            height = float(np.clip(1.2 + 0.06 * n, 2.4, 4.8))
-            _, ax = plt.subplots(figsize=(6.4, height), layout="constrained")
-        # A zero has no logarithm: it gets the colour of what is below the scale.
-        shown_squares = np.where(squares == 0, norm.vmin / 2, squares)
-        picture = ax.pcolorfast(
-            _borders(history.steps), _borders(np.arange(n)), shown_squares, norm=norm, cmap=colors
-        )
-        ax.figure.colorbar(
-            picture,
-            ax=ax,
-            label=f"{label}\n(squared unit of x)",
-            extend="min" if (squares < norm.vmin).any() else "neither",
-        )
-        ax.yaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
-        ax.grid(visible=False)
-        ax.set_xlabel("Steps")
-        ax.set_ylabel("Worker")
-        rate = history.frame["learning_rate"][history.frame["replica"] == replica]
-        rates = f", γ = {rate.iloc[0]:.3g}" if rate.nunique() == 1 else ""
-        ax.set_title(f"{history.label} on {history.topology!r}{rates}")
-    return ax
-
-
-def _borders(places: np.ndarray) -> np.ndarray:
-    """Where the cells of a picture end, so that each holds its place."""
-    if len(places) == 1:
-        return np.array([places[0] - 0.5, places[0] + 0.5])
-    middle = (places[1:] + places[:-1]) / 2
-    first, last = 2 * places[0] - middle[0], 2 * places[-1] - middle[-1]
-    return np.concatenate([[first], middle, [last]])
