@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer, smoothed
-from relaysim.support.checks import flag
+from relaysim.support.checks import true_or_false
 
 __all__ = ["DPSGD", "QuasiGlobalMomentum"]
 
@@ -51,7 +51,7 @@ class DPSGD(Method):
 
     def __post_init__(self):
         check_momentum(self.momentum)
-        flag(self.overlap, "overlap")
+        true_or_false(self.overlap, "overlap")
 
     def init(self, x0, network):
         return MomentumState(x0, np.zeros_like(x0) if self.momentum else no_buffer(x0))

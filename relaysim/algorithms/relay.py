@@ -18,7 +18,7 @@ import numpy as np
 from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer, smoothed
 from relaysim.network import Mail, PairMail
 from relaysim.support.blocks import row_blocks
-from relaysim.support.checks import flag, real_number
+from relaysim.support.checks import real_number, true_or_false
 
 __all__ = ["UNHEARD", "RelaySGD", "RelaySGDGrad", "RelaySGDMix"]
 
@@ -75,7 +75,7 @@ class RelaySGD(Method):
 
     def __post_init__(self):
         check_momentum(self.momentum)
-        flag(self.overlap, "overlap")
+        true_or_false(self.overlap, "overlap")
         if self.unheard not in UNHEARD:
             allowed = ", ".join(map(repr, UNHEARD))
             raise ValueError(f"unheard must be one of {allowed}, not {self.unheard!r}")
@@ -133,7 +133,7 @@ class RelaySGDGrad(Method):
 
     def __post_init__(self):
         check_momentum(self.momentum)
-        flag(self.overlap, "overlap")
+        true_or_false(self.overlap, "overlap")
 
     def init(self, x0, network):
         return _relay_start(x0, network, self.momentum)

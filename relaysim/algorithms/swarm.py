@@ -11,7 +11,7 @@ import numpy as np
 from relaysim.algorithms.base import Method
 from relaysim.algorithms.events import Events, Meeting, check_graph
 from relaysim.compressors import Identity, Lattice
-from relaysim.support.checks import flag, real_number, whole_number
+from relaysim.support.checks import real_number, true_or_false, whole_number
 from relaysim.topologies import Topology
 
 __all__ = ["SwarmSGD"]
@@ -70,8 +70,8 @@ class SwarmSGD(Method):
     affine: ClassVar[bool] = False
 
     def __post_init__(self):
-        flag(self.geometric, "geometric")
-        flag(self.blocking, "blocking")
+        true_or_false(self.geometric, "geometric")
+        true_or_false(self.blocking, "blocking")
         if self.geometric:
             real_number(self.local_steps, "local_steps", 1)
         else:

@@ -12,13 +12,13 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_array, hstack, issparse, kron, vstack
 from scipy.sparse.linalg import LinearOperator, cg, eigsh
 
-from relaysim.problems.examples import lay_out
+from relaysim.problems.example_blocks import lay_out
 from relaysim.problems.labelled import classes_of, pooled_examples
 from relaysim.problems.losses import BinaryLoss, SoftmaxLoss
 from relaysim.problems.matrices import matrix_of, with_ones
 from relaysim.problems.partitions import Partition
 from relaysim.support.blocks import row_blocks
-from relaysim.support.checks import flag, real_number
+from relaysim.support.checks import real_number, true_or_false
 from relaysim.support.display import LATER, between, html_table
 
 __all__ = ["Curvature", "Logistic", "NoOptimumError"]
@@ -114,7 +114,7 @@ class Logistic:
     ):
         features, labels, partition = pooled_examples(features, labels, partition)
         self.l2 = real_number(l2, "l2", 0)
-        self.intercept = flag(intercept, "intercept")
+        self.intercept = true_or_false(intercept, "intercept")
         if weighting not in WEIGHTINGS:
             raise ValueError(f"weighting must be 'workers' or 'examples', not {weighting!r}")
         self.weighting = weighting
@@ -526,15 +526,15 @@ class Logistic:
             kept = slice(None) if k is None else block.positions(k)
             features = features[kept]
             if c == 1:
-                bend = loss.bend(z).ravel()[kept]
-                result[:, 0, :, 0] += _gram(features, bend, features)
+                curvature = loss.curvature(z).ravel()[kept]
+                result[:, 0, :, 0] += _gram(features, curvature, features)
                 continue
             probabilities = loss.probabilities(z)[..., 0].reshape(-1, c)[kept]
             weights = loss.weights.ravel()[kept]
             for a in range(c):
                 for b in range(a, c):
-                    bend = probabilities[:, a] * ((a == b) - probabilities[:, b]) * weights
-                    gram = _gram(features, bend, features)
+                    curvature = probabilities[:, a] * ((a == b) - probabilities[:, b]) * weights
+                    gram = _gram(features, curvature, features)
                     result[:, a, :, b] += gram
                     if a != b:
                         result[:, b, :, a] += gram
@@ -546,7 +546,7 @@ class Logistic:
         for block, loss in zip(self._blocks, self._losses, strict=True):
             z = self._pooled_products(block, x[:, None])
             if self._scores == 1:
-                parts.append((block.pooled, loss.bend(z).ravel()[:, None], None))
+                parts.append((block.pooled, loss.curvature(z).ravel()[:, None], None))
             else:
                 weights = loss.weights.ravel()[:, None]
                 parts.append((block.pooled, weights, loss.probabilities(z)[..., 0]))
@@ -585,7 +585,7 @@ class Logistic:
         L = ¼ max_i w_i λ_max((1/m_i) Σ_j a_j a_jᵀ) + l2, or ½ in the place of ¼, with w_i = 1, or
         n m_i / N where ``weighting="examples"``.
         """
-        return self._losses[0].curvature * self._largest_gram[0] + self.l2
+        return self._losses[0].largest_curvature * self._largest_gram[0] + self.l2
 
     @property
     def strong_convexity(self) -> float:
@@ -595,7 +595,7 @@ class Logistic:
     @property
     def mean_smoothness(self) -> float:
         """No Hessian of f at any x has a larger eigenvalue."""
-        return self._losses[0].curvature * self._largest_gram[1] + self.l2
+        return self._losses[0].largest_curvature * self._largest_gram[1] + self.l2
 
     @property
     def mean_strong_convexity(self) -> float:

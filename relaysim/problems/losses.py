@@ -29,7 +29,7 @@ class BinaryLoss:
     """
 
     #: Scores of an example, and the largest second derivative of the loss by a score.
-    scores, curvature = 1, 0.25
+    scores, largest_curvature = 1, 0.25
 
     def __init__(self, codes: np.ndarray, weights: np.ndarray):
         self.signs = np.where(codes == 1, 1.0, -1.0)
@@ -63,7 +63,7 @@ class BinaryLoss:
         upper = 1 / (1 + np.exp(-z))
         return np.stack([1 / (1 + np.exp(z)), upper], axis=-2)
 
-    def bend(self, z: np.ndarray) -> np.ndarray:
+    def curvature(self, z: np.ndarray) -> np.ndarray:
         """Weighted second derivatives w s(1 − s) at one point, of the shape of the codes."""
         z = np.abs(z[..., 0])
         shrunk = np.exp(-z)
@@ -163,7 +163,7 @@ class SoftmaxLoss:
         classes: how many.
     """
 
-    curvature = 0.5
+    largest_curvature = 0.5
 
     def __init__(self, codes: np.ndarray, weights: np.ndarray, classes: int):
         self.scores = classes

@@ -16,7 +16,7 @@ from scipy.sparse import eye_array, issparse, kron, vstack
 from scipy.sparse.linalg import svds
 
 from relaysim.problems.matrices import matrix_of
-from relaysim.support.checks import flag, real_array, real_number, shown, whole_number
+from relaysim.support.checks import real_array, real_number, shown, true_or_false, whole_number
 from relaysim.support.display import between, html_table
 
 __all__ = ["Partition", "by_size", "dirichlet", "feature_drift", "iid", "shards"]
@@ -207,7 +207,7 @@ def dirichlet(labels, n: int, alpha: float, seed: int = 0, equal_sizes: bool = T
     labels, n, generator = _given(labels, n, seed)
     if not (alpha == math.inf or real_number(alpha, "alpha") > 0):
         raise ValueError(f"alpha must be positive, not {alpha!r}")
-    equal_sizes = flag(equal_sizes, "equal_sizes")
+    equal_sizes = true_or_false(equal_sizes, "equal_sizes")
     classes, codes = np.unique(labels, return_inverse=True)
     totals = np.bincount(codes)
     logs = np.zeros((len(classes), n))
