@@ -417,7 +417,7 @@ def test_conjugate_gradients_do_not_stall_on_the_shift_of_intercepts(intercept, 
 
         return cg(matrix, gradient, callback=callback, **options)
 
-    monkeypatch.setattr("relaysim.problems.logistic.cg", counted)
+    monkeypatch.setattr("relaysim.problems.newton.cg", counted)
     problem = Logistic(A, np.arange(400) % 3, 1e-3, partition=owners, intercept=intercept)
     assert np.linalg.norm(problem.mean_gradient(problem.optimum)) < 1e-15
     assert 0 < products < 2000

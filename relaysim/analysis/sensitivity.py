@@ -15,8 +15,8 @@ from scipy.stats import t as student
 from relaysim.algorithms.fit import check_compatible, matrices_for
 from relaysim.engine import simulate
 from relaysim.problems import Logistic, partitions, random_quadratics
+from relaysim.problems.curvature import HESSIANS_UP_TO
 from relaysim.problems.data import Dataset
-from relaysim.problems.logistic import DIRECT_UP_TO
 from relaysim.studies.tuning import tune
 from relaysim.support.checks import real_number, shown, whole_number
 from relaysim.support.progress import progress_bar
@@ -357,7 +357,7 @@ def _levels(given, name: str) -> list[float]:
 
 def _smoothness(problem) -> float:
     """Largest Hessian eigenvalue, at the optimum: a bound over all points may be far above it."""
-    if hasattr(problem, "curvature_at") and problem.d <= DIRECT_UP_TO:
+    if hasattr(problem, "curvature_at") and problem.d <= HESSIANS_UP_TO:
         return problem.curvature_at(problem.optimum).smoothness
     return problem.smoothness
 
