@@ -15,6 +15,7 @@ An algorithm is a frozen dataclass of hyper-parameters with
   is whatever the gradients: these quantities, linear in the state, ``(k, d[, r])``, or ``None``. An
   exact analysis sets them apart: they tell where a run ends, and do not decay;
 
+- ``rate_scale``: how far learning rates reach, see `Method.rate_scale`;
 - ``affine = False``, where a step is not an affine map of the state though it may look so for a while;
 - ``cycle``, where the rule depends on the number of the step: steps after which it repeats;
 
@@ -38,7 +39,15 @@ import numpy as np
 from relaysim.support.blocks import BLOCK_BYTES, row_blocks
 from relaysim.support.display import html_table
 
-__all__ = ["Algorithm", "Method", "Round", "check_momentum", "no_buffer", "smoothed"]
+__all__ = [
+    "Algorithm",
+    "Method",
+    "MomentumMethod",
+    "Round",
+    "check_momentum",
+    "no_buffer",
+    "smoothed",
+]
 
 
 class Round:
@@ -135,6 +144,14 @@ class Round:
 class Method:
     """What the methods here share: in a notebook each shows its options and claims as a table."""
 
+    @property
+    def rate_scale(self) -> float:
+        """How many times higher rates may be than those of the same rule without momentum, at least 1.
+
+        `relaysim.tune` looks for learning rates up to 4(n + 2)/L times this.
+        """
+        return 1.0
+
     def _repr_html_(self) -> str:
         vectors = self.vectors_per_edge
         if callable(vectors):
@@ -149,6 +166,22 @@ class Method:
         name = type(self).__name__
         title = name if name == self.label else f"{name} ({self.label})"
         return html_table(title, options + claims, first_line)
+
+
+class MomentumMethod(Method):
+    """A method with an option ``momentum``, β in [0, 1)."""
+
+    momentum: float
+
+    @property
+    def rate_scale(self) -> float:
+        """(1 + β)/(1 − β), by which dampened momentum multiplies the largest stable learning rate.
+
+        >>> from relaysim.algorithms import DPSGD
+        >>> DPSGD().rate_scale, DPSGD(momentum=0.5).rate_scale
+        (1.0, 3.0)
+        """
+        return (1 + self.momentum) / (1 - self.momentum)
 
 
 _USES = {

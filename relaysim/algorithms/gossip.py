@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer, smoothed
+from relaysim.algorithms.base import MomentumMethod, Round, check_momentum, no_buffer, smoothed
 from relaysim.support.checks import true_or_false
 
 __all__ = ["DPSGD", "QuasiGlobalMomentum"]
@@ -21,7 +21,7 @@ class MomentumState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DPSGD(Method):
+class DPSGD(MomentumMethod):
     """Decentralized SGD: step on the own gradient, then average with the neighbours.
 
     m ← βm + (1 − β)g;  X ← W(X − γM), or X ← WX − γM with ``overlap=True``, where averaging and
@@ -66,7 +66,7 @@ class DPSGD(Method):
 
 
 @dataclass(frozen=True)
-class QuasiGlobalMomentum(Method):
+class QuasiGlobalMomentum(MomentumMethod):
     """Gossip with a momentum that follows the model's movement instead of the local gradients.
 
     X' = W(X − γ(βM + G)/(1 + β));  M ← βM + (1 − β)(X − X')/γ.

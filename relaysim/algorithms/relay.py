@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer, smoothed
+from relaysim.algorithms.base import MomentumMethod, Round, check_momentum, no_buffer, smoothed
 from relaysim.network import Mail, PairMail
 from relaysim.support.blocks import row_blocks
 from relaysim.support.checks import real_number, true_or_false
@@ -35,7 +35,7 @@ class RelayState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RelaySGD(Method):
+class RelaySGD(MomentumMethod):
     """RelaySGD: relay models after a local step, and average them over all n workers.
 
     x_i^{t+½} = x_i^t − γ m_i with m ← βm + (1 − β)g;  relay s_i = x_i^{t+½};
@@ -103,7 +103,7 @@ class RelaySGD(Method):
 
 
 @dataclass(frozen=True)
-class RelaySGDGrad(Method):
+class RelaySGDGrad(MomentumMethod):
     """RelaySGD/Grad: relay gradients instead of models.
 
     relay s_i = m_i with m ← βm + (1 − β)g;  x_i^{t+1} = x_i^t − (γ/n) Sum_i, missing gradients
@@ -159,7 +159,7 @@ class RelaySGDGrad(Method):
 
 
 @dataclass(frozen=True)
-class RelaySGDMix(Method):
+class RelaySGDMix(MomentumMethod):
     """A mixture of relaying models (alpha = 0) and relaying updates (alpha = 1), overlapping.
 
     relay s_i = (1 − α) x_i^t − γ m_i with m ← βm + (1 − β)g;
