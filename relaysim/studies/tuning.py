@@ -17,7 +17,7 @@ from relaysim.support.checks import real_number, whole_number
 from relaysim.support.display import between, html_table
 from relaysim.support.progress import progress_bar
 
-__all__ = ["Tuning", "tune"]
+__all__ = ["StartsBelowTargetError", "Tuning", "tune"]
 
 CRITERIA = ("fastest", "plateau")
 
