@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from relaysim.algorithms.base import Method
 from relaysim.algorithms.fit import matrices_for
@@ -15,7 +16,7 @@ __all__ = ["ENTRY", "entries_of", "names_of"]
 ENTRY = ("algorithm", "topology", "mixing")
 
 
-def entries_of(algorithm, topology, mixing) -> list[tuple]:
+def entries_of(algorithm, topology, mixing) -> list[tuple[Any, Any, Any]]:
     """Algorithm, topology and mixing matrix of each method (None where it has none of its own).
 
     Args:
@@ -42,7 +43,7 @@ def _is_entry(algorithm) -> bool:
     return not isinstance(algorithm[1], Method | type | tuple)
 
 
-def _entry(entry, topology, mixing) -> tuple:
+def _entry(entry, topology, mixing) -> tuple[Any, Any, Any]:
     if not isinstance(entry, tuple):
         mixes = isinstance(entry, Method) and entry.uses == "mixing"
         entry = (entry, topology, mixing if mixes else None)
@@ -58,7 +59,7 @@ def _entry(entry, topology, mixing) -> tuple:
     return method, graph, matrix
 
 
-def names_of(entries: list[tuple]) -> list[dict]:
+def names_of(entries: list[tuple[Any, Any, Any]]) -> list[dict]:
     """What each method is called in the frame; no two of them the same.
 
     Raises:
@@ -96,7 +97,8 @@ def _told_apart(texts: list[str], things: list, same: Callable, keys=None) -> li
 
     Only those of the same key are told apart; by default the text itself.
     """
-    found, seen = [], {}
+    found: list[str] = []
+    seen: dict[Any, list] = {}
     for text, thing, key in zip(texts, things, keys or texts, strict=True):
         others = seen.setdefault(key, [])
         number = next((k for k, other in enumerate(others) if same(thing, other)), len(others))

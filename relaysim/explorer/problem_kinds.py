@@ -29,13 +29,13 @@ def _options(**options) -> str:
 
 
 def _random_quadratics(n: int, seed: int, *, d: int, zeta2: float, mu: float):
-    options = {"n": n, "d": d, "zeta2": zeta2, "mu": mu, "seed": seed}
+    options: dict[str, Any] = {"n": n, "d": d, "zeta2": zeta2, "mu": mu, "seed": seed}
     line = f"problem = rs.problems.random_quadratics({_options(**options)})"
     return problems.random_quadratics(**options), [line]
 
 
 def _synthetic(n: int, seed: int, *, d: int, drift: float, l2: float):
-    options = {
+    options: dict[str, Any] = {
         "examples": EXAMPLES_PER_WORKER * n,
         "dimension": d,
         "workers": n,
@@ -58,7 +58,7 @@ def _bundled(name: str):
 
 def _on_bundled_data(name: str, n: int, seed: int, *, alpha: float, l2: float):
     data = _bundled(name)
-    options = {"n": n, "alpha": alpha, "seed": seed}
+    options: dict[str, Any] = {"n": n, "alpha": alpha, "seed": seed}
     split = problems.partitions.dirichlet(data.labels, **options)
     problem = problems.Logistic(data.features, data.labels, l2=l2, partition=split)
     written = _options(**options).replace("=inf", '=float("inf")')

@@ -70,7 +70,7 @@ class LinearClassifier(Objective):
         predicted = self.classes[codes.astype(int)]
         return predicted[:, 0] if x.ndim == 1 else predicted
 
-    def accuracy(self, x: np.ndarray, features=None, labels=None) -> np.ndarray:
+    def accuracy(self, x: np.ndarray, features=None, labels=None) -> float | np.ndarray:
         """Fraction of examples whose class has the highest score, at x ``(d,)`` or ``(d, r)``.
 
         Args:

@@ -94,7 +94,7 @@ def _weighted_hessian(f: PenalisedLoss, x: np.ndarray, numbers, k: int | None) -
 
 def mean_hessian_product(f: PenalisedLoss, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """v → ∇²f(x) v, without the matrix."""
-    parts = []
+    parts: list[tuple[Any, np.ndarray, np.ndarray | None]] = []
     for block, loss in f.parts:
         z = f.products(block, x[:, None])
         if f.score_count == 1:

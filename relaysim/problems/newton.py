@@ -47,7 +47,7 @@ def newton(f: PenalisedLoss, is_futile: Callable[[np.ndarray], bool]) -> Stop:
 
     x = np.zeros(f.d)
     gradient = gradient_at(x)
-    first = size = np.linalg.norm(gradient)
+    first = size = float(np.linalg.norm(gradient))
     enough = max(GRADIENT_REDUCTION * first, GRADIENT_ROUNDING * f.gradient_terms)
     level = value(x)
     with np.errstate(over="ignore"):
@@ -60,7 +60,7 @@ def newton(f: PenalisedLoss, is_futile: Callable[[np.ndarray], bool]) -> Stop:
             while stride >= shortest:
                 trial = x + stride * direction
                 trial_gradient = gradient_at(trial)
-                trial_size, trial_level = np.linalg.norm(trial_gradient), value(trial)
+                trial_size, trial_level = float(np.linalg.norm(trial_gradient)), value(trial)
                 # Close to the optimum values differ by rounding only; gradients still tell.
                 if trial_level <= level + 1e-4 * stride * slope or trial_size <= 0.5 * size:
                     break
@@ -70,7 +70,7 @@ def newton(f: PenalisedLoss, is_futile: Callable[[np.ndarray], bool]) -> Stop:
             if size <= enough and trial_size > 0.5 * size:
                 break
             x, gradient, size, level = trial, trial_gradient, trial_size, trial_level
-    return Stop(x, bool(size <= enough), float(size / first) if first else 0.0)
+    return Stop(x, size <= enough, size / first if first else 0.0)
 
 
 def _direction(f: PenalisedLoss, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import abc
 import functools
-from collections.abc import Callable
 
 import numpy as np
 
 __all__ = ["Objective"]
 
 
-class Objective:
-    """f(x) = (1/n) Σ_i f_i(x) for x ``(d,)``, with ``gradient``, all ∇f_i at once, and ``optimum``."""
+class Objective(abc.ABC):
+    """f(x) = (1/n) Σ_i f_i(x) for x ``(d,)``."""
 
     n: int
     d: int
-    optimum: np.ndarray
-    gradient: Callable[..., np.ndarray]
+
+    @abc.abstractmethod
+    def gradient(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """∇f_i at row i of x; ``(n, d[, r])`` to the same shape (written into ``out`` if given)."""
+
+    @property
+    @abc.abstractmethod
+    def optimum(self) -> np.ndarray:
+        """x*, the minimiser of f, ``(d,)``."""
 
     @functools.cached_property
     def zeta2(self) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
 
-from relaysim.problems.example_blocks import lay_out
+from relaysim.problems.example_blocks import DenseBlock, SparseBlock, lay_out
 from relaysim.problems.losses import BinaryLoss, SoftmaxLoss
 from relaysim.problems.partitions import Partition
 from relaysim.support.blocks import row_blocks
@@ -52,7 +53,7 @@ class PenalisedLoss:
         order = np.concatenate(partition.indices)
         by_example = np.empty(len(codes))
         by_example[order] = np.repeat(weights, self._examples)
-        self.parts = []
+        self.parts: list[tuple[DenseBlock | SparseBlock, Any]] = []
         for block in lay_out(features, order, self._examples):
             real = block.is_real
             of_block = np.where(real, by_example[block.rows], 0.0)
@@ -117,7 +118,7 @@ class PenalisedLoss:
         return x.reshape(self.n, self.feature_count, -1)
 
     def _penalised(self, x: np.ndarray, out: np.ndarray) -> np.ndarray:
-        penalty = self._one_penalty
+        penalty: float | np.ndarray | None = self._one_penalty
         if penalty != 0:
             if penalty is None:
                 penalty = self.penalty if x.ndim == 2 else self.penalty[:, None]

@@ -6,7 +6,9 @@ down to 1e-30 where the difference of two values would stop near 1e-16.
 
 from __future__ import annotations
 
+import abc
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +26,31 @@ WORK_NOW = 1e8
 class Quadratic(Objective):
     """What quadratics have in common, from the mean Hessian H̄, the optimum and f's value there."""
 
-    optimal_value: float
+    matrix_shape: tuple[int, int] | None = None
+    recipe: dict | None = None
+
+    @property
+    @abc.abstractmethod
+    def optimal_value(self) -> float:
+        """f(x*)."""
+
+    @property
+    @abc.abstractmethod
+    def smoothness(self) -> float:
+        """L, the largest Hessian eigenvalue over all f_i."""
+
+    @property
+    @abc.abstractmethod
+    def strong_convexity(self) -> float:
+        """μ, the smallest Hessian eigenvalue over all f_i."""
+
+    @abc.abstractmethod
+    def _apply_root(self, x: np.ndarray) -> np.ndarray:
+        """R x with RᵀR = H̄."""
+
+    @abc.abstractmethod
+    def _apply_mean_hessian(self, x: np.ndarray) -> np.ndarray:
+        """H̄ x."""
 
     def value(self, x: np.ndarray) -> np.ndarray:
         """f(x) for x ``(d,)`` or ``(d, r)``: a number, or one for each replica ``(r,)``."""
@@ -41,10 +67,10 @@ class Quadratic(Objective):
         return self._apply_mean_hessian(x - self._column(self.optimum, x))
 
     def _repr_html_(self) -> str:
-        rows = [("workers n", self.n), ("parameters d", self.d)]
-        if getattr(self, "matrix_shape", None) is not None:
+        rows: list[tuple[str, Any]] = [("workers n", self.n), ("parameters d", self.d)]
+        if self.matrix_shape is not None:
             rows.append(("as a matrix", f"{self.matrix_shape[0]} × {self.matrix_shape[1]}"))
-        recipe = getattr(self, "recipe", None) or {}
+        recipe = self.recipe or {}
         rows += [(key, recipe[key]) for key in ("r0", "seed") if key in recipe]
         quick = self._work() <= WORK_NOW
         rows += [
@@ -90,7 +116,6 @@ class LeastSquares(Quadratic):
         _require_finite(A=A, b=b)
         self.A, self.b = A, b
         self.n, _, self.d = A.shape
-        self.recipe: dict | None = None
         self._projected = np.einsum("nmd,nm->nd", A, b)
         # Aᵀ(Ax) costs 2md a worker and (AᵀA)x costs d²; the first also needs no further memory.
         self._hessians = None if 2 * A.shape[1] < self.d else A.transpose(0, 2, 1) @ A

@@ -93,8 +93,9 @@ def expand(settings: Mapping[str, Any], source: pathlib.Path | None = None) -> l
                 setting = _complete(stated)
                 planned.setdefault(key_of(setting), setting)
             except (ValueError, TypeError) as error:
-                key = _culprit(error, stated)
-                wrong.append(f"{where(key, stated.get(key))}{error}")
+                culprit = _culprit(error, stated)
+                value = None if culprit is None else stated.get(culprit)
+                wrong.append(f"{where(culprit, value)}{error}")
     wrong = list(dict.fromkeys(wrong))
     if wrong:
         more = len(wrong) - MOST_REPORTED
@@ -187,7 +188,7 @@ def _topology(setting: dict[str, Any], stated: dict[str, Any]):
 def _leave_out_unused(setting: dict[str, Any], stated: dict[str, Any]) -> None:
     """Set to None what is only for tuned rates, or only for fixed ones; what is stated must be of use."""
     if setting["learning_rate"] is None:
-        foreign = [key for key in ("steps", "record") if key in stated]
+        foreign: list[str] = [key for key in ("steps", "record") if key in stated]
         foreign += ["drop"] if setting["drop"] else []
         unused = _FIXED_ONLY
     else:
