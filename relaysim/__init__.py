@@ -14,8 +14,7 @@ from relaysim import algorithms, compressors, faults, mixing, oracles, problems,
 from relaysim.engine import simulate
 from relaysim.records.configuration import rebuild
 from relaysim.records.history import History
-from relaysim.studies.sweeps import load_sweep, sweep
-from relaysim.studies.tuning import Tuning, tune
+from relaysim.studies import Tuning, load_sweep, sweep, tune
 from relaysim.version import __version__
 
 __all__ = [

@@ -13,8 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from nbclient import NotebookClient
 
 import relaysim as rs
-from relaysim.explorer import picture, scene
-from relaysim.explorer.scene import METHODS, Runner, Settings, run
+from relaysim.explorer import picture, problem_kinds, scene
+from relaysim.explorer.calls import METHODS
+from relaysim.explorer.scene import Runner, run
+from relaysim.explorer.settings import Settings
 from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES
 
 
@@ -510,7 +512,7 @@ def test_a_pair_of_trees_is_for_relays_only():
 
 def test_data_without_its_extra_is_a_message(monkeypatch):
     explorer = small()
-    scene._bundled.cache_clear()
+    problem_kinds._bundled.cache_clear()
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     explorer.controls["problem"].value = "breast_cancer"
     assert "relaysim[data]" in explorer.messages.value

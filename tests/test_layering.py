@@ -38,12 +38,12 @@ ROOMS = {
     "problems": "support plots",
     "oracles": "support",
     "faults": "support",
-    "network": "support topologies mixing",
+    "network": "support topologies mixing faults",
     "algorithms": "support topologies compressors schedules mixing faults network",
     "measures": "support oracles",
     "theory": f"{PARTS} plots",
-    "records": f"{PARTS} plots theory",
-    "engine": f"{PARTS} records",
+    "records": f"{PARTS} version plots theory",
+    "engine": f"{PARTS} version records",
     "studies": f"{PARTS} version plots theory records engine",
     "analysis": f"{PARTS} version plots theory records engine studies",
     "explorer": f"{PARTS} version plots theory records engine studies analysis",
@@ -257,7 +257,7 @@ def test_the_explorer_is_at_the_very_end(name):
         assert not uses(path, "ipywidgets"), "one module has widgets; the others are tested without"
     if name not in modules_within("explorer"):
         assert not uses(path, "relaysim.explorer")
-    elif name in ("explorer", "explorer.scene"):
+    elif name not in ("explorer.picture", "explorer.script", "explorer.widget"):
         for picture in ("plots", "figures", "cli", "explorer.picture", "explorer.widget"):
             assert not uses(path, f"relaysim.{picture}"), "what is chosen knows no picture"
     else:
@@ -271,7 +271,7 @@ def test_importing_relaysim_does_not_import_matplotlib():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     imported = result.stdout.split()
-    assert "relaysim.explorer.scene" in imported
+    assert "relaysim.explorer.settings" in imported
     for module in ("matplotlib", "ipywidgets", "relaysim.cli", "relaysim.explorer.widget"):
         assert module not in imported
 

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 import relaysim as rs
 from relaysim.problems import Logistic, NoOptimumError, data, partitions
-from relaysim.problems.examples import lay_out
+from relaysim.problems.example_blocks import lay_out
 
 CHAIN = rs.topologies.chain(4)
 EQUAL, UNEQUAL = (6, 6, 6, 6), (9, 1, 5, 30)
@@ -90,7 +90,7 @@ over_cases = pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(ma
 @pytest.fixture(params=["padded", "in blocks"])
 def layout(request, monkeypatch):
     if request.param == "in blocks":
-        monkeypatch.setattr("relaysim.problems.examples.PADDING_ENTRIES", 0)
+        monkeypatch.setattr("relaysim.problems.example_blocks.PADDING_ENTRIES", 0)
 
 
 def points(problem, *shape, seed=1):
@@ -417,7 +417,7 @@ def test_conjugate_gradients_do_not_stall_on_the_shift_of_intercepts(intercept, 
 
         return cg(matrix, gradient, callback=callback, **options)
 
-    monkeypatch.setattr("relaysim.problems.logistic.cg", counted)
+    monkeypatch.setattr("relaysim.problems.newton.cg", counted)
     problem = Logistic(A, np.arange(400) % 3, 1e-3, partition=owners, intercept=intercept)
     assert np.linalg.norm(problem.mean_gradient(problem.optimum)) < 1e-15
     assert 0 < products < 2000

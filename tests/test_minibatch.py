@@ -164,7 +164,7 @@ def test_replicas_have_the_sampled_gradients_they_have_alone(
     classes, storage, blocks, intercept, monkeypatch
 ):
     if blocks:
-        monkeypatch.setattr("relaysim.problems.examples.PADDING_ENTRIES", 0)
+        monkeypatch.setattr("relaysim.problems.example_blocks.PADDING_ENTRIES", 0)
     problem = some_problem(classes, storage, sizes=(30, 4, 9), intercept=intercept)
     generator = np.random.default_rng(1)
     x = generator.normal(size=(3, problem.d, 4))

@@ -246,6 +246,8 @@ def test_a_tuple_may_list_methods(by_formula):
     assert len(study((RelaySGD(), (D2(), ring(8))), chain(8)).frame) == 2 * 6
     assert len(study((D2(), ring(8))).frame) == 6
     assert len(study(iter([D2()]), ring(8)).frame) == 6
+    in_pairs = (rs.algorithms.A2CiD2(), rs.algorithms.SwarmSGD())
+    assert len(study(in_pairs, ring(8)).frame) == 2 * 6
 
 
 def test_levels_and_seeds_count_once(by_formula):

@@ -14,6 +14,7 @@ import pytest
 
 import relaysim as rs
 from relaysim.studies import sweeps
+from relaysim.studies.settings import DEFAULTS
 from relaysim.studies.store import Store, StoreError
 
 SMALL = {
@@ -252,7 +253,7 @@ def test_foreign_files_are_refused_and_left_as_they_are(tmp_path):
 
 def test_overhead_of_the_store(tmp_path):
     arrays = {f"column{k}": np.zeros(501) for k in range(6)}
-    setting = dict(sweeps.DEFAULTS)
+    setting = dict(DEFAULTS)
     with Store(tmp_path / "speed.db") as kept:
         begin = time.perf_counter()
         for k in range(50):

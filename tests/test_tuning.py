@@ -174,6 +174,23 @@ def test_momentum_widens_the_search():
     assert 40 < found.frame.dropna(subset="steps").learning_rate.max() < 60
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        rs.algorithms.AllReduce,
+        rs.algorithms.DPSGD,
+        rs.algorithms.RelaySGDGrad,
+        rs.algorithms.RelaySGDMix,
+    ],
+)
+def test_every_dampened_momentum_widens_the_search(method):
+    # A single worker is stable for γ below 2 (1 + β) / ((1 − β) h).
+    found = rs.tune(equal_curvatures(1, 0.5), rs.topologies.chain(1), method(momentum=0.9))
+    assert 0.8 * 76 < found.frame.dropna(subset="steps").learning_rate.max() < 76
+    plain = rs.tune(equal_curvatures(1, 0.5), rs.topologies.chain(1), method())
+    assert plain.frame.learning_rate.max() == pytest.approx(4 * 3 / 0.5)
+
+
 def test_plateau_under_noise():
     problem = rs.problems.random_quadratics(8, 4, zeta2=0.1, seed=0)
     for seed in range(4):

@@ -10,7 +10,7 @@ import numpy as np
 
 from relaysim.algorithms.events import EventMethod, Events, Meeting, check_graph
 from relaysim.mixing.clocks import acceleration_constants, edge_rates
-from relaysim.support.checks import flag, real_number
+from relaysim.support.checks import real_number, true_or_false
 from relaysim.topologies import Topology
 
 __all__ = ["A2CiD2"]
@@ -64,7 +64,7 @@ class A2CiD2(EventMethod):
             raise ValueError(
                 f"rate must be positive, not {self.rate!r}: without meetings nothing agrees"
             )
-        flag(self.accelerated, "accelerated")
+        true_or_false(self.accelerated, "accelerated")
         if self.momentum_rate is not None:
             real_number(self.momentum_rate, "momentum_rate", 0)
             if not self.accelerated:

@@ -35,6 +35,7 @@ __all__ = [
     "CLAIMS",
     "Claims",
     "Method",
+    "MomentumMethod",
     "Round",
     "check_momentum",
     "no_buffer",
@@ -53,7 +54,7 @@ CLAIMS: dict[str, str] = {
     "affine": "whether, on quadratics, a step is an affine map of the state",
     "exact": "whether, without noise and at a constant learning rate, it reaches x* for any ζ",
     "exact_when_mixed_further": "whether it is so if its iterates are mixed further after a step",
-    "rate_scale": "by how much its learning rates exceed those of gradient descent",
+    "rate_scale": "how many times higher rates may be than those of the same rule without momentum",
     "mixing_needs": "what its claims need of W: 'nothing', 'doubly stochastic', or 'symmetric', without "
     "which it has no rule at all",
     "faults": "the kinds of faults that it has a rule for, such as 'lost messages'",
@@ -209,13 +210,6 @@ class Claims:
         return False
 
     @property
-    def rate_scale(self) -> float:
-        """By how much its learning rates exceed those of gradient descent, so that a search for them knows
-        where to look.
-        """
-        return 1.0
-
-    @property
     def mixing_needs(self) -> str:
         """What its claims need of W: ``"nothing"``; ``"doubly stochastic"``, without which it is not exact;
         or ``"symmetric"``, without which it has no rule and is refused.
@@ -236,6 +230,14 @@ class Claims:
         None where it depends on the run: on chance, or on the data.
         """
         return 1
+
+    @property
+    def rate_scale(self) -> float:
+        """How many times higher rates may be than those of the same rule without momentum, at least 1.
+
+        `relaysim.tune` looks for learning rates up to 4(n + 2)/L times this.
+        """
+        return 1.0
 
     def _repr_html_(self) -> str:
         names = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
@@ -289,6 +291,22 @@ class Method(Claims):
     def machine(self, setup):
         """What advances this method in a run; ``setup`` is a `relaysim.engine.setup.Setup`."""
         return setup.rounds(self)
+
+
+class MomentumMethod(Method):
+    """A method with an option ``momentum``, β in [0, 1)."""
+
+    momentum: float
+
+    @property
+    def rate_scale(self) -> float:
+        """(1 + β)/(1 − β), by which dampened momentum multiplies the largest stable learning rate.
+
+        >>> from relaysim.algorithms import DPSGD
+        >>> DPSGD().rate_scale, DPSGD(momentum=0.5).rate_scale
+        (1.0, 3.0)
+        """
+        return (1 + self.momentum) / (1 - self.momentum)
 
 
 def require_claims(algorithm) -> None:

@@ -8,7 +8,14 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer, smoothed
+from relaysim.algorithms.base import (
+    Method,
+    MomentumMethod,
+    Round,
+    check_momentum,
+    no_buffer,
+    smoothed,
+)
 from relaysim.algorithms.gossip import MomentumState
 from relaysim.faults import LOST_MESSAGES
 from relaysim.mixing import one_peer_exponential
@@ -24,7 +31,7 @@ class ModelState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AllReduce(Method):
+class AllReduce(MomentumMethod):
     """Centralised mini-batch SGD: all workers hold the same model after every step.
 
     m ← βm + (1 − β)g;  x ← (1/n) Σ_i (x_i − γ m_i).

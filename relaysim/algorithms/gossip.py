@@ -7,9 +7,9 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer, smoothed
+from relaysim.algorithms.base import MomentumMethod, Round, check_momentum, no_buffer, smoothed
 from relaysim.faults import LOST_MESSAGES
-from relaysim.support.checks import flag
+from relaysim.support.checks import true_or_false
 
 __all__ = ["DPSGD", "QuasiGlobalMomentum"]
 
@@ -22,7 +22,7 @@ class MomentumState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DPSGD(Method):
+class DPSGD(MomentumMethod):
     """Decentralized SGD: step on the own gradient, then average with the neighbours.
 
     m ← βm + (1 − β)g;  X ← W(X − γM), or X ← WX − γM with ``overlap=True``, where averaging and
@@ -51,7 +51,7 @@ class DPSGD(Method):
 
     def __post_init__(self):
         check_momentum(self.momentum)
-        flag(self.overlap, "overlap")
+        true_or_false(self.overlap, "overlap")
 
     def init(self, x0, network):
         return MomentumState(x0, np.zeros_like(x0) if self.momentum else no_buffer(x0))
@@ -66,7 +66,7 @@ class DPSGD(Method):
 
 
 @dataclass(frozen=True)
-class QuasiGlobalMomentum(Method):
+class QuasiGlobalMomentum(MomentumMethod):
     """Gossip with a momentum that follows the model's movement instead of the local gradients.
 
     X' = W(X − γ(βM + G)/(1 + β));  M ← βM + (1 − β)(X − X')/γ.

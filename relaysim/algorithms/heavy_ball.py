@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Method, Round, check_momentum
+from relaysim.algorithms.base import MomentumMethod, Round, check_momentum
 from relaysim.algorithms.gossip import MomentumState
 from relaysim.faults import LOST_MESSAGES
 from relaysim.support.checks import real_number
@@ -23,7 +23,7 @@ class MovingState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MomentumConsensus(Method):
+class MomentumConsensus(MomentumMethod):
     """Momentum-accelerated consensus: a heavy ball whose momentum is averaged with the neighbours'.
 
     X' = WX − γG + βD,  D = V + ω(W − I)V with the movement V = X − X⁻, 0 at the start.
@@ -70,7 +70,7 @@ class MomentumConsensus(Method):
 
 
 @dataclass(frozen=True)
-class DecentLaM(Method):
+class DecentLaM(MomentumMethod):
     """DecentLaM: momentum on the gradient of the penalised loss, which takes the network along.
 
     G̃ = (X − W(X − γG))/γ;  M ← βM + G̃;  X' = X − γM.

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from relaysim.algorithms.base import Method, Round, no_buffer
-from relaysim.support.checks import flag, whole_number
+from relaysim.support.checks import true_or_false, whole_number
 
 __all__ = ["PowerGossip"]
 
@@ -81,7 +81,7 @@ class PowerGossip(Method):
     def __post_init__(self):
         whole_number(self.rank, "rank", 1)
         whole_number(self.iterations, "iterations", 1)
-        flag(self.warm_start, "warm_start")
+        true_or_false(self.warm_start, "warm_start")
         if self.rows is not None:
             whole_number(self.rows, "rows", 1)
 

@@ -15,11 +15,11 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer, smoothed
+from relaysim.algorithms.base import MomentumMethod, Round, check_momentum, no_buffer, smoothed
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Mail, PairMail
 from relaysim.support.blocks import row_blocks
-from relaysim.support.checks import flag, real_number
+from relaysim.support.checks import real_number, true_or_false
 
 __all__ = ["UNHEARD", "RelaySGD", "RelaySGDGrad", "RelaySGDMix"]
 
@@ -36,7 +36,7 @@ class RelayState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RelaySGD(Method):
+class RelaySGD(MomentumMethod):
     """RelaySGD: relay models after a local step, and average them over all n workers.
 
     x_i^{t+½} = x_i^t − γ m_i with m ← βm + (1 − β)g;  relay s_i = x_i^{t+½};
@@ -76,7 +76,7 @@ class RelaySGD(Method):
 
     def __post_init__(self):
         check_momentum(self.momentum)
-        flag(self.overlap, "overlap")
+        true_or_false(self.overlap, "overlap")
         if self.unheard not in UNHEARD:
             allowed = ", ".join(map(repr, UNHEARD))
             raise ValueError(f"unheard must be one of {allowed}, not {self.unheard!r}")
@@ -104,7 +104,7 @@ class RelaySGD(Method):
 
 
 @dataclass(frozen=True)
-class RelaySGDGrad(Method):
+class RelaySGDGrad(MomentumMethod):
     """RelaySGD/Grad: relay gradients instead of models.
 
     relay s_i = m_i with m ← βm + (1 − β)g;  x_i^{t+1} = x_i^t − (γ/n) Sum_i, missing gradients
@@ -133,7 +133,7 @@ class RelaySGDGrad(Method):
 
     def __post_init__(self):
         check_momentum(self.momentum)
-        flag(self.overlap, "overlap")
+        true_or_false(self.overlap, "overlap")
 
     def init(self, x0, network):
         return _relay_start(x0, network, self.momentum)
@@ -159,7 +159,7 @@ class RelaySGDGrad(Method):
 
 
 @dataclass(frozen=True)
-class RelaySGDMix(Method):
+class RelaySGDMix(MomentumMethod):
     """A mixture of relaying models (alpha = 0) and relaying updates (alpha = 1), overlapping.
 
     relay s_i = (1 − α) x_i^t − γ m_i with m ← βm + (1 − β)g;

@@ -10,7 +10,7 @@ import numpy as np
 
 from relaysim.algorithms.events import EventMethod, Events, Meeting, check_graph
 from relaysim.compressors import Identity, Lattice
-from relaysim.support.checks import flag, real_number, whole_number
+from relaysim.support.checks import real_number, true_or_false, whole_number
 from relaysim.topologies import Topology
 
 __all__ = ["SwarmSGD"]
@@ -65,8 +65,8 @@ class SwarmSGD(EventMethod):
     label: ClassVar[str] = "SwarmSGD"
 
     def __post_init__(self):
-        flag(self.geometric, "geometric")
-        flag(self.blocking, "blocking")
+        true_or_false(self.geometric, "geometric")
+        true_or_false(self.blocking, "blocking")
         if self.geometric:
             real_number(self.local_steps, "local_steps", 1)
         else:

@@ -1,13 +1,9 @@
 """What runs say: the consensus distance, rates, comparisons, sensitivity, how information spreads."""
 
 from relaysim.analysis.consensus import ConsensusDecay, consensus_decay, consensus_distance
+from relaysim.analysis.power_laws import Exponent, power_law
 from relaysim.analysis.rates import Fit, fit_decay, fit_rate
-from relaysim.analysis.sensitivity import (
-    Exponent,
-    Sensitivity,
-    heterogeneity_sensitivity,
-    power_law,
-)
+from relaysim.analysis.sensitivity import Sensitivity, heterogeneity_sensitivity
 from relaysim.analysis.spread import relay_animation
 from relaysim.analysis.tables import compare, latex, markdown
 

@@ -3,43 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from scipy.stats import t as student
 
-from relaysim.algorithms.fit import check_compatible, matrices_for
+from relaysim.algorithms.fit import check_compatible
+from relaysim.analysis.entries import entries_of, names_of
+from relaysim.analysis.power_laws import exponents_of
 from relaysim.engine import simulate
 from relaysim.problems import Logistic, partitions, random_quadratics
+from relaysim.problems.curvature import HESSIANS_UP_TO
 from relaysim.problems.data import Dataset
-from relaysim.problems.logistic import DIRECT_UP_TO
-from relaysim.studies.tuning import tune
+from relaysim.studies import tune
 from relaysim.support.checks import real_number, shown, whole_number
 from relaysim.support.progress import progress_bar
-from relaysim.topologies import Topology, TreePair
 
-__all__ = ["Exponent", "Sensitivity", "heterogeneity_sensitivity", "power_law"]
+__all__ = ["Sensitivity", "heterogeneity_sensitivity"]
 
-MEASURED = ("steps_to_target", "plateau", "consensus_distance")
-# What makes a method of its own in a study: a line, and exponents.
-ENTRY = ("algorithm", "topology", "mixing")
 # Runs at the fixed rate are doubled until the last quarter is this close to the one before, or below
 # this fraction of the start, which is called 0. Of fewer records nothing is said.
 FIRST_STEPS, FLAT, ROUNDING, LEAST_RECORDS = 1000, 1e-3, 1e-12, 8
-# Where ζ² is what a data set brings it may hardly change: exponents are left open below this span.
-LEAST_SPAN = 3.0
-
-
-class Exponent(NamedTuple):
-    """The slope of log y against log x, and its 95 % confidence interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +126,7 @@ def heterogeneity_sensitivity(
     >>> bool(steps.abs().max() < 0.1)
     True
     """
-    methods = [_method(entry, topology, mixing) for entry in _listed(algorithm)]
+    methods = entries_of(algorithm, topology, mixing)
     if isinstance(problem_seeds, str) or not isinstance(problem_seeds, Iterable):
         raise TypeError(
             f"problem_seeds must be a sequence, such as [0], not {shown(problem_seeds)}"
@@ -179,7 +165,7 @@ def heterogeneity_sensitivity(
     first = problem_at(levels[0], seeds[0])
     for method, graph, _ in methods:
         check_compatible(first, graph, method)
-    names = _names(methods)
+    names = names_of(methods)
 
     def smoothness_at(level: float, seed: int) -> float:
         return _smoothness(problem_at(level, seed))
@@ -212,152 +198,33 @@ def heterogeneity_sensitivity(
             rate = 0.1 / max(on_all_problems(smoothness_at))
         by_problem = on_all_problems(measured_at)
     frame = pd.DataFrame([row for rows in zip(*by_problem, strict=True) for row in rows])
-    return Sensitivity(frame, _exponents(frame), target)
+    return Sensitivity(frame, exponents_of(frame), target)
 
 
-def power_law(x: np.ndarray, y: np.ndarray, group: np.ndarray | None = None) -> Exponent:
-    """The exponent b of y ∝ x^b by least squares on logarithms, with a 95 % confidence interval.
-
-    Args:
-        x, y: ``(k,)``; pairs of which one is not positive are left out.
-        group: ``(k,)``; each group has a factor of its own.
-
-    Returns:
-        An `Exponent`, NaN with fewer than two different x in a group, its interval NaN without a
-        degree of freedom. Residuals are taken to be independent and normal.
-
-    Raises:
-        ValueError: lengths that differ.
-
-    >>> power_law([1, 2, 4], [3, 12, 48]).value.round(12)
-    np.float64(2.0)
-    """
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    group = np.zeros(x.shape) if group is None else np.asarray(group)
-    if x.ndim != 1 or not x.shape == y.shape == group.shape:
-        raise ValueError(
-            f"x, y and group must have one length (k,), not {x.shape}, {y.shape} and {group.shape}"
-        )
-    kept = (x > 0) & (y > 0) & np.isfinite(x) & np.isfinite(y)
-    table = pd.DataFrame({"x": np.log(x[kept]), "y": np.log(y[kept]), "group": group[kept]})
-    centered = table[["x", "y"]] - table.groupby("group")[["x", "y"]].transform("mean")
-    square = (centered.x**2).sum()
-    if len(table) < 2 or square < 1e-20:
-        return Exponent(math.nan, math.nan, math.nan)
-    slope = (centered.x * centered.y).sum() / square
-    freedom = len(table) - table.group.nunique() - 1
-    if freedom < 1:
-        return Exponent(slope, math.nan, math.nan)
-    residual = ((centered.y - slope * centered.x) ** 2).sum()
-    half = student.ppf(0.975, freedom) * math.sqrt(residual / freedom / square)
-    return Exponent(slope, slope - half, slope + half)
-
-
-def _listed(given) -> list:
-    """The methods given: one by itself, or several in a list or the like."""
-    if _is_entry(given) or isinstance(given, str) or not isinstance(given, Iterable):
-        return [given]
-    listed = list(given)
-    if not listed:
-        raise ValueError("algorithm is an empty sequence; give one method at least")
-    return listed
-
-
-def _is_entry(given) -> bool:
-    """Whether this is one method with its topology, and not a tuple of methods."""
-    if not isinstance(given, tuple) or len(given) not in (2, 3):
-        return False
-    return not (hasattr(given[1], "step") or isinstance(given[1], tuple))
-
-
-def _method(entry, topology, mixing) -> tuple:
-    """Algorithm, topology and mixing matrix, None where there is none of its own."""
-    if not isinstance(entry, tuple):
-        entry = (entry, topology, mixing if getattr(entry, "uses", None) == "mixing" else None)
-    if len(entry) not in (2, 3):
-        raise ValueError("a method is (algorithm, topology) or (algorithm, topology, mixing)")
-    method, graph, matrix = (*entry, None)[:3]
-    if graph is None:
-        raise ValueError(
-            f"{shown(method)} has no topology; give topology=, or (algorithm, topology)"
-        )
-    if not isinstance(graph, Topology | TreePair):
-        raise TypeError(f"topology must be one of relaysim.topologies, not {shown(graph)}")
-    return method, graph, matrix
-
-
-def _names(methods: list[tuple]) -> list[dict]:
-    """What each method is called in the frame; no two of them the same."""
-    graphs = [graph for _, graph, _ in methods]
-    matrices = [matrices_for(*entry) for entry in methods]
-    topologies = _told_apart(list(map(repr, graphs)), graphs, lambda a, b: a == b)
-    # A matrix is told from others on its topology; on another one it is another in any case.
-    mixings = [_mixing_name(*entry, own) for entry, own in zip(methods, matrices, strict=True)]
-    keys = list(zip(mixings, topologies, strict=True))
-    mixings = _told_apart(mixings, matrices, _same_matrices, keys)
-    names = [
-        dict(zip(("method", *ENTRY), (method.label, repr(method), graph, mixing), strict=True))
-        for (method, _, _), graph, mixing in zip(methods, topologies, mixings, strict=True)
-    ]
-    for k, name in enumerate(names):
-        if name in names[:k]:
-            mixing = f" with the same mixing ({name['mixing']})" if name["mixing"] else ""
-            raise ValueError(
-                f"{name['algorithm']} on {name['topology']}{mixing} is listed twice; list it once"
-            )
-    return names
-
-
-def _mixing_name(method, graph, given, matrices: tuple) -> str:
-    if method.uses != "mixing":
-        return ""
-    is_default = given is None or _same_matrices(matrices, matrices_for(method, graph, None))
-    return "metropolis" if is_default else "given"
-
-
-def _told_apart(texts: list[str], things: list, same: Callable, keys=None) -> list[str]:
-    """The texts, numbered from the second on where one stands for different things.
-
-    Only those of the same key are told apart; by default the text itself.
-    """
-    found, seen = [], {}
-    for text, thing, key in zip(texts, things, keys or texts, strict=True):
-        others = seen.setdefault(key, [])
-        number = next((k for k, other in enumerate(others) if same(thing, other)), len(others))
-        if number == len(others):
-            others.append(thing)
-        found.append(f"{text} #{number + 1}" if number else text)
-    return found
-
-
-def _same_matrices(a: tuple, b: tuple) -> bool:
-    return len(a) == len(b) and all((A != B).nnz == 0 for A, B in zip(a, b, strict=True))
-
-
-def _levels(given, name: str) -> list[float]:
-    if isinstance(given, str) or not isinstance(given, Iterable):
+def _levels(levels, name: str) -> list[float]:
+    if isinstance(levels, str) or not isinstance(levels, Iterable):
         raise TypeError(
             f"{name} must be a sequence of two levels at least, such as [0.1, 1, 10], "
-            f"not {shown(given)}"
+            f"not {shown(levels)}"
         )
-    given = list(given)
-    levels = []
-    for level in given:
+    levels = list(levels)
+    found = []
+    for level in levels:
         if name == "zeta2":
-            levels.append(real_number(level, name, 0))
+            found.append(real_number(level, name, 0))
         elif level == math.inf or real_number(level, name) > 0:
-            levels.append(float(level))
+            found.append(float(level))
         else:
             raise ValueError(f"alpha must be positive, not {level!r}")
-    levels = list(dict.fromkeys(levels))
-    if len(levels) < 2:
-        raise ValueError(f"{name} must hold two different levels at least, not {given}")
-    return levels
+    found = list(dict.fromkeys(found))
+    if len(found) < 2:
+        raise ValueError(f"{name} must hold two different levels at least, not {levels}")
+    return found
 
 
 def _smoothness(problem) -> float:
     """Largest Hessian eigenvalue, at the optimum: a bound over all points may be far above it."""
-    if hasattr(problem, "curvature_at") and problem.d <= DIRECT_UP_TO:
+    if hasattr(problem, "curvature_at") and problem.d <= HESSIANS_UP_TO:
         return problem.curvature_at(problem.optimum).smoothness
     return problem.smoothness
 
@@ -421,31 +288,3 @@ def _level(values: np.ndarray, start: float) -> float:
     if late.max() < ROUNDING * start:
         return 0.0
     return late.mean() if abs(late.mean() - early.mean()) < FLAT * late.mean() else math.nan
-
-
-def _exponents(frame: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(_exponent_rows(frame))
-
-
-def _exponent_rows(frame: pd.DataFrame) -> Iterator[dict]:
-    for name, part in frame.groupby(list(ENTRY), sort=False):
-        for measure in MEASURED:
-            used = part[(part[measure] > 0) & (part.zeta2 > 0)]
-            found = power_law(used.zeta2, used[measure], used.problem_seed)
-            if "alpha" in frame and not _span(used) >= LEAST_SPAN:
-                found = Exponent(math.nan, math.nan, math.nan)
-            yield {
-                "method": part.method.iloc[0],
-                **dict(zip(ENTRY, name, strict=True)),
-                "measure": measure,
-                "exponent": found.value,
-                "low": found.low,
-                "high": found.high,
-                "points": len(used),
-            }
-
-
-def _span(rows: pd.DataFrame) -> float:
-    """By which factor ζ² changes at most for one seed; NaN without rows."""
-    by_seed = rows.groupby("problem_seed").zeta2
-    return (by_seed.max() / by_seed.min()).max()

@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from relaysim.explorer.scene import Settings
+from relaysim.explorer.settings import Settings
 
 __all__ = ["explore"]
 

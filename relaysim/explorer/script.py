@@ -13,7 +13,8 @@ __all__ = ["script"]
 def script(scene: Scene) -> str:
     """A complete program of public names, which makes the same histories and the same picture.
 
-    >>> from relaysim.explorer.scene import Settings, run
+    >>> from relaysim.explorer.scene import run
+    >>> from relaysim.explorer.settings import Settings
     >>> print(script(run(Settings(n=8, topology="chain", methods=["RelaySGD"]))))
     import matplotlib.pyplot as plt
     <BLANKLINE>

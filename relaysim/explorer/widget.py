@@ -9,23 +9,18 @@ from collections.abc import Iterator, Sequence
 
 import ipywidgets as widgets
 
-from relaysim.explorer.picture import WIDTH, draw, png
-from relaysim.explorer.scene import (
-    ACROSS,
-    EXPECTED,
+from relaysim.explorer.calls import (
     METHODS,
-    MOST_WORKERS,
-    PROBLEMS,
-    UPWARD,
-    Runner,
-    Scene,
-    Settings,
     default_arguments,
     split_call,
     takes_n,
     written_call,
 )
+from relaysim.explorer.picture import WIDTH, draw, png
+from relaysim.explorer.problem_kinds import PROBLEMS
+from relaysim.explorer.scene import EXPECTED, Runner, Scene
 from relaysim.explorer.script import script
+from relaysim.explorer.settings import ACROSS, MOST_WORKERS, UPWARD, Settings
 from relaysim.records.history import History
 from relaysim.studies.naming import TOPOLOGIES
 
@@ -334,7 +329,7 @@ def _levels(
     description, levels = LEVELS[name]
     shown = sorted({*levels, value})
     return widgets.SelectionSlider(
-        equals=lambda level, given: math.isclose(level, given, rel_tol=1e-9),
+        equals=lambda level, other: math.isclose(level, other, rel_tol=1e-9),
         options=[("∞" if level == math.inf else f"{level:g}", level) for level in shown],
         value=value,
         description=description,
@@ -349,12 +344,12 @@ def _parts_of_topology(text: str, n: int) -> tuple[str, int, str]:
     if "(" not in text:
         return name, n, default_arguments(name, n) if takes_n(name) else ""
     if takes_n(name):
-        given = arguments.pop(0) if arguments else options.pop("n", str(n))
-        if not (given.isdecimal() and 1 <= int(given) <= MOST_WORKERS):
+        size = arguments.pop(0) if arguments else options.pop("n", str(n))
+        if not (size.isdecimal() and 1 <= int(size) <= MOST_WORKERS):
             raise ValueError(
-                f"n must be a whole number from 1 to {MOST_WORKERS} in topology {text!r}, not {given}"
+                f"n must be a whole number from 1 to {MOST_WORKERS} in topology {text!r}, not {size}"
             )
-        n = int(given)
+        n = int(size)
     written = [*arguments, *(f"{key}={value}" for key, value in options.items())]
     return name, n, ", ".join(written)
 

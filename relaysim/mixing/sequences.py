@@ -58,13 +58,13 @@ def as_sequence(mixing, topology: Topology) -> tuple[csr_array, ...]:
     ValueError: the mixing matrix is 2 × 2 but the topology has 3 workers
     """
     n = topology.n
-    given = tuple(mixing) if is_sequence(mixing) else (mixing,)
+    sequence = tuple(mixing) if is_sequence(mixing) else (mixing,)
     if not issparse(mixing) and len(mixing) == 0:
         raise ValueError("mixing is an empty sequence; give at least one matrix")
     allowed = topology.adjacency + eye_array(n)
     matrices = []
-    for t, matrix in enumerate(given):
-        which = f"mixing matrix W_{t}" if len(given) > 1 else "the mixing matrix"
+    for t, matrix in enumerate(sequence):
+        which = f"mixing matrix W_{t}" if len(sequence) > 1 else "the mixing matrix"
         W = csr_array(matrix if issparse(matrix) else np.asarray(matrix, dtype=float))
         W = W.astype(float)
         if W.shape != (n, n):

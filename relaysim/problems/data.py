@@ -17,7 +17,7 @@ from scipy.sparse import csr_array, issparse
 
 from relaysim.problems.matrices import sparse_of
 from relaysim.problems.partitions import Partition
-from relaysim.support.checks import flag, real_array, real_number, whole_number
+from relaysim.support.checks import real_array, real_number, true_or_false, whole_number
 from relaysim.support.display import html_table
 
 __all__ = ["Dataset", "breast_cancer", "digits", "svmlight", "synthetic", "wine"]
@@ -186,7 +186,7 @@ def svmlight(path: str | os.PathLike, standardize: bool = False) -> Dataset:
     if not len(labels):
         raise ValueError(f"{os.fspath(path)} holds no example")
     found = Dataset(csr_array(features), labels, path.name)
-    return found.standardized() if flag(standardize, "standardize") else found
+    return found.standardized() if true_or_false(standardize, "standardize") else found
 
 
 def synthetic(
@@ -256,7 +256,7 @@ def synthetic(
 def _bundled(loader: str, name: str, standardize: bool) -> Dataset:
     features, labels = getattr(_sklearn_datasets(), loader)(return_X_y=True)
     found = Dataset(features, labels, name)
-    return found.standardized() if flag(standardize, "standardize") else found
+    return found.standardized() if true_or_false(standardize, "standardize") else found
 
 
 def _sklearn_datasets():

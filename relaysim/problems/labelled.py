@@ -90,10 +90,10 @@ def label_array(labels, where: str = "") -> np.ndarray:
     return array
 
 
-def classes_of(labels: np.ndarray, given) -> tuple[np.ndarray, np.ndarray]:
-    """All classes, and the number of each example's."""
+def classes_of(labels: np.ndarray, classes) -> tuple[np.ndarray, np.ndarray]:
+    """All classes (those of the labels where None are named), and the number of each example's."""
     present, codes = np.unique(labels, return_inverse=True)
-    if given is None:
+    if classes is None:
         if len(present) < 2:
             raise ValueError(f"all labels are {present[0]!s}; two classes are needed at least")
         if len(present) > max(20, len(labels) / 2):
@@ -102,7 +102,7 @@ def classes_of(labels: np.ndarray, given) -> tuple[np.ndarray, np.ndarray]:
                 f"name all of them in classes= if they are"
             )
         return present, codes
-    wanted = label_array(given)
+    wanted = label_array(classes)
     if len(np.unique(wanted)) != len(wanted) or len(wanted) < 2:
         raise ValueError(f"classes must be two or more, each named once, not {list(wanted)}")
     unknown = ~np.isin(present, wanted)

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, lstsq
-from scipy.optimize import linprog
-from scipy.sparse import csr_array, hstack, issparse, kron, vstack
-from scipy.sparse.linalg import LinearOperator, cg, eigsh
+from scipy.sparse import issparse
 
-from relaysim.problems.examples import lay_out
+from relaysim.problems import curvature
+from relaysim.problems.classifier import LinearClassifier
+from relaysim.problems.curvature import Curvature
 from relaysim.problems.labelled import classes_of, pooled_examples
-from relaysim.problems.losses import BinaryLoss, SoftmaxLoss
-from relaysim.problems.matrices import matrix_of, with_ones
+from relaysim.problems.matrices import with_ones
+from relaysim.problems.newton import newton
 from relaysim.problems.partitions import Partition
-from relaysim.support.blocks import row_blocks
-from relaysim.support.checks import flag, real_number
+from relaysim.problems.penalised_loss import PenalisedLoss
+from relaysim.problems.separability import has_optimum_near, separates
+from relaysim.support.checks import real_number, true_or_false
 from relaysim.support.display import LATER, between, html_table
 
-__all__ = ["Curvature", "Logistic", "NoOptimumError"]
+__all__ = ["Logistic", "NoOptimumError"]
 
-# Newton's equations are solved directly up to this many parameters, by conjugate gradients beyond.
-DIRECT_UP_TO = 2500
-MOST_NEWTON_STEPS = 200
-# A gradient counts as 0 at this fraction of the first, or at this fraction of the sum of its terms'
-# norms: on balanced data the terms cancel at 0 already and rounding is all that is left.
-GRADIENT_REDUCTION, GRADIENT_ROUNDING = 1e-12, 1e-14
-# How many products of examples and points are made at a time.
-CACHED_PRODUCTS = 1 << 17
 WEIGHTINGS = ("workers", "examples")
 # How many classes a table names.
 MOST_CLASSES = 5
@@ -40,16 +32,7 @@ class NoOptimumError(ValueError, AttributeError):
     """f has no minimiser. As an AttributeError it makes ``hasattr(problem, "optimum")`` False."""
 
 
-class Curvature(NamedTuple):
-    """Extreme Hessian eigenvalues: over all f_i, and of f itself."""
-
-    smoothness: float
-    strong_convexity: float
-    mean_smoothness: float
-    mean_strong_convexity: float
-
-
-class Logistic:
+class Logistic(LinearClassifier):
     """f_i(x) = (1/m_i) Σ_j log(1 + exp(−y_j a_j·x)) + (l2/2)‖x‖² over the m_i examples of worker i.
 
     With more than two classes, f_i(x) = (1/m_i) Σ_j (log Σ_c exp(a_j·x_c) − a_j·x_{y_j}) + (l2/2)‖x‖²
@@ -114,57 +97,29 @@ class Logistic:
     ):
         features, labels, partition = pooled_examples(features, labels, partition)
         self.l2 = real_number(l2, "l2", 0)
-        self.intercept = flag(intercept, "intercept")
+        self.intercept = true_or_false(intercept, "intercept")
         if weighting not in WEIGHTINGS:
             raise ValueError(f"weighting must be 'workers' or 'examples', not {weighting!r}")
         self.weighting = weighting
         self.classes, codes = classes_of(labels, classes)
-        self._given = (features, labels)
-        self._partition = partition
+        self._features, self._labels, self._partition = features, labels, partition
         self.examples = partition.sizes
-        self.n, total = len(self.examples), len(labels)
+        self.n = len(self.examples)
+        weights = np.full(self.n, self.n / len(labels))
+        if weighting == "workers":
+            weights = 1 / self.examples
+        penalty = np.full(features.shape[1] + self.intercept, self.l2)
         if intercept:
             features = with_ones(features)
-        self._features_wide = features.shape[1]
-        order = np.concatenate(partition.indices)
-        self._blocks = lay_out(features, order, self.examples)
-        del features
-        share = 1 / self.examples if weighting == "workers" else np.full(self.n, self.n / total)
-        self._share = share
-        by_example = np.empty(total)
-        by_example[order] = np.repeat(share, self.examples)
-        self._losses = []
-        for block in self._blocks:
-            real = block.is_real
-            weights = np.where(real, by_example[block.rows], 0.0)
-            block_codes = np.where(real, codes[block.rows], 0)
-            self._losses.append(
-                BinaryLoss(block_codes, weights)
-                if len(self.classes) == 2
-                else SoftmaxLoss(block_codes, weights, len(self.classes))
-            )
-        self._scores = self._losses[0].scores
-        self.d = self._features_wide * self._scores
-        penalty = np.full((self._features_wide, self._scores), self.l2)
-        if intercept:
             penalty[-1] = 0
-        self._penalty = penalty.ravel()
-
-    @property
-    def matrix_shape(self) -> tuple[int, int] | None:
-        """x as a matrix, (p, classes) row by row, p with the intercept; None with two classes."""
-        return None if self._scores == 1 else (self._features_wide, self._scores)
+        self._loss = PenalisedLoss(features, codes, len(self.classes), partition, weights, penalty)
+        self.d = self._loss.d
 
     # -- values and gradients ----------------------------------------------------------------------
 
     def gradient(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """∇f_i at row i of x; ``(n, d[, r])`` to the same shape (written into ``out`` if given)."""
-        x, out = self._checked(x, out)
-        points, result = self._by_feature(x), self._by_feature(out)
-        with np.errstate(over="ignore"):
-            for block, loss in zip(self._blocks, self._losses, strict=True):
-                block.backward(loss.slopes(block.forward(points)), result)
-        return self._penalised(x, out)
+        return self._loss.gradient(*self._checked_iterates(x, out))
 
     def sampled_gradient(
         self, x: np.ndarray, index: np.ndarray, out: np.ndarray | None = None
@@ -182,115 +137,37 @@ class Logistic:
         Raises:
             IndexError: a number that is none of a worker's examples.
         """
-        x, out = self._checked(x, out)
-        index = self._checked_index(index, x)
-        shares = (self._share * self.examples / index.shape[1])[:, None]
-        own = index.ndim == 3
-        shape = (self.n, self._features_wide, self._scores, -1)
-        points, result = self._by_feature(x), self._by_feature(out)
-        if own:
-            points, result = x.reshape(shape), out.reshape(shape)
-        with np.errstate(over="ignore"):
-            for block, loss in zip(self._blocks, self._losses, strict=True):
-
-                def slopes_of(z, positions, block=block, loss=loss):
-                    weights = np.broadcast_to(shares[block.workers], index[block.workers].shape[:2])
-                    if isinstance(positions, np.ndarray):
-                        weights = np.tile(weights.ravel(), len(positions) // weights.size)
-                    return type(loss).take(loss, positions, weights[..., None]).slopes(z)
-
-                block.sample(index, points, result, slopes_of)
-        return self._penalised(x, out)
+        x, out = self._checked_iterates(x, out)
+        return self._loss.sampled_gradient(x, self._checked_index(index, x), out)
 
     def value(self, x: np.ndarray) -> np.ndarray:
         """f(x) for x ``(d,)`` or ``(d, r)``: a number, or one for each replica ``(r,)``."""
         x = self._checked_points(x)
-        points = x.reshape(self.d, -1)
-        total = self._penalty @ (points * points) / 2
-        for block, loss in zip(self._blocks, self._losses, strict=True):
-            total = total + loss.total(self._pooled_products(block, points)) / self.n
+        total = self._loss.value(x.reshape(self.d, -1))
         return total[0] if x.ndim == 1 else total
 
     def mean_gradient(self, x: np.ndarray) -> np.ndarray:
         """∇f(x) for x ``(d,)`` or ``(d, r)``, in the same shape."""
         x = self._checked_points(x)
-        points = x.reshape(self.d, -1)
-        result = self._penalty[:, None] * points
-        with np.errstate(over="ignore"):
-            for part in self._column_blocks(points):
-                for block, loss in zip(self._blocks, self._losses, strict=True):
-                    slopes = loss.slopes(self._pooled_products(block, points[:, part], lent=True))
-                    slopes = slopes.reshape(-1, slopes.shape[-1])
-                    found = (block.pooled.T @ slopes).reshape(self.d, -1)
-                    result[:, part] += found / self.n
-        return result.reshape(x.shape)
+        return self._loss.mean_gradient(x.reshape(self.d, -1)).reshape(x.shape)
 
     def suboptimality(self, x: np.ndarray) -> np.ndarray:
         """f(x) − f(x*) without cancellation, a sum of non-negative terms; shapes as for `value`."""
         x = self._checked_points(x)
-        points = x.reshape(self.d, -1) - self.optimum[:, None]
-        total = self._penalty @ (points * points) / 2
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for part in self._column_blocks(points):
-                for block, loss, reference in zip(
-                    self._blocks, self._losses, self._optimal_products, strict=True
-                ):
-                    change = self._pooled_products(block, points[:, part], lent=True)
-                    change = change.reshape(-1, change.shape[-1])
-                    total[part] += loss.divergence(change, reference) / self.n
+        change = x.reshape(self.d, -1) - self.optimum[:, None]
+        total = self._loss.divergence(change, self._optimal_products)
         return total[0] if x.ndim == 1 else total
-
-    def _column_blocks(self, points: np.ndarray) -> list[slice]:
-        """Even slices over columns, so that the products of all examples with them stay in the cache."""
-        columns = points.shape[1]
-        most = max(1, CACHED_PRODUCTS // (int(self.examples.sum()) * self._scores))
-        length = -(-columns // -(-columns // most))
-        return [slice(k, k + length) for k in range(0, columns, length)]
 
     @functools.cached_property
     def _optimal_products(self) -> list[np.ndarray]:
-        points = self.optimum[:, None]
-        products = [self._pooled_products(block, points) for block in self._blocks]
-        return [z.reshape(-1, z.shape[-1]) for z in products]
+        return self._loss.products_at(self.optimum)
 
-    def _pooled_products(self, block, points: np.ndarray, lent: bool = False) -> np.ndarray:
-        """The products of all a block's examples with points ``(d, k)``, in the shape of its rows.
-
-        Where they are lent they stand in memory that the next call uses again: to ask the system for
-        it would take longer than to fill it.
-        """
-        points = points.reshape(self._features_wide, -1)
-        shape = (block.pooled.shape[0], points.shape[1])
-        if lent and shape[0] * shape[1] <= CACHED_PRODUCTS and not issparse(block.pooled):
-            out = self._lent[: shape[0] * shape[1]].reshape(shape)
-            products = np.matmul(block.pooled, points, out=out)
-        else:
-            products = block.pooled @ points
-        return products.reshape(*block.rows.shape, -1)
-
-    @functools.cached_property
-    def _lent(self) -> np.ndarray:
-        return np.empty(CACHED_PRODUCTS)
-
-    def _by_feature(self, x: np.ndarray) -> np.ndarray:
-        """(n, d[, r]) as (n, features, scores · r), a view."""
-        return x.reshape(self.n, self._features_wide, -1)
-
-    def _penalised(self, x: np.ndarray, out: np.ndarray) -> np.ndarray:
-        penalty = self.l2
-        if self.intercept:
-            penalty = self._penalty if x.ndim == 2 else self._penalty[:, None]
-        if self.l2:
-            for rows in row_blocks(x):
-                out[rows] += penalty * x[rows]
-        return out
-
-    def _checked(self, x: np.ndarray, out: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def _checked_iterates(
+        self, x: np.ndarray, out: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Both contiguous, as the loss needs them."""
         x = np.asarray(x, dtype=float)
-        if x.ndim not in (2, 3) or x.shape[:2] != (self.n, self.d):
-            raise ValueError(
-                f"x must have shape (n, d) = ({self.n}, {self.d}) or (n, d, r), not {x.shape}"
-            )
+        self._check_iterates(x)
         if out is None or not out.flags.c_contiguous:
             out = np.empty(x.shape)
         return x if x.flags.c_contiguous else np.ascontiguousarray(x), out
@@ -325,12 +202,6 @@ class Logistic:
         limits = self.examples.astype(np.uint64)
         return {2: limits[:, None], 3: limits[:, None, None]}
 
-    def _checked_points(self, x: np.ndarray) -> np.ndarray:
-        x = np.asarray(x, dtype=float)
-        if x.ndim not in (1, 2) or len(x) != self.d:
-            raise ValueError(f"x must have shape (d,) = ({self.d},) or (d, r), not {x.shape}")
-        return x
-
     # -- the optimum ---------------------------------------------------------------------------------
 
     @functools.cached_property
@@ -342,7 +213,11 @@ class Logistic:
         Raises:
             NoOptimumError: l2 = 0 and the classes can be separated.
         """
-        self._require_optimum()
+        if self._minimiser is None:
+            raise NoOptimumError(
+                f"{self!r} has no optimum: a hyperplane separates classes and nothing holds x back; "
+                f"use l2 > 0, or run without it, which records value and gradient_norm"
+            )
         return self._minimiser
 
     @functools.cached_property
@@ -351,241 +226,45 @@ class Logistic:
         return float(self.value(self.optimum))
 
     @functools.cached_property
-    def zeta2(self) -> float:
-        """Heterogeneity ζ² = (1/n) Σ_i ‖∇f_i(x*)‖²."""
-        gradients = self.gradient(np.broadcast_to(self.optimum, (self.n, self.d)))
-        return float(np.einsum("nd,nd->", gradients, gradients) / self.n)
-
-    def _require_optimum(self) -> None:
-        if self._minimiser is None:
-            raise NoOptimumError(
-                f"{self!r} has no optimum: a hyperplane separates classes and nothing holds x back; "
-                f"use l2 > 0, or run without it, which records value and gradient_norm"
-            )
-
-    @functools.cached_property
     def _minimiser(self) -> np.ndarray | None:
         """x*, or None where there is none."""
-        x = np.zeros(self.d)
-        gradient = self.mean_gradient(x)
-        first = size = np.linalg.norm(gradient)
-        enough = max(GRADIENT_REDUCTION * first, self._gradient_rounding)
-        value = self.value(x)
-        with np.errstate(over="ignore"):
-            for _ in range(MOST_NEWTON_STEPS):
-                if size == 0 or (self.l2 == 0 and self._separates(x)):
-                    break
-                direction = self._newton_direction(x, gradient)
-                slope = gradient @ direction
-                stride, shortest = 1.0, 1e-10 if size > enough else 1.0
-                while stride >= shortest:
-                    trial = x + stride * direction
-                    trial_gradient = self.mean_gradient(trial)
-                    trial_size, trial_value = np.linalg.norm(trial_gradient), self.value(trial)
-                    # Close to the optimum values differ by rounding only; gradients still tell.
-                    if trial_value <= value + 1e-4 * stride * slope or trial_size <= 0.5 * size:
-                        break
-                    stride /= 2
-                else:
-                    break
-                if size <= enough and trial_size > 0.5 * size:
-                    break
-                x, gradient, size, value = trial, trial_gradient, trial_size, trial_value
-        if self.l2 == 0 and not self._has_optimum_near(x, size <= enough):
+        is_open = self.l2 == 0
+        found = newton(self._loss, lambda x: is_open and separates(self._loss, x))
+        if is_open and not has_optimum_near(self._loss, found.x, found.converged):
             return None
-        if not size <= enough:
+        if not found.converged:
             raise RuntimeError(
-                f"Newton's method stopped at a gradient of {size / first:.1e} of the first: the "
+                f"Newton's method stopped at a gradient of {found.reduction:.1e} of the first: the "
                 f"problem is too badly scaled; standardise the features or give a larger l2"
             )
-        x.setflags(write=False)
-        return x
-
-    @property
-    def _gradient_rounding(self) -> float:
-        """What rounding alone may leave of ∇f(x): a fraction of (1/n) Σ_j w_j ‖a_j‖."""
-        norms = sum(
-            np.vdot(loss.weights, np.sqrt(block.squared_norms))
-            for block, loss in zip(self._blocks, self._losses, strict=True)
-        )
-        return GRADIENT_ROUNDING * float(norms) / self.n
-
-    def _newton_direction(self, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        if self.d <= DIRECT_UP_TO:
-            hessian = self.mean_hessian(x)
-            try:
-                return self._without_open_mean(-cho_solve(cho_factor(hessian), gradient))
-            except LinAlgError:
-                return self._without_open_mean(-lstsq(hessian, gradient)[0])
-        # Along an open mean the Hessian is 0 and the gradient rounding, on which iterations stall.
-        curved = self._mean_hessian_product(x)
-        product = LinearOperator(
-            (self.d, self.d), matvec=lambda v: self._without_open_mean(curved(v))
-        )
-        gradient = self._without_open_mean(gradient)
-        return -cg(product, gradient, rtol=1e-8, atol=0, maxiter=10 * self.d)[0]
-
-    def _without_open_mean(self, x: np.ndarray) -> np.ndarray:
-        """x less the mean over classes of coefficients that no l2 term holds.
-
-        A common shift of theirs changes no probability; runs that start at 0 keep it 0.
-        """
-        if self._scores > 1:
-            by_class = x.reshape(self._features_wide, self._scores).copy()
-            open_rows = self._penalty.reshape(by_class.shape)[:, 0] == 0
-            by_class[open_rows] -= by_class[open_rows].mean(axis=1, keepdims=True)
-            x = by_class.ravel()
-        return x
-
-    def _separates(self, x: np.ndarray) -> bool:
-        """Whether every example's own class has the highest score at x: then no optimum exists."""
-        return not any(
-            (loss.wrong(self._pooled_products(block, x[:, None])) & block.is_real).any()
-            for block, loss in zip(self._blocks, self._losses, strict=True)
-        )
-
-    def _has_optimum_near(self, x: np.ndarray, converged: bool) -> bool:
-        """Without an l2 term: whether no direction separates classes, be it in some examples only."""
-        if self._separates(x):
-            return False
-        if converged and self.d <= DIRECT_UP_TO:
-            # Where a direction separates, curvature along it has vanished before the gradient did.
-            at_zero, here = self.mean_hessian(np.zeros(self.d)), self.mean_hessian(x)
-            values, vectors = np.linalg.eigh(at_zero)
-            if not values[-1] > 0:
-                return True  # f is constant
-            kept = values > 1e-12 * values[-1]
-            scaled = vectors[:, kept] / np.sqrt(values[kept])
-            if np.linalg.eigvalsh(scaled.T @ here @ scaled)[0] > 1e-6:
-                return True
-        return not self._some_direction_separates()
-
-    def _some_direction_separates(self) -> bool:
-        """By linear programming: max Σ t with 0 ≤ t ≤ 1 and t below the margins of a direction."""
-        features = vstack([csr_array(b.pooled[b.is_real.ravel()]) for b in self._blocks])
-        if self._scores == 1:
-            signs = np.concatenate(
-                [
-                    loss.signs[block.is_real]
-                    for block, loss in zip(self._blocks, self._losses, strict=True)
-                ]
-            )
-            margins = features.multiply(signs[:, None]).tocsr()
-        else:
-            codes = np.concatenate(
-                [
-                    loss.codes[block.is_real]
-                    for block, loss in zip(self._blocks, self._losses, strict=True)
-                ]
-            )
-            unit = np.eye(self._scores)
-            margins = vstack(
-                [
-                    kron(features[codes == own], unit[own] - unit[[other]])
-                    for own in range(self._scores)
-                    for other in range(self._scores)
-                    if other != own
-                ]
-            )
-        count = margins.shape[0]
-        identity = csr_array((np.ones(count), (np.arange(count),) * 2))
-        found = linprog(
-            np.concatenate([np.zeros(self.d), -np.ones(count)]),
-            A_ub=hstack([-margins, identity]),
-            b_ub=np.zeros(count),
-            bounds=[(None, None)] * self.d + [(0, 1)] * count,
-            method="highs",
-        )
-        return bool(found.status != 0 or -found.fun > 1e-6)
+        found.x.setflags(write=False)
+        return found.x
 
     # -- curvature -----------------------------------------------------------------------------------
 
     def mean_hessian(self, x: np.ndarray) -> np.ndarray:
         """∇²f(x) at x ``(d,)``, ``(d, d)``."""
-        return self._weighted_hessian(x, range(len(self._blocks)), None) / self.n + np.diag(
-            self._penalty
-        )
+        return curvature.mean_hessian(self._loss, x)
 
     def hessian(self, worker: int, x: np.ndarray) -> np.ndarray:
         """∇²f_i(x) of one worker at x ``(d,)``, ``(d, d)``."""
-        for number, block in enumerate(self._blocks):
-            members = np.arange(self.n)[block.workers]
-            if worker in members:
-                k = int(np.flatnonzero(members == worker)[0])
-                return self._weighted_hessian(x, [number], k) + np.diag(self._penalty)
-        raise IndexError(f"there are workers 0 to {self.n - 1}, and no {worker}")
-
-    def _weighted_hessian(self, x: np.ndarray, numbers, k: int | None) -> np.ndarray:
-        """Σ w aaᵀ ⊗ (curvature by the scores) over the examples of blocks, or of a block's worker k."""
-        p, c = self._features_wide, self._scores
-        result = np.zeros((p, c, p, c))
-        for number in numbers:
-            block, loss = self._blocks[number], self._losses[number]
-            z = self._pooled_products(block, np.asarray(x, dtype=float)[:, None])
-            features = block.pooled
-            kept = slice(None) if k is None else block.positions(k)
-            features = features[kept]
-            if c == 1:
-                bend = loss.bend(z).ravel()[kept]
-                result[:, 0, :, 0] += _gram(features, bend, features)
-                continue
-            probabilities = loss.probabilities(z)[..., 0].reshape(-1, c)[kept]
-            weights = loss.weights.ravel()[kept]
-            for a in range(c):
-                for b in range(a, c):
-                    bend = probabilities[:, a] * ((a == b) - probabilities[:, b]) * weights
-                    gram = _gram(features, bend, features)
-                    result[:, a, :, b] += gram
-                    if a != b:
-                        result[:, b, :, a] += gram
-        return result.reshape(self.d, self.d)
-
-    def _mean_hessian_product(self, x: np.ndarray):
-        """v → ∇²f(x) v, without the matrix."""
-        parts = []
-        for block, loss in zip(self._blocks, self._losses, strict=True):
-            z = self._pooled_products(block, x[:, None])
-            if self._scores == 1:
-                parts.append((block.pooled, loss.bend(z).ravel()[:, None], None))
-            else:
-                weights = loss.weights.ravel()[:, None]
-                parts.append((block.pooled, weights, loss.probabilities(z)[..., 0]))
-
-        def product(v):
-            total = self._penalty * v.ravel()
-            for features, weights, probabilities in parts:
-                change = features @ v.reshape(self._features_wide, -1)
-                if probabilities is not None:
-                    p = probabilities.reshape(change.shape)
-                    change = p * (change - (p * change).sum(axis=1, keepdims=True))
-                total += (features.T @ (weights * change)).ravel() / self.n
-            return total
-
-        return product
+        return curvature.hessian(self._loss, worker, x)
 
     @functools.cached_property
-    def _largest_gram(self) -> tuple[float, float]:
-        """Largest eigenvalue of Σ_j w_j a_j a_jᵀ: over the workers, and of their mean."""
-        each = []
-        for block, loss in zip(self._blocks, self._losses, strict=True):
-            for k in range(len(self.examples[block.workers])):
-                rows = block.positions(k)
-                each.append(_largest_eigenvalue([(block.pooled[rows], loss.weights.ravel()[rows])]))
-        every = [
-            (block.pooled, loss.weights.ravel())
-            for block, loss in zip(self._blocks, self._losses, strict=True)
-        ]
-        return max(each), _largest_eigenvalue(every) / self.n
+    def _smoothness(self) -> tuple[float, float]:
+        each, mean = curvature.largest_grams(self._loss)
+        most = self._loss.parts[0][1].largest_curvature
+        return most * each + self.l2, most * mean + self.l2
 
     @property
     def smoothness(self) -> float:
         """L: no Hessian of any f_i at any x has a larger eigenvalue.
 
-        The loss bends by at most ¼ (two classes) or ½ (more) in its scores, so that
+        The curvature of the loss in its scores is at most ¼ (two classes) or ½ (more), so that
         L = ¼ max_i w_i λ_max((1/m_i) Σ_j a_j a_jᵀ) + l2, or ½ in the place of ¼, with w_i = 1, or
         n m_i / N where ``weighting="examples"``.
         """
-        return self._losses[0].curvature * self._largest_gram[0] + self.l2
+        return self._smoothness[0]
 
     @property
     def strong_convexity(self) -> float:
@@ -595,7 +274,7 @@ class Logistic:
     @property
     def mean_smoothness(self) -> float:
         """No Hessian of f at any x has a larger eigenvalue."""
-        return self._losses[0].curvature * self._largest_gram[1] + self.l2
+        return self._smoothness[1]
 
     @property
     def mean_strong_convexity(self) -> float:
@@ -615,13 +294,7 @@ class Logistic:
         x = self._checked_points(np.asarray(x, dtype=float))
         if x.ndim != 1:
             raise ValueError("give one point, of shape (d,)")
-        if self.d > DIRECT_UP_TO:
-            raise ValueError(
-                f"Hessians of {self.d} parameters are not made; at most {DIRECT_UP_TO} are"
-            )
-        each = np.array([np.linalg.eigvalsh(self.hessian(i, x))[[0, -1]] for i in range(self.n)])
-        mean = np.linalg.eigvalsh(self.mean_hessian(x))
-        return Curvature(*map(float, (each[:, 1].max(), each[:, 0].min(), mean[-1], mean[0])))
+        return curvature.curvature_at(self._loss, x)
 
     # -- examples ------------------------------------------------------------------------------------
 
@@ -637,82 +310,16 @@ class Logistic:
                 f"x must have shape (d,) = ({self.d},) or (n, d) = ({self.n}, {self.d}), "
                 f"not {x.shape}"
             )
-        x = np.ascontiguousarray(np.broadcast_to(x, (self.n, self.d)))
-        points, result = self._by_feature(x), np.empty(self.n)
-        mean = np.empty(x.shape)
-        with np.errstate(over="ignore"):
-            for block, loss in zip(self._blocks, self._losses, strict=True):
-                slopes = loss.slopes(block.forward(points))
-                block.backward(slopes, self._by_feature(mean))
-                squares = np.einsum("...k,...k->...", slopes, slopes) * block.squared_norms
-                second = block.sum_by_worker(squares) * self.examples[block.workers]
-                first = np.einsum("nd,nd->n", mean[block.workers], mean[block.workers])
-                result[block.workers] = np.maximum(second - first, 0)
-        return result
-
-    def coefficients(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """x ``(d,)`` as coefficients ``(classes, features)`` and intercepts ``(classes,)``.
-
-        With two classes there is one row, for the second class. Without an intercept it is 0.
-        """
-        by_class = self._checked_points(x).reshape(self._features_wide, self._scores).T
-        if self.intercept:
-            return by_class[:, :-1], by_class[:, -1]
-        return by_class, np.zeros(self._scores)
-
-    def predict(self, x: np.ndarray, features=None) -> np.ndarray:
-        """The class with the highest score of each example, at x ``(d,)`` or ``(d, r)``.
-
-        Args:
-            x: parameters.
-            features: ``(k, p)``; those that the problem was made from by default.
-
-        Returns:
-            ``(k,)`` or ``(k, r)``.
-        """
-        x = self._checked_points(x)
-        features = self._given[0] if features is None else matrix_of(features)
-        width = self._features_wide - self.intercept
-        if features.shape[1] != width:
-            raise ValueError(f"features must have {width} columns, not {features.shape[1]}")
-        points = x.reshape(self._features_wide, self._scores, -1)
-        flat = points[: features.shape[1]].reshape(features.shape[1], -1)
-        scores = np.asarray(features @ flat).reshape(features.shape[0], self._scores, -1)
-        if self.intercept:
-            scores = scores + points[-1]
-        codes = scores[:, 0] > 0 if self._scores == 1 else scores.argmax(axis=1)
-        predicted = self.classes[codes.astype(int)]
-        return predicted[:, 0] if x.ndim == 1 else predicted
-
-    def accuracy(self, x: np.ndarray, features=None, labels=None) -> np.ndarray:
-        """Fraction of examples whose class has the highest score, at x ``(d,)`` or ``(d, r)``.
-
-        Args:
-            x: parameters.
-            features, labels: examples, such as a test set; those of the problem by default.
-
-        Returns:
-            A number, or ``(r,)``.
-        """
-        if (features is None) != (labels is None):
-            raise ValueError("give features and labels, or neither")
-        labels = self._given[1] if labels is None else np.asarray(labels)
-        predicted = self.predict(x, features)
-        if labels.shape != predicted.shape[:1]:
-            raise ValueError(f"there are {len(predicted)} examples but labels of {labels.shape}")
-        unknown = ~np.isin(labels, self.classes)
-        if unknown.any():
-            raise ValueError(f"label {labels[unknown][0]!r} is none of {list(self.classes)}")
-        found = (labels == predicted.T).mean(axis=-1)
-        return float(found) if found.ndim == 0 else found
+        return self._loss.example_variance(
+            np.ascontiguousarray(np.broadcast_to(x, (self.n, self.d)))
+        )
 
     def to_config(self) -> dict[str, Any]:
         """Plain data that rebuilds the problem: its arrays, and who holds which example."""
-        features, labels = self._given
         return {
             "type": "Logistic",
-            "features": features,
-            "labels": labels,
+            "features": self._features,
+            "labels": self._labels,
             "l2": self.l2,
             "partition": self._partition.owners,
             "intercept": self.intercept,
@@ -728,7 +335,7 @@ class Logistic:
             ("parameters d", self.d),
             ("examples", f"{self.examples.sum()}, {between(self.examples)} a worker"),
             ("classes", f"{len(self.classes)}: {shown}"),
-            ("features", "sparse" if issparse(self._given[0]) else "dense"),
+            ("features", "sparse" if issparse(self._features) else "dense"),
             ("l2", self.l2),
             ("intercept", self.intercept),
             ("weighting", self.weighting),
@@ -744,32 +351,3 @@ class Logistic:
             f"Logistic(n={self.n}, d={self.d}, examples={self.examples.sum()}, "
             f"classes={len(self.classes)}, l2={self.l2:g}{options})"
         )
-
-
-def _gram(left, weights: np.ndarray, right) -> np.ndarray:
-    """Σ_j w_j l_j r_jᵀ, a dense matrix."""
-    if issparse(left):
-        return (left.T @ right.multiply(weights[:, None]).tocsr()).toarray()
-    return left.T @ (right * weights[:, None])
-
-
-def _largest_eigenvalue(parts: list[tuple[Any, np.ndarray]]) -> float:
-    """Of Σ w aaᵀ over the examples of all parts."""
-    width = parts[0][0].shape[1]
-    if width <= 200:
-        return float(np.linalg.eigvalsh(sum(_gram(a, w, a) for a, w in parts))[-1])
-    count = sum(len(w) for _, w in parts)
-    if count <= 200:
-        stacked = [
-            a.multiply(np.sqrt(w)[:, None]) if issparse(a) else a * np.sqrt(w)[:, None]
-            for a, w in parts
-        ]
-        whole = vstack([csr_array(a) for a in stacked])
-        return float(np.linalg.eigvalsh((whole @ whole.T).toarray())[-1])
-
-    def product(v):
-        return sum(a.T @ (w * (a @ v.ravel())) for a, w in parts)
-
-    start = np.ones(width)
-    found = eigsh(LinearOperator((width, width), matvec=product), 1, v0=start, tol=1e-12)[0]
-    return float(found[0])

@@ -28,8 +28,8 @@ class BinaryLoss:
         weights: of the same shape; 0 for what is no example.
     """
 
-    #: Scores of an example, and the largest second derivative of the loss by a score.
-    scores, curvature = 1, 0.25
+    #: The largest second derivative of the loss by a score.
+    score_count, largest_curvature = 1, 0.25
 
     def __init__(self, codes: np.ndarray, weights: np.ndarray):
         self.signs = np.where(codes == 1, 1.0, -1.0)
@@ -63,7 +63,7 @@ class BinaryLoss:
         upper = 1 / (1 + np.exp(-z))
         return np.stack([1 / (1 + np.exp(z)), upper], axis=-2)
 
-    def bend(self, z: np.ndarray) -> np.ndarray:
+    def curvature(self, z: np.ndarray) -> np.ndarray:
         """Weighted second derivatives w s(1 − s) at one point, of the shape of the codes."""
         z = np.abs(z[..., 0])
         shrunk = np.exp(-z)
@@ -163,10 +163,10 @@ class SoftmaxLoss:
         classes: how many.
     """
 
-    curvature = 0.5
+    largest_curvature = 0.5
 
     def __init__(self, codes: np.ndarray, weights: np.ndarray, classes: int):
-        self.scores = classes
+        self.score_count = classes
         self.weights = weights
         self.codes = codes
         self._is_class = (codes[..., None] == np.arange(classes))[..., None].astype(float)
@@ -176,13 +176,13 @@ class SoftmaxLoss:
     def take(loss: SoftmaxLoss, positions, weight: np.ndarray) -> SoftmaxLoss:
         """The loss of some of the examples, with other weights."""
         drawn = SoftmaxLoss.__new__(SoftmaxLoss)
-        drawn.scores = loss.scores
+        drawn.score_count = loss.score_count
         drawn._is_class = loss._is_class[positions]
         drawn._scale = weight[..., None]
         return drawn
 
     def _by_class(self, z: np.ndarray) -> np.ndarray:
-        return z.reshape(*z.shape[:-1], self.scores, -1)
+        return z.reshape(*z.shape[:-1], self.score_count, -1)
 
     def slopes(self, z: np.ndarray) -> np.ndarray:
         """Weighted first derivatives w(p_c − [c = y]) by every score, in place of z."""

@@ -31,6 +31,8 @@ class MatrixQuadratic(DiagonalQuadratic):
     (MatrixQuadratic(n=2, matrix_shape=(2, 3)), 6, [3.0, 4.0, 5.0, 6.0, 7.0, 8.0])
     """
 
+    matrix_shape: tuple[int, int]
+
     def __init__(self, centers: np.ndarray, h: float | np.ndarray = 1.0):
         centers, h = real_array(centers, "centers"), real_array(h, "h")
         if centers.ndim != 3 or 0 in centers.shape:
@@ -39,8 +41,8 @@ class MatrixQuadratic(DiagonalQuadratic):
             raise ValueError(
                 f"h must be a number or have the shape of centers, {centers.shape}, not {h.shape}"
             )
-        n, *shape = centers.shape
-        self.matrix_shape = tuple(shape)
+        n, rows, columns = centers.shape
+        self.matrix_shape = (rows, columns)
         super().__init__(np.broadcast_to(h, centers.shape).reshape(n, -1), centers.reshape(n, -1))
 
     def to_config(self) -> dict:

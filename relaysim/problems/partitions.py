@@ -16,7 +16,7 @@ from scipy.sparse import eye_array, issparse, kron, vstack
 from scipy.sparse.linalg import svds
 
 from relaysim.problems.matrices import matrix_of
-from relaysim.support.checks import flag, real_array, real_number, shown, whole_number
+from relaysim.support.checks import real_array, real_number, shown, true_or_false, whole_number
 from relaysim.support.display import between, html_table
 
 __all__ = ["Partition", "by_size", "dirichlet", "feature_drift", "iid", "shards"]
@@ -173,7 +173,7 @@ def iid(labels, n: int, seed: int = 0) -> Partition:
     >>> iid([0, 0, 0, 1, 1, 1, 1], n=3, seed=0).sizes.tolist()
     [3, 2, 2]
     """
-    labels, n, generator = _given(labels, n, seed)
+    labels, n, generator = _checked(labels, n, seed)
     order = generator.permutation(len(labels))
     return _cut(order, _even(len(labels), n), labels, "iid")
 
@@ -204,10 +204,10 @@ def dirichlet(labels, n: int, alpha: float, seed: int = 0, equal_sizes: bool = T
     >>> dirichlet([0] * 8 + [1] * 8, n=4, alpha=0.01, seed=0).counts().values.tolist()
     [[4, 0], [4, 0], [0, 4], [0, 4]]
     """
-    labels, n, generator = _given(labels, n, seed)
+    labels, n, generator = _checked(labels, n, seed)
     if not (alpha == math.inf or real_number(alpha, "alpha") > 0):
         raise ValueError(f"alpha must be positive, not {alpha!r}")
-    equal_sizes = flag(equal_sizes, "equal_sizes")
+    equal_sizes = true_or_false(equal_sizes, "equal_sizes")
     classes, codes = np.unique(labels, return_inverse=True)
     totals = np.bincount(codes)
     logs = np.zeros((len(classes), n))
@@ -250,7 +250,7 @@ def shards(labels, n: int, per_worker: int = 2, seed: int = 0) -> Partition:
     >>> shards([0] * 6 + [1] * 6, n=3, per_worker=1, seed=0).counts().values.tolist()
     [[0, 4], [2, 2], [4, 0]]
     """
-    labels, n, generator = _given(labels, n, seed)
+    labels, n, generator = _checked(labels, n, seed)
     count = n * whole_number(per_worker, "per_worker", 1)
     if count > len(labels):
         raise ValueError(
@@ -292,7 +292,7 @@ def feature_drift(
     matrix = matrix_of(features)
     strength = real_number(strength, "strength", 0, 1)
     count, width = matrix.shape
-    _, n, generator = _given(np.zeros(count), n, seed)
+    _, n, generator = _checked(np.zeros(count), n, seed)
     if direction is None:
         along = _principal_component(matrix)
     elif np.ndim(direction) == 0:
@@ -328,7 +328,7 @@ def by_size(labels, n: int, ratio: float = 10.0, seed: int = 0) -> Partition:
     >>> by_size(np.zeros(21), n=3, ratio=16, seed=0).sizes.tolist()
     [16, 4, 1]
     """
-    labels, n, generator = _given(labels, n, seed)
+    labels, n, generator = _checked(labels, n, seed)
     ratio = real_number(ratio, "ratio", 1)
     wanted = np.geomspace(ratio, 1, n)
     sizes = 1 + _rounded_to(
@@ -338,7 +338,7 @@ def by_size(labels, n: int, ratio: float = 10.0, seed: int = 0) -> Partition:
     return _cut(order, sizes, labels, f"by_size(ratio={ratio:g})")
 
 
-def _given(labels, n: int, seed: int) -> tuple[np.ndarray, int, np.random.Generator]:
+def _checked(labels, n: int, seed: int) -> tuple[np.ndarray, int, np.random.Generator]:
     labels = np.asarray(labels)
     if labels.ndim != 1:
         raise ValueError(f"labels must be one class for each example, not of shape {labels.shape}")

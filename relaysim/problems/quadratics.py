@@ -6,10 +6,13 @@ down to 1e-30 where the difference of two values would stop near 1e-16.
 
 from __future__ import annotations
 
+import abc
 import functools
+from typing import Any
 
 import numpy as np
 
+from relaysim.problems.objective import Objective
 from relaysim.support.blocks import row_blocks
 from relaysim.support.checks import real_array, real_number, whole_number
 from relaysim.support.display import LATER, html_table
@@ -20,13 +23,34 @@ __all__ = ["DiagonalQuadratic", "LeastSquares", "random_quadratics"]
 WORK_NOW = 1e8
 
 
-class Quadratic:
+class Quadratic(Objective):
     """What quadratics have in common, from the mean Hessian H̄, the optimum and f's value there."""
 
-    n: int
-    d: int
-    optimum: np.ndarray
-    optimal_value: float
+    matrix_shape: tuple[int, int] | None = None
+    recipe: dict | None = None
+
+    @property
+    @abc.abstractmethod
+    def optimal_value(self) -> float:
+        """f(x*)."""
+
+    @property
+    @abc.abstractmethod
+    def smoothness(self) -> float:
+        """L, the largest Hessian eigenvalue over all f_i."""
+
+    @property
+    @abc.abstractmethod
+    def strong_convexity(self) -> float:
+        """μ, the smallest Hessian eigenvalue over all f_i."""
+
+    @abc.abstractmethod
+    def _apply_root(self, x: np.ndarray) -> np.ndarray:
+        """R x with RᵀR = H̄."""
+
+    @abc.abstractmethod
+    def _apply_mean_hessian(self, x: np.ndarray) -> np.ndarray:
+        """H̄ x."""
 
     def value(self, x: np.ndarray) -> np.ndarray:
         """f(x) for x ``(d,)`` or ``(d, r)``: a number, or one for each replica ``(r,)``."""
@@ -34,9 +58,7 @@ class Quadratic:
 
     def suboptimality(self, x: np.ndarray) -> np.ndarray:
         """f(x) − f(x*) = ½‖R(x − x*)‖² with RᵀR = H̄: no cancellation; shapes as for `value`."""
-        x = np.asarray(x, dtype=float)
-        if x.ndim not in (1, 2) or len(x) != self.d:
-            raise ValueError(f"x must have shape (d,) = ({self.d},) or (d, r), not {x.shape}")
+        x = self._checked_points(x)
         root = self._apply_root(x - self._column(self.optimum, x))
         return 0.5 * (root * root).sum(axis=0)
 
@@ -44,17 +66,11 @@ class Quadratic:
         """∇f(x) = H̄(x − x*) for x ``(d,)`` or ``(d, r)``, in the same shape."""
         return self._apply_mean_hessian(x - self._column(self.optimum, x))
 
-    @functools.cached_property
-    def zeta2(self) -> float:
-        """Heterogeneity ζ² = (1/n) Σ_i ‖∇f_i(x*)‖²."""
-        gradients = self.gradient(np.broadcast_to(self.optimum, (self.n, self.d)))
-        return float(np.einsum("nd,nd->", gradients, gradients) / self.n)
-
     def _repr_html_(self) -> str:
-        rows = [("workers n", self.n), ("parameters d", self.d)]
-        if getattr(self, "matrix_shape", None) is not None:
+        rows: list[tuple[str, Any]] = [("workers n", self.n), ("parameters d", self.d)]
+        if self.matrix_shape is not None:
             rows.append(("as a matrix", f"{self.matrix_shape[0]} × {self.matrix_shape[1]}"))
-        recipe = getattr(self, "recipe", None) or {}
+        recipe = self.recipe or {}
         rows += [(key, recipe[key]) for key in ("r0", "seed") if key in recipe]
         quick = self._work() <= WORK_NOW
         rows += [
@@ -67,12 +83,6 @@ class Quadratic:
     def _work(self) -> float:
         """About how many multiplications ζ², L and μ take."""
         return self.n * self.d
-
-    def _check(self, x: np.ndarray) -> None:
-        if x.shape[:2] != (self.n, self.d):
-            raise ValueError(
-                f"x must have shape (n, d) = ({self.n}, {self.d}) or (n, d, r), not {x.shape}"
-            )
 
     @staticmethod
     def _column(vector: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -106,7 +116,6 @@ class LeastSquares(Quadratic):
         _require_finite(A=A, b=b)
         self.A, self.b = A, b
         self.n, _, self.d = A.shape
-        self.recipe: dict | None = None
         self._projected = np.einsum("nmd,nm->nd", A, b)
         # Aᵀ(Ax) costs 2md a worker and (AᵀA)x costs d²; the first also needs no further memory.
         self._hessians = None if 2 * A.shape[1] < self.d else A.transpose(0, 2, 1) @ A
@@ -115,7 +124,7 @@ class LeastSquares(Quadratic):
 
     def gradient(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """∇f_i at row i of x; ``(n, d[, r])`` to the same shape (written into ``out`` if given)."""
-        self._check(x)
+        self._check_iterates(x)
         if out is None:
             out = np.empty(x.shape)
         self._multiply(x, out)
@@ -133,7 +142,7 @@ class LeastSquares(Quadratic):
 
     def hessian_product(self, x: np.ndarray) -> np.ndarray:
         """A_iᵀA_i x_i at row i, the gradients without their constant part; ``(n, d[, r])``."""
-        self._check(x)
+        self._check_iterates(x)
         return self._multiply(x, np.empty(x.shape))
 
     def _work(self) -> float:
@@ -258,7 +267,7 @@ class DiagonalQuadratic(Quadratic):
 
     def gradient(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """∇f_i at row i of x; ``(n, d[, r])`` to the same shape (written into ``out`` if given)."""
-        self._check(x)
+        self._check_iterates(x)
         if out is None:
             out = np.empty(x.shape)
         trailing = (1,) * (x.ndim - 2)
@@ -275,7 +284,7 @@ class DiagonalQuadratic(Quadratic):
 
     def hessian_product(self, x: np.ndarray) -> np.ndarray:
         """h_i x_i at row i, the gradients without their constant part; ``(n, d[, r])``."""
-        self._check(x)
+        self._check_iterates(x)
         return self.h.reshape(self.h.shape + (1,) * (x.ndim - 2)) * x
 
     @functools.cached_property

@@ -1,1 +1,15 @@
 """Many simulations: tuning, sweeps and their store."""
+
+from relaysim.studies.store import Store, StoreError
+from relaysim.studies.sweeps import load_sweep, sweep
+from relaysim.studies.tuning import StartsBelowTargetError, Tuning, tune
+
+__all__ = [
+    "StartsBelowTargetError",
+    "Store",
+    "StoreError",
+    "Tuning",
+    "load_sweep",
+    "sweep",
+    "tune",
+]

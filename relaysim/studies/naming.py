@@ -12,10 +12,11 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 
 from relaysim import algorithms, mixing, topologies
+from relaysim.algorithms.base import Method
 
 __all__ = ["ALGORITHMS", "MIXINGS", "TOPOLOGIES", "closest", "known_name", "named", "signature_of"]
 
-_GIVEN = {"Topology", "TreePair", "from_edges", "from_networkx", "spanning_tree"}
+_NOT_BY_NAME = {"Topology", "TreePair", "from_edges", "from_networkx", "spanning_tree"}
 _NOT_OF_A_TOPOLOGY = {
     "base_graph",
     "hyper_hypercube",
@@ -27,12 +28,12 @@ _NOT_OF_A_TOPOLOGY = {
 }
 
 ALGORITHMS: Mapping[str, Callable] = {
-    name: getattr(algorithms, name)
-    for name in algorithms.__all__
-    if hasattr(getattr(algorithms, name), "uses")
+    name: method
+    for name, method in ((name, getattr(algorithms, name)) for name in algorithms.__all__)
+    if inspect.isclass(method) and issubclass(method, Method)
 }
 TOPOLOGIES: Mapping[str, Callable] = {
-    name: getattr(topologies, name) for name in topologies.__all__ if name not in _GIVEN
+    name: getattr(topologies, name) for name in topologies.__all__ if name not in _NOT_BY_NAME
 }
 #: Matrices that are made for a topology, which is their first argument.
 MIXINGS: Mapping[str, Callable] = {
@@ -44,7 +45,7 @@ def named(text: str, known: Mapping[str, Callable], what: str, *first, alone: tu
     """What ``name`` or ``name(argument, key=value)`` stands for.
 
     Args:
-        text: as given by the user.
+        text: what the user wrote.
         known: constructors by name.
         what: "algorithm", "topology", …, for error messages.
         first: objects to pass before the arguments in the text.

@@ -7,7 +7,7 @@ import operator
 
 import numpy as np
 
-__all__ = ["flag", "real_array", "real_number", "shown", "whole_number"]
+__all__ = ["real_array", "real_number", "shown", "true_or_false", "whole_number"]
 
 
 def whole_number(value, name: str, least: int) -> int:
@@ -52,12 +52,12 @@ def real_number(value, name: str, least: float = -math.inf, most: float = math.i
 def real_array(value, name: str, *, copy: bool = False) -> np.ndarray:
     """``value`` as a float64 array; complex numbers and text are refused."""
     try:
-        given = np.asarray(value)
+        array = np.asarray(value)
     except ValueError as error:
         raise TypeError(f"{name} must be an array of numbers: {error}") from None
-    if given.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must be an array of real numbers, not of {given.dtype}")
-    return np.array(given, dtype=float) if copy else np.asarray(given, dtype=float)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be an array of real numbers, not of {array.dtype}")
+    return np.array(array, dtype=float) if copy else np.asarray(array, dtype=float)
 
 
 def shown(value) -> str:
@@ -76,7 +76,7 @@ def shown(value) -> str:
     return f"a {name} of shape {shape}" if shape else f"a {name}"
 
 
-def flag(value, name: str) -> bool:
+def true_or_false(value, name: str) -> bool:
     """``value`` as a bool; says what was given otherwise."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, not {value!r}")

@@ -276,24 +276,22 @@ def _frozen(array: np.ndarray) -> np.ndarray:
 
 def _normalised_edges(n: int, edges: Iterable) -> np.ndarray:
     try:
-        given = np.asarray(edges if isinstance(edges, np.ndarray) else list(edges))
+        ends = np.asarray(edges if isinstance(edges, np.ndarray) else list(edges))
     except (TypeError, ValueError):
         raise TypeError(f"edges must be pairs of workers, not {edges!r}") from None
-    if given.size == 0:
+    if ends.size == 0:
         return _frozen(np.empty((0, 2), dtype=np.intp))
-    if given.ndim != 2 or given.shape[1] != 2:
-        raise ValueError(f"edges must be pairs of workers, shape (m, 2), not {given.shape}")
-    if not np.issubdtype(given.dtype, np.integer):
-        raise ValueError(f"edges must be whole numbers, not {given.dtype}")
-    outside = (given < 0) | (given >= n)
+    if ends.ndim != 2 or ends.shape[1] != 2:
+        raise ValueError(f"edges must be pairs of workers, shape (m, 2), not {ends.shape}")
+    if not np.issubdtype(ends.dtype, np.integer):
+        raise ValueError(f"edges must be whole numbers, not {ends.dtype}")
+    outside = (ends < 0) | (ends >= n)
     if outside.any():
-        edge = given[outside.any(axis=1)][0].tolist()
+        edge = ends[outside.any(axis=1)][0].tolist()
         raise ValueError(f"edge {edge} names a worker outside 0 … {n - 1}")
-    loops = given[:, 0] == given[:, 1]
+    loops = ends[:, 0] == ends[:, 1]
     if loops.any():
-        raise ValueError(
-            f"edge {given[loops][0].tolist()} links a worker with itself; leave it out"
-        )
-    low, high = given.min(axis=1).astype(np.int64), given.max(axis=1).astype(np.int64)
+        raise ValueError(f"edge {ends[loops][0].tolist()} links a worker with itself; leave it out")
+    low, high = ends.min(axis=1).astype(np.int64), ends.max(axis=1).astype(np.int64)
     keys = np.unique(low * n + high)
     return _frozen(pairs_of(keys // n, keys % n).astype(np.intp))

@@ -35,7 +35,9 @@ def lay_out(features, order: np.ndarray, sizes: np.ndarray) -> list[DenseBlock |
         return [SparseBlock(rows, order, sizes)]
     largest_first = np.argsort(-sizes, kind="stable")
     width = features.shape[1]
-    blocks, current, padding, needed = [], [], 0, 0
+    blocks: list[list[int]] = []
+    current: list[int] = []
+    padding = needed = 0
     for worker in largest_first:
         size = int(sizes[worker])
         more = (int(sizes[current[0]]) - size) * width if current else 0
@@ -45,7 +47,7 @@ def lay_out(features, order: np.ndarray, sizes: np.ndarray) -> list[DenseBlock |
         current.append(int(worker))
         padding, needed = padding + more, needed + size * width
     blocks.append(current)
-    found = []
+    found: list[DenseBlock | SparseBlock] = []
     for workers in map(sorted, blocks):
         rows = [order[starts[worker] : starts[worker + 1]] for worker in workers]
         found.append(DenseBlock(features, rows, workers if len(blocks) > 1 else None))

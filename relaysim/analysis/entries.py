@@ -1,0 +1,112 @@
+"""The methods of a study: each an algorithm with its topology and mixing, and a name of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from relaysim.algorithms.base import Method
+from relaysim.algorithms.fit import matrices_for
+from relaysim.support.checks import shown
+from relaysim.topologies import Topology, TreePair
+
+__all__ = ["ENTRY", "entries_of", "names_of"]
+
+# What makes a method of its own in a study: a line, and exponents.
+ENTRY = ("algorithm", "topology", "mixing")
+
+
+def entries_of(algorithm, topology, mixing) -> list[tuple[Any, Any, Any]]:
+    """Algorithm, topology and mixing matrix of each method (None where it has none of its own).
+
+    Args:
+        algorithm: a method by itself, or several in a list or the like, each alone or with its own
+            topology and matrix.
+        topology, mixing: for those that are alone.
+    """
+    return [_entry(method, topology, mixing) for method in _listed(algorithm)]
+
+
+def _listed(algorithm) -> list:
+    if _is_entry(algorithm) or isinstance(algorithm, str) or not isinstance(algorithm, Iterable):
+        return [algorithm]
+    listed = list(algorithm)
+    if not listed:
+        raise ValueError("algorithm is an empty sequence; give one method at least")
+    return listed
+
+
+def _is_entry(algorithm) -> bool:
+    """Whether this is one method with its topology, and not a tuple of methods."""
+    if not isinstance(algorithm, tuple) or len(algorithm) not in (2, 3):
+        return False
+    return not isinstance(algorithm[1], Method | type | tuple)
+
+
+def _entry(entry, topology, mixing) -> tuple[Any, Any, Any]:
+    if not isinstance(entry, tuple):
+        mixes = isinstance(entry, Method) and entry.uses == "mixing"
+        entry = (entry, topology, mixing if mixes else None)
+    if len(entry) not in (2, 3):
+        raise ValueError("a method is (algorithm, topology) or (algorithm, topology, mixing)")
+    method, graph, matrix = (*entry, None)[:3]
+    if graph is None:
+        raise ValueError(
+            f"{shown(method)} has no topology; give topology=, or (algorithm, topology)"
+        )
+    if not isinstance(graph, Topology | TreePair):
+        raise TypeError(f"topology must be one of relaysim.topologies, not {shown(graph)}")
+    return method, graph, matrix
+
+
+def names_of(entries: list[tuple[Any, Any, Any]]) -> list[dict]:
+    """What each method is called in the frame; no two of them the same.
+
+    Raises:
+        ValueError: a method that is there twice.
+    """
+    graphs = [graph for _, graph, _ in entries]
+    matrices = [matrices_for(*entry) for entry in entries]
+    topologies = _told_apart(list(map(repr, graphs)), graphs, lambda a, b: a == b)
+    # A matrix is told from others on its topology; on another one it is another in any case.
+    mixings = [_mixing_name(*entry, own) for entry, own in zip(entries, matrices, strict=True)]
+    keys = list(zip(mixings, topologies, strict=True))
+    mixings = _told_apart(mixings, matrices, _same_matrices, keys)
+    names = [
+        dict(zip(("method", *ENTRY), (method.label, repr(method), graph, mixing), strict=True))
+        for (method, _, _), graph, mixing in zip(entries, topologies, mixings, strict=True)
+    ]
+    for k, name in enumerate(names):
+        if name in names[:k]:
+            mixing = f" with the same mixing ({name['mixing']})" if name["mixing"] else ""
+            raise ValueError(
+                f"{name['algorithm']} on {name['topology']}{mixing} is listed twice; list it once"
+            )
+    return names
+
+
+def _mixing_name(method, graph, mixing, matrices: tuple) -> str:
+    if method.uses != "mixing":
+        return ""
+    is_default = mixing is None or _same_matrices(matrices, matrices_for(method, graph, None))
+    return "metropolis" if is_default else "given"
+
+
+def _told_apart(texts: list[str], things: list, same: Callable, keys=None) -> list[str]:
+    """The texts, numbered from the second on where one stands for different things.
+
+    Only those of the same key are told apart; by default the text itself.
+    """
+    found: list[str] = []
+    seen: dict[Any, list] = {}
+    for text, thing, key in zip(texts, things, keys or texts, strict=True):
+        others = seen.setdefault(key, [])
+        number = next((k for k, other in enumerate(others) if same(thing, other)), len(others))
+        if number == len(others):
+            others.append(thing)
+        found.append(f"{text} #{number + 1}" if number else text)
+    return found
+
+
+def _same_matrices(a: tuple, b: tuple) -> bool:
+    return len(a) == len(b) and all((A != B).nnz == 0 for A, B in zip(a, b, strict=True))

@@ -1,0 +1,91 @@
+"""Everything that can be chosen in an explorer, checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from relaysim.explorer.problem_kinds import PROBLEMS
+from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, known_name, named
+from relaysim.support.checks import real_number, whole_number
+
+__all__ = ["ACROSS", "MOST_WORKERS", "UPWARD", "Settings"]
+
+#: What the two axes can show, columns of `History.frame`.
+ACROSS = ("step", "vectors_sent", "bits_sent")
+UPWARD = ("suboptimality", "consensus_distance", "distance", "gradient_norm")
+
+MOST_WORKERS = 1024
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be chosen; see `relaysim.explore` for what it means.
+
+    >>> Settings(methods=["RelaySGD", "D2"], learning_rate=0.3).learning_rate
+    (0.3, 0.3)
+    """
+
+    problem: str = "random_quadratics"
+    n: int = 32
+    d: int = 10
+    zeta2: float = 1.0
+    mu: float = 0.25
+    drift: float = 1.0
+    alpha: float = 0.1
+    l2: float = 0.01
+    sigma2: float = 0.0
+    problem_seed: int = 0
+    topology: str = "ring"
+    methods: Sequence[str] = ("RelaySGD", "GradientTracking", "DPSGD")
+    learning_rate: float | Sequence[float] = 0.5
+    steps: int = 300
+    seed: int = 0
+    x: str = "step"
+    y: str = "suboptimality"
+
+    def __post_init__(self):
+        def normalise(name, value):
+            object.__setattr__(self, name, value)
+
+        for name, known in (("problem", PROBLEMS), ("x", ACROSS), ("y", UPWARD)):
+            known_name(getattr(self, name), known, name)
+        for name, least in (("n", 1), ("d", 1), ("steps", 1), ("problem_seed", 0), ("seed", 0)):
+            normalise(name, whole_number(getattr(self, name), name, least))
+        if self.n > MOST_WORKERS:
+            raise ValueError(f"n must be at most {MOST_WORKERS} here, not {self.n}")
+        for name in ("zeta2", "mu", "drift", "l2", "sigma2"):
+            normalise(name, real_number(getattr(self, name), name, 0))
+        if self.alpha != math.inf:
+            normalise("alpha", real_number(self.alpha, "alpha", 0))
+        normalise("topology", _as_text(self.topology, TOPOLOGIES, "topology"))
+        one = isinstance(self.methods, str) or not isinstance(self.methods, Iterable)
+        methods = [self.methods] if one else list(self.methods)
+        normalise("methods", tuple(_as_text(each, ALGORITHMS, "algorithm") for each in methods))
+        rates = self.learning_rate
+        rates = [rates] * len(methods) if np.ndim(rates) == 0 else list(rates)
+        if len(rates) != len(methods):
+            raise ValueError(
+                f"{len(methods)} methods have {len(rates)} learning rates; give one for each, or one "
+                f"for all"
+            )
+        normalise("learning_rate", tuple(real_number(r, "learning_rate", 0) for r in rates))
+
+
+def _as_text(value, known: Mapping[str, Callable], what: str) -> str:
+    """A name or a call as text; an object is one if its repr makes an equal one."""
+    text = value if isinstance(value, str) else repr(value)
+    try:
+        known_name(text.partition("(")[0].strip(), known, what)
+        if isinstance(value, str) or named(text, known, what) == value:
+            return text
+    except ValueError:
+        if isinstance(value, str):
+            raise
+    raise ValueError(
+        f"{what} {text} cannot be written as a call with plain values, and the explorer writes code; "
+        f"take rs.simulate"
+    )

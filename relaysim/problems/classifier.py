@@ -1,0 +1,93 @@
+"""What parameters say of examples: scores of a linear model, and the class with the highest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from relaysim.problems.matrices import matrix_of
+from relaysim.problems.objective import Objective
+
+__all__ = ["LinearClassifier"]
+
+
+class LinearClassifier(Objective):
+    """An objective whose x holds, for each feature, a score of the second of two classes, or of all.
+
+    Attributes:
+        classes: in the order of their scores.
+        intercept: whether there is a last feature that is 1.
+    """
+
+    classes: np.ndarray
+    intercept: bool
+    _features: Any
+    _labels: np.ndarray
+
+    @property
+    def matrix_shape(self) -> tuple[int, int] | None:
+        """x as a matrix, (p, classes) row by row, p with the intercept; None with two classes."""
+        features, scores = self._shape
+        return None if scores == 1 else (features, scores)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        scores = 1 if len(self.classes) == 2 else len(self.classes)
+        return self.d // scores, scores
+
+    def coefficients(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """x ``(d,)`` as coefficients ``(classes, features)`` and intercepts ``(classes,)``.
+
+        With two classes there is one row, for the second class. Without an intercept it is 0.
+        """
+        by_class = self._checked_points(x).reshape(self._shape).T
+        if self.intercept:
+            return by_class[:, :-1], by_class[:, -1]
+        return by_class, np.zeros(len(by_class))
+
+    def predict(self, x: np.ndarray, features=None) -> np.ndarray:
+        """The class with the highest score of each example, at x ``(d,)`` or ``(d, r)``.
+
+        Args:
+            x: parameters.
+            features: ``(k, p)``; those that the problem was made from by default.
+
+        Returns:
+            ``(k,)`` or ``(k, r)``.
+        """
+        x = self._checked_points(x)
+        features = self._features if features is None else matrix_of(features)
+        points = x.reshape(*self._shape, -1)
+        width = len(points) - self.intercept
+        if features.shape[1] != width:
+            raise ValueError(f"features must have {width} columns, not {features.shape[1]}")
+        scores = np.asarray(features @ points[:width].reshape(width, -1))
+        scores = scores.reshape(features.shape[0], *points.shape[1:])
+        if self.intercept:
+            scores = scores + points[-1]
+        codes = scores[:, 0] > 0 if points.shape[1] == 1 else scores.argmax(axis=1)
+        predicted = self.classes[codes.astype(int)]
+        return predicted[:, 0] if x.ndim == 1 else predicted
+
+    def accuracy(self, x: np.ndarray, features=None, labels=None) -> float | np.ndarray:
+        """Fraction of examples whose class has the highest score, at x ``(d,)`` or ``(d, r)``.
+
+        Args:
+            x: parameters.
+            features, labels: examples, such as a test set; those of the problem by default.
+
+        Returns:
+            A number, or ``(r,)``.
+        """
+        if (features is None) != (labels is None):
+            raise ValueError("give features and labels, or neither")
+        labels = self._labels if labels is None else np.asarray(labels)
+        predicted = self.predict(x, features)
+        if labels.shape != predicted.shape[:1]:
+            raise ValueError(f"there are {len(predicted)} examples but labels of {labels.shape}")
+        unknown = ~np.isin(labels, self.classes)
+        if unknown.any():
+            raise ValueError(f"label {labels[unknown][0]!r} is none of {list(self.classes)}")
+        found = (labels == predicted.T).mean(axis=-1)
+        return float(found) if found.ndim == 0 else found

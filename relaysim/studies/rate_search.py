@@ -1,0 +1,269 @@
+"""The search for a learning rate: which rates are tried, and which of them is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from relaysim.engine.simulation import Run
+from relaysim.studies.settling import first_below, overshoot, settled_levels, stays_below
+
+__all__ = ["RateSearch", "first_grid"]
+
+# The first grid: 1e-5 / L up to 4 (n + 2) / L in steps of 25 %. A chain is stable up to (n + 2) / 2,
+# and momentum β multiplies that by (1 + β) / (1 − β).
+LOWEST, COARSE, DENSE = 1e-5, 1.25, 1.06
+# A rate counts once its curve has stayed below the target for this much longer than it took, and is
+# not growing: its largest value in the last quarter of that time is not this much above the third's,
+# with noise and without it.
+STAYS, STAYS_STEPS = 0.25, 200
+GROWING_NOISY, GROWING = 4.0, 1.2
+FINEST = 1.004
+REFINE_WITH = 24
+MOST_NEIGHBOURHOODS = 8
+# The winner is watched for this much longer, with its runners-up in case that it does not last.
+LASTING, LASTING_STEPS, LASTING_AT_ONCE = 3, 5000, 6
+# Where a run takes longer than this, fewer rates are tried around fewer of the best.
+CHEAP_STEPS = 500
+FIRST_LIMITS = (1000, 10_000)
+# Refining goes on while it still brings the crossing of the target forward by this fraction.
+WORTHWHILE = 0.002
+# A curve is not called settled before γ μ t has passed this (μ of f itself, or L/100 if not known):
+# a rate that is small enough looks flat from its first step.
+SETTLES_AFTER = 4.0
+PLATEAU_FLATNESS, NOISY_FLATNESS = 0.003, 0.1
+PLATEAU_BAND = 1.1
+PLATEAU_ROUNDS = 12
+
+
+def first_grid(n: int, rate_scale: float) -> np.ndarray:
+    """The rates that are tried first, in units of 1/L; see `relaysim.algorithms.base.Method.rate_scale`."""
+    top = 4 * (n + 2) * rate_scale
+    count = int(np.ceil(np.log(top / LOWEST) / np.log(COARSE))) + 1
+    return np.geomspace(LOWEST, top, count)
+
+
+class RateSearch:
+    """Runs of many rates, and what was learnt about each.
+
+    Args:
+        start: a run of rates ``(r,)`` as replicas, at step 0.
+        start_value: suboptimality at step 0, above the target.
+        target, max_steps: of `relaysim.tune`.
+        curvatures: of the slowest and of the fastest mode.
+        noisy: whether gradients are.
+        on_progress: told how many rates were advanced.
+    """
+
+    def __init__(
+        self,
+        start: Callable,
+        start_value: float,
+        target: float,
+        max_steps: int,
+        curvatures: tuple[float, float],
+        noisy: bool,
+        on_progress: Callable,
+    ):
+        self._start, self._start_value = start, start_value
+        self._target, self._max_steps = target, max_steps
+        self._slowest, self._fastest_mode = curvatures
+        self._noisy, self._on_progress = noisy, on_progress
+        self._growing = GROWING_NOISY if noisy else GROWING
+        self._tried: dict[float, dict] = {}
+
+    def frame(self) -> pd.DataFrame:
+        """Every rate tried, as `relaysim.Tuning` has them."""
+        rows = [{"learning_rate": rate} | found for rate, found in sorted(self._tried.items())]
+        columns = ["learning_rate", "steps", "plateau", "diverged", "horizon"]
+        return pd.DataFrame(rows, columns=columns)
+
+    # -- fastest ---------------------------------------------------------------------------------
+
+    def fastest(self, rates: np.ndarray) -> float:
+        """The rate that reaches the target first; NaN if none does."""
+        top = rates[-1]
+        rates, steps, crossings = self._first_grid(rates)
+        ratio = rates[1] / rates[0] if len(rates) > 1 else FINEST
+        if len(steps) and np.nanmin(steps, initial=np.inf) < CHEAP_STEPS:
+            # Short runs are cheap enough to look between the rates of the first grid everywhere.
+            low = rates[np.nanargmin(steps)] / 8
+            rates = np.geomspace(low, top, int(np.log(top / low) / np.log(DENSE)) + 2)
+            steps, crossings = self._watch(rates, int(np.nanmin(steps)))
+            ratio = rates[1] / rates[0]
+        while np.isfinite(steps).any() and ratio > FINEST:
+            best, crossing = np.nanmin(steps), np.nanmin(crossings)
+            # Steps against rate can have several dips, and its best is often next to a cliff: look
+            # again around every rate that comes close to the best.
+            wide = best < CHEAP_STEPS
+            most, reach = (MOST_NEIGHBOURHOODS, 5) if wide else (3, 6)
+            order = np.argsort(crossings, kind="stable")
+            near = rates[[k for k in order if steps[k] <= 1.15 * best + 1][:most]]
+            finer = ratio ** (1 / (reach + 1))
+            around = np.unique(np.outer(near, finer ** np.arange(-reach, reach + 1.0)))
+            rates = around[np.diff(around, prepend=0) > 1e-9 * around]
+            ratio = finer
+            steps, crossings = self._watch(rates, int(np.ceil(best)))
+            if not np.nanmin(crossings, initial=np.inf) < (1 - WORTHWHILE) * crossing:
+                break
+        return self._best_that_lasts()
+
+    def _best_that_lasts(self) -> float:
+        """The rate with the fewest steps that stays below the target for much longer still.
+
+        An instability of differences between workers can take thousands of steps to reach their mean.
+        """
+        while True:
+            reached = {r: f["steps"] for r, f in self._tried.items() if np.isfinite(f["steps"])}
+            if not reached:
+                return float("nan")
+            order = sorted(reached, key=lambda rate: (reached[rate], rate))
+            at_once = LASTING_AT_ONCE if reached[order[0]] < CHEAP_STEPS else 1
+            unsure = [rate for rate in order if not self._tried[rate]["lasting"]][:at_once]
+            if order[0] not in unsure:
+                return order[0]
+            run = self._start(np.array(unsure))
+            watch = max(LASTING_STEPS, int(LASTING * reached[order[0]]))
+            run.advance(range(watch + 1))
+            self._on_progress(len(unsure))
+            steps = stays_below(run.steps, run.column("suboptimality"), self._target, self._growing)
+            for rate, taken, gone in zip(unsure, steps, run.diverged, strict=True):
+                lasting = taken == reached[rate] and not gone
+                entry = self._tried[rate]
+                entry |= {"lasting": True, "horizon": watch, "diverged": bool(gone)}
+                entry["steps"] = taken if lasting else np.nan
+
+    def _first_grid(self, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Watch the whole grid, but rates that must be slow only if the others do not make it.
+
+        A step of rate γ shrinks no error by more than the factor 1 − γL, so that the suboptimality
+        needs at least log(start / target) / (−2 log(1 − γL)) steps; half of that is on the safe side.
+        """
+        shrink = np.clip(rates * self._fastest_mode, 0, 0.999)
+        needed = 0.5 * np.log(self._start_value / self._target) / (-2 * np.log1p(-shrink))
+        for limit in (*(cap for cap in FIRST_LIMITS if cap < self._max_steps), self._max_steps):
+            able = rates[needed <= limit]
+            if len(able) < 2:
+                continue
+            steps, crossings = self._watch(able, limit)
+            if np.isfinite(steps).any():
+                return able, steps, crossings
+        return rates[:0], np.empty(0), np.empty(0)
+
+    def _watch(self, rates: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """Steps to the target of each rate, and when it crossed, in fractions of a step.
+
+        Runs all rates until the first has been below the target for long enough; ``limit`` is the
+        longest time to reach it that is of interest.
+        """
+        run = self._start(rates)
+        horizon = min(limit, 64)
+        while True:
+            _record_up_to(run, horizon)
+            self._on_progress(len(rates))
+            curves = run.column("suboptimality")
+            steps = stays_below(run.steps, curves, self._target, self._growing)
+            steps[steps > self._max_steps] = np.nan
+            best = np.nanmin(steps) if np.isfinite(steps).any() else np.inf
+            enough = int(np.ceil((1 + STAYS) * min(best, limit))) + STAYS_STEPS
+            if run.step >= enough or run.diverged.all():
+                break
+            horizon = min(max(2 * run.step, 64), enough)
+        for rate, taken, gone in zip(rates, steps, run.diverged, strict=True):
+            self._note(rate, steps=taken, diverged=bool(gone), horizon=run.step)
+        return steps, steps - overshoot(steps, curves, self._target)
+
+    # -- plateau ---------------------------------------------------------------------------------
+
+    def plateau(self, rates: np.ndarray) -> float:
+        """A rate whose plateau is just below the target; the fastest if none stalls above it."""
+        first_grid = rates
+        levels: dict[float, float] = {}
+        known = 0
+        for _ in range(PLATEAU_ROUNDS):
+            bracketed = levels and min(levels.values()) < self._target < max(levels.values())
+            levels |= self._settle(rates, wait_for_all=bool(bracketed))
+            inside = [rate for rate, level in levels.items() if self._in_band(level)]
+            if inside:
+                return max(inside)
+            above = sorted(rate for rate, level in levels.items() if level > self._target)
+            if not above:
+                return self.fastest(first_grid)
+            # Plateaus grow with the rate: the wanted one lies under the lowest that is too high.
+            highest = above[0]
+            below = [rate for rate in levels if rate < highest]
+            if below:
+                rates = np.geomspace(max(below), highest, REFINE_WITH // 2)[1:-1]
+            else:
+                slope = 2.0
+                if len(above) > 1:
+                    rise = np.log(levels[above[1]] / levels[above[0]])
+                    slope = float(np.clip(rise / np.log(above[1] / above[0]), 1, 4))
+                # In small strides: the slope changes on the way down, and low rates are slow.
+                stride = (0.95 * self._target / levels[highest]) ** (1 / slope)
+                guess = highest * max(stride, 1 / 8)
+                rates = np.geomspace(
+                    guess / 1.5, min(1.5 * guess, 0.99 * highest), REFINE_WITH // 2
+                )
+            narrow = bool(below) and highest / max(below) < 1 + 2 * (FINEST - 1)
+            if len(levels) == known or narrow:
+                break  # nothing more settles within max_steps, or the band falls between two rates
+            known = len(levels)
+        # Under noise plateaus scatter; the highest rate that stays under the target is the answer.
+        lower = [rate for rate, level in levels.items() if level <= self._target]
+        return max(lower) if self._noisy and lower else float("nan")
+
+    def _settle(self, rates: np.ndarray, wait_for_all: bool) -> dict[float, float]:
+        """The plateaus of those rates that settled.
+
+        Watches until a plateau lies in the band, all have settled, or, unless it should wait for
+        all, a few stall above the target: enough to tell where to look.
+        """
+        run = self._start(rates)
+        horizon = 128
+        while True:
+            horizon = min(horizon, self._max_steps)
+            _record_up_to(run, horizon)
+            self._on_progress(len(rates))
+            curves = run.column("suboptimality")
+            flatness = NOISY_FLATNESS if self._noisy else PLATEAU_FLATNESS
+            plateaus = settled_levels(curves, self._target, flatness)
+            early = rates * self._slowest * run.step < SETTLES_AFTER
+            plateaus[early & (plateaus > 0)] = np.nan
+            known = ~np.isnan(plateaus)
+            # Plateaus grow with the rate, so a few at 0 promise the same for all lower rates.
+            stalled, exact = plateaus > self._target, plateaus == 0
+            telling = stalled if stalled.any() else exact
+            enough = not wait_for_all and np.count_nonzero(telling) >= 3
+            found = any(self._in_band(level) for level in plateaus)
+            if found or enough or (known | run.diverged).all() or horizon == self._max_steps:
+                break
+            horizon *= 2
+        steps = stays_below(run.steps, curves, self._target, self._growing)
+        if self._noisy:
+            steps = first_below(run.steps, curves, self._target)
+        for rate, taken, level, gone in zip(rates, steps, plateaus, run.diverged, strict=True):
+            self._note(rate, steps=taken, plateau=level, diverged=bool(gone), horizon=run.step)
+        return {
+            float(rate): float(level)
+            for rate, level in zip(rates, plateaus, strict=True)
+            if level == level
+        }
+
+    def _in_band(self, level: float) -> bool:
+        return self._target / PLATEAU_BAND <= level <= self._target
+
+    def _note(self, rate: float, **found) -> None:
+        entry = self._tried.setdefault(
+            float(rate),
+            {"steps": np.nan, "plateau": np.nan, "diverged": False, "horizon": 0, "lasting": False},
+        )
+        longer = found["horizon"] >= entry["horizon"]
+        entry |= {k: v for k, v in found.items() if longer or (k == "plateau" and v == v)}
+
+
+def _record_up_to(run: Run, horizon: int) -> None:
+    """Record every step that is not yet recorded, from step 0 on."""
+    run.advance(range(len(run.steps), horizon + 1))

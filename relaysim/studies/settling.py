@@ -1,0 +1,65 @@
+"""What a curve of suboptimalities says: from when on it is below a target, and where it settles."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["first_below", "overshoot", "settled_levels", "stays_below"]
+
+# How much a curve may grow close to rounding, where drifts are normal.
+GROWING_ROUNDING = 100.0
+# Fractions of the start below which rounding may show, and below which there is nothing else.
+NEAR_ROUNDING, ROUNDING = 1e-24, 1e-29
+
+
+def stays_below(steps: np.ndarray, curves: np.ndarray, target: float, growing: float) -> np.ndarray:
+    """First recorded step from which each curve ``(records, r)`` is below the target to the end.
+
+    NaN where there is none, and where the curve is on its way up again: where its largest value in the
+    last quarter of that time is more than ``growing`` times the third's.
+    """
+    above = ~(curves < target)
+    last_above = len(curves) - 1 - above[::-1].argmax(axis=0)
+    first = np.where(above.any(axis=0), last_above + 1, 0)
+    reached = first < len(curves)
+    for k in np.flatnonzero(reached):
+        after = curves[first[k] :, k]
+        quarter = len(after) // 4
+        if quarter:
+            before, last = after[-2 * quarter : -quarter].max(), after[-quarter:].max()
+            reached[k] = last <= growing * max(before, NEAR_ROUNDING * curves[0, k])
+            reached[k] &= last <= GROWING_ROUNDING * max(before, ROUNDING * curves[0, k])
+    return np.where(reached, steps[np.minimum(first, len(curves) - 1)], np.nan)
+
+
+def overshoot(steps: np.ndarray, curves: np.ndarray, target: float) -> np.ndarray:
+    """How far before its first step below the target each curve crossed it, in [0, 1)."""
+    found = np.isfinite(steps)
+    k = np.where(found, steps, 1).astype(int).clip(1, len(curves) - 1)
+    columns = np.arange(curves.shape[1])
+    after, before = curves[k, columns], curves[k - 1, columns]
+    with np.errstate(all="ignore"):
+        crossed = np.log(target / after) / np.log(before / after)
+    return np.where(found, np.nan_to_num(crossed.clip(0, 1)), 0.0)
+
+
+def first_below(steps: np.ndarray, curves: np.ndarray, target: float) -> np.ndarray:
+    """First recorded step at which each curve is below the target, NaN where there is none."""
+    below = curves < target
+    return np.where(below.any(axis=0), steps[below.argmax(axis=0)], np.nan)
+
+
+def settled_levels(curves: np.ndarray, target: float, flatness: float) -> np.ndarray:
+    """The level at which each curve has settled, NaN where it has not.
+
+    Settled means that the mean over the last quarter of the run differs from that over the quarter
+    before by less than the fraction ``flatness``. A curve that has fallen to a millionth of the
+    target has plateau 0.
+    """
+    quarter = len(curves) // 4
+    late = curves[-quarter:].mean(axis=0)
+    earlier = curves[-2 * quarter : -quarter].mean(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        flat = np.abs(late - earlier) <= flatness * np.abs(late)
+    levels = np.where(flat, late, np.nan)
+    return np.where(late < 1e-6 * target, 0.0, levels)
