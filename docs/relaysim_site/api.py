@@ -62,7 +62,8 @@ def is_public(path: str) -> bool:
     if not parent:
         return True
     package = importlib.import_module(parent)
-    listed = name in package.__all__ and isinstance(getattr(package, name), ModuleType)
+    names = getattr(package, "__all__", ())  # a room may only hold what others list
+    listed = name in names and isinstance(getattr(package, name), ModuleType)
     return listed and is_public(parent)
 
 

@@ -148,8 +148,9 @@ def _look_from(label: str) -> tuple[str, object]:
     hue = int.from_bytes(drawn[5:7]) / 2**16
     linear = np.array(colorsys.hsv_to_rgb(hue, _SATURATION, 1.0))
     linear *= shade / (_LUMINANCE @ linear)
-    rgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return to_hex(rgb), dash
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    red, green, blue = encoded.tolist()
+    return to_hex((red, green, blue)), dash
 
 
 def style_axes(ax, x: str, y: str) -> None:
