@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array, triu
 
+from relaysim.mixing.sequences import is_symmetric
 from relaysim.network.products import Product
 
 __all__ = ["PairExchange"]
-
-# A matrix is symmetric if opposite weights differ by no more.
-SYMMETRIC_TO = 1e-12
 
 
 class PairExchange:
@@ -18,9 +16,8 @@ class PairExchange:
 
     def __init__(self, matrices: tuple[csr_array, ...]):
         for W in matrices:
-            gap = abs(W - W.T)
-            if gap.nnz and gap.max() > SYMMETRIC_TO:
-                i, j = np.unravel_index(gap.tocsr().argmax(), gap.shape)
+            if not is_symmetric(W):
+                i, j = np.unravel_index(abs(W - W.T).tocsr().argmax(), W.shape)
                 raise ValueError(
                     f"the mixing matrix must be symmetric where neighbours act as pairs; at ({i}, {j}) it "
                     f"has {W[i, j]:.6g} and at ({j}, {i}) {W[j, i]:.6g}"
