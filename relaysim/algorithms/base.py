@@ -11,12 +11,16 @@ An algorithm is a frozen dataclass of hyper-parameters with
 - ``init(x0, network)``: the state before step 0, a NamedTuple of arrays with a field ``x``;
 - ``step(state, round)``: the next state, a pure function of its arguments.
 
-- ``conserved(state, network, learning_rate)``, where a step at a constant rate leaves something as it
-  is whatever the gradients: these quantities, linear in the state, ``(k, d[, r])``, or ``None``. An
-  exact analysis sets them apart: they tell where a run ends, and do not decay;
+and, where they differ from what `Method` says,
 
-- ``affine = False``, where a step is not an affine map of the state though it may look so for a while;
-- ``cycle``, where the rule depends on the number of the step: steps after which it repeats;
+- ``affine``: whether a step is an affine map of the state, as the exact analysis needs. True; a method
+  whose step may look so for a while, and is not, says False;
+- ``cycle``: steps after which a rule that depends on the number of the step repeats. 1;
+- ``conserved(state, network, learning_rate)``: what a step at a constant rate leaves as it is whatever
+  the gradients, linear in the state, ``(k, d[, r])``, or ``None``. An exact analysis sets it apart: it
+  tells where a run ends, and does not decay. None;
+- ``theorems``: names of the functions in `relaysim.theory.bounds` that hold of the method. None of them.
+  It counts only in the body of the class itself, see `theorems_of`;
 
 and, for ``uses = "workers"``, ``own_mixing(n)``: the sequence of matrices that it mixes with, or
 ``None`` where it mixes with none.
@@ -38,7 +42,7 @@ import numpy as np
 from relaysim.support.blocks import BLOCK_BYTES, row_blocks
 from relaysim.support.display import html_table
 
-__all__ = ["Algorithm", "Method", "Round", "check_momentum", "no_buffer", "smoothed"]
+__all__ = ["Algorithm", "Method", "Round", "check_momentum", "no_buffer", "smoothed", "theorems_of"]
 
 
 class Round:
@@ -133,7 +137,14 @@ class Round:
 
 
 class Method:
-    """What the methods here share: in a notebook each shows its options and claims as a table."""
+    """What the methods here share: claims that most make alike, and a table of options in a notebook."""
+
+    affine: ClassVar[bool] = True
+    cycle: ClassVar[int] = 1
+    theorems: ClassVar[tuple[str, ...]] = ()
+
+    def conserved(self, state, network, learning_rate) -> np.ndarray | None:
+        """None: no step leaves anything as it is."""
 
     def _repr_html_(self) -> str:
         vectors = self.vectors_per_edge
@@ -170,6 +181,24 @@ class Algorithm(Protocol):
     def init(self, x0: np.ndarray, network) -> NamedTuple: ...
 
     def step(self, state, round: Round) -> NamedTuple: ...
+
+
+def theorems_of(algorithm) -> tuple[str, ...]:
+    """The theorems that a method's class states in its own body; what it inherits does not count.
+
+    A subclass may change the rule, of which nothing is proved then. One that does not says so.
+
+    >>> from relaysim.algorithms import DPSGD
+    >>> class Changed(DPSGD):
+    ...     def step(self, state, round):
+    ...         return state
+    >>> class Renamed(DPSGD):
+    ...     label = "Gossip"
+    ...     theorems = DPSGD.theorems
+    >>> theorems_of(Changed()), theorems_of(Renamed())
+    ((), ('dp_sgd', 'dp_sgd_rate'))
+    """
+    return vars(type(algorithm)).get("theorems", ())
 
 
 def check_momentum(momentum: float) -> None:

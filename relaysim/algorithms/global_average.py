@@ -45,6 +45,11 @@ class AllReduce(Method):
     uses: ClassVar[str] = "workers"
     vectors_per_edge: ClassVar[float] = 1
     exact: ClassVar[bool] = True
+    theorems: ClassVar[tuple[str, ...]] = (
+        "all_reduce",
+        "all_reduce_convex",
+        "all_reduce_nonconvex",
+    )
 
     def __post_init__(self):
         check_momentum(self.momentum)

@@ -48,6 +48,7 @@ class DPSGD(Method):
     uses: ClassVar[str] = "mixing"
     vectors_per_edge: ClassVar[float] = 1
     exact: ClassVar[bool] = False
+    theorems: ClassVar[tuple[str, ...]] = ("dp_sgd", "dp_sgd_rate")
 
     def __post_init__(self):
         check_momentum(self.momentum)

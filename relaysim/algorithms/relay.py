@@ -72,6 +72,7 @@ class RelaySGD(Method):
     uses: ClassVar[str] = "relay"
     vectors_per_edge: ClassVar[float] = 1
     exact: ClassVar[bool] = True
+    theorems: ClassVar[tuple[str, ...]] = ("relay_sgd_equal_hessians", "relay_sgd_rate")
 
     def __post_init__(self):
         check_momentum(self.momentum)
