@@ -700,6 +700,89 @@ def test_which_theorems_apply():
         assert names(single, rs.topologies.chain(1), algorithm)
 
 
+STATED = {
+    "all_reduce": rs.algorithms.AllReduce,
+    "dp_sgd": rs.algorithms.DPSGD,
+    "relay_sgd_equal_hessians": rs.algorithms.RelaySGD,
+    "gradient_tracking_rate": rs.algorithms.GradientTracking,
+    "d2_rate": rs.algorithms.D2,
+}
+
+
+@pytest.mark.parametrize(
+    "method", [*STATED.values(), rs.algorithms.ExactDiffusion], ids=lambda method: method.__name__
+)
+def test_a_subclass_has_the_theorems_that_it_states_and_no_others(method):
+    class Standing(method):
+        """Never moves, under the label of the method."""
+
+        def step(self, state, round):
+            round.gradient(state.x)
+            return state
+
+    class Renamed(method):
+        """The same rule under a label of its own, of which nothing is said."""
+
+        label = "of my own"
+
+    class Stated(Renamed):
+        """The same rule, said to be."""
+
+        theorems = method.theorems
+
+    class Heir(Stated):
+        pass
+
+    problem, chain = equal_hessians(0, 1.0), rs.topologies.chain(8)
+    expected = bounds_for(problem, chain, method(), 0.1)
+    assert len(expected) >= 1
+    for silent in (Standing, Renamed, Heir):
+        assert bounds_for(problem, chain, silent(), 0.1) == ()
+    found = bounds_for(problem, chain, Stated(), 0.1)
+    assert [bound.method for bound in found] == ["of my own"] * len(expected)
+    assert [dataclasses.replace(bound, method=method.label) for bound in found] == list(expected)
+    steps = np.arange(50)
+    for bound, twin in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(bound.curve(steps), twin.curve(steps))
+
+
+def test_only_methods_state_theorems_and_every_theorem_is_stated():
+    """Of all methods, by what their own classes say: none that is only derived from another one."""
+    classes = [getattr(rs.algorithms, name) for name in rs.algorithms.__all__]
+    stated = {cls.__name__: vars(cls)["theorems"] for cls in classes if "theorems" in vars(cls)}
+    assert stated.keys() == {method.__name__ for method in STATED.values()} | {"ExactDiffusion"}
+    theorems = {name for name in module.__all__ if name[0].islower()} - {"bounds_for"}
+    assert set().union(*stated.values()) == theorems
+
+
+def test_verified_bounds_come_first_in_whatever_order_they_are_stated():
+    class Backwards(rs.algorithms.DPSGD):
+        theorems = rs.algorithms.DPSGD.theorems[::-1]
+
+    found = bounds_for(quadratics(0), rs.topologies.ring(8), Backwards(), 0.1)
+    assert [bound.name for bound in found] == ["dp_sgd", "dp_sgd_rate"]
+
+
+def test_a_theorem_that_cannot_be_stated_is_refused():
+    @dataclasses.dataclass(frozen=True)
+    class Strange(rs.algorithms.SGP):
+        theorems = ("dp_sgd",)
+
+    class Misspelt(rs.algorithms.DPSGD):
+        theorems = ("dpsgd",)
+
+    class Bare(rs.algorithms.DPSGD):
+        theorems = "dp_sgd"
+
+    problem, ring = quadratics(0), rs.topologies.ring(8)
+    with pytest.raises(TypeError, match=r"Strange states the theorem dp_sgd.* of DPSGD; derive"):
+        bounds_for(problem, ring, Strange(), 0.1)
+    with pytest.raises(ValueError, match=r"Misspelt.theorems must be .* dp_sgd, .*\('dpsgd',\)"):
+        bounds_for(problem, ring, Misspelt(), 0.1)
+    with pytest.raises(ValueError, match=r"Bare.theorems must be a tuple .* not 'dp_sgd'"):
+        bounds_for(problem, ring, Bare(), 0.1)
+
+
 def test_convex_and_nonconvex_bounds_of_a_problem_hold():
     flat = rs.problems.LeastSquares(quadratics(0).A[:3, :1], quadratics(0).b[:3, :1] * 3)
     wide = rs.problems.LeastSquares(

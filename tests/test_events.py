@@ -1,6 +1,7 @@
 """Asynchronous methods: what they promise, and what is known of them exactly."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from methods import ASYNCHRONOUS
 
 import relaysim as rs
+from relaysim import algorithms
 from relaysim.algorithms import A2CiD2, SwarmSGD
 from relaysim.compressors import Lattice
 from relaysim.engine.timeline import batches_of
@@ -394,6 +396,181 @@ def test_exact_decay_against_the_dense_generator():
             assert asynchronous_decay(topology, algorithm) == pytest.approx(expected, rel=1e-8)
 
 
+def dense_eigenvalue(topology, rates, flow, taken):
+    """The largest of the generator of E zzᵀ on deviations from the mean; a worker has k numbers.
+
+    Between meetings ds/dt = flow s; one takes taken (s_i − s_j) from s_i and gives it to s_j.
+    """
+    n, k = topology.n, len(flow)
+    one = np.eye(k * n)
+    both = np.kron(flow, np.eye(n))
+    generator = np.kron(both, one) + np.kron(one, both)
+    for (i, j), rate in zip(topology.edges.tolist(), rates, strict=True):
+        b = np.eye(n)[i] - np.eye(n)[j]
+        P = one - np.kron(taken, np.outer(b, b))
+        generator += rate * (np.kron(P, P) - np.kron(one, one))
+    centre = np.kron(np.eye(k), np.eye(n) - 1 / n)
+    kept = np.kron(centre, centre)
+    return np.linalg.eigvals(kept @ generator @ kept - 100 * (np.eye(len(kept)) - kept)).real.max()
+
+
+IRREGULAR = (rs.topologies.star(5), rs.topologies.two_cliques(6), rs.topologies.chain(3))
+
+
+@pytest.mark.parametrize("topology", IRREGULAR, ids=repr)
+def test_exact_decay_of_swarm_against_the_dense_map_of_a_meeting(topology):
+    """−m log of the largest eigenvalue of M ↦ E[P M Pᵀ], the edges as likely as the docstring says."""
+    n, edges = topology.n, len(topology.edges)
+    i, j = topology.edges.T
+    chosen = (1 / topology.degrees[i] + 1 / topology.degrees[j]) / n
+    for algorithm, meetings, likely in (
+        (SwarmSGD(3), n / 6, np.full(edges, 1 / edges)),
+        (SwarmSGD(2, blocking=False), n / 2, chosen),
+        (SwarmSGD(1.5, blocking=False, geometric=True), n / 1.5, chosen),
+    ):
+        largest = 1 + dense_eigenvalue(topology, likely, np.zeros((1, 1)), np.full((1, 1), 0.5))
+        expected = -meetings * np.log(largest)
+        assert asynchronous_decay(topology, algorithm) == pytest.approx(expected, rel=1e-10)
+
+
+@over_algorithms
+def test_rules_say_how_often_their_events_have_neighbours_meet(algorithm):
+    units = 4000
+    for topology in (rs.topologies.star(6), rs.topologies.two_cliques(6)):
+        meetings = algorithm.rule(topology).meetings
+        events = slow_events.events_of(algorithm, topology, units)
+        met = [(unit, *sorted(pair)) for unit, _, *pair in events if pair[1] >= 0]
+        for (i, j), rate in zip(topology.edges.tolist(), meetings.rates, strict=True):
+            count = sum((a, b) == (i, j) for _, a, b in met)
+            assert count == pytest.approx(rate * units, abs=5 * (rate * units) ** 0.5)
+        a_unit = np.bincount([unit for unit, _, _ in met], minlength=units)
+        total = meetings.rates.sum()
+        if meetings.poisson:
+            assert a_unit.var() == pytest.approx(total, rel=0.15)
+        else:
+            np.testing.assert_array_equal(
+                np.abs(np.cumsum(a_unit) - total * np.arange(1, units + 1)) < 1, True
+            )
+
+
+def with_rule(changed, algorithm=None):
+    """A²CiD², or another algorithm, with another rule: made of its own by ``changed(rule)``."""
+
+    class Own(type(algorithm or A2CiD2())):
+        def rule(self, topology):
+            return changed(super().rule(topology))
+
+    return Own(**dataclasses.asdict(algorithm or A2CiD2()))
+
+
+def meeting_by(share):
+    def changed(rule):
+        def meet(first, second, meeting):
+            D, kind = first.x - second.x, type(first)
+            return (
+                kind(first.x - share * D, first.tilde - 0.9 * D),
+                kind(second.x + share * D, second.tilde + 0.9 * D),
+            )
+
+        rule.meet = meet
+        return rule
+
+    return changed
+
+
+@pytest.mark.parametrize("topology", IRREGULAR, ids=repr)
+@pytest.mark.parametrize("share", [0.2, 0.7])
+def test_the_exact_decay_is_that_of_the_rule_itself(topology, share):
+    """Of a rule that is nobody's: with another meeting and a one-sided flow, against its generator."""
+
+    def changed(rule):
+        def flow(rows, elapsed):
+            grown = -np.expm1(-0.3 * elapsed)  # x follows x̃, which stays
+            return rows._replace(x=rows.x + grown * (rows.tilde - rows.x))
+
+        rule.flow = flow
+        return meeting_by(share)(rule)
+
+    algorithm = with_rule(changed)
+    rates = rs.algorithms.A2CiD2().rule(topology).meetings.rates
+    flow, taken = np.array([[-0.3, 0.3], [0, 0]]), np.array([[share, 0], [0.9, 0]])
+    expected = -dense_eigenvalue(topology, rates, flow, taken)
+    assert asynchronous_decay(topology, algorithm) == pytest.approx(expected, rel=1e-8)
+    x0 = start(topology.n, 2)
+    first, later = asynchronous_consensus(topology, algorithm, x0, [200, 210])
+    assert np.log(first / later) / 10 == pytest.approx(expected, rel=1e-3)
+
+
+def test_workers_part_where_momentum_is_too_strong():
+    """With η → ∞ a meeting moves both ends by ½(½ + α̃) of their difference: on a chain by more than all."""
+    topology = rs.topologies.chain(8)
+    algorithm = A2CiD2(momentum_rate=100.0)
+    rule = algorithm.rule(topology)
+    assert (0.5 + rule.alpha_tilde) / 2 > 1
+    flow = 100 * np.array([[-1.0, 1], [1, -1]])
+    taken = np.array([[0.5, 0], [rule.alpha_tilde, 0]])
+    growth = dense_eigenvalue(topology, rule.meetings.rates, flow, taken)
+    assert growth > 0
+    assert asynchronous_decay(topology, algorithm) == pytest.approx(-growth, rel=1e-8)
+    x0 = start(8, 1)
+    before, after = asynchronous_consensus(topology, algorithm, x0, [20, 21])
+    assert np.log(after / before) == pytest.approx(growth, rel=1e-3)
+
+
+def test_rules_that_the_exact_analysis_does_not_know_are_refused():
+    ring = rs.topologies.ring(5)
+
+    def lacking(name):
+        def changed(rule):
+            kept = {"draw", "init", "flow", "point", "descend", "meet", "meetings", "linear"} - {
+                name
+            }
+            return types.SimpleNamespace(**{each: getattr(rule, each) for each in kept})
+
+        return changed
+
+    def setting(**members):
+        def changed(rule):
+            vars(rule).update(members)
+            return rule
+
+        return changed
+
+    def clipped(rows, elapsed):
+        return rows._replace(x=np.clip(rows.x, -0.5, 0.5))
+
+    def one_sided(first, second, meeting):
+        return second, second
+
+    def by_worker(first, second, meeting):
+        share = (0.3 + 0.1 * meeting.first)[:, None]
+        D = first.x - second.x
+        return first._replace(x=first.x - share * D), second._replace(x=second.x + share * D)
+
+    def each_on_its_own(first, second, meeting):
+        kind, x, tilde = type(first), 0.5 * (first.x - second.x), 0.4 * (first.tilde - second.tilde)
+        return (
+            kind(first.x - x, first.tilde - tilde),
+            kind(second.x + x, second.tilde + tilde),
+        )
+
+    fixed = algorithms.events.Meetings(np.ones(5), poisson=False)
+    for changed, error, text in (
+        (lacking("meetings"), TypeError, "does not say .* attribute `meetings`"),
+        (lacking("linear"), TypeError, "does not say .* attribute `linear`"),
+        (setting(linear=False), ValueError, "is not linear, .* quantiser"),
+        (setting(flow=clipped), TypeError, "flow .* is not linear"),
+        (setting(meet=by_worker), TypeError, "meeting .* the same over all edges"),
+        (setting(meet=one_sided), TypeError, "a form that the exact analysis does not know"),
+        (setting(meet=each_on_its_own), TypeError, "in proportion to one difference"),
+        (setting(meetings=fixed), TypeError, "moves between them"),
+    ):
+        with pytest.raises(error, match=text):
+            asynchronous_decay(ring, with_rule(changed))
+    with pytest.raises(ValueError, match="quantiser"):
+        asynchronous_decay(ring, SwarmSGD(blocking=False, quantizer=Lattice(1e-3)))
+
+
 @given(connected_graphs())
 @settings(deadline=None, max_examples=15)
 def test_random_pairs_shrink_the_fiedler_vector_by_the_known_factor(graph):
@@ -547,8 +724,12 @@ def test_nobody_is_asked_for_a_gradient_at_zero():
 def test_exact_consensus_goes_on_falling():
     x0 = np.random.default_rng(0).normal(size=8)
     times = np.array([60, 80, 100])
-    for topology in (rs.topologies.complete(8), rs.topologies.ring(8)):
-        algorithm = A2CiD2(accelerated=False)
+    for topology, algorithm in (
+        (rs.topologies.complete(8), A2CiD2(accelerated=False)),
+        (rs.topologies.ring(8), A2CiD2(accelerated=False)),
+        (rs.topologies.ring(8), A2CiD2()),
+        (rs.topologies.star(8), A2CiD2()),
+    ):
         found = asynchronous_consensus(topology, algorithm, x0, times)
         decay = asynchronous_decay(topology, algorithm)
         np.testing.assert_allclose(-np.diff(np.log(found)) / 20, decay, rtol=1e-6)

@@ -9,14 +9,15 @@ from scipy import sparse
 
 import relaysim as rs
 from relaysim.mixing.clocks import acceleration_constants
-from relaysim.theory import gossip
-from relaysim.theory.gossip import (
+from relaysim.theory import (
     d2_rates,
     d2_smallest_eigenvalue,
     d2_spectral_radius,
     effective_neighbors,
     exact_diffusion_rates,
+    mixing_gap,
     spectral_gap,
+    toy_problem,
     toy_rate,
     toy_rate_exact,
     toy_zeta,
@@ -166,18 +167,18 @@ def test_an_averaging_period_has_gap_one_though_thirds_are_rounded():
 @pytest.mark.parametrize("converges", [True, False])
 def test_large_matrices_get_what_small_ones_get(W, converges, monkeypatch):
     expected = spectral_gap(W)
-    monkeypatch.setattr(gossip, "DENSE_LIMIT", 3)
+    monkeypatch.setattr(mixing_gap, "DENSE_LIMIT", 3)
     symmetric = isinstance(W, np.ndarray) and np.array_equal(W, W.T)
     if symmetric and not converges:
-        iterate, calls = gossip.eigsh, []
+        iterate, calls = mixing_gap.eigsh, []
 
         def stubborn(*args, **options):
             calls.append(args)
             if "maxiter" in options:
-                raise gossip.ArpackNoConvergence("", np.empty(0), np.empty((0, 0)))
+                raise mixing_gap.ArpackNoConvergence("", np.empty(0), np.empty((0, 0)))
             return iterate(*args, **options)
 
-        monkeypatch.setattr(gossip, "eigsh", stubborn)
+        monkeypatch.setattr(mixing_gap, "eigsh", stubborn)
     np.testing.assert_allclose(spectral_gap(W), expected, rtol=1e-10)
     if symmetric and not converges:
         assert len(calls) in (2, 4)  # each end: in vain, then inverted
@@ -394,7 +395,7 @@ def test_exact_toy_rate_from_the_whole_covariance_map(matrices, eta):
 def test_exact_toy_rate_by_iteration(matrices, eta, monkeypatch):
     if len(matrices[0]) == 1:
         pytest.skip("a 1 × 1 map needs no iteration")
-    monkeypatch.setattr(gossip, "DENSE_COVARIANCE_LIMIT", 3)
+    monkeypatch.setattr(toy_problem, "DENSE_COVARIANCE_LIMIT", 3)
     expected = brute_force_rate(matrices, eta, zeta=7.5)
     np.testing.assert_allclose(toy_rate_exact(matrices, eta, 7.5), expected, rtol=1e-9, atol=1e-13)
 

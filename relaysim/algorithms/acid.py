@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.events import EventMethod, Events, Meeting, check_graph
+from relaysim.algorithms.events import EventMethod, Events, Meeting, Meetings, check_graph
 from relaysim.mixing.clocks import acceleration_constants, edge_rates
 from relaysim.support.checks import real_number, true_or_false
 from relaysim.topologies import Topology
@@ -90,7 +90,10 @@ class A2CiD2(EventMethod):
 class _PairwiseAveraging:
     """The rule on one graph, with meetings at ``rates (E,)``; see `relaysim.algorithms.events.Rule`."""
 
+    linear = True
+
     def __init__(self, topology: Topology, rates: np.ndarray, eta: float, alpha_tilde: float):
+        self.meetings = Meetings(rates, poisson=True)
         self.eta, self.alpha_tilde = eta, alpha_tilde
         self._n, self._edges = topology.n, topology.edges
         self._until = np.cumsum(rates)

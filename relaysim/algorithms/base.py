@@ -41,6 +41,7 @@ __all__ = [
     "no_buffer",
     "require_claims",
     "smoothed",
+    "theorems_of",
 ]
 
 #: What a method says of itself, and what each claim means; `Claims` has the defaults.
@@ -58,6 +59,7 @@ CLAIMS: dict[str, str] = {
     "mixing_needs": "what its claims need of W: 'nothing', 'doubly stochastic', or 'symmetric', without "
     "which it has no rule at all",
     "faults": "the kinds of faults that it has a rule for, such as 'lost messages'",
+    "theorems": "names of the functions in relaysim.theory.bounds that hold of it",
 }
 WITHOUT_DEFAULT = ("label", "uses")
 
@@ -239,6 +241,14 @@ class Claims:
         """
         return 1.0
 
+    @property
+    def theorems(self) -> tuple[str, ...]:
+        """Names of the functions in `relaysim.theory.bounds` that hold of the method.
+
+        It counts only in the body of the class itself, see `theorems_of`.
+        """
+        return ()
+
     def _repr_html_(self) -> str:
         names = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
         options: list[tuple[str, Any]] = [(name, getattr(self, name)) for name in names]
@@ -323,6 +333,25 @@ def require_claims(algorithm) -> None:
             if name in WITHOUT_DEFAULT:
                 mend = "set it in the class"
             raise TypeError(f"{type(algorithm).__name__} has no `{name}`: {meaning}; {mend}")
+
+
+def theorems_of(algorithm) -> tuple[str, ...]:
+    """The theorems that a method's class states in its own body; what it inherits does not count.
+
+    A subclass may change the rule, of which nothing is proved then. One that does not says so.
+
+    >>> from relaysim.algorithms import DPSGD
+    >>> class Changed(DPSGD):
+    ...     def step(self, state, round):
+    ...         return state
+    >>> class Renamed(DPSGD):
+    ...     label = "Gossip"
+    ...     theorems = DPSGD.theorems
+    >>> theorems_of(Changed()), theorems_of(Renamed())
+    ((), ('dp_sgd', 'dp_sgd_rate'))
+    """
+    stated = vars(type(algorithm)).get("theorems", ())
+    return () if isinstance(stated, property) else stated
 
 
 def check_momentum(momentum: float) -> None:

@@ -57,15 +57,17 @@ class D2(_Corrected):
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
+    theorems: ClassVar[tuple[str, ...]] = ("d2_rate",)
+    #: Whether it mixes with (W + I)/2 in the place of W.
+    lazy: ClassVar[bool] = False
 
     def step(self, state: CorrectedState, round: Round) -> CorrectedState:
         corrected = round.descend(state.x, round.gradient(state.x))
         corrected += state.correction
-        change = self._mix_change(corrected, round)
+        change = round.mix_change(corrected)
+        if self.lazy:
+            change *= 0.5
         return CorrectedState(corrected + change, state.correction + change)
-
-    def _mix_change(self, x: np.ndarray, round: Round) -> np.ndarray:
-        return round.mix_change(x)
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,8 @@ class ExactDiffusion(D2):
     """
 
     label: ClassVar[str] = "Exact diffusion"
-
-    def _mix_change(self, x: np.ndarray, round: Round) -> np.ndarray:
-        return 0.5 * round.mix_change(x)
+    theorems: ClassVar[tuple[str, ...]] = ("d2_rate",)
+    lazy: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ class GradientTracking(_Corrected):
 
     def vectors_per_edge(self, d: int) -> float:
         return 2
+
+    theorems: ClassVar[tuple[str, ...]] = ("gradient_tracking_rate",)
 
     def step(self, state: CorrectedState, round: Round) -> CorrectedState:
         gradient = round.gradient(state.x)

@@ -24,7 +24,7 @@ import numpy as np
 from relaysim.algorithms.base import Claims
 from relaysim.topologies import Topology
 
-__all__ = ["Draw", "EventMethod", "Events", "Meeting", "Rule", "check_graph"]
+__all__ = ["Draw", "EventMethod", "Events", "Meeting", "Meetings", "Rule", "check_graph"]
 
 
 class Events(NamedTuple):
@@ -49,6 +49,18 @@ class Meeting(NamedTuple):
     replica: np.ndarray
 
 
+class Meetings(NamedTuple):
+    """How often neighbours meet.
+
+    ``rates (E,)``: meetings over each of ``topology.edges`` in a unit of time, in expectation. ``poisson``:
+    whether they are the points of independent Poisson processes; if not, there are as many in a unit as the
+    rates add up to, each over an edge drawn with these odds.
+    """
+
+    rates: np.ndarray
+    poisson: bool
+
+
 # draw(generator, start, units) → the events of the units start, …, start + units − 1.
 Draw = Callable[[np.random.Generator, int, int], Events]
 
@@ -57,9 +69,16 @@ class Rule(Protocol):
     """What an asynchronous algorithm does on one graph; see the module's docstring.
 
     ``vectors_per_meeting(d)``: vectors that a meeting puts on the wire, in both directions together.
+
+    The exact analysis takes its maps from ``flow`` and ``meet``. For it a rule says besides how often its
+    events have neighbours meet, ``meetings``, and whether, without gradients, rows after a flow or a meeting
+    are linear in the rows before, ``linear``. Simulations do without both; the analysis refuses a rule that
+    lacks one of them, or that is not linear.
     """
 
     draw: Draw
+    meetings: Meetings
+    linear: bool
 
     def init(self, x0: np.ndarray) -> NamedTuple:
         """The state at time 0 from rows ``(rows, d)``, which it may keep."""

@@ -54,6 +54,11 @@ class AllReduce(MomentumMethod):
     uses: ClassVar[str] = "workers"
     hops_per_step: ClassVar[float] = math.inf
     exact: ClassVar[bool] = True
+    theorems: ClassVar[tuple[str, ...]] = (
+        "all_reduce",
+        "all_reduce_convex",
+        "all_reduce_nonconvex",
+    )
 
     def __post_init__(self):
         check_momentum(self.momentum)

@@ -48,6 +48,7 @@ class DPSGD(MomentumMethod):
     label: ClassVar[str] = "DP-SGD (gossip)"
     uses: ClassVar[str] = "mixing"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
+    theorems: ClassVar[tuple[str, ...]] = ("dp_sgd", "dp_sgd_rate")
 
     def __post_init__(self):
         check_momentum(self.momentum)

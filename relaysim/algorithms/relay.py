@@ -73,6 +73,7 @@ class RelaySGD(MomentumMethod):
     uses: ClassVar[str] = "relay"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     exact: ClassVar[bool] = True
+    theorems: ClassVar[tuple[str, ...]] = ("relay_sgd_equal_hessians", "relay_sgd_rate")
 
     def __post_init__(self):
         check_momentum(self.momentum)

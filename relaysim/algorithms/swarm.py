@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.events import EventMethod, Events, Meeting, check_graph
+from relaysim.algorithms.events import EventMethod, Events, Meeting, Meetings, check_graph
 from relaysim.compressors import Identity, Lattice
 from relaysim.support.checks import real_number, true_or_false, whole_number
 from relaysim.topologies import Topology
@@ -104,6 +104,7 @@ class _Pairs:
 
     def __init__(self, algorithm: SwarmSGD, topology: Topology):
         self._options, self._topology = algorithm, topology
+        self.linear = algorithm.quantizer is None
 
     def vectors_per_meeting(self, d: int) -> float:
         quantizer = self._options.quantizer
@@ -143,6 +144,13 @@ class _Pairs:
 
 
 class _Blocking(_Pairs):
+    @property
+    def meetings(self) -> Meetings:
+        """n/(2H) in a unit, of edges that are all as likely."""
+        n, edges = self._topology.n, len(self._topology.edges)
+        rate = n / (2 * self._options.local_steps * edges)
+        return Meetings(np.full(edges, rate), poisson=False)
+
     def draw(self, generator: np.random.Generator, start: int, units: int) -> Events:
         unit = self._meetings(start, units, workers=2)
         pairs = self._topology.edges[generator.integers(len(self._topology.edges), size=len(unit))]
@@ -170,6 +178,13 @@ class _Blocking(_Pairs):
 
 
 class _NonBlocking(_Pairs):
+    @property
+    def meetings(self) -> Meetings:
+        """n/H in a unit: of a worker, all as likely, with one of its neighbours, all as likely."""
+        i, j = self._topology.edges.T
+        chosen = 1 / self._topology.degrees[i] + 1 / self._topology.degrees[j]
+        return Meetings(chosen / self._options.local_steps, poisson=False)
+
     def draw(self, generator: np.random.Generator, start: int, units: int) -> Events:
         unit = self._meetings(start, units, workers=1)
         topology = self._topology

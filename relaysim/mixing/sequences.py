@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_array, eye_array, issparse
 from scipy.sparse.csgraph import connected_components
 
+from relaysim.support.checks import real_array
 from relaysim.topologies import Topology
 
 __all__ = [
-    "ROW_SUM_TOLERANCE",
     "Matrix",
+    "as_matrices",
     "as_sequence",
     "is_sequence",
+    "is_symmetric",
     "preserved_weights",
     "require_symmetric",
 ]
 
 Matrix: TypeAlias = np.ndarray | csr_array
 ROW_SUM_TOLERANCE = 1e-8
-# A matrix is symmetric if opposite weights differ by no more.
-SYMMETRIC_TO = 1e-12
+SYMMETRY_TOLERANCE = 1e-12
 
 
 def is_sequence(mixing) -> bool:
@@ -44,10 +45,38 @@ def is_sequence(mixing) -> bool:
     return len(mixing) > 0 and (issparse(mixing[0]) or np.ndim(mixing[0]) == 2)
 
 
+def as_matrices(W) -> tuple[csr_array, ...]:
+    """Check a matrix, or a sequence of them, on its own; always returns a tuple.
+
+    Raises:
+        TypeError: no matrix, or entries that are not real.
+        ValueError: not square, sizes that differ, not finite, or rows that do not sum to one.
+
+    >>> [matrix.shape for matrix in as_matrices(np.eye(2))]
+    [(2, 2)]
+    """
+    matrices: list[csr_array] = []
+    for which, matrix in _named(W, "W", "W_"):
+        entries = _real_entries(matrix, which)
+        if entries.ndim != 2 or entries.shape[0] != entries.shape[1]:
+            raise ValueError(
+                f"{which} must be a square matrix (n, n), or a sequence of them; it is "
+                f"{_written(entries.shape)}"
+            )
+        if matrices and entries.shape != matrices[0].shape:
+            raise ValueError(
+                f"all matrices of a sequence must be of one size; W_0 has {matrices[0].shape[0]} "
+                f"rows and {which} has {entries.shape[0]}"
+            )
+        matrices.append(_with_unit_rows(entries, which))
+    return tuple(matrices)
+
+
 def as_sequence(mixing, topology: Topology) -> tuple[csr_array, ...]:
     """Check a matrix, or a sequence of them, against a topology; always returns a tuple.
 
     Raises:
+        TypeError: no matrix, or entries that are not real.
         ValueError: wrong size, not finite, rows that do not sum to one, entries off the topology's
             edges, or workers that no product of the sequence connects.
 
@@ -58,29 +87,15 @@ def as_sequence(mixing, topology: Topology) -> tuple[csr_array, ...]:
     ValueError: the mixing matrix is 2 × 2 but the topology has 3 workers
     """
     n = topology.n
-    sequence = tuple(mixing) if is_sequence(mixing) else (mixing,)
-    if not issparse(mixing) and len(mixing) == 0:
-        raise ValueError("mixing is an empty sequence; give at least one matrix")
     allowed = topology.adjacency + eye_array(n)
     matrices = []
-    for t, matrix in enumerate(sequence):
-        which = f"mixing matrix W_{t}" if len(sequence) > 1 else "the mixing matrix"
-        W = csr_array(matrix if issparse(matrix) else np.asarray(matrix, dtype=float))
-        W = W.astype(float)
-        if W.shape != (n, n):
-            shape = " × ".join(map(str, W.shape))
-            raise ValueError(f"{which} is {shape} but the topology has {n} workers")
-        W.sum_duplicates()
-        W.eliminate_zeros()
-        if not np.all(np.isfinite(W.data)):
-            raise ValueError(f"{which} has entries that are not finite")
-        sums = W.sum(axis=1)
-        worst = int(np.argmax(np.abs(sums - 1)))
-        if abs(sums[worst] - 1) > ROW_SUM_TOLERANCE:
+    for which, matrix in _named(mixing, "the mixing matrix", "mixing matrix W_"):
+        entries = _real_entries(matrix, which)
+        if entries.shape != (n, n):
             raise ValueError(
-                f"the rows of {which} must sum to 1; row {worst} sums to {sums[worst]:.6g}. "
-                f"Put 1 − (the rest of the row) on the diagonal"
+                f"{which} is {_written(entries.shape)} but the topology has {n} workers"
             )
+        W = _with_unit_rows(entries, which)
         stray = (abs(W) - abs(W).multiply(allowed)).tocoo()
         stray.eliminate_zeros()
         if stray.nnz:
@@ -100,12 +115,64 @@ def as_sequence(mixing, topology: Topology) -> tuple[csr_array, ...]:
     return tuple(matrices)
 
 
+def _named(mixing, alone: str, numbered: str) -> Iterator[tuple[str, object]]:
+    """Each matrix of a sequence, or the only one, with what messages call it."""
+    if not is_sequence(mixing):
+        if not issparse(mixing) and len(mixing) == 0:
+            raise ValueError(
+                f"{alone} is empty; give a square matrix, or a sequence of at least one"
+            )
+        yield alone, mixing
+    elif len(mixing) == 1:
+        yield alone, mixing[0]
+    else:
+        for t, matrix in enumerate(mixing):
+            yield f"{numbered}{t}", matrix
+
+
+def _real_entries(matrix, which: str) -> Matrix:
+    if not issparse(matrix):
+        return real_array(matrix, which)
+    if matrix.dtype.kind not in "fiub":
+        raise TypeError(f"{which} must have real entries, not {matrix.dtype}")
+    return matrix
+
+
+def _with_unit_rows(matrix: Matrix, which: str) -> csr_array:
+    """A copy without explicit zeros, after a look at its entries and the sums of its rows."""
+    W = csr_array(matrix).astype(float)
+    W.sum_duplicates()
+    W.eliminate_zeros()
+    if not np.isfinite(W.data).all():
+        raise ValueError(f"{which} has entries that are not finite")
+    sums = W.sum(axis=1)
+    worst = int(np.argmax(np.abs(sums - 1)))
+    if abs(sums[worst] - 1) > ROW_SUM_TOLERANCE:
+        raise ValueError(
+            f"the rows of {which} must sum to 1; row {worst} sums to {sums[worst]:.6g}. "
+            f"Put 1 − (the rest of the row) on the diagonal"
+        )
+    return W
+
+
+def _written(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
+
+
+def is_symmetric(W: csr_array) -> bool:
+    """Whether opposite weights are equal, to rounding beside 1 or the largest of them.
+
+    >>> is_symmetric(csr_array([[0.9, 0.1], [0.2, 0.8]]))
+    False
+    """
+    return bool(abs(W - W.T).max() <= SYMMETRY_TOLERANCE * max(1, abs(W).max()))
+
+
 def require_symmetric(matrices: Sequence[csr_array]) -> None:
     """Raise ValueError unless all matrices are symmetric, naming the two entries that differ most."""
     for W in matrices:
-        gap = abs(W - W.T)
-        if gap.nnz and gap.max() > SYMMETRIC_TO:
-            i, j = np.unravel_index(gap.tocsr().argmax(), gap.shape)
+        if not is_symmetric(W):
+            i, j = np.unravel_index(abs(W - W.T).tocsr().argmax(), W.shape)
             raise ValueError(
                 f"the mixing matrix must be symmetric where neighbours act as pairs; at ({i}, {j}) it "
                 f"has {W[i, j]:.6g} and at ({j}, {i}) {W[j, i]:.6g}"

@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-from relaysim.problems import curvature
 from relaysim.problems.classifier import LinearClassifier
-from relaysim.problems.curvature import Curvature
+from relaysim.problems.curvature import (
+    Curvature,
+    curvature_at,
+    hessian,
+    largest_grams,
+    mean_hessian,
+)
 from relaysim.problems.labelled import classes_of, pooled_examples
 from relaysim.problems.matrices import with_ones
 from relaysim.problems.newton import newton
@@ -244,15 +249,15 @@ class Logistic(LinearClassifier):
 
     def mean_hessian(self, x: np.ndarray) -> np.ndarray:
         """∇²f(x) at x ``(d,)``, ``(d, d)``."""
-        return curvature.mean_hessian(self._loss, x)
+        return mean_hessian(self._loss, x)
 
     def hessian(self, worker: int, x: np.ndarray) -> np.ndarray:
         """∇²f_i(x) of one worker at x ``(d,)``, ``(d, d)``."""
-        return curvature.hessian(self._loss, worker, x)
+        return hessian(self._loss, worker, x)
 
     @functools.cached_property
     def _smoothness(self) -> tuple[float, float]:
-        each, mean = curvature.largest_grams(self._loss)
+        each, mean = largest_grams(self._loss)
         most = self._loss.parts[0][1].largest_curvature
         return most * each + self.l2, most * mean + self.l2
 
@@ -294,7 +299,7 @@ class Logistic(LinearClassifier):
         x = self._checked_points(np.asarray(x, dtype=float))
         if x.ndim != 1:
             raise ValueError("give one point, of shape (d,)")
-        return curvature.curvature_at(self._loss, x)
+        return curvature_at(self._loss, x)
 
     # -- examples ------------------------------------------------------------------------------------
 

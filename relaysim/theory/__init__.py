@@ -6,18 +6,15 @@
 from relaysim.mixing.clocks import acceleration_constants
 from relaysim.theory import bounds
 from relaysim.theory.asynchronous import asynchronous_consensus, asynchronous_decay
-from relaysim.theory.gossip import (
+from relaysim.theory.d2_limits import (
     d2_rates,
     d2_smallest_eigenvalue,
     d2_spectral_radius,
-    effective_neighbors,
     exact_diffusion_rates,
-    spectral_gap,
-    toy_rate,
-    toy_rate_exact,
-    toy_zeta,
 )
 from relaysim.theory.linear import Linearization, linearize
+from relaysim.theory.mixing_gap import spectral_gap
+from relaysim.theory.noise_averaging import effective_neighbors
 from relaysim.theory.overlay import Overlay, overlay
 from relaysim.theory.relaysum import (
     correction_factor,
@@ -32,6 +29,7 @@ from relaysim.theory.stability import (
     max_learning_rate,
     stable_learning_rates,
 )
+from relaysim.theory.toy_problem import toy_rate, toy_rate_exact, toy_zeta
 
 __all__ = [
     "BestRate",

@@ -54,14 +54,14 @@ class AffineStep:
     """
 
     def __init__(self, problem, topology, algorithm, learning_rate: float, matrices, x0):
-        if not getattr(algorithm, "affine", True):
+        if not algorithm.affine:
             raise TypeError(
                 f"{algorithm!r} is not affine: what it does depends on the data or on chance, so that it "
                 f"has no matrix; use relaysim.simulate"
             )
         self.problem, self.algorithm = problem, algorithm
         self.learning_rate = learning_rate
-        self.period = math.lcm(max(len(matrices), 1), getattr(algorithm, "cycle", 1))
+        self.period = math.lcm(max(len(matrices), 1), algorithm.cycle)
         self._network = Network(topology, matrices, Workspace())
         self._round = Round(self._gradient, self._network, Workspace(), self._no_numbers)
         self._round.learning_rate = learning_rate
@@ -284,13 +284,14 @@ class AffineStep:
     @functools.cached_property
     def conserved(self) -> csr_array:
         """Left null vectors of A − I, from what the algorithm says it conserves, ``(k, N)``."""
-        quantities = getattr(self.algorithm, "conserved", None)
+
+        def quantities(state) -> np.ndarray | None:
+            return self.algorithm.conserved(state, self._network, self.learning_rate)
 
         def respond(y: np.ndarray) -> np.ndarray:
-            found = quantities(self._unflatten(y), self._network, self.learning_rate)
-            return np.zeros((0, y.shape[1])) if found is None else found.reshape(-1, y.shape[1])
+            return quantities(self._unflatten(y)).reshape(-1, y.shape[1])
 
-        if quantities is None:
+        if quantities(self._template) is None:
             return csr_array((0, self.states))
         # After one more step: y may hold sums that do not fit the messages, which a step mends.
         found = csr_array(_matrix(respond, self.states) @ self.matrices[0])

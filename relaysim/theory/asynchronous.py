@@ -1,7 +1,8 @@
 """How fast workers that meet in pairs at random times agree, exactly.
 
-Without gradients a meeting is a linear map of the state z, x or (x, x̃) over all workers, and so is what
-happens between meetings. The second moment M = E zzᵀ then evolves linearly as well, and with it E Ξ².
+Without gradients a meeting is a linear map of the state z of all workers, and so is what happens between
+meetings. The second moment M = E zzᵀ then evolves linearly as well, and with it E Ξ². Both maps are taken
+from the algorithm's own rule.
 """
 
 from __future__ import annotations
@@ -13,77 +14,90 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.optimize import brentq
 
-from relaysim.algorithms import A2CiD2, SwarmSGD
-from relaysim.mixing.clocks import edge_rates
 from relaysim.support.checks import real_array
+from relaysim.theory.linear_rule import LinearRule, linear_rule
 from relaysim.topologies import Topology
 
 __all__ = ["asynchronous_consensus", "asynchronous_decay"]
 
-# d(x, x̃)/dt = η FLOW (x, x̃) between meetings.
-FLOW = np.array([[-1.0, 1.0], [1.0, -1.0]])
 EPSILON = float(np.finfo(float).eps)
 
 
-def asynchronous_decay(topology: Topology, algorithm: A2CiD2 | SwarmSGD) -> float:
+def asynchronous_decay(topology: Topology, algorithm) -> float:
     """κ with E Ξ²_t ~ exp(−κt) as t → ∞ where nobody takes gradients; t in steps.
 
-    For A²CiD² and its baseline −κ is the largest eigenvalue of the generator of the second moments,
+    Where pairs meet at the points of Poisson processes, as those of A²CiD² and its baseline, −κ is the
+    largest eigenvalue of the generator of the second moments,
 
         dM/dt = AM + MAᵀ + Σ_{i–j} λ_ij (P_ij M P_ijᵀ − M),
 
-    with A what happens between meetings and P_ij what happens in one. For SwarmSGD, whose meetings are
-    m a step, it is −m log of the largest eigenvalue of a meeting, M ↦ E[P M Pᵀ].
+    with A what happens between meetings and P_ij what happens in one. Where meetings are m a step, as those
+    of SwarmSGD, κ is −m log of the largest eigenvalue of a meeting, M ↦ E[P M Pᵀ].
 
     Dense linear algebra over edges and pairs of modes: 10 ms for a ring of 32, 10 s for complete(64).
 
     Args:
         topology: connected, of two workers or more.
-        algorithm: `A2CiD2` or `SwarmSGD` without a quantiser.
+        algorithm: one whose pairs meet, such as `A2CiD2` or `SwarmSGD` without a quantiser; see
+            `relaysim.algorithms.events.Rule` for what its rule has to say.
 
     Raises:
-        TypeError: another algorithm.
+        TypeError: another algorithm, or a rule that does not say it or is of another form.
         ValueError: a quantiser, or a graph that the algorithm cannot use.
 
-    ``math.inf`` where a single meeting ends it: SwarmSGD with two workers.
+    ``math.inf`` where a single meeting ends it: SwarmSGD with two workers. Below 0 where workers part:
+    A²CiD² with a ``momentum_rate`` far above that of the theory, on a graph that agrees slowly.
 
     Source: derived here; after the way of Boyd, Ghosh, Prabhakar, Shah, "Randomized gossip
     algorithms", IEEE Transactions on Information Theory 2006.
 
+    >>> from relaysim.algorithms import A2CiD2
     >>> from relaysim.topologies import ring
     >>> [round(asynchronous_decay(ring(8), A2CiD2(accelerated=a)), 3) for a in (True, False)]
     [0.36, 0.268]
     """
-    moments = _Moments(topology, algorithm)
-    largest = moments.largest_eigenvalue()
-    if moments.meetings is None:
+    rule = _rule(topology, algorithm)
+    largest = _Moments(topology, rule).largest_eigenvalue()
+    if rule.meetings.poisson:
         return -largest
-    if largest <= -moments.meetings * (1 - 1e-12):
+    if rule.flow.any():
+        raise TypeError(
+            f"{algorithm!r} has a fixed number of meetings a step and moves between them, of which the "
+            f"exact decay is not known; use relaysim.simulate"
+        )
+    m = float(rule.meetings.rates.sum())
+    if largest <= -m * (1 - 1e-12):
         return math.inf  # a single meeting ends it
-    return -moments.meetings * math.log1p(largest / moments.meetings)
+    return -m * math.log1p(largest / m)
 
 
 def asynchronous_consensus(
-    topology: Topology, algorithm: A2CiD2, x0: np.ndarray, steps: Sequence[float]
+    topology: Topology, algorithm, x0: np.ndarray, steps: Sequence[float]
 ) -> np.ndarray:
     """E Ξ²_t = E (1/n) Σ_i ‖x_i − x̄‖² from x⁰ at these times, where nobody takes gradients; exactly.
 
     Args:
-        topology, algorithm: as for `asynchronous_decay`, but `A2CiD2` only.
+        topology, algorithm: as for `asynchronous_decay`, with meetings at the points of Poisson processes:
+            those of `A2CiD2`, not those of `SwarmSGD`.
         x0: ``(n,)`` or ``(n, d)``, where the workers start.
         steps: times t ≥ 0, ``(k,)``.
 
     Returns:
         ``(k,)``.
 
+    >>> from relaysim.algorithms import A2CiD2
     >>> from relaysim.topologies import complete
     >>> x0 = np.array([1.0, -1.0])  # one edge of rate 1: the first meeting ends it
     >>> asynchronous_consensus(complete(2), A2CiD2(accelerated=False), x0, [0, 1]).round(6).tolist()
     [1.0, 0.367879]
     """
-    if not isinstance(algorithm, A2CiD2):
-        raise TypeError(f"asynchronous_consensus is for A2CiD2, not {algorithm!r}")
-    moments = _Moments(topology, algorithm)
+    rule = _rule(topology, algorithm)
+    if not rule.meetings.poisson:
+        raise TypeError(
+            f"asynchronous_consensus needs meetings at the points of Poisson processes, such as those of "
+            f"A2CiD2; {algorithm!r} has a fixed number of them a step"
+        )
+    moments = _Moments(topology, rule)
     x0, times = real_array(x0, "x0"), real_array(steps, "steps")
     if x0.shape[:1] != (topology.n,) or x0.ndim > 2 or not np.isfinite(x0).all():
         raise ValueError(f"x0 must have shape (n,) or (n, d) with n = {topology.n}, not {x0.shape}")
@@ -91,56 +105,36 @@ def asynchronous_consensus(
         raise ValueError(f"steps must be a list of times of at least 0, not {steps!r}")
     deviation = x0.reshape(topology.n, -1)
     deviation = deviation - deviation.mean(axis=0)
-    within = deviation @ deviation.T
-    M = np.block([[within, within], [within, within]]) if moments.eta else within
+    M = np.kron(np.outer(rule.start, rule.start), deviation @ deviation.T)
     found = np.empty(len(times))
     now = 0.0
     for k in np.argsort(times, kind="stable"):
         if times[k] > now:
             M = moments.after(M, times[k] - now)
             now = times[k]
-        found[k] = np.trace(M[: topology.n, : topology.n]) / topology.n
+        found[k] = moments.consensus_distance(M)
     return found
 
 
+def _rule(topology: Topology, algorithm) -> LinearRule:
+    if not hasattr(algorithm, "rule"):
+        raise TypeError(
+            f"{algorithm!r} has no pairs that meet at random times, as those of A2CiD2 and SwarmSGD do; "
+            f"for methods of rounds there is relaysim.theory.linearize"
+        )
+    if not isinstance(topology, Topology):
+        raise TypeError(f"pairs meet on a Topology, not {topology!r}")
+    if not topology.is_connected:
+        raise ValueError(f"{topology!r} is not connected: its parts never agree; add edges")
+    return linear_rule(algorithm, topology)
+
+
 class _Moments:
-    """The generator of M, ``(n, n)`` or, where x̃ matters, ``(2n, 2n)``.
+    """The generator of M, ``(kn, kn)`` for k numbers a worker, those of all workers together first."""
 
-    ``meetings``: how many a step where their number is fixed, None where they are Poisson's.
-    """
-
-    def __init__(self, topology: Topology, algorithm):
-        self.meetings: float | None = None
-        self.eta, self._weights = 0.0, (0.5,)
-        if not isinstance(topology, Topology):
-            raise TypeError(f"pairs meet on a Topology, not {topology!r}")
-        if not topology.is_connected:
-            raise ValueError(f"{topology!r} is not connected: its parts never agree; add edges")
-        n = topology.n
-        if isinstance(algorithm, A2CiD2):
-            rule = algorithm.rule(topology)
-            self._rates = edge_rates(topology, algorithm.rate)
-            self.eta = rule.eta
-            # With α̃ = ½ as for x, x̃ stays equal to x whatever η.
-            if math.isclose(rule.alpha_tilde, 0.5):
-                self.eta = 0.0
-            if self.eta:
-                self._weights = (0.5, rule.alpha_tilde)
-        elif isinstance(algorithm, SwarmSGD):
-            algorithm.rule(topology)
-            if algorithm.quantizer is not None:
-                raise ValueError("a quantiser rounds: leave it out where the exact rate is wanted")
-            if algorithm.blocking:
-                self.meetings = n / (2 * algorithm.local_steps)
-                self._rates = np.full(len(topology.edges), self.meetings / len(topology.edges))
-            else:
-                # A worker, uniformly, and a neighbour: an edge has weight (1/n)(1/deg_i + 1/deg_j).
-                self.meetings = n / algorithm.local_steps
-                self._rates = self.meetings * edge_rates(topology) * 2 / n
-        else:
-            raise TypeError(f"asynchronous_decay is for A2CiD2 and SwarmSGD, not {algorithm!r}")
-        self._n, self._edges = n, topology.edges
-        self._size = n * len(self._weights)
+    def __init__(self, topology: Topology, rule: LinearRule):
+        self._n, self._edges = topology.n, topology.edges
+        self._rule, self._rates = rule, rule.meetings.rates
         self._expected = self._laplacian(self._rates)
 
     def _laplacian(self, rates: np.ndarray) -> np.ndarray:
@@ -151,67 +145,81 @@ class _Moments:
         found[np.diag_indices(self._n)] = -found.sum(axis=1)
         return found
 
+    def consensus_distance(self, M: np.ndarray) -> float:
+        """E Ξ², Ξ² = (1/n) Σ_i ‖x_i − x̄‖², of an M of deviations from the mean."""
+        shown = self._rule.shown
+        return float(np.einsum("a,aibi,b->", shown, self._blocks(M), shown)) / self._n
+
+    def _blocks(self, M: np.ndarray) -> np.ndarray:
+        k = len(self._rule.start)
+        return M.reshape(k, self._n, k, self._n)
+
     def change(self, M: np.ndarray) -> np.ndarray:
         """dM/dt of a symmetric M."""
-        n, (i, j) = self._n, self._edges.T
+        rule, (i, j) = self._rule, self._edges.T
+        of_parts = M.reshape(len(rule.start), -1)
         # With P = 1 − B, P M Pᵀ − M = −BM − (BM)ᵀ + BMBᵀ.
-        moved = self._expected @ M[:n]
-        result = -np.concatenate([weight * moved for weight in self._weights])
-        if self.eta:
-            flow = self.eta * (M[n:] - M[:n])
-            result[:n] += flow
-            result[n:] -= flow
+        seen = (rule.seen @ of_parts).reshape(self._n, -1)
+        result = rule.flow @ of_parts - np.outer(rule.lost, self._expected @ seen)
+        result = result.reshape(M.shape)
         result = result + result.T
-        squares = self._rates * (M[i, i] + M[j, j] - M[i, j] - M[j, i])
-        both, k = self._laplacian(squares), len(self._weights)
-        blocks = result.reshape(k, n, k, n)
-        blocks += np.outer(self._weights, self._weights)[:, None, :, None] * both[:, None, :]
+        q = np.einsum("iaj,a->ij", seen.reshape(self._n, -1, self._n), rule.seen)
+        both = self._laplacian(self._rates * (q[i, i] + q[j, j] - q[i, j] - q[j, i]))
+        weights = np.outer(rule.lost, rule.lost)
+        self._blocks(result)[...] += weights[:, None, :, None] * both[:, None, :]
         return result
 
     @property
     def _bound(self) -> float:
         """More than the modulus of any eigenvalue."""
         meeting = np.bincount(self._edges.ravel(), np.repeat(self._rates, 2)).max()
-        return 4 * (1 + sum(weight**2 for weight in self._weights)) * meeting + 4 * self.eta
+        strength = float(np.linalg.norm(self._rule.lost) * np.linalg.norm(self._rule.seen))
+        flow = float(np.linalg.norm(self._rule.flow, 2))
+        return 4 * strength * (1 + strength) * meeting + 2 * flow
 
     def largest_eigenvalue(self) -> float:
-        """Of the generator on deviations from the mean: real and negative, with a covariance for mode.
+        """Of the generator on deviations from the mean: real, with a covariance for mode.
 
         The generator is L + K with L M = SM + MSᵀ for a matrix S that modes of the Laplacian Λ split into
-        blocks, and K M = Σ_e λ_e q_e(M) (ccᵀ ⊗ b_e b_eᵀ), which knows M only by the numbers q_e = b_eᵀ M b_e,
-        b_e = e_i − e_j. So μ, above all eigenvalues of L, is one of L + K if and only if 1 is one of
+        blocks, and K M = Σ_e λ_e q_e(M) (ccᵀ ⊗ b_e b_eᵀ), which knows M only by the numbers
+        q_e = (w ⊗ b_e)ᵀ M (w ⊗ b_e), with c what is lost of the difference seen by w and b_e = e_i − e_j.
+        So μ, above all eigenvalues of L, is one of L + K if and only if 1 is one of
 
             T(μ)_ef = q_e(−(L − μ)⁻¹ λ_f (ccᵀ ⊗ b_f b_fᵀ)),
 
         whose largest eigenvalue falls with μ.
         """
-        (i, j), rates = self._edges.T, self._rates
+        rule, (i, j), rates = self._rule, self._edges.T, self._rates
         values, modes = np.linalg.eigh(self._expected)
         values, modes = values[1:, None, None], modes[:, 1:]
-        c = np.array(self._weights)[:, None]
-        m = len(c)
-        S = self.eta * FLOW[:m, :m] - values * (c * np.eye(1, m))
-        one = np.eye(m)
-        left = np.einsum("kab,cd->kacbd", S, one).reshape(-1, 1, m * m, m * m)
-        right = np.einsum("ab,kcd->kacbd", one, S).reshape(1, -1, m * m, m * m)
-        L, source = left + right, -np.kron(c, c)
+        k = len(rule.start)
+        S = rule.flow - values * np.outer(rule.lost, rule.seen)
+        one = np.eye(k)
+        left = np.einsum("kab,cd->kacbd", S, one).reshape(-1, 1, k * k, k * k)
+        right = np.einsum("ab,kcd->kacbd", one, S).reshape(1, -1, k * k, k * k)
+        L = left + right
+        source, seen = np.kron(rule.lost, rule.lost)[:, None], np.kron(rule.seen, rule.seen)
         difference = modes[i] - modes[j]
         pairs = difference[:, :, None] * difference[:, None, :]
         # Scaled so that T is symmetric.
         pairs = np.sqrt(rates)[:, None] * pairs.reshape(len(rates), -1)
 
         def excess(mu: float) -> float:
-            gain = np.linalg.solve(L - mu * np.eye(m * m), source)[..., 0, 0]
+            gain = -np.linalg.solve(L - mu * np.eye(k * k), source)[..., 0] @ seen
             T = (pairs * gain.ravel()) @ pairs.T
             last = len(rates) - 1
             return float(eigh(T, eigvals_only=True, subset_by_index=[last, last])[0]) - 1
 
         lowest = 2 * float(np.linalg.eigvals(S).real.max())
+        size = abs(lowest) or float(rates.max())
         # At L's own largest eigenvalue T has a pole, unless K does not see its mode.
-        lower = lowest * (1 - 1e-9)
-        return (
-            lowest if excess(lower) < 0 else float(brentq(excess, lower, 0, xtol=1e-14 * -lowest))
-        )
+        lower = lowest + 1e-9 * size
+        if excess(lower) < 0:
+            return lowest
+        reach = size
+        while excess(lower + reach) > 0:
+            reach *= 2
+        return float(brentq(excess, lower, lower + reach, xtol=1e-14 * size))
 
     def after(self, M: np.ndarray, elapsed: float) -> np.ndarray:
         """M after some time, by Taylor's series over short pieces of it."""
@@ -226,8 +234,8 @@ class _Moments:
         return M
 
     def _centred(self, M: np.ndarray) -> np.ndarray:
-        """M without what rounding leaks into the mean, which would never decay."""
-        k = len(self._weights)
-        blocks = M.reshape(k, self._n, k, self._n)
+        """M without what rounding leaks into the mean, or between M and Mᵀ, which would never decay."""
+        blocks = self._blocks(M)
         blocks = blocks - blocks.mean(axis=1, keepdims=True)
-        return (blocks - blocks.mean(axis=3, keepdims=True)).reshape(M.shape)
+        M = (blocks - blocks.mean(axis=3, keepdims=True)).reshape(M.shape)
+        return (M + M.T) / 2

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import eigvalsh
 
+from relaysim.algorithms.base import theorems_of
+from relaysim.algorithms.corrected import D2, GradientTracking
 from relaysim.algorithms.fit import check_compatible, matrices_for
+from relaysim.algorithms.global_average import AllReduce
+from relaysim.algorithms.gossip import DPSGD
+from relaysim.algorithms.relay import RelaySGD
 from relaysim.support.checks import real_array, real_number
 from relaysim.support.starts import starting_points
 from relaysim.theory.bounds.constants import ConditionError
@@ -48,7 +54,7 @@ def bounds_for(
         problem: with ``optimum`` and ``smoothness``. With ``strong_convexity`` above 0 the strongly
             convex case of each theorem is taken, at 0 the convex one, without it the nonconvex one.
         topology: as for `relaysim.simulate`.
-        algorithm: by its label.
+        algorithm: what its class itself states in ``theorems``; a subclass does not inherit it.
         learning_rate: γ, one number.
         sigma2: σ² of the oracle.
         x0: ``(d,)`` or ``(n, d)``; zeros by default.
@@ -60,8 +66,9 @@ def bounds_for(
         told why its condition fails.
 
     Raises:
-        ValueError: numbers of workers that differ, a matrix that does not fit, or no tree for
-            RelaySGD.
+        TypeError: the class states a theorem about another method.
+        ValueError: numbers of workers that differ, a matrix that does not fit, no tree for RelaySGD,
+            or the class states what is no theorem here.
 
     For RelaySGD ρ comes from `relaysim.theory.key_lemma` with the delays "hops", as in the paper's
     figures: seconds for a chain of 32 workers, and the square of n times the diameter in memory.
@@ -76,17 +83,15 @@ def bounds_for(
     check_compatible(problem, topology, algorithm)
     matrices = matrices_for(algorithm, topology, mixing)
     learning_rate = real_number(learning_rate, "learning_rate", 0)
-    candidates = _CANDIDATES.get(algorithm.label)
+    theorems = _theorems_about(algorithm)
     optimum, smoothness = getattr(problem, "optimum", None), getattr(problem, "smoothness", None)
-    if candidates is None or optimum is None or smoothness is None:
-        return ()
-    if getattr(algorithm, "momentum", 0) or not isinstance(topology, Topology):
+    known = optimum is not None and smoothness is not None
+    if not (theorems and known and isinstance(topology, Topology)):
         return ()
     points = starting_points(None if x0 is None else real_array(x0, "x0"), problem, None)
     setting = _Setting(
         problem=problem,
         topology=topology,
-        algorithm=algorithm,
         learning_rate=learning_rate,
         matrices=tuple(matrix.toarray() for matrix in matrices),
         strong_convexity=getattr(problem, "strong_convexity", None),
@@ -97,20 +102,20 @@ def bounds_for(
         excess=max(float(problem.value(points.mean(axis=0)) - problem.value(optimum)), 0.0),
     )
     found = []
-    for theorem, constants in candidates(setting):
-        try:
-            found.append(dataclasses.replace(theorem(**constants), method=algorithm.label))
-        except ConditionError:
-            continue
-    return tuple(found)
+    for theorem in theorems:
+        constants = theorem.constants(setting, algorithm)
+        if constants is not None:
+            with contextlib.suppress(ConditionError):
+                bound = theorem.bound(**constants)
+                found.append(dataclasses.replace(bound, method=algorithm.label))
+    return tuple(sorted(found, key=lambda bound: not bound.verified_constants))
 
 
 class _Setting(NamedTuple):
-    """What the theorems need of a problem, a topology and an algorithm."""
+    """What the theorems need of a problem, a topology and a learning rate."""
 
     problem: object
     topology: Topology
-    algorithm: object
     learning_rate: float
     matrices: tuple[np.ndarray, ...]
     strong_convexity: float | None
@@ -162,94 +167,155 @@ class _Setting(NamedTuple):
         return p if p > 1e-12 else 0.0
 
 
-Candidates = Iterator[tuple[Callable[..., Bound], dict]]
+# Each function below has the constants with which a theorem holds of a method of the type that it is
+# declared for, or None where the method's options or the problem are not the theorem's.
 
 
-def _for_all_reduce(setting: _Setting) -> Candidates:
-    problem, basic, rate = setting.problem, setting.basic, setting.learning_rate
-    common = {"n": basic["n"], "sigma2": basic["sigma2"], "learning_rate": rate}
-    smoothness, strong_convexity = basic["smoothness"], setting.strong_convexity
+def _of_all_reduce(
+    setting: _Setting, algorithm: AllReduce, case: str, **of_start: float
+) -> dict | None:
+    """The constants, if the case is this one.
+
+    L and μ are those of f itself if the workers start at one point. If not, only the strongly convex
+    theorem holds, with those over all f_i.
+    """
+    problem, smoothness = setting.problem, setting.basic["smoothness"]
+    strong_convexity = setting.strong_convexity
     if setting.common_start:
         smoothness = getattr(problem, "mean_smoothness", smoothness)
         strong_convexity = getattr(problem, "mean_strong_convexity", strong_convexity)
-    common["mean_smoothness"] = smoothness
+    constants = {
+        "n": setting.basic["n"],
+        "sigma2": setting.basic["sigma2"],
+        "learning_rate": setting.learning_rate,
+        "mean_smoothness": smoothness,
+    }
     if strong_convexity:
-        common["mean_strong_convexity"] = strong_convexity
-        yield all_reduce, common | {"initial_distance": setting.distance}
-    elif setting.common_start and setting.case == "nonconvex":
-        yield all_reduce_nonconvex, common | {"initial_suboptimality": setting.excess}
-    elif setting.common_start:
-        yield all_reduce_convex, common | {"initial_distance": setting.distance}
+        found = "strongly convex"
+        constants["mean_strong_convexity"] = strong_convexity
+    else:
+        found = "nonconvex" if setting.case == "nonconvex" else "convex"
+    if algorithm.momentum or case != found or not (strong_convexity or setting.common_start):
+        return None
+    return constants | of_start
 
 
-def _for_dp_sgd(setting: _Setting) -> Candidates:
-    overlap, eigenvalues = setting.algorithm.overlap, setting.eigenvalues
-    if eigenvalues is not None and setting.case == "strongly convex":
-        yield (
-            dp_sgd,
-            setting.basic
-            | {
-                "strong_convexity": setting.strong_convexity,
-                "learning_rate": setting.learning_rate,
-                "second_eigenvalue": eigenvalues[0],
-                "smallest_eigenvalue": eigenvalues[1],
-                "zeta2": setting.zeta2,
-                "initial_distance": setting.distance,
-                "overlap": overlap,
-            },
-        )
+def _all_reduce(setting: _Setting, algorithm: AllReduce) -> dict | None:
+    start = {"initial_distance": setting.distance}
+    return _of_all_reduce(setting, algorithm, "strongly convex", **start)
+
+
+def _all_reduce_convex(setting: _Setting, algorithm: AllReduce) -> dict | None:
+    return _of_all_reduce(setting, algorithm, "convex", initial_distance=setting.distance)
+
+
+def _all_reduce_nonconvex(setting: _Setting, algorithm: AllReduce) -> dict | None:
+    return _of_all_reduce(setting, algorithm, "nonconvex", initial_suboptimality=setting.excess)
+
+
+def _dp_sgd(setting: _Setting, algorithm: DPSGD) -> dict | None:
+    eigenvalues = setting.eigenvalues
+    if algorithm.momentum or eigenvalues is None or setting.case != "strongly convex":
+        return None
+    return setting.basic | {
+        "strong_convexity": setting.strong_convexity,
+        "learning_rate": setting.learning_rate,
+        "second_eigenvalue": eigenvalues[0],
+        "smallest_eigenvalue": eigenvalues[1],
+        "zeta2": setting.zeta2,
+        "initial_distance": setting.distance,
+        "overlap": algorithm.overlap,
+    }
+
+
+def _dp_sgd_rate(setting: _Setting, algorithm: DPSGD) -> dict | None:
     p = setting.contraction
-    if p > 0 and not overlap:
-        mixing = {"p": p, "tau": len(setting.matrices), "zeta2": setting.zeta2}
-        yield dp_sgd_rate, setting.of_case | mixing
+    if algorithm.momentum or algorithm.overlap or p == 0:
+        return None
+    return setting.of_case | {"p": p, "tau": len(setting.matrices), "zeta2": setting.zeta2}
 
 
-def _for_relay_sgd(setting: _Setting) -> Candidates:
-    algorithm, topology = setting.algorithm, setting.topology
-    n, h = topology.n, setting.basic["smoothness"]
-    delay = topology.diameter if algorithm.overlap else max(0, topology.diameter - 1)
-    equal = setting.strong_convexity is not None and abs(setting.strong_convexity - h) <= 1e-12 * h
-    if equal and algorithm.unheard == "initial":
-        yield (
-            relay_sgd_equal_hessians,
-            {
-                "n": n,
-                "curvature": h,
-                "learning_rate": setting.learning_rate,
-                "max_delay": delay,
-                "zeta2": setting.zeta2,
-                "largest_initial_distance": float(setting.squared_distances.max()),
-                "sigma2": setting.basic["sigma2"],
-            },
-        )
-    m, p = key_lemma(topology) if n > 1 else (1, 1.0)
-    yield relay_sgd_rate, setting.of_case | {"rho": p / m, "max_delay": delay}
+def _relay_delay(topology: Topology, algorithm: RelaySGD) -> int:
+    return topology.diameter if algorithm.overlap else max(0, topology.diameter - 1)
 
 
-def _for_gradient_tracking(setting: _Setting) -> Candidates:
-    if setting.eigenvalues is not None and setting.contraction > 0:
-        c = 1 - min(setting.eigenvalues[1], 0.0) ** 2
-        yield gradient_tracking_rate, setting.of_case | {"p": setting.contraction, "c": c}
+def _relay_sgd_equal_hessians(setting: _Setting, algorithm: RelaySGD) -> dict | None:
+    h, least = setting.basic["smoothness"], setting.strong_convexity
+    equal = least is not None and abs(least - h) <= 1e-12 * h
+    if algorithm.momentum or algorithm.unheard != "initial" or not equal:
+        return None
+    return {
+        "n": setting.basic["n"],
+        "curvature": h,
+        "learning_rate": setting.learning_rate,
+        "max_delay": _relay_delay(setting.topology, algorithm),
+        "zeta2": setting.zeta2,
+        "largest_initial_distance": float(setting.squared_distances.max()),
+        "sigma2": setting.basic["sigma2"],
+    }
 
 
-def _for_d2(setting: _Setting, lazy: bool = False) -> Candidates:
-    if setting.eigenvalues is not None:
-        smallest = setting.eigenvalues[1]
-        yield (
-            d2_rate,
-            setting.basic
-            | {
-                "smallest_eigenvalue": (smallest + 1) / 2 if lazy else smallest,
-                "initial_suboptimality": setting.excess,
-            },
-        )
+def _relay_sgd_rate(setting: _Setting, algorithm: RelaySGD) -> dict | None:
+    if algorithm.momentum:
+        return None
+    topology = setting.topology
+    m, p = key_lemma(topology) if topology.n > 1 else (1, 1.0)
+    return setting.of_case | {"rho": p / m, "max_delay": _relay_delay(topology, algorithm)}
 
 
-_CANDIDATES: dict[str, Callable[[_Setting], Candidates]] = {
-    "All-reduce": _for_all_reduce,
-    "DP-SGD (gossip)": _for_dp_sgd,
-    "RelaySGD": _for_relay_sgd,
-    "Gradient tracking": _for_gradient_tracking,
-    "D²": _for_d2,
-    "Exact diffusion": lambda setting: _for_d2(setting, lazy=True),
+def _gradient_tracking_rate(setting: _Setting, algorithm: GradientTracking) -> dict | None:
+    if setting.eigenvalues is None or setting.contraction == 0:
+        return None
+    c = 1 - min(setting.eigenvalues[1], 0.0) ** 2
+    return setting.of_case | {"p": setting.contraction, "c": c}
+
+
+def _d2_rate(setting: _Setting, algorithm: D2) -> dict | None:
+    if setting.eigenvalues is None:
+        return None
+    smallest = setting.eigenvalues[1]
+    return setting.basic | {
+        "smallest_eigenvalue": (smallest + 1) / 2 if algorithm.lazy else smallest,
+        "initial_suboptimality": setting.excess,
+    }
+
+
+class _Theorem(NamedTuple):
+    """What makes the bound, the type that it is about, and the constants with which it holds there."""
+
+    bound: Callable[..., Bound]
+    about: type
+    constants: Callable[[_Setting, Any], dict | None]
+
+
+_THEOREMS = {
+    theorem.bound.__name__: theorem
+    for theorem in (
+        _Theorem(all_reduce, AllReduce, _all_reduce),
+        _Theorem(all_reduce_convex, AllReduce, _all_reduce_convex),
+        _Theorem(all_reduce_nonconvex, AllReduce, _all_reduce_nonconvex),
+        _Theorem(dp_sgd, DPSGD, _dp_sgd),
+        _Theorem(dp_sgd_rate, DPSGD, _dp_sgd_rate),
+        _Theorem(relay_sgd_equal_hessians, RelaySGD, _relay_sgd_equal_hessians),
+        _Theorem(relay_sgd_rate, RelaySGD, _relay_sgd_rate),
+        _Theorem(gradient_tracking_rate, GradientTracking, _gradient_tracking_rate),
+        _Theorem(d2_rate, D2, _d2_rate),
+    )
 }
+
+
+def _theorems_about(algorithm) -> list[_Theorem]:
+    """The theorems that the algorithm's class states, checked."""
+    names, kind = theorems_of(algorithm), type(algorithm).__name__
+    if isinstance(names, str) or not set(names) <= set(_THEOREMS):
+        raise ValueError(
+            f"{kind}.theorems must be a tuple of names among {', '.join(_THEOREMS)}, not {names!r}"
+        )
+    for name in names:
+        about = _THEOREMS[name].about
+        if not isinstance(algorithm, about):
+            raise TypeError(
+                f"{kind} states the theorem {name}, whose conditions are on the options of "
+                f"{about.__name__}; derive {kind} from it, or leave the theorem out"
+            )
+    return [_THEOREMS[name] for name in names]
