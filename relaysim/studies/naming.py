@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 
 from relaysim import algorithms, mixing, topologies
-from relaysim.algorithms.base import Method
+from relaysim.algorithms.base import Claims
 
 __all__ = ["ALGORITHMS", "MIXINGS", "TOPOLOGIES", "closest", "known_name", "named", "signature_of"]
 
@@ -30,7 +30,7 @@ _NOT_OF_A_TOPOLOGY = {
 ALGORITHMS: Mapping[str, Callable] = {
     name: method
     for name, method in ((name, getattr(algorithms, name)) for name in algorithms.__all__)
-    if inspect.isclass(method) and issubclass(method, Method)
+    if inspect.isclass(method) and issubclass(method, Claims)
 }
 TOPOLOGIES: Mapping[str, Callable] = {
     name: getattr(topologies, name) for name in topologies.__all__ if name not in _NOT_BY_NAME
