@@ -58,7 +58,7 @@ def asynchrony(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
                 ).frame  # fmt: skip
                 means = gossip.groupby("step").consensus_distance.mean().reset_index()
                 exact = np.full(steps + 1, np.nan)
-                if isinstance(method, A2CiD2):
+                if method.rule(topology).meetings.poisson:
                     exact = asynchronous_consensus(topology, method, start, range(steps + 1))
                 parts.append(
                     means.assign(
