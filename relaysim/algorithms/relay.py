@@ -21,7 +21,7 @@ from relaysim.network import Mail, PairMail
 from relaysim.support.blocks import row_blocks
 from relaysim.support.checks import real_number, true_or_false
 
-__all__ = ["UNHEARD", "RelaySGD", "RelaySGDGrad", "RelaySGDMix"]
+__all__ = ["RelaySGD", "RelaySGDGrad", "RelaySGDMix"]
 
 UNHEARD = ("initial", "previous", "own", "counts")
 

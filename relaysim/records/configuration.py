@@ -113,7 +113,11 @@ _BUILDERS: dict[str, Callable] = {
     "TreePair": TreePair,
     "sparse": _sparse,
     **{name: getattr(algorithms, name) for name in algorithms.__all__},
-    "MessageDrop": faults.MessageDrop,
+    **{
+        name: kind
+        for name, kind in vars(faults).items()
+        if isinstance(kind, type) and issubclass(kind, faults.Fault) and kind is not faults.Fault
+    },
     **{name: getattr(oracles, name) for name in oracles.__all__},
     **{name: getattr(compressors, name) for name in compressors.__all__},
     "DiagonalQuadratic": problems.DiagonalQuadratic,
