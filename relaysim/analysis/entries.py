@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from relaysim.algorithms.base import Method
+from relaysim.algorithms.base import Claims
 from relaysim.algorithms.fit import matrices_for
 from relaysim.support.checks import shown
 from relaysim.topologies import Topology, TreePair
@@ -40,12 +40,12 @@ def _is_entry(algorithm) -> bool:
     """Whether this is one method with its topology, and not a tuple of methods."""
     if not isinstance(algorithm, tuple) or len(algorithm) not in (2, 3):
         return False
-    return not isinstance(algorithm[1], Method | type | tuple)
+    return not isinstance(algorithm[1], Claims | type | tuple)
 
 
 def _entry(entry, topology, mixing) -> tuple[Any, Any, Any]:
     if not isinstance(entry, tuple):
-        mixes = isinstance(entry, Method) and entry.uses == "mixing"
+        mixes = isinstance(entry, Claims) and entry.uses == "mixing"
         entry = (entry, topology, mixing if mixes else None)
     if len(entry) not in (2, 3):
         raise ValueError("a method is (algorithm, topology) or (algorithm, topology, mixing)")
