@@ -9,6 +9,7 @@ from scipy.sparse import csgraph
 
 from relaysim import mixing, plots, topologies
 from relaysim.figures.result import Result
+from relaysim.mixing.sequences import as_sequence
 from relaysim.network import Network
 from relaysim.support.progress import progress_bar
 
@@ -79,7 +80,7 @@ def _relay(topology, samples: np.ndarray) -> np.ndarray:
 
 def _gossip(topology, samples: np.ndarray) -> np.ndarray:
     """Mean squared error after each step of estimates by gossip averaging."""
-    network = Network(topology, mixing.as_sequence(mixing.metropolis(topology), topology))
+    network = Network(topology, as_sequence(mixing.metropolis(topology), topology))
     x, errors = np.zeros_like(samples[0]), []
     for t, sample in enumerate(samples):
         x = network.mix(x + (sample - x) / (t + 1), t)
