@@ -333,7 +333,7 @@ def test_lent_buffers_change_no_bits(algorithm, replicas, monkeypatch):
     assert call().tobytes() == normal.tobytes()
 
     # Small blocks may add a worker's neighbours in another order, so they change the last bits.
-    for module in ("blocks", "algorithms.base"):
+    for module in ("support.blocks", "algorithms.base"):
         monkeypatch.setattr(f"relaysim.{module}.BLOCK_BYTES", 100)
     monkeypatch.setattr("relaysim.engine.recording.BLOCK_BYTES", 0)
     blocks = call()
@@ -729,7 +729,7 @@ def test_pairs_of_a_single_merge_preserve_the_mean_and_are_counted():
 
 def test_pairs_meet_as_often_as_they_should():
     uniform = np.random.default_rng(0).random((6, 2, 20_000))
-    partner, paired = rs.algorithms.occasional.random_pairs(uniform, 0.5)
+    partner, paired = rs.algorithms.infrequent.random_pairs(uniform, 0.5)
     workers = np.arange(6)[:, None]
     np.testing.assert_array_equal(
         np.take_along_axis(partner, partner, axis=0), workers + 0 * partner
