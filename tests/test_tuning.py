@@ -121,19 +121,22 @@ def test_bad_input(options, message):
         rs.tune(problem, rs.topologies.chain(4), rs.algorithms.RelaySGD(), **options)
 
 
+PUBLISHED_STEPS = [
+    (rs.algorithms.AllReduce(), rs.topologies.ring(6), 9.0),
+    (rs.algorithms.AllReduce(), rs.topologies.ring(24), 7.0),
+    (rs.algorithms.D2(), rs.topologies.ring(6), 19.0),
+    (rs.algorithms.D2(), rs.topologies.ring(24), 72.5),
+    (rs.algorithms.GradientTracking(), rs.topologies.ring(6), 49.0),
+    (rs.algorithms.GradientTracking(), rs.topologies.binary_tree(6), 158.5),
+    (rs.algorithms.RelaySGD(), rs.topologies.chain(6), 21.0),
+    (rs.algorithms.RelaySGD(), rs.topologies.chain(24), 70.5),
+    (rs.algorithms.RelaySGD(), rs.topologies.binary_tree(24), 27.0),
+]
+
+
 @pytest.mark.parametrize(
     ("algorithm", "topology", "median"),
-    [
-        (rs.algorithms.AllReduce(), rs.topologies.ring(6), 9.0),
-        (rs.algorithms.AllReduce(), rs.topologies.ring(24), 7.0),
-        (rs.algorithms.D2(), rs.topologies.ring(6), 19.0),
-        (rs.algorithms.D2(), rs.topologies.ring(24), 72.5),
-        (rs.algorithms.GradientTracking(), rs.topologies.ring(6), 49.0),
-        (rs.algorithms.GradientTracking(), rs.topologies.binary_tree(6), 158.5),
-        (rs.algorithms.RelaySGD(), rs.topologies.chain(6), 21.0),
-        (rs.algorithms.RelaySGD(), rs.topologies.chain(24), 70.5),
-        (rs.algorithms.RelaySGD(), rs.topologies.binary_tree(24), 27.0),
-    ],
+    [pytest.param(*row, marks=pytest.mark.slow if row[1].n > 6 else ()) for row in PUBLISHED_STEPS],
     ids=repr,
 )
 def test_published_medians(algorithm, topology, median):
