@@ -1,8 +1,17 @@
 """Hypothesis draws the same examples in every run, and keeps no database of failures."""
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile(
     "relaysim", deadline=None, max_examples=60, derandomize=True, database=None
 )
 settings.load_profile("relaysim")
+
+
+def pytest_collection_modifyitems(items):
+    """The site takes a minute to build: what asks for it is slow, and stays in one process."""
+    for item in items:
+        if "site" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group("site"))

@@ -14,7 +14,6 @@ import pytest
 
 import relaysim as rs
 from relaysim.studies import sweeps
-from relaysim.studies.settings import DEFAULTS
 from relaysim.studies.store import Store, StoreError
 
 SMALL = {
@@ -249,17 +248,6 @@ def test_foreign_files_are_refused_and_left_as_they_are(tmp_path):
         if content is not None:
             assert path.read_bytes() == content
     assert sorted(p.name for p in tmp_path.iterdir()) == ["newer.db", "notes.txt", "other.db"]
-
-
-def test_overhead_of_the_store(tmp_path):
-    arrays = {f"column{k}": np.zeros(501) for k in range(6)}
-    setting = dict(DEFAULTS)
-    with Store(tmp_path / "speed.db") as kept:
-        begin = time.perf_counter()
-        for k in range(50):
-            kept.add([(f"{k}-{j}", setting, arrays) for j in range(4)], "0")
-        seconds = (time.perf_counter() - begin) / 200
-    assert seconds < 0.005
 
 
 def test_toml_files_say_the_same(tmp_path):
