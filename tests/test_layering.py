@@ -49,6 +49,7 @@ ROOMS = {
     "explorer": f"{PARTS} version plots theory records engine studies analysis",
     "figures": f"{PARTS} version plots theory records engine studies analysis",
     "cli": f"{PARTS} version plots theory records engine studies analysis figures",
+    "__main__": "cli",
     FACE: f"{PARTS} version plots theory records engine studies analysis explorer figures",
 }
 #: What some files may not import, though others in their room may.
@@ -65,7 +66,7 @@ STRICTER = {
     "engine.recording": "algorithms problems records engine.simulation",
 }
 LEAVES = ("support.blocks", "support.checks", "support.workspace", "support.streams", "topologies")
-PICTURES = ("plots", "figures", "cli", "explorer")
+PICTURES = ("plots", "figures", "cli", "__main__", "explorer")
 # The explorer's figure; all that it draws into it is of plots.
 DRAWING = ("plots", "figures", "explorer.picture")
 # What is slow to import, or needs an extra, waits until it is asked for by name.
