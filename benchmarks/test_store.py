@@ -12,7 +12,13 @@ SECONDS = 0.005
 
 def test_adding_a_group(benchmark, tmp_path):
     arrays = {f"column{k}": np.zeros(501) for k in range(6)}
-    setting = {"algorithm": "RelaySGD", "topology": "chain", "n": 32, "zeta2": 0.1, "learning_rate": 0.2}
+    setting = {
+        "algorithm": "RelaySGD",
+        "topology": "chain",
+        "n": 32,
+        "zeta2": 0.1,
+        "learning_rate": 0.2,
+    }
     numbers = itertools.count()
     with Store(tmp_path / "speed.db") as kept:
 

@@ -558,13 +558,7 @@ def test_information_moves_one_hop_a_round(algorithm, topology, changed):
     hops = np.ceil(hops_between(topology, worker, d) / algorithm.hops_per_step)
     # With overlap a message is used a round after it was sent. (Gossip that overlaps mixes models
     # as they were before the step, so that what a gradient changes waits for the next round.)
-    mixes_first = (
-        rs.algorithms.EXTRA,
-        rs.algorithms.MomentumConsensus,
-        rs.algorithms.DelayedGradient,
-    )
-    overlaps = isinstance(algorithm, (rs.algorithms.RelaySGDMix, *mixes_first))
-    late = int(overlaps or getattr(algorithm, "overlap", False))
+    late = int(algorithm.overlaps)
     if algorithm.uses == "mixing" and changed == "start":
         late = 0
     for step in range(steps + 1):

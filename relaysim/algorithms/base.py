@@ -51,6 +51,8 @@ CLAIMS: dict[str, str] = {
     "vectors_per_edge": "a function of d: model-sized vectors sent per step over each directed edge that "
     "it uses, or None where that depends on the run",
     "hops_per_step": "how many hops information can move in a step",
+    "overlaps": "whether a step's gradient reaches others in the next step only, so that computing it and "
+    "sending can go on at the same time",
     "cycle": "steps after which its rule repeats",
     "affine": "whether, on quadratics, a step is an affine map of the state",
     "exact": "whether, without noise and at a constant learning rate, it reaches x* for any ζ",
@@ -186,6 +188,13 @@ class Claims:
     def hops_per_step(self) -> float:
         """How many hops information can move in a step; ``math.inf`` for any number."""
         return 1
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a step's gradient reaches others in the next step only, so that computing it and sending
+        can go on at the same time.
+        """
+        return False
 
     @property
     def cycle(self) -> int:

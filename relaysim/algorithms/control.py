@@ -114,6 +114,10 @@ class ConsensusControl(Method):
         return self.base.hops_per_step + self.most_rounds
 
     @property
+    def overlaps(self) -> bool:
+        return self.base.overlaps
+
+    @property
     def cycle(self) -> int:
         return self.base.cycle
 

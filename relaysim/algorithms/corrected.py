@@ -148,6 +148,7 @@ class EXTRA(_Corrected):
 
     label: ClassVar[str] = "EXTRA"
     uses: ClassVar[str] = "mixing"
+    overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True

@@ -42,6 +42,7 @@ class DelayedGradient(Method):
 
     label: ClassVar[str] = "Delayed gradients"
     uses: ClassVar[str] = "mixing"
+    overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self):

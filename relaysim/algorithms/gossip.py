@@ -54,6 +54,10 @@ class DPSGD(MomentumMethod):
         check_momentum(self.momentum)
         true_or_false(self.overlap, "overlap")
 
+    @property
+    def overlaps(self) -> bool:
+        return self.overlap
+
     def init(self, x0, network):
         return MomentumState(x0, np.zeros_like(x0) if self.momentum else no_buffer(x0))
 

@@ -47,6 +47,7 @@ class MomentumConsensus(MomentumMethod):
 
     label: ClassVar[str] = "Momentum consensus"
     uses: ClassVar[str] = "mixing"
+    overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self):

@@ -82,6 +82,10 @@ class RelaySGD(MomentumMethod):
             allowed = ", ".join(map(repr, UNHEARD))
             raise ValueError(f"unheard must be one of {allowed}, not {self.unheard!r}")
 
+    @property
+    def overlaps(self) -> bool:
+        return self.overlap
+
     def init(self, x0, network):
         return _relay_start(x0, network, self.momentum)
 
@@ -136,6 +140,10 @@ class RelaySGDGrad(MomentumMethod):
         check_momentum(self.momentum)
         true_or_false(self.overlap, "overlap")
 
+    @property
+    def overlaps(self) -> bool:
+        return self.overlap
+
     def init(self, x0, network):
         return _relay_start(x0, network, self.momentum)
 
@@ -186,6 +194,7 @@ class RelaySGDMix(MomentumMethod):
 
     label: ClassVar[str] = "RelaySGD/Mix"
     uses: ClassVar[str] = "relay"
+    overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self):
