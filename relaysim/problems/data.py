@@ -42,7 +42,7 @@ class Dataset:
     name: str = "given"
     partition: Partition | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         as_matrix = sparse_of if issparse(self.features) else real_array
         object.__setattr__(self, "features", as_matrix(self.features, "features"))
         object.__setattr__(self, "labels", np.asarray(self.labels))
