@@ -66,7 +66,7 @@ class TopK:
 
     random: ClassVar[int] = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole_number(self.k, "k", 1)
 
     def bits(self, d: int) -> int:
@@ -99,7 +99,7 @@ class RandomK:
 
     random: ClassVar[int] = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole_number(self.k, "k", 1)
 
     def bits(self, d: int) -> int:
@@ -112,6 +112,8 @@ class RandomK:
 
     def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
         """x with all but the k entries of largest ``uniform`` of each row set to 0."""
+        if uniform is None:
+            raise TypeError("RandomK needs uniform numbers, one for each entry of x")
         return _keep_largest(uniform, x, self.k)
 
 
@@ -163,7 +165,7 @@ class QSGD:
 
     random: ClassVar[int] = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole_number(self.levels, "levels", 1)
 
     def bits(self, d: int) -> int:
@@ -204,7 +206,7 @@ class LowRank:
 
     random: ClassVar[int] = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole_number(self.rank, "rank", 1)
         whole_number(self.rows, "rows", 1)
 
@@ -270,7 +272,7 @@ class Lattice:
     spacing: float
     levels: int = 256
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not real_number(self.spacing, "spacing") > 0:
             raise ValueError(f"spacing must be positive, not {self.spacing!r}")
         whole_number(self.levels, "levels", 2)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from relaysim.oracles import checked_gradient
+from relaysim.problems.problem import Problem, WithOptimum, knows_optimum
 from relaysim.support.blocks import row_blocks
 
 __all__ = ["MEASURES", "bits_of", "measure", "measures_of"]
@@ -13,7 +15,7 @@ MEASURES = ("suboptimality", "consensus_distance", "distance", "gradient_norm")
 MEASURES_WITHOUT_OPTIMUM = ("value", "consensus_distance", "gradient_norm")
 
 
-def bits_of(vectors, d: int) -> np.ndarray:
+def bits_of(vectors: ArrayLike, d: int) -> np.ndarray:
     """Bits in so many vectors of d numbers, 64 a number; a compressed vector is a part of one.
 
     >>> bits_of([1, 0.5], 10).tolist()
@@ -22,19 +24,19 @@ def bits_of(vectors, d: int) -> np.ndarray:
     return np.rint(np.asarray(vectors) * (64.0 * d))
 
 
-def measures_of(problem) -> tuple[str, ...]:
+def measures_of(problem: Problem) -> tuple[str, ...]:
     """The columns that can be measured on a problem: f(x̄) itself where the optimum is not known.
 
     >>> import relaysim as rs
     >>> measures_of(rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0))
     ('suboptimality', 'consensus_distance', 'distance', 'gradient_norm')
     """
-    if getattr(problem, "optimum", None) is None:
-        return MEASURES_WITHOUT_OPTIMUM
-    return MEASURES
+    return MEASURES if knows_optimum(problem) else MEASURES_WITHOUT_OPTIMUM
 
 
-def measure(problem, block: np.ndarray, measures: tuple[str, ...]) -> dict[str, np.ndarray]:
+def measure(
+    problem: Problem, block: np.ndarray, measures: tuple[str, ...]
+) -> dict[str, np.ndarray]:
     """Measures of iterates ``(k, n, d[, r])``, each ``(k, r)``, out of `measures_of`.
 
     >>> import relaysim as rs
@@ -50,7 +52,7 @@ def measure(problem, block: np.ndarray, measures: tuple[str, ...]) -> dict[str, 
     records = columns.shape[1:]
     points = np.ascontiguousarray(columns).reshape(mean.shape[1], -1)
     found: dict[str, np.ndarray] = {}
-    if "suboptimality" in measures:
+    if "suboptimality" in measures and knows_optimum(problem):
         found["suboptimality"] = _suboptimality(problem, points).reshape(records)
     if "value" in measures:
         found["value"] = _value(problem, points).reshape(records)
@@ -60,14 +62,14 @@ def measure(problem, block: np.ndarray, measures: tuple[str, ...]) -> dict[str, 
     if "consensus_distance" in measures:
         consensus = _consensus_distance(block, mean).reshape(records)
         found["consensus_distance"] = consensus
-        if "distance" in measures:
+        if "distance" in measures and knows_optimum(problem):
             # (1/n) Σ‖x_i − x*‖² = Ξ² + ‖x̄ − x*‖², both terms non-negative: nothing cancels.
             error = points - np.asarray(problem.optimum)[:, None]
             found["distance"] = consensus + np.einsum("dk,dk->k", error, error).reshape(records)
     return {name: found[name] for name in measures}
 
 
-def _suboptimality(problem, points: np.ndarray) -> np.ndarray:
+def _suboptimality(problem: WithOptimum, points: np.ndarray) -> np.ndarray:
     if hasattr(problem, "suboptimality"):
         return problem.suboptimality(points)
     lowest = getattr(problem, "optimal_value", None)
@@ -76,11 +78,11 @@ def _suboptimality(problem, points: np.ndarray) -> np.ndarray:
     return _value(problem, points) - lowest
 
 
-def _value(problem, points: np.ndarray) -> np.ndarray:
+def _value(problem: Problem, points: np.ndarray) -> np.ndarray:
     return np.array([problem.value(point) for point in points.T])
 
 
-def _mean_gradient(problem, points: np.ndarray, has_replicas: bool) -> np.ndarray:
+def _mean_gradient(problem: Problem, points: np.ndarray, has_replicas: bool) -> np.ndarray:
     if hasattr(problem, "mean_gradient"):
         return problem.mean_gradient(points)
     shape = (problem.n, *points.shape)
@@ -90,7 +92,7 @@ def _mean_gradient(problem, points: np.ndarray, has_replicas: bool) -> np.ndarra
     return np.stack(each, axis=1)
 
 
-def _mean_of_gradients(problem, x: np.ndarray) -> np.ndarray:
+def _mean_of_gradients(problem: Problem, x: np.ndarray) -> np.ndarray:
     return checked_gradient(problem.gradient(x), x).mean(axis=0)
 
 

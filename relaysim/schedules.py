@@ -17,7 +17,7 @@ class Listed:
 
     rates: tuple[float, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "rates", tuple(self.rates))
 
     def __call__(self, step: int) -> float:

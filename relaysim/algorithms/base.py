@@ -10,8 +10,8 @@ and, where they are not the defaults, its claims: see `Claims`. Besides, where t
 - ``conserved(state, network, learning_rate)``, where a step at a constant rate leaves something as it
   is whatever the gradients: these quantities, linear in the state, ``(k, d[, r])``, or ``None``. An
   exact analysis sets them apart: they tell where a run ends, and do not decay;
-- for ``uses = "workers"``, ``own_mixing(n)``: the sequence of matrices that it mixes with, or
-  ``None`` where it mixes with none.
+- for ``uses = "workers"``, ``own_mixing(n)``: the sequence of matrices that it mixes with, where it
+  mixes with some.
 
 A step asks for one gradient, at ``state.x`` or where it likes, and changes no array that it was
 given. What it keeps in the state it has made in this step or had from ``init``: buffers that it
@@ -22,20 +22,25 @@ with.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+from scipy.sparse import csr_array
 
+from relaysim.network import Network
 from relaysim.support.blocks import BLOCK_BYTES, row_blocks
 from relaysim.support.display import html_table
+from relaysim.support.workspace import Workspace
 
 __all__ = [
     "CLAIMS",
     "Claims",
     "Method",
     "MomentumMethod",
+    "Rate",
     "Round",
     "check_momentum",
     "no_buffer",
@@ -43,6 +48,9 @@ __all__ = [
     "smoothed",
     "theorems_of",
 ]
+
+#: A learning rate γ, ``(r,)`` with one for each replica.
+Rate: TypeAlias = float | np.ndarray
 
 #: What a method says of itself, and what each claim means; `Claims` has the defaults.
 CLAIMS: dict[str, str] = {
@@ -97,9 +105,15 @@ class Round:
         "uniforms",
     )
 
-    def __init__(self, gradient: Callable, network, workspace, uniforms: Callable):
+    def __init__(
+        self,
+        gradient: Callable[[np.ndarray], np.ndarray],
+        network: Network,
+        workspace: Workspace,
+        uniforms: Callable[[tuple[int, ...]], np.ndarray],
+    ):
         self.step = 0
-        self.learning_rate: float | np.ndarray = 0.0
+        self.learning_rate: Rate = 0.0
         self.gradient = gradient
         self._mix = network.mix
         self._mix_change = network.mix_change
@@ -111,6 +125,12 @@ class Round:
         self.scratch = workspace.scratch
         self.fresh = workspace.fresh
         self.uniforms = uniforms
+
+    def with_gradient(self, gradient: Callable[[np.ndarray], np.ndarray]) -> Round:
+        """The same round with another function for the gradients."""
+        other = copy.copy(self)
+        other.gradient = gradient
+        return other
 
     def mix(
         self, x: np.ndarray, round: int | None = None, share: float | np.ndarray = 1
@@ -258,9 +278,15 @@ class Claims:
         """
         return ()
 
+    def own_mixing(self, n: int) -> Sequence[csr_array] | None:
+        """The sequence of matrices that it mixes n workers with, for ``uses = "workers"``; None for none."""
+        return None
+
     def _repr_html_(self) -> str:
-        names = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
-        options: list[tuple[str, Any]] = [(name, getattr(self, name)) for name in names]
+        options: list[tuple[str, Any]] = []
+        if dataclasses.is_dataclass(self):
+            names = [field.name for field in dataclasses.fields(self)]
+            options = [(name, getattr(self, name)) for name in names]
         vectors = [self.vectors_per_edge(d) for d in (_SMALL, _LARGE)]
         sent: Any
         if None in vectors:
@@ -290,10 +316,20 @@ _USES = {
 _SMALL, _LARGE = 1 << 8, 1 << 20
 
 
+Machine_co = TypeVar("Machine_co", covariant=True)
+
+
+class RoundsSetup(Protocol[Machine_co]):
+    """The parts of a run in rounds, such as a `relaysim.engine.setup.Setup`."""
+
+    def rounds(self, algorithm: Method) -> Machine_co:
+        """What advances a method in which all workers step together."""
+
+
 class Method(Claims):
     """A method of rounds, in which all workers step together; see the module's docstring."""
 
-    def init(self, x0: np.ndarray, network) -> Any:
+    def init(self, x0: np.ndarray, network: Network) -> Any:
         """The state before step 0, from the starting points ``(n, d[, r])``."""
         raise NotImplementedError(f"{type(self).__name__} has no `init(x0, network)`")
 
@@ -301,14 +337,14 @@ class Method(Claims):
         """The next state."""
         raise NotImplementedError(f"{type(self).__name__} has no `step(state, round)`")
 
-    def conserved(self, state: Any, network, learning_rate) -> np.ndarray | None:
+    def conserved(self, state: Any, network: Network, learning_rate: Rate) -> np.ndarray | None:
         """What a step at a constant rate leaves as it is, linear in the state, ``(k, d[, r])``; None for
         nothing.
         """
         return None
 
-    def machine(self, setup):
-        """What advances this method in a run; ``setup`` is a `relaysim.engine.setup.Setup`."""
+    def machine(self, setup: RoundsSetup[Machine_co]) -> Machine_co:
+        """What advances this method in a run."""
         return setup.rounds(self)
 
 
@@ -328,7 +364,7 @@ class MomentumMethod(Method):
         return (1 + self.momentum) / (1 - self.momentum)
 
 
-def require_claims(algorithm) -> None:
+def require_claims(algorithm: object) -> None:
     """Raise TypeError where a method lacks a claim, saying what it means.
 
     >>> require_claims(object())
@@ -344,7 +380,7 @@ def require_claims(algorithm) -> None:
             raise TypeError(f"{type(algorithm).__name__} has no `{name}`: {meaning}; {mend}")
 
 
-def theorems_of(algorithm) -> tuple[str, ...]:
+def theorems_of(algorithm: object) -> tuple[str, ...]:
     """The theorems that a method's class states in its own body; what it inherits does not count.
 
     A subclass may change the rule, of which nothing is proved then. One that does not says so.

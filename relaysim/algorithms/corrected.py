@@ -7,8 +7,9 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Method, Round
+from relaysim.algorithms.base import Method, Rate, Round
 from relaysim.faults import LOST_MESSAGES
+from relaysim.network import Network
 
 __all__ = ["D2", "EXTRA", "ExactDiffusion", "GradientTracking"]
 
@@ -23,10 +24,12 @@ class CorrectedState(NamedTuple):
 class _Corrected(Method):
     """What methods with a correction have in common: it starts at 0 and keeps its weighted sum."""
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> CorrectedState:
         return CorrectedState(x0, np.zeros_like(x0))
 
-    def conserved(self, state: CorrectedState, network, learning_rate) -> np.ndarray | None:
+    def conserved(
+        self, state: CorrectedState, network: Network, learning_rate: Rate
+    ) -> np.ndarray | None:
         """Σ_i π_i c_i, ``(1, d[, r])``, with π the weights that mixing preserves; 0 at the start."""
         return network.preserved_mean(state.correction)
 

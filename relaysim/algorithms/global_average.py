@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from relaysim.algorithms.base import (
     Method,
@@ -19,6 +20,7 @@ from relaysim.algorithms.base import (
 from relaysim.algorithms.gossip import MomentumState
 from relaysim.faults import LOST_MESSAGES
 from relaysim.mixing import one_peer_exponential
+from relaysim.network import Network
 from relaysim.support.checks import whole_number
 
 __all__ = ["SGP", "AllReduce", "LocalSGD"]
@@ -60,13 +62,13 @@ class AllReduce(MomentumMethod):
         "all_reduce_nonconvex",
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_momentum(self.momentum)
 
     def own_mixing(self, n: int) -> None:
         """None: it averages exactly."""
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> MomentumState:
         return MomentumState(x0, np.zeros_like(x0) if self.momentum else no_buffer(x0))
 
     def step(self, state: MomentumState, round: Round) -> MomentumState:
@@ -101,7 +103,7 @@ class SGP(Method):
     uses: ClassVar[str] = "workers"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole_number(self.rounds, "rounds", 1)
 
     @property
@@ -112,11 +114,11 @@ class SGP(Method):
         """Vectors that each worker sends in a step."""
         return self.rounds
 
-    def own_mixing(self, n: int):
+    def own_mixing(self, n: int) -> tuple[csr_array, ...]:
         """The one-peer exponential sequence."""
         return one_peer_exponential(n)
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> ModelState:
         return ModelState(x0)
 
     def step(self, state: ModelState, round: Round) -> ModelState:
@@ -150,7 +152,7 @@ class LocalSGD(Method):
     uses: ClassVar[str] = "workers"
     hops_per_step: ClassVar[float] = math.inf
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole_number(self.period, "period", 1)
 
     def vectors_per_edge(self, d: int) -> float:
@@ -170,7 +172,7 @@ class LocalSGD(Method):
     def own_mixing(self, n: int) -> None:
         """None: it averages exactly."""
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> ModelState:
         return ModelState(x0)
 
     def step(self, state: ModelState, round: Round) -> ModelState:

@@ -9,6 +9,7 @@ import numpy as np
 
 from relaysim.algorithms.base import MomentumMethod, Round, check_momentum, no_buffer, smoothed
 from relaysim.faults import LOST_MESSAGES
+from relaysim.network import Network
 from relaysim.support.checks import true_or_false
 
 __all__ = ["DPSGD", "QuasiGlobalMomentum"]
@@ -50,7 +51,7 @@ class DPSGD(MomentumMethod):
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     theorems: ClassVar[tuple[str, ...]] = ("dp_sgd", "dp_sgd_rate")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_momentum(self.momentum)
         true_or_false(self.overlap, "overlap")
 
@@ -58,7 +59,7 @@ class DPSGD(MomentumMethod):
     def overlaps(self) -> bool:
         return self.overlap
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> MomentumState:
         return MomentumState(x0, np.zeros_like(x0) if self.momentum else no_buffer(x0))
 
     def step(self, state: MomentumState, round: Round) -> MomentumState:
@@ -96,10 +97,10 @@ class QuasiGlobalMomentum(MomentumMethod):
     uses: ClassVar[str] = "mixing"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_momentum(self.momentum)
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> MomentumState:
         return MomentumState(x0, np.zeros_like(x0))
 
     def step(self, state: MomentumState, round: Round) -> MomentumState:

@@ -10,6 +10,7 @@ import numpy as np
 
 from relaysim.algorithms.base import Method, Round
 from relaysim.algorithms.global_average import ModelState
+from relaysim.network import Network
 from relaysim.support.checks import real_number, whole_number
 
 __all__ = ["DynamicAveraging", "SingleMerge"]
@@ -48,7 +49,7 @@ class SingleMerge(Method):
     hops_per_step: ClassVar[float] = math.inf
     affine: ClassVar[bool] = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole_number(self.merge_at, "merge_at", 1)
         real_number(self.probability, "probability", 0, 1)
         whole_number(self.local_steps, "local_steps", 1)
@@ -59,7 +60,7 @@ class SingleMerge(Method):
     def own_mixing(self, n: int) -> None:
         """None: pairs are drawn anew each time."""
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> ModelState:
         return ModelState(x0)
 
     def step(self, state: ModelState, round: Round) -> ModelState:
@@ -135,7 +136,7 @@ class DynamicAveraging(Method):
     hops_per_step: ClassVar[float] = math.inf
     affine: ClassVar[bool] = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         real_number(self.threshold, "threshold", 0)
         whole_number(self.period, "period", 1)
 
@@ -145,7 +146,7 @@ class DynamicAveraging(Method):
     def own_mixing(self, n: int) -> None:
         """None: a coordinator averages."""
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> ReferenceState:
         return ReferenceState(x0, x0.mean(axis=0, keepdims=True))
 
     def step(self, state: ReferenceState, round: Round) -> ReferenceState:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from relaysim.algorithms.base import Method, Round, no_buffer
+from relaysim.network import Network
 from relaysim.support.checks import true_or_false, whole_number
 
 __all__ = ["PowerGossip"]
@@ -78,7 +79,7 @@ class PowerGossip(Method):
     mixing_needs: ClassVar[str] = "symmetric"
     affine: ClassVar[bool] = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole_number(self.rank, "rank", 1)
         whole_number(self.iterations, "iterations", 1)
         true_or_false(self.warm_start, "warm_start")
@@ -112,7 +113,7 @@ class PowerGossip(Method):
         a, b = self.matrix_shape(d)
         return self.iterations * min(self.rank, a, b) * (a + b) / (2 * d)
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> PowerState:
         shape, edges = self.matrix_shape(x0.shape[1]), len(network.pairs)
         if not self.warm_start:
             return PowerState(x0, no_buffer(x0), no_buffer(x0))

@@ -47,7 +47,7 @@ class Settings:
     x: str = "step"
     y: str = "suboptimality"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         def normalise(name, value):
             object.__setattr__(self, name, value)
 

@@ -89,7 +89,7 @@ class Network:
         if isinstance(self.vectors_sent, np.ndarray):
             self.vectors_sent = self.vectors_sent[replicas]
 
-    def resume(self, state) -> None:
+    def resume(self, state: object) -> None:
         """Take up a state whose messages were kept: those on which everyone is heard are known again."""
         if isinstance(state, Mail | PairMail):
             self._relay.resume(state)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
-from relaysim.problems.matrices import matrix_of
+from relaysim.problems.matrices import Matrix, matrix_of
 from relaysim.problems.objective import Objective
 
 __all__ = ["LinearClassifier"]
@@ -22,7 +21,7 @@ class LinearClassifier(Objective):
 
     classes: np.ndarray
     intercept: bool
-    _features: Any
+    _features: Matrix
     _labels: np.ndarray
 
     @property
@@ -46,7 +45,7 @@ class LinearClassifier(Objective):
             return by_class[:, :-1], by_class[:, -1]
         return by_class, np.zeros(len(by_class))
 
-    def predict(self, x: np.ndarray, features=None) -> np.ndarray:
+    def predict(self, x: np.ndarray, features: ArrayLike | Matrix | None = None) -> np.ndarray:
         """The class with the highest score of each example, at x ``(d,)`` or ``(d, r)``.
 
         Args:
@@ -70,7 +69,12 @@ class LinearClassifier(Objective):
         predicted = self.classes[codes.astype(int)]
         return predicted[:, 0] if x.ndim == 1 else predicted
 
-    def accuracy(self, x: np.ndarray, features=None, labels=None) -> float | np.ndarray:
+    def accuracy(
+        self,
+        x: np.ndarray,
+        features: ArrayLike | Matrix | None = None,
+        labels: ArrayLike | None = None,
+    ) -> float | np.ndarray:
         """Fraction of examples whose class has the highest score, at x ``(d,)`` or ``(d, r)``.
 
         Args:

@@ -7,17 +7,22 @@ one example.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.optimize import linprog
-from scipy.sparse import eye_array, issparse, kron, vstack
+from scipy.sparse import eye_array, kron, vstack
 from scipy.sparse.linalg import svds
 
-from relaysim.problems.matrices import matrix_of
+from relaysim.problems.matrices import Matrix, matrix_of
 from relaysim.support.checks import real_array, real_number, shown, true_or_false, whole_number
 from relaysim.support.display import between, html_table
+
+if TYPE_CHECKING:
+    from relaysim.plots.style import Axes
 
 __all__ = ["Partition", "by_size", "dirichlet", "feature_drift", "iid", "shards"]
 
@@ -58,7 +63,7 @@ class Partition:
             array.setflags(write=False)
 
     @staticmethod
-    def of(partition, examples: int, n: int | None = None) -> Partition:
+    def of(partition: Partition | Iterable[Any], examples: int, n: int | None = None) -> Partition:
         """A partition of so many examples from index lists, owners ``(N,)``, or a `Partition`.
 
         Owners are an array or a list of N whole numbers: who holds each example.
@@ -115,34 +120,31 @@ class Partition:
         owners[every] = np.repeat(np.arange(len(lists)), [len(index) for index in lists])
         return Partition(owners, len(lists), None, "given")
 
-    def counts(self, labels=None) -> pd.DataFrame:
+    def counts(self, labels: ArrayLike | None = None) -> pd.DataFrame:
         """How many examples of each class (columns) every worker (rows) has."""
-        labels = self._labels(labels)
-        table = pd.crosstab(self.owners, labels)
+        table = pd.crosstab(self.owners, self._labels(labels))
         return table.rename_axis(index="worker", columns="class")
 
-    def plot(self, labels=None, **options):
+    def plot(self, labels: ArrayLike | None = None, **options: Any) -> Axes:
         """Draw the classes by worker; see `relaysim.plots.plot_partition`. Returns the Axes."""
         from relaysim import plots
 
         return plots.plot_partition(self, self._labels(labels), **options)
 
-    def _labels(self, labels) -> np.ndarray:
-        labels = self.labels if labels is None else np.asarray(labels)
-        if labels is None:
+    def _labels(self, labels: ArrayLike | None) -> np.ndarray:
+        found = self.labels if labels is None else np.asarray(labels)
+        if found is None:
             raise ValueError("this partition was made without labels; give labels=")
-        if labels.shape != self.owners.shape:
+        if found.shape != self.owners.shape:
             raise ValueError(
-                f"the partition is of {len(self.owners)} examples; labels are of {labels.shape}"
+                f"the partition is of {len(self.owners)} examples; labels are of {found.shape}"
             )
-        return labels
+        return found
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, Partition):
             return NotImplemented
         return self.n == other.n and np.array_equal(self.owners, other.owners)
-
-    __hash__ = None
 
     def _repr_html_(self) -> str:
         rows = [
@@ -159,7 +161,7 @@ class Partition:
         )
 
 
-def iid(labels, n: int, seed: int = 0) -> Partition:
+def iid(labels: ArrayLike, n: int, seed: int = 0) -> Partition:
     """Examples in random order, dealt out in equal numbers (to within one).
 
     Args:
@@ -178,7 +180,9 @@ def iid(labels, n: int, seed: int = 0) -> Partition:
     return _cut(order, _even(len(labels), n), labels, "iid")
 
 
-def dirichlet(labels, n: int, alpha: float, seed: int = 0, equal_sizes: bool = True) -> Partition:
+def dirichlet(
+    labels: ArrayLike, n: int, alpha: float, seed: int = 0, equal_sizes: bool = True
+) -> Partition:
     """Classes in proportions drawn from a Dirichlet distribution: the smaller α, the more apart.
 
     Every class c is divided in proportions q_c ~ Dirichlet(α, …, α) over the workers. With equal
@@ -233,7 +237,7 @@ def dirichlet(labels, n: int, alpha: float, seed: int = 0, equal_sizes: bool = T
     return Partition(owners, n, labels, f"dirichlet(alpha={alpha:g})")
 
 
-def shards(labels, n: int, per_worker: int = 2, seed: int = 0) -> Partition:
+def shards(labels: ArrayLike, n: int, per_worker: int = 2, seed: int = 0) -> Partition:
     """Examples sorted by class and cut into shards, of which each worker gets a few at random.
 
     Args:
@@ -267,7 +271,12 @@ def shards(labels, n: int, per_worker: int = 2, seed: int = 0) -> Partition:
 
 
 def feature_drift(
-    features, n: int, strength: float = 1.0, direction=None, labels=None, seed: int = 0
+    features: ArrayLike | Matrix,
+    n: int,
+    strength: float = 1.0,
+    direction: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    seed: int = 0,
 ) -> Partition:
     """Workers see different parts of feature space: examples sorted along a direction and cut.
 
@@ -309,11 +318,11 @@ def feature_drift(
     ranks[np.argsort(np.asarray(matrix @ along).ravel(), kind="stable")] = np.arange(count)
     key = strength * ranks + (1 - strength) * generator.permutation(count)
     order = np.argsort(key, kind="stable")
-    labels = None if labels is None else np.asarray(labels)
-    return _cut(order, _even(count, n), labels, f"feature_drift(strength={strength:g})")
+    seen = None if labels is None else np.asarray(labels)
+    return _cut(order, _even(count, n), seen, f"feature_drift(strength={strength:g})")
 
 
-def by_size(labels, n: int, ratio: float = 10.0, seed: int = 0) -> Partition:
+def by_size(labels: ArrayLike, n: int, ratio: float = 10.0, seed: int = 0) -> Partition:
     """Examples in random order, in numbers that fall geometrically from worker 0 to worker n − 1.
 
     Args:
@@ -338,7 +347,7 @@ def by_size(labels, n: int, ratio: float = 10.0, seed: int = 0) -> Partition:
     return _cut(order, sizes, labels, f"by_size(ratio={ratio:g})")
 
 
-def _checked(labels, n: int, seed: int) -> tuple[np.ndarray, int, np.random.Generator]:
+def _checked(labels: ArrayLike, n: int, seed: int) -> tuple[np.ndarray, int, np.random.Generator]:
     labels = np.asarray(labels)
     if labels.ndim != 1:
         raise ValueError(f"labels must be one class for each example, not of shape {labels.shape}")
@@ -351,7 +360,7 @@ def _checked(labels, n: int, seed: int) -> tuple[np.ndarray, int, np.random.Gene
     return labels, n, np.random.default_rng(seed)
 
 
-def _cut(order: np.ndarray, sizes: Sequence[int], labels, name: str) -> Partition:
+def _cut(order: np.ndarray, sizes: np.ndarray, labels: np.ndarray | None, name: str) -> Partition:
     owners = np.empty(len(order), dtype=int)
     owners[order] = np.repeat(np.arange(len(sizes)), sizes)
     return Partition(owners, len(sizes), labels, name)
@@ -423,9 +432,9 @@ def _give_to_the_empty(counts: np.ndarray) -> None:
         counts[code, worker] += 1
 
 
-def _principal_component(matrix) -> np.ndarray:
+def _principal_component(matrix: Matrix) -> np.ndarray:
     """The direction of largest variance (of a sparse matrix: of largest second moment)."""
-    if not issparse(matrix):
+    if isinstance(matrix, np.ndarray):
         vector = np.linalg.svd(matrix - matrix.mean(axis=0), full_matrices=False)[2][0]
     elif not matrix.count_nonzero():
         vector = np.eye(1, matrix.shape[1])[0]

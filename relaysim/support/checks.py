@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import operator
+from typing import Any
 
 import numpy as np
 
 __all__ = ["real_array", "real_number", "shown", "true_or_false", "whole_number"]
 
 
-def whole_number(value, name: str, least: int) -> int:
+def whole_number(value: Any, name: str, least: int) -> int:
     """``value`` as an int of at least ``least``; says what was given otherwise.
 
     >>> whole_number(0, "n", 1)
@@ -27,7 +28,7 @@ def whole_number(value, name: str, least: int) -> int:
     return number
 
 
-def real_number(value, name: str, least: float = -math.inf, most: float = math.inf) -> float:
+def real_number(value: Any, name: str, least: float = -math.inf, most: float = math.inf) -> float:
     """``value`` as a finite float within bounds; says what was given otherwise.
 
     >>> real_number(2, "p", 0, 1)
@@ -49,7 +50,7 @@ def real_number(value, name: str, least: float = -math.inf, most: float = math.i
     return number
 
 
-def real_array(value, name: str, *, copy: bool = False) -> np.ndarray:
+def real_array(value: Any, name: str, *, copy: bool = False) -> np.ndarray:
     """``value`` as a float64 array; complex numbers and text are refused."""
     try:
         array = np.asarray(value)
@@ -60,7 +61,7 @@ def real_array(value, name: str, *, copy: bool = False) -> np.ndarray:
     return np.array(array, dtype=float) if copy else np.asarray(array, dtype=float)
 
 
-def shown(value) -> str:
+def shown(value: object) -> str:
     """What a user gave, for a message of one line: as written if that is short, else its type.
 
     >>> import numpy as np
@@ -76,7 +77,7 @@ def shown(value) -> str:
     return f"a {name} of shape {shape}" if shape else f"a {name}"
 
 
-def true_or_false(value, name: str) -> bool:
+def true_or_false(value: object, name: str) -> bool:
     """``value`` as a bool; says what was given otherwise."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, not {value!r}")
