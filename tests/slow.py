@@ -485,12 +485,13 @@ def consensus_control(world, x0, rates, base, target, most_rounds):
 
 
 def orthonormal(columns):
-    """Gram–Schmidt, twice against rounding; columns as a list of vectors."""
-    result = []
+    """Gram–Schmidt, twice against rounding; 0 for what is 1e-10 of the longest, or less, from dependent."""
+    result, longest = [], max(np.sqrt(c @ c) for c in columns)
     for vector in columns:
         for done in result + result:
             vector = vector - (done @ vector) * done
-        result.append(vector / np.sqrt(vector @ vector))
+        size = np.sqrt(vector @ vector)
+        result.append(vector / size if size > 1e-10 * longest else 0 * vector)
     return result
 
 
@@ -512,26 +513,26 @@ def power_gossip(world, x0, rates, rank, iterations, warm_start, rows):
         normal = np.vectorize(NormalDist().inv_cdf, otypes=[float])(uniform)
         return {pair: list(table.T) for pair, table in zip(pairs, normal, strict=True)}
 
-    half_steps = 0
+    half_steps = dict.fromkeys(pairs, 0)
     if warm_start:
         P, Q = drawn(a), drawn(b)
     for step, rate in enumerate(rates):
         W, gradients = world.weights(step), world.gradients(step, x)
         x = [x[i] - rate * gradients[i] for i in range(n)]
+        awake = [(i, j) for i, j in pairs if W[i, j] != 0]
         for _ in range(iterations):
-            to_the_right = half_steps % 2 == 0
-            half_steps += 1
-            if not warm_start and to_the_right:
+            right = [pair for pair in awake if half_steps[pair] % 2 == 0]
+            left = [pair for pair in awake if half_steps[pair] % 2 == 1]
+            if not warm_start and right:
                 Q = drawn(b)
-            elif not warm_start:
+            if not warm_start and left:
                 P = drawn(a)
             before, x = x, list(x)
-            for i, j in pairs:
-                if W[i, j] == 0:
-                    continue
+            for i, j in awake:
+                half_steps[i, j] += 1
                 delta = (before[j] - before[i]).reshape(a, b)
                 correction = np.zeros((a, b))
-                if to_the_right:
+                if (i, j) in right:
                     V = orthonormal(Q[i, j])
                     found = [delta @ v for v in V]
                     for p, v in zip(found, V, strict=True):
@@ -541,8 +542,11 @@ def power_gossip(world, x0, rates, rank, iterations, warm_start, rows):
                     found = [delta.T @ u for u in U]
                     for u, q in zip(U, found, strict=True):
                         correction += np.outer(u, q)
-                if warm_start and np.any(found):
-                    (P if to_the_right else Q)[i, j] = found
+                if warm_start:
+                    known = (P if (i, j) in right else Q)[i, j]
+                    for column in range(rank):  # which is kept where nothing was seen
+                        if np.any(found[column]):
+                            known[column] = found[column]
                 x[i] = x[i] + W[i, j] * correction.reshape(d)
                 x[j] = x[j] - W[i, j] * correction.reshape(d)
         yield x

@@ -108,12 +108,22 @@ def test_a_gossip_step_is_the_rule_on_paper_on_graphs_with_cycles(algorithm, top
     compare_with_paper(algorithm, topology, rate)
 
 
+# Of even and odd period; in all but the last edges rest now and then, each for a time of its own.
+SEQUENCES = {
+    "odd": (rs.topologies.exponential(6), rs.mixing.one_peer_exponential(6)),
+    "even": (rs.topologies.complete(4), rs.mixing.hyper_hypercube(4, 1)),
+    "uneven": (rs.topologies.complete(5), rs.mixing.base_graph(5, 1)),
+    "one": (rs.topologies.ring(6), [rs.mixing.metropolis(rs.topologies.ring(6))]),
+}
+
+
 @pytest.mark.parametrize("algorithm", MIXING, ids=repr)
-def test_a_sequence_of_matrices_repeats_with_the_step(algorithm):
-    mixing = rs.mixing.one_peer_exponential(6)
+@pytest.mark.parametrize("sequence", SEQUENCES)
+def test_a_sequence_of_matrices_repeats_with_the_step(algorithm, sequence):
+    topology, mixing = SEQUENCES[sequence]
     if isinstance(algorithm, rs.algorithms.PowerGossip):  # both ends of an edge have one weight
         mixing = [csr_array((W + W.T) / 2) for W in mixing]
-    compare_with_paper(algorithm, rs.topologies.exponential(6), 0.1, steps=10, mixing=mixing)
+    compare_with_paper(algorithm, topology, 0.1, steps=10, mixing=mixing)
 
 
 @pytest.mark.parametrize("n", [2, 3, 8, 9])

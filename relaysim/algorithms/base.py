@@ -72,8 +72,8 @@ class Round:
         learning_rate: γ, a float, or ``(r,)`` with one for each replica.
         gradient: ``gradient(x)``, the workers' observed gradients at ``(n, d[, r])``, to be asked
             for once a step. The result is a scratch array.
-        mix, mix_further, mix_change, pairs, pair_differences, exchange, average, relay, inbox, send: see
-            `relaysim.network.Network`.
+        mix, mix_further, mix_change, pairs, pairs_with_weight, pair_differences, exchange, average, relay,
+            inbox, send: see `relaysim.network.Network`.
         scratch, fresh: see `relaysim.support.workspace.Workspace`.
         uniforms: ``uniforms(shape)``, independent numbers in [0, 1) of a shape such as ``(n, d[, r])``,
             from each replica's own stream.
@@ -142,10 +142,15 @@ class Round:
         """x_j − x_i over every edge i < j, ``(E, d[, r])``; 0 where W_t has no weight."""
         return self._network.pair_differences(x, self.step)
 
-    def exchange(self, corrections: np.ndarray, share: float) -> np.ndarray:
+    @property
+    def pairs_with_weight(self) -> np.ndarray:
+        """Whether W_t has weight on each of `pairs`, ``(E,)``."""
+        return self._network.pairs_with_weight(self.step)
+
+    def exchange(self, corrections: np.ndarray, share: float | np.ndarray) -> np.ndarray:
         """±W_t,ij times each edge's correction, added up: + for the end i < j, − for j; ``(n, d[, r])``.
 
-        ``share`` of a vector crosses each edge in either direction.
+        ``share`` of a vector crosses each edge with weight in either direction, ``(E,)`` where edges differ.
         """
         return self._network.exchange(corrections, self.step, share)
 

@@ -141,19 +141,28 @@ class Network:
         """x_j − x_i over every edge i < j, ``(E, d[, r])``; 0 where W_t has no weight."""
         return self._exchange.differences(x, round % len(self._mixing))
 
-    def exchange(self, corrections: np.ndarray, round: int, share: float) -> np.ndarray:
+    def pairs_with_weight(self, round: int) -> np.ndarray:
+        """Whether W_t has weight on each of `pairs`, ``(E,)``."""
+        return self._exchange.has_weight[round % len(self._mixing)]
+
+    def exchange(
+        self, corrections: np.ndarray, round: int, share: float | np.ndarray
+    ) -> np.ndarray:
         """What two ends of an edge correct in opposite directions, added up for each worker.
 
         Args:
             corrections: c, ``(E, d[, r])``; W_t,ij c for the end i < j of an edge and −W_t,ij c for j.
             round: t.
-            share: of a vector that was sent over each edge, in either direction.
+            share: of a vector that was sent over each edge with weight, in either direction; ``(E,)``
+                where edges differ.
 
         Returns:
             ``(n, d[, r])``. The rows sum to 0 up to rounding.
         """
         k = round % len(self._mixing)
-        self.send(share * self._vectors_per_mix[k])
+        shares = np.broadcast_to(share, len(corrections))[self._exchange.has_weight[k]]
+        for each, edges in zip(*np.unique(shares, return_counts=True), strict=True):
+            self.send(each * 2 * edges)
         return self._exchange.total(corrections, k)
 
     def average(self, x: np.ndarray) -> np.ndarray:
