@@ -12,15 +12,16 @@ from statistics import NormalDist
 import numpy as np
 
 
-def run(algorithm, topology, gradient, x0, rates, mixing=None):
+def run(algorithm, topology, gradient, x0, rates, mixing=None, arrives=None):
     """Iterates ``(steps + 1, n, d)`` of an algorithm, one step for each of ``rates``.
 
-    ``mixing`` is a list of matrices that repeats, Metropolis weights by default.
+    ``mixing`` is a list of matrices that repeats, Metropolis weights by default. ``arrives(edges)`` says of
+    messages, a list of (sender, receiver), which arrive, each time that some cross; all do by default.
     """
     rule = RULES[type(algorithm).__name__]
     options = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)}
     start = [np.array(x, dtype=float) for x in x0]
-    steps = rule(World(topology, gradient, mixing), start, list(rates), **options)
+    steps = rule(World(topology, gradient, mixing, arrives), start, list(rates), **options)
     return np.array([start, *steps])
 
 
@@ -71,9 +72,10 @@ def metropolis(neighbours):
 class World:
     """The workers: their neighbours, trees, gossip weights and gradients."""
 
-    def __init__(self, topology, gradient, mixing):
+    def __init__(self, topology, gradient, mixing, arrives=None):
         self.n = topology.n
         self.gradient = gradient
+        self.arrives = arrives or (lambda edges: [True] * len(edges))
         if hasattr(topology, "first"):
             self.trees = [neighbours_of(topology.first), neighbours_of(topology.second)]
         else:
@@ -88,13 +90,19 @@ class World:
         return self.matrices[step % len(self.matrices)]
 
     def mix(self, W, x):
+        """Σ_j W_ij x_j; a row without the weights of lost messages is scaled to its sum again."""
+        edges = [(j, i) for i in range(self.n) for j in range(self.n) if W[i, j] != 0 and i != j]
+        arrived = dict(zip(edges, self.arrives(edges), strict=True))
         result = []
         for i in range(self.n):
-            total = np.zeros_like(x[i])
+            total, weight = W[i, i] * x[i], W[i, i]
             for j in range(self.n):
-                if W[i, j] != 0:
-                    total = total + W[i, j] * x[j]
-            result.append(total)
+                if arrived.get((j, i)):
+                    total, weight = total + W[i, j] * x[j], weight + W[i, j]
+            if all(arrived[j, k] for j, k in edges if k == i):
+                result.append(total)
+            else:
+                result.append(total / weight if weight else x[i])
         return result
 
     def mean(self, x):
@@ -125,6 +133,10 @@ class Relay:
                             total = total + messages[k, i][0]
                             count = count + messages[k, i][1]
                     sent[i, j] = (total, count)
+            edges = sorted(sent, key=lambda edge: edge[::-1])
+            for edge, arrived in zip(edges, self.world.arrives(edges), strict=True):
+                if not arrived:
+                    sent[edge] = (np.zeros(self.d), 0)
             renewed.append(sent)
         self.messages = renewed
 
@@ -300,7 +312,7 @@ def all_reduce(world, x0, rates, momentum):
 
 def extra(world, x0, rates):
     """X¹ = W₀X⁰ − γG⁰; X^{t+2} = (I + W_{t+1})X^{t+1} − ½(I + W_t)X^t − γ(G^{t+1} − G^t)."""
-    n, x, before, pull_before = world.n, x0, None, None
+    n, x, before, pull_before, mixed_before = world.n, x0, None, None, None
     for step, rate in enumerate(rates):
         gradients = world.gradients(step, x)
         pull = [rate * gradients[i] for i in range(n)]
@@ -308,9 +320,9 @@ def extra(world, x0, rates):
         if step == 0:
             new = [mixed[i] - pull[i] for i in range(n)]
         else:
-            old = world.mix((world.weights(step - 1) + np.eye(n)) / 2, before)
+            old = [(before[i] + mixed_before[i]) / 2 for i in range(n)]
             new = [x[i] + mixed[i] - old[i] - (pull[i] - pull_before[i]) for i in range(n)]
-        x, before, pull_before = new, x, pull
+        x, before, pull_before, mixed_before = new, x, pull, mixed
         yield x
 
 
@@ -330,7 +342,7 @@ def momentum_consensus(world, x0, rates, momentum, omega):
     for step, rate in enumerate(rates):
         W, g = world.weights(step), world.gradients(step, x)
         mixed, moved = world.mix(W, x), [x[i] - before[i] for i in range(n)]
-        around = world.mix(W, moved)
+        around = world.mix(W, moved) if omega else moved
         push = [omega * around[i] + (1 - omega) * moved[i] for i in range(n)]
         x, before = [mixed[i] - rate * g[i] + momentum * push[i] for i in range(n)], x
         yield x

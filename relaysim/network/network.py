@@ -116,21 +116,24 @@ class Network:
         self.send(share * self._vectors_per_mix[k])
         if self._arrivals is None:
             return self._matrices[k](x)
-        return x + self._lossy_changes[k](x, further)
+        return x + self._lossy_changes[k](x, further=further)
 
-    def mix_change(self, x: np.ndarray, round: int, share: float = 1) -> np.ndarray:
+    def mix_change(
+        self, x: np.ndarray, round: int, share: float = 1, laziness: float = 0
+    ) -> np.ndarray:
         """(W_t − I) x, precise where x is nearly equal everywhere; ``(n, d[, r])``.
 
         Args:
             x: what is mixed.
             round: t.
             share: of a vector that is sent over each edge; below 1 where it is compressed.
+            laziness: λ in [0, 1), to mix with (1 − λ)W_t + λI in the place of W_t.
         """
         k = round % len(self._mixing)
         self.send(share * self._vectors_per_mix[k])
         if self._arrivals is None:
-            return self._changes[k](x)
-        return self._lossy_changes[k](x)
+            return self._changes[k](x, laziness)
+        return self._lossy_changes[k](x, laziness)
 
     @property
     def pairs(self) -> np.ndarray:
