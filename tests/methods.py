@@ -29,6 +29,8 @@ ALGORITHMS = (
     rs.algorithms.GradientTracking(),
     rs.algorithms.QuasiGlobalMomentum(),
     rs.algorithms.QuasiGlobalMomentum(momentum=0.4),
+    rs.algorithms.QuasiGlobalMomentum(form="toy"),
+    rs.algorithms.QuasiGlobalMomentum(momentum=0.4, form="toy"),
     rs.algorithms.SGP(),
     rs.algorithms.SGP(rounds=1),
     rs.algorithms.SGP(rounds=3),

@@ -265,13 +265,15 @@ def gradient_tracking(world, x0, rates):
         gradients = renewed
 
 
-def quasi_global_momentum(world, x0, rates, momentum):
-    """X' = W(X − γ(βM + G)/(1 + β)); M ← βM + (1 − β)(X − X')/γ."""
+def quasi_global_momentum(world, x0, rates, momentum, form):
+    """X' = W(X − γ(βM + G)), by the toy code divided by 1 + β;  M ← βM + (1 − β)(X − X')/γ."""
     n, x, m = world.n, x0, [np.zeros_like(start) for start in x0]
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
-        half = [x[i] - rate * (momentum * m[i] + g[i]) / (1 + momentum) for i in range(n)]
-        new = world.mix(world.weights(step), half)
+        pull = [momentum * m[i] + g[i] for i in range(n)]
+        if form == "toy":
+            pull = [each / (1 + momentum) for each in pull]
+        new = world.mix(world.weights(step), [x[i] - rate * pull[i] for i in range(n)])
         m = [momentum * m[i] + (1 - momentum) * (x[i] - new[i]) / rate for i in range(n)]
         x = new
         yield x

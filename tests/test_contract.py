@@ -579,6 +579,7 @@ def assert_same(first, second, tolerance=1e-13):
         (rs.algorithms.DPSGD(momentum=1e-300), rs.algorithms.DPSGD()),
         (rs.algorithms.AllReduce(momentum=1e-300), rs.algorithms.AllReduce()),
         (rs.algorithms.QuasiGlobalMomentum(momentum=0.0), rs.algorithms.DPSGD()),
+        (rs.algorithms.QuasiGlobalMomentum(momentum=0.0, form="toy"), rs.algorithms.DPSGD()),
     ],
     ids=repr,
 )
@@ -714,6 +715,7 @@ def test_learning_rate_zero_is_communication_only(algorithm):
         rs.algorithms.DPSGD(overlap=True),
         rs.algorithms.GradientTracking(),
         rs.algorithms.QuasiGlobalMomentum(),
+        rs.algorithms.QuasiGlobalMomentum(form="toy"),
     ],
     ids=repr,
 )
@@ -792,6 +794,51 @@ def test_the_table_has_every_algorithm():
     listed = {name for name in rs.algorithms.__all__ if name[0].isupper()}
     table = {type(algorithm).__name__ for algorithm in ALGORITHMS + ASYNCHRONOUS}
     assert table == listed - {"Critical"}
+
+
+# -- two forms of quasi-global momentum ------------------------------------------------------------
+
+
+def quasi_global(form, rate, momentum=0.9):
+    """The mean after 60 steps on a ring of four, whose optima are 0, 1, 2, 3, from 10."""
+    problem = rs.problems.DiagonalQuadratic(np.ones((4, 1)), np.arange(4.0)[:, None])
+    algorithm = rs.algorithms.QuasiGlobalMomentum(momentum, form=form)
+    run = {"learning_rate": rate, "steps": 60, "x0": np.array([10.0])}
+    return rs.simulate(problem, rs.topologies.ring(4), algorithm, **run).x
+
+
+def two_betas(rate, of_step, of_average):
+    """The paper's rule with a β of its own in the step, as loops."""
+    W = slow.metropolis(slow.neighbours_of(rs.topologies.ring(4)))
+    x, m = np.full((4, 1), 10.0), np.zeros((4, 1))
+    for _ in range(60):
+        new = W @ (x - rate * (of_step * m + x - np.arange(4.0)[:, None]))
+        m = of_average * m + (1 - of_average) * (x - new) / rate
+        x = new
+    return x
+
+
+def test_quasi_global_momentum_is_that_of_the_paper():
+    paper = quasi_global("paper", 0.01)
+    assert paper.mean() == pytest.approx(0.332, abs=5e-4)
+    np.testing.assert_allclose(paper, two_betas(0.01, 0.9, 0.9), rtol=0, atol=1e-13)
+    assert rs.algorithms.QuasiGlobalMomentum().form == "paper"
+    with pytest.raises(ValueError, match="form must be one of 'paper', 'toy', not 'published'"):
+        rs.algorithms.QuasiGlobalMomentum(form="published")
+
+
+def test_the_toys_quasi_global_momentum_is_the_papers_with_a_smaller_one_in_the_step():
+    toy = quasi_global("toy", 0.019)
+    assert toy.mean() == pytest.approx(4.358, abs=5e-4)
+    np.testing.assert_allclose(toy, two_betas(0.01, 0.9 / 1.9, 0.9), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("momentum", [0.3, 0.9])
+def test_quasi_global_momentum_is_stable_up_to_the_rate_that_it_says(momentum):
+    problem = rs.problems.DiagonalQuadratic(np.ones((1, 1)), np.zeros((1, 1)))
+    algorithm = rs.algorithms.QuasiGlobalMomentum(momentum)
+    most = rs.theory.max_learning_rate(problem, rs.topologies.chain(1), algorithm)
+    assert most == pytest.approx(2 * algorithm.rate_scale, rel=1e-6)
 
 
 # -- occasional communication ----------------------------------------------------------------------

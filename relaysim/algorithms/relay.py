@@ -19,7 +19,7 @@ from relaysim.algorithms.base import MomentumMethod, Round, check_momentum, no_b
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Mail, PairMail
 from relaysim.support.blocks import row_blocks
-from relaysim.support.checks import real_number, true_or_false
+from relaysim.support.checks import one_of, real_number, true_or_false
 
 __all__ = ["UNHEARD", "RelaySGD", "RelaySGDGrad", "RelaySGDMix"]
 
@@ -78,9 +78,7 @@ class RelaySGD(MomentumMethod):
     def __post_init__(self):
         check_momentum(self.momentum)
         true_or_false(self.overlap, "overlap")
-        if self.unheard not in UNHEARD:
-            allowed = ", ".join(map(repr, UNHEARD))
-            raise ValueError(f"unheard must be one of {allowed}, not {self.unheard!r}")
+        one_of(self.unheard, "unheard", UNHEARD)
 
     def init(self, x0, network):
         return _relay_start(x0, network, self.momentum)
