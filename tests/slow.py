@@ -303,7 +303,7 @@ def sgp(world, x0, rates, rounds):
         yield z
 
 
-def all_reduce(world, x0, rates, momentum):
+def all_reduce(world, x0, rates, momentum, count):
     n, x, smooth = world.n, x0, Momentum(momentum, x0)
     for step, rate in enumerate(rates):
         m = smooth.direction(world.gradients(step, x))
@@ -360,7 +360,7 @@ def delayed_gradient(world, x0, rates, delay):
         yield x
 
 
-def local_sgd(world, x0, rates, period):
+def local_sgd(world, x0, rates, period, count):
     n, x = world.n, x0
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
@@ -419,7 +419,7 @@ def algorithm_stream():
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(0, spawn_key=(3,))))
 
 
-def single_merge(world, x0, rates, merge_at, probability, local_steps):
+def single_merge(world, x0, rates, merge_at, probability, local_steps, count):
     n, x, generator = world.n, x0, algorithm_stream()
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)

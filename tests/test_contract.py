@@ -376,8 +376,9 @@ def test_vectors_per_edge_is_what_is_sent(algorithm):
     problem, steps = least_squares(9, 2, 2), 7
     topology = rs.topologies.binary_tree(9) if algorithm.uses == "relay" else GRAPHS[1]
     history = rs.simulate(problem, topology, algorithm, learning_rate=0.1, steps=steps)
-    everyone = isinstance(algorithm, rs.algorithms.AllReduce | rs.algorithms.LocalSGD)
-    directed_edges = {"relay": 2 * 8, "mixing": 9 * 4, "workers": 9 * 8 if everyone else 9}
+    # An average goes over both directions of a tree, or between any two workers.
+    own = {"ring": 2 * 8, "all-to-all": 9 * 8}.get(getattr(algorithm, "count", None), 9)
+    directed_edges = {"relay": 2 * 8, "mixing": 9 * 4, "workers": own}
     edges, cycle = directed_edges[algorithm.uses], algorithm.cycle
     whole = np.arange(0, steps + 1, cycle)
     expected = algorithm.vectors_per_edge(2) * edges * whole
@@ -844,10 +845,11 @@ def test_quasi_global_momentum_is_stable_up_to_the_rate_that_it_says(momentum):
 # -- occasional communication ----------------------------------------------------------------------
 
 
-def test_pairs_of_a_single_merge_preserve_the_mean_and_are_counted():
+@pytest.mark.parametrize(("count", "vectors"), [("ring", 2 * 8), ("all-to-all", 9 * 8)])
+def test_pairs_of_a_single_merge_preserve_the_mean_and_are_counted(count, vectors):
     problem = rs.problems.DiagonalQuadratic(np.ones((9, 2)), np.zeros((9, 2)))
     x0 = starting_points(9, 2)
-    algorithm = rs.algorithms.SingleMerge(merge_at=30, probability=0.6, local_steps=2)
+    algorithm = rs.algorithms.SingleMerge(merge_at=30, probability=0.6, local_steps=2, count=count)
     history = rs.simulate(
         problem,
         rs.topologies.complete(9),
@@ -867,8 +869,38 @@ def test_pairs_of_a_single_merge_preserve_the_mean_and_are_counted():
     assert (changed[:29] <= pairs).all(), "two who meet again may be equal already"
     assert len(np.unique(pairs[1::2])) > 1
     assert (pairs[::2] == 0).all()
-    assert (np.diff(sent)[:, 29] == 9 * 8).all()
+    assert (np.diff(sent)[:, 29] == vectors).all()
     assert history.frame[history.frame.step >= 30].consensus_distance.max() < 1e-30
+
+
+def test_an_average_is_counted_as_a_ring_or_all_to_all():
+    """Every method that averages says which; by the second, all-reduce costs n/2 times as much."""
+    averaging = [
+        kind
+        for kind in (getattr(rs.algorithms, name) for name in rs.algorithms.__all__)
+        if "count" in getattr(kind, "__dataclass_fields__", ())
+    ]
+    options = {"SingleMerge": {"merge_at": 5, "probability": 0.0}, "LocalSGD": {"period": 5}}
+    assert {kind.__name__ for kind in averaging} == {"AllReduce", *options}
+    problem = least_squares(9, 2, 2)
+    for kind in averaging:
+        sent = {}
+        for count in (None, "ring", "all-to-all"):
+            algorithm = kind(
+                **options.get(kind.__name__, {}), **({"count": count} if count else {})
+            )
+            history = rs.simulate(
+                problem, rs.topologies.ring(9), algorithm, learning_rate=0.1, steps=5
+            )
+            sent[count] = history.frame.vectors_sent.iloc[-1]
+        averages = 5 if kind is rs.algorithms.AllReduce else 1
+        assert sent == {
+            None: averages * 16,
+            "ring": averages * 16,
+            "all-to-all": averages * 72,
+        }
+        with pytest.raises(ValueError, match="count must be one of 'ring', 'all-to-all', not"):
+            kind(**options.get(kind.__name__, {}), count="tree")
 
 
 def test_pairs_meet_as_often_as_they_should():

@@ -10,7 +10,8 @@ import numpy as np
 
 from relaysim.algorithms.base import Method, Round
 from relaysim.algorithms.global_average import ModelState
-from relaysim.support.checks import real_number, whole_number
+from relaysim.network import AVERAGE_COUNTS
+from relaysim.support.checks import one_of, real_number, whole_number
 
 __all__ = ["DynamicAveraging", "SingleMerge"]
 
@@ -27,8 +28,10 @@ class SingleMerge(Method):
         merge_at: the step after which all are averaged, at least 1.
         probability: of being ready, in [0, 1].
         local_steps: steps between two rounds of pairs, at least 1.
+        count: what the merge sends, as of `AllReduce`: ``"ring"`` 2(n − 1) vectors, ``"all-to-all"``
+            n(n − 1).
 
-    Of the topology it uses only n. Sends two vectors a pair, and n(n − 1) for the merge. Not exact. The
+    Of the topology it uses only n. Sends two vectors a pair, and an average for the merge. Not exact. The
     mean moves as in parallel SGD: pairs are a doubly stochastic matrix. (The published code lets several
     workers contact the same one, which is not.)
 
@@ -42,6 +45,7 @@ class SingleMerge(Method):
     merge_at: int
     probability: float = 0.2
     local_steps: int = 1
+    count: str = "ring"
 
     label: ClassVar[str] = "Single merge"
     uses: ClassVar[str] = "workers"
@@ -52,6 +56,7 @@ class SingleMerge(Method):
         whole_number(self.merge_at, "merge_at", 1)
         real_number(self.probability, "probability", 0, 1)
         whole_number(self.local_steps, "local_steps", 1)
+        one_of(self.count, "count", tuple(AVERAGE_COUNTS))
 
     def vectors_per_edge(self, d: int) -> None:
         """None: pairs are random."""
@@ -65,7 +70,7 @@ class SingleMerge(Method):
     def step(self, state: ModelState, round: Round) -> ModelState:
         x = round.descend(state.x, round.gradient(state.x))
         if round.step + 1 == self.merge_at:
-            return ModelState(round.average(x))
+            return ModelState(round.average(x, self.count))
         if (round.step + 1) % self.local_steps or self.probability == 0:
             return ModelState(x.copy())
         uniform = round.uniforms((x.shape[0], 2, *x.shape[2:]))

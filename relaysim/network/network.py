@@ -9,6 +9,7 @@ count the model-sized vectors that they put on the wire.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,14 @@ from relaysim.network.relay import LossyTreeRelay, Mail, PairMail, PairRelay, Tr
 from relaysim.support.workspace import Workspace
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["Network"]
+__all__ = ["AVERAGE_COUNTS", "Network"]
+
+#: How many vectors an exact average over n workers takes, by the way in which it is made.
+AVERAGE_COUNTS: dict[str, Callable[[int], int]] = {
+    # Each of n pieces of a vector goes round once to be added up and once to be known: n · 2(n − 1)/n.
+    "ring": lambda n: 2 * (n - 1),
+    "all-to-all": lambda n: n * (n - 1),
+}
 
 
 class Network:
@@ -168,9 +176,12 @@ class Network:
             self.send(each * 2 * edges)
         return self._exchange.total(corrections, k)
 
-    def average(self, x: np.ndarray) -> np.ndarray:
-        """The exact mean of all rows, in every row; ``(n, d[, r])``. Every pair exchanges."""
-        self.send(self.n * (self.n - 1))
+    def average(self, x: np.ndarray, count: str = "ring") -> np.ndarray:
+        """The exact mean of all rows, in every row; ``(n, d[, r])``.
+
+        ``count`` says what it sends: ``"ring"`` 2(n − 1) vectors, ``"all-to-all"`` n(n − 1).
+        """
+        self.send(AVERAGE_COUNTS[count](self.n))
         result = self._workspace.fresh(x.shape)
         result[:] = np.add.reduce(x, axis=0) * (1 / self.n)
         return result

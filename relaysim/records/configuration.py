@@ -125,7 +125,12 @@ _BUILDERS: dict[str, Callable] = {
 
 
 # What a method did before it had an option to say so, for files in which there is none.
-_BEFORE: dict[str, dict[str, Any]] = {"QuasiGlobalMomentum": {"form": "toy"}}
+_BEFORE: dict[str, dict[str, Any]] = {
+    "QuasiGlobalMomentum": {"form": "toy"},
+    "AllReduce": {"count": "all-to-all"},
+    "LocalSGD": {"count": "all-to-all"},
+    "SingleMerge": {"count": "all-to-all"},
+}
 
 
 def encode_mixing(mixing) -> Any:
