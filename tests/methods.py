@@ -59,7 +59,7 @@ ALGORITHMS = (
     rs.algorithms.SingleMerge(merge_at=20, probability=0.5),
     rs.algorithms.SingleMerge(merge_at=7, probability=0.7, local_steps=3),
     rs.algorithms.SingleMerge(merge_at=7, probability=0.7, count="all-to-all"),
-    rs.algorithms.DynamicAveraging(threshold=1.0),
+    rs.algorithms.DynamicAveraging(threshold=2.0),
     rs.algorithms.DynamicAveraging(threshold=0.3, period=4),
     rs.algorithms.ChocoSGD(rs.compressors.TopK(2), consensus_rate=0.3),
     rs.algorithms.ChocoSGD(rs.compressors.RandomK(2), consensus_rate=0.2),

@@ -439,7 +439,7 @@ def single_merge(world, x0, rates, merge_at, probability, local_steps, count):
 
 def dynamic_averaging(world, x0, rates, threshold, period):
     n, x, generator = world.n, x0, algorithm_stream()
-    reference = world.mean(x)
+    reference, violations = world.mean(x), 0
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
         x = [x[i] - rate * g[i] for i in range(n)]
@@ -447,6 +447,9 @@ def dynamic_averaging(world, x0, rates, threshold, period):
             drawn = generator.random(n)
             chosen = [i for i in range(n) if np.sum((x[i] - reference) ** 2) > threshold]
             waiting = sorted(set(range(n)) - set(chosen), key=lambda i: drawn[i])
+            violations += len(chosen)
+            if violations >= n:
+                chosen, waiting, violations = list(range(n)), [], 0
             if chosen:
                 mean = sum(x[i] for i in chosen) / len(chosen)
                 while waiting and np.sum((mean - reference) ** 2) > threshold:

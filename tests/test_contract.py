@@ -944,6 +944,51 @@ def test_dynamic_averaging_between_its_limits():
     assert sent == sorted(sent, reverse=True)
 
 
+def test_dynamic_averaging_asks_everybody_after_as_many_violations_as_workers():
+    """One of four workers moves away by 2 a step, and comes back to the mean of two: 1, 2 and 3 violate."""
+    centers = np.zeros((4, 1))
+    centers[0] = 8.0
+    problem = rs.problems.DiagonalQuadratic(np.array([[0.5], [0], [0], [0]]), centers)
+    algorithm = rs.algorithms.DynamicAveraging(threshold=4.0)
+    run = {"learning_rate": 0.5, "steps": 40, "seed": [0, 1], "keep_iterates": True}
+    history = rs.simulate(problem, rs.topologies.ring(4), algorithm, **run)
+    sent = history.frame.pivot(index="step", columns="replica", values="vectors_sent").diff()
+    for replica in (0, 1):
+        taking = sent[replica].to_numpy()[1:] / 2
+        violations, asked = 0, []
+        x, reference = np.zeros(4), 0.0
+        for step in range(40):
+            moved = x.copy()
+            moved[0] -= 0.5 * 0.5 * (x[0] - 8)
+            violators = np.count_nonzero((moved - reference) ** 2 > 4)
+            violations += violators
+            x = history.iterates[step + 1, :, 0, replica]
+            if violations >= 4:
+                assert taking[step] == 4
+                np.testing.assert_allclose(x, moved.mean(), rtol=1e-13)
+                violations = 0
+                asked.append(step)
+            else:
+                assert (taking[step] > 0) == (violators > 0)
+            if taking[step] == 4:
+                reference = x[0]
+        assert len(asked) >= 3
+    assert (sent[0] != sent[1]).any()
+
+
+def test_without_the_count_the_reference_would_stay_for_good():
+    """Two who leave in opposite directions always meet again at the reference: they forced no average."""
+    problem = rs.problems.DiagonalQuadratic(
+        np.array([[1.0], [1.0], [0.0], [0.0]]), np.array([[9.0], [-9.0], [0.0], [0.0]])
+    )
+    algorithm = rs.algorithms.DynamicAveraging(threshold=1.0)
+    frame = rs.simulate(
+        problem, rs.topologies.ring(4), algorithm, learning_rate=0.5, steps=20
+    ).frame
+    # Both violate in every step; by every second one that makes four, and all are asked.
+    assert frame.vectors_sent.diff()[1:].tolist() == [4, 8] * 10
+
+
 def test_consensus_control_keeps_workers_as_near_as_asked():
     problem, x0 = least_squares(8, 5, 4), starting_points(8, 5)
     ring, base = rs.topologies.ring(8), rs.algorithms.DPSGD()
