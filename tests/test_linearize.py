@@ -321,7 +321,9 @@ def test_modes_that_iterates_do_not_show_do_not_count():
     """On a complete graph the momenta differ by β^t between workers, and nobody notices."""
     problem = rs.problems.DiagonalQuadratic(np.ones((4, 1)), np.arange(4.0)[:, None])
     topology = rs.topologies.complete(4)
-    linear = rs.theory.linearize(problem, topology, rs.algorithms.QuasiGlobalMomentum(), 1.0)
+    linear = rs.theory.linearize(
+        problem, topology, rs.algorithms.QuasiGlobalMomentum(form="toy"), 1.0
+    )
     beta, rate = 0.9, 1.0
     # x̄' = x̄ − γ(βm̄ + x̄)/(1 + β),  m̄' = βm̄ + (1 − β)(βm̄ + x̄)/(1 + β)
     mean = np.array([[1 + beta - rate, -rate * beta], [1 - beta, 2 * beta]]) / (1 + beta)

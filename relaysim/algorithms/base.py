@@ -82,8 +82,8 @@ class Round:
         learning_rate: γ, a float, or ``(r,)`` with one for each replica.
         gradient: ``gradient(x)``, the workers' observed gradients at ``(n, d[, r])``, to be asked
             for once a step. The result is a scratch array.
-        mix, mix_further, mix_change, pairs, pair_differences, exchange, average, relay, inbox, send: see
-            `relaysim.network.Network`.
+        mix, mix_further, mix_change, pairs, pairs_with_weight, pair_differences, exchange, average, relay,
+            inbox, send: see `relaysim.network.Network`.
         scratch, fresh: see `relaysim.support.workspace.Workspace`.
         uniforms: ``uniforms(shape)``, independent numbers in [0, 1) of a shape such as ``(n, d[, r])``,
             from each replica's own stream.
@@ -148,12 +148,16 @@ class Round:
         """
         return self._mix(x, self.step + k, share, k)
 
-    def mix_change(self, x: np.ndarray, round: int | None = None, share: float = 1) -> np.ndarray:
+    def mix_change(
+        self, x: np.ndarray, round: int | None = None, share: float = 1, laziness: float = 0
+    ) -> np.ndarray:
         """(W_t − I) x, to the precision of the differences between neighbours.
 
         ``share`` of a vector crosses each edge, below 1 where x is made of what was sent compressed.
+        ``laziness`` λ mixes with (1 − λ)W_t + λI: not the same as a part of the change with W_t where
+        messages are lost, since a row shares out what it lost over all that it has left.
         """
-        return self._mix_change(x, self.step if round is None else round, share)
+        return self._mix_change(x, self.step if round is None else round, share, laziness)
 
     @property
     def pairs(self) -> np.ndarray:
@@ -164,10 +168,15 @@ class Round:
         """x_j − x_i over every edge i < j, ``(E, d[, r])``; 0 where W_t has no weight."""
         return self._network.pair_differences(x, self.step)
 
-    def exchange(self, corrections: np.ndarray, share: float) -> np.ndarray:
+    @property
+    def pairs_with_weight(self) -> np.ndarray:
+        """Whether W_t has weight on each of `pairs`, ``(E,)``."""
+        return self._network.pairs_with_weight(self.step)
+
+    def exchange(self, corrections: np.ndarray, share: float | np.ndarray) -> np.ndarray:
         """±W_t,ij times each edge's correction, added up: + for the end i < j, − for j; ``(n, d[, r])``.
 
-        ``share`` of a vector crosses each edge in either direction.
+        ``share`` of a vector crosses each edge with weight in either direction, ``(E,)`` where edges differ.
         """
         return self._network.exchange(corrections, self.step, share)
 

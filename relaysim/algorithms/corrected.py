@@ -67,15 +67,16 @@ class D2(_Corrected):
     def step(self, state: CorrectedState, round: Round) -> CorrectedState:
         corrected = round.descend(state.x, round.gradient(state.x))
         corrected += state.correction
-        change = round.mix_change(corrected)
-        if self.lazy:
-            change *= 0.5
+        change = round.mix_change(corrected, laziness=0.5 if self.lazy else 0.0)
         return CorrectedState(corrected + change, state.correction + change)
 
 
 @dataclass(frozen=True)
 class ExactDiffusion(D2):
     """Exact diffusion: `D2` with the lazy matrix (W + I)/2.
+
+    X ← ½(W + I)(2X − X⁻ − γ(G − G⁻)). Where messages are lost it is the lazy matrix that loses their
+    weights ½W_ij, and has its rows scaled to sum to 1 again.
 
     Any connected topology and any symmetric doubly stochastic W without negative weights: the lazy
     matrix has no negative eigenvalue. Sends one vector per directed edge and step. Exact for any ζ.

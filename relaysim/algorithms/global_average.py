@@ -20,8 +20,8 @@ from relaysim.algorithms.base import (
 from relaysim.algorithms.gossip import MomentumState
 from relaysim.faults import LOST_MESSAGES
 from relaysim.mixing import one_peer_exponential
-from relaysim.network import Network
-from relaysim.support.checks import whole_number
+from relaysim.network import AVERAGE_COUNTS, Network
+from relaysim.support.checks import one_of, whole_number
 
 __all__ = ["SGP", "AllReduce", "LocalSGD"]
 
@@ -40,9 +40,11 @@ class AllReduce(MomentumMethod):
 
     Args:
         momentum: β in [0, 1).
+        count: what an average sends: ``"ring"``, 2(n − 1) vectors, as a ring all-reduce that passes pieces
+            of d/n numbers on, or a sum up a tree and a mean down; ``"all-to-all"``, n(n − 1), every worker's
+            vector to every other one. It is a count only, and decides comparisons by what is sent.
 
-    Of the topology it uses only n: every worker sends its vector to every other one, n(n − 1)
-    vectors a step. Exact for any ζ.
+    Of the topology it uses only n. Exact for any ζ.
 
     Source: the baseline of every paper on the subject.
 
@@ -51,6 +53,7 @@ class AllReduce(MomentumMethod):
     """
 
     momentum: float = 0.0
+    count: str = "ring"
 
     label: ClassVar[str] = "All-reduce"
     uses: ClassVar[str] = "workers"
@@ -64,6 +67,13 @@ class AllReduce(MomentumMethod):
 
     def __post_init__(self) -> None:
         check_momentum(self.momentum)
+        one_of(self.count, "count", tuple(AVERAGE_COUNTS))
+
+    def vectors_per_edge(self, d: int) -> float:
+        """1: in both directions of the n − 1 edges of a tree over all workers, or, all to all, between any
+        two.
+        """
+        return 1
 
     def own_mixing(self, n: int) -> None:
         """None: it averages exactly."""
@@ -73,7 +83,8 @@ class AllReduce(MomentumMethod):
 
     def step(self, state: MomentumState, round: Round) -> MomentumState:
         direction, momentum = smoothed(state.momentum, round.gradient(state.x), self.momentum)
-        return MomentumState(round.average(round.descend(state.x, direction)), momentum)
+        averaged = round.average(round.descend(state.x, direction), self.count)
+        return MomentumState(averaged, momentum)
 
 
 @dataclass(frozen=True)
@@ -136,9 +147,11 @@ class LocalSGD(Method):
 
     Args:
         period: H, at least 1. With 1 it is `AllReduce`.
+        count: what an average sends, as of `AllReduce`: ``"ring"`` 2(n − 1) vectors, ``"all-to-all"``
+            n(n − 1).
 
-    Of the topology it uses only n; n(n − 1) vectors every H steps. Not exact for H > 1: between two
-    averages workers drift towards their own optima.
+    Of the topology it uses only n; one average every H steps. Not exact for H > 1: between two averages
+    workers drift towards their own optima.
 
     Source: Stich, "Local SGD converges fast and communicates little", ICLR 2019.
 
@@ -147,6 +160,7 @@ class LocalSGD(Method):
     """
 
     period: int = 10
+    count: str = "ring"
 
     label: ClassVar[str] = "Local SGD"
     uses: ClassVar[str] = "workers"
@@ -154,9 +168,10 @@ class LocalSGD(Method):
 
     def __post_init__(self) -> None:
         whole_number(self.period, "period", 1)
+        one_of(self.count, "count", tuple(AVERAGE_COUNTS))
 
     def vectors_per_edge(self, d: int) -> float:
-        """Vectors from each worker to each other one in a step, on average over a period."""
+        """Those of `AllReduce`, on average over a period."""
         return 1 / self.period
 
     @property
@@ -178,5 +193,5 @@ class LocalSGD(Method):
     def step(self, state: ModelState, round: Round) -> ModelState:
         x = round.descend(state.x, round.gradient(state.x))
         if (round.step + 1) % self.period == 0:
-            return ModelState(round.average(x))
+            return ModelState(round.average(x, self.count))
         return ModelState(x.copy())

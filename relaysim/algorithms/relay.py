@@ -26,7 +26,7 @@ from relaysim.algorithms.base import (
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Mail, Network, PairMail
 from relaysim.support.blocks import row_blocks
-from relaysim.support.checks import real_number, true_or_false
+from relaysim.support.checks import one_of, real_number, true_or_false
 
 __all__ = ["RelaySGD", "RelaySGDGrad", "RelaySGDMix"]
 
@@ -85,9 +85,7 @@ class RelaySGD(MomentumMethod):
     def __post_init__(self) -> None:
         check_momentum(self.momentum)
         true_or_false(self.overlap, "overlap")
-        if self.unheard not in UNHEARD:
-            allowed = ", ".join(map(repr, UNHEARD))
-            raise ValueError(f"unheard must be one of {allowed}, not {self.unheard!r}")
+        one_of(self.unheard, "unheard", UNHEARD)
 
     @property
     def overlaps(self) -> bool:

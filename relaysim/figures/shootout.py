@@ -71,7 +71,8 @@ def shootout(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         "and gradients are exact. Distance (1/n) Σ‖x_i − x*‖², the largest of each fortieth of a decade, at "
         "the learning rate that brings it soonest to 10⁻³ of the start's (dashed) for good, of a grid from "
         "0.003/L to 3/L refined once. The tables rank methods by steps, and give the vectors of d numbers "
-        "and the bits that all workers had sent by then; methods that are not there within "
+        "and the bits that all workers had sent by then (an average of all is 2(n − 1) vectors, round a "
+        "ring); methods that are not there within "
         f"{steps} steps stand below, with the distance of their best rate at the end. Options: "
         + "; ".join(f"{name} {_shown(options)}" for name, options in OPTIONS.items())
         + "; others as by default. One seed for what methods draw at random."

@@ -99,7 +99,7 @@ def decode(value: Any, what: str = "value") -> Any:
     fields = {key: decode(item, key) for key, item in value.items() if key != "type"}
     if kind not in _BUILDERS:
         raise ValueError(f"unknown {what} of type {kind!r}; was it written by a newer version?")
-    return _BUILDERS[kind](**fields)
+    return _BUILDERS[kind](**(_BEFORE.get(kind, {}) | fields))
 
 
 def _sparse(shape, starts, columns, weights):
@@ -125,6 +125,15 @@ _BUILDERS: dict[str, Callable] = {
     "Logistic": problems.Logistic,
     "MatrixQuadratic": problems.MatrixQuadratic,
     "random_quadratics": problems.random_quadratics,
+}
+
+
+# What a method did before it had an option to say so, for files in which there is none.
+_BEFORE: dict[str, dict[str, Any]] = {
+    "QuasiGlobalMomentum": {"form": "toy"},
+    "AllReduce": {"count": "all-to-all"},
+    "LocalSGD": {"count": "all-to-all"},
+    "SingleMerge": {"count": "all-to-all"},
 }
 
 

@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["real_array", "real_number", "shown", "true_or_false", "whole_number"]
+__all__ = [
+    "NoSuchChoiceError",
+    "one_of",
+    "real_array",
+    "real_number",
+    "shown",
+    "true_or_false",
+    "whole_number",
+]
 
 
 def whole_number(value: Any, name: str, least: int) -> int:
@@ -75,6 +83,27 @@ def shown(value: object) -> str:
     kind = type(value)
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
     return f"a {name} of shape {shape}" if shape else f"a {name}"
+
+
+class NoSuchChoiceError(TypeError, ValueError):
+    """A word that is none of those allowed.
+
+    It names a rule that there is not, as an unknown option does, which is a TypeError.
+    """
+
+
+def one_of(value: object, name: str, allowed: tuple[str, ...]) -> str:
+    """The value, if it is one of these words.
+
+    >>> one_of("b", "letter", ("a", "c"))
+    Traceback (most recent call last):
+        ...
+    relaysim.support.checks.NoSuchChoiceError: letter must be one of 'a', 'c', not 'b'
+    """
+    if not isinstance(value, str) or value not in allowed:
+        listed = ", ".join(map(repr, allowed))
+        raise NoSuchChoiceError(f"{name} must be one of {listed}, not {shown(value)}")
+    return str(value)
 
 
 def true_or_false(value: object, name: str) -> bool:
