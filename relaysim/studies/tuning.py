@@ -13,7 +13,7 @@ from relaysim.engine.plan import plan_replicas
 from relaysim.engine.run import Run
 from relaysim.engine.setup import Setup
 from relaysim.oracles import Exact
-from relaysim.studies.rate_search import RateSearch, first_grid
+from relaysim.studies.rate_search import RateSearch, first_grid, search_limits
 from relaysim.support.checks import real_number, whole_number
 from relaysim.support.display import between, html_table
 from relaysim.support.progress import progress_bar
@@ -98,8 +98,10 @@ def tune(
 
     Stable rates need not form an interval that starts at 0, so the first grid spans all rates from
     1e-5/L to 4(n + 2)/L (times the method's ``rate_scale``: with momentum β, (1 + β)/(1 − β)), 25 %
-    apart, and 6 % where the best takes less than 500 steps; the neighbourhoods of the best are then
-    refined until rates are 0.4 % apart, or finer ones gain less than 0.2 %.
+    apart, and 6 % where the best takes less than 500 steps. It goes on as long as the best is at one of
+    its ends, or, where no rate has met the target, as long as the highest does not lead away from it, up
+    to 4(n + 2)/μ. The neighbourhoods of the best are then refined until rates are 0.4 % apart, or finer
+    ones gain less than 0.2 % (and the best is no needle, much faster than the rates on either side).
 
     Returns:
         A `Tuning`. Rates found with ``criterion="fastest"`` are the best of those tried: `frame`
@@ -130,7 +132,9 @@ def tune(
     start = functools.partial(
         _start, problem, topology, algorithm, oracle=oracle, mixing=mixing, seed=seed
     )
-    scale = getattr(problem, "smoothness", None) or 1.0
+    smoothness = getattr(problem, "smoothness", None) or None
+    strong_convexity = getattr(problem, "mean_strong_convexity", None) or None
+    scale = smoothness or 1.0
     rates = first_grid(problem.n, algorithm.rate_scale) / scale
     start_run = start(rates[:1])
     start_run.advance([0])
@@ -141,10 +145,11 @@ def tune(
             f"give a lower target than {target:g}"
         )
     with progress_bar(None, progress, f"tuning {algorithm.label}", "steps") as bar:
-        slowest = getattr(problem, "mean_strong_convexity", None) or scale / 100
+        curvatures = strong_convexity or scale / 100, smoothness or np.inf
+        limits = search_limits(problem.n, algorithm.rate_scale, smoothness, strong_convexity)
         noisy = not (oracle is None or isinstance(oracle, Exact))
         search = RateSearch(
-            start, start_value, target, max_steps, (slowest, scale), noisy, bar.update
+            start, start_value, target, max_steps, curvatures, noisy, bar.update, limits
         )
         rate = search.fastest(rates) if criterion == "fastest" else search.plateau(rates)
     frame = search.frame()
