@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from relaysim.problems.data import Dataset
 from relaysim.problems.matrices import matrix_of
 from relaysim.problems.objective import Objective
+from relaysim.support.checks import shown
 
 __all__ = ["LinearClassifier"]
 
@@ -22,6 +24,7 @@ class LinearClassifier(Objective):
 
     classes: np.ndarray
     intercept: bool
+    test: tuple[Any, np.ndarray] | None
     _features: Any
     _labels: np.ndarray
 
@@ -91,3 +94,28 @@ class LinearClassifier(Objective):
             raise ValueError(f"label {labels[unknown][0]!r} is none of {list(self.classes)}")
         found = (labels == predicted.T).mean(axis=-1)
         return float(found) if found.ndim == 0 else found
+
+    def test_accuracy(self, x: np.ndarray) -> float | np.ndarray:
+        """`accuracy` on the test set, at x ``(d,)`` or ``(d, r)``.
+
+        Raises:
+            ValueError: the problem has none.
+        """
+        if self.test is None:
+            raise ValueError(
+                f"{self!r} has no test data; give them to it: test=(features, labels), or a Dataset"
+            )
+        return self.accuracy(x, *self.test)
+
+    def _checked_test_set(self, test) -> tuple[Any, np.ndarray] | None:
+        if test is None:
+            return None
+        given = (test.features, test.labels) if isinstance(test, Dataset) else test
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            raise TypeError(
+                f"test must be (features, labels) or a Dataset of relaysim.problems.data, "
+                f"not {shown(test)}"
+            )
+        features, labels = matrix_of(given[0], " of the test set"), np.asarray(given[1])
+        self.accuracy(np.zeros(self.d), features, labels)
+        return features, labels
