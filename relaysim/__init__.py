@@ -10,7 +10,16 @@
 
 import importlib
 
-from relaysim import algorithms, compressors, faults, mixing, oracles, problems, topologies
+from relaysim import (
+    algorithms,
+    compressors,
+    faults,
+    measures,
+    mixing,
+    oracles,
+    problems,
+    topologies,
+)
 from relaysim.engine import simulate
 from relaysim.records.configuration import rebuild
 from relaysim.records.history import History
@@ -28,6 +37,7 @@ __all__ = [
     "faults",
     "figures",
     "load_sweep",
+    "measures",
     "mixing",
     "oracles",
     "plots",

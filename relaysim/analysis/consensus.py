@@ -55,6 +55,11 @@ def consensus_distance(x: np.ndarray | History, form: str = "mean") -> np.ndarra
             raise ValueError(
                 "this history did not keep its iterates; simulate with keep_iterates=True"
             )
+        if x.iterates.shape[1] != x.x.shape[0]:
+            raise ValueError(
+                f"this history kept the iterates of {x.iterates.shape[1]} of {x.x.shape[0]} workers; "
+                f"simulate with keep_iterates=True, or with measures=['max_consensus_distance']"
+            )
         x, workers = x.iterates, 1
     elif isinstance(x, pd.DataFrame):
         raise TypeError(

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from relaysim.analysis.rates import check_one_rate, fit_rate
+from relaysim.measures import READY
 from relaysim.records.history import History
 from relaysim.support.checks import real_number, shown
 
 __all__ = ["compare", "latex", "markdown"]
 
-MEASURES = ("suboptimality", "value", "consensus_distance", "distance", "gradient_norm")
 LARGEST_PLAIN = 1e9  # whole numbers beyond are written with an exponent, unless they are integers
 IN_LATEX = {
     "\\": r"\textbackslash{}",
@@ -63,8 +63,9 @@ def compare(
     - with a target: ``steps_to_target``, the first recorded step with a suboptimality below it, and
       ``vectors_to_target``, sent by all workers until then. Medians over the replicas, of which one
       that never arrives counts as infinite; NaN where the median is;
-    - ``suboptimality``, ``value``, ``consensus_distance``, ``distance``, ``gradient_norm``: those that
-      were recorded, at the last record; medians over the replicas that did not diverge;
+    - every measure that was recorded (NaN where another history has it and this one does not):
+      ``suboptimality``, ``value``, ``consensus_distance``, ``distance``, ``gradient_norm``, and others
+      that were asked for, at the last record; medians over the replicas that did not diverge;
     - ``rate``: factor per step of ``rate_column``, by `relaysim.analysis.rates.fit_rate`; NaN where
       there is no linear regime;
     - ``diverged``: how many replicas did.
@@ -100,8 +101,14 @@ def compare(
         rows.append(_row(label, history, target, rate_column))
     table = pd.DataFrame(rows, index=pd.Index(list(histories), name="label"))
     order = ["method", "learning_rate", "replicas", "steps", "steps_to_target", "vectors_to_target"]
-    order += [*MEASURES, "rate", "diverged"]
+    # Ready ones first, in their order.
+    measured = dict.fromkeys((*READY, *(name for h in histories.values() for name in _measured(h))))
+    order += [*measured, "rate", "diverged"]
     return table[[column for column in order if column in table]]
+
+
+def _measured(history: History) -> list[str]:
+    return [measure.name for measure in history.measures if not measure.per_worker]
 
 
 def _row(label: str, history: History, target: float | None, rate_column: str | None) -> dict:
@@ -121,7 +128,7 @@ def _row(label: str, history: History, target: float | None, rate_column: str | 
         row["steps_to_target"] = _median(np.where(np.isnan(reached), math.inf, reached))
         row["vectors_to_target"] = _median(np.array(vectors))
     settled = last[~history.diverged[last["replica"].to_numpy()]]
-    row |= {name: settled[name].median() for name in MEASURES if name in frame}
+    row |= {name: settled[name].median() for name in _measured(history)}
     row["rate"] = fit_rate(history, rate_column).factor
     row["diverged"] = int(history.diverged.sum())
     return row

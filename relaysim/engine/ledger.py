@@ -12,9 +12,10 @@ __all__ = ["Block", "Ledger"]
 class Block(NamedTuple):
     """Some records in a row, of the replicas that were computed then.
 
-    ``active`` has their numbers in the plan; ``measured`` each measure ``(k, active)``; ``sent``
-    ``(k,)``, or ``(k, active)`` where replicas send differently; ``iterates`` ``(k, n, d[, active])``
-    or None; ``steps`` the k steps.
+    ``active`` has their numbers in the plan; ``measured`` each measure ``(k, active)``, or
+    ``(k, n, active)`` where it is one of every worker; ``sent`` ``(k,)``, or ``(k, active)`` where
+    replicas send differently; ``iterates`` ``(k, n, d[, active])`` of all workers or some, or None;
+    ``steps`` the k steps.
     """
 
     steps: list[int]
@@ -68,8 +69,9 @@ class Ledger:
         return np.where(self.stopped_at >= 0, self.stopped_at, self.records - 1)
 
     def column(self, name: str) -> np.ndarray:
-        """One measure at all records, ``(records, r)``; NaN where a replica had left."""
-        return self._scattered([block.measured[name] for block in self._blocks], ())
+        """One measure at all records, ``(records[, n], r)``; NaN where a replica had left."""
+        parts = [block.measured[name] for block in self._blocks]
+        return self._scattered(parts, parts[0].shape[1:-1] if parts else ())
 
     def sent(self) -> np.ndarray:
         """Vectors sent at all records, ``(records,)``, or ``(records, r)`` where replicas differ."""

@@ -12,11 +12,11 @@ from relaysim.engine.ledger import Block
 from relaysim.engine.plan import ReplicaPlan, plan_replicas, record_steps
 from relaysim.engine.run import Run
 from relaysim.engine.setup import Setup
-from relaysim.measures import measures_of
+from relaysim.measures.columns import further_measures, measures_of
 from relaysim.records import configuration
 from relaysim.records.history import History
 from relaysim.records.state import KeptState
-from relaysim.support.checks import real_number, whole_number
+from relaysim.support.checks import real_number, shown, whole_number
 from relaysim.support.progress import progress_bar
 from relaysim.topologies import Topology, TreePair
 
@@ -40,7 +40,8 @@ def simulate(
     replicas: int | None = None,
     seed: int | Sequence[int] = 0,
     record: int | Sequence[int] | str | None = None,
-    keep_iterates: bool = False,
+    keep_iterates: bool | Sequence[int] = False,
+    measures: Sequence[Any] | None = None,
     stop_below: float | None = None,
     keep_state: bool | None = None,
     progress: bool | None = None,
@@ -66,7 +67,10 @@ def simulate(
             outermost; rates with the same seed see the same noise.
         record: every step by default; every k-th step and the last (a whole number); exactly these
             steps (a sequence); or ``"log"``, about 40 steps a decade.
-        keep_iterates: keep the workers' iterates at every record.
+        keep_iterates: keep the workers' iterates at every record: True, False, or the workers, such as
+            ``[0, 5]``.
+        measures: further columns, in a list: Measures, names of ready ones (`relaysim.measures`), and
+            pairs of a name and a function of x, ``(n, d[, r])`` to ``()`` or ``(r,)``.
         stop_below: end a replica with the record at which its suboptimality is below this.
         keep_state: keep the state after the last step, with which `History.extend` goes on; True, False,
             or None: if it takes up to 64 MB.
@@ -100,6 +104,7 @@ def simulate(
         seed=seed,
         record=record,
         keep_iterates=keep_iterates,
+        measures=measures,
         stop_below=stop_below,
     )
     return experiment.history(keep_state, progress)
@@ -127,6 +132,7 @@ class Experiment:
         seed=0,
         record=None,
         keep_iterates=False,
+        measures=None,
         stop_below=None,
     ):
         self.steps = whole_number(steps, "steps", 0)
@@ -140,10 +146,11 @@ class Experiment:
             "mixing": mixing,
             "oracle": oracle,
             "faults": faults,
+            "measures": None if measures is None else further_measures(measures),
         }
-        measures = measures_of(problem)
+        self.measures = measures_of(problem, self.parts["measures"])
         if stop_below is not None:
-            if "suboptimality" not in measures:
+            if getattr(problem, "optimum", None) is None:
                 raise ValueError(
                     "stop_below needs a problem whose optimum is known; give the problem an `optimum`"
                 )
@@ -153,7 +160,8 @@ class Experiment:
         setup = Setup(
             problem, topology, algorithm, self.plan, mixing=mixing, oracle=oracle, faults=faults
         )
-        self.run = Run(setup, measures=measures, keep_iterates=keep_iterates, stop_below=stop_below)
+        kept = _kept_iterates(keep_iterates, setup.problem.n)
+        self.run = Run(setup, measures=self.measures, keep_iterates=kept, stop_below=stop_below)
         # The last step whose record is behind us.
         self._done = -1
         listed = not isinstance(record, str) and np.ndim(record) > 0
@@ -169,7 +177,8 @@ class Experiment:
             "faults": configuration.encode(faults),
             "seed": _plain_seeds(self.plan, seed, replicas),
             "record": list(self.recorded) if listed else configuration.encode(record),
-            "keep_iterates": bool(keep_iterates),
+            "keep_iterates": kept,
+            "measures": configuration.encode_measures(self.parts["measures"]),
             "stop_below": stop_below,
         }
 
@@ -191,6 +200,27 @@ class Experiment:
         return _history_of(self, kept)
 
 
+def _kept_iterates(keep, n: int) -> bool | list[int]:
+    """Whether iterates are kept, or those of which workers."""
+    if isinstance(keep, bool | np.bool_):
+        return bool(keep)
+    if isinstance(keep, str) or np.ndim(keep) != 1:
+        raise TypeError(
+            f"keep_iterates must be True, False or a list of workers such as [0, 5], not {shown(keep)}"
+        )
+    workers = [whole_number(worker, "keep_iterates: a worker", 0) for worker in keep]
+    if not workers:
+        raise ValueError(
+            "keep_iterates is an empty list; name at least one worker, or leave it out"
+        )
+    beyond = [worker for worker in workers if worker >= n]
+    if beyond:
+        raise ValueError(f"keep_iterates names worker {beyond[0]}; there are 0 to {n - 1}")
+    if len(set(workers)) < len(workers):
+        raise ValueError(f"keep_iterates names a worker twice: {workers}")
+    return workers
+
+
 def _plain_seeds(plan: ReplicaPlan, seed, replicas) -> int | list[int]:
     return [int(s) for s in plan.seeds] if np.ndim(seed) or replicas else plan.seeds[0]
 
@@ -199,9 +229,10 @@ def _history_of(experiment: Experiment, state: KeptState | None) -> History:
     run, plan = experiment.run, experiment.plan
     last = run.ledger.last_record
     records = int(last.max()) + 1 if len(last) else 0
-    columns = {name: run.column(name)[:records] for name in run.measures}
+    columns = {each.name: run.column(each.name)[:records] for each in run.measures}
+    has_ended = np.arange(records)[:, None] > last
     for values in columns.values():
-        values[np.arange(records)[:, None] > last] = np.nan
+        np.copyto(values, np.nan, where=has_ended if values.ndim == 2 else has_ended[:, None])
     steps = run.steps[:records]
     if plan.schedule is not None:
         rates = plan.schedule[np.minimum(steps, len(plan.schedule) - 1)][:, None]
@@ -213,6 +244,7 @@ def _history_of(experiment: Experiment, state: KeptState | None) -> History:
         seeds=np.array(plan.seeds)[plan.owners],
         learning_rates=np.broadcast_to(rates, (records, plan.r)),
         columns=columns,
+        measures=experiment.measures,
         vectors_sent=run.ledger.sent()[:records],
         last_record=last,
         diverged=run.diverged,

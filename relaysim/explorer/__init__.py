@@ -59,7 +59,7 @@ def explore(
         steps: updates.
         seed: of the gradient noise, and of methods that draw.
         x: ``"step"``, ``"vectors_sent"`` or ``"bits_sent"``.
-        y: ``"suboptimality"``, ``"consensus_distance"``, ``"distance"`` or ``"gradient_norm"``.
+        y: a measure, such as ``"suboptimality"`` or ``"worst_distance"``; see `relaysim.measures`.
 
     Returns:
         An `relaysim.explorer.widget.Explorer`, which a notebook shows. Its ``histories``, ``code`` and

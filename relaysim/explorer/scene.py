@@ -12,6 +12,7 @@ from relaysim.engine import simulate
 from relaysim.explorer.calls import method_call, topology_call
 from relaysim.explorer.problem_kinds import PROBLEMS
 from relaysim.explorer.settings import MOST_WORKERS, Settings
+from relaysim.measures.ready import default_measures
 from relaysim.records.history import History
 from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, named
 
@@ -114,6 +115,7 @@ class Runner:
             "record": scene.record,
             "oracle": oracles.Gaussian(settings.sigma2) if settings.sigma2 else None,
             "seed": settings.seed,
+            "measures": _further_measures(problem, settings.y),
         }
         for text, rate in zip(settings.methods, settings.learning_rate, strict=True):
             try:
@@ -124,7 +126,7 @@ class Runner:
                 if on_tree:
                     where = self._once(("tree", call), topologies.spanning_tree, topology)
                 history = self._once(
-                    ("history", key, call, method, rate, *options.values()),
+                    ("history", key, call, method, rate, repr(options)),
                     simulate,
                     problem,
                     where,
@@ -151,6 +153,12 @@ class Runner:
             kept = key in self._before
             self._made[key] = self._before[key] if kept else make(*arguments, **options)
         return self._made[key]
+
+
+def _further_measures(problem, y: str) -> list[str] | None:
+    """What is to be measured beside what every history has."""
+    is_there = y in [measure.name for measure in default_measures(problem)]
+    return None if is_there else [y]
 
 
 def _label(history: History, on_tree: bool, rate: float) -> str:

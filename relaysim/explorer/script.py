@@ -43,6 +43,9 @@ def script(scene: Scene) -> str:
     if settings.sigma2:
         run["oracle"] = f"rs.oracles.Gaussian({settings.sigma2!r})"
     run["seed"] = repr(settings.seed)
+    further = scene.curves[0].history.config["measures"] if scene.curves else None
+    if further:
+        run["measures"] = f"[{', '.join(map(_quoted, further))}]"
     lines += ["", f"run = {_mapping(run)}", "histories = {"]
     for curve in scene.curves:
         where = "tree" if curve.on_tree else "topology"
@@ -53,13 +56,13 @@ def script(scene: Scene) -> str:
             "    ),",
         ]
     lines += ["}", ""]
-    further = looks(scene)
-    if further:
+    own_looks = looks(scene)
+    if own_looks:
         lines.append("looks = {")
-        for label, look in further.items():
+        for label, look in own_looks.items():
             lines += [f"    {_quoted(label)}: {{", f"        {_plain(look)[1:-1]}", "    },"]
         lines += ["}", ""]
-    look = ", **looks.get(label, {})" if further else ""
+    look = ", **looks.get(label, {})" if own_looks else ""
     legend = ", ".join(f"{name}={_written(value)}" for name, value in LEGEND.items())
     lines += [
         "with rs.plots.style():",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from relaysim.explorer.problem_kinds import PROBLEMS
+from relaysim.measures import READY, accuracy
 from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, known_name, named
 from relaysim.support.checks import real_number, whole_number
 
@@ -16,7 +17,11 @@ __all__ = ["ACROSS", "MOST_WORKERS", "UPWARD", "Settings"]
 
 #: What the two axes can show, columns of `History.frame`.
 ACROSS = ("step", "vectors_sent", "bits_sent")
-UPWARD = ("suboptimality", "consensus_distance", "distance", "gradient_norm")
+UPWARD = tuple(
+    name
+    for name, measure in READY.items()
+    if not measure.per_worker and measure is not accuracy  # there are no test data here
+)
 
 MOST_WORKERS = 1024
 

@@ -51,10 +51,8 @@ TITLES = {
     "step": "steps",
     "vectors_sent": "vectors sent",
     "bits_sent": "bits sent",
-    "suboptimality": "suboptimality",
-    "consensus_distance": "consensus distance",
+    **{name: name.replace("_", " ") for name in UPWARD},
     "distance": "distance to x*",
-    "gradient_norm": "gradient norm",
 }
 LABEL, CONTROL = "92px", {"width": "320px"}
 

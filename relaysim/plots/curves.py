@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 
-from relaysim.plots.style import add_legend, method_style, style, style_axes
+from relaysim.plots.style import AXIS_LABELS, add_legend, method_style, style, style_axes
 
 __all__ = ["draw_line", "plot_history"]
 
@@ -78,7 +78,7 @@ def plot_history(
         for overlay in overlays:
             which = f", γ = {overlay.learning_rate:.3g}" if len(overlays) > 1 else ""
             overlay.draw(ax, which=which)
-        style_axes(ax, x, y)
+        style_axes(ax, x, y, AXIS_LABELS | history.axis_labels)
         # What has diverged shall not flatten the rest.
         values = frame[y][frame["step"] == frame["step"].min()]
         highest = 1e6 * values.max()

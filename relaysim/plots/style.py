@@ -18,6 +18,8 @@ import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.transforms import Bbox
 
+from relaysim.support.labels import AXIS_LABELS
+
 __all__ = [
     "AXIS_LABELS",
     "NO_VALUE",
@@ -29,18 +31,6 @@ __all__ = [
     "style",
     "style_axes",
 ]
-
-#: What an axis shows, by column of a history's frame.
-AXIS_LABELS: Mapping[str, str] = {
-    "step": "Steps",
-    "vectors_sent": "Vectors sent by all workers",
-    "bits_sent": "Bits sent by all workers",
-    "value": r"Loss $f(\bar{x})$",
-    "suboptimality": r"Suboptimality $f(\bar{x}) - f(x^\star)$",
-    "consensus_distance": r"Consensus distance, mean of $\|x_i - \bar{x}\|^2$",
-    "distance": r"Distance, mean of $\|x_i - x^\star\|^2$",
-    "gradient_norm": r"Gradient norm $\|\nabla f(\bar{x})\|^2$",
-}
 
 #: Matplotlib settings of every picture here.
 STYLE: Mapping[str, object] = {
@@ -153,11 +143,11 @@ def _look_from(label: str) -> tuple[str, object]:
     return to_hex((red, green, blue)), dash
 
 
-def style_axes(ax, x: str, y: str) -> None:
+def style_axes(ax, x: str, y: str, labels: Mapping[str, str] = AXIS_LABELS) -> None:
     """Label the axes by the columns that they show, the vertical one in powers of ten."""
     ax.set_yscale("log")
-    ax.set_xlabel(AXIS_LABELS.get(x, x))
-    ax.set_ylabel(AXIS_LABELS.get(y, y))
+    ax.set_xlabel(labels.get(x, x))
+    ax.set_ylabel(labels.get(y, y))
 
 
 def add_legend(ax, widen: bool = False, **options):

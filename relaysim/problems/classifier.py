@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from relaysim.problems.data import Dataset
 from relaysim.problems.matrices import Matrix, matrix_of
 from relaysim.problems.objective import Objective
+from relaysim.support.checks import shown
 
 __all__ = ["LinearClassifier"]
 
@@ -21,6 +23,7 @@ class LinearClassifier(Objective):
 
     classes: np.ndarray
     intercept: bool
+    test: tuple[Matrix, np.ndarray] | None
     _features: Matrix
     _labels: np.ndarray
 
@@ -95,3 +98,28 @@ class LinearClassifier(Objective):
             raise ValueError(f"label {labels[unknown][0]!r} is none of {list(self.classes)}")
         found = (labels == predicted.T).mean(axis=-1)
         return float(found) if found.ndim == 0 else found
+
+    def test_accuracy(self, x: np.ndarray) -> float | np.ndarray:
+        """`accuracy` on the test set, at x ``(d,)`` or ``(d, r)``.
+
+        Raises:
+            ValueError: the problem has none.
+        """
+        if self.test is None:
+            raise ValueError(
+                f"{self!r} has no test data; give them to it: test=(features, labels), or a Dataset"
+            )
+        return self.accuracy(x, *self.test)
+
+    def _checked_test_set(self, test) -> tuple[Any, np.ndarray] | None:
+        if test is None:
+            return None
+        given = (test.features, test.labels) if isinstance(test, Dataset) else test
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            raise TypeError(
+                f"test must be (features, labels) or a Dataset of relaysim.problems.data, "
+                f"not {shown(test)}"
+            )
+        features, labels = matrix_of(given[0], " of the test set"), np.asarray(given[1])
+        self.accuracy(np.zeros(self.d), features, labels)
+        return features, labels

@@ -18,6 +18,7 @@ from relaysim.problems.curvature import (
     largest_grams,
     mean_hessian,
 )
+from relaysim.problems.data import Dataset
 from relaysim.problems.labelled import classes_of, pooled_examples
 from relaysim.problems.matrices import Matrix, with_ones
 from relaysim.problems.newton import newton
@@ -61,10 +62,13 @@ class Logistic(LinearClassifier):
             examples: f_i(x) = (n m_i / N) (1/m_i) Σ_j (…) + (l2/2)‖x‖².
         classes: all classes in order, each of which must be there; by default those of the labels,
             sorted.
+        test: features ``(k, p)`` and labels ``(k,)`` of a test set, or a `relaysim.problems.data.Dataset`:
+            runs can then measure ``"accuracy"``.
 
     Attributes:
         n, d: workers, parameters.
         l2, classes, examples ``(n,)``: λ, the classes, and how many examples each worker has.
+        test: features and labels of the test set, or None.
 
     Raises:
         ValueError: labels that are no classes, a class without examples, entries that are not finite,
@@ -100,6 +104,7 @@ class Logistic(LinearClassifier):
         intercept: bool = False,
         weighting: str = "workers",
         classes: ArrayLike | None = None,
+        test: Dataset | tuple[Any, Any] | None = None,
     ):
         matrix, known, held = pooled_examples(features, labels, partition)
         self.l2 = real_number(l2, "l2", 0)
@@ -120,6 +125,7 @@ class Logistic(LinearClassifier):
             penalty[-1] = 0
         self._loss = PenalisedLoss(matrix, codes, len(self.classes), held, weights, penalty)
         self.d = self._loss.d
+        self.test = self._checked_test_set(test)
 
     # -- values and gradients ----------------------------------------------------------------------
 
@@ -322,7 +328,7 @@ class Logistic(LinearClassifier):
 
     def to_config(self) -> dict[str, Any]:
         """Plain data that rebuilds the problem: its arrays, and who holds which example."""
-        return {
+        config = {
             "type": "Logistic",
             "features": self._features,
             "labels": self._labels,
@@ -332,6 +338,7 @@ class Logistic(LinearClassifier):
             "weighting": self.weighting,
             "classes": self.classes,
         }
+        return config if self.test is None else config | {"test": list(self.test)}
 
     def _repr_html_(self) -> str:
         shown = ", ".join(map(str, self.classes[:MOST_CLASSES]))

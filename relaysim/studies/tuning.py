@@ -12,6 +12,7 @@ from relaysim.algorithms.fit import check_compatible
 from relaysim.engine.plan import plan_replicas
 from relaysim.engine.run import Run
 from relaysim.engine.setup import Setup
+from relaysim.measures import suboptimality
 from relaysim.oracles import Exact
 from relaysim.studies.rate_search import RateSearch, first_grid, search_limits
 from relaysim.support.checks import real_number, whole_number
@@ -161,4 +162,4 @@ def tune(
 def _start(problem, topology, algorithm, rates, *, oracle, mixing, seed) -> Run:
     plan = plan_replicas(np.asarray(rates), seed, None, None, 1)
     setup = Setup(problem, topology, algorithm, plan, mixing=mixing, oracle=oracle)
-    return Run(setup, measures=("suboptimality",))
+    return Run(setup, measures=(suboptimality,))

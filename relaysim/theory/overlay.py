@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from relaysim.measures import MEASURES
 from relaysim.oracles import Exact, Gaussian
 from relaysim.theory.bounds import Bound, bounds_for
 from relaysim.theory.linear import linearize
@@ -46,7 +45,8 @@ class Overlay:
             where the curve ends on a plateau, grows, or does not fall at that rate by then (its modes
             may all be faster than the slowest of all).
         plateau: where the curve without noise ends; 0 for exact methods, None if it grows.
-        floor: the expectation of the column on the noise floor; None without noise or if it grows.
+        floor: the expectation of the column on the noise floor; None without noise, if it grows, or where
+            the measure has no expectation.
         band: 10 % and 90 % quantiles of the suboptimality of a record there; None for other columns.
         bounds: theorems about the column, fitted to the first third where their constants are not
             verified.
@@ -108,7 +108,7 @@ def overlay(history, column: str = "suboptimality", learning_rate: float | None 
     Args:
         history: a `relaysim.History` on a quadratic problem, at constant rates, without faults, with
             exact gradients or Gaussian noise.
-        column: ``"suboptimality"``, ``"consensus_distance"``, ``"distance"`` or ``"gradient_norm"``.
+        column: a measure of the history, such as ``"suboptimality"``.
         learning_rate: one of the history's; the only one by default.
 
     Raises:
@@ -141,16 +141,16 @@ def overlay(history, column: str = "suboptimality", learning_rate: float | None 
             "theory beside a curve needs one starting point, and this history has one for each "
             "replica; simulate them one by one"
         )
-    known = [name for name in MEASURES if name in history.frame]
+    known = {each.name: each for each in history.measures if not each.per_worker}
     if column not in known:
         raise ValueError(f"theory says nothing of column {column!r}; take {' or '.join(known)}")
     mixing = history.mixing
     given = (history.problem, history.topology, history.algorithm)
-    linear = linearize(*given, rate, x0, mixing)
+    linear = linearize(*given, rate, x0, mixing, [known[column]])
     prediction = linear.predict(int(history.steps[-1]))
     stable = linear.spectral_radius < 1 - NEUTRAL
-    plateau = float(linear.stationary(0.0)[column]) if stable else None
-    floor = float(linear.stationary(sigma2)[column]) if stable and sigma2 > 0 else None
+    plateau = float(linear.plateau()[column]) if stable else None
+    floor = linear.stationary(sigma2).get(column) if stable and sigma2 > 0 else None
     band = None
     if floor is not None and column == "suboptimality":
         band = tuple(linear.stationary_quantiles(sigma2, (0.1, 0.9)).tolist())
