@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from relaysim import oracles, problems
 from relaysim.algorithms.fit import check_compatible
 from relaysim.engine import simulate
-from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, closest, known_name, named, signature_of
+from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, known_name, named, signature_of
 from relaysim.studies.sweeps import sweep
 from relaysim.studies.tuning import tune
 from relaysim.support.checks import whole_number
 from relaysim.support.files import written_aside
+from relaysim.support.names import closest
 from relaysim.version import __version__
 
 __all__ = ["main"]

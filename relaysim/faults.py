@@ -27,6 +27,7 @@ from typing import ClassVar
 import numpy as np
 
 from relaysim.support.checks import real_array, real_number, shown
+from relaysim.support.names import attribute_error
 
 __all__ = ["LOST_MESSAGES", "Fault", "MessageDrop", "WireRound", "kind_of"]
 
@@ -182,3 +183,7 @@ def _of_edges(fault: MessageDrop, topology) -> Callable[[np.ndarray], np.ndarray
         return probabilities[place]
 
     return of_edges
+
+
+def __getattr__(name: str):
+    raise attribute_error(__name__, name, __all__)

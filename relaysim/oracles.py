@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from relaysim.support.checks import real_number, whole_number
+from relaysim.support.names import attribute_error
 from relaysim.support.streams import EventDraw, Streams
 
 __all__ = ["Exact", "Gaussian", "Minibatch"]
@@ -316,3 +317,7 @@ class Minibatch:
                 f"worker {worker} has {examples[worker]} examples and a batch needs {self.size} "
                 f"distinct ones; take a smaller size or sampling='with replacement'"
             )
+
+
+def __getattr__(name: str):
+    raise attribute_error(__name__, name, __all__)

@@ -15,6 +15,7 @@ from relaysim.algorithms.infrequent import DynamicAveraging, SingleMerge
 from relaysim.algorithms.power_gossip import PowerGossip
 from relaysim.algorithms.relay import RelaySGD, RelaySGDGrad, RelaySGDMix
 from relaysim.algorithms.swarm import SwarmSGD
+from relaysim.support.names import attribute_error
 
 __all__ = [
     "D2",
@@ -41,3 +42,7 @@ __all__ = [
     "SingleMerge",
     "SwarmSGD",
 ]
+
+
+def __getattr__(name: str):
+    raise attribute_error(__name__, name, __all__)

@@ -7,14 +7,14 @@ but the constructor that is named.
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 
 from relaysim import algorithms, mixing, topologies
 from relaysim.algorithms.base import Claims
+from relaysim.support.names import closest
 
-__all__ = ["ALGORITHMS", "MIXINGS", "TOPOLOGIES", "closest", "known_name", "named", "signature_of"]
+__all__ = ["ALGORITHMS", "MIXINGS", "TOPOLOGIES", "known_name", "named", "signature_of"]
 
 _NOT_BY_NAME = {"Topology", "TreePair", "from_edges", "from_networkx", "spanning_tree"}
 _NOT_OF_A_TOPOLOGY = {
@@ -95,14 +95,3 @@ def known_name(name: str, known: Iterable[str], what: str) -> str:
     if name in known:
         return name
     raise ValueError(f"unknown {what} {name!r}{closest(name, known)}")
-
-
-def closest(name: str, known: Iterable[str]) -> str:
-    """A hint to end an error message with.
-
-    >>> closest("rnig", TOPOLOGIES)
-    "; did you mean 'ring'?"
-    """
-    lowered = {entry.lower(): entry for entry in known}
-    near = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.4)
-    return f"; did you mean {lowered[near[0]]!r}?" if near else f"; known: {', '.join(known)}"

@@ -17,8 +17,9 @@ import numpy as np
 
 from relaysim import faults, oracles, problems
 from relaysim.algorithms.fit import check_compatible, check_faults, matrices_for
-from relaysim.studies.naming import ALGORITHMS, MIXINGS, TOPOLOGIES, closest, named
+from relaysim.studies.naming import ALGORITHMS, MIXINGS, TOPOLOGIES, named
 from relaysim.studies.tuning import CRITERIA
+from relaysim.support.names import closest
 from relaysim.topologies import Topology, TreePair, double_binary_tree
 
 __all__ = ["DEFAULTS", "build", "expand", "key_of", "read_sweep"]
