@@ -264,7 +264,7 @@ class Minibatch:
 
     def observe(self, problem, streams: Streams) -> Gradient:
         """The function ``(x, out) → out`` for one run, which writes the gradients into ``out``."""
-        self._check(problem)
+        self.check(problem)
         batches = streams.batches(
             "sampling", np.asarray(problem.examples), self.size, self.sampling, DRAW_AHEAD
         )
@@ -276,7 +276,7 @@ class Minibatch:
 
     def observe_events(self, problem, streams: Streams) -> EventGradients:
         """The gradients of single workers, for one run; each event draws its own examples."""
-        self._check(problem)
+        self.check(problem)
         points = _Table(problem.n, streams, _the_same)
         examples = _Table(problem.n, streams, np.zeros_like)  # everyone has an example 0
 
@@ -297,14 +297,15 @@ class Minibatch:
         With v_i the variance of the gradient over worker i's m_i examples it is the mean of v_i/size,
         and without replacement that of (v_i/size)(m_i − size)/(m_i − 1).
         """
-        self._check(problem)
+        self.check(problem)
         variance = problem.example_variance(x) / self.size
         if self.sampling != "with replacement":
             m = np.asarray(problem.examples)
             variance = variance * (m - self.size) / np.maximum(m - 1, 1)
         return float(variance.mean())
 
-    def _check(self, problem) -> None:
+    def check(self, problem) -> None:
+        """Raise unless the problem has examples to draw from, and every worker enough of them."""
         if not hasattr(problem, "sampled_gradient"):
             raise TypeError(
                 f"{problem!r} has no examples to draw from; Minibatch is for problems such as "
