@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from relaysim import oracles, topologies
+from relaysim import topologies
 from relaysim.engine import simulate
 from relaysim.explorer.calls import method_call, topology_call
 from relaysim.explorer.problem_kinds import PROBLEMS
@@ -99,7 +99,7 @@ class Runner:
                 f"{call} has {topology.n} workers; the explorer takes at most {MOST_WORKERS}"
             )
         kind = PROBLEMS[settings.problem]
-        own = {name: getattr(settings, name) for name in kind.settings}
+        own = {name: settings.value_of(name) for name in kind.settings}
         made = (topology.n, settings.problem_seed)
         key = ("problem", settings.problem, *made, *own.values())
         problem, problem_code = self._once(key, kind.make, *made, **own)
@@ -112,7 +112,7 @@ class Runner:
         options = {
             "steps": settings.steps,
             "record": scene.record,
-            "oracle": oracles.Gaussian(settings.sigma2) if settings.sigma2 else None,
+            **settings.arguments(),
             "seed": settings.seed,
         }
         for text, rate in zip(settings.methods, settings.learning_rate, strict=True):
@@ -124,7 +124,7 @@ class Runner:
                 if on_tree:
                     where = self._once(("tree", call), topologies.spanning_tree, topology)
                 history = self._once(
-                    ("history", key, call, method, rate, *options.values()),
+                    ("history", key, call, method, rate, *options.items()),
                     simulate,
                     problem,
                     where,

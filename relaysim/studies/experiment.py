@@ -152,6 +152,8 @@ class Experiment:
         argument="faults",
         through=MessageDrop,
         only=FIXED,
+        title="lost messages",
+        levels=(0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
     )
     seed: int = option(
         0, "of all that is drawn in a run", int, least=0, title="seed", levels=(0, 2**31 - 1)

@@ -35,6 +35,7 @@ __all__ = [
     "SCHEDULES",
     "TOPOLOGIES",
     "arguments_in",
+    "code_of",
     "known_name",
     "name_in",
     "named",
@@ -84,6 +85,17 @@ _PARTS: Mapping[str, Callable] = {
     **SCHEDULES,
     **DATASETS,
     **PARTITIONS,
+}
+_HOMES: Mapping[str, Iterable[str]] = {
+    "rs.algorithms": algorithms.__all__,
+    "rs.compressors": compressors.__all__,
+    "rs.topologies": topologies.__all__,
+    "rs.mixing": mixing.__all__,
+    "rs.oracles": oracles.__all__,
+    "rs.faults": faults.__all__,
+    "rs.schedules": schedules.__all__,
+    "rs.problems.data": data.__all__,
+    "rs.problems.partitions": partitions.__all__,
 }
 # What an experiment fills in, which no text can give.
 _NEVER_WRITTEN = ("topology", "labels", "features")
@@ -140,6 +152,25 @@ def arguments_in(text: str, known: Mapping[str, Callable]) -> dict[str, Any]:
         name for name in inspect.signature(known[name_in(text)]).parameters if name not in options
     ]
     return dict(zip(names, arguments, strict=False)) | options
+
+
+def code_of(text: str) -> str:
+    """A call as a program writes it that has ``import relaysim as rs``.
+
+    >>> code_of("ChocoSGD(TopK(8), 0.5)")
+    'rs.algorithms.ChocoSGD(rs.compressors.TopK(8), 0.5)'
+    """
+    return ast.unparse(_Qualified().visit(ast.parse(text.strip(), mode="eval")))
+
+
+class _Qualified(ast.NodeTransformer):
+    """Writes names with the modules that they are of."""
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if node.id == "inf":
+            return ast.parse('float("inf")', mode="eval").body
+        home = next((home for home, names in _HOMES.items() if node.id in names), None)
+        return node if home is None else ast.parse(f"{home}.{node.id}", mode="eval").body
 
 
 def signature_of(build: Callable) -> str:

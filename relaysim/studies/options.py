@@ -71,6 +71,16 @@ class Option:
     title: str = ""
     levels: Sequence[float] = ()
 
+    def given_as(self, value: Any) -> dict[str, Any]:
+        """The argument of `relaysim.simulate` that it is with this value; nothing where it is none.
+
+        >>> Option("warmth", 0.0, "degrees", float, argument="faults", through=str).given_as(2.0)
+        {'faults': '2.0'}
+        """
+        if not self.argument or value is None or (self.through and not value):
+            return {}
+        return {self.argument: self.through(value) if self.through else value}
+
     @property
     def limits(self) -> str:
         """Its values, in words.

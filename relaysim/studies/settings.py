@@ -308,8 +308,8 @@ def build(setting: Mapping[str, Any], problem: Any = None) -> dict[str, Any]:
         text = setting[key]
         built[key] = None if text is None else named(text, known, key)
     for key, each in OPTIONS.items():
-        if each.through and setting[key]:
-            built[each.argument] = each.through(setting[key])
+        if each.through:
+            built |= each.given_as(setting[key])
     return built
 
 
@@ -330,14 +330,11 @@ def arguments_of(setting: Mapping[str, Any], *runs: str) -> dict[str, Any]:
         setting: a complete one.
         runs: ``FIXED`` or ``TUNED``, whose options are meant beside those of all runs.
     """
-    return {
-        each.argument: setting[key]
-        for key, each in OPTIONS.items()
-        if each.argument
-        and not each.through
-        and each.only in ("", *runs)
-        and setting[key] is not None
-    }
+    found: dict[str, Any] = {}
+    for key, each in OPTIONS.items():
+        if not each.through and each.only in ("", *runs):
+            found |= each.given_as(setting[key])
+    return found
 
 
 def key_of(setting: Mapping[str, Any]) -> str:

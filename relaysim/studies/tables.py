@@ -32,13 +32,15 @@ def table_of(found: Iterable[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]
     if not pairs:
         return pd.DataFrame()
     settings = _columns([setting for setting, _ in pairs])
-    parts = []
+    parts, said, found_out = [], {}, {}
     for setting, (_, result) in zip(settings, pairs, strict=True):
-        found_out = {k: v for k, v in result.items() if not k.startswith("tried/")}
-        rows = len(next(iter(found_out.values())))
-        said = {k: [v] * rows for k, v in setting.items() if k not in found_out}
-        parts.append((rows, said | found_out))
-    names = dict.fromkeys(name for _, part in parts for name in part)
+        arrays = {k: v for k, v in result.items() if not k.startswith("tried/")}
+        rows = len(next(iter(arrays.values())))
+        lists = {k: [v] * rows for k, v in setting.items() if k not in arrays}
+        said |= dict.fromkeys(lists)
+        found_out |= dict.fromkeys(arrays)
+        parts.append((rows, lists | arrays))
+    names = said | found_out
     return pd.DataFrame(
         {name: _joined([part.get(name, [None] * rows) for rows, part in parts]) for name in names}
     )
