@@ -203,8 +203,7 @@ def _topology(
             raise SettingError(
                 "topology", f"a sweep cannot write down {topology!r}, whose trees have no names"
             ) from None
-    edges = topology.edges.tolist()
-    return topology, {"name": topology.name, "n": topology.n, "edges": edges}
+    return topology, _described(topology)
 
 
 def _mixing(mixing: Any) -> Any:
@@ -346,8 +345,18 @@ def key_of(setting: Mapping[str, Any]) -> str:
 
 
 def former_key(setting: Mapping[str, Any]) -> str:
-    """The key under which a store of version 0.1 has the setting, if it has it."""
-    return _hash(setting)
+    """The key under which a store of version 0.1 has a setting whose graph was given as an object."""
+    topology = setting["topology"]
+    if isinstance(topology, str):
+        made = named(topology, GRAPHS, "topology")
+        if isinstance(made, Topology):
+            topology = _described(made)
+    return _hash({**setting, "topology": topology})
+
+
+def _described(topology: Topology) -> dict[str, Any]:
+    """A graph as plain data."""
+    return {"name": topology.name, "n": topology.n, "edges": topology.edges.tolist()}
 
 
 def _hash(setting: Mapping[str, Any]) -> str:
