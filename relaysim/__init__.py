@@ -18,12 +18,14 @@ from relaysim import (
     mixing,
     oracles,
     problems,
+    schedules,
     topologies,
 )
 from relaysim.engine import simulate
 from relaysim.records.configuration import rebuild
 from relaysim.records.history import History
 from relaysim.studies import Tuning, load_sweep, sweep, tune
+from relaysim.support.names import attribute_error
 from relaysim.version import __version__
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "plots",
     "problems",
     "rebuild",
+    "schedules",
     "simulate",
     "sweep",
     "theory",
@@ -57,4 +60,4 @@ def __getattr__(name: str):
         return importlib.import_module(f"relaysim.{name}")
     if name == "explore":
         return importlib.import_module("relaysim.explorer").explore
-    raise AttributeError(f"module 'relaysim' has no attribute {name!r}")
+    raise attribute_error(__name__, name, __all__)

@@ -20,6 +20,7 @@ from typing import ClassVar
 import numpy as np
 
 from relaysim.support.checks import real_number, whole_number
+from relaysim.support.names import attribute_error
 
 __all__ = ["QSGD", "Identity", "Lattice", "LowRank", "RandomK", "Sign", "TopK"]
 
@@ -302,3 +303,7 @@ class Lattice:
         [False, True]
         """
         return (np.abs(x - reference) >= self.range).any(axis=1)
+
+
+def __getattr__(name: str):
+    raise attribute_error(__name__, name, __all__)

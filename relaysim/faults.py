@@ -27,6 +27,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from relaysim.support.checks import real_array, real_number, shown
+from relaysim.support.names import attribute_error
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["LOST_MESSAGES", "AnyFault", "Fault", "MessageDrop", "WireRound", "kind_of"]
@@ -200,3 +201,7 @@ def _edges_of(topology: Topology | TreePair) -> np.ndarray:
             f"{topology!r} has no one list of edges to give each a probability; give one number"
         )
     return topology.edges
+
+
+def __getattr__(name: str):
+    raise attribute_error(__name__, name, __all__)

@@ -16,6 +16,7 @@ import numpy as np
 
 from relaysim.problems.problem import Problem
 from relaysim.support.checks import real_number, whole_number
+from relaysim.support.names import attribute_error
 from relaysim.support.streams import EventDraw, Streams
 
 __all__ = ["Exact", "Gaussian", "Minibatch"]
@@ -359,6 +360,10 @@ class Minibatch:
             variance = variance * (m - self.size) / np.maximum(m - 1, 1)
         return float(variance.mean())
 
+    def check(self, problem: Problem) -> None:
+        """Raise unless the problem has examples to draw from, and every worker enough of them."""
+        self._checked(problem)
+
     def _checked(self, problem: Problem) -> WithExamples:
         if not has_examples(problem):
             raise TypeError(
@@ -373,3 +378,7 @@ class Minibatch:
                 f"distinct ones; take a smaller size or sampling='with replacement'"
             )
         return problem
+
+
+def __getattr__(name: str) -> object:
+    raise attribute_error(__name__, name, __all__)

@@ -65,7 +65,14 @@ STRICTER = {
     ),
     "engine.recording": "algorithms problems records engine.simulation",
 }
-LEAVES = ("support.blocks", "support.checks", "support.workspace", "support.streams", "topologies")
+LEAVES = (
+    "support.blocks",
+    "support.checks",
+    "support.names",
+    "support.workspace",
+    "support.streams",
+    "topologies",
+)
 PICTURES = ("plots", "figures", "cli", "__main__", "explorer")
 # The explorer's figure; all that it draws into it is of plots.
 DRAWING = ("plots", "figures", "explorer.picture")
@@ -232,7 +239,7 @@ def test_few_files_stand_at_the_top():
 def test_what_everything_rests_on_rests_on_nothing(name):
     for path in modules_within(name).values():
         own = {n for n in imports(path, at_import_time=True) if n.startswith("relaysim")}
-        allowed = (f"relaysim.{name}.", "relaysim.support.checks")
+        allowed = (f"relaysim.{name}.", "relaysim.support.checks.", "relaysim.support.names.")
         assert all(f"{n}.".startswith(allowed) for n in own)
 
 

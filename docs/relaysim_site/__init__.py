@@ -8,7 +8,7 @@ from __future__ import annotations
 import pathlib
 import zlib
 
-from relaysim_site import api, formulas, gallery, methods, notebooks, pictures, tour
+from relaysim_site import api, formulas, gallery, methods, notebooks, pictures, settings, tour
 from relaysim_site.files import Folder
 
 __all__ = ["setup"]
@@ -50,5 +50,7 @@ def write_pages(app) -> None:
         gallery.write(second)
     with Folder(source / "api") as folder:
         api.write(folder)
+    with Folder(source / "settings") as folder:
+        settings.write(folder)
     with Folder(source / "tour") as folder:
         tour.write(folder, root / "README.md")

@@ -32,6 +32,7 @@ from relaysim.algorithms.infrequent import *
 from relaysim.algorithms.power_gossip import *
 from relaysim.algorithms.relay import *
 from relaysim.algorithms.swarm import *
+from relaysim.support.names import attribute_error
 
 __all__: list[str] = []
 __all__ += acid.__all__
@@ -46,3 +47,7 @@ __all__ += infrequent.__all__
 __all__ += power_gossip.__all__
 __all__ += relay.__all__
 __all__ += swarm.__all__
+
+
+def __getattr__(name: str) -> object:
+    raise attribute_error(__name__, name, __all__)

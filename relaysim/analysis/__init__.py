@@ -6,6 +6,7 @@ from relaysim.analysis.rates import Fit, fit_decay, fit_rate
 from relaysim.analysis.sensitivity import Sensitivity, heterogeneity_sensitivity
 from relaysim.analysis.spread import relay_animation
 from relaysim.analysis.tables import compare, latex, markdown
+from relaysim.support.names import attribute_error
 
 __all__ = [
     "ConsensusDecay",
@@ -23,3 +24,7 @@ __all__ = [
     "power_law",
     "relay_animation",
 ]
+
+
+def __getattr__(name: str):
+    raise attribute_error(__name__, name, __all__)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from relaysim.schedules import Listed, Tabulated
+from relaysim.schedules import Schedule, Tabulated
 from relaysim.support.checks import real_array, whole_number
 
 __all__ = ["ReplicaPlan", "plan_replicas", "record_steps"]
@@ -45,7 +45,7 @@ def plan_replicas(learning_rate, seed, replicas, x0, steps) -> ReplicaPlan:
         if any(np.ndim(value) for value in values):
             raise ValueError("a learning rate that is a callable must return one number a step")
         schedule = _rates(real_array(values, "the learning rates of the callable", copy=True))
-        known = isinstance(learning_rate, Listed) and not isinstance(learning_rate, Tabulated)
+        known = isinstance(learning_rate, Schedule) and not isinstance(learning_rate, Tabulated)
         given = learning_rate if known else Tabulated(tuple(schedule.tolist()))
         rates = schedule[:1]
     else:

@@ -35,6 +35,7 @@ def explore(
     seed: int = _DEFAULTS.seed,
     x: str = _DEFAULTS.x,
     y: str = _DEFAULTS.y,
+    **further,
 ):
     """Choose a problem, a topology and methods in a notebook, and see their curves at once.
 
@@ -60,6 +61,8 @@ def explore(
         seed: of the gradient noise, and of methods that draw.
         x: ``"step"``, ``"vectors_sent"`` or ``"bits_sent"``.
         y: a measure, such as ``"suboptimality"`` or ``"worst_distance"``; see `relaysim.measures`.
+        further: further options of an experiment that have a control, such as ``drop``, the probability
+            that a message is lost.
 
     Returns:
         An `relaysim.explorer.widget.Explorer`, which a notebook shows. Its ``histories``, ``code`` and
@@ -92,6 +95,7 @@ def explore(
         seed=seed,
         x=x,
         y=y,
+        further=further,
     )
     try:
         importlib.import_module("ipywidgets")

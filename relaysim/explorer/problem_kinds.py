@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from relaysim import problems
+from relaysim.studies.experiment import OPTIONS, QUADRATIC
 
 __all__ = ["PROBLEMS", "ProblemKind"]
 
@@ -28,8 +29,8 @@ def _options(**options) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in options.items())
 
 
-def _random_quadratics(n: int, seed: int, *, d: int, zeta2: float, mu: float):
-    options: dict[str, Any] = {"n": n, "d": d, "zeta2": zeta2, "mu": mu, "seed": seed}
+def _random_quadratics(n: int, seed: int, **own):
+    options: dict[str, Any] = {"n": n, **own, "seed": seed}
     line = f"problem = rs.problems.random_quadratics({_options(**options)})"
     return problems.random_quadratics(**options), [line]
 
@@ -69,9 +70,12 @@ def _on_bundled_data(name: str, n: int, seed: int, *, alpha: float, l2: float):
     ]
 
 
+_OF_QUADRATICS = tuple(
+    name for name, each in OPTIONS.items() if each.problem == QUADRATIC and each.title
+)
 #: The problems by name. Those on bundled data need the extra ``data``.
 PROBLEMS: Mapping[str, ProblemKind] = {
-    "random_quadratics": ProblemKind("random quadratics", ("d", "zeta2", "mu"), _random_quadratics),
+    QUADRATIC: ProblemKind("random quadratics", _OF_QUADRATICS, _random_quadratics),
     "logistic": ProblemKind("logistic, synthetic data", ("d", "drift", "l2"), _synthetic),
     "breast_cancer": ProblemKind(
         "logistic, breast cancer data",

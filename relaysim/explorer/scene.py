@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from relaysim import oracles, topologies
+from relaysim import topologies
 from relaysim.engine import simulate
 from relaysim.explorer.calls import method_call, topology_call
 from relaysim.explorer.problem_kinds import PROBLEMS
@@ -100,7 +100,7 @@ class Runner:
                 f"{call} has {topology.n} workers; the explorer takes at most {MOST_WORKERS}"
             )
         kind = PROBLEMS[settings.problem]
-        own = {name: getattr(settings, name) for name in kind.settings}
+        own = {name: settings.value_of(name) for name in kind.settings}
         made = (topology.n, settings.problem_seed)
         key = ("problem", settings.problem, *made, *own.values())
         problem, problem_code = self._once(key, kind.make, *made, **own)
@@ -113,7 +113,7 @@ class Runner:
         options = {
             "steps": settings.steps,
             "record": scene.record,
-            "oracle": oracles.Gaussian(settings.sigma2) if settings.sigma2 else None,
+            **settings.arguments(),
             "seed": settings.seed,
             "measures": _further_measures(problem, settings.y),
         }

@@ -6,6 +6,9 @@ import json
 
 from relaysim.explorer.picture import LEGEND, axes_box, figure_size, is_wild, limits, looks
 from relaysim.explorer.scene import Scene
+from relaysim.explorer.settings import CONTROLLED
+from relaysim.studies.naming import code_of
+from relaysim.studies.options import Option
 
 __all__ = ["script"]
 
@@ -34,14 +37,15 @@ def script(scene: Scene) -> str:
     settings = scene.settings
     lines = ["import matplotlib.pyplot as plt", "", "import relaysim as rs", ""]
     lines += scene.problem_code
-    lines.append(f"topology = rs.topologies.{scene.topology}")
+    lines.append(f"topology = {code_of(scene.topology)}")
     if any(curve.on_tree for curve in scene.curves):
         lines.append("tree = rs.topologies.spanning_tree(topology)  # for what needs a tree")
     run = {"steps": repr(settings.steps)}
     if scene.record > 1:
         run["record"] = repr(scene.record)
-    if settings.sigma2:
-        run["oracle"] = f"rs.oracles.Gaussian({settings.sigma2!r})"
+    for name, each in CONTROLLED.items():
+        value = settings.value_of(name)
+        run |= {argument: _made(each, value) for argument in each.given_as(value)}
     run["seed"] = repr(settings.seed)
     further = scene.curves[0].history.config["measures"] if scene.curves else None
     if further:
@@ -51,7 +55,7 @@ def script(scene: Scene) -> str:
         where = "tree" if curve.on_tree else "topology"
         lines += [
             f"    {_quoted(curve.label)}: rs.simulate(",
-            f"        problem, {where}, rs.algorithms.{curve.call}, "
+            f"        problem, {where}, {code_of(curve.call)}, "
             f"learning_rate={curve.learning_rate!r}, **run",
             "    ),",
         ]
@@ -81,6 +85,14 @@ def script(scene: Scene) -> str:
         ends = ", ".join(f"{end}={value!r}" for end, value in limits(scene).items())
         lines.append(f"    ax.set_ylim({ends})")
     return "\n".join(lines) + "\n"
+
+
+def _made(each: Option, value) -> str:
+    """The code of the argument that an option is."""
+    if each.through is None:
+        return repr(value)
+    module = each.through.__module__.replace("relaysim", "rs", 1)
+    return f"{module}.{each.through.__name__}({value!r})"
 
 
 def _quoted(text: str) -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
 from relaysim.explorer.problem_kinds import PROBLEMS
 from relaysim.measures import READY, accuracy
-from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, known_name, named
+from relaysim.studies.experiment import OPTIONS
+from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, known_name, named, written
+from relaysim.studies.options import Option
 from relaysim.support.checks import real_number, whole_number
+from relaysim.support.names import closest
 
-__all__ = ["ACROSS", "MOST_WORKERS", "UPWARD", "Settings"]
+__all__ = ["ACROSS", "CONTROLLED", "FIELDS", "MOST_WORKERS", "UPWARD", "Settings"]
 
 #: What the two axes can show, columns of `History.frame`.
 ACROSS = ("step", "vectors_sent", "bits_sent")
@@ -24,6 +28,8 @@ UPWARD = tuple(
 )
 
 MOST_WORKERS = 1024
+# Where a picture needs more than an experiment.
+LEAST = {"steps": 1}
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,18 @@ class Settings:
     seed: int = 0
     x: str = "step"
     y: str = "suboptimality"
+    further: Mapping[str, Any] = field(default_factory=dict)
+
+    def value_of(self, name: str) -> Any:
+        """What is chosen for an option of an experiment."""
+        return self.further[name] if name in self.further else getattr(self, name)
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `relaysim.simulate` that options of experiments stand for."""
+        found: dict[str, Any] = {}
+        for name, each in CONTROLLED.items():
+            found |= each.given_as(self.value_of(name))
+        return found
 
     def __post_init__(self) -> None:
         def normalise(name, value):
@@ -58,12 +76,15 @@ class Settings:
 
         for name, known in (("problem", PROBLEMS), ("x", ACROSS), ("y", UPWARD)):
             known_name(getattr(self, name), known, name)
-        for name, least in (("n", 1), ("d", 1), ("steps", 1), ("problem_seed", 0), ("seed", 0)):
-            normalise(name, whole_number(getattr(self, name), name, least))
+        for name, each in OPTIONS.items():
+            if name in FIELDS and each.kind is int:
+                least = max(int(each.least or 0), LEAST.get(name, 0))
+                normalise(name, whole_number(getattr(self, name), name, least))
         if self.n > MOST_WORKERS:
             raise ValueError(f"n must be at most {MOST_WORKERS} here, not {self.n}")
         for name in ("zeta2", "mu", "drift", "l2", "sigma2"):
             normalise(name, real_number(getattr(self, name), name, 0))
+        normalise("further", _further(self.further))
         if self.alpha != math.inf:
             normalise("alpha", real_number(self.alpha, "alpha", 0))
         normalise("topology", _as_text(self.topology, TOPOLOGIES, "topology"))
@@ -80,10 +101,27 @@ class Settings:
         normalise("learning_rate", tuple(real_number(r, "learning_rate", 0) for r in rates))
 
 
+FIELDS = frozenset(each.name for each in fields(Settings))
+#: The options of an experiment that have a control.
+CONTROLLED: Mapping[str, Option] = {name: each for name, each in OPTIONS.items() if each.title}
+
+
+def _further(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with a control that are no field of the settings, checked and complete."""
+    further = {name: each for name, each in CONTROLLED.items() if name not in FIELDS}
+    for name in given:
+        if name not in further:
+            raise TypeError(
+                f"explore has no setting {name!r}{closest(name, {**further, **dict.fromkeys(FIELDS)})}"
+            )
+    return {name: each.checked(given.get(name, each.default)) for name, each in further.items()}
+
+
 def _as_text(value, known: Mapping[str, Callable], what: str) -> str:
     """A name or a call as text; an object is one if its repr makes an equal one."""
-    text = value if isinstance(value, str) else repr(value)
+    text = str(value)
     try:
+        text = value if isinstance(value, str) else written(value)
         known_name(text.partition("(")[0].strip(), known, what)
         if isinstance(value, str) or named(text, known, what) == value:
             return text

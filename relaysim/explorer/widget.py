@@ -20,17 +20,19 @@ from relaysim.explorer.picture import WIDTH, draw, png
 from relaysim.explorer.problem_kinds import PROBLEMS
 from relaysim.explorer.scene import EXPECTED, Runner, Scene
 from relaysim.explorer.script import script
-from relaysim.explorer.settings import ACROSS, MOST_WORKERS, UPWARD, Settings
+from relaysim.explorer.settings import (
+    ACROSS,
+    CONTROLLED,
+    FIELDS,
+    MOST_WORKERS,
+    UPWARD,
+    Settings,
+)
 from relaysim.records.history import History
+from relaysim.studies.experiment import decades
 from relaysim.studies.naming import TOPOLOGIES
 
 __all__ = ["Explorer", "MethodRow"]
-
-
-def _decades(first: int, last: int, steps: str = "1 2 5") -> list[float]:
-    """Levels of about equal ratio from 10^first to 10^last."""
-    within = [float(f"{k}e{e}") for e in range(first, last) for k in steps.split()]
-    return [*within, 10.0**last]
 
 
 # By setting: what stands beside the control, and its levels. They are round numbers, for code that
@@ -38,15 +40,18 @@ def _decades(first: int, last: int, steps: str = "1 2 5") -> list[float]:
 LEVELS: dict[str, tuple[str, list[float]]] = {
     "learning_rate": (
         "γ",
-        _decades(-4, 1, "1 1.1 1.2 1.4 1.6 1.8 2 2.2 2.5 2.8 3 3.5 4 4.5 5 5.5 6 7 8 9"),
+        decades(-4, 1, "1 1.1 1.2 1.4 1.6 1.8 2 2.2 2.5 2.8 3 3.5 4 4.5 5 5.5 6 7 8 9"),
     ),
-    "zeta2": ("ζ²", [0.0, *_decades(-3, 2)]),
-    "mu": ("μ", [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0]),
     "drift": ("drift", [0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]),
-    "alpha": ("Dirichlet α", [*_decades(-2, 1), math.inf]),
-    "l2": ("l2 term", _decades(-4, -1)),
-    "sigma2": ("noise σ²", [0.0, *_decades(-4, 0)]),
+    "alpha": ("Dirichlet α", [*decades(-2, 1), math.inf]),
+    **{
+        name: (each.title, list(each.levels))
+        for name, each in CONTROLLED.items()
+        if each.kind is float
+    },
 }
+# From top to bottom; what is not mentioned follows.
+ORDER = ("d", "zeta2", "mu", "drift", "alpha", "l2")
 TITLES = {
     "step": "steps",
     "vectors_sent": "vectors sent",
@@ -147,6 +152,8 @@ class Explorer(widgets.VBox):
         arguments = arguments or default_arguments(name, chosen["n"])
         chosen["topology"] = written_call(name, size, arguments)
         methods = [row.call for row in self.rows]
+        further = {name: chosen.pop(name) for name in CONTROLLED if name not in FIELDS}
+        chosen["further"] = further
         return Settings(
             methods=methods, learning_rate=[row.learning_rate.value for row in self.rows], **chosen
         )
@@ -265,12 +272,11 @@ def _controls(settings: Settings) -> dict[str, widgets.Widget]:
         "problem": _dropdown(
             "problem", [(p.title, key) for key, p in PROBLEMS.items()], settings.problem
         ),
-        "d": _number("dimension d", settings.d, 1, 100),
         **{
-            key: _levels(key, getattr(settings, key))
-            for key in ("zeta2", "mu", "drift", "alpha", "l2", "sigma2")
+            key: _control(key, settings)
+            for key in dict.fromkeys((*ORDER, *CONTROLLED))
+            if key != "seed"
         },
-        "problem_seed": _number("problem seed", settings.problem_seed, 0, 2**31 - 1),
         "topology": _dropdown("topology", sorted(TOPOLOGIES), name),
         "topology_arguments": widgets.Text(
             arguments,
@@ -282,10 +288,19 @@ def _controls(settings: Settings) -> dict[str, widgets.Widget]:
         ),
         "n": _slider("workers n", size, 2, 64, 1),
         "steps": _slider("steps", settings.steps, 10, 2000, 10),
-        "seed": _number("seed", settings.seed, 0, 2**31 - 1),
+        "seed": _control("seed", settings),
         "x": _dropdown("against", [(TITLES[key], key) for key in ACROSS], settings.x),
         "y": _dropdown("drawn", [(TITLES[key], key) for key in UPWARD], settings.y),
     }
+
+
+def _control(name: str, settings: Settings) -> widgets.Widget:
+    """The control of an option: levels, or a whole number between two ends."""
+    each = CONTROLLED.get(name)
+    if each is None or each.kind is float:
+        return _levels(name, settings.value_of(name))
+    least, most = each.levels
+    return _number(each.title, settings.value_of(name), int(least), int(most))
 
 
 def _dropdown(description: str, options: Sequence, value: str) -> widgets.Dropdown:

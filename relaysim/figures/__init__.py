@@ -27,6 +27,7 @@ from relaysim.figures.stability import stability
 from relaysim.figures.star import star
 from relaysim.figures.theory import theory
 from relaysim.figures.unreliable import unreliable
+from relaysim.support.names import attribute_error
 
 __all__ = ["FIGURES", "Result"]
 
@@ -52,3 +53,7 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "shootout": shootout,
     "compression": compression,
 }
+
+
+def __getattr__(name: str):
+    raise attribute_error(__name__, name, __all__)

@@ -138,7 +138,6 @@ def _steps(
         },
         n_jobs=n_jobs,
     )
-    table["topology"] = table.topology.str.partition("(")[0]
     setting = ["algorithm", "topology", "zeta2", "n", "problem_seed"]
     table = table.sort_values("steps_to_target", kind="stable").drop_duplicates(setting)
     groups = table.groupby(["algorithm", "topology", "zeta2", "n"])
@@ -152,7 +151,7 @@ def _steps(
             "problems": groups.size(),
         }
     ).reset_index()
-    labels = {repr(case["algorithm"]): case["algorithm"].label for case in cases}
+    labels = {type(case["algorithm"]).__name__: case["algorithm"].label for case in cases}
     frame.insert(0, "method", [labels[name] for name in frame.algorithm])
     if criteria == ["fastest"]:
         frame["published_median_steps"] = [

@@ -42,6 +42,11 @@ class Curve:
         return self.algorithm.label
 
     @property
+    def name(self) -> str:
+        """What the table of a sweep calls the method; a figure has it once."""
+        return type(self.algorithm).__name__
+
+    @property
     def case(self) -> dict[str, Any]:
         """The curve's part of a sweep's settings."""
         return {"algorithm": self.algorithm, "topology": self.topology, "mixing": self.mixing}
@@ -81,7 +86,7 @@ def tuned_curves(
         | {"cases": [curve.case | {"criterion": curve.criterion} for curve in curves]},
         n_jobs=n_jobs,
     )
-    by_algorithm = {repr(curve.algorithm): curve for curve in curves}
+    by_algorithm = {curve.name: curve for curve in curves}
     cases, drawn = [], []
     for row in tuned.itertuples():
         curve = by_algorithm[row.algorithm]

@@ -71,8 +71,10 @@ def unreliable(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         },
         n_jobs=n_jobs,
     )
-    labels = {repr(algorithm): label for label, (algorithm, _) in METHODS.items()}
-    frame["method"] = [labels[name] for name in frame.algorithm]
+    labels = {_name_in_table(algorithm): label for label, (algorithm, _) in METHODS.items()}
+    frame["method"] = [
+        labels[name, rule] for name, rule in zip(frame.algorithm, frame.unheard, strict=True)
+    ]
     frame["replica"] = frame["seed"]
     late = frame[frame.step > 0.75 * steps]
     settled = late.groupby(["method", "drop"]).distance.agg(
@@ -97,6 +99,11 @@ def unreliable(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         "momentum 69.3, then diverges)."
     )
     return Result(_draw(frame, settled), frame, caption)
+
+
+def _name_in_table(algorithm) -> tuple[str, str | None]:
+    """The algorithm's name, and its rule for who is not heard if it has one."""
+    return type(algorithm).__name__, getattr(algorithm, "unheard", None)
 
 
 def _draw(frame: pd.DataFrame, settled: pd.Series) -> Figure:

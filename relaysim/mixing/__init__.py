@@ -20,6 +20,7 @@ from relaysim.mixing.weights import (
     uniform,
     with_spectral_gap,
 )
+from relaysim.support.names import attribute_error
 
 __all__ = [
     "base_graph",
@@ -34,3 +35,7 @@ __all__ = [
     "union_topology",
     "with_spectral_gap",
 ]
+
+
+def __getattr__(name: str):
+    raise attribute_error(__name__, name, __all__)

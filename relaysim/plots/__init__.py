@@ -13,6 +13,7 @@ from relaysim.plots.style import (
     style,
     style_axes,
 )
+from relaysim.support.names import attribute_error
 
 __all__ = [
     "AXIS_LABELS",
@@ -30,3 +31,7 @@ __all__ = [
     "style",
     "style_axes",
 ]
+
+
+def __getattr__(name: str):
+    raise attribute_error(__name__, name, __all__)

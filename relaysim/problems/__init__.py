@@ -35,6 +35,7 @@ from relaysim.problems import data, partitions
 from relaysim.problems.logistic import Logistic, NoOptimumError
 from relaysim.problems.matrix_quadratic import MatrixQuadratic
 from relaysim.problems.quadratics import DiagonalQuadratic, LeastSquares, random_quadratics
+from relaysim.support.names import attribute_error
 
 __all__ = [
     "DiagonalQuadratic",
@@ -46,3 +47,7 @@ __all__ = [
     "partitions",
     "random_quadratics",
 ]
+
+
+def __getattr__(name: str):
+    raise attribute_error(__name__, name, __all__)

@@ -111,7 +111,9 @@ class LinearClassifier(Objective):
             )
         return self.accuracy(x, *self.test)
 
-    def _checked_test_set(self, test) -> tuple[Any, np.ndarray] | None:
+    def _checked_test_set(
+        self, test: Dataset | tuple[Matrix, ArrayLike] | None
+    ) -> tuple[Matrix, np.ndarray] | None:
         if test is None:
             return None
         given = (test.features, test.labels) if isinstance(test, Dataset) else test

@@ -20,6 +20,7 @@ from relaysim.problems.matrices import sparse_of
 from relaysim.problems.partitions import Partition
 from relaysim.support.checks import real_array, real_number, true_or_false, whole_number
 from relaysim.support.display import html_table
+from relaysim.support.names import attribute_error
 
 __all__ = ["Dataset", "breast_cancer", "digits", "svmlight", "synthetic", "wine"]
 
@@ -285,3 +286,7 @@ def _unreadable_line(path: pathlib.Path, datasets: ModuleType) -> tuple[int, str
     except (OSError, EOFError):
         return None
     return None
+
+
+def __getattr__(name: str):
+    raise attribute_error(__name__, name, __all__)

@@ -20,6 +20,7 @@ from scipy.sparse.linalg import svds
 from relaysim.problems.matrices import Matrix, matrix_of
 from relaysim.support.checks import real_array, real_number, shown, true_or_false, whole_number
 from relaysim.support.display import between, html_table
+from relaysim.support.names import attribute_error
 
 if TYPE_CHECKING:
     from relaysim.plots.style import Axes
@@ -444,3 +445,7 @@ def _principal_component(matrix: Matrix) -> np.ndarray:
         start = np.random.default_rng(0).random(min(matrix.shape))
         vector = svds(matrix, k=1, v0=start)[2][0]
     return vector * np.sign(vector[np.argmax(np.abs(vector))])
+
+
+def __getattr__(name: str):
+    raise attribute_error(__name__, name, __all__)

@@ -4,6 +4,7 @@
 """
 
 from relaysim.mixing.clocks import acceleration_constants
+from relaysim.support.names import attribute_error
 from relaysim.theory import bounds
 from relaysim.theory.asynchronous import asynchronous_consensus, asynchronous_decay
 from relaysim.theory.d2_limits import (
@@ -59,3 +60,7 @@ __all__ = [
     "toy_rate_exact",
     "toy_zeta",
 ]
+
+
+def __getattr__(name: str):
+    raise attribute_error(__name__, name, __all__)

@@ -5,6 +5,7 @@ ones; these are kept sorted by receiver, because all that a round does with mess
 each worker received.
 """
 
+from relaysim.support.names import attribute_error
 from relaysim.topologies.graph import Topology, TreePair, from_edges, from_networkx
 from relaysim.topologies.random_graphs import (
     barabasi_albert,
@@ -46,3 +47,7 @@ __all__ = [
     "two_cliques",
     "watts_strogatz",
 ]
+
+
+def __getattr__(name: str):
+    raise attribute_error(__name__, name, __all__)
