@@ -1,5 +1,6 @@
 """The command line, run as a user runs it, and in process where that is enough."""
 
+import os
 import subprocess
 import sys
 
@@ -128,3 +129,15 @@ def test_installed_command_and_import_time():
     )
     assert done.returncode == 2
     assert done.stderr.startswith("relaysim: unknown command 'nope'")
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["run", "--help"]])
+def test_output_that_has_no_greek_letters(arguments):
+    script = "import sys; from relaysim.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
