@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -136,7 +137,14 @@ def heterogeneity_sensitivity(
     seeds = list(dict.fromkeys(whole_number(seed, "problem_seeds", 0) for seed in problem_seeds))
     if not seeds:
         raise ValueError("problem_seeds is empty; give one at least")
-    given = {"target": target, "max_steps": max_steps, "l2": l2, "d": d, "mu": mu, "r0": r0}
+    given: dict[str, Any] = {
+        "target": target,
+        "max_steps": max_steps,
+        "l2": l2,
+        "d": d,
+        "mu": mu,
+        "r0": r0,
+    }
     given = {name: OPTIONS[name].checked(value) for name, value in given.items()}
     target, max_steps, l2, d, mu, r0 = given.values()
     if learning_rate is not None and not real_number(learning_rate, "learning_rate") > 0:
