@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import pathlib
 import sys
 import textwrap
@@ -50,6 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["figure", "heterogenity"])
     2
     """
+    for stream in (sys.stdout, sys.stderr):
+        # Greek letters, where the output has none.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         chosen = _parser().parse_args(arguments)
         chosen.command(chosen)

@@ -1,5 +1,6 @@
 """The command line, run as a user runs it, and in process where that is enough."""
 
+import os
 import subprocess
 import sys
 
@@ -134,3 +135,15 @@ def test_run_tunes_when_no_rate_is_given(capsys):
 def test_importing_the_package_imports_no_matplotlib():
     script = "import sys, relaysim; assert not any(m.startswith('matplotlib') for m in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["run", "--help"]])
+def test_output_that_has_no_greek_letters(arguments):
+    script = "import sys; from relaysim.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

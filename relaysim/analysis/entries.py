@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from relaysim.algorithms.base import Claims
+from relaysim.algorithms.base import Claims, Method
 from relaysim.algorithms.fit import matrices_for
+from relaysim.studies.experiment import OPTIONS
+from relaysim.studies.naming import ALGORITHMS, GRAPHS, MIXINGS, name_in, named
 from relaysim.support.checks import shown
 from relaysim.topologies import Topology, TreePair
 
@@ -16,15 +18,31 @@ __all__ = ["ENTRY", "entries_of", "names_of"]
 ENTRY = ("algorithm", "topology", "mixing")
 
 
-def entries_of(algorithm, topology, mixing) -> list[tuple[Any, Any, Any]]:
+def entries_of(
+    algorithm, topology, mixing, n: int = OPTIONS["n"].default
+) -> list[tuple[Any, Any, Any]]:
     """Algorithm, topology and mixing matrix of each method (None where it has none of its own).
 
+    Each may be the text that stands for it.
+
     Args:
+        n: workers of a topology that is a name alone.
         algorithm: a method by itself, or several in a list or the like, each alone or with its own
             topology and matrix.
         topology, mixing: for those that are alone.
     """
-    return [_entry(method, topology, mixing) for method in _listed(algorithm)]
+    return [_by_name(*_entry(method, topology, mixing), n) for method in _listed(algorithm)]
+
+
+def _by_name(method, graph, matrix, n: int) -> tuple[Any, Any, Any]:
+    """The same with the objects that texts stand for."""
+    if isinstance(method, str):
+        method = named(method, ALGORITHMS, "algorithm")
+    if isinstance(graph, str):
+        graph = named(graph, GRAPHS, "topology", {"n": n})
+    if isinstance(matrix, str):
+        matrix = named(matrix, MIXINGS, "mixing", {"topology": graph, "n": graph.n})
+    return method, graph, matrix
 
 
 def _listed(algorithm) -> list:
@@ -40,12 +58,16 @@ def _is_entry(algorithm) -> bool:
     """Whether this is one method with its topology, and not a tuple of methods."""
     if not isinstance(algorithm, tuple) or len(algorithm) not in (2, 3):
         return False
-    return not isinstance(algorithm[1], Claims | type | tuple)
+    second = algorithm[1]
+    if isinstance(second, str):
+        return name_in(second) not in ALGORITHMS
+    return not isinstance(second, Claims | type | tuple)
 
 
 def _entry(entry, topology, mixing) -> tuple[Any, Any, Any]:
     if not isinstance(entry, tuple):
-        mixes = isinstance(entry, Claims) and entry.uses == "mixing"
+        method = named(entry, ALGORITHMS, "algorithm") if isinstance(entry, str) else entry
+        mixes = isinstance(method, Method) and method.uses == "mixing"
         entry = (entry, topology, mixing if mixes else None)
     if len(entry) not in (2, 3):
         raise ValueError("a method is (algorithm, topology) or (algorithm, topology, mixing)")
@@ -54,7 +76,7 @@ def _entry(entry, topology, mixing) -> tuple[Any, Any, Any]:
         raise ValueError(
             f"{shown(method)} has no topology; give topology=, or (algorithm, topology)"
         )
-    if not isinstance(graph, Topology | TreePair):
+    if not isinstance(graph, Topology | TreePair | str):
         raise TypeError(f"topology must be one of relaysim.topologies, not {shown(graph)}")
     return method, graph, matrix
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from relaysim.problems import Logistic, partitions, random_quadratics
 from relaysim.problems.curvature import HESSIANS_UP_TO
 from relaysim.problems.data import Dataset
 from relaysim.studies import tune
+from relaysim.studies.experiment import DEFAULTS, OPTIONS
 from relaysim.support.checks import real_number, shown, whole_number
 from relaysim.support.progress import progress_bar
 
@@ -71,16 +73,16 @@ def heterogeneity_sensitivity(
     *,
     alpha: Sequence[float] | None = None,
     data=None,
-    l2: float = 0.01,
-    d: int = 10,
-    mu: float = 0.25,
-    r0: float = 1.0,
+    l2: float = DEFAULTS["l2"],
+    d: int = DEFAULTS["d"],
+    mu: float | None = DEFAULTS["mu"],
+    r0: float = DEFAULTS["r0"],
     problem_seeds: Sequence[int] = (0, 1, 2),
-    target: float = 1e-6,
+    target: float = DEFAULTS["target"],
     learning_rate: float | None = None,
     mixing=None,
     plateaus: bool = True,
-    max_steps: int = 100_000,
+    max_steps: int = DEFAULTS["max_steps"],
     n_jobs: int = 1,
     progress: bool | None = None,
 ) -> Sensitivity:
@@ -92,7 +94,8 @@ def heterogeneity_sensitivity(
 
     Args:
         algorithm: a method, or a sequence of them, each alone or as ``(algorithm, topology)`` or
-            ``(algorithm, topology, mixing)`` where it has its own.
+            ``(algorithm, topology, mixing)`` where it has its own. Each may be text, such as
+            ``"ChocoSGD(TopK(8), 0.5)"``, as in sweeps.
         topology: for the methods that do not bring one.
         zeta2: levels of ζ², two or more, for `relaysim.problems.random_quadratics`.
         alpha: levels of α, two or more, each positive or ``math.inf``, for ``data`` split by
@@ -134,9 +137,16 @@ def heterogeneity_sensitivity(
     seeds = list(dict.fromkeys(whole_number(seed, "problem_seeds", 0) for seed in problem_seeds))
     if not seeds:
         raise ValueError("problem_seeds is empty; give one at least")
-    target, max_steps = real_number(target, "target"), whole_number(max_steps, "max_steps", 1)
-    if not target > 0:
-        raise ValueError(f"target must be positive, not {target!r}")
+    given: dict[str, Any] = {
+        "target": target,
+        "max_steps": max_steps,
+        "l2": l2,
+        "d": d,
+        "mu": mu,
+        "r0": r0,
+    }
+    given = {name: OPTIONS[name].checked(value) for name, value in given.items()}
+    target, max_steps, l2, d, mu, r0 = given.values()
     if learning_rate is not None and not real_number(learning_rate, "learning_rate") > 0:
         raise ValueError(f"learning_rate must be positive, not {learning_rate!r}")
     sizes = {graph.n for _, graph, _ in methods}

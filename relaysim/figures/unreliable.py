@@ -73,7 +73,8 @@ def unreliable(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     )
     labels = {_name_in_table(algorithm): label for label, (algorithm, _) in METHODS.items()}
     frame["method"] = [
-        labels[name, rule] for name, rule in zip(frame.algorithm, frame.unheard, strict=True)
+        labels[name, rule]
+        for name, rule in zip(frame.algorithm, frame.unheard.fillna(""), strict=True)
     ]
     frame["replica"] = frame["seed"]
     late = frame[frame.step > 0.75 * steps]
@@ -101,9 +102,9 @@ def unreliable(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     return Result(_draw(frame, settled), frame, caption)
 
 
-def _name_in_table(algorithm) -> tuple[str, str | None]:
-    """The algorithm's name, and its rule for who is not heard if it has one."""
-    return type(algorithm).__name__, getattr(algorithm, "unheard", None)
+def _name_in_table(algorithm) -> tuple[str, str]:
+    """The algorithm's name, and its rule for who is not heard, empty if it has none."""
+    return type(algorithm).__name__, getattr(algorithm, "unheard", "")
 
 
 def _draw(frame: pd.DataFrame, settled: pd.Series) -> Figure:

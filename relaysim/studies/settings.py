@@ -43,8 +43,31 @@ __all__ = [
     "rate_of",
 ]
 
-#: Settings that came with version 0.2: where they say nothing, a key is as before.
-_SINCE_0_2 = ("problem", "data", "partition", "l2", "oracle", "faults")
+#: Settings of version 0.1, which are part of every key; a later one is where it is not the default, so that
+#: keys of stored results stay what they were.
+_IN_EVERY_KEY = frozenset(
+    [
+        "algorithm",
+        "topology",
+        "n",
+        "d",
+        "zeta2",
+        "mu",
+        "smoothness",
+        "r0",
+        "problem_seed",
+        "mixing",
+        "sigma2",
+        "drop",
+        "seed",
+        "learning_rate",
+        "steps",
+        "record",
+        "target",
+        "criterion",
+        "max_steps",
+    ]
+)
 
 
 def complete(stated: Mapping[str, Any]) -> dict[str, Any]:
@@ -363,6 +386,6 @@ def _hash(setting: Mapping[str, Any]) -> str:
     kept = {
         key: value
         for key, value in setting.items()
-        if not (key in _SINCE_0_2 and value in (None, QUADRATIC))
+        if key in _IN_EVERY_KEY or value not in (None, DEFAULTS[key])
     }
     return hashlib.sha256(json.dumps(plain(kept), sort_keys=True).encode()).hexdigest()

@@ -173,11 +173,11 @@ def _groups(by_key: dict[str, dict]) -> list[list[str]]:
     """
     grouped: dict[str, list[str]] = {}
     for key, setting in by_key.items():
-        if not isinstance(setting["learning_rate"], float):
-            # Tuned, or at a schedule: by itself, or with other seeds.
-            apart = () if setting["learning_rate"] is None else ("seed",)
-        else:
-            apart = ("learning_rate", "seed")
+        # Tuned rates are found one by one, and a schedule is shared by seeds only.
+        rate = setting["learning_rate"]
+        apart = {"seed", "learning_rate"} if isinstance(rate, float) else {"seed"}
+        if rate is None:
+            apart = set()
         rest = {k: v for k, v in setting.items() if k not in apart}
         label = json.dumps(plain(rest), sort_keys=True)
         grouped.setdefault(label, []).append(key)
@@ -204,7 +204,9 @@ def _run_group(group: list[dict]) -> list[tuple[dict, dict[str, np.ndarray]]]:
     )
     known = ["replica", "seed"] + (["learning_rate"] if isinstance(rates, list) else [])
     frame = history.frame.drop(columns=known)
-    columns = {name: frame[name].to_numpy().reshape(len(history.diverged), -1) for name in frame}
+    columns = {
+        str(name): frame[name].to_numpy().reshape(len(history.diverged), -1) for name in frame
+    }
     results = []
     for setting in group:
         replica = seeds.index(setting["seed"])

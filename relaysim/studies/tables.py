@@ -32,14 +32,16 @@ def table_of(found: Iterable[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]
     if not pairs:
         return pd.DataFrame()
     settings = _columns([setting for setting, _ in pairs])
-    parts, said, found_out = [], {}, {}
+    parts: list[tuple[int, dict[str, Any]]] = []
+    said: dict[str, None] = {}
+    found_out: dict[str, None] = {}
     for setting, (_, result) in zip(settings, pairs, strict=True):
         arrays = {k: v for k, v in result.items() if not k.startswith("tried/")}
         rows = len(next(iter(arrays.values())))
         lists = {k: [v] * rows for k, v in setting.items() if k not in arrays}
         said |= dict.fromkeys(lists)
         found_out |= dict.fromkeys(arrays)
-        parts.append((rows, lists | arrays))
+        parts.append((rows, {**lists, **arrays}))
     names = said | found_out
     return pd.DataFrame(
         {name: _joined([part.get(name, [None] * rows) for rows, part in parts]) for name in names}
