@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from relaysim.support.checks import real_number, whole_number
 from relaysim.support.names import attribute_error
@@ -55,7 +55,7 @@ class _FromStart(Schedule):
 
     start: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "start", real_number(self.start, "start", 0))
 
     def shape(self, step: int) -> float:
@@ -104,7 +104,7 @@ class InverseTime(_FromStart):
 
     offset: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         offset = real_number(self.offset, "offset")
         if not offset > 0:
@@ -134,7 +134,7 @@ class Cosine(_FromStart):
     steps: int
     warmup: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "steps", whole_number(self.steps, "steps", 1))
         object.__setattr__(self, "warmup", whole_number(self.warmup, "warmup", 0))
@@ -166,7 +166,7 @@ class Steps(_FromStart):
 
     factors: Mapping[int, float] | Sequence[tuple[int, float]]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         given = self.factors
         try:
@@ -183,8 +183,10 @@ class Steps(_FromStart):
 
     def shape(self, step: int) -> float:
         """The product of the factors so far."""
-        return math.prod(factor for first, factor in self.factors if first <= step)  # type: ignore[misc,has-type]
+        return math.prod(factor for first, factor in dict(self.factors).items() if first <= step)
 
 
-def __getattr__(name: str):
-    raise attribute_error(__name__, name, __all__)
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

@@ -1,5 +1,7 @@
 """What runs say: the consensus distance, rates, comparisons, sensitivity, how information spreads."""
 
+from typing import TYPE_CHECKING, NoReturn
+
 from relaysim.analysis.consensus import ConsensusDecay, consensus_decay, consensus_distance
 from relaysim.analysis.power_laws import Exponent, power_law
 from relaysim.analysis.rates import Fit, fit_decay, fit_rate
@@ -26,5 +28,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    raise attribute_error(__name__, name, __all__)
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

@@ -7,6 +7,7 @@ matplotlib Figure, a DataFrame with the numbers in it, and a caption.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
 from relaysim.figures.against_n import gossip_vs_relay, scaling
 from relaysim.figures.asynchrony import asynchrony
@@ -55,5 +56,7 @@ FIGURES: dict[str, Callable[..., Result]] = {
 }
 
 
-def __getattr__(name: str):
-    raise attribute_error(__name__, name, __all__)
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

@@ -72,7 +72,7 @@ class Measure:
     expectation: Callable[[float, Noise], float] | None = None
     per_worker: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
             raise TypeError(f"a measure's name must be text, not {self.name!r}")
         if not callable(self.of):

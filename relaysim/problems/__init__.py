@@ -31,6 +31,8 @@ to it, and return that.
 True
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
 from relaysim.problems import data, partitions
 from relaysim.problems.logistic import Logistic, NoOptimumError
 from relaysim.problems.matrix_quadratic import MatrixQuadratic
@@ -49,5 +51,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    raise attribute_error(__name__, name, __all__)
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

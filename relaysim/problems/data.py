@@ -12,6 +12,7 @@ import os
 import pathlib
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
@@ -288,5 +289,7 @@ def _unreadable_line(path: pathlib.Path, datasets: ModuleType) -> tuple[int, str
     return None
 
 
-def __getattr__(name: str):
-    raise attribute_error(__name__, name, __all__)
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

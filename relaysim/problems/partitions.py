@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -447,5 +447,7 @@ def _principal_component(matrix: Matrix) -> np.ndarray:
     return vector * np.sign(vector[np.argmax(np.abs(vector))])
 
 
-def __getattr__(name: str):
-    raise attribute_error(__name__, name, __all__)
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

@@ -3,6 +3,8 @@
 `bounds` has one function a theorem.
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
 from relaysim.mixing.clocks import acceleration_constants
 from relaysim.support.names import attribute_error
 from relaysim.theory import bounds
@@ -62,5 +64,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    raise attribute_error(__name__, name, __all__)
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)
