@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from relaysim.oracles import checked_gradient
+from relaysim.problems.problem import Problem, knows_optimum
 from relaysim.support.blocks import row_blocks
 
 __all__ = ["Block", "Shared"]
@@ -22,7 +23,7 @@ class Block:
         iterates: not to be changed.
     """
 
-    def __init__(self, problem, iterates: np.ndarray):
+    def __init__(self, problem: Problem, iterates: np.ndarray):
         self.problem, self.iterates = problem, np.asarray(iterates)
 
     @property
@@ -42,10 +43,17 @@ class Block:
         columns = np.moveaxis(mean.reshape((*mean.shape[:2], -1)), 1, 0)
         return np.ascontiguousarray(columns).reshape(mean.shape[1], -1)
 
+    @property
+    def optimum(self) -> np.ndarray:
+        """x*, of a problem that knows it."""
+        if not knows_optimum(self.problem):
+            raise ValueError("the optimum of this problem is not known; give it an `optimum`")
+        return np.asarray(self.problem.optimum)
+
     @functools.cached_property
     def errors(self) -> np.ndarray:
         """x̄ − x*, ``(d, k r)``."""
-        return self.points - np.asarray(self.problem.optimum)[:, None]
+        return self.points - self.optimum[:, None]
 
     @functools.cached_property
     def consensus_distance(self) -> np.ndarray:
@@ -70,8 +78,9 @@ class Block:
     @functools.cached_property
     def distances(self) -> np.ndarray:
         """‖x_i − x*‖² of each worker, ``(k, n[, r])``."""
-        optimum = np.asarray(self.problem.optimum)
-        return self._squared_distances(optimum.reshape(-1, *(1,) * (self.iterates.ndim - 3))[None])
+        return self._squared_distances(
+            self.optimum.reshape(-1, *(1,) * (self.iterates.ndim - 3))[None]
+        )
 
     def _squared_distances(self, center: np.ndarray) -> np.ndarray:
         """‖x_i − c‖² of each worker, for c ``(k or 1, d[, r or 1])``."""
@@ -137,9 +146,9 @@ class Shared:
 
     formula: Callable[[Block], np.ndarray]
 
-    def __call__(self, iterates: np.ndarray, problem) -> np.ndarray:
+    def __call__(self, iterates: np.ndarray, problem: Problem) -> np.ndarray:
         return self.formula(Block(problem, iterates))
 
 
-def _mean_of_gradients(problem, x: np.ndarray) -> np.ndarray:
+def _mean_of_gradients(problem: Problem, x: np.ndarray) -> np.ndarray:
     return checked_gradient(problem.gradient(x), x).mean(axis=0)

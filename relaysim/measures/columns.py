@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from relaysim.measures.block import Block, Shared
 from relaysim.measures.measure import Measure
 from relaysim.measures.ready import READY, default_measures
+from relaysim.problems.problem import Problem, knows_optimum
 from relaysim.support.checks import shown
 
 __all__ = ["bits_of", "check_shapes", "further_measures", "measures_of", "values_of"]
@@ -23,7 +25,7 @@ TAKEN = (
 )
 
 
-def bits_of(vectors, d: int) -> np.ndarray:
+def bits_of(vectors: ArrayLike, d: int) -> np.ndarray:
     """Bits in so many vectors of d numbers, 64 a number; a compressed vector is a part of one.
 
     >>> bits_of([1, 0.5], 10).tolist()
@@ -32,7 +34,7 @@ def bits_of(vectors, d: int) -> np.ndarray:
     return np.rint(np.asarray(vectors) * (64.0 * d))
 
 
-def measures_of(problem, given: Iterable[Any] | None = None) -> tuple[Measure, ...]:
+def measures_of(problem: Problem, given: Iterable[Any] | None = None) -> tuple[Measure, ...]:
     """The measures that every history of a problem has, and those that were given.
 
     Args:
@@ -62,7 +64,7 @@ def measures_of(problem, given: Iterable[Any] | None = None) -> tuple[Measure, .
                 f"the name of measure {measure.name!r} is taken: columns are called "
                 f"{', '.join(dict.fromkeys((*names, *TAKEN)))}; give it another one"
             )
-        if measure.needs_optimum and getattr(problem, "optimum", None) is None:
+        if measure.needs_optimum and not knows_optimum(problem):
             raise ValueError(
                 f"measure {measure.name!r} needs a problem whose optimum is known; give the problem "
                 f"an `optimum`"
@@ -82,7 +84,7 @@ def further_measures(given: Iterable[Any] | None) -> tuple[Measure, ...]:
     return tuple(map(_measure, given))
 
 
-def _measure(entry) -> Measure:
+def _measure(entry: object) -> Measure:
     if isinstance(entry, Measure):
         return entry
     if isinstance(entry, str):
@@ -106,11 +108,13 @@ class _EachRecord:
     def __init__(self, function: Callable[[np.ndarray], Any]):
         self.function = function
 
-    def __call__(self, iterates: np.ndarray, problem) -> np.ndarray:
+    def __call__(self, iterates: np.ndarray, problem: object) -> np.ndarray:
         return np.stack([np.asarray(self.function(x)) for x in iterates])
 
 
-def values_of(problem, iterates: np.ndarray, measures: Iterable[Measure]) -> dict[str, np.ndarray]:
+def values_of(
+    problem: Problem, iterates: np.ndarray, measures: Iterable[Measure]
+) -> dict[str, np.ndarray]:
     """Values of measures by name for iterates ``(k, n, d[, r])``: each ``(k, r)``, or ``(k, n, r)``.
 
     Raises:
@@ -158,7 +162,7 @@ def _own_values(measure: Measure, block: Block, inner: tuple[int, ...]) -> np.nd
     return values
 
 
-def check_shapes(problem, start: np.ndarray, measures: Iterable[Measure]) -> None:
+def check_shapes(problem: Problem, start: np.ndarray, measures: Iterable[Measure]) -> None:
     """Measure the start, ``(n, d[, r])``, as two records, by measures that are not there by themselves.
 
     Raises:

@@ -8,6 +8,7 @@ import numpy as np
 
 from relaysim.measures.block import Block, Shared
 from relaysim.measures.measure import Measure, Noise
+from relaysim.problems.problem import Problem, knows_optimum
 from relaysim.support.labels import AXIS_LABELS
 
 __all__ = [
@@ -32,7 +33,7 @@ def _suboptimality(block: Block) -> np.ndarray:
         return block.of_points(problem.suboptimality(block.points))
     lowest = getattr(problem, "optimal_value", None)
     if lowest is None:
-        lowest = problem.value(problem.optimum)
+        lowest = float(problem.value(block.optimum))
     return block.of_points(block.values - lowest)
 
 
@@ -145,7 +146,7 @@ READY: Mapping[str, Measure] = {measure.name: measure for measure in (*_DEFAULT,
 AXIS_LABELS.update({name: measure.axis_label for name, measure in READY.items()})
 
 
-def default_measures(problem) -> tuple[Measure, ...]:
+def default_measures(problem: Problem) -> tuple[Measure, ...]:
     """The columns that a history has by itself: f(x̄) where the optimum of the problem is not known.
 
     >>> import relaysim as rs
@@ -153,6 +154,6 @@ def default_measures(problem) -> tuple[Measure, ...]:
     >>> [measure.name for measure in default_measures(problem)]
     ['suboptimality', 'consensus_distance', 'distance', 'gradient_norm']
     """
-    if getattr(problem, "optimum", None) is None:
+    if not knows_optimum(problem):
         return tuple(measure for measure in _DEFAULT if not measure.needs_optimum)
     return tuple(measure for measure in _DEFAULT if measure is not value)

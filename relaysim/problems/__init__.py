@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, NoReturn
 from relaysim.problems import data, partitions
 from relaysim.problems.logistic import Logistic, NoOptimumError
 from relaysim.problems.matrix_quadratic import MatrixQuadratic
+from relaysim.problems.problem import Problem
 from relaysim.problems.quadratics import DiagonalQuadratic, LeastSquares, random_quadratics
 from relaysim.support.names import attribute_error
 
@@ -45,6 +46,7 @@ __all__ = [
     "Logistic",
     "MatrixQuadratic",
     "NoOptimumError",
+    "Problem",
     "data",
     "partitions",
     "random_quadratics",
