@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from relaysim.algorithms.events import Algorithm
 from relaysim.engine.ledger import Block
-from relaysim.engine.plan import ReplicaPlan, plan_replicas, record_steps
+from relaysim.engine.plan import LearningRate, ReplicaPlan, plan_replicas, record_steps
 from relaysim.engine.run import Run
 from relaysim.engine.setup import Setup
+from relaysim.faults import AnyFault
 from relaysim.measures.columns import further_measures, measures_of
+from relaysim.mixing.sequences import Mixing
+from relaysim.oracles import Oracle
+from relaysim.problems import Problem
+from relaysim.problems.problem import knows_optimum
 from relaysim.records import configuration
 from relaysim.records.history import History
 from relaysim.records.state import KeptState
@@ -27,16 +34,16 @@ MOST_STATE_BYTES = 64_000_000
 
 
 def simulate(
-    problem,
+    problem: Problem,
     topology: Topology | TreePair,
-    algorithm,
+    algorithm: Algorithm,
     *,
-    learning_rate: float | Sequence[float] | Callable[[int], float],
+    learning_rate: LearningRate,
     steps: int,
-    x0: np.ndarray | None = None,
-    mixing=None,
-    oracle=None,
-    faults=None,
+    x0: ArrayLike | None = None,
+    mixing: Mixing | None = None,
+    oracle: Oracle | None = None,
+    faults: AnyFault | None = None,
     replicas: int | None = None,
     seed: int | Sequence[int] = 0,
     record: int | Sequence[int] | str | None = None,
@@ -118,22 +125,22 @@ class Experiment:
 
     def __init__(
         self,
-        problem,
-        topology,
-        algorithm,
+        problem: Problem,
+        topology: Topology | TreePair,
+        algorithm: Algorithm,
         *,
-        learning_rate,
-        steps,
-        x0=None,
-        mixing=None,
-        oracle=None,
-        faults=None,
-        replicas=None,
-        seed=0,
-        record=None,
-        keep_iterates=False,
-        measures=None,
-        stop_below=None,
+        learning_rate: LearningRate,
+        steps: int,
+        x0: ArrayLike | None = None,
+        mixing: Mixing | None = None,
+        oracle: Oracle | None = None,
+        faults: AnyFault | None = None,
+        replicas: int | None = None,
+        seed: int | Sequence[int] = 0,
+        record: int | Sequence[int] | str | None = None,
+        keep_iterates: bool | Sequence[int] = False,
+        measures: Sequence[Any] | None = None,
+        stop_below: float | None = None,
     ):
         self.steps = whole_number(steps, "steps", 0)
         self.plan = plan_replicas(learning_rate, seed, replicas, x0, self.steps)
@@ -150,7 +157,7 @@ class Experiment:
         }
         self.measures = measures_of(problem, self.parts["measures"])
         if stop_below is not None:
-            if getattr(problem, "optimum", None) is None:
+            if not knows_optimum(problem):
                 raise ValueError(
                     "stop_below needs a problem whose optimum is known; give the problem an `optimum`"
                 )
@@ -164,7 +171,7 @@ class Experiment:
         self.run = Run(setup, measures=self.measures, keep_iterates=kept, stop_below=stop_below)
         # The last step whose record is behind us.
         self._done = -1
-        listed = not isinstance(record, str) and np.ndim(record) > 0
+        listed = not (record is None or isinstance(record, str)) and np.ndim(record) > 0
         self.config = {
             "problem": configuration.encode(problem),
             "topology": configuration.encode(topology),
@@ -193,14 +200,15 @@ class Experiment:
         most = {None: MOST_STATE_BYTES, True: math.inf, False: -1}[keep_state]
         remaining = (step for step in self.recorded if step > self._done)
         label = self.parts["algorithm"].label
-        with progress_bar(self.steps - run.step, progress, label, "steps") as bar:
+        total = self.steps - run.step
+        with progress_bar(total, progress, label, "steps") as bar:
             state = run.finish(remaining, self.steps, bar.update, most)
-            bar.update(bar.total - bar.n)
+            bar.update(total - bar.n)
         kept = None if state is None else KeptState(state, self.parts)
         return _history_of(self, kept)
 
 
-def _kept_iterates(keep, n: int) -> bool | list[int]:
+def _kept_iterates(keep: Any, n: int) -> bool | list[int]:
     """Whether iterates are kept, or those of which workers."""
     if isinstance(keep, bool | np.bool_):
         return bool(keep)
@@ -221,7 +229,9 @@ def _kept_iterates(keep, n: int) -> bool | list[int]:
     return workers
 
 
-def _plain_seeds(plan: ReplicaPlan, seed, replicas) -> int | list[int]:
+def _plain_seeds(
+    plan: ReplicaPlan, seed: int | Sequence[int], replicas: int | None
+) -> int | list[int]:
     return [int(s) for s in plan.seeds] if np.ndim(seed) or replicas else plan.seeds[0]
 
 

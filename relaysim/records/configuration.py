@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from relaysim import algorithms, compressors, faults, oracles, problems, schedules
 from relaysim.measures import READY, Measure
-from relaysim.mixing.sequences import is_sequence
+from relaysim.mixing.sequences import Mixing, is_sequence
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["decode", "encode", "encode_measures", "encode_mixing", "measures_in_file", "rebuild"]
@@ -104,7 +104,9 @@ def decode(value: Any, what: str = "value") -> Any:
     return _BUILDERS[kind](**(_BEFORE.get(kind, {}) | fields))
 
 
-def _sparse(shape, starts, columns, weights):
+def _sparse(
+    shape: list[int], starts: np.ndarray, columns: np.ndarray, weights: np.ndarray
+) -> csr_array:
     return csr_array((weights, columns, starts), shape=tuple(shape))
 
 
@@ -178,13 +180,13 @@ class _NotInFile:
 
     name: str
 
-    def __call__(self, iterates: np.ndarray, problem) -> np.ndarray:
+    def __call__(self, iterates: np.ndarray, problem: object) -> NoReturn:
         raise ValueError(
             f"the formula of the measure {self.name!r} is your own and was not saved; pass measures="
         )
 
 
-def encode_mixing(mixing) -> Any:
+def encode_mixing(mixing: Mixing | None) -> Any:
     """Encode a matrix or a sequence of them (or None)."""
     if mixing is None:
         return None

@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from relaysim.algorithms.events import Algorithm
+from relaysim.faults import AnyFault
 from relaysim.measures import Measure
 from relaysim.measures.columns import bits_of
+from relaysim.mixing.sequences import Mixing
+from relaysim.oracles import Oracle
+from relaysim.problems import Problem
 from relaysim.records import archive, configuration
 from relaysim.records.state import KeptState, fingerprint
 from relaysim.support.display import between, html_table
+from relaysim.topologies import Topology, TreePair
 
 if TYPE_CHECKING:
+    from relaysim.plots.style import Axes
     from relaysim.theory.overlay import Overlay
 
 __all__ = ["History"]
@@ -61,9 +68,9 @@ class History:
         x: np.ndarray,
         iterates: np.ndarray | None,
         config: dict[str, Any],
-        problem,
-        topology,
-        algorithm,
+        problem: Problem | None,
+        topology: Topology | TreePair,
+        algorithm: Algorithm | None,
         state: KeptState | None = None,
     ):
         self.steps = steps
@@ -91,7 +98,7 @@ class History:
         return getattr(self.algorithm, "label", None) or self.config["algorithm"]["class"]
 
     @property
-    def mixing(self):
+    def mixing(self) -> Mixing | None:
         """The matrix or sequence of them that the run was given, as `relaysim.simulate` takes it, or None.
 
         Like ``oracle`` and ``faults`` it is rebuilt from ``config`` each time.
@@ -106,7 +113,7 @@ class History:
         return configuration.decode(self.config["mixing"], "mixing")
 
     @property
-    def oracle(self):
+    def oracle(self) -> Oracle | None:
         """How the run's workers saw their gradients, or None where exactly.
 
         Raises:
@@ -115,7 +122,7 @@ class History:
         return configuration.decode(self.config["oracle"], "oracle")
 
     @property
-    def faults(self):
+    def faults(self) -> AnyFault | None:
         """What went wrong in the run, or None.
 
         Raises:
@@ -282,7 +289,9 @@ class History:
             self, self._state, steps, keep_state=keep_state, progress=progress, given=given
         )
 
-    def plot(self, y: str | None = None, x: str = "step", *, theory: bool = False, **options):
+    def plot(
+        self, y: str | None = None, x: str = "step", *, theory: bool = False, **options: Any
+    ) -> Axes:
         """Draw a column against steps or vectors sent, on a log axis; returns the Axes.
 
         Args:
@@ -352,7 +361,7 @@ class History:
         """
         header, arrays = archive.read(path)
         config = header["config"]
-        parts = {
+        parts: dict[str, Any] = {
             name: None
             if config[name].get("type") == "unknown"
             else configuration.decode(config[name], name)
@@ -381,7 +390,9 @@ class History:
             iterates=arrays.get("iterates"),
             config=config,
             state=KeptState(**header["state"]) if "state" in header else None,
-            **parts,
+            problem=parts["problem"],
+            topology=parts["topology"],
+            algorithm=parts["algorithm"],
         )
 
     def _repr_html_(self) -> str:
