@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,8 @@ from relaysim.support.progress import progress_bar, someone_watches
 from relaysim.version import __version__
 
 __all__ = ["load_sweep", "sweep"]
+
+Done = TypeVar("Done")
 
 
 def sweep(
@@ -116,7 +118,7 @@ def sweep(
     return table_of((by_key[key], results[key]) for key in by_key)
 
 
-def _watched(results, store):
+def _watched(results: Iterable[Done], store: str | os.PathLike | None) -> Iterator[Done]:
     """The results as they come, with a clear error where a process was killed."""
     try:
         yield from results
