@@ -9,11 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator
 
+from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible, matrices_for
 from relaysim.measures import Noise, suboptimality
 from relaysim.measures.columns import bits_of, check_shapes, measures_of, values_of
+from relaysim.mixing.sequences import Mixing
+from relaysim.problems import Problem
 from relaysim.support.checks import real_array, real_number, whole_number
 from relaysim.support.starts import starting_points
 from relaysim.theory.affine import AffineStep
@@ -24,6 +29,7 @@ from relaysim.theory.spectra import (
     spectral_radius,
     stationary_covariance,
 )
+from relaysim.topologies import Topology, TreePair
 
 __all__ = ["Linearization", "linearize"]
 
@@ -34,12 +40,12 @@ BLOCK_NUMBERS = 1 << 20
 
 
 def linearize(
-    problem,
-    topology,
-    algorithm,
+    problem: Problem,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
     learning_rate: float,
-    x0=None,
-    mixing=None,
+    x0: ArrayLike | None = None,
+    mixing: Mixing | None = None,
     measures: Sequence[Any] | None = None,
 ) -> Linearization:
     """The affine map y ← A y + b that a method is on quadratics, y being its whole state.
@@ -73,8 +79,7 @@ def linearize(
     check_compatible(problem, topology, algorithm)
     rate = real_number(learning_rate, "learning_rate", 0)
     matrices = matrices_for(algorithm, topology, mixing)
-    start = None if x0 is None else real_array(x0, "x0")
-    start = starting_points(start, problem, None)
+    start = starting_points(None if x0 is None else real_array(x0, "x0"), problem, None)
     return Linearization(problem, topology, algorithm, rate, matrices, start, measures)
 
 
@@ -91,7 +96,14 @@ class Linearization:
     """
 
     def __init__(
-        self, problem, topology, algorithm, learning_rate: float, matrices, x0, measures=None
+        self,
+        problem: Problem,
+        topology: Topology | TreePair,
+        algorithm: Algorithm,
+        learning_rate: float,
+        matrices: tuple[csr_array, ...],
+        x0: np.ndarray,
+        measures: Sequence[Any] | None = None,
     ):
         self.measures = measures_of(problem, measures)
         check_shapes(problem, x0, self.measures)
@@ -197,7 +209,7 @@ class Linearization:
         found |= {name: np.concatenate([part[name].ravel() for part in parts]) for name in names}
         per_step = self._map.sent_per_step
         rest = max(count - self.start_up, 0)
-        later = np.resize(per_step, rest)[: max(rest - 1, 0)]
+        later: np.ndarray = np.resize(np.asarray(per_step), rest)[: max(rest - 1, 0)]
         sent = np.concatenate([self._map.sent, self._map.sent[-1] + np.cumsum(later)])
         sent = sent[:count]
         counts = {"vectors_sent": sent, "bits_sent": bits_of(sent, self.problem.d)}
@@ -276,7 +288,9 @@ class Linearization:
             for iterates, spread in zip(self._fixed_iterates, self._spreads, strict=True)
         ]
 
-    def stationary_quantiles(self, sigma2: float, quantiles, draws: int = 20_000) -> np.ndarray:
+    def stationary_quantiles(
+        self, sigma2: float, quantiles: ArrayLike, draws: int = 20_000
+    ) -> np.ndarray:
         """Quantiles of the suboptimality of a single record on the noise floor, with Gaussian noise.
 
         x̄ is then Gaussian with the mean and covariance behind `stationary`; its suboptimality is
@@ -305,7 +319,9 @@ class Linearization:
             normal = generator.normal(size=(self.problem.d, each))
             points.append(x.mean(axis=0)[:, None] + spread @ normal)
         block = np.concatenate(points, axis=1).T[:, None, :]
-        return np.quantile(suboptimality.of(block, self.problem), quantiles)
+        return np.quantile(
+            suboptimality.of(block, self.problem), np.asarray(quantiles, dtype=float)
+        )
 
     def _require_stability(self) -> None:
         if self.spectral_radius >= 1 - NEUTRAL:
