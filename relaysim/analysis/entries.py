@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+from scipy.sparse import csr_array
 
 from relaysim.algorithms.base import Claims, Method
+from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import matrices_for
+from relaysim.mixing.sequences import Mixing
 from relaysim.studies.experiment import OPTIONS
 from relaysim.studies.naming import ALGORITHMS, GRAPHS, MIXINGS, name_in, named
 from relaysim.support.checks import shown
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["ENTRY", "entries_of", "names_of"]
+__all__ = ["ENTRY", "Entry", "entries_of", "names_of"]
 
 # What makes a method of its own in a study: a line, and exponents.
 ENTRY = ("algorithm", "topology", "mixing")
 
 
+#: A method, its topology, and its mixing, or None where it has none of its own.
+Entry: TypeAlias = tuple[Algorithm, Topology | TreePair, Mixing | None]
+
+
 def entries_of(
-    algorithm, topology, mixing, n: int = OPTIONS["n"].default
-) -> list[tuple[Any, Any, Any]]:
+    algorithm: object, topology: object, mixing: object, n: int = OPTIONS["n"].default
+) -> list[Entry]:
     """Algorithm, topology and mixing matrix of each method (None where it has none of its own).
 
     Each may be the text that stands for it.
@@ -34,7 +42,7 @@ def entries_of(
     return [_by_name(*_entry(method, topology, mixing), n) for method in _listed(algorithm)]
 
 
-def _by_name(method, graph, matrix, n: int) -> tuple[Any, Any, Any]:
+def _by_name(method: Any, graph: Any, matrix: Any, n: int) -> Entry:
     """The same with the objects that texts stand for."""
     if isinstance(method, str):
         method = named(method, ALGORITHMS, "algorithm")
@@ -45,7 +53,7 @@ def _by_name(method, graph, matrix, n: int) -> tuple[Any, Any, Any]:
     return method, graph, matrix
 
 
-def _listed(algorithm) -> list:
+def _listed(algorithm: object) -> list[Any]:
     if _is_entry(algorithm) or isinstance(algorithm, str) or not isinstance(algorithm, Iterable):
         return [algorithm]
     listed = list(algorithm)
@@ -54,7 +62,7 @@ def _listed(algorithm) -> list:
     return listed
 
 
-def _is_entry(algorithm) -> bool:
+def _is_entry(algorithm: object) -> bool:
     """Whether this is one method with its topology, and not a tuple of methods."""
     if not isinstance(algorithm, tuple) or len(algorithm) not in (2, 3):
         return False
@@ -64,7 +72,7 @@ def _is_entry(algorithm) -> bool:
     return not isinstance(second, Claims | type | tuple)
 
 
-def _entry(entry, topology, mixing) -> tuple[Any, Any, Any]:
+def _entry(entry: Any, topology: object, mixing: object) -> tuple[Any, Any, Any]:
     if not isinstance(entry, tuple):
         method = named(entry, ALGORITHMS, "algorithm") if isinstance(entry, str) else entry
         mixes = isinstance(method, Method) and method.uses == "mixing"
@@ -81,7 +89,7 @@ def _entry(entry, topology, mixing) -> tuple[Any, Any, Any]:
     return method, graph, matrix
 
 
-def names_of(entries: list[tuple[Any, Any, Any]]) -> list[dict]:
+def names_of(entries: list[Entry]) -> list[dict[str, str]]:
     """What each method is called in the frame; no two of them the same.
 
     Raises:
@@ -107,14 +115,24 @@ def names_of(entries: list[tuple[Any, Any, Any]]) -> list[dict]:
     return names
 
 
-def _mixing_name(method, graph, mixing, matrices: tuple) -> str:
+def _mixing_name(
+    method: Algorithm,
+    graph: Topology | TreePair,
+    mixing: Mixing | None,
+    matrices: tuple[csr_array, ...],
+) -> str:
     if method.uses != "mixing":
         return ""
     is_default = mixing is None or _same_matrices(matrices, matrices_for(method, graph, None))
     return "metropolis" if is_default else "given"
 
 
-def _told_apart(texts: list[str], things: list, same: Callable, keys=None) -> list[str]:
+def _told_apart(
+    texts: list[str],
+    things: Sequence[Any],
+    same: Callable[[Any, Any], bool],
+    keys: Sequence[Any] | None = None,
+) -> list[str]:
     """The texts, numbered from the second on where one stands for different things.
 
     Only those of the same key are told apart; by default the text itself.
@@ -130,5 +148,5 @@ def _told_apart(texts: list[str], things: list, same: Callable, keys=None) -> li
     return found
 
 
-def _same_matrices(a: tuple, b: tuple) -> bool:
+def _same_matrices(a: tuple[csr_array, ...], b: tuple[csr_array, ...]) -> bool:
     return len(a) == len(b) and all((A != B).nnz == 0 for A, B in zip(a, b, strict=True))

@@ -5,23 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
+from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible
 from relaysim.analysis.entries import entries_of, names_of
 from relaysim.analysis.power_laws import exponents_of
 from relaysim.engine import simulate
-from relaysim.problems import Logistic, partitions, random_quadratics
+from relaysim.mixing.sequences import Mixing
+from relaysim.problems import Logistic, Problem, partitions, random_quadratics
 from relaysim.problems.curvature import HESSIANS_UP_TO
 from relaysim.problems.data import Dataset
+from relaysim.problems.objective import Objective
 from relaysim.studies import tune
 from relaysim.studies.experiment import DEFAULTS, OPTIONS
 from relaysim.support.checks import real_number, shown, whole_number
 from relaysim.support.progress import progress_bar
+from relaysim.topologies import Topology, TreePair
+
+if TYPE_CHECKING:
+    from relaysim.plots.style import Axes
 
 __all__ = ["Sensitivity", "heterogeneity_sensitivity"]
 
@@ -56,7 +63,7 @@ class Sensitivity:
     exponents: pd.DataFrame
     target: float
 
-    def plot(self, y: str = "steps_to_target", **options):
+    def plot(self, y: str = "steps_to_target", **options: Any) -> Axes:
         """Draw a measure against ζ², a line for each method; returns the Axes.
 
         See `relaysim.plots.plot_sensitivity` for the options.
@@ -67,12 +74,12 @@ class Sensitivity:
 
 
 def heterogeneity_sensitivity(
-    algorithm,
-    topology,
+    algorithm: Algorithm | str | Iterable[Any],
+    topology: Topology | TreePair | str | None,
     zeta2: Sequence[float] | None = None,
     *,
     alpha: Sequence[float] | None = None,
-    data=None,
+    data: Dataset | None = None,
     l2: float = DEFAULTS["l2"],
     d: int = DEFAULTS["d"],
     mu: float | None = DEFAULTS["mu"],
@@ -80,7 +87,7 @@ def heterogeneity_sensitivity(
     problem_seeds: Sequence[int] = (0, 1, 2),
     target: float = DEFAULTS["target"],
     learning_rate: float | None = None,
-    mixing=None,
+    mixing: Mixing | str | None = None,
     plateaus: bool = True,
     max_steps: int = DEFAULTS["max_steps"],
     n_jobs: int = 1,
@@ -158,7 +165,7 @@ def heterogeneity_sensitivity(
     if alpha is None:
         levels = _levels(zeta2, "zeta2")
 
-        def problem_at(level: float, seed: int):
+        def problem_at(level: float, seed: int) -> Objective:
             return random_quadratics(n, d, zeta2=level, mu=mu, r0=r0, seed=seed)
     else:
         levels = _levels(alpha, "alpha")
@@ -168,7 +175,7 @@ def heterogeneity_sensitivity(
                 f"relaysim.problems.data.Dataset(features, labels), not {shown(data)}"
             )
 
-        def problem_at(level: float, seed: int):
+        def problem_at(level: float, seed: int) -> Objective:
             partition = partitions.dirichlet(data.labels, n, level, seed=seed)
             return Logistic(data.features, data.labels, l2, partition=partition)
 
@@ -211,7 +218,7 @@ def heterogeneity_sensitivity(
     return Sensitivity(frame, exponents_of(frame), target)
 
 
-def _levels(levels, name: str) -> list[float]:
+def _levels(levels: Any, name: str) -> list[float]:
     if isinstance(levels, str) or not isinstance(levels, Iterable):
         raise TypeError(
             f"{name} must be a sequence of two levels at least, such as [0.1, 1, 10], "
@@ -232,14 +239,22 @@ def _levels(levels, name: str) -> list[float]:
     return found
 
 
-def _smoothness(problem) -> float:
+def _smoothness(problem: Objective) -> float:
     """Largest Hessian eigenvalue, at the optimum: a bound over all points may be far above it."""
     if hasattr(problem, "curvature_at") and problem.d <= HESSIANS_UP_TO:
         return problem.curvature_at(problem.optimum).smoothness
     return problem.smoothness
 
 
-def _measure(problem, method, graph, matrix, target, rate: float | None, max_steps) -> dict:
+def _measure(
+    problem: Problem,
+    method: Algorithm,
+    graph: Topology | TreePair,
+    matrix: Mixing | None,
+    target: float,
+    rate: float | None,
+    max_steps: int,
+) -> dict[str, float]:
     """Steps at the best rate, and where a run at the given rate comes to rest (not without one)."""
     tuned = tune(
         problem,
@@ -262,7 +277,14 @@ def _measure(problem, method, graph, matrix, target, rate: float | None, max_ste
     }
 
 
-def _settled(problem, graph, method, matrix, learning_rate, max_steps) -> tuple[float, float]:
+def _settled(
+    problem: Problem,
+    graph: Topology | TreePair,
+    method: Algorithm,
+    matrix: Mixing | None,
+    learning_rate: float,
+    max_steps: int,
+) -> tuple[float, float]:
     """Where suboptimality and consensus distance come to rest: 0 for all but nothing, NaN if not in time."""
     steps = min(FIRST_STEPS, max_steps)
     while True:

@@ -36,11 +36,6 @@ class Quadratic(Objective):
 
     @property
     @abc.abstractmethod
-    def smoothness(self) -> float:
-        """L, the largest Hessian eigenvalue over all f_i."""
-
-    @property
-    @abc.abstractmethod
     def strong_convexity(self) -> float:
         """μ, the smallest Hessian eigenvalue over all f_i."""
 
