@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.optimize import linprog
-from scipy.sparse import eye_array, kron, vstack
 from scipy.sparse.linalg import svds
 
+from relaysim.problems.apportioning import evenly, give_to_the_empty, rounded, rounded_to, scaled
 from relaysim.problems.matrices import Matrix, matrix_of
 from relaysim.support.checks import real_array, real_number, shown, true_or_false, whole_number
 from relaysim.support.display import between, html_table
@@ -178,7 +177,7 @@ def iid(labels: ArrayLike, n: int, seed: int = 0) -> Partition:
     """
     labels, n, generator = _checked(labels, n, seed)
     order = generator.permutation(len(labels))
-    return _cut(order, _even(len(labels), n), labels, "iid")
+    return _cut(order, evenly(len(labels), n), labels, "iid")
 
 
 def dirichlet(
@@ -223,14 +222,14 @@ def dirichlet(
     wanted = np.exp(logs - logs.max(axis=1, keepdims=True))
     wanted *= (totals / wanted.sum(axis=1))[:, None]
     if equal_sizes:
-        sizes = generator.permutation(_even(len(labels), n))
-        wanted = _scaled(logs, totals.astype(float), sizes.astype(float))
-        counts = _rounded(wanted, totals, sizes)
+        sizes = generator.permutation(evenly(len(labels), n))
+        wanted = scaled(logs, totals.astype(float), sizes.astype(float))
+        counts = rounded(wanted, totals, sizes)
     else:
         counts = np.stack(
-            [_rounded_to(row, total) for row, total in zip(wanted, totals, strict=True)]
+            [rounded_to(row, total) for row, total in zip(wanted, totals, strict=True)]
         )
-        _give_to_the_empty(counts)
+        give_to_the_empty(counts)
     owners = np.empty(len(labels), dtype=int)
     for code, row in enumerate(counts):
         examples = generator.permutation(np.flatnonzero(codes == code))
@@ -267,7 +266,7 @@ def shards(labels: ArrayLike, n: int, per_worker: int = 2, seed: int = 0) -> Par
     by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
     dealt = np.repeat(np.arange(n), per_worker)
     owners = np.empty(len(labels), dtype=int)
-    owners[by_class] = np.repeat(generator.permutation(dealt), _even(len(labels), count))
+    owners[by_class] = np.repeat(generator.permutation(dealt), evenly(len(labels), count))
     return Partition(owners, n, labels, f"shards(per_worker={per_worker})")
 
 
@@ -320,7 +319,7 @@ def feature_drift(
     key = strength * ranks + (1 - strength) * generator.permutation(count)
     order = np.argsort(key, kind="stable")
     seen = None if labels is None else np.asarray(labels)
-    return _cut(order, _even(count, n), seen, f"feature_drift(strength={strength:g})")
+    return _cut(order, evenly(count, n), seen, f"feature_drift(strength={strength:g})")
 
 
 def by_size(labels: ArrayLike, n: int, ratio: float = 10.0, seed: int = 0) -> Partition:
@@ -341,7 +340,7 @@ def by_size(labels: ArrayLike, n: int, ratio: float = 10.0, seed: int = 0) -> Pa
     labels, n, generator = _checked(labels, n, seed)
     ratio = real_number(ratio, "ratio", 1)
     wanted = np.geomspace(ratio, 1, n)
-    sizes = 1 + _rounded_to(
+    sizes = 1 + rounded_to(
         np.maximum(wanted * (len(labels) / wanted.sum()) - 1, 0), len(labels) - n
     )
     order = generator.permutation(len(labels))
@@ -365,72 +364,6 @@ def _cut(order: np.ndarray, sizes: np.ndarray, labels: np.ndarray | None, name: 
     owners = np.empty(len(order), dtype=int)
     owners[order] = np.repeat(np.arange(len(sizes)), sizes)
     return Partition(owners, len(sizes), labels, name)
-
-
-def _even(total: int, parts: int) -> np.ndarray:
-    """Sizes that differ by at most one, larger ones first."""
-    return np.full(parts, total // parts) + (np.arange(parts) < total % parts)
-
-
-def _rounded_to(wanted: np.ndarray, total: int) -> np.ndarray:
-    """Whole numbers near ``wanted`` (scaled to the total) that sum to it: largest remainders."""
-    wanted = (
-        wanted * (total / wanted.sum())
-        if wanted.sum()
-        else np.full(wanted.shape, total / len(wanted))
-    )
-    down = np.floor(wanted).astype(int)
-    short = total - down.sum()
-    down[np.argsort(down - wanted, kind="stable")[:short]] += 1
-    return down
-
-
-def _scaled(logs: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """e^logs with rows and columns multiplied so that they sum to what is asked for.
-
-    By iterative proportional fitting, in logarithms, since entries may span hundreds of decades.
-    """
-    logs = logs - logs.max()
-    for _ in range(2000):
-        logs = logs + (np.log(rows) - np.logaddexp.reduce(logs, axis=1))[:, None]
-        shortfall = np.log(columns) - np.logaddexp.reduce(logs, axis=0)
-        logs = logs + shortfall
-        if np.abs(shortfall).max() < 1e-9:
-            break
-    return np.exp(logs)
-
-
-def _rounded(wanted: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Whole numbers with exactly these row and column sums, each next to what is wanted.
-
-    Where everything is rounded down, the rest is a transport problem with capacities 0 and 1, whose
-    linear program has whole solutions; it gives to the largest remainders. (Where the sums of what is
-    wanted are off, capacities are larger.)
-    """
-    down = np.floor(wanted + 1e-6).astype(int)
-    for capacity in (1, None):
-        if capacity is None:
-            down = np.zeros_like(down)
-        left = np.concatenate([rows - down.sum(axis=1), columns - down.sum(axis=0)])
-        classes, n = wanted.shape
-        sums = vstack(
-            [kron(eye_array(classes), np.ones((1, n))), kron(np.ones((1, classes)), eye_array(n))]
-        )
-        found = linprog(
-            -(wanted - down).ravel(), A_eq=sums, b_eq=left, bounds=(0, capacity), method="highs-ds"
-        )
-        if found.status == 0:
-            return down + np.rint(found.x).astype(int).reshape(wanted.shape)
-    raise AssertionError("row and column sums of examples differ")
-
-
-def _give_to_the_empty(counts: np.ndarray) -> None:
-    """One example each for workers (columns) without any, from whoever has most."""
-    for worker in np.flatnonzero(counts.sum(axis=0) == 0):
-        richest = int(np.argmax(counts.sum(axis=0)))
-        code = int(np.argmax(counts[:, richest]))
-        counts[code, richest] -= 1
-        counts[code, worker] += 1
 
 
 def _principal_component(matrix: Matrix) -> np.ndarray:
