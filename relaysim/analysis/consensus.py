@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -106,9 +107,9 @@ class ConsensusDecay:
 
 def consensus_decay(
     topology: Topology | TreePair,
-    algorithm=None,
+    algorithm: Any = None,
     *,
-    mixing=None,
+    mixing: Any = None,
     steps: int | None = None,
     replicas: int = 10,
     seed: int = 0,
@@ -158,8 +159,9 @@ def consensus_decay(
             record=max(1, -(-steps // MOST_RECORDS)),
             progress=False,
         )
-        frame = history.frame.groupby("step", as_index=False)["consensus_distance"].mean()
-        return ConsensusDecay(frame, fit_decay(frame["step"], frame["consensus_distance"]))
+        means = history.frame.groupby("step")["consensus_distance"].mean()
+        fit = fit_decay(means.index.to_numpy(), means.to_numpy())
+        return ConsensusDecay(means.reset_index(), fit)
 
     if steps is not None:
         return run(whole_number(steps, "steps", 0))
@@ -179,4 +181,6 @@ def _is_settled(decay: ConsensusDecay, steps: int) -> bool:
         return True
     if steps >= 256 and abs(distance[-1] / distance[len(distance) // 2] - 1) < 1e-3:
         return True
+    if fit.first_step is None or fit.last_step is None:
+        return False
     return fit.linear and abs(fit.slope) * (fit.last_step - fit.first_step) > ENOUGH

@@ -19,7 +19,7 @@ ENTRY = ("algorithm", "topology", "mixing")
 
 
 def entries_of(
-    algorithm, topology, mixing, n: int = OPTIONS["n"].default
+    algorithm: Any, topology: Any, mixing: Any, n: int = OPTIONS["n"].default
 ) -> list[tuple[Any, Any, Any]]:
     """Algorithm, topology and mixing matrix of each method (None where it has none of its own).
 
@@ -34,7 +34,7 @@ def entries_of(
     return [_by_name(*_entry(method, topology, mixing), n) for method in _listed(algorithm)]
 
 
-def _by_name(method, graph, matrix, n: int) -> tuple[Any, Any, Any]:
+def _by_name(method: Any, graph: Any, matrix: Any, n: int) -> tuple[Any, Any, Any]:
     """The same with the objects that texts stand for."""
     if isinstance(method, str):
         method = named(method, ALGORITHMS, "algorithm")
@@ -45,7 +45,7 @@ def _by_name(method, graph, matrix, n: int) -> tuple[Any, Any, Any]:
     return method, graph, matrix
 
 
-def _listed(algorithm) -> list:
+def _listed(algorithm: Any) -> list:
     if _is_entry(algorithm) or isinstance(algorithm, str) or not isinstance(algorithm, Iterable):
         return [algorithm]
     listed = list(algorithm)
@@ -54,7 +54,7 @@ def _listed(algorithm) -> list:
     return listed
 
 
-def _is_entry(algorithm) -> bool:
+def _is_entry(algorithm: Any) -> bool:
     """Whether this is one method with its topology, and not a tuple of methods."""
     if not isinstance(algorithm, tuple) or len(algorithm) not in (2, 3):
         return False
@@ -64,7 +64,7 @@ def _is_entry(algorithm) -> bool:
     return not isinstance(second, Claims | type | tuple)
 
 
-def _entry(entry, topology, mixing) -> tuple[Any, Any, Any]:
+def _entry(entry: Any, topology: Any, mixing: Any) -> tuple[Any, Any, Any]:
     if not isinstance(entry, tuple):
         method = named(entry, ALGORITHMS, "algorithm") if isinstance(entry, str) else entry
         mixes = isinstance(method, Method) and method.uses == "mixing"
@@ -107,14 +107,14 @@ def names_of(entries: list[tuple[Any, Any, Any]]) -> list[dict]:
     return names
 
 
-def _mixing_name(method, graph, mixing, matrices: tuple) -> str:
+def _mixing_name(method: Any, graph: Any, mixing: Any, matrices: tuple) -> str:
     if method.uses != "mixing":
         return ""
     is_default = mixing is None or _same_matrices(matrices, matrices_for(method, graph, None))
     return "metropolis" if is_default else "given"
 
 
-def _told_apart(texts: list[str], things: list, same: Callable, keys=None) -> list[str]:
+def _told_apart(texts: list[str], things: list, same: Callable, keys: Any = None) -> list[str]:
     """The texts, numbered from the second on where one stands for different things.
 
     Only those of the same key are told apart; by default the text itself.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def fit_rate(history: History, column: str | None = None, *, replica: int | None
     frame = history.frame
     if column is None:
         column = "suboptimality" if "suboptimality" in frame else "gradient_norm"
-    measures = [c for c in frame if c not in ("replica", "seed", "learning_rate", "step")]
+    measures = [str(c) for c in frame if c not in ("replica", "seed", "learning_rate", "step")]
     if column not in measures:
         raise ValueError(f"column must be one of {', '.join(measures)}, not {column!r}")
     curves = frame.pivot(index="step", columns="replica", values=column)
@@ -94,15 +95,15 @@ def fit_rate(history: History, column: str | None = None, *, replica: int | None
             raise ValueError(
                 f"replica must be below the history's {history.replicas}, not {replica}"
             )
-        return fit_decay(curves.index, curves[replica])
+        return fit_decay(curves.index.to_numpy(), curves[replica].to_numpy())
     check_one_rate(frame, "fit_rate", "choose one with replica=")
     values = curves.to_numpy()
     if not history.diverged.all():
         values = values[:, ~history.diverged]
-    return fit_decay(curves.index, np.median(values, axis=1))
+    return fit_decay(curves.index.to_numpy(), np.median(values, axis=1))
 
 
-def check_one_rate(frame, name: str, mend: str) -> None:
+def check_one_rate(frame: Any, name: str, mend: str) -> None:
     """Raise unless all replicas of a history's frame have the same learning rates."""
     rates = frame.groupby("replica")["learning_rate"].first().unique()
     if len(rates) > 1:
@@ -251,7 +252,7 @@ def _fit(t: np.ndarray, y: np.ndarray) -> Fit:
     squares = residuals @ residuals
     if squares > 0:
         # Around a fitted line residuals look less correlated than they are: Kendall's correction.
-        correlation = residuals[1:] @ residuals[:-1] / squares
+        correlation = float(residuals[1:] @ residuals[:-1] / squares)
         correlation = min(max(correlation + (2 + 4 * correlation) / len(t), 0.0), 0.99)
         error *= math.sqrt((1 + correlation) / (1 - correlation))
     factor = float(np.exp(np.minimum(slope, 700.0)))

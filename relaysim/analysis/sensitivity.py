@@ -56,7 +56,7 @@ class Sensitivity:
     exponents: pd.DataFrame
     target: float
 
-    def plot(self, y: str = "steps_to_target", **options):
+    def plot(self, y: str = "steps_to_target", **options: Any) -> Any:
         """Draw a measure against ζ², a line for each method; returns the Axes.
 
         See `relaysim.plots.plot_sensitivity` for the options.
@@ -67,12 +67,12 @@ class Sensitivity:
 
 
 def heterogeneity_sensitivity(
-    algorithm,
-    topology,
+    algorithm: Any,
+    topology: Any,
     zeta2: Sequence[float] | None = None,
     *,
     alpha: Sequence[float] | None = None,
-    data=None,
+    data: Any = None,
     l2: float = DEFAULTS["l2"],
     d: int = DEFAULTS["d"],
     mu: float | None = DEFAULTS["mu"],
@@ -80,7 +80,7 @@ def heterogeneity_sensitivity(
     problem_seeds: Sequence[int] = (0, 1, 2),
     target: float = DEFAULTS["target"],
     learning_rate: float | None = None,
-    mixing=None,
+    mixing: Any = None,
     plateaus: bool = True,
     max_steps: int = DEFAULTS["max_steps"],
     n_jobs: int = 1,
@@ -158,7 +158,7 @@ def heterogeneity_sensitivity(
     if alpha is None:
         levels = _levels(zeta2, "zeta2")
 
-        def problem_at(level: float, seed: int):
+        def problem_at(level: float, seed: int) -> Any:
             return random_quadratics(n, d, zeta2=level, mu=mu, r0=r0, seed=seed)
     else:
         levels = _levels(alpha, "alpha")
@@ -168,7 +168,7 @@ def heterogeneity_sensitivity(
                 f"relaysim.problems.data.Dataset(features, labels), not {shown(data)}"
             )
 
-        def problem_at(level: float, seed: int):
+        def problem_at(level: float, seed: int) -> Any:
             partition = partitions.dirichlet(data.labels, n, level, seed=seed)
             return Logistic(data.features, data.labels, l2, partition=partition)
 
@@ -211,7 +211,7 @@ def heterogeneity_sensitivity(
     return Sensitivity(frame, exponents_of(frame), target)
 
 
-def _levels(levels, name: str) -> list[float]:
+def _levels(levels: Any, name: str) -> list[float]:
     if isinstance(levels, str) or not isinstance(levels, Iterable):
         raise TypeError(
             f"{name} must be a sequence of two levels at least, such as [0.1, 1, 10], "
@@ -232,14 +232,22 @@ def _levels(levels, name: str) -> list[float]:
     return found
 
 
-def _smoothness(problem) -> float:
+def _smoothness(problem: Any) -> float:
     """Largest Hessian eigenvalue, at the optimum: a bound over all points may be far above it."""
     if hasattr(problem, "curvature_at") and problem.d <= HESSIANS_UP_TO:
         return problem.curvature_at(problem.optimum).smoothness
     return problem.smoothness
 
 
-def _measure(problem, method, graph, matrix, target, rate: float | None, max_steps) -> dict:
+def _measure(
+    problem: Any,
+    method: Any,
+    graph: Any,
+    matrix: Any,
+    target: Any,
+    rate: float | None,
+    max_steps: Any,
+) -> dict:
     """Steps at the best rate, and where a run at the given rate comes to rest (not without one)."""
     tuned = tune(
         problem,
@@ -262,7 +270,9 @@ def _measure(problem, method, graph, matrix, target, rate: float | None, max_ste
     }
 
 
-def _settled(problem, graph, method, matrix, learning_rate, max_steps) -> tuple[float, float]:
+def _settled(
+    problem: Any, graph: Any, method: Any, matrix: Any, learning_rate: Any, max_steps: Any
+) -> tuple[float, float]:
     """Where suboptimality and consensus distance come to rest: 0 for all but nothing, NaN if not in time."""
     steps = min(FIRST_STEPS, max_steps)
     while True:

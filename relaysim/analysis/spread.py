@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def relay_animation(
     worker: int | None = None,
     rounds: int | None = None,
     gossip: Topology | None = None,
-    mixing=None,
+    mixing: Any = None,
 ) -> RelayAnimation:
     """Show whose contributions every worker's sum holds, round by round, beside the weights of gossip.
 
@@ -80,7 +80,7 @@ def relay_animation(
     if whole_number(worker, "worker", 0) >= topology.n:
         raise ValueError(f"worker must be one of 0 … {topology.n - 1}, not {worker}")
     if rounds is None:
-        rounds = max(topology.diameter + 4, 10)
+        rounds = max(int(topology.diameter) + 4, 10)
     rounds = whole_number(rounds, "rounds", 1)
     own_mixing = mixing is not None
     matrices = as_sequence(mixing if own_mixing else metropolis(gossip), gossip)
@@ -108,7 +108,7 @@ def _relayed(tree: Topology, rounds: int) -> tuple[np.ndarray, np.ndarray]:
     return whose / whose.sum(axis=2, keepdims=True), np.where(whose == 1, age, np.nan)
 
 
-def _gossiped(topology: Topology, matrices, rounds: int) -> np.ndarray:
+def _gossiped(topology: Topology, matrices: Any, rounds: int) -> np.ndarray:
     """W_{t−1} ⋯ W_0 after every round, ``(rounds + 1, n, n)``."""
     network = Network(topology, matrices)
     weights = [np.eye(topology.n)]

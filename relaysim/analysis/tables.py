@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -160,7 +161,7 @@ def markdown(frame: pd.DataFrame) -> str:
     names, columns, right = _cells(frame, _number, _markdown_text)
     widths = [max(3, len(name), *map(len, c)) for name, c in zip(names, columns, strict=True)]
 
-    def line(cells) -> str:
+    def line(cells: Any) -> str:
         padded = (
             cell.rjust(width) if at_right else cell.ljust(width)
             for cell, width, at_right in zip(cells, widths, right, strict=True)
@@ -206,7 +207,9 @@ def latex(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _cells(frame: pd.DataFrame, number, text) -> tuple[list[str], list[list[str]], list[bool]]:
+def _cells(
+    frame: pd.DataFrame, number: Any, text: Any
+) -> tuple[list[str], list[list[str]], list[bool]]:
     """Names, the cells of each column, and whether they stand at the right."""
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"frame must be a pandas DataFrame, not {shown(frame)}")
@@ -217,7 +220,7 @@ def _cells(frame: pd.DataFrame, number, text) -> tuple[list[str], list[list[str]
         levels = range(frame.index.nlevels)
         series = [frame.index.get_level_values(k).to_series() for k in levels] + series
 
-    def cell(value) -> str:
+    def cell(value: Any) -> str:
         if isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_):
             return number(value)
         missing = value is None or value is pd.NA or value is pd.NaT
@@ -231,7 +234,7 @@ def _cells(frame: pd.DataFrame, number, text) -> tuple[list[str], list[list[str]
     return names, [[cell(value) for value in s.tolist()] for s in series], right
 
 
-def _number(value) -> str:
+def _number(value: Any) -> str:
     if isinstance(value, numbers.Integral):
         return str(int(value))
     value = float(value)
@@ -248,7 +251,7 @@ def _number(value) -> str:
     return written
 
 
-def _latex_number(value) -> str:
+def _latex_number(value: Any) -> str:
     written = _number(value)
     if written == "–":
         return "--"

@@ -24,7 +24,7 @@ class Events:
         algorithm: a method of events.
     """
 
-    def __init__(self, setup, algorithm):
+    def __init__(self, setup: Any, algorithm: Any) -> None:
         plan, x0 = setup.plan, setup.x0
         self.step = 0
         self._rule = algorithm.rule(setup.topology)
@@ -98,7 +98,7 @@ class Events:
             return float(self._schedule[self.step])
         return self._rates[batch.replica]
 
-    def _rows_at(self, place: np.ndarray, time: np.ndarray, since: np.ndarray):
+    def _rows_at(self, place: np.ndarray, time: np.ndarray, since: np.ndarray) -> Any:
         """Rows after they have flown to a time."""
         now = time[:, None]
         elapsed = now - since[place]
@@ -106,7 +106,7 @@ class Events:
         rows = type(self._state)(*(part.take(place, axis=0) for part in self._state))
         return self._rule.flow(rows, elapsed)
 
-    def _put(self, place: np.ndarray, rows) -> None:
+    def _put(self, place: np.ndarray, rows: Any) -> None:
         for part, new in zip(self._state, rows, strict=True):
             part[place] = new
 

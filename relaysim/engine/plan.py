@@ -37,7 +37,7 @@ class ReplicaPlan:
         return len(self.rates)
 
 
-def plan_replicas(learning_rate, seed, replicas, x0, steps) -> ReplicaPlan:
+def plan_replicas(learning_rate: Any, seed: Any, replicas: Any, x0: Any, steps: Any) -> ReplicaPlan:
     """Check and lay out learning rates, seeds and starting points."""
     schedule, given = None, learning_rate
     if callable(learning_rate):
@@ -88,7 +88,7 @@ def _rates(rates: np.ndarray) -> np.ndarray:
     return rates
 
 
-def _seeds(seed, replicas) -> tuple[list[int], bool]:
+def _seeds(seed: Any, replicas: Any) -> tuple[list[int], bool]:
     if np.ndim(seed) > 0:
         seeds = [whole_number(s, "seed", 0) for s in seed]
         if not seeds:
@@ -104,7 +104,7 @@ def _seeds(seed, replicas) -> tuple[list[int], bool]:
     return [first + k for k in range(whole_number(replicas, "replicas", 1))], True
 
 
-def record_steps(record, steps: int) -> Sequence[int]:
+def record_steps(record: Any, steps: int) -> Sequence[int]:
     """The steps to record, in increasing order."""
     if record is None:
         return range(steps + 1)

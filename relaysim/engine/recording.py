@@ -6,6 +6,8 @@ array operations for many steps instead of many for each.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from relaysim.measures.columns import values_of
@@ -28,7 +30,7 @@ class Recorder:
     ``capacity`` is the number of records that make a block.
     """
 
-    def __init__(self, problem, shape: tuple[int, ...], measures: tuple[Measure, ...]):
+    def __init__(self, problem: Any, shape: tuple[int, ...], measures: tuple[Measure, ...]) -> None:
         self.measures = measures
         self._problem = problem
         self._resize(shape)

@@ -23,7 +23,7 @@ class Rounds:
         algorithm: a method of rounds.
     """
 
-    def __init__(self, setup, algorithm):
+    def __init__(self, setup: Any, algorithm: Any) -> None:
         self.algorithm = algorithm
         self.step = 0
         plan, streams, x0 = setup.plan, setup.streams, setup.x0
@@ -74,7 +74,7 @@ class Rounds:
         """Go on with these replicas only (a boolean mask over the present ones)."""
         self._state = _select(self._state, replicas)
         self.network.keep(replicas)
-        self._rates = self._rates[replicas]
+        self._rates = np.asarray(self._rates)[replicas]
         if self._schedule is None:
             self._round.learning_rate = self._rates
 
@@ -100,7 +100,7 @@ class Rounds:
         self.network.resume(self._state)
 
 
-def _select(state, replicas: np.ndarray):
+def _select(state: Any, replicas: np.ndarray) -> Any:
     """A state with only some of its replicas; arrays with three axes have them last."""
     if isinstance(state, tuple):
         return type(state)(*(_select(part, replicas) for part in state))

@@ -63,15 +63,15 @@ class Setup:
 
     def __init__(
         self,
-        problem,
-        topology,
-        algorithm,
+        problem: Any,
+        topology: Any,
+        algorithm: Any,
         plan: ReplicaPlan,
         *,
-        mixing=None,
-        oracle=None,
-        faults=None,
-    ):
+        mixing: Any = None,
+        oracle: Any = None,
+        faults: Any = None,
+    ) -> None:
         check_compatible(problem, topology, algorithm)
         self.problem, self.topology, self.algorithm = problem, topology, algorithm
         self.plan = plan
@@ -90,10 +90,10 @@ class Setup:
         """What the algorithm is advanced by."""
         return self.algorithm.machine(self)
 
-    def rounds(self, algorithm) -> Rounds:
+    def rounds(self, algorithm: Any) -> Rounds:
         """For a method in which all workers step together."""
         return Rounds(self, algorithm)
 
-    def events(self, algorithm) -> Events:
+    def events(self, algorithm: Any) -> Events:
         """For a method whose workers act at times of their own."""
         return Events(self, algorithm)

@@ -27,16 +27,16 @@ MOST_STATE_BYTES = 64_000_000
 
 
 def simulate(
-    problem,
+    problem: Any,
     topology: Topology | TreePair,
-    algorithm,
+    algorithm: Any,
     *,
     learning_rate: float | Sequence[float] | Callable[[int], float],
     steps: int,
     x0: np.ndarray | None = None,
-    mixing=None,
-    oracle=None,
-    faults=None,
+    mixing: Any = None,
+    oracle: Any = None,
+    faults: Any = None,
     replicas: int | None = None,
     seed: int | Sequence[int] = 0,
     record: int | Sequence[int] | str | None = None,
@@ -118,23 +118,23 @@ class Experiment:
 
     def __init__(
         self,
-        problem,
-        topology,
-        algorithm,
+        problem: Any,
+        topology: Any,
+        algorithm: Any,
         *,
-        learning_rate,
-        steps,
-        x0=None,
-        mixing=None,
-        oracle=None,
-        faults=None,
-        replicas=None,
-        seed=0,
-        record=None,
-        keep_iterates=False,
-        measures=None,
-        stop_below=None,
-    ):
+        learning_rate: Any,
+        steps: Any,
+        x0: Any = None,
+        mixing: Any = None,
+        oracle: Any = None,
+        faults: Any = None,
+        replicas: Any = None,
+        seed: int | Sequence[int] = 0,
+        record: Any = None,
+        keep_iterates: bool | Sequence[int] = False,
+        measures: Any = None,
+        stop_below: Any = None,
+    ) -> None:
         self.steps = whole_number(steps, "steps", 0)
         self.plan = plan_replicas(learning_rate, seed, replicas, x0, self.steps)
         self.recorded = record_steps(record, self.steps)
@@ -193,14 +193,15 @@ class Experiment:
         most = {None: MOST_STATE_BYTES, True: math.inf, False: -1}[keep_state]
         remaining = (step for step in self.recorded if step > self._done)
         label = self.parts["algorithm"].label
-        with progress_bar(self.steps - run.step, progress, label, "steps") as bar:
+        whole = self.steps - run.step
+        with progress_bar(whole, progress, label, "steps") as bar:
             state = run.finish(remaining, self.steps, bar.update, most)
-            bar.update(bar.total - bar.n)
+            bar.update(whole - bar.n)
         kept = None if state is None else KeptState(state, self.parts)
         return _history_of(self, kept)
 
 
-def _kept_iterates(keep, n: int) -> bool | list[int]:
+def _kept_iterates(keep: Any, n: int) -> bool | list[int]:
     """Whether iterates are kept, or those of which workers."""
     if isinstance(keep, bool | np.bool_):
         return bool(keep)
@@ -221,7 +222,7 @@ def _kept_iterates(keep, n: int) -> bool | list[int]:
     return workers
 
 
-def _plain_seeds(plan: ReplicaPlan, seed, replicas) -> int | list[int]:
+def _plain_seeds(plan: ReplicaPlan, seed: Any, replicas: Any) -> int | list[int]:
     return [int(s) for s in plan.seeds] if np.ndim(seed) or replicas else plan.seeds[0]
 
 

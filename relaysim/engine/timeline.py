@@ -40,7 +40,7 @@ class Timeline:
         streams: whose replicas, and whose numbers.
     """
 
-    def __init__(self, draw, n: int, streams: Streams):
+    def __init__(self, draw: Any, n: int, streams: Streams) -> None:
         self._draw, self._n, self._streams = draw, n, streams
         self._generators = streams.generators("algorithm")
         self._drawn = 0

@@ -60,7 +60,7 @@ def logistic(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
                     keep_iterates=True,
                     progress=False,
                 )
-                means = history.iterates.mean(axis=1).T
+                means = np.asarray(history.iterates).mean(axis=1).T
                 frame = history.frame.assign(
                     method=method.label,
                     alpha=alpha,

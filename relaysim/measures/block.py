@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Block:
         iterates: not to be changed.
     """
 
-    def __init__(self, problem, iterates: np.ndarray):
+    def __init__(self, problem: Any, iterates: np.ndarray) -> None:
         self.problem, self.iterates = problem, np.asarray(iterates)
 
     @property
@@ -137,9 +138,9 @@ class Shared:
 
     formula: Callable[[Block], np.ndarray]
 
-    def __call__(self, iterates: np.ndarray, problem) -> np.ndarray:
+    def __call__(self, iterates: np.ndarray, problem: Any) -> np.ndarray:
         return self.formula(Block(problem, iterates))
 
 
-def _mean_of_gradients(problem, x: np.ndarray) -> np.ndarray:
+def _mean_of_gradients(problem: Any, x: np.ndarray) -> np.ndarray:
     return checked_gradient(problem.gradient(x), x).mean(axis=0)

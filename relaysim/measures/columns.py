@@ -23,7 +23,7 @@ TAKEN = (
 )
 
 
-def bits_of(vectors, d: int) -> np.ndarray:
+def bits_of(vectors: Any, d: int) -> np.ndarray:
     """Bits in so many vectors of d numbers, 64 a number; a compressed vector is a part of one.
 
     >>> bits_of([1, 0.5], 10).tolist()
@@ -32,7 +32,7 @@ def bits_of(vectors, d: int) -> np.ndarray:
     return np.rint(np.asarray(vectors) * (64.0 * d))
 
 
-def measures_of(problem, given: Iterable[Any] | None = None) -> tuple[Measure, ...]:
+def measures_of(problem: Any, given: Iterable[Any] | None = None) -> tuple[Measure, ...]:
     """The measures that every history of a problem has, and those that were given.
 
     Args:
@@ -82,7 +82,7 @@ def further_measures(given: Iterable[Any] | None) -> tuple[Measure, ...]:
     return tuple(map(_measure, given))
 
 
-def _measure(entry) -> Measure:
+def _measure(entry: Any) -> Measure:
     if isinstance(entry, Measure):
         return entry
     if isinstance(entry, str):
@@ -103,14 +103,16 @@ def _measure(entry) -> Measure:
 class _EachRecord:
     """A function of x ``(n, d[, r])`` as one of several records."""
 
-    def __init__(self, function: Callable[[np.ndarray], Any]):
+    def __init__(self, function: Callable[[np.ndarray], Any]) -> None:
         self.function = function
 
-    def __call__(self, iterates: np.ndarray, problem) -> np.ndarray:
+    def __call__(self, iterates: np.ndarray, problem: Any) -> np.ndarray:
         return np.stack([np.asarray(self.function(x)) for x in iterates])
 
 
-def values_of(problem, iterates: np.ndarray, measures: Iterable[Measure]) -> dict[str, np.ndarray]:
+def values_of(
+    problem: Any, iterates: np.ndarray, measures: Iterable[Measure]
+) -> dict[str, np.ndarray]:
     """Values of measures by name for iterates ``(k, n, d[, r])``: each ``(k, r)``, or ``(k, n, r)``.
 
     Raises:
@@ -158,7 +160,7 @@ def _own_values(measure: Measure, block: Block, inner: tuple[int, ...]) -> np.nd
     return values
 
 
-def check_shapes(problem, start: np.ndarray, measures: Iterable[Measure]) -> None:
+def check_shapes(problem: Any, start: np.ndarray, measures: Iterable[Measure]) -> None:
     """Measure the start, ``(n, d[, r])``, as two records, by measures that are not there by themselves.
 
     Raises:

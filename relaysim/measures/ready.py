@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -145,7 +146,7 @@ READY: Mapping[str, Measure] = {measure.name: measure for measure in (*_DEFAULT,
 AXIS_LABELS.update({name: measure.axis_label for name, measure in READY.items()})
 
 
-def default_measures(problem) -> tuple[Measure, ...]:
+def default_measures(problem: Any) -> tuple[Measure, ...]:
     """The columns that a history has by itself: f(x̄) where the optimum of the problem is not known.
 
     >>> import relaysim as rs

@@ -31,7 +31,7 @@ def write(
     plain = {key: _detach(value, key, arrays) for key, value in header.items()}
     text = np.frombuffer(json.dumps({"format": FORMAT} | plain).encode(), dtype=np.uint8)
     with written_aside(path) as aside, open(aside, "wb") as file:
-        np.savez_compressed(file, **{"header": text} | arrays)  # type: ignore[arg-type]
+        np.savez_compressed(file, **{"header": text} | arrays)
     return path
 
 

@@ -104,7 +104,7 @@ def decode(value: Any, what: str = "value") -> Any:
     return _BUILDERS[kind](**(_BEFORE.get(kind, {}) | fields))
 
 
-def _sparse(shape, starts, columns, weights):
+def _sparse(shape: Any, starts: Any, columns: Any, weights: Any) -> Any:
     return csr_array((weights, columns, starts), shape=tuple(shape))
 
 
@@ -178,13 +178,13 @@ class _NotInFile:
 
     name: str
 
-    def __call__(self, iterates: np.ndarray, problem) -> np.ndarray:
+    def __call__(self, iterates: np.ndarray, problem: Any) -> np.ndarray:
         raise ValueError(
             f"the formula of the measure {self.name!r} is your own and was not saved; pass measures="
         )
 
 
-def encode_mixing(mixing) -> Any:
+def encode_mixing(mixing: Any) -> Any:
     """Encode a matrix or a sequence of them (or None)."""
     if mixing is None:
         return None

@@ -61,11 +61,11 @@ class History:
         x: np.ndarray,
         iterates: np.ndarray | None,
         config: dict[str, Any],
-        problem,
-        topology,
-        algorithm,
+        problem: Any,
+        topology: Any,
+        algorithm: Any,
         state: KeptState | None = None,
-    ):
+    ) -> None:
         self.steps = steps
         self.x = x
         self.iterates = iterates
@@ -91,7 +91,7 @@ class History:
         return getattr(self.algorithm, "label", None) or self.config["algorithm"]["class"]
 
     @property
-    def mixing(self):
+    def mixing(self) -> Any:
         """The matrix or sequence of them that the run was given, as `relaysim.simulate` takes it, or None.
 
         Like ``oracle`` and ``faults`` it is rebuilt from ``config`` each time.
@@ -106,7 +106,7 @@ class History:
         return configuration.decode(self.config["mixing"], "mixing")
 
     @property
-    def oracle(self):
+    def oracle(self) -> Any:
         """How the run's workers saw their gradients, or None where exactly.
 
         Raises:
@@ -115,7 +115,7 @@ class History:
         return configuration.decode(self.config["oracle"], "oracle")
 
     @property
-    def faults(self):
+    def faults(self) -> Any:
         """What went wrong in the run, or None.
 
         Raises:
@@ -282,7 +282,9 @@ class History:
             self, self._state, steps, keep_state=keep_state, progress=progress, given=given
         )
 
-    def plot(self, y: str | None = None, x: str = "step", *, theory: bool = False, **options):
+    def plot(
+        self, y: str | None = None, x: str = "step", *, theory: bool = False, **options: Any
+    ) -> Any:
         """Draw a column against steps or vectors sent, on a log axis; returns the Axes.
 
         Args:
@@ -381,7 +383,9 @@ class History:
             iterates=arrays.get("iterates"),
             config=config,
             state=KeptState(**header["state"]) if "state" in header else None,
-            **parts,
+            problem=parts["problem"],
+            topology=parts["topology"],
+            algorithm=parts["algorithm"],
         )
 
     def _repr_html_(self) -> str:

@@ -10,6 +10,7 @@ import pathlib
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Store:
         StoreError: not a store, of a newer format, or not writable.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike) -> None:
         self.path = pathlib.Path(path)
         _refuse_foreign(self.path)
         try:
@@ -121,7 +122,7 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: Any) -> None:
         self.close()
 
 
@@ -172,7 +173,7 @@ def _pack(arrays: dict[str, np.ndarray]) -> bytes:
     if any(array.dtype.hasobject for array in arrays.values()):
         raise TypeError("only plain arrays can be stored")
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # names of files, not options
     return buffer.getvalue()
 
 

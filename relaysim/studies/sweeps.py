@@ -116,7 +116,7 @@ def sweep(
     return table_of((by_key[key], results[key]) for key in by_key)
 
 
-def _watched(results, store):
+def _watched(results: Any, store: Any) -> Any:
     """The results as they come, with a clear error where a process was killed."""
     try:
         yield from results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,7 +63,7 @@ class Tuning:
         ]
         return html_table(f"Tuning of {self.label}", rows)
 
-    def plot(self, **options):
+    def plot(self, **options: Any) -> Any:
         """Steps to the target, or the plateau, against the learning rate; returns the Axes."""
         from relaysim import plots
 
@@ -70,15 +71,15 @@ class Tuning:
 
 
 def tune(
-    problem,
-    topology,
-    algorithm,
+    problem: Any,
+    topology: Any,
+    algorithm: Any,
     *,
     target: float = 1e-6,
     criterion: str = "fastest",
     max_steps: int = 100_000,
-    oracle=None,
-    mixing=None,
+    oracle: Any = None,
+    mixing: Any = None,
     seed: int = 0,
     progress: bool | None = None,
 ) -> Tuning:
@@ -159,7 +160,9 @@ def tune(
     return Tuning(rate, steps, frame, target, criterion, algorithm.label)
 
 
-def _start(problem, topology, algorithm, rates, *, oracle, mixing, seed) -> Run:
+def _start(
+    problem: Any, topology: Any, algorithm: Any, rates: Any, *, oracle: Any, mixing: Any, seed: Any
+) -> Run:
     plan = plan_replicas(np.asarray(rates), seed, None, None, 1)
     setup = Setup(problem, topology, algorithm, plan, mixing=mixing, oracle=oracle)
     return Run(setup, measures=(suboptimality,))

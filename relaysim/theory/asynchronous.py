@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
@@ -23,7 +24,7 @@ __all__ = ["asynchronous_consensus", "asynchronous_decay"]
 EPSILON = float(np.finfo(float).eps)
 
 
-def asynchronous_decay(topology: Topology, algorithm) -> float:
+def asynchronous_decay(topology: Topology, algorithm: Any) -> float:
     """κ with E Ξ²_t ~ exp(−κt) as t → ∞ where nobody takes gradients; t in steps.
 
     Where pairs meet at the points of Poisson processes, as those of A²CiD² and its baseline, −κ is the
@@ -72,7 +73,7 @@ def asynchronous_decay(topology: Topology, algorithm) -> float:
 
 
 def asynchronous_consensus(
-    topology: Topology, algorithm, x0: np.ndarray, steps: Sequence[float]
+    topology: Topology, algorithm: Any, x0: np.ndarray, steps: Sequence[float]
 ) -> np.ndarray:
     """E Ξ²_t = E (1/n) Σ_i ‖x_i − x̄‖² from x⁰ at these times, where nobody takes gradients; exactly.
 
@@ -116,7 +117,7 @@ def asynchronous_consensus(
     return found
 
 
-def _rule(topology: Topology, algorithm) -> LinearRule:
+def _rule(topology: Topology, algorithm: Any) -> LinearRule:
     if not hasattr(algorithm, "rule"):
         raise TypeError(
             f"{algorithm!r} has no pairs that meet at random times, as those of A2CiD2 and SwarmSGD do; "
@@ -132,7 +133,7 @@ def _rule(topology: Topology, algorithm) -> LinearRule:
 class _Moments:
     """The generator of M, ``(kn, kn)`` for k numbers a worker, those of all workers together first."""
 
-    def __init__(self, topology: Topology, rule: LinearRule):
+    def __init__(self, topology: Topology, rule: LinearRule) -> None:
         self._n, self._edges = topology.n, topology.edges
         self._rule, self._rates = rule, rule.meetings.rates
         self._expected = self._laplacian(self._rates)

@@ -34,12 +34,12 @@ BLOCK_NUMBERS = 1 << 20
 
 
 def linearize(
-    problem,
-    topology,
-    algorithm,
+    problem: Any,
+    topology: Any,
+    algorithm: Any,
     learning_rate: float,
-    x0=None,
-    mixing=None,
+    x0: Any = None,
+    mixing: Any = None,
     measures: Sequence[Any] | None = None,
 ) -> Linearization:
     """The affine map y ← A y + b that a method is on quadratics, y being its whole state.
@@ -91,8 +91,15 @@ class Linearization:
     """
 
     def __init__(
-        self, problem, topology, algorithm, learning_rate: float, matrices, x0, measures=None
-    ):
+        self,
+        problem: Any,
+        topology: Any,
+        algorithm: Any,
+        learning_rate: float,
+        matrices: Any,
+        x0: Any,
+        measures: Any = None,
+    ) -> None:
         self.measures = measures_of(problem, measures)
         check_shapes(problem, x0, self.measures)
         self.problem, self.topology, self.algorithm = problem, topology, algorithm
@@ -276,7 +283,9 @@ class Linearization:
             for iterates, spread in zip(self._fixed_iterates, self._spreads, strict=True)
         ]
 
-    def stationary_quantiles(self, sigma2: float, quantiles, draws: int = 20_000) -> np.ndarray:
+    def stationary_quantiles(
+        self, sigma2: float, quantiles: Any, draws: int = 20_000
+    ) -> np.ndarray:
         """Quantiles of the suboptimality of a single record on the noise floor, with Gaussian noise.
 
         x̄ is then Gaussian with the mean and covariance behind `stationary`; its suboptimality is

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -100,7 +101,7 @@ def _periodic_variances(matrices: list[np.ndarray], gamma: float, rest: float) -
     means = [W.mean(axis=0) for W in matrices]
     apart = [W - c for W, c in zip(matrices, means, strict=True)]
 
-    def step(t, Y, k):
+    def step(t: Any, Y: Any, k: Any) -> Any:
         """Y = Cov(y), k = Cov(y, a), and what Var(a) gains."""
         noisy = gamma * Y + np.eye(n)
         gain = means[t] @ noisy @ means[t] + 2 * gamma * (means[t] @ k)
@@ -119,6 +120,7 @@ def _periodic_variances(matrices: list[np.ndarray], gamma: float, rest: float) -
             break
         Y, power, log_decay = Y + more, power @ power, 2 * log_decay
 
+    k: Any
     k, total = zero, 0.0
     running = Y
     for t in range(m):
@@ -126,7 +128,8 @@ def _periodic_variances(matrices: list[np.ndarray], gamma: float, rest: float) -
     k = np.linalg.solve(np.eye(n) - gamma**m * product, k)
 
     # V = (1 − γ) Var(a): a period takes it from V to γ^m V + (1 − γ) total.
-    states, running, covariance = [], Y, k
+    states: list[Any] = []
+    running, covariance = Y, k
     for t in range(m):
         states.append((running, covariance))
         running, covariance, gain = step(t, running, covariance)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,7 +63,7 @@ class Overlay:
     band: tuple[float, float] | None
     bounds: tuple[Bound, ...]
 
-    def draw(self, ax, names: bool = True, which: str = "") -> dict:
+    def draw(self, ax: Any, names: bool = True, which: str = "") -> dict:
         """Draw exact curve, asymptotic rate, noise floor and theorems.
 
         Args:
@@ -83,7 +84,7 @@ class Overlay:
         }
         drawn = {}
 
-        def line(kind: str, x, y, label: str | None = None) -> None:
+        def line(kind: str, x: Any, y: Any, label: str | None = None) -> None:
             label = described[kind] if label is None else label
             options = LOOKS[kind] | ({"label": label + which} if names else {})
             (drawn[label if kind == "bound" else kind],) = ax.plot(x, y, **options)
@@ -102,7 +103,9 @@ class Overlay:
         return drawn
 
 
-def overlay(history, column: str = "suboptimality", learning_rate: float | None = None) -> Overlay:
+def overlay(
+    history: Any, column: str = "suboptimality", learning_rate: float | None = None
+) -> Overlay:
     """What theory says of a column of a history: prediction, asymptotic rate, noise floor, theorems.
 
     Args:
@@ -167,7 +170,7 @@ def overlay(history, column: str = "suboptimality", learning_rate: float | None 
     )
 
 
-def _only_rate(history, learning_rate: float | None) -> float:
+def _only_rate(history: Any, learning_rate: float | None) -> float:
     given = history.config["learning_rate"]
     if callable(given) or isinstance(given, dict):
         raise ValueError("theory beside a curve needs a constant learning rate, not a schedule")
@@ -183,7 +186,7 @@ def _only_rate(history, learning_rate: float | None) -> float:
     return float(learning_rate)
 
 
-def _noise(oracle) -> float:
+def _noise(oracle: Any) -> float:
     if oracle is None or isinstance(oracle, Exact):
         return 0.0
     if isinstance(oracle, Gaussian):
@@ -208,7 +211,7 @@ def _asymptote(curve: np.ndarray, radius: float, plateau: float | None) -> np.nd
     return np.exp(above.max() + powers)
 
 
-def _bounds(history, column: str, rate: float, bounds: tuple[Bound, ...]) -> tuple[Bound, ...]:
+def _bounds(history: Any, column: str, rate: float, bounds: tuple[Bound, ...]) -> tuple[Bound, ...]:
     frame = history.frame
     at_rate = frame[np.isclose(frame.learning_rate, rate, rtol=1e-12, atol=0)]
     means = at_rate.groupby("step")[column].mean()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
@@ -32,7 +32,7 @@ class BestRate(NamedTuple):
 
 
 def stable_learning_rates(
-    problem, topology, algorithm, mixing=None, progress: bool | None = None
+    problem: Any, topology: Any, algorithm: Any, mixing: Any = None, progress: bool | None = None
 ) -> list[tuple[float, float]]:
     """All constant learning rates with spectral radius ρ(γ) < 1, as open intervals.
 
@@ -74,7 +74,7 @@ def stable_learning_rates(
 
 
 def max_learning_rate(
-    problem, topology, algorithm, mixing=None, progress: bool | None = None
+    problem: Any, topology: Any, algorithm: Any, mixing: Any = None, progress: bool | None = None
 ) -> float | None:
     """The largest stable learning rate: the upper end of the last interval, or None if there is none.
 
@@ -91,7 +91,7 @@ def max_learning_rate(
 
 
 def best_learning_rate(
-    problem, topology, algorithm, mixing=None, progress: bool | None = None
+    problem: Any, topology: Any, algorithm: Any, mixing: Any = None, progress: bool | None = None
 ) -> BestRate | None:
     """The learning rate with the smallest spectral radius, and that radius; None if none is stable.
 
@@ -132,7 +132,7 @@ def best_learning_rate(
 class _Growth:
     """log ρ(γ) of a method."""
 
-    def __init__(self, problem, topology, algorithm, mixing):
+    def __init__(self, problem: Any, topology: Any, algorithm: Any, mixing: Any) -> None:
         check_compatible(problem, topology, algorithm)
         self._given = (problem, topology, algorithm)
         self._matrices = matrices_for(algorithm, topology, mixing)
@@ -141,7 +141,7 @@ class _Growth:
         self._rates = self._rates_to_try()
         self._on_evaluation: Callable[[], object] = lambda: None
 
-    def progress_bar(self, show: bool | None, description: str):
+    def progress_bar(self, show: bool | None, description: str) -> Any:
         """A bar that advances with every rate tried."""
         label = f"{self._given[2].label}: {description}"
         bar = progress_bar(len(self._rates) + REFINEMENTS, show, label, "rates")
@@ -177,9 +177,8 @@ class _Growth:
                         options={"xatol": 1e-6 * rates[k]},
                     )
                     extra.append((float(found.x), sign * float(found.fun)))
-        return tuple(
-            map(list, zip(*sorted([*zip(rates, values, strict=True), *extra]), strict=True))
-        )
+        both = sorted([*zip(rates, values, strict=True), *extra])
+        return [rate for rate, _ in both], [value for _, value in both]
 
     def _rates_to_try(self) -> list[float]:
         low, fine = SMALLEST / self._curvature, FINE_FROM / self._curvature

@@ -9,6 +9,7 @@ Source: Vogels, Hendrikx, Jaggi, "Beyond spectral gap", NeurIPS 2022, and its pu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -166,5 +167,5 @@ def toy_rate_exact(W: Matrix | Sequence[Matrix], learning_rate: float, zeta: flo
     return float(1 - np.abs(values).max() ** (1 / m))
 
 
-def _toy_numbers(learning_rate, zeta) -> tuple[float, float]:
+def _toy_numbers(learning_rate: Any, zeta: Any) -> tuple[float, float]:
     return real_number(learning_rate, "learning_rate", 0), real_number(zeta, "zeta", 1)

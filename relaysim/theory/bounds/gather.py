@@ -40,13 +40,13 @@ __all__ = ["bounds_for"]
 
 
 def bounds_for(
-    problem,
+    problem: Any,
     topology: Topology,
-    algorithm,
+    algorithm: Any,
     learning_rate: float,
     sigma2: float = 0.0,
     x0: np.ndarray | None = None,
-    mixing=None,
+    mixing: Any = None,
 ) -> tuple[Bound, ...]:
     """The bounds on a run's column, with the constants of its problem and topology; verified first.
 
@@ -98,7 +98,9 @@ def bounds_for(
         common_start=bool((points == points[0]).all()),
         squared_distances=((points - optimum) ** 2).sum(axis=1),
         basic={"n": problem.n, "smoothness": smoothness, "sigma2": sigma2},
-        zeta2=float((problem.gradient(np.tile(optimum, (problem.n, 1))) ** 2).sum() / problem.n),
+        zeta2=float(
+            (problem.gradient(np.tile(np.asarray(optimum), (problem.n, 1))) ** 2).sum() / problem.n
+        ),
         excess=max(float(problem.value(points.mean(axis=0)) - problem.value(optimum)), 0.0),
     )
     found = []
@@ -235,7 +237,7 @@ def _dp_sgd_rate(setting: _Setting, algorithm: DPSGD) -> dict | None:
     return setting.of_case | {"p": p, "tau": len(setting.matrices), "zeta2": setting.zeta2}
 
 
-def _relay_delay(topology: Topology, algorithm: RelaySGD) -> int:
+def _relay_delay(topology: Topology, algorithm: RelaySGD) -> float:
     return topology.diameter if algorithm.overlap else max(0, topology.diameter - 1)
 
 
@@ -304,7 +306,7 @@ _THEOREMS = {
 }
 
 
-def _theorems_about(algorithm) -> list[_Theorem]:
+def _theorems_about(algorithm: Any) -> list[_Theorem]:
     """The theorems that the algorithm's class states, checked."""
     names, kind = theorems_of(algorithm), type(algorithm).__name__
     if isinstance(names, str) or not set(names) <= set(_THEOREMS):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -108,7 +109,7 @@ class Bound:
         """The constants that enter, by the key of their assumption."""
         return {a.key: a.value for a in self.assumptions if a.value is not None}
 
-    def curve(self, steps) -> np.ndarray:
+    def curve(self, steps: Any) -> np.ndarray:
         """The bound at these steps, ``(records,)``; infinite where it says nothing (1/T at T = 0).
 
         Raises:
@@ -119,7 +120,7 @@ class Bound:
             raise ValueError(f"steps must be at least 0; {t.min()} was given")
         return self.constant * self.shape(t)
 
-    def measured(self, steps, values) -> np.ndarray:
+    def measured(self, steps: Any, values: Any) -> np.ndarray:
         """What lies under the curve: the column itself, or its running mean if ``averaged``.
 
         Args:
@@ -146,7 +147,7 @@ class Bound:
             )
         return np.concatenate([[np.nan], np.cumsum(y)[:-1] / t[1:]])
 
-    def fitted(self, steps, values) -> Bound:
+    def fitted(self, steps: Any, values: Any) -> Bound:
         """The bound with the smallest constant that puts it above the first third of a run.
 
         The first third are the records up to a third of the last step; later ones have no

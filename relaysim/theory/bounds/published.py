@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from relaysim.support.checks import whole_number
@@ -310,7 +312,18 @@ def d2_rate(
     )
 
 
-def _published(name, method, source, case, constants, properties, *, a, b, where) -> Bound:
+def _published(
+    name: Any,
+    method: Any,
+    source: Any,
+    case: Any,
+    constants: Any,
+    properties: Any,
+    *,
+    a: Any,
+    b: Any,
+    where: Any,
+) -> Bound:
     """The curve of a published rate; see `relay_sgd_rate` for its terms."""
     n, L, sigma2 = constants["n"], constants["smoothness"], constants["sigma2"]
     if case == "strongly convex":
@@ -318,7 +331,7 @@ def _published(name, method, source, case, constants, properties, *, a, b, where
         formula = "σ²/(μnT) + L b²/(μT)² + L R₀² exp(−μT/(La))"
         properties = (*properties, "weighted_average")
 
-        def shape(t):
+        def shape(t: Any) -> Any:
             noise = over(sigma2 / (mu * n), t) + L * over(b / mu, t) ** 2
             return noise + scale * np.exp(-mu * t / (L * a))
 
@@ -332,7 +345,7 @@ def _published(name, method, source, case, constants, properties, *, a, b, where
             formula = "(σ²LF₀/(nT))^{1/2} + (b L F₀/T)^{2/3} + a L F₀/T"
         last = steep**2 * a * unit
 
-        def shape(t):
+        def shape(t: Any) -> Any:
             noise = over(sigma2 * unit / n, t) ** (1 / 2) + over(steep * b * unit, t) ** (2 / 3)
             return noise + over(last, t)
 
@@ -350,7 +363,9 @@ def _published(name, method, source, case, constants, properties, *, a, b, where
     )
 
 
-def _case_constants(case, strong_convexity, initial_distance, initial_suboptimality) -> dict:
+def _case_constants(
+    case: Any, strong_convexity: Any, initial_distance: Any, initial_suboptimality: Any
+) -> dict:
     """The constants that a case needs."""
     if case not in CASES:
         raise ValueError(f"case must be one of {', '.join(map(repr, CASES))}, not {case!r}")
