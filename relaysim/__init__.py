@@ -9,6 +9,7 @@
 """
 
 import importlib
+from typing import Any
 
 from relaysim import (
     algorithms,
@@ -54,7 +55,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # Matplotlib takes half a second to import, so it waits until something is drawn.
     if name in ("analysis", "figures", "plots", "theory"):
         return importlib.import_module(f"relaysim.{name}")

@@ -8,7 +8,7 @@ import pathlib
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from relaysim.engine import simulate
 from relaysim.studies.experiment import OPTIONS
@@ -84,7 +84,7 @@ def _one_line(error: Exception) -> str:
 # -- commands --------------------------------------------------------------------------------------
 
 
-def _figure(chosen) -> None:
+def _figure(chosen: Any) -> None:
     from relaysim.figures import FIGURES
     from relaysim.figures.gallery import draw_all
 
@@ -103,7 +103,7 @@ def _figure(chosen) -> None:
     print(textwrap.fill(result.caption, 100))
 
 
-def _list(chosen) -> None:
+def _list(chosen: Any) -> None:
     from relaysim.figures import FIGURES
 
     for title, entries in (
@@ -125,11 +125,11 @@ def _list(chosen) -> None:
             shown = {name: name for name in entries}
         width = max(map(len, shown.values()))
         for name, entry in entries.items():
-            print(f"  {shown[name]:<{width}}  {entry.__doc__.strip().splitlines()[0]}")
+            print(f"  {shown[name]:<{width}}  {(entry.__doc__ or '').strip().splitlines()[0]}")
         print()
 
 
-def _run(chosen) -> None:
+def _run(chosen: Any) -> None:
     stated = {name: getattr(chosen, name) for name in OPTIONS if getattr(chosen, name) is not None}
     rates = stated.pop("learning_rate", None)
     at_once = rates is not None and len(rates) > 1
@@ -203,7 +203,7 @@ def _tuned(parts: dict[str, Any], setting: dict[str, Any]) -> float:
     return tuned.learning_rate
 
 
-def _sweep(chosen) -> None:
+def _sweep(chosen: Any) -> None:
     if not chosen.file.is_file():
         raise CommandError(f"there is no file {str(chosen.file)!r}")
     if chosen.out is not None and not chosen.out.parent.is_dir():
@@ -230,13 +230,13 @@ def _sweep(chosen) -> None:
 class _HelpFormatter(argparse.HelpFormatter):
     """Shows defaults where there are any."""
 
-    def _get_help_string(self, action):
+    def _get_help_string(self, action: Any) -> Any:
         shown = action.default not in (None, False, argparse.SUPPRESS) and action.option_strings
         return f"{action.help} (default: %(default)s)" if shown else action.help
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         hint = ""
         if "invalid choice: '" in message:
             given = message.split("invalid choice: '")[1].split("'")[0]

@@ -35,8 +35,8 @@ def explore(
     seed: int = _DEFAULTS.seed,
     x: str = _DEFAULTS.x,
     y: str = _DEFAULTS.y,
-    **further,
-):
+    **further: Any,
+) -> Any:
     """Choose a problem, a topology and methods in a notebook, and see their curves at once.
 
     A button gives the code that draws the same picture. Everything given here is where the controls

@@ -25,17 +25,17 @@ class ProblemKind(NamedTuple):
     make: Callable[..., tuple[Any, list[str]]]
 
 
-def _options(**options) -> str:
+def _options(**options: Any) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in options.items())
 
 
-def _random_quadratics(n: int, seed: int, **own):
+def _random_quadratics(n: int, seed: int, **own: Any) -> Any:
     options: dict[str, Any] = {"n": n, **own, "seed": seed}
     line = f"problem = rs.problems.random_quadratics({_options(**options)})"
     return problems.random_quadratics(**options), [line]
 
 
-def _synthetic(n: int, seed: int, *, d: int, drift: float, l2: float):
+def _synthetic(n: int, seed: int, *, d: int, drift: float, l2: float) -> Any:
     options: dict[str, Any] = {
         "examples": EXAMPLES_PER_WORKER * n,
         "dimension": d,
@@ -53,11 +53,11 @@ def _synthetic(n: int, seed: int, *, d: int, drift: float, l2: float):
 
 
 @functools.cache
-def _bundled(name: str):
+def _bundled(name: str) -> Any:
     return getattr(problems.data, name)()
 
 
-def _on_bundled_data(name: str, n: int, seed: int, *, alpha: float, l2: float):
+def _on_bundled_data(name: str, n: int, seed: int, *, alpha: float, l2: float) -> Any:
     data = _bundled(name)
     options: dict[str, Any] = {"n": n, "alpha": alpha, "seed": seed}
     split = problems.partitions.dirichlet(data.labels, **options)

@@ -79,7 +79,7 @@ def run(settings: Settings) -> Scene:
 class Runner:
     """Runs settings, and keeps what it made for the last ones: what did not change is not run again."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._made: dict[tuple, Any] = {}
         self._before: dict[tuple, Any] = {}
 
@@ -147,7 +147,7 @@ class Runner:
             scene.notes.extend(r for r in _remarks(curve, settings.y) if r not in scene.notes)
         return scene
 
-    def _once(self, key: tuple, make: Callable, *arguments, **options):
+    def _once(self, key: tuple, make: Callable, *arguments: Any, **options: Any) -> Any:
         """What was made under this key for the last settings, or is made now."""
         if key not in self._made:
             kept = key in self._before
@@ -155,7 +155,7 @@ class Runner:
         return self._made[key]
 
 
-def _further_measures(problem, y: str) -> list[str] | None:
+def _further_measures(problem: Any, y: str) -> list[str] | None:
     """What is to be measured beside what every history has."""
     is_there = y in [measure.name for measure in default_measures(problem)]
     return None if is_there else [y]
@@ -168,7 +168,7 @@ def _label(history: History, on_tree: bool, rate: float) -> str:
     return ", ".join(parts) + gone
 
 
-def _chosen_options(algorithm) -> list[str]:
+def _chosen_options(algorithm: Any) -> list[str]:
     """The options of a method that are not its defaults."""
     chosen = []
     for option in dataclasses.fields(algorithm):

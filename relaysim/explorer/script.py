@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from relaysim.explorer.picture import LEGEND, axes_box, figure_size, is_wild, limits, looks
 from relaysim.explorer.scene import Scene
@@ -66,7 +67,7 @@ def script(scene: Scene) -> str:
         for label, look in own_looks.items():
             lines += [f"    {_quoted(label)}: {{", f"        {_plain(look)[1:-1]}", "    },"]
         lines += ["}", ""]
-    look = ", **looks.get(label, {})" if own_looks else ""
+    options = ", **looks.get(label, {})" if own_looks else ""
     legend = ", ".join(f"{name}={_written(value)}" for name, value in LEGEND.items())
     lines += [
         "with rs.plots.style():",
@@ -76,7 +77,7 @@ def script(scene: Scene) -> str:
         "    )",
         "    for label, history in histories.items():",
         f"        history.plot(y={_quoted(settings.y)}, x={_quoted(settings.x)}, ax=ax, "
-        f"label=label{look})",
+        f"label=label{options})",
         f"    ax.legend({legend})",
     ]
     if any(is_wild(curve, settings.y) for curve in scene.curves):
@@ -87,7 +88,7 @@ def script(scene: Scene) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _made(each: Option, value) -> str:
+def _made(each: Option, value: Any) -> str:
     """The code of the argument that an option is."""
     if each.through is None:
         return repr(value)
@@ -99,7 +100,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _written(value) -> str:
+def _written(value: Any) -> str:
     return _quoted(value) if isinstance(value, str) else repr(value)
 
 

@@ -52,7 +52,7 @@ class Settings:
     problem_seed: int = 0
     topology: str = "ring"
     methods: Sequence[str] = ("RelaySGD", "GradientTracking", "DPSGD")
-    learning_rate: float | Sequence[float] = 0.5
+    learning_rate: Any = 0.5
     steps: int = 300
     seed: int = 0
     x: str = "step"
@@ -71,7 +71,7 @@ class Settings:
         return found
 
     def __post_init__(self) -> None:
-        def normalise(name, value):
+        def normalise(name: Any, value: Any) -> None:
             object.__setattr__(self, name, value)
 
         for name, known in (("problem", PROBLEMS), ("x", ACROSS), ("y", UPWARD)):
@@ -117,7 +117,7 @@ def _further(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: each.checked(given.get(name, each.default)) for name, each in further.items()}
 
 
-def _as_text(value, known: Mapping[str, Callable], what: str) -> str:
+def _as_text(value: Any, known: Mapping[str, Callable], what: str) -> str:
     """A name or a call as text; an object is one if its repr makes an equal one."""
     text = str(value)
     try:

@@ -6,6 +6,7 @@ import contextlib
 import html
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import ipywidgets as widgets
 
@@ -65,7 +66,7 @@ LABEL, CONTROL = "92px", {"width": "320px"}
 class MethodRow(widgets.HBox):
     """A method, its arguments, its learning rate, and a button that takes it away."""
 
-    def __init__(self, name: str, arguments: str, learning_rate: float):
+    def __init__(self, name: str, arguments: str, learning_rate: float) -> None:
         self.method = widgets.Dropdown(
             options=sorted({*METHODS, name}, key=str.lower),
             value=name,
@@ -102,7 +103,7 @@ class Explorer(widgets.VBox):
         scene: the runs in the picture; None where they could not be made.
     """
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings) -> None:
         self.scene: Scene | None = None
         self._runner = Runner()
         self._quiet = False
@@ -166,11 +167,11 @@ class Explorer(widgets.VBox):
     @property
     def code(self) -> str:
         """The program that draws the same picture; empty where there is none."""
-        return script(self.scene) if self.histories else ""
+        return "" if self.scene is None or not self.histories else script(self.scene)
 
     # -- following -------------------------------------------------------------------------------
 
-    def _follow(self, _=None) -> None:
+    def _follow(self, _: Any = None) -> None:
         if not self._quiet:
             with self._progress:
                 self._update()
@@ -205,7 +206,7 @@ class Explorer(widgets.VBox):
         if self._methods.children != tuple(self.rows):
             self._methods.children = tuple(self.rows)
 
-    def _arguments_follow(self, change) -> None:
+    def _arguments_follow(self, change: Any) -> None:
         with self._silently():
             arguments = default_arguments(change["new"], self.controls["n"].value)
             arguments = arguments if takes_n(change["new"]) else ""
@@ -215,12 +216,12 @@ class Explorer(widgets.VBox):
     # -- methods ---------------------------------------------------------------------------------
 
     def _watch(self, row: MethodRow) -> None:
-        def renamed(change):
+        def renamed(change: Any) -> None:
             with self._silently():
                 row.arguments.value = default_arguments(change["new"], 0)
             self._follow()
 
-        def removed(_):
+        def removed(_: Any) -> None:
             self.rows.remove(row)
             self._follow()
             for part in (*row.children, row):
@@ -231,7 +232,7 @@ class Explorer(widgets.VBox):
         row.learning_rate.observe(self._follow, "value")
         row.remove.on_click(removed)
 
-    def _add(self, _) -> None:
+    def _add(self, _: Any) -> None:
         present = {row.method.value for row in self.rows}
         name = next((name for name in METHODS if name not in present), METHODS[0])
         rate = self.rows[-1].learning_rate.value if self.rows else self._learning_rate
@@ -242,7 +243,7 @@ class Explorer(widgets.VBox):
 
     # -- code ------------------------------------------------------------------------------------
 
-    def _show_code(self, _) -> None:
+    def _show_code(self, _: Any) -> None:
         hidden = self.code_area.layout.display == "none"
         self.code_area.layout.display = None if hidden else "none"
         self.code_button.description = "Hide the code" if hidden else "Show the code"

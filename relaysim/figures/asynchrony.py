@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -96,7 +97,7 @@ def asynchrony(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     return Result(_draw(frame, graphs), frame, caption)
 
 
-def _draw(frame: pd.DataFrame, graphs) -> Figure:
+def _draw(frame: pd.DataFrame, graphs: Any) -> Figure:
     with plots.style():
         figure = Figure(figsize=(10.4, 6.0), layout="constrained")
         axes = figure.subplots(2, len(graphs), sharey="row")

@@ -51,7 +51,7 @@ class Line(NamedTuple):
     tuned: bool = False
 
 
-def _choco(make: Callable[[int], Any], *look) -> Line:
+def _choco(make: Callable[[int], Any], *look: Any) -> Line:
     def algorithm(m: int, rate: float) -> ChocoSGD:
         return ChocoSGD(make(m), rate)
 
@@ -176,7 +176,7 @@ def _cell(start: str, name: str, m: int, draws: int, seed: int, quick: bool) -> 
     return both[["part", "start", "method", "consensus_rate", *columns]]
 
 
-def _run(algorithm, m: int, starts: list, seed: int, last_only: bool = False) -> pd.DataFrame:
+def _run(algorithm: Any, m: int, starts: list, seed: int, last_only: bool = False) -> pd.DataFrame:
     d, topology = m * m, topologies.ring(WORKERS)
     steps = math.floor(ROUNDS / algorithm.vectors_per_edge(d) + 1e-9)
     history = simulate(
@@ -207,7 +207,7 @@ def _run(algorithm, m: int, starts: list, seed: int, last_only: bool = False) ->
 # -- expected errors -----------------------------------------------------------------------------------
 
 
-def expected_errors(algorithm, x0: np.ndarray, W: np.ndarray, steps: int) -> np.ndarray | None:
+def expected_errors(algorithm: Any, x0: np.ndarray, W: np.ndarray, steps: int) -> np.ndarray | None:
     """E Σ_i ‖x_i − x̄‖² after 0, 1, … steps without gradients, where second moments are known; else None.
 
     For `DPSGD`, for `PowerGossip` without warm starts on square matrices, and for `ChocoSGD` with

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,7 +54,7 @@ def consensus_control(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Re
     def rate(step: int) -> float:
         return rates[min(step // third, 2)]
 
-    def run(algorithm, name: str) -> pd.DataFrame:
+    def run(algorithm: Any, name: str) -> pd.DataFrame:
         history = simulate(
             problem,
             topology,

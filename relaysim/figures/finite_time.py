@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -84,14 +86,14 @@ def finite_time(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     return Result(_draw(frame, sizes), frame, caption)
 
 
-def _hypercube(n: int, k: int):
+def _hypercube(n: int, k: int) -> Any:
     try:
         return mixing.hyper_hypercube(n, k)
     except ValueError:
         return None
 
 
-def _draw(frame: pd.DataFrame, sizes) -> Figure:
+def _draw(frame: pd.DataFrame, sizes: Any) -> Figure:
     with plots.style():
         figure = Figure(figsize=(10.4, 3.4), layout="constrained")
         axes = figure.subplots(1, len(sizes), sharey=True)

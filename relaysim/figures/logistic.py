@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -60,7 +61,7 @@ def logistic(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
                     keep_iterates=True,
                     progress=False,
                 )
-                means = history.iterates.mean(axis=1).T
+                means = np.asarray(history.iterates).mean(axis=1).T
                 frame = history.frame.assign(
                     method=method.label,
                     alpha=alpha,

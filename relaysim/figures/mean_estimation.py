@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -64,7 +66,7 @@ def mean_estimation(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Resu
     return Result(_draw(frame, sizes), frame, caption)
 
 
-def _relay(topology, samples: np.ndarray) -> np.ndarray:
+def _relay(topology: Any, samples: np.ndarray) -> np.ndarray:
     """Mean squared error after each step of estimates by relayed sums and counts."""
     network = Network(topology)
     mail = network.empty_mail(samples[0])
@@ -78,7 +80,7 @@ def _relay(topology, samples: np.ndarray) -> np.ndarray:
     return np.array(errors)
 
 
-def _gossip(topology, samples: np.ndarray) -> np.ndarray:
+def _gossip(topology: Any, samples: np.ndarray) -> np.ndarray:
     """Mean squared error after each step of estimates by gossip averaging."""
     network = Network(topology, as_sequence(mixing.metropolis(topology), topology))
     x, errors = np.zeros_like(samples[0]), []
@@ -88,7 +90,7 @@ def _gossip(topology, samples: np.ndarray) -> np.ndarray:
     return np.array(errors)
 
 
-def _relay_error(topology, steps: int) -> np.ndarray:
+def _relay_error(topology: Any, steps: int) -> np.ndarray:
     hops = csgraph.shortest_path(topology.adjacency, method="D", unweighted=True)
     delays = np.maximum(hops - 1, 0)
     held = np.zeros((steps, topology.n))
@@ -99,7 +101,7 @@ def _relay_error(topology, steps: int) -> np.ndarray:
     return (1 / held).mean(axis=1)
 
 
-def _gossip_error(topology, steps: int) -> np.ndarray:
+def _gossip_error(topology: Any, steps: int) -> np.ndarray:
     eigenvalues = np.linalg.eigvalsh(mixing.metropolis(topology).toarray())
     powers = eigenvalues[None, :] ** (2 * np.arange(1, steps + 1)[:, None])
     return np.cumsum(powers.mean(axis=1)) / np.arange(1, steps + 1) ** 2

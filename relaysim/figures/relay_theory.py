@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -139,7 +141,7 @@ class _Impulse:
 
     d = 1
 
-    def __init__(self, n: int):
+    def __init__(self, n: int) -> None:
         self.n = n
         self.seen = False
 
@@ -158,7 +160,7 @@ class _Impulse:
         return 0.0
 
 
-def _measured_correction(topology) -> float:
+def _measured_correction(topology: Any) -> float:
     rate = 1.0
     rest = 60 * topology.n
     history = simulate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -77,7 +78,7 @@ def sensitivity(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     return Result(_draw(quadratics, logistic), pd.concat(rows, ignore_index=True), caption)
 
 
-def _draw(quadratics, logistic) -> Figure:
+def _draw(quadratics: Any, logistic: Any) -> Figure:
     with plots.style():
         figure = Figure(figsize=(10.8, 3.8), layout="constrained")
         left, right = figure.subplots(1, 2)

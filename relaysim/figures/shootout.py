@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -80,7 +81,7 @@ def shootout(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     return Result(_draw(frame, steps), frame, caption)
 
 
-def _quadratic(n: int, seed: int):
+def _quadratic(n: int, seed: int) -> Any:
     """Curvatures from 1/4 to 1, not quite equal for all workers; ‖x*‖² near 1, ζ² = 0.01."""
     generator = np.random.default_rng(seed)
     h = np.geomspace(0.25, 1, 64) * generator.uniform(0.8, 1.2, (n, 64))
@@ -90,7 +91,7 @@ def _quadratic(n: int, seed: int):
     return problems.DiagonalQuadratic(h, common + own * math.sqrt(ZETA2 / unscaled.zeta2))
 
 
-def _logistic(n: int, seed: int):
+def _logistic(n: int, seed: int) -> Any:
     """Binary labels of one linear rule; each worker's features lie around a centre of its own."""
     generator = np.random.default_rng(seed)
     centers = 0.6 * generator.normal(size=(n, 1, 64))
@@ -101,7 +102,7 @@ def _logistic(n: int, seed: int):
     return problems.Logistic(features.reshape(-1, 64), labels.ravel(), l2=0.1, partition=owners)
 
 
-def _methods(problem, steps: int) -> list:
+def _methods(problem: Any, steps: int) -> list:
     found = []
     for name, build in ALGORITHMS.items():
         options = dict(OPTIONS.get(name, {}))
@@ -114,11 +115,11 @@ def _methods(problem, steps: int) -> list:
     return [*found, algorithms.A2CiD2(accelerated=False)]
 
 
-def _best(problem, method, steps: int, rates: np.ndarray, seed: int) -> pd.DataFrame:
+def _best(problem: Any, method: Any, steps: int, rates: np.ndarray, seed: int) -> pd.DataFrame:
     """The curve of the best rate: of a grid, then of one around the best of that."""
     scale = 1 / problem.smoothness
 
-    def soonest(rates):
+    def soonest(rates: Any) -> Any:
         history = simulate(
             problem,
             _topology(method, problem.n),
@@ -137,11 +138,11 @@ def _best(problem, method, steps: int, rates: np.ndarray, seed: int) -> pd.DataF
     return min((curve, finer), key=_order)
 
 
-def _topology(method, n: int):
+def _topology(method: Any, n: int) -> Any:
     return topologies.chain(n) if method.uses == "relay" else topologies.ring(n)
 
 
-def _soonest(history) -> pd.DataFrame:
+def _soonest(history: Any) -> pd.DataFrame:
     """The rows of the replica that is below the target soonest for good, or else the lowest at the end."""
     frame = history.frame
     limit = TARGET * frame.distance.iloc[0]
@@ -214,7 +215,7 @@ def _envelope(curve: pd.DataFrame, column: str) -> pd.DataFrame:
     return curve.groupby(place)[[column, "distance"]].agg({column: "first", "distance": "max"})
 
 
-def _table(ax, part: pd.DataFrame) -> None:
+def _table(ax: Any, part: pd.DataFrame) -> None:
     """The ranking, with a sample of each line: it is the legend as well."""
     ax.axis("off")
     best = part.drop_duplicates("method").sort_values("rank")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
@@ -89,13 +91,13 @@ def stability(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     return Result(_draw(frame, sizes), frame, caption)
 
 
-def _limits(panel: str, algorithm, n: int) -> list[tuple[float, float]]:
+def _limits(panel: str, algorithm: Any, n: int) -> list[tuple[float, float]]:
     problem = DiagonalQuadratic(np.ones((n, 1)), np.zeros((n, 1)))
     topology = getattr(topologies, panel)(n)
     return theory.stable_learning_rates(problem, topology, algorithm, progress=False)
 
 
-def _closed_form(panel: str, algorithm, n: int) -> list[tuple[float, float]]:
+def _closed_form(panel: str, algorithm: Any, n: int) -> list[tuple[float, float]]:
     """The intervals where they are known in closed form, else none."""
     label, overlap = algorithm.label, getattr(algorithm, "overlap", False)
     if label == "RelaySGD" and overlap:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -95,7 +95,7 @@ class _Panel(NamedTuple):
         )
 
 
-def _panel(algorithm, name: str, rate: float, n: int, seed: int, replicas: int) -> _Panel:
+def _panel(algorithm: Any, name: str, rate: float, n: int, seed: int, replicas: int) -> _Panel:
     problem = problems.random_quadratics(n=n, d=5, zeta2=1.0, mu=0.25, seed=seed)
     topology = getattr(topologies, name)(n)
     relaxation = linearize(problem, topology, algorithm, rate).relaxation_time
@@ -123,7 +123,7 @@ def _draw(panels: list[_Panel]) -> Figure:
     with plots.style():
         figure = Figure(figsize=(2.9 * columns, 2.75 * rows + 0.5), layout="constrained")
         axes = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
-        drawn = {}
+        drawn: dict[str, Any] = {}
         for ax, panel in zip(axes, panels, strict=True):
             look = plots.method_style(panel.noisy.label) | {"linestyle": "-"}
             wide, thin = look | {"linewidth": 4.5, "alpha": 0.35}, look | {"linewidth": 1.1}

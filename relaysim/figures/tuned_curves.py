@@ -137,7 +137,7 @@ def _beside_published(found: pd.DataFrame, by_algorithm: Mapping[str, Curve]) ->
     return f" Steps to the target at the tuned rates, and as published (crosses): {steps}."
 
 
-def _draw(frame, curves, panels, ylim) -> Figure:
+def _draw(frame: Any, curves: Any, panels: Any, ylim: Any) -> Figure:
     with plots.style():
         figure = Figure(figsize=(9.6, 2.9), layout="constrained")
         axes = figure.subplots(1, len(panels), sharey=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -102,7 +104,7 @@ def unreliable(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     return Result(_draw(frame, settled), frame, caption)
 
 
-def _name_in_table(algorithm) -> tuple[str, str]:
+def _name_in_table(algorithm: Any) -> tuple[str, str]:
     """The algorithm's name, and its rule for who is not heard, empty if it has none."""
     return type(algorithm).__name__, getattr(algorithm, "unheard", "")
 

@@ -105,7 +105,7 @@ def _measure(entry: object) -> Measure:
 class _EachRecord:
     """A function of x ``(n, d[, r])`` as one of several records."""
 
-    def __init__(self, function: Callable[[np.ndarray], Any]):
+    def __init__(self, function: Callable[[np.ndarray], Any]) -> None:
         self.function = function
 
     def __call__(self, iterates: np.ndarray, problem: object) -> np.ndarray:

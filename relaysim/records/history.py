@@ -72,7 +72,7 @@ class History:
         topology: Topology | TreePair,
         algorithm: Algorithm | None,
         state: KeptState | None = None,
-    ):
+    ) -> None:
         self.steps = steps
         self.x = x
         self.iterates = iterates

@@ -96,7 +96,7 @@ class RateSearch:
         noisy: bool,
         on_progress: Callable,
         limits: tuple[float, float],
-    ):
+    ) -> None:
         self._start, self._start_value = start, start_value
         self._target, self._max_steps = target, max_steps
         self._slowest, self._fastest_mode = curvatures

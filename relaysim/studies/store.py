@@ -10,6 +10,7 @@ import pathlib
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Store:
         StoreError: not a store, of a newer format, or not writable.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike) -> None:
         self.path = pathlib.Path(path)
         _refuse_foreign(self.path)
         try:

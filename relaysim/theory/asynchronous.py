@@ -135,7 +135,7 @@ def _rule(topology: Topology, algorithm: EventMethod) -> LinearRule:
 class _Moments:
     """The generator of M, ``(kn, kn)`` for k numbers a worker, those of all workers together first."""
 
-    def __init__(self, topology: Topology, rule: LinearRule):
+    def __init__(self, topology: Topology, rule: LinearRule) -> None:
         self._n, self._edges = topology.n, topology.edges
         self._rule, self._rates = rule, rule.meetings.rates
         self._expected = self._laplacian(self._rates)
