@@ -75,9 +75,7 @@ def _exponent_rows(frame: pd.DataFrame) -> Iterator[dict]:
     for name, part in frame.groupby(list(ENTRY), sort=False):
         for measure in MEASURED:
             used = part[(part[measure] > 0) & (part.zeta2 > 0)]
-            found = power_law(
-                used.zeta2.to_numpy(), used[measure].to_numpy(), used.problem_seed.to_numpy()
-            )
+            found = power_law(used.zeta2, used[measure], used.problem_seed)
             if "alpha" in frame and not _span(used) >= LEAST_SPAN:
                 found = Exponent(math.nan, math.nan, math.nan)
             yield {

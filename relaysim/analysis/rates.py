@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -97,12 +96,12 @@ def fit_rate(history: History, column: str | None = None, *, replica: int | None
             raise ValueError(
                 f"replica must be below the history's {history.replicas}, not {replica}"
             )
-        return fit_decay(curves.index.to_numpy(), curves[replica].to_numpy())
+        return fit_decay(curves.index, curves[replica])
     check_one_rate(frame, "fit_rate", "choose one with replica=")
     values = curves.to_numpy()
     if not history.diverged.all():
         values = values[:, ~history.diverged]
-    return fit_decay(curves.index.to_numpy(), np.median(values, axis=1))
+    return fit_decay(curves.index, np.median(values, axis=1))
 
 
 def check_one_rate(frame: pd.DataFrame, name: str, mend: str) -> None:

@@ -10,7 +10,6 @@ import pathlib
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 

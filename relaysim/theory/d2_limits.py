@@ -6,7 +6,6 @@ W is one symmetric matrix ``(n, n)``, dense or sparse, whose rows sum to one.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike

@@ -121,7 +121,6 @@ def _periodic_variances(matrices: list[np.ndarray], gamma: float, rest: float) -
             break
         Y, power, log_decay = Y + more, power @ power, 2 * log_decay
 
-    k: Any
     k, total = zero, 0.0
     running = Y
     for t in range(m):
@@ -129,8 +128,7 @@ def _periodic_variances(matrices: list[np.ndarray], gamma: float, rest: float) -
     k = np.linalg.solve(np.eye(n) - gamma**m * product, k)
 
     # V = (1 − γ) Var(a): a period takes it from V to γ^m V + (1 − γ) total.
-    states: list[Any] = []
-    running, covariance = Y, k
+    states, running, covariance = [], Y, k
     for t in range(m):
         before = running, covariance
         running, covariance, gain = step(t, *before)
