@@ -9,7 +9,7 @@
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relaysim import (
     algorithms,
@@ -55,10 +55,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Matplotlib takes half a second to import, so it waits until something is drawn.
-    if name in ("analysis", "figures", "plots", "theory"):
-        return importlib.import_module(f"relaysim.{name}")
-    if name == "explore":
-        return importlib.import_module("relaysim.explorer").explore
-    raise attribute_error(__name__, name, __all__)
+if TYPE_CHECKING:
+    from relaysim import analysis, figures, plots, theory
+    from relaysim.explorer import explore
+else:
+
+    def __getattr__(name: str) -> Any:
+        # Matplotlib takes half a second to import, so it waits until something is drawn.
+        if name in ("analysis", "figures", "plots", "theory"):
+            return importlib.import_module(f"relaysim.{name}")
+        if name == "explore":
+            return importlib.import_module("relaysim.explorer").explore
+        raise attribute_error(__name__, name, __all__)

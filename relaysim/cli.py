@@ -84,7 +84,7 @@ def _one_line(error: Exception) -> str:
 # -- commands --------------------------------------------------------------------------------------
 
 
-def _figure(chosen: Any) -> None:
+def _figure(chosen: argparse.Namespace) -> None:
     from relaysim.figures import FIGURES
     from relaysim.figures.gallery import draw_all
 
@@ -103,7 +103,7 @@ def _figure(chosen: Any) -> None:
     print(textwrap.fill(result.caption, 100))
 
 
-def _list(chosen: Any) -> None:
+def _list(chosen: argparse.Namespace) -> None:
     from relaysim.figures import FIGURES
 
     for title, entries in (
@@ -129,7 +129,7 @@ def _list(chosen: Any) -> None:
         print()
 
 
-def _run(chosen: Any) -> None:
+def _run(chosen: argparse.Namespace) -> None:
     stated = {name: getattr(chosen, name) for name in OPTIONS if getattr(chosen, name) is not None}
     rates = stated.pop("learning_rate", None)
     at_once = rates is not None and len(rates) > 1
@@ -168,7 +168,7 @@ def _run(chosen: Any) -> None:
     if chosen.save is not None:
         print(history.save(chosen.save))
     if chosen.plot is not None:
-        figure = history.plot().figure
+        figure: Any = history.plot().figure  # of new Axes: a Figure
         with written_aside(chosen.plot) as aside:
             figure.savefig(aside)
         print(chosen.plot)
@@ -203,7 +203,7 @@ def _tuned(parts: dict[str, Any], setting: dict[str, Any]) -> float:
     return tuned.learning_rate
 
 
-def _sweep(chosen: Any) -> None:
+def _sweep(chosen: argparse.Namespace) -> None:
     if not chosen.file.is_file():
         raise CommandError(f"there is no file {str(chosen.file)!r}")
     if chosen.out is not None and not chosen.out.parent.is_dir():
@@ -230,7 +230,7 @@ def _sweep(chosen: Any) -> None:
 class _HelpFormatter(argparse.HelpFormatter):
     """Shows defaults where there are any."""
 
-    def _get_help_string(self, action: Any) -> Any:
+    def _get_help_string(self, action: argparse.Action) -> str | None:
         shown = action.default not in (None, False, argparse.SUPPRESS) and action.option_strings
         return f"{action.help} (default: %(default)s)" if shown else action.help
 

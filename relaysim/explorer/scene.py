@@ -13,6 +13,7 @@ from relaysim.explorer.calls import method_call, topology_call
 from relaysim.explorer.problem_kinds import PROBLEMS
 from relaysim.explorer.settings import MOST_WORKERS, Settings
 from relaysim.measures.ready import default_measures
+from relaysim.problems import Problem
 from relaysim.records.history import History
 from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, named
 
@@ -155,7 +156,7 @@ class Runner:
         return self._made[key]
 
 
-def _further_measures(problem: Any, y: str) -> list[str] | None:
+def _further_measures(problem: Problem, y: str) -> list[str] | None:
     """What is to be measured beside what every history has."""
     is_there = y in [measure.name for measure in default_measures(problem)]
     return None if is_there else [y]

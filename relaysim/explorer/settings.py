@@ -71,7 +71,7 @@ class Settings:
         return found
 
     def __post_init__(self) -> None:
-        def normalise(name: Any, value: Any) -> None:
+        def normalise(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
         for name, known in (("problem", PROBLEMS), ("x", ACROSS), ("y", UPWARD)):

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from relaysim import plots, problems
 from relaysim.engine import simulate
-from relaysim.figures.result import Result
+from relaysim.figures.result import Result, rows_of
 from relaysim.figures.sensitivity import methods_on
 from relaysim.studies.tuning import tune
 from relaysim.support.progress import progress_bar
@@ -75,8 +75,7 @@ def logistic(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     frame = pd.concat(parts, ignore_index=True)
     rates = frame.drop_duplicates(["method", "alpha"])
     listed = "; ".join(
-        f"{row.method} {row.learning_rate:.3g} at α = {_name(row.alpha)}"
-        for row in rates.itertuples()
+        f"{row.method} {row.learning_rate:.3g} at α = {_name(row.alpha)}" for row in rows_of(rates)
     )
     caption = (
         f"Suboptimality f(x̄) − f(x*), consensus distance and test accuracy of the average model "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -14,6 +12,7 @@ from relaysim.engine import simulate
 from relaysim.figures.published import CORRECTION_FACTOR, KEY_LEMMA
 from relaysim.figures.result import Result
 from relaysim.support.progress import progress_bar
+from relaysim.topologies import Topology
 
 __all__ = ["key_lemma", "learning_rate_correction"]
 
@@ -160,7 +159,7 @@ class _Impulse:
         return 0.0
 
 
-def _measured_correction(topology: Any) -> float:
+def _measured_correction(topology: Topology) -> float:
     rate = 1.0
     rest = 60 * topology.n
     history = simulate(

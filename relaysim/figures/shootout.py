@@ -8,18 +8,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from relaysim import algorithms, compressors, plots, problems, topologies
+from relaysim.algorithms.events import Algorithm
 from relaysim.engine import simulate
-from relaysim.figures.result import Result
+from relaysim.figures.result import Result, rows_of
+from relaysim.problems.objective import Objective
+from relaysim.records.history import History
 from relaysim.studies.naming import ALGORITHMS
 from relaysim.support.progress import progress_bar
 
 __all__ = ["shootout"]
 
 #: What a method is run with where its defaults do not say it.
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "DecentLaM": {"momentum": 0.5},
     "MomentumConsensus": {"momentum": 0.5, "omega": 0.5},
     "DelayedGradient": {"delay": 2},
@@ -49,7 +53,7 @@ def shootout(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         n_jobs: methods at a time.
     """
     n, steps = (8, 150) if quick else (16, 1500)
-    cases = {"quadratic": _quadratic(n, seed), "logistic": _logistic(n, seed)}
+    cases: dict[str, Objective] = {"quadratic": _quadratic(n, seed), "logistic": _logistic(n, seed)}
     tasks = [
         (name, problem, method)
         for name, problem in cases.items()
@@ -81,7 +85,7 @@ def shootout(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     return Result(_draw(frame, steps), frame, caption)
 
 
-def _quadratic(n: int, seed: int) -> Any:
+def _quadratic(n: int, seed: int) -> problems.DiagonalQuadratic:
     """Curvatures from 1/4 to 1, not quite equal for all workers; ‖x*‖² near 1, ζ² = 0.01."""
     generator = np.random.default_rng(seed)
     h = np.geomspace(0.25, 1, 64) * generator.uniform(0.8, 1.2, (n, 64))
@@ -91,7 +95,7 @@ def _quadratic(n: int, seed: int) -> Any:
     return problems.DiagonalQuadratic(h, common + own * math.sqrt(ZETA2 / unscaled.zeta2))
 
 
-def _logistic(n: int, seed: int) -> Any:
+def _logistic(n: int, seed: int) -> problems.Logistic:
     """Binary labels of one linear rule; each worker's features lie around a centre of its own."""
     generator = np.random.default_rng(seed)
     centers = 0.6 * generator.normal(size=(n, 1, 64))
@@ -102,7 +106,7 @@ def _logistic(n: int, seed: int) -> Any:
     return problems.Logistic(features.reshape(-1, 64), labels.ravel(), l2=0.1, partition=owners)
 
 
-def _methods(problem: Any, steps: int) -> list:
+def _methods(problem: Objective, steps: int) -> list[Algorithm]:
     found = []
     for name, build in ALGORITHMS.items():
         options = dict(OPTIONS.get(name, {}))
@@ -115,11 +119,13 @@ def _methods(problem: Any, steps: int) -> list:
     return [*found, algorithms.A2CiD2(accelerated=False)]
 
 
-def _best(problem: Any, method: Any, steps: int, rates: np.ndarray, seed: int) -> pd.DataFrame:
+def _best(
+    problem: Objective, method: Algorithm, steps: int, rates: np.ndarray, seed: int
+) -> pd.DataFrame:
     """The curve of the best rate: of a grid, then of one around the best of that."""
     scale = 1 / problem.smoothness
 
-    def soonest(rates: Any) -> Any:
+    def soonest(rates: np.ndarray) -> pd.DataFrame:
         history = simulate(
             problem,
             _topology(method, problem.n),
@@ -138,11 +144,11 @@ def _best(problem: Any, method: Any, steps: int, rates: np.ndarray, seed: int) -
     return min((curve, finer), key=_order)
 
 
-def _topology(method: Any, n: int) -> Any:
+def _topology(method: Algorithm, n: int) -> topologies.Topology:
     return topologies.chain(n) if method.uses == "relay" else topologies.ring(n)
 
 
-def _soonest(history: Any) -> pd.DataFrame:
+def _soonest(history: History) -> pd.DataFrame:
     """The rows of the replica that is below the target soonest for good, or else the lowest at the end."""
     frame = history.frame
     limit = TARGET * frame.distance.iloc[0]
@@ -198,7 +204,7 @@ def _draw(frame: pd.DataFrame, steps: int) -> Figure:
             for ax, column in zip(row, COLUMNS, strict=False):
                 for method, curve in part.groupby("method", sort=False):
                     shown = _envelope(curve[curve[column] > 0], column)
-                    look = plots.method_style(method)
+                    look = plots.method_style(str(method))
                     ax.plot(shown[column], shown.distance, linewidth=1.3, **look)
                 plots.style_axes(ax, column, "distance" if column == "step" else "")
                 ax.set_xscale("log")
@@ -215,7 +221,7 @@ def _envelope(curve: pd.DataFrame, column: str) -> pd.DataFrame:
     return curve.groupby(place)[[column, "distance"]].agg({column: "first", "distance": "max"})
 
 
-def _table(ax: Any, part: pd.DataFrame) -> None:
+def _table(ax: Axes, part: pd.DataFrame) -> None:
     """The ranking, with a sample of each line: it is the legend as well."""
     ax.axis("off")
     best = part.drop_duplicates("method").sort_values("rank")
@@ -225,7 +231,7 @@ def _table(ax: Any, part: pd.DataFrame) -> None:
     for title, x in places.items():
         align = "left" if title == "method" else "right"
         ax.text(x, -0.4, title, ha=align, va="center", fontsize="small", weight="bold")
-    for y, row in enumerate(best.itertuples(), 1):
+    for y, row in enumerate(rows_of(best), 1):
         ax.plot([0, 0.12], [y, y], clip_on=False, **plots.method_style(row.method))
         cells = {"method": row.method, "γ": f"{row.learning_rate:.3g}"}
         if math.isnan(row.steps_to_target):

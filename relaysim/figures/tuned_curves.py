@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from relaysim import plots
+from relaysim.algorithms.events import Algorithm
 from relaysim.figures.published import TUNED_STEPS
-from relaysim.figures.result import Result
+from relaysim.figures.result import Result, rows_of
 from relaysim.studies.sweeps import sweep
 
 __all__ = ["TARGET", "Curve", "tuned_curves"]
@@ -31,7 +32,7 @@ class Curve:
     "drawn.
     """
 
-    algorithm: Any
+    algorithm: Algorithm
     topology: str
     mixing: str | None = None
     criterion: str = "fastest"
@@ -88,7 +89,7 @@ def tuned_curves(
     )
     by_algorithm = {curve.name: curve for curve in curves}
     cases, drawn = [], []
-    for row in tuned.itertuples():
+    for row in rows_of(tuned):
         curve = by_algorithm[row.algorithm]
         rate = min(DRAWN_AT[curve.criterion] * row.learning_rate, curve.cap)
         drawn.append(rate)
@@ -118,7 +119,7 @@ def tuned_curves(
     frame["method"] = [by_algorithm[a].label for a in frame.algorithm]
     rates = "; ".join(
         f"{by_algorithm[row.algorithm].label} at ζ² = {row.zeta2:g}: γ = {rate:.3g}"
-        for row, rate in zip(tuned.itertuples(), drawn, strict=True)
+        for row, rate in zip(rows_of(tuned), drawn, strict=True)
     )
     caption = f"{caption} Rates drawn: {rates}.{_beside_published(found, by_algorithm)}"
     return Result(_draw(frame, curves, panels, ylim), frame, caption)
@@ -130,14 +131,19 @@ def _beside_published(found: pd.DataFrame, by_algorithm: Mapping[str, Curve]) ->
     steps = "; ".join(
         f"{by_algorithm[row.algorithm].label} at ζ² = {row.zeta2:g}: "
         f"{row.tuned_steps:.0f} ({row.published_tuned_steps:.0f})"
-        for row in known.itertuples()
+        for row in rows_of(known)
     )
     if not steps:
         return ""
     return f" Steps to the target at the tuned rates, and as published (crosses): {steps}."
 
 
-def _draw(frame: Any, curves: Any, panels: Any, ylim: Any) -> Figure:
+def _draw(
+    frame: pd.DataFrame,
+    curves: Sequence[Curve],
+    panels: Mapping[float, tuple[str, int]],
+    ylim: tuple[float, float],
+) -> Figure:
     with plots.style():
         figure = Figure(figsize=(9.6, 2.9), layout="constrained")
         axes = figure.subplots(1, len(panels), sharey=True)
@@ -148,7 +154,7 @@ def _draw(frame: Any, curves: Any, panels: Any, ylim: Any) -> Figure:
                 plots.draw_line(ax, part, "step", "suboptimality", _line(curve.label))
             ax.axhline(TARGET, color="#999999", linestyle="--", linewidth=1, zorder=1)
             known = frame[frame.zeta2 == zeta2].drop_duplicates("method")
-            for row in known[known.published_tuned_steps <= ax.get_xlim()[1]].itertuples():
+            for row in rows_of(known[known.published_tuned_steps <= ax.get_xlim()[1]]):
                 color = plots.method_style(row.method)["color"]
                 ax.plot(row.published_tuned_steps, TARGET, "x", color=color, markersize=7, zorder=5)
             ax.set_title(f"$\\zeta^2 = {zeta2:g}$ ({title})")
@@ -156,7 +162,12 @@ def _draw(frame: Any, curves: Any, panels: Any, ylim: Any) -> Figure:
         axes[0].set_ylim(*ylim)
         handles = [Line2D([], [], label=curve.label, **_line(curve.label)) for curve in curves]
         if frame.published_tuned_steps.notna().any():
-            cross = {"color": "#333333", "marker": "x", "markersize": 7, "linestyle": "none"}
+            cross: dict[str, Any] = {
+                "color": "#333333",
+                "marker": "x",
+                "markersize": 7,
+                "linestyle": "none",
+            }
             handles.append(Line2D([], [], label="published steps\nat the tuned rate", **cross))
         figure.legend(handles=handles, loc="outside right center")
     return figure

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -104,7 +102,7 @@ def unreliable(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     return Result(_draw(frame, settled), frame, caption)
 
 
-def _name_in_table(algorithm: Any) -> tuple[str, str]:
+def _name_in_table(algorithm: object) -> tuple[str, str]:
     """The algorithm's name, and its rule for who is not heard, empty if it has none."""
     return type(algorithm).__name__, getattr(algorithm, "unheard", "")
 
@@ -112,7 +110,8 @@ def _name_in_table(algorithm: Any) -> tuple[str, str]:
 def _draw(frame: pd.DataFrame, settled: pd.Series) -> Figure:
     with plots.style():
         figure = Figure(figsize=(10.6, 5.2), layout="constrained")
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1.5, 1))
+        halves = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.5, 1))
+        top, bottom = halves[:, 0]
         axes = top.subplots(1, len(DROPS), sharey=True)
         for ax, drop in zip(axes, DROPS, strict=True):
             for label in METHODS:
