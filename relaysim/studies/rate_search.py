@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from relaysim.engine.simulation import Run
+from relaysim.engine.run import Run
 from relaysim.studies.settling import first_below, overshoot, settled_levels, stays_below
 
 __all__ = ["RateSearch", "first_grid", "search_limits"]
