@@ -40,23 +40,21 @@ class Ledger:
         self.r, self.has_axis = r, has_axis
         self.diverged = np.zeros(r, dtype=bool)
         self.stopped_at = np.full(r, -1)
+        #: How many there are.
+        self.records = 0
         self._blocks: list[Block] = []
         self._ends: dict[int, np.ndarray] = {}
 
     def add(self, block: Block) -> None:
         """Write down some records."""
         self._blocks.append(block)
+        self.records += len(block.steps)
 
     def stop(self, replica: int, record: int, x: np.ndarray) -> None:
         """A replica ends with a record, at x ``(n, d)``."""
         self.diverged[replica] = False
         self.stopped_at[replica] = record
         self._ends[replica] = np.array(x)
-
-    @property
-    def records(self) -> int:
-        """How many there are."""
-        return sum(len(block.steps) for block in self._blocks)
 
     @property
     def steps(self) -> np.ndarray:
@@ -149,3 +147,4 @@ class Ledger:
         self.stopped_at = np.array(state["stopped_at"])
         self._ends = {int(replica): x for replica, x in state["ends"].items()}
         self._blocks = [block] if block.steps else []
+        self.records = len(block.steps)

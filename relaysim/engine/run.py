@@ -262,7 +262,7 @@ class Run:
 
 def _stacked(sent: list[float | np.ndarray], r: int) -> np.ndarray:
     """What was sent at each record, ``(k,)``, or ``(k, r)`` where replicas differ."""
-    if any(np.ndim(each) for each in sent):
+    if any(isinstance(each, np.ndarray) and each.ndim for each in sent):
         return np.stack([np.broadcast_to(each, (r,)) for each in sent])
     return np.array(sent)
 
