@@ -22,7 +22,6 @@ with.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -128,7 +127,9 @@ class Round:
 
     def with_gradient(self, gradient: Callable[[np.ndarray], np.ndarray]) -> Round:
         """The same round with another function for the gradients."""
-        other = copy.copy(self)
+        other = Round.__new__(Round)
+        for name in Round.__slots__:  # copy.copy takes three times as long
+            setattr(other, name, getattr(self, name))
         other.gradient = gradient
         return other
 

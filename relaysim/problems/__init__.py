@@ -1,6 +1,6 @@
 """Objectives split over workers: f(x) = (1/n) Σ_i f_i(x).
 
-Any object with these four is a problem:
+Any object with these four is a problem (for type checkers a `Problem`):
 
 - ``n`` and ``d``: workers and parameters;
 - ``gradient(x)``: ``(n, d)`` to ``(n, d)``, row i being ∇f_i at row i of x. To be run with
