@@ -54,7 +54,6 @@ ALGORITHMS = (
     rs.algorithms.ConsensusControl(
         rs.algorithms.DPSGD(), rs.algorithms.Critical(1.0), most_rounds=2
     ),
-    rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), target=0.0),
     rs.algorithms.ConsensusControl(rs.algorithms.D2(), target=0.1, most_rounds=3),
     rs.algorithms.SingleMerge(merge_at=20, probability=0.5),
     rs.algorithms.SingleMerge(merge_at=7, probability=0.7, local_steps=3),
