@@ -1,4 +1,4 @@
-"""What a sweep's store costs: pytest benchmarks --benchmark-enable -s -k store"""
+"""What a sweep's store costs: pytest benchmarks -n 0 --benchmark-enable -s -k store"""
 
 import itertools
 
