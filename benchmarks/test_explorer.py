@@ -1,4 +1,4 @@
-"""How long the explorer keeps a user waiting: pytest benchmarks --benchmark-enable -s -k explorer"""
+"""How long the explorer keeps a user waiting: pytest benchmarks -n 0 --benchmark-enable -s -k explorer"""
 
 import itertools
 

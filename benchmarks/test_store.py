@@ -1,10 +1,11 @@
-"""What a sweep's store costs: pytest benchmarks --benchmark-enable -s -k store"""
+"""What a sweep's store costs: pytest benchmarks -n 0 --benchmark-enable -s -k store"""
 
 import itertools
 
 import numpy as np
 
 from relaysim.studies import Store
+from relaysim.studies.experiment import DEFAULTS
 
 # Seconds a result of six columns of 501 records; a limit of a slow disk, so it is not a ratio.
 SECONDS = 0.005
@@ -12,13 +13,7 @@ SECONDS = 0.005
 
 def test_adding_a_group(benchmark, tmp_path):
     arrays = {f"column{k}": np.zeros(501) for k in range(6)}
-    setting = {
-        "algorithm": "RelaySGD",
-        "topology": "chain",
-        "n": 32,
-        "zeta2": 0.1,
-        "learning_rate": 0.2,
-    }
+    setting = dict(DEFAULTS)
     numbers = itertools.count()
     with Store(tmp_path / "speed.db") as kept:
 

@@ -1,7 +1,12 @@
 """Hypothesis draws the same examples in every run, and keeps no database of failures."""
 
+import os
+
 import pytest
 from hypothesis import settings
+
+# Each of two processes uses one core.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 settings.register_profile(
     "relaysim", deadline=None, max_examples=60, derandomize=True, database=None

@@ -24,6 +24,11 @@ ALGORITHMS = (
     rs.algorithms.DPSGD(momentum=0.9),
     rs.algorithms.DPSGD(overlap=True),
     rs.algorithms.DPSGD(momentum=0.5, overlap=True),
+    rs.algorithms.DPSGD(consensus=0.4),
+    rs.algorithms.DPSGD(overlap=True, consensus=0.4),
+    rs.algorithms.DSGDAC(),
+    rs.algorithms.DSGDAC(power=0),
+    rs.algorithms.DSGDAC(power=1.5, start=4, floor=0.2),
     rs.algorithms.D2(),
     rs.algorithms.ExactDiffusion(),
     rs.algorithms.GradientTracking(),
@@ -54,7 +59,6 @@ ALGORITHMS = (
     rs.algorithms.ConsensusControl(
         rs.algorithms.DPSGD(), rs.algorithms.Critical(1.0), most_rounds=2
     ),
-    rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), target=0.0),
     rs.algorithms.ConsensusControl(rs.algorithms.D2(), target=0.1, most_rounds=3),
     rs.algorithms.SingleMerge(merge_at=20, probability=0.5),
     rs.algorithms.SingleMerge(merge_at=7, probability=0.7, local_steps=3),

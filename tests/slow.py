@@ -216,15 +216,29 @@ def relay_sgd_mix(world, x0, rates, alpha, momentum):
         yield x
 
 
-def dpsgd(world, x0, rates, momentum, overlap):
+def dpsgd(world, x0, rates, momentum, overlap, consensus):
+    """X ← X½ + a(W − I)X½ with X½ = X − γM; with overlap X ← X + a(W − I)X − γM."""
     n, x, smooth = world.n, x0, Momentum(momentum, x0)
     for step, rate in enumerate(rates):
         m = smooth.direction(world.gradients(step, x))
+        before = x if overlap else [x[i] - rate * m[i] for i in range(n)]
+        mixed = world.mix(world.weights(step), before)
+        x = [(1 - consensus) * before[i] + consensus * mixed[i] for i in range(n)]
         if overlap:
-            mixed = world.mix(world.weights(step), x)
-            x = [mixed[i] - rate * m[i] for i in range(n)]
-        else:
-            x = world.mix(world.weights(step), [x[i] - rate * m[i] for i in range(n)])
+            x = [x[i] - rate * m[i] for i in range(n)]
+        yield x
+
+
+def dsgd_ac(world, x0, rates, power, start, floor):
+    """X ← X + a_t(W − I)X − γ_t G, a_t = floor + (1 − floor)(γ_t/γ_start)^p from ``start`` on."""
+    n, x = world.n, x0
+    for step, rate in enumerate(rates):
+        part = 1.0
+        if step >= start and rates[start]:
+            part = floor + (1 - floor) * min(rate / rates[start], 1.0) ** power
+        g = world.gradients(step, x)
+        mixed = world.mix(world.weights(step), x)
+        x = [x[i] + part * (mixed[i] - x[i]) - rate * g[i] for i in range(n)]
         yield x
 
 
@@ -579,6 +593,7 @@ RULES = {
     "RelaySGDGrad": relay_sgd_grad,
     "RelaySGDMix": relay_sgd_mix,
     "DPSGD": dpsgd,
+    "DSGDAC": dsgd_ac,
     "D2": d2,
     "ExactDiffusion": exact_diffusion,
     "GradientTracking": gradient_tracking,

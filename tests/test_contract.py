@@ -529,6 +529,19 @@ def test_the_critical_distance_makes_gossip_exact():
     assert held < 1e-24 < 1e-3 < free
 
 
+def test_holding_the_distance_to_0_makes_gossip_exact():
+    problem = rs.problems.random_quadratics(n=4, d=2, zeta2=5.0, mu=0.5, seed=0)
+    held = rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), target=0.0)
+    few = dataclasses.replace(held, most_rounds=2)
+    assert (held.exact, few.exact) == (True, False)
+    run = {"learning_rate": 0.9, "steps": 60, "record": [60]}
+    ends = [
+        rs.simulate(problem, rs.topologies.ring(4), method, **run).frame.distance[0]
+        for method in (held, few)
+    ]
+    assert ends[0] < 1e-24 < 1e-5 < ends[1]
+
+
 def is_lossy(algorithm):
     compressor = getattr(algorithm, "compressor", None)
     return compressor is not None and not isinstance(compressor, rs.compressors.Identity)

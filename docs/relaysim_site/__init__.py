@@ -24,6 +24,7 @@ def setup(app) -> dict:
     app.connect("autodoc-process-docstring", api.mend_docstring, priority=900)
     app.connect("autodoc-skip-member", api.skip_member)
     app.connect("html-page-context", api.mend_backlinks)
+    app.connect("viewcode-follow-imported", api.where_alias_stands)
     app.add_transform(formulas.Scripts)
     app.add_post_transform(api.NoGuesses)
     app.add_html_math_renderer(

@@ -12,6 +12,7 @@ from relaysim.algorithms import (
     control,
     corrected,
     delayed,
+    disagreement,
     global_average,
     gossip,
     heavy_ball,
@@ -25,6 +26,7 @@ from relaysim.algorithms.compressed import *
 from relaysim.algorithms.control import *
 from relaysim.algorithms.corrected import *
 from relaysim.algorithms.delayed import *
+from relaysim.algorithms.disagreement import *
 from relaysim.algorithms.global_average import *
 from relaysim.algorithms.gossip import *
 from relaysim.algorithms.heavy_ball import *
@@ -40,6 +42,7 @@ __all__ += compressed.__all__
 __all__ += control.__all__
 __all__ += corrected.__all__
 __all__ += delayed.__all__
+__all__ += disagreement.__all__
 __all__ += global_average.__all__
 __all__ += gossip.__all__
 __all__ += heavy_ball.__all__
