@@ -110,4 +110,6 @@ ASYNCHRONOUS = (
     rs.algorithms.SwarmSGD(local_steps=1.5, blocking=False, geometric=True),
     rs.algorithms.SwarmSGD(quantizer=rs.compressors.Lattice(spacing=0.1)),
     rs.algorithms.SwarmSGD(2, blocking=False, quantizer=rs.compressors.Lattice(0.2, levels=100)),
+    rs.algorithms.SwarmSGD(quantizer=rs.compressors.Lattice(0.1, rounding="nearest")),
+    rs.algorithms.SwarmSGD(2, False, rs.compressors.Lattice(0.2, 100, rounding="nearest")),
 )

@@ -709,6 +709,33 @@ def test_reductions_of_methods_to_others():
         assert_same(*runs, tolerance=1e-12)
 
 
+def test_decentlam_ends_where_dampened_gossip_does_and_moves_faster():
+    problem, topology, rate = least_squares(8, 3, 4), rs.topologies.ring(8), 0.05
+    # On paper, from X = W(X − γG) with G = HX − c: (I − W)X + γW(HX − c) = 0, stacked over workers.
+    W = np.kron(np.asarray(rs.mixing.metropolis(topology).todense()), np.eye(3))
+    H = np.zeros((24, 24))
+    for i, A in enumerate(problem.A):
+        H[3 * i : 3 * i + 3, 3 * i : 3 * i + 3] = A.T @ A
+    c = np.einsum("irk,ir->ik", problem.A, problem.b).ravel()
+
+    def on_paper(rate):
+        return np.linalg.solve(np.eye(24) - W + rate * W @ H, rate * W @ c).reshape(8, 3)
+
+    def end(algorithm, rate):
+        return rs.theory.linearize(problem, topology, algorithm, rate).fixed_point
+
+    def bias(x):
+        return np.linalg.norm(x.mean(axis=0) - problem.optimum)
+
+    for momentum in (0.0, 0.5, 0.9):
+        for kind in (rs.algorithms.DecentLaM, rs.algorithms.DPSGD):
+            found = end(kind(momentum=momentum), rate)
+            np.testing.assert_allclose(found, on_paper(rate), rtol=0, atol=1e-12)
+    # What moves as fast without DecentLaM ends further off, by less than the square of that factor.
+    further = bias(end(rs.algorithms.DPSGD(momentum=0.5), rate / 0.5)) / bias(on_paper(rate))
+    assert 1.5 < further < 4
+
+
 def test_exact_diffusion_is_d2_with_the_lazy_matrix():
     problem, x0 = least_squares(8, 5, 4), starting_points(8, 5)
     topology = rs.topologies.ring(8)
