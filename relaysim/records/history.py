@@ -21,6 +21,7 @@ from relaysim.problems import Problem
 from relaysim.records import archive, configuration
 from relaysim.records.state import KeptState, fingerprint
 from relaysim.support.display import between, html_table
+from relaysim.support.streams import seed_array
 from relaysim.topologies import Topology, TreePair
 
 if TYPE_CHECKING:
@@ -336,7 +337,8 @@ class History:
         """
         arrays: dict[str, np.ndarray] = {
             "steps": self.steps,
-            "seeds": self._seeds,
+            # Beyond 64 bits as text: arrays of objects would be pickled.
+            "seeds": self._seeds if self._seeds.dtype != object else self._seeds.astype(str),
             "learning_rates": self._learning_rates,
             "vectors_sent": self._vectors_sent,
             "last_record": self._last_record,
@@ -367,6 +369,8 @@ class History:
             else configuration.decode(config[name], name)
             for name in ("problem", "topology", "algorithm")
         }
+        if arrays["seeds"].dtype.kind == "U":
+            arrays["seeds"] = seed_array([int(seed) for seed in arrays["seeds"]])
         columns = {
             name.removeprefix("column/"): values
             for name, values in arrays.items()
