@@ -61,6 +61,10 @@ class ChocoSGD(Method):
     def affine(self) -> bool:
         return isinstance(self.compressor, Identity)
 
+    @property
+    def random(self) -> bool:
+        return bool(self.compressor.random)
+
     def vectors_per_edge(self, d: int) -> float:
         """Share of a vector of d numbers that crosses each directed edge in a step."""
         return self.compressor.bits(d) / Identity().bits(d)

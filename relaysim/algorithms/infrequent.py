@@ -53,6 +53,10 @@ class SingleMerge(Method):
         real_number(self.probability, "probability", 0, 1)
         whole_number(self.local_steps, "local_steps", 1)
 
+    @property
+    def random(self) -> bool:
+        return self.probability > 0
+
     def vectors_per_edge(self, d: int) -> None:
         """None: pairs are random."""
 
@@ -138,6 +142,11 @@ class DynamicAveraging(Method):
     def __post_init__(self):
         real_number(self.threshold, "threshold", 0)
         whole_number(self.period, "period", 1)
+
+    @property
+    def random(self) -> bool:
+        """Whether anyone is asked in random order: without a threshold all take part who have moved."""
+        return self.threshold > 0
 
     def vectors_per_edge(self, d: int) -> None:
         """None: it depends on how workers move."""
