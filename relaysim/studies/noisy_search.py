@@ -156,7 +156,7 @@ class NoisySearch(RateSearch):
             horizon = min(horizon, self._max_steps)
             run, curves = self._run(unknown, 0, horizon)
             settled, known = self._plateaus(unknown, curves, run.step)
-            diverged: np.ndarray = run.diverged.reshape(-1, SEEDS).any(axis=1)
+            diverged = np.asarray(run.diverged.reshape(-1, SEEDS).any(axis=1))
             first = first_below(run.steps, curves, self._target).reshape(-1, SEEDS)
             rows = zip(unknown, _typical(first), np.where(known, settled, np.nan), strict=True)
             for gone, (rate, steps, level) in zip(diverged.tolist(), rows, strict=True):
