@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from relaysim.engine.simulation import Run
+from relaysim.engine.run import Run
 from relaysim.studies.rate_search import (
     COARSE,
     LASTING,

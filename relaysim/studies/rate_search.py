@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from relaysim.engine.simulation import Run
+from relaysim.engine.run import Run
 from relaysim.studies.settling import overshoot, settled_levels, stays_below
 
 __all__ = ["RateSearch", "first_grid", "search_limits"]
@@ -94,7 +95,7 @@ class RateSearch:
         curvatures: tuple[float, float],
         on_progress: Callable,
         limits: tuple[float, float],
-    ):
+    ) -> None:
         self._start, self._start_value = start, start_value
         self._target, self._max_steps = target, max_steps
         self._slowest, self._fastest_mode = curvatures
@@ -321,7 +322,7 @@ class RateSearch:
     def _in_band(self, level: float) -> bool:
         return self._target / PLATEAU_BAND <= level <= self._target
 
-    def _note(self, rate: float, **found) -> None:
+    def _note(self, rate: float, **found: Any) -> None:
         entry = self._tried.setdefault(
             float(rate),
             {"steps": np.nan, "plateau": np.nan, "diverged": False, "horizon": 0, "lasting": False}

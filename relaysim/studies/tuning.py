@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible
 from relaysim.engine.plan import plan_replicas
 from relaysim.engine.run import Run
 from relaysim.engine.setup import Setup
-from relaysim.oracles import Exact
+from relaysim.measures import suboptimality
+from relaysim.mixing.sequences import Mixing
+from relaysim.oracles import Exact, Oracle
+from relaysim.problems import Problem
+from relaysim.problems.problem import knows_optimum
 from relaysim.studies.noisy_search import NoisySearch
 from relaysim.studies.rate_search import RateSearch, first_grid, search_limits
 from relaysim.support.checks import real_number, whole_number
 from relaysim.support.display import between, html_table
 from relaysim.support.progress import progress_bar
+from relaysim.topologies import Topology, TreePair
+
+if TYPE_CHECKING:
+    from relaysim.plots.style import Axes
 
 __all__ = ["StartsBelowTargetError", "Tuning", "tune"]
 
@@ -63,7 +73,7 @@ class Tuning:
         ]
         return html_table(f"Tuning of {self.label}", rows)
 
-    def plot(self, **options):
+    def plot(self, **options: Any) -> Axes:
         """Steps to the target, or the plateau, against the learning rate; returns the Axes."""
         from relaysim import plots
 
@@ -71,15 +81,15 @@ class Tuning:
 
 
 def tune(
-    problem,
-    topology,
-    algorithm,
+    problem: Problem,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
     *,
     target: float = 1e-6,
     criterion: str = "fastest",
     max_steps: int = 100_000,
-    oracle=None,
-    mixing=None,
+    oracle: Oracle | None = None,
+    mixing: Mixing | None = None,
     seed: int = 0,
     progress: bool | None = None,
 ) -> Tuning:
@@ -132,7 +142,7 @@ def tune(
         raise ValueError(f"target must be a positive number, not {target!r}")
     if criterion not in CRITERIA:
         raise ValueError(f"criterion must be 'fastest' or 'plateau', not {criterion!r}")
-    if getattr(problem, "optimum", None) is None:
+    if not knows_optimum(problem):
         raise ValueError(
             "tuning needs a problem whose optimum is known; give it an `optimum` "
             "(logistic regression has one for sure with l2 > 0)"
@@ -166,8 +176,19 @@ def tune(
     return Tuning(rate, steps, frame, target, criterion, algorithm.label)
 
 
-def _start(problem, topology, algorithm, rates, first=0, count=1, *, oracle, mixing, seed) -> Run:
+def _start(
+    problem: Problem,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
+    rates: np.ndarray,
+    first: int = 0,
+    count: int = 1,
+    *,
+    oracle: Oracle | None,
+    mixing: Mixing | None,
+    seed: int,
+) -> Run:
     seeds = [seed + first + k for k in range(count)]
     plan = plan_replicas(np.asarray(rates), seeds, None, None, 1)
     setup = Setup(problem, topology, algorithm, plan, mixing=mixing, oracle=oracle)
-    return Run(setup, measures=("suboptimality",))
+    return Run(setup, measures=(suboptimality,))

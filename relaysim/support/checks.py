@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import math
 import operator
+from typing import Any
 
 import numpy as np
 
-__all__ = ["real_array", "real_number", "shown", "true_or_false", "whole_number"]
+__all__ = [
+    "NoSuchChoiceError",
+    "one_of",
+    "real_array",
+    "real_number",
+    "shown",
+    "true_or_false",
+    "whole_number",
+]
 
 
-def whole_number(value, name: str, least: int) -> int:
+def whole_number(value: Any, name: str, least: int) -> int:
     """``value`` as an int of at least ``least``; says what was given otherwise.
 
     >>> whole_number(0, "n", 1)
@@ -27,7 +36,7 @@ def whole_number(value, name: str, least: int) -> int:
     return number
 
 
-def real_number(value, name: str, least: float = -math.inf, most: float = math.inf) -> float:
+def real_number(value: Any, name: str, least: float = -math.inf, most: float = math.inf) -> float:
     """``value`` as a finite float within bounds; says what was given otherwise.
 
     >>> real_number(2, "p", 0, 1)
@@ -49,7 +58,7 @@ def real_number(value, name: str, least: float = -math.inf, most: float = math.i
     return number
 
 
-def real_array(value, name: str, *, copy: bool = False) -> np.ndarray:
+def real_array(value: Any, name: str, *, copy: bool = False) -> np.ndarray:
     """``value`` as a float64 array; complex numbers and text are refused."""
     try:
         array = np.asarray(value)
@@ -60,7 +69,7 @@ def real_array(value, name: str, *, copy: bool = False) -> np.ndarray:
     return np.array(array, dtype=float) if copy else np.asarray(array, dtype=float)
 
 
-def shown(value) -> str:
+def shown(value: object) -> str:
     """What a user gave, for a message of one line: as written if that is short, else its type.
 
     >>> import numpy as np
@@ -76,7 +85,28 @@ def shown(value) -> str:
     return f"a {name} of shape {shape}" if shape else f"a {name}"
 
 
-def true_or_false(value, name: str) -> bool:
+class NoSuchChoiceError(TypeError, ValueError):
+    """A word that is none of those allowed.
+
+    It names a rule that there is not, as an unknown option does, which is a TypeError.
+    """
+
+
+def one_of(value: object, name: str, allowed: tuple[str, ...]) -> str:
+    """The value, if it is one of these words.
+
+    >>> one_of("b", "letter", ("a", "c"))
+    Traceback (most recent call last):
+        ...
+    relaysim.support.checks.NoSuchChoiceError: letter must be one of 'a', 'c', not 'b'
+    """
+    if not isinstance(value, str) or value not in allowed:
+        listed = ", ".join(map(repr, allowed))
+        raise NoSuchChoiceError(f"{name} must be one of {listed}, not {shown(value)}")
+    return str(value)
+
+
+def true_or_false(value: object, name: str) -> bool:
     """``value`` as a bool; says what was given otherwise."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, not {value!r}")
