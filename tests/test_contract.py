@@ -246,6 +246,33 @@ def test_the_same_call_gives_the_same_bits(algorithm):
     assert call().tobytes() == call().tobytes()
 
 
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, *ASYNCHRONOUS], ids=repr)
+def test_what_draws_at_random_is_what_it_says(algorithm):
+    """Without gradient noise, two seeds make two runs if and only if steps draw."""
+    events = algorithm.uses == "events"
+    topology = rs.topologies.ring(8) if events else topology_for(algorithm)
+    one, other = (
+        iterates_of(least_squares(8, 6, 4), topology, algorithm, 0.1, 40, seed=seed)
+        for seed in (5, 6)
+    )
+    assert (one.tobytes() != other.tobytes()) == algorithm.random
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "random"),
+    [
+        (rs.algorithms.SingleMerge(merge_at=20, probability=0.0), False),
+        (rs.algorithms.DynamicAveraging(threshold=0.0), False),
+        (rs.algorithms.ConsensusControl(rs.algorithms.PowerGossip(), 0.1), True),
+        (rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), 0.1), False),
+    ],
+    ids=repr,
+)
+def test_what_draws_at_random_depends_on_options(algorithm, random):
+    assert algorithm.random == random
+    test_what_draws_at_random_is_what_it_says(algorithm)
+
+
 # -- a step is a pure function ---------------------------------------------------------------------
 
 

@@ -62,6 +62,7 @@ CLAIMS: dict[str, str] = {
     "sending can go on at the same time",
     "cycle": "steps after which its rule repeats",
     "affine": "whether, on quadratics, a step is an affine map of the state",
+    "random": "whether its steps draw random numbers, so that runs differ without gradient noise",
     "exact": "whether, without noise and at a constant learning rate, it reaches x* for any ζ",
     "exact_when_mixed_further": "whether it is so if its iterates are mixed further after a step",
     "rate_scale": "how many times higher rates may be than those of the same rule without momentum",
@@ -247,6 +248,11 @@ class Claims:
         for a while.
         """
         return True
+
+    @property
+    def random(self) -> bool:
+        """Whether its steps draw random numbers: runs of two seeds differ without gradient noise."""
+        return False
 
     @property
     def exact(self) -> bool:

@@ -36,6 +36,10 @@ class _Copies(Method):
         if not 0 < real_number(self.consensus_rate, "consensus_rate") <= 1:
             raise ValueError(f"consensus_rate must lie in (0, 1], not {self.consensus_rate!r}")
 
+    @property
+    def random(self) -> bool:
+        return bool(self.compressor.random)
+
     def vectors_per_edge(self, d: int) -> float:
         """Share of a vector of d numbers that crosses each directed edge in a step."""
         return self.compressor.bits(d) / Identity().bits(d)

@@ -51,6 +51,7 @@ class Cesar(Method):
     label: ClassVar[str] = "CESAR"
     uses: ClassVar[str] = "mixing"
     affine: ClassVar[bool] = False
+    random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < real_number(self.share, "share") <= 1:
