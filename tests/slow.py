@@ -242,16 +242,18 @@ def dsgd_ac(world, x0, rates, power, start, floor):
         yield x
 
 
-def d2(world, x0, rates):
-    """X_1 = W(X_0 − γG_0); X_{t+1} = W(2X_t − X_{t−1} − γ_t G_t + γ_{t−1} G_{t−1})."""
-    yield from two_step(world, x0, rates, world.weights)
+def d2(world, x0, rates, form):
+    """X_1 = W(X_0 − γG_0); X_{t+1} = W(2X_t − X_{t−1} − γ_t G_t + γ_{t−1} G_{t−1}), or, scaled,
+    W(X_t − γ_t ((X_{t−1} − X_t)/γ_{t−1} + G_t − G_{t−1})).
+    """
+    yield from two_step(world, x0, rates, world.weights, form)
 
 
-def exact_diffusion(world, x0, rates):
-    yield from two_step(world, x0, rates, lambda t: (world.weights(t) + np.eye(world.n)) / 2)
+def exact_diffusion(world, x0, rates, form):
+    yield from two_step(world, x0, rates, lambda t: (world.weights(t) + np.eye(world.n)) / 2, form)
 
 
-def two_step(world, x0, rates, weights):
+def two_step(world, x0, rates, weights, form):
     n, x, before, pull_before = world.n, x0, None, None
     for step, rate in enumerate(rates):
         gradients = world.gradients(step, x)
@@ -259,7 +261,9 @@ def two_step(world, x0, rates, weights):
         if step == 0:
             target = [x[i] - pull[i] for i in range(n)]
         else:
-            target = [2 * x[i] - before[i] - (pull[i] - pull_before[i]) for i in range(n)]
+            change = rate / rates[step - 1] if form == "scaled" else 1
+            back = [change * (before[i] - x[i] - pull_before[i]) for i in range(n)]
+            target = [x[i] - back[i] - pull[i] for i in range(n)]
         x, before, pull_before = world.mix(weights(step), target), x, pull
         yield x
 

@@ -775,6 +775,56 @@ def test_exact_diffusion_is_d2_with_the_lazy_matrix():
     )
 
 
+@pytest.mark.parametrize("kind", [rs.algorithms.D2, rs.algorithms.ExactDiffusion])
+def test_d2_under_a_schedule_moves_its_mean_by_the_present_rate(kind):
+    """Which X' = W(2X − X⁻ − γ_t (G − G⁻)) would not; at a constant rate all are one method."""
+    problem, topology, x0 = least_squares(8, 5, 4), rs.topologies.ring(8), starting_points(8, 5)
+
+    def rate(step):
+        return 0.4 / (1 + step) if step < 20 else 0.01
+
+    forms = [kind(form=form) for form in ("own", "scaled")]
+    found = [iterates_of(problem, topology, each, rate, 40, x0=x0) for each in forms]
+    for iterates in found:
+        for step in range(40):
+            pull = rate(step) * problem.gradient(iterates[step]).mean(axis=0)
+            moved = iterates[step + 1].mean(axis=0) - iterates[step].mean(axis=0)
+            np.testing.assert_allclose(moved, -pull, rtol=0, atol=1e-14)
+    assert np.abs(found[0] - found[1]).max() > 1e-2
+    constant = [iterates_of(problem, topology, each, 0.3, 40, x0=x0) for each in forms]
+    assert_same(*constant, tolerance=1e-12)
+
+
+def test_gradient_tracking_mixes_the_tracker_and_then_adds_what_changed():
+    """NEXT: X' = W(X − γ_t Y), Y' = WY + G' − G, with dense matrices, under a schedule."""
+    problem, topology, x0 = least_squares(8, 5, 4), rs.topologies.ring(8), starting_points(8, 5)
+    W = np.asarray(rs.mixing.metropolis(topology).todense())
+    x, g = x0, problem.gradient(x0)
+    y, next_moves_after, whole = g, None, None
+    for step in range(30):
+        rate = 0.3 / (1 + 0.1 * step)
+        if step == 1:  # where the other forms part from it
+            next_moves_after = W @ x - rate * y  # DIGing
+        x = W @ (x - rate * y)
+        renewed = problem.gradient(x)
+        if step == 0:
+            whole = W @ (y + renewed - g)  # ATC-DIGing
+        y, g = W @ y + renewed - g, renewed
+        if step == 0:
+            assert np.abs(y - whole).max() > 1e-2
+        if step == 1:
+            assert np.abs(x - next_moves_after).max() > 1e-2
+    found = iterates_of(
+        problem,
+        topology,
+        rs.algorithms.GradientTracking(),
+        lambda step: 0.3 / (1 + 0.1 * step),
+        30,
+        x0=x0,
+    )
+    np.testing.assert_allclose(found[-1], x, rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize("algorithm", RELAYING, ids=repr)
 def test_a_pair_of_equal_trees_is_that_tree(algorithm):
     problem, x0 = least_squares(7, 5, 4), starting_points(7, 5)
