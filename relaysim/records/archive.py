@@ -20,8 +20,8 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 
 from relaysim.records.state import fingerprint
+from relaysim.support.checks import require_memory
 from relaysim.support.files import written_aside
-from relaysim.support.memory import require_memory
 
 __all__ = ["FORMAT", "UNREADABLE", "Described", "names_of_arrays", "read", "write"]
 

@@ -37,7 +37,7 @@ def loaded(path: str | os.PathLike) -> dict[str, Any]:
         return _arguments(header, arrays)
     except archive.UNREADABLE as error:
         raise ValueError(
-            f"{os.fspath(path)!r} has what no history has: {error or type(error).__name__}"
+            f"{os.fspath(path)!r} has what no history has: {type(error).__name__}: {error}"
         ) from error
 
 
@@ -88,7 +88,7 @@ def _require_fitting(header: dict[str, Any], described: Mapping[str, Described])
     shapes = {name: described[name][0] for name in kinds}
     (records,), (r,), x = shapes["steps"], shapes["diverged"], shapes["x"]
     n, d = x[:2]
-    allowed = {
+    allowed: dict[str, list[tuple[int, ...]]] = {
         "seeds": [(r,)],
         "last_record": [(r,)],
         "learning_rates": [(records, r)],

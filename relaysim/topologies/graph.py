@@ -17,8 +17,7 @@ import networkx
 import numpy as np
 from scipy.sparse import csgraph, csr_array
 
-from relaysim.support.checks import whole_number
-from relaysim.support.memory import require_memory
+from relaysim.support.checks import require_memory, whole_number
 
 if TYPE_CHECKING:
     from relaysim.plots.style import Axes
