@@ -287,10 +287,13 @@ class FedAvg(Method):
         count = math.ceil(self.participation * n * (1 - 1e-12))
         if self.participation < 1 and round.step % self.local_steps == 0:
             uniform = round.uniforms((n, 1, *trailing))
-            taking = np.argsort(np.argsort(uniform, axis=0), axis=0) < count
-        x = round.descend(state.x, round.gradient(state.x))
+            taking = uniform <= np.partition(uniform, count - 1, axis=0)[count - 1]
+        direction = round.gradient(state.x)
+        if self.participation < 1:
+            direction *= taking
+        x = round.descend(state.x, direction, overwrite=True)
         if (round.step + 1) % self.local_steps:
-            return ParticipationState(np.where(taking, x, state.x), taking)
+            return ParticipationState(x.copy(), taking)
         round.send(2 * count)
         weights = np.ones(n) if self.weights == "equal" else round.examples
         shares = weights.reshape(n, 1, *(1 for _ in trailing)) * taking
