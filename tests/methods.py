@@ -54,6 +54,9 @@ ALGORITHMS = (
     rs.algorithms.LocalSGD(period=1),
     rs.algorithms.LocalSGD(period=4),
     rs.algorithms.LocalSGD(period=4, count="all-to-all"),
+    rs.algorithms.FedAvg(local_steps=4),
+    rs.algorithms.FedAvg(local_steps=1, weights="equal"),
+    rs.algorithms.FedAvg(local_steps=2, participation=0.4),
     rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), target=0.1),
     rs.algorithms.ConsensusControl(rs.algorithms.D2(), target=((0, 0.3), (10, 0.01))),
     rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(momentum=0.5), rs.algorithms.Critical(1.0)),
@@ -92,6 +95,7 @@ OCCASIONAL = (
     rs.algorithms.SingleMerge,
     rs.algorithms.DynamicAveraging,
     rs.algorithms.ConsensusControl,
+    rs.algorithms.FedAvg,
 )
 #: Those whose steps do not become shorter near an optimum: each is divided by its gradients' size.
 RESCALED = (rs.algorithms.DecentralizedAdam, rs.algorithms.NormalizedTracking)

@@ -389,6 +389,24 @@ def local_sgd(world, x0, rates, period, count):
         yield x
 
 
+def fedavg(world, x0, rates, local_steps, participation, weights):
+    """Every worker counts alike: these problems know nothing of examples."""
+    n, x, generator = world.n, x0, algorithm_stream()
+    count = next(s for s in range(1, n + 1) if s / n >= participation)
+    for step, rate in enumerate(rates):
+        if step % local_steps == 0:
+            taking = list(range(n))
+            if participation < 1:
+                drawn = generator.random(n)
+                taking = sorted(range(n), key=lambda i: drawn[i])[:count]
+        g = world.gradients(step, x)
+        x = [x[i] - rate * g[i] if i in taking else x[i] for i in range(n)]
+        if (step + 1) % local_steps == 0:
+            total = sum(x[i] for i in taking)
+            x = [total / count for _ in range(n)]
+        yield x
+
+
 def compressed(compressor, vector, uniform):
     """One vector, compressed entry by entry."""
     kind, d = type(compressor).__name__, len(vector)
@@ -710,4 +728,5 @@ RULES = {
     "MomentumConsensus": momentum_consensus,
     "DelayedGradient": delayed_gradient,
     "LocalSGD": local_sgd,
+    "FedAvg": fedavg,
 }

@@ -172,6 +172,11 @@ class Round:
         return self._network.mix_entries(x, kept, wanted, self.step)
 
     @property
+    def examples(self) -> np.ndarray:
+        """How many examples each worker has, ``(n,)``; one each where the problem does not say."""
+        return self._network.examples
+
+    @property
     def pairs(self) -> np.ndarray:
         """Both ends of every undirected edge, ``(E, 2)``."""
         return self._network.pairs

@@ -42,6 +42,7 @@ class Network:
         mixing: the sequence of gossip matrices for methods that mix, else empty.
         workspace: where large arrays are borrowed.
         arrivals: which messages arrive. All of them by default.
+        examples: how many each worker has, ``(n,)``. One each by default.
 
     ``vectors_sent`` counts model-sized vectors over all workers since the network was made: a number, or
     ``(r,)`` where replicas send differently. A compressed vector counts as its share of 64 d bits.
@@ -53,9 +54,11 @@ class Network:
         mixing: tuple[csr_array, ...] = (),
         workspace: Workspace | None = None,
         arrivals: Arrivals | None = None,
+        examples: np.ndarray | None = None,
     ):
         self.topology = topology
         self.n = topology.n
+        self.examples = np.ones(self.n) if examples is None else examples
         self.vectors_sent: float | np.ndarray = 0
         self._workspace = workspace or Workspace()
         self._mixing, self._arrivals = mixing, arrivals
