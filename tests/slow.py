@@ -407,6 +407,28 @@ def fedavg(world, x0, rates, local_steps, participation, weights):
         yield x
 
 
+def local_rates(world, x0, rates, switch, gossip, count):
+    """x ← x − γ mean(g_i/L_i), from ``switch`` on x − γ mean(g_i)/mean(L_i); as gossip W(X − γDG)."""
+    n, d, x = world.n, len(x0[0]), x0
+    smoothness = []
+    for i in range(n):
+        at_0 = world.gradient(0, i, np.zeros(d))
+        hessian = np.array([world.gradient(0, i, e) - at_0 for e in np.eye(d)])
+        smoothness.append(max(np.linalg.eigvalsh((hessian + hessian.T) / 2)))
+    for step, rate in enumerate(rates):
+        local = switch is None or step < switch
+        g = world.gradients(step, x)
+        half = []
+        for i in range(n):
+            half.append(x[i] - rate / (smoothness[i] if local else sum(smoothness) / n) * g[i])
+        if gossip:
+            x = world.mix(world.weights(step), half)
+        else:
+            mean = world.mean(half)
+            x = [mean.copy() for _ in range(n)]
+        yield x
+
+
 def compressed(compressor, vector, uniform):
     """One vector, compressed entry by entry."""
     kind, d = type(compressor).__name__, len(vector)
@@ -708,6 +730,7 @@ RULES = {
     "SingleMerge": single_merge,
     "DynamicAveraging": dynamic_averaging,
     "ChocoSGD": choco,
+    "LocalRates": local_rates,
     "AdaGossip": ada_gossip,
     "DecentralizedAdam": decentralized_adam,
     "NormalizedTracking": normalized_tracking,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from relaysim.algorithms.base import require_claims
+from relaysim.algorithms.claims import require_claims
 from relaysim.algorithms.events import Algorithm
 from relaysim.faults import AnyFault, Fault, kind_of
 from relaysim.mixing import metropolis

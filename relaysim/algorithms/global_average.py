@@ -258,6 +258,11 @@ class FedAvg(Method):
         return self.participation == 1
 
     @property
+    def random(self) -> bool:
+        """Whether workers are drawn."""
+        return self.participation < 1
+
+    @property
     def exact(self) -> bool:
         """Whether x* is reached for any ζ, and any numbers of examples."""
         return (self.local_steps, self.participation, self.weights) == (1, 1, "equal")

@@ -88,6 +88,8 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "D-Adam": ("#7B2952", (0, (4, 5))),
     "Normalised tracking": ("#155995", (0, (1, 5))),
     "CESAR": ("#D18407", (0, (1.5, 2))),
+    "FedAvg": ("#0C21DC", (0, (1, 2))),
+    "Local rates": ("#7FA047", (0, (1.5, 5))),
 }
 
 # For methods that are not in the table: strokes and gaps that can be told apart in one colour (or a line

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from relaysim import algorithms, compressors, faults, mixing, oracles, schedules, topologies
-from relaysim.algorithms.base import Claims
+from relaysim.algorithms.claims import Claims
 from relaysim.problems import data, partitions
 from relaysim.support.names import closest
 from relaysim.topologies import Topology
