@@ -249,9 +249,7 @@ class Claims:
 
     @property
     def affine(self) -> bool:
-        """Whether, on quadratics, a step is an affine map of the state; False also where it only looks so
-        for a while.
-        """
+        """Whether a step on quadratics is affine in the state; False also if it looks so for a while only."""
         return True
 
     @property
