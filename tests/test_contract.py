@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import slow
-from methods import ALGORITHMS, ASYNCHRONOUS, OCCASIONAL
+from methods import ALGORITHMS, ASYNCHRONOUS, OCCASIONAL, RESCALED, SENSITIVE
 from scipy.sparse import csr_array
 
 import relaysim as rs
@@ -148,13 +148,14 @@ def test_wide_vectors_take_the_same_rule(algorithm):
 def test_a_single_worker_is_gradient_descent(algorithm, replicas):
     problem = least_squares(1, 3, 4)
     topology = rs.topologies.chain(1)
-    found = iterates_of(problem, topology, algorithm, 0.3, 20, replicas=replicas)
+    steps = 10 if isinstance(algorithm, SENSITIVE) else 20
+    found = iterates_of(problem, topology, algorithm, 0.3, steps, replicas=replicas)
     paper = slow.run(
         algorithm,
         topology,
         slow.least_squares_gradient(problem.A, problem.b),
         np.zeros((1, 3)),
-        [0.3] * 20,
+        [0.3] * steps,
     )
     if replicas is not None:
         paper = np.repeat(paper[..., None], replicas, axis=-1)
@@ -189,7 +190,8 @@ def test_arrays_keep_their_shapes(algorithm, replicas):
 @over_algorithms
 @pytest.mark.parametrize("sigma2", [None, 0.5])
 def test_a_replica_equals_its_run_alone(algorithm, sigma2):
-    steps, rates, seeds = 200, [0.02, 0.3, 0.1], [3, 11]
+    rates, seeds = [0.02, 0.3, 0.1], [3, 11]
+    steps = 40 if isinstance(algorithm, SENSITIVE) else 200
     topology = topology_for(algorithm)
     problem = least_squares(8, 5, 4)
     options = {
@@ -218,9 +220,10 @@ def test_replicas_with_starting_points_of_their_own_equal_their_runs_alone(algor
 def test_replicas_that_leave_do_not_disturb_the_others(algorithm, monkeypatch):
     monkeypatch.setattr("relaysim.engine.recording.BLOCK_BYTES", 0)  # so that they leave at once
     topology, problem = topology_for(algorithm), least_squares(8, 5, 4)
+    away = 1e15 if isinstance(algorithm, RESCALED) else 300.0
     options = {"oracle": rs.oracles.Gaussian(0.1), "x0": starting_points(8, 5), "seed": [4, 9]}
     with_leaver = rs.simulate(
-        problem, topology, algorithm, learning_rate=[300.0, 0.1], steps=60, **options
+        problem, topology, algorithm, learning_rate=[away, 0.1], steps=60, **options
     )
     assert with_leaver.diverged.tolist() == [True, True, False, False]
     without = rs.simulate(problem, topology, algorithm, learning_rate=[0.1], steps=60, **options)
@@ -241,6 +244,33 @@ def test_the_same_call_gives_the_same_bits(algorithm):
         oracle=rs.oracles.Gaussian(1.0),
     )
     assert call().tobytes() == call().tobytes()
+
+
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, *ASYNCHRONOUS], ids=repr)
+def test_what_draws_at_random_is_what_it_says(algorithm):
+    """Without gradient noise, two seeds make two runs if and only if steps draw."""
+    events = algorithm.uses == "events"
+    topology = rs.topologies.ring(8) if events else topology_for(algorithm)
+    one, other = (
+        iterates_of(least_squares(8, 6, 4), topology, algorithm, 0.1, 40, seed=seed)
+        for seed in (5, 6)
+    )
+    assert (one.tobytes() != other.tobytes()) == algorithm.random
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "random"),
+    [
+        (rs.algorithms.SingleMerge(merge_at=20, probability=0.0), False),
+        (rs.algorithms.DynamicAveraging(threshold=0.0), False),
+        (rs.algorithms.ConsensusControl(rs.algorithms.PowerGossip(), 0.1), True),
+        (rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), 0.1), False),
+    ],
+    ids=repr,
+)
+def test_what_draws_at_random_depends_on_options(algorithm, random):
+    assert algorithm.random == random
+    test_what_draws_at_random_is_what_it_says(algorithm)
 
 
 # -- a step is a pure function ---------------------------------------------------------------------
@@ -416,7 +446,9 @@ def test_exact_methods_reach_the_optimum_and_the_others_stall(algorithm):
         assert distance < 1e-24
     else:
         assert distance > 1e-3
-        if is_lossy(algorithm) or isinstance(algorithm, (*OCCASIONAL, rs.algorithms.PowerGossip)):
+        if sends_parts(algorithm) or isinstance(
+            algorithm, (*OCCASIONAL, rs.algorithms.PowerGossip)
+        ):
             return  # it moves about
         np.testing.assert_allclose(history.frame.distance.iloc[0], distance, rtol=1e-3)
 
@@ -509,7 +541,9 @@ def test_a_claim_that_is_missing_is_named_with_its_meaning():
         assert getattr(base.Claims, claim).__doc__, claim
 
 
-@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if not a.exact], ids=repr)
+@pytest.mark.parametrize(
+    "algorithm", [a for a in ALGORITHMS if not (a.exact or isinstance(a, RESCALED))], ids=repr
+)
 def test_methods_that_are_not_exact_are_so_where_all_workers_agree(algorithm):
     problem = rs.problems.random_quadratics(n=9, d=4, zeta2=0.0, mu=0.25, seed=0)
     history = rs.simulate(
@@ -542,7 +576,9 @@ def test_holding_the_distance_to_0_makes_gossip_exact():
     assert ends[0] < 1e-24 < 1e-5 < ends[1]
 
 
-def is_lossy(algorithm):
+def sends_parts(algorithm):
+    if isinstance(algorithm, rs.algorithms.Cesar):
+        return True
     compressor = getattr(algorithm, "compressor", None)
     return compressor is not None and not isinstance(compressor, rs.compressors.Identity)
 
@@ -589,7 +625,7 @@ def test_information_moves_one_hop_a_round(algorithm, topology, changed):
         moved = before[step] != after[step]
         assert not moved[hops > step].any(), f"step {step}"
         front = step - late
-        if is_lossy(algorithm):
+        if sends_parts(algorithm):
             continue  # what has changed need not be sent at once
         assert moved[hops == front].all() or front <= 0, f"step {step}"
 

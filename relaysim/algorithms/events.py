@@ -142,6 +142,7 @@ class EventMethod(Claims):
     uses: ClassVar[str] = "events"
     hops_per_step: ClassVar[float] = math.inf
     affine: ClassVar[bool] = False
+    random: ClassVar[bool] = True
 
     def vectors_per_edge(self, d: int) -> None:
         """None: it depends on who meets."""
