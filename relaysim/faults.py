@@ -83,6 +83,11 @@ class Fault:
     def check(self, topology: Topology | TreePair) -> None:
         """Raise ValueError unless this can happen on a topology, before any work starts."""
 
+    def check_messages(self, edges: np.ndarray, topology: Topology | TreePair) -> None:
+        """Raise ValueError unless this can happen to all messages that cross ``edges (messages, 2)``, which
+        need not be those of the topology, before any work starts.
+        """
+
     def arrivals(self, edges: np.ndarray, round: WireRound) -> np.ndarray:
         """Which messages of a round arrive.
 
@@ -161,6 +166,10 @@ class MessageDrop(Fault):
                 f"probability has {len(self.probability)} numbers and {topology!r} has "
                 f"{len(edges)} edges; give one for each of topology.edges, or one number"
             )
+
+    def check_messages(self, edges: np.ndarray, topology: Topology | TreePair) -> None:
+        if not isinstance(self.probability, float):
+            _of_edges(self, topology)(edges)
 
     def arrivals(self, edges: np.ndarray, round: WireRound) -> np.ndarray:
         drawn = round.uniforms(len(edges))

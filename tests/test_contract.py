@@ -1183,6 +1183,8 @@ def test_options_of_consensus_control_are_checked():
     for other in (rs.algorithms.RelaySGD(), rs.algorithms.AllReduce(), rs.algorithms.DPSGD):
         with pytest.raises(ValueError, match="needs a method that mixes"):
             rs.algorithms.ConsensusControl(other, 0.1)
+    with pytest.raises(ValueError, match="give ConsensusControl the method of the inner one"):
+        rs.algorithms.ConsensusControl(rs.algorithms.ConsensusControl(gossip, 0.1), 0.01)
     with pytest.raises(ValueError, match="smoothness must be positive"):
         rs.algorithms.Critical(smoothness=0.0)
 

@@ -270,6 +270,15 @@ def test_a_store_of_version_0_1_answers_as_before(key, tmp_path):
     assert rs.load_sweep(tmp_path / "old.db").suboptimality.tolist() == [123.0]
 
 
+def test_options_that_came_later_are_in_no_text_where_all_is_as_before():
+    """Or a store would compute again what it has."""
+    assert written(rs.algorithms.D2()) == "D2()"
+    assert written(rs.algorithms.DPSGD()) == "DPSGD(momentum=0.0, overlap=False)"
+    assert written(rs.algorithms.ExactDiffusion(form="scaled")) == "ExactDiffusion(form='scaled')"
+    for made in (rs.algorithms.D2(form="scaled"), rs.algorithms.DPSGD(consensus=0.5)):
+        assert named(written(made), ALGORITHMS, "algorithm") == made
+
+
 # -- what cannot be ----------------------------------------------------------------------------------
 
 

@@ -65,8 +65,8 @@ class ChocoSGD(_Copies):
         consensus_rate: δ in (0, 1].
 
     Any connected topology. Sends Q's bits over each directed edge and step, counted as their share of a
-    vector. Keeps the copy of every neighbour (one array here, since all copies of a worker are equal).
-    Not exact.
+    vector. Keeps the copy of every neighbour (one array here, since all copies of a worker are equal: where
+    messages were lost they would part for good, so that faults are refused). Not exact.
 
     Source: Koloskova, Stich, Jaggi, "Decentralized stochastic optimization and gossip algorithms with
     compressed communication", ICML 2019. (The authors' code gossips with X̂ as it was before.)

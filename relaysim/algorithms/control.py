@@ -93,6 +93,11 @@ class ConsensusControl(Method):
                 f"consensus control needs a method that mixes with a matrix, such as DPSGD(), not "
                 f"{self.base!r}"
             )
+        if isinstance(self.base, ConsensusControl):
+            raise ValueError(
+                "consensus control holds its method to one distance: give ConsensusControl the method of "
+                "the inner one, and the smaller of both targets"
+            )
         whole_number(self.most_rounds, "most_rounds", 0)
         target = self.target
         if isinstance(target, list | tuple):

@@ -152,5 +152,25 @@ def check_faults(
         raise ValueError(
             f"{name} has no rule for {kind}{'; ' if known else ''}{known}; leave faults out"
         )
+    if not getattr(faults, "never", False):
+        _require_weights_to_scale(matrices, kind)
     if isinstance(faults, Fault):
         faults.check(topology)
+        for W in matrices:
+            receiver, sender = W.nonzero()
+            across = receiver != sender
+            faults.check_messages(np.stack([sender, receiver], axis=1)[across], topology)
+
+
+def _require_weights_to_scale(matrices: Sequence[csr_array], kind: str) -> None:
+    """Raise where what is left of a row may sum to 0, or to less, and cannot be scaled to sum to 1."""
+    for W in matrices:
+        entries = W.tocoo()
+        if entries.nnz and entries.data.min() < 0:
+            k = int(entries.data.argmin())
+            i, j = (int(ends[k]) for ends in entries.coords)
+            raise ValueError(
+                f"with {kind} the rest of a row of the mixing matrix is scaled to sum to 1, which needs "
+                f"weights of 0 or more; this one gives worker {i} the weight {entries.data[k]:.4g} for "
+                f"worker {j}: use relaysim.mixing.metropolis(topology), or leave faults out"
+            )
