@@ -418,3 +418,58 @@ def test_every_option_says_what_it_is():
         assert each.help, name
         assert each.limits, name
         assert dataclasses.replace(each).checked(each.default) == each.default
+
+
+def test_scalars_of_numpy_are_plain_in_names_and_messages():
+    def as_numpy(value):
+        kinds = {bool: np.bool_, int: np.int64, float: np.float64, str: np.str_}
+        return kinds[type(value)](value) if type(value) in kinds else value
+
+    def fields_of(part):
+        return {
+            each.name: getattr(part, each.name) for each in dataclasses.fields(part) if each.init
+        }
+
+    plain = [method for method in EVERY_METHOD if dataclasses.is_dataclass(method)]
+    plain += [rs.compressors.TopK(2), rs.compressors.LowRank(1, 2), rs.oracles.Gaussian(0.5)]
+    plain += [rs.oracles.Minibatch(8), rs.faults.MessageDrop(0.5), rs.schedules.InverseSqrt(0.1)]
+    plain += [rs.schedules.Cosine(0.5, steps=4), rs.algorithms.Critical(1.0)]
+    for part in plain:
+        given = {name: as_numpy(value) for name, value in fields_of(part).items()}
+        made = type(part)(**given)
+        assert repr(made) == repr(part)
+        assert "np." not in repr(made)
+    row = rs.sweep(
+        {
+            "topology": np.str_("chain"),
+            "algorithm": np.str_("DPSGD"),
+            "n": np.int32(4),
+            "d": np.uint8(2),
+            "learning_rate": np.float64(0.1),
+            "steps": np.int64(1),
+        },
+        progress=False,
+    )
+    assert {type(name) for name in row.topology} | {type(name) for name in row.algorithm} == {str}
+    for settings in (
+        {"topology": np.str_("rnig")},
+        {"algorithm": np.str_("nothing of the kind")},
+        {"zeta2": np.float64(-1.0)},
+        {"n": np.float64(2.5)},
+        {"criterion": np.str_("best")},
+        {"topology": [np.str_("ring(")]},
+    ):
+        with pytest.raises(ValueError, match=r".") as caught:
+            rs.sweep(settings, progress=False)
+        assert "np." not in str(caught.value)
+    for call in (
+        lambda: rs.algorithms.RelaySGD(unheard=np.str_("late")),
+        lambda: rs.algorithms.RelaySGD(momentum=np.float64(1.5)),
+        lambda: rs.algorithms.SGP(rounds=np.float64(1.5)),
+        lambda: rs.algorithms.RelaySGD(overlap=np.int64(1)),
+        lambda: rs.oracles.Gaussian(np.float64(-1)),
+        lambda: rs.topologies.chain(np.float64(3)),
+    ):
+        with pytest.raises((ValueError, TypeError), match=r".") as wrong:
+            call()
+        assert "np." not in str(wrong.value)

@@ -10,7 +10,7 @@ import numpy as np
 from relaysim.algorithms.base import Method, Round
 from relaysim.compressors import Identity, TopK
 from relaysim.network import Network
-from relaysim.support.checks import real_number
+from relaysim.support.checks import plain_options, real_number
 
 __all__ = ["ChocoSGD"]
 
@@ -51,6 +51,7 @@ class ChocoSGD(Method):
     uses: ClassVar[str] = "mixing"
 
     def __post_init__(self) -> None:
+        plain_options(self)
         if isinstance(self.compressor, type) or not hasattr(self.compressor, "compress"):
             raise TypeError(
                 f"{self.compressor!r} is no compressor; see relaysim.compressors, such as TopK(k=10)"

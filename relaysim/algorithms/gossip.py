@@ -10,7 +10,7 @@ import numpy as np
 from relaysim.algorithms.base import MomentumMethod, Round, check_momentum, no_buffer, smoothed
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Network
-from relaysim.support.checks import one_of, true_or_false
+from relaysim.support.checks import one_of, plain_options, true_or_false
 
 __all__ = ["DPSGD", "QuasiGlobalMomentum"]
 
@@ -52,6 +52,7 @@ class DPSGD(MomentumMethod):
     theorems: ClassVar[tuple[str, ...]] = ("dp_sgd", "dp_sgd_rate")
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_momentum(self.momentum)
         true_or_false(self.overlap, "overlap")
 
@@ -104,6 +105,7 @@ class QuasiGlobalMomentum(MomentumMethod):
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_momentum(self.momentum)
         one_of(self.form, "form", ("paper", "toy"))
 

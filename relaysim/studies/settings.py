@@ -30,6 +30,7 @@ from relaysim.studies.naming import (
 )
 from relaysim.studies.options import FIXED, TUNED, SettingError
 from relaysim.studies.problem_kinds import PROBLEM_KINDS, OwnProblem, make_problem, plain
+from relaysim.support.checks import plain_scalar
 from relaysim.support.names import closest
 from relaysim.topologies import Topology, TreePair
 
@@ -79,7 +80,7 @@ def complete(stated: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         SettingError, ValueError, TypeError: what cannot be run.
     """
-    stated = dict(stated)
+    stated = {key: plain_scalar(value) for key, value in stated.items()}
     problem = _problem_stated(stated)
     setting = dict(DEFAULTS) | stated | {"problem": problem}
     setting |= {

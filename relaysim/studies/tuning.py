@@ -20,7 +20,7 @@ from relaysim.oracles import Exact, Oracle
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
 from relaysim.studies.rate_search import RateSearch, first_grid, search_limits
-from relaysim.support.checks import real_number, whole_number
+from relaysim.support.checks import real_number, shown, whole_number
 from relaysim.support.display import between, html_table
 from relaysim.support.progress import progress_bar
 from relaysim.topologies import Topology, TreePair
@@ -132,7 +132,7 @@ def tune(
     if not target > 0:
         raise ValueError(f"target must be a positive number, not {target!r}")
     if criterion not in CRITERIA:
-        raise ValueError(f"criterion must be 'fastest' or 'plateau', not {criterion!r}")
+        raise ValueError(f"criterion must be 'fastest' or 'plateau', not {shown(criterion)}")
     if not knows_optimum(problem):
         raise ValueError(
             "tuning needs a problem whose optimum is known; give it an `optimum` "
