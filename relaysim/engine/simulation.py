@@ -24,6 +24,7 @@ from relaysim.records import configuration
 from relaysim.records.history import History
 from relaysim.records.state import KeptState
 from relaysim.support.checks import real_number, shown, whole_number
+from relaysim.support.interrupts import called_by_user, stops_in_order
 from relaysim.support.progress import progress_bar
 from relaysim.support.streams import seed_array
 from relaysim.topologies import Topology, TreePair
@@ -86,7 +87,9 @@ def simulate(
 
     Returns:
         The `History`. A replica that diverges (not finite, or further than 10¹² times the start) is
-        marked in ``history.diverged``; from that record on its numbers are NaN.
+        marked in ``history.diverged``; from that record on its numbers are NaN. Ctrl-C, or the stop button
+        of a notebook, ends the run after the step under way: the history is that of so many steps, and
+        says ``interrupted``. A second one raises.
 
     Raises:
         ValueError, TypeError: input that makes no sense, before any work starts.
@@ -196,17 +199,34 @@ class Experiment:
         self._done = self.run.step
 
     def history(self, keep_state: bool | None, progress: bool | None) -> History:
-        """Go to the last step, from wherever the run stands, and tell what was recorded."""
+        """Go to the last step, from wherever the run stands, and tell what was recorded.
+
+        Where a user asks to stop it is the history of so many steps as were taken.
+        """
         run = self.run
         most = {None: MOST_STATE_BYTES, True: math.inf, False: -1}[keep_state]
         remaining = (step for step in self.recorded if step > self._done)
         label = self.parts["algorithm"].label
         total = self.steps - run.step
-        with progress_bar(total, progress, label, "steps") as bar:
-            state = run.finish(remaining, self.steps, bar.update, most)
-            bar.update(total - bar.n)
+        by_user = called_by_user("history", "simulate", "extend", "extended")
+        with (
+            stops_in_order(by_user) as stop,
+            progress_bar(total, progress, label, "steps") as bar,
+        ):
+            state = run.finish(remaining, self.steps, bar.update, most, stop)
+            bar.update((run.step if stop.made else self.steps) - self.steps + total - bar.n)
+        interrupted = stop.made and run.step < self.steps and len(run.active) > 0
+        if interrupted:
+            self._end_here()
         kept = None if state is None else KeptState(state, self.parts)
-        return _history_of(self, kept)
+        return _history_of(self, kept, interrupted)
+
+    def _end_here(self) -> None:
+        """Describe the run of the steps that were taken, which is a whole one."""
+        record = self.config["record"]
+        self.config["steps"] = self.steps = self.run.step
+        if isinstance(record, list):
+            self.config["record"] = self.run.steps.tolist()
 
 
 def _kept_iterates(keep: Any, n: int) -> bool | list[int]:
@@ -236,7 +256,7 @@ def _plain_seeds(
     return [int(s) for s in plan.seeds] if np.ndim(seed) or replicas else plan.seeds[0]
 
 
-def _history_of(experiment: Experiment, state: KeptState | None) -> History:
+def _history_of(experiment: Experiment, state: KeptState | None, interrupted: bool) -> History:
     run, plan = experiment.run, experiment.plan
     last = run.ledger.last_record
     records = int(last.max()) + 1 if len(last) else 0
@@ -266,4 +286,5 @@ def _history_of(experiment: Experiment, state: KeptState | None) -> History:
         topology=experiment.parts["topology"],
         algorithm=experiment.parts["algorithm"],
         state=state,
+        interrupted=interrupted,
     )

@@ -22,6 +22,7 @@ from relaysim.problems.problem import knows_optimum
 from relaysim.studies.rate_search import RateSearch, first_grid, search_limits
 from relaysim.support.checks import real_number, shown, whole_number
 from relaysim.support.display import between, html_table
+from relaysim.support.interrupts import called_by_user
 from relaysim.support.progress import progress_bar
 from relaysim.topologies import Topology, TreePair
 
@@ -49,6 +50,7 @@ class Tuning:
             ``diverged``, ``horizon`` (steps watched).
         target, criterion: as given.
         label: the method's name.
+        interrupted: whether someone stopped the search: the rate is the best of those tried by then.
     """
 
     learning_rate: float
@@ -57,6 +59,7 @@ class Tuning:
     target: float
     criterion: str
     label: str
+    interrupted: bool = False
 
     def _repr_html_(self) -> str:
         tried = self.frame["learning_rate"]
@@ -115,7 +118,7 @@ def tune(
 
     Returns:
         A `Tuning`. Rates found with ``criterion="fastest"`` are the best of those tried: `frame`
-        lists them all.
+        lists them all. Ctrl-C ends the search with what is known by then, ``interrupted``.
 
     Raises:
         ValueError: a target that is not positive, an unknown criterion, or a problem without an
@@ -161,11 +164,17 @@ def tune(
         search = RateSearch(
             start, start_value, target, max_steps, curvatures, noisy, bar.update, limits
         )
-        rate = search.fastest(rates) if criterion == "fastest" else search.plateau(rates)
+        interrupted = False
+        try:
+            rate = search.fastest(rates) if criterion == "fastest" else search.plateau(rates)
+        except KeyboardInterrupt:
+            if not called_by_user("tune"):
+                raise
+            rate, interrupted = search.best_so_far(criterion), True
     frame = search.frame()
     chosen = frame[frame.learning_rate == rate]
     steps = float(chosen.steps.iloc[-1]) if len(chosen) else float("nan")
-    return Tuning(rate, steps, frame, target, criterion, algorithm.label)
+    return Tuning(rate, steps, frame, target, criterion, algorithm.label, interrupted)
 
 
 def _start(
