@@ -11,7 +11,14 @@ from numpy.typing import ArrayLike
 
 from relaysim.algorithms.events import Algorithm
 from relaysim.engine.ledger import Block
-from relaysim.engine.plan import LearningRate, ReplicaPlan, plan_replicas, record_steps
+from relaysim.engine.plan import (
+    LearningRate,
+    ReplicaPlan,
+    number_of_records,
+    plan_replicas,
+    record_steps,
+    require_room,
+)
 from relaysim.engine.run import Run
 from relaysim.engine.setup import Setup
 from relaysim.faults import AnyFault
@@ -31,6 +38,7 @@ from relaysim.topologies import Topology, TreePair
 
 __all__ = ["MOST_STATE_BYTES", "Experiment", "simulate"]
 
+_FEWER_RECORDS = "record less often (record=100, record='log')"
 #: A state that takes no more is kept unless someone says otherwise.
 MOST_STATE_BYTES = 64_000_000
 
@@ -147,6 +155,8 @@ class Experiment:
         stop_below: float | None = None,
     ):
         self.steps = whole_number(steps, "steps", 0)
+        records = number_of_records(record, self.steps)
+        require_room(records, 0, f"{records} records", _FEWER_RECORDS)
         self.plan = plan_replicas(learning_rate, seed, replicas, x0, self.steps)
         self.recorded = record_steps(record, self.steps)
         self.parts: dict[str, Any] = {
@@ -172,6 +182,7 @@ class Experiment:
             problem, topology, algorithm, self.plan, mixing=mixing, oracle=oracle, faults=faults
         )
         kept = _kept_iterates(keep_iterates, setup.problem.n)
+        self._require_room(kept, setup.problem.n, setup.problem.d)
         self.run = Run(setup, measures=self.measures, keep_iterates=kept, stop_below=stop_below)
         # The last step whose record is behind us.
         self._done = -1
@@ -192,6 +203,18 @@ class Experiment:
             "measures": configuration.encode_measures(self.parts["measures"]),
             "stop_below": stop_below,
         }
+
+    def _require_room(self, kept: bool | list[int], n: int, d: int) -> None:
+        """Raise where the records, or the iterates that are kept with them, cannot fit in memory."""
+        records, r = len(self.recorded), self.plan.r
+        columns = sum(n if each.per_worker else 1 for each in self.measures) + 1
+        replicas = f" of {r} replicas" if r > 1 else ""
+        require_room(records, columns * r, f"{records} records{replicas}", _FEWER_RECORDS)
+        if kept is not False:
+            workers = n if kept is True else len(kept)
+            what = f"the iterates of {workers} workers at {records} records{replicas}"
+            mend = f"{_FEWER_RECORDS}, or keep those of fewer workers (keep_iterates=[0])"
+            require_room(records, (columns + workers * d) * r, what, mend)
 
     def go_on(self, state: dict[str, Any], recorded: Block) -> None:
         """Take up the state of a run that had fewer steps, with what it recorded."""
