@@ -14,10 +14,11 @@ from methods import ASYNCHRONOUS
 
 import relaysim as rs
 from relaysim import cli
+from relaysim.studies import sweeps
 from relaysim.studies.expansion import expand
 from relaysim.studies.experiment import OPTIONS
 from relaysim.studies.naming import ALGORITHMS, GRAPHS, named, written
-from relaysim.studies.settings import former_key, key_of
+from relaysim.studies.settings import complete, former_key, key_of
 from relaysim.studies.store import Store
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -418,6 +419,38 @@ def test_every_option_says_what_it_is():
         assert each.help, name
         assert each.limits, name
         assert dataclasses.replace(each).checked(each.default) == each.default
+
+
+# What a method's name alone cannot say, and options that do not fit every length of vectors.
+CALLS = {
+    "ChocoSGD": ("ChocoSGD(TopK(2), 0.5)", "ChocoSGD(LowRank(1, 3), 0.5)"),
+    "ConsensusControl": ("ConsensusControl(D2(), Critical(1.0))",),
+    "DynamicAveraging": ("DynamicAveraging(0.1)",),
+    "PowerGossip": ("PowerGossip", "PowerGossip(rows=3)"),
+    "SingleMerge": ("SingleMerge(1)",),
+}
+
+
+@pytest.mark.parametrize("method", ALGORITHMS)
+def test_what_is_planned_can_be_run(method):
+    planned, refused = 0, []
+    for call in CALLS.get(method, (method,)):
+        for graph in ("chain", "star", "ring", "complete", "binary_tree", "double_binary_tree"):
+            for n, d in ((1, 4), (2, 3), (3, 4), (4, 6)):
+                for more in ({}, {"drop": 0.1}, {"seed": [0, 1], "drop": 0.1}, {"sigma2": 0.1}):
+                    stated = {"algorithm": call, "topology": graph, "n": n, "d": d, "zeta2": 0.0}
+                    seeds = (more := dict(more)).pop("seed", [0])
+                    stated |= {"learning_rate": 0.05, "steps": 2} | more
+                    try:
+                        group = [complete(stated | {"seed": seed}) for seed in seeds]
+                    except ValueError as error:
+                        refused.append(str(error))
+                        continue
+                    planned += 1
+                    for _, found in sweeps._run_group(group):
+                        assert np.isfinite(found["suboptimality"]).all()
+    assert planned > 0
+    assert all(len(message.split()) > 4 for message in refused)
 
 
 def test_scalars_of_numpy_are_plain_in_names_and_messages():
