@@ -123,6 +123,39 @@ def test_classes_are_the_more_apart_the_smaller_alpha(equal_sizes):
     assert entropies[-1] < 0.1
 
 
+def largest_shares(**options):
+    """The share of each of 16 workers' examples that is of one class, mean over 20 seeds."""
+    labels = np.repeat(np.arange(10), 500)
+    shares = []
+    for seed in range(20):
+        counts = dirichlet(labels, 16, 0.01, seed, **options).counts().to_numpy()
+        shares.append(counts.max(axis=1) / counts.sum(axis=1))
+    return np.mean(shares, axis=0)
+
+
+def test_six_workers_of_sixteen_share_all_classes_where_ten_draw_among_themselves():
+    # Of equal sizes six of them hold 10/6 classes each, of which one is at most .6 of what they hold.
+    shares = largest_shares(groups=10)
+    assert shares[10:].mean() == pytest.approx(0.59, abs=0.03)
+    assert shares[:10].mean() > 0.85
+    assert largest_shares()[10:].mean() > 0.75
+    assert largest_shares(equal_sizes=False).mean() == pytest.approx(0.91, abs=0.02)
+
+
+@pytest.mark.parametrize("equal_sizes", [True, False])
+def test_groups_of_workers_hold_their_part_of_the_examples(equal_sizes):
+    labels = some_labels("skewed")
+    for n, groups in ((16, 10), (16, 5), (7, 1), (23, 4)):
+        found = dirichlet(labels, n, 0.1, 3, equal_sizes, groups)
+        assert_covers(found, len(labels), n)
+        assert not equal_sizes or np.ptp(found.sizes) <= 1
+        for first in range(0, n, groups):
+            part = found.sizes[first : first + groups]
+            assert sum(part) == pytest.approx(len(part) * len(labels) / n, abs=1)
+    assert dirichlet(labels, 10, 0.1, 3, groups=10) == dirichlet(labels, 10, 0.1, 3)
+    assert dirichlet(labels, 11, 0.1, 3, groups=10) != dirichlet(labels, 11, 0.1, 3)
+
+
 def test_dirichlet_proportions_have_the_variance_of_their_distribution():
     # A share of Dirichlet(α, …, α) over n has mean 1/n and variance (1/n)(1 − 1/n)/(nα + 1).
     labels, n, alpha = np.zeros(10_000), 5, 0.7
@@ -259,6 +292,7 @@ LABELS = np.arange(10) % 2
         (lambda: dirichlet(LABELS, 2, -1.0), ValueError, "alpha"),
         (lambda: dirichlet(LABELS, 2, math.nan), ValueError, "alpha"),
         (lambda: dirichlet(LABELS, 2, "1"), TypeError, "alpha"),
+        (lambda: dirichlet(LABELS, 2, 1.0, groups=0), ValueError, "groups must be at least 1"),
         (lambda: dirichlet(LABELS, 2, 1.0, equal_sizes=1), TypeError, "equal_sizes"),
         (lambda: by_size(LABELS, 2, 0.5), ValueError, "ratio"),
         (lambda: feature_drift(np.ones(10), 2), ValueError, "matrix"),
