@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol
 
 import numpy as np
 
-from relaysim.support.checks import real_array, real_number, shown
+from relaysim.support.checks import plain_options, real_array, real_number, shown
 from relaysim.support.names import attribute_error
 from relaysim.topologies import Topology, TreePair
 
@@ -140,6 +140,7 @@ class MessageDrop(Fault):
     probability: float | Sequence[float]
 
     def __post_init__(self) -> None:
+        plain_options(self)
         probability: float | tuple[float, ...]
         if np.ndim(self.probability) == 0:
             probability = real_number(self.probability, "probability", 0, 1)

@@ -61,6 +61,7 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
             f"the problem has {problem.n} workers and {topology!r} has {topology.n}; "
             f"make them equal"
         )
+    algorithm.vectors_per_edge(int(problem.d))  # a compressor may refuse some lengths
     name = type(algorithm).__name__
     if isinstance(topology, TreePair):
         if algorithm.uses != "relay":
@@ -78,6 +79,8 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
             f"{name} needs a tree: this topology has {topology.n} workers and "
             f"{len(topology.edges)} edges; use relaysim.topologies.spanning_tree(topology)"
         )
+    if hasattr(algorithm, "rule"):
+        algorithm.rule(topology)  # of events: a graph that it cannot use
 
 
 def matrices_for(

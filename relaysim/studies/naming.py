@@ -127,7 +127,7 @@ def named(
     >>> named("ChocoSGD(TopK(8), 0.5)", ALGORITHMS, "algorithm")
     ChocoSGD(compressor=TopK(k=8), consensus_rate=0.5)
     """
-    return _Reader(text, what, given).top(known)
+    return _Reader(str(text), what, given).top(known)
 
 
 def name_in(text: str) -> str:
