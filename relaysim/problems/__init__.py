@@ -12,7 +12,8 @@ What else it offers is used where it is there: ``optimum`` ``(d,)`` adds the col
 ``value(x) − optimal_value`` (or ``− value(optimum)``), which loses all digits near 1e-16 · |f|; a
 method ``suboptimality(x)``, ``(d, k)`` to ``(k,)``, replaces it by one that does not. A method
 ``mean_gradient(x)``, ``(d, k)`` to ``(d, k)``, spares n gradients a record; ``smoothness`` guides the
-search for learning rates; and a ``gradient`` that takes ``out=`` may write into memory that is lent
+search for learning rates; ``examples`` ``(n,)``, how many each worker has, weigh the workers of
+`relaysim.algorithms.FedAvg`; and a ``gradient`` that takes ``out=`` may write into memory that is lent
 to it, and return that.
 
 >>> import numpy as np
@@ -34,6 +35,7 @@ True
 from typing import TYPE_CHECKING, NoReturn
 
 from relaysim.problems import data, partitions
+from relaysim.problems.feature_split import FeatureSplit
 from relaysim.problems.logistic import Logistic, NoOptimumError
 from relaysim.problems.matrix_quadratic import MatrixQuadratic
 from relaysim.problems.problem import Problem
@@ -42,6 +44,7 @@ from relaysim.support.names import attribute_error
 
 __all__ = [
     "DiagonalQuadratic",
+    "FeatureSplit",
     "LeastSquares",
     "Logistic",
     "MatrixQuadratic",

@@ -12,7 +12,7 @@ import numpy as np
 
 from relaysim.studies.settings import former_key, key_of
 
-__all__ = ["Row", "row_of"]
+__all__ = ["Row", "row_of", "seed_cell"]
 
 
 class Row(NamedTuple):
@@ -98,5 +98,12 @@ def row_of(key: str, setting: dict, version: str, result: dict[str, np.ndarray])
         raise TypeError("only plain arrays can be stored")
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **result)
-    row = Row(key, json.dumps(setting), setting["seed"], version, buffer.getvalue(), None)
+    row = Row(
+        key, json.dumps(setting), seed_cell(setting["seed"]), version, buffer.getvalue(), None
+    )
     return row._replace(digest=row.right_digest())
+
+
+def seed_cell(seed: int) -> int | str:
+    """A seed as SQLite holds it: text where 64 bits are too few, hexadecimal so that it stays text."""
+    return seed if seed < 2**63 else hex(seed)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from relaysim.studies.rows import Row, row_of
+from relaysim.studies.rows import Row, row_of, seed_cell
 
 __all__ = ["Store", "StoreError", "stored_results"]
 
@@ -153,7 +153,7 @@ class Store:
             self._connection.execute(
                 "INSERT OR REPLACE INTO failures (key, setting, seed, version, error) "
                 "VALUES (?, ?, ?, ?, ?)",
-                (key, json.dumps(setting), setting["seed"], version, error),
+                (key, json.dumps(setting), seed_cell(setting["seed"]), version, error),
             )
 
     @contextlib.contextmanager
