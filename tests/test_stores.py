@@ -13,6 +13,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from mutations import mutations
 
 import relaysim as rs
 from relaysim import cli
@@ -126,6 +127,19 @@ def test_a_changed_row_is_refused_and_computed_again(kept, change):
     # By itself now, and not in its group: equal but for rounding.
     pd.testing.assert_frame_equal(again, table, rtol=1e-12)
     assert len(rs.load_sweep(path)) == len(table)
+
+
+def test_a_damaged_file_is_refused_or_read_as_it_was(kept, tmp_path):
+    path, table = kept
+    damaged, refused = tmp_path / "damaged.db", []
+    for data in mutations(path.read_bytes(), 100, seed=0):
+        damaged.write_bytes(data)
+        try:
+            pd.testing.assert_frame_equal(rs.load_sweep(damaged), table, check_exact=True)
+        except StoreError as error:
+            refused.append(f"{error}")
+    assert 50 < len(refused) < 100
+    assert all("damaged.db" in message for message in refused)
 
 
 def former(path, version="0.0.9"):
