@@ -6,6 +6,8 @@ import numpy as np
 
 from relaysim.oracles import checked_gradient
 from relaysim.support.blocks import row_blocks
+from relaysim.support.callbacks import answer, ask
+from relaysim.support.checks import real_array
 
 __all__ = ["MEASURES", "bits_of", "measure", "measures_of"]
 
@@ -69,20 +71,24 @@ def measure(problem, block: np.ndarray, measures: tuple[str, ...]) -> dict[str, 
 
 def _suboptimality(problem, points: np.ndarray) -> np.ndarray:
     if hasattr(problem, "suboptimality"):
-        return problem.suboptimality(points)
+        found = ask(problem.suboptimality, "suboptimality", points)
+        return answer(found, "suboptimality", points.shape[1:])
     lowest = getattr(problem, "optimal_value", None)
     if lowest is None:
-        lowest = problem.value(problem.optimum)
+        lowest = ask(problem.value, "value", np.asarray(problem.optimum))
     return _value(problem, points) - lowest
 
 
 def _value(problem, points: np.ndarray) -> np.ndarray:
-    return np.array([problem.value(point) for point in points.T])
+    found = [ask(problem.value, "value", point) for point in points.T]
+    return real_array(found, "the problem's value").reshape(len(found))
 
 
 def _mean_gradient(problem, points: np.ndarray, has_replicas: bool) -> np.ndarray:
     if hasattr(problem, "mean_gradient"):
-        return problem.mean_gradient(points)
+        return answer(
+            ask(problem.mean_gradient, "mean_gradient", points), "mean_gradient", points.shape
+        )
     shape = (problem.n, *points.shape)
     if has_replicas:
         return _mean_of_gradients(problem, np.broadcast_to(points, shape))
@@ -91,7 +97,7 @@ def _mean_gradient(problem, points: np.ndarray, has_replicas: bool) -> np.ndarra
 
 
 def _mean_of_gradients(problem, x: np.ndarray) -> np.ndarray:
-    return checked_gradient(problem.gradient(x), x).mean(axis=0)
+    return checked_gradient(ask(problem.gradient, "gradient", x), x).mean(axis=0)
 
 
 def _consensus_distance(block: np.ndarray, mean: np.ndarray) -> np.ndarray:

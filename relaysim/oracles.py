@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from relaysim.support.checks import real_number, whole_number
+from relaysim.support.callbacks import ask
+from relaysim.support.checks import real_array, real_number, shown, unmasked, whole_number
 from relaysim.support.streams import EventDraw, Streams
 
 __all__ = ["Exact", "Gaussian", "Minibatch"]
@@ -27,21 +28,59 @@ FEW, FEW_OF_REPLICAS = 1 / 2, 1 / 10
 Gradient = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def checked_gradient(found: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """A problem's gradients, after a look at their shape."""
-    found = np.asarray(found)
+def checked_gradient(found: np.ndarray, x: np.ndarray, name: str = "gradient") -> np.ndarray:
+    """A problem's gradients, after a look at what they are: real numbers, in the shape of x."""
+    found = real_array(found, f"the problem's {name}")
     shape = found.shape
     if shape != x.shape:
         raise ValueError(
-            f"the problem's gradient at x of shape {x.shape} has shape {shape}; "
+            f"the problem's {name} at x of shape {x.shape} has shape {shape}; "
             f"it must have that of x, a row for each worker"
         )
     return found
 
 
+def _evaluator(function: Callable, name: str) -> Callable:
+    """``(out, x, …) → out``, which writes into ``out`` what a problem says of x ``(n, d[, r])``.
+
+    x is the run's memory: a problem cannot write into what it is given to read. One that takes ``out``
+    is watched when it is called first, and trusted from then on, which costs nothing.
+    """
+    takes_out = "out" in inspect.signature(function).parameters
+    untried = True
+
+    def evaluate(out: np.ndarray, x: np.ndarray, *others: np.ndarray) -> np.ndarray:
+        nonlocal untried
+        if takes_out and not untried:
+            found = function(x, *others, out=out)
+        else:
+            found = ask(function, name, x, *others, **({"out": out} if takes_out else {}))
+        if found is not out:
+            # Memory of the problem's own: copied, since a step may overwrite its gradient.
+            out[...] = checked_gradient(found, x, name)
+        if untried:
+            untried = False
+            _check_numbers(out, x, name)
+        return out
+
+    return evaluate
+
+
+def _check_numbers(found: np.ndarray, x: np.ndarray, name: str) -> None:
+    """Raise where gradients are NaN although the iterates are not."""
+    if np.isnan(found).any() and np.isfinite(x).all():
+        worker, coordinate = (int(k) for k in np.argwhere(np.isnan(found))[0][:2])
+        raise ValueError(
+            f"the problem's {name} is NaN at the start, in coordinate {coordinate} of worker {worker}; "
+            f"start where it is defined, x0=…, or mend it"
+        )
+
+
 def _check_replicas(problem, x: np.ndarray, found: np.ndarray) -> None:
     """Hold the first replica against its gradient alone: broadcasting may have mixed up the axes."""
-    alone = np.asarray(problem.gradient(np.ascontiguousarray(x[..., 0])))
+    if not np.isfinite(x[..., 0]).all():  # it diverged before the run was gone on with
+        return
+    alone = np.asarray(ask(problem.gradient, "gradient", np.ascontiguousarray(x[..., 0])))
     scale = np.abs(alone).max(initial=0)
     if (
         alone.shape != x.shape[:2]
@@ -126,24 +165,15 @@ class Exact:
 
     def observe(self, problem, streams: Streams) -> Gradient:
         """The function ``(x, out) → out`` for one run, which writes the gradients into ``out``."""
-        if "out" in inspect.signature(problem.gradient).parameters:
-            evaluate = problem.gradient
-        else:
-
-            def evaluate(x: np.ndarray, out: np.ndarray) -> np.ndarray:
-                return problem.gradient(x)
-
+        evaluate = _evaluator(problem.gradient, "gradient")
         untried = streams.owner is not None
 
         def gradient(x: np.ndarray, out: np.ndarray) -> np.ndarray:
             nonlocal untried
-            found = evaluate(x, out)
-            if found is not out:
-                # Memory of the problem's own: copied, since a step may overwrite its gradient.
-                out[...] = checked_gradient(found, x)
-                if untried:
-                    untried = False
-                    _check_replicas(problem, x, out)
+            evaluate(out, x)
+            if untried:
+                untried = False
+                _check_replicas(problem, x, out)
             return out
 
         return gradient
@@ -176,7 +206,7 @@ def _exact_events(problem, streams: Streams) -> Callable:
         replicas = 1 if streams.owner is None else len(streams.owner)
         few = max(FEW, FEW_OF_REPLICAS * replicas) * problem.n
         if some is not None and len(x) <= few:
-            return some(batch.first, x)
+            return checked_gradient(ask(some, "gradient_of", batch.first, x), x, "gradient_of")
         points = table.filled(x, batch)
         return table.taken(everyone(points, np.empty_like(points)), batch)
 
@@ -263,30 +293,27 @@ class Minibatch:
 
     def observe(self, problem, streams: Streams) -> Gradient:
         """The function ``(x, out) → out`` for one run, which writes the gradients into ``out``."""
-        self._check(problem)
-        batches = streams.batches(
-            "sampling", np.asarray(problem.examples), self.size, self.sampling, DRAW_AHEAD
-        )
+        examples = self._examples(problem)
+        batches = streams.batches("sampling", examples, self.size, self.sampling, DRAW_AHEAD)
+        evaluate = _evaluator(problem.sampled_gradient, "sampled_gradient")
 
         def gradient(x: np.ndarray, out: np.ndarray) -> np.ndarray:
-            return problem.sampled_gradient(x, batches(), out=out)
+            return evaluate(out, x, batches())
 
         return gradient
 
     def observe_events(self, problem, streams: Streams) -> EventGradients:
         """The gradients of single workers, for one run; each event draws its own examples."""
-        self._check(problem)
+        available = self._examples(problem)
+        evaluate = _evaluator(problem.sampled_gradient, "sampled_gradient")
         points = _Table(problem.n, streams, _the_same)
         examples = _Table(problem.n, streams, np.zeros_like)  # everyone has an example 0
 
         def gradient(x: np.ndarray, batch, drawn: np.ndarray) -> np.ndarray:
             everyone = points.filled(x, batch)
-            found = problem.sampled_gradient(
-                everyone, examples.filled(drawn, batch), out=np.empty(everyone.shape)
-            )
+            found = evaluate(np.empty(everyone.shape), everyone, examples.filled(drawn, batch))
             return points.taken(found, batch)
 
-        available = np.asarray(problem.examples)
         draw = streams.event_batches("sampling", available, self.size, self.sampling)
         return EventGradients(gradient, draw)
 
@@ -296,23 +323,29 @@ class Minibatch:
         With v_i the variance of the gradient over worker i's m_i examples it is the mean of v_i/size,
         and without replacement that of (v_i/size)(m_i − size)/(m_i − 1).
         """
-        self._check(problem)
+        m = self._examples(problem)
         variance = problem.example_variance(x) / self.size
         if self.sampling != "with replacement":
-            m = np.asarray(problem.examples)
             variance = variance * (m - self.size) / np.maximum(m - 1, 1)
         return float(variance.mean())
 
-    def _check(self, problem) -> None:
-        if not hasattr(problem, "sampled_gradient"):
+    def _examples(self, problem) -> np.ndarray:
+        """How many each worker has, ``(n,)``, after a look at whether they suffice."""
+        if not (hasattr(problem, "sampled_gradient") and hasattr(problem, "examples")):
             raise TypeError(
                 f"{problem!r} has no examples to draw from; Minibatch is for problems such as "
                 f"relaysim.problems.Logistic, and Gaussian(sigma2=…) gives any problem noise"
             )
-        examples = np.asarray(problem.examples)
+        examples = np.asarray(unmasked(problem.examples, "the problem's examples"))
+        if examples.dtype.kind not in "iu" or examples.shape != (problem.n,) or examples.min() < 1:
+            raise ValueError(
+                f"the problem's examples must be how many each worker has, (n,) = ({problem.n},) whole "
+                f"numbers of at least 1, not {shown(problem.examples)}"
+            )
         if self.sampling != "with replacement" and examples.min() < self.size:
             worker = int(np.argmin(examples))
             raise ValueError(
                 f"worker {worker} has {examples[worker]} examples and a batch needs {self.size} "
                 f"distinct ones; take a smaller size or sampling='with replacement'"
             )
+        return examples

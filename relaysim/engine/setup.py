@@ -13,6 +13,7 @@ from relaysim.engine.events import Events
 from relaysim.engine.plan import ReplicaPlan
 from relaysim.engine.rounds import Rounds
 from relaysim.oracles import Exact
+from relaysim.problems.acceptance import require_accepted
 from relaysim.support.starts import starting_points
 from relaysim.support.streams import Streams
 
@@ -85,6 +86,7 @@ class Setup:
         self.faults = None if faults is None or getattr(faults, "never", False) else faults
         self.streams = Streams(plan.seeds, plan.owners if plan.has_axis else None)
         self.x0 = starting_points(plan.x0, problem, plan.r if plan.has_axis else None)
+        require_accepted(problem, self.x0)
 
     def machine(self) -> Machine:
         """What the algorithm is advanced by."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from relaysim.problems.matrices import matrix_of
 from relaysim.problems.objective import Objective
+from relaysim.support.checks import label_values
 
 __all__ = ["LinearClassifier"]
 
@@ -82,7 +83,7 @@ class LinearClassifier(Objective):
         """
         if (features is None) != (labels is None):
             raise ValueError("give features and labels, or neither")
-        labels = self._labels if labels is None else np.asarray(labels)
+        labels = self._labels if labels is None else label_values(labels)
         predicted = self.predict(x, features)
         if labels.shape != predicted.shape[:1]:
             raise ValueError(f"there are {len(predicted)} examples but labels of {labels.shape}")

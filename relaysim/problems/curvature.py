@@ -10,6 +10,7 @@ from scipy.sparse import csr_array, issparse, vstack
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from relaysim.problems.penalised_loss import PenalisedLoss
+from relaysim.support.checks import real_array
 
 __all__ = [
     "HESSIANS_UP_TO",
@@ -72,7 +73,7 @@ def _weighted_hessian(f: PenalisedLoss, x: np.ndarray, numbers, k: int | None) -
     result = np.zeros((p, c, p, c))
     for number in numbers:
         block, loss = f.parts[number]
-        z = f.products(block, np.asarray(x, dtype=float)[:, None])
+        z = f.products(block, real_array(x, "x")[:, None])
         features = block.pooled
         kept = slice(None) if k is None else block.positions(k)
         features = features[kept]

@@ -5,26 +5,15 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array, hstack, issparse, vstack
 
-from relaysim.support.checks import real_array
+from relaysim.support.checks import real_matrix
 
-__all__ = ["matrix_of", "sparse_of", "stacked", "with_ones"]
-
-
-def sparse_of(features, name: str) -> csr_array:
-    """Real numbers of any sparse form as a float64 csr_array."""
-    if features.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must be real numbers, not {features.dtype}")
-    matrix = csr_array(features)
-    return matrix if matrix.dtype == float else matrix.astype(float)
+__all__ = ["matrix_of", "stacked", "with_ones"]
 
 
 def matrix_of(features, where: str = ""):
     """A matrix of finite numbers, float64, sparse as csr."""
-    if issparse(features):
-        matrix = sparse_of(features, f"features{where}")
-        entries = matrix.data
-    else:
-        matrix = entries = real_array(features, f"features{where}")
+    matrix = real_matrix(features, f"features{where}")
+    entries = matrix.data if issparse(matrix) else matrix
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(
             f"features{where} must be a matrix of examples × features, not of shape {matrix.shape}"

@@ -16,7 +16,14 @@ from scipy.sparse import eye_array, issparse, kron, vstack
 from scipy.sparse.linalg import svds
 
 from relaysim.problems.matrices import matrix_of
-from relaysim.support.checks import real_array, real_number, shown, true_or_false, whole_number
+from relaysim.support.checks import (
+    label_values,
+    real_array,
+    real_number,
+    shown,
+    true_or_false,
+    whole_number,
+)
 from relaysim.support.display import between, html_table
 
 __all__ = ["Partition", "by_size", "dirichlet", "feature_drift", "iid", "shards"]
@@ -128,7 +135,7 @@ class Partition:
         return plots.plot_partition(self, self._labels(labels), **options)
 
     def _labels(self, labels) -> np.ndarray:
-        labels = self.labels if labels is None else np.asarray(labels)
+        labels = self.labels if labels is None else label_values(labels)
         if labels is None:
             raise ValueError("this partition was made without labels; give labels=")
         if labels.shape != self.owners.shape:
@@ -302,14 +309,14 @@ def feature_drift(
             raise ValueError(f"direction {column} is no column; there are 0 to {width - 1}")
         along[column] = 1
     else:
-        along = real_array(direction, "direction")
+        along = real_array(direction, "direction", finite=True)
         if along.shape != (width,):
             raise ValueError(f"direction must have shape (p,) = ({width},), not {along.shape}")
     ranks = np.empty(count)
     ranks[np.argsort(np.asarray(matrix @ along).ravel(), kind="stable")] = np.arange(count)
     key = strength * ranks + (1 - strength) * generator.permutation(count)
     order = np.argsort(key, kind="stable")
-    labels = None if labels is None else np.asarray(labels)
+    labels = None if labels is None else label_values(labels)
     return _cut(order, _even(count, n), labels, f"feature_drift(strength={strength:g})")
 
 
@@ -339,7 +346,7 @@ def by_size(labels, n: int, ratio: float = 10.0, seed: int = 0) -> Partition:
 
 
 def _checked(labels, n: int, seed: int) -> tuple[np.ndarray, int, np.random.Generator]:
-    labels = np.asarray(labels)
+    labels = label_values(labels)
     if labels.ndim != 1:
         raise ValueError(f"labels must be one class for each example, not of shape {labels.shape}")
     n, seed = whole_number(n, "n", 1), whole_number(seed, "seed", 0)
