@@ -7,13 +7,11 @@ Any object with these four is a problem:
   replicas it must also map ``(n, d, r)`` to ``(n, d, r)``;
 - ``value(x)``: f at ``(d,)``, a number.
 
-What else it offers is used where it is there: ``optimum`` ``(d,)`` adds the columns
-``suboptimality`` and ``distance``, and lets rates be tuned. Suboptimality is then the difference
-``value(x) − optimal_value`` (or ``− value(optimum)``), which loses all digits near 1e-16 · |f|; a
-method ``suboptimality(x)``, ``(d, k)`` to ``(k,)``, replaces it by one that does not. A method
-``mean_gradient(x)``, ``(d, k)`` to ``(d, k)``, spares n gradients a record; ``smoothness`` guides the
-search for learning rates; and a ``gradient`` that takes ``out=`` may write into memory that is lent
-to it, and return that.
+What else it offers is used where it is there: `Problem` names each such member, what it adds and what is
+missing without it. An ``optimum`` ``(d,)`` adds the columns ``suboptimality`` and ``distance``, and lets
+rates be tuned; ``examples`` and ``sampled_gradient`` are for minibatches, ``hessian_product`` is for the
+exact theory of quadratics. `check` goes through all of it and tells what holds. The x that a problem is given
+cannot be written into; a ``gradient`` that takes ``out=`` may write there, and return that.
 
 >>> import numpy as np
 >>> import relaysim as rs
@@ -32,8 +30,10 @@ True
 """
 
 from relaysim.problems import data, partitions
+from relaysim.problems.checking import check
 from relaysim.problems.logistic import Logistic, NoOptimumError
 from relaysim.problems.matrix_quadratic import MatrixQuadratic
+from relaysim.problems.protocol import Problem
 from relaysim.problems.quadratics import DiagonalQuadratic, LeastSquares, random_quadratics
 
 __all__ = [
@@ -42,6 +42,8 @@ __all__ = [
     "Logistic",
     "MatrixQuadratic",
     "NoOptimumError",
+    "Problem",
+    "check",
     "data",
     "partitions",
     "random_quadratics",
