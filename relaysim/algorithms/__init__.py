@@ -4,6 +4,7 @@ See `relaysim.algorithms.base` for the protocol, and `relaysim.algorithms.events
 """
 
 from relaysim.algorithms.acid import A2CiD2
+from relaysim.algorithms.checking import check as check  # what __all__ lists are methods
 from relaysim.algorithms.compressed import ChocoSGD
 from relaysim.algorithms.control import ConsensusControl, Critical
 from relaysim.algorithms.corrected import D2, EXTRA, ExactDiffusion, GradientTracking

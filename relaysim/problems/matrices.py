@@ -13,14 +13,14 @@ __all__ = ["matrix_of", "stacked", "with_ones"]
 def matrix_of(features, where: str = ""):
     """A matrix of finite numbers, float64, sparse as csr."""
     matrix = real_matrix(features, f"features{where}")
-    entries = matrix.data if issparse(matrix) else matrix
+    entries = matrix.data if isinstance(matrix, csr_array) else matrix
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(
             f"features{where} must be a matrix of examples × features, not of shape {matrix.shape}"
         )
     if not np.isfinite(entries.sum()) and not np.isfinite(entries).all():
         bad = int(np.argmin(np.isfinite(entries).reshape(-1)))
-        if issparse(matrix):
+        if isinstance(matrix, csr_array):
             row, column = int(np.searchsorted(matrix.indptr, bad, "right") - 1), matrix.indices[bad]
         else:
             row, column = divmod(bad, matrix.shape[1])

@@ -150,7 +150,7 @@ def label_values(value, name: str = "labels") -> np.ndarray:
         raise TypeError(f"{name} must be classes, not of {array.dtype}")
     missing = np.zeros(array.shape, dtype=bool)
     if array.dtype.kind in "fO":
-        missing = (array != array) | np.equal(array, None)  # NaN differs from itself
+        missing = (array != array) | (array == None)  # noqa: E711  (NaN differs from itself)
     if missing.any():
         first = int(np.argmax(missing))
         raise ValueError(

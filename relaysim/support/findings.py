@@ -29,13 +29,12 @@ class FindingsTable(pd.DataFrame):
             return str(pd.DataFrame(self))
         width = max((len(claim) for claim in self.claim), default=0)
         lines = []
-        for row in self.itertuples(index=False):
-            mark = "–" if pd.isna(row.holds) else "holds" if row.holds else "FAILS"
+        for claim, holds, measured, limit, note in self.to_numpy():
+            mark = "–" if pd.isna(holds) else "holds" if holds else "FAILS"
             size = ""
-            if not pd.isna(row.measured):
-                size = f"{row.measured:.2g}" + ("" if pd.isna(row.limit) else f" ≤ {row.limit:.2g}")
-                size = size if row.holds else size.replace("≤", "> ")
-            lines.append(f"{mark:5}  {row.claim:{width}}  {size:18}  {row.note}".rstrip())
+            if not pd.isna(measured):
+                size = f"{measured:.2g} {'≤' if holds else '>'} {limit:.2g}"
+            lines.append(f"{mark:5}  {claim:{width}}  {size:18}  {note}".rstrip())
         failed = int((~self.holds.fillna(True).astype(bool)).sum())
         held = int(self.holds.fillna(False).sum())
         verdict = f"{held} hold, {failed} fail, {len(self) - held - failed} are not there"
