@@ -1,4 +1,4 @@
-"""What a step costs: pytest benchmarks --benchmark-enable -s
+"""What a step costs: pytest benchmarks -n 0 --benchmark-enable -s
 
 Machines differ, so every bound is a ratio to something measured in the same run: a plain NumPy loop
 over workers, or the time to copy the bytes that a step has to move.

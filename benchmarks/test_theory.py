@@ -1,4 +1,4 @@
-"""What exact analysis costs: pytest benchmarks --benchmark-enable -s -k theory"""
+"""What exact analysis costs: pytest benchmarks -n 0 --benchmark-enable -s -k theory"""
 
 import time
 

@@ -9,12 +9,24 @@
 """
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
-from relaysim import algorithms, compressors, faults, mixing, oracles, problems, topologies
+from relaysim import (
+    algorithms,
+    compressors,
+    faults,
+    measures,
+    mixing,
+    oracles,
+    problems,
+    schedules,
+    topologies,
+)
 from relaysim.engine import simulate
 from relaysim.records.configuration import rebuild
 from relaysim.records.history import History
 from relaysim.studies import Tuning, load_sweep, sweep, tune
+from relaysim.support.names import attribute_error
 from relaysim.version import __version__
 
 __all__ = [
@@ -28,11 +40,13 @@ __all__ = [
     "faults",
     "figures",
     "load_sweep",
+    "measures",
     "mixing",
     "oracles",
     "plots",
     "problems",
     "rebuild",
+    "schedules",
     "simulate",
     "sweep",
     "theory",
@@ -41,10 +55,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    # Matplotlib takes half a second to import, so it waits until something is drawn.
-    if name in ("analysis", "figures", "plots", "theory"):
-        return importlib.import_module(f"relaysim.{name}")
-    if name == "explore":
-        return importlib.import_module("relaysim.explorer").explore
-    raise AttributeError(f"module 'relaysim' has no attribute {name!r}")
+if TYPE_CHECKING:
+    from relaysim import analysis, figures, plots, theory
+    from relaysim.explorer import explore
+else:
+
+    def __getattr__(name: str) -> Any:
+        # Matplotlib takes half a second to import, so it waits until something is drawn.
+        if name in ("analysis", "figures", "plots", "theory"):
+            return importlib.import_module(f"relaysim.{name}")
+        if name == "explore":
+            return importlib.import_module("relaysim.explorer").explore
+        raise attribute_error(__name__, name, __all__)

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import argparse
+import io
 import pathlib
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
-from relaysim import oracles, problems
-from relaysim.algorithms.fit import check_compatible
 from relaysim.engine import simulate
-from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, closest, known_name, named, signature_of
+from relaysim.studies.experiment import OPTIONS
+from relaysim.studies.naming import (
+    ALGORITHMS,
+    COMPRESSORS,
+    DATASETS,
+    FAULTS,
+    GRAPHS,
+    MIXINGS,
+    ORACLES,
+    PARTITIONS,
+    SCHEDULES,
+    known_name,
+    signature_of,
+)
+from relaysim.studies.options import FIXED, TUNED, Option
+from relaysim.studies.problem_kinds import PROBLEM_KINDS
+from relaysim.studies.settings import arguments_of, build, complete, rate_of
 from relaysim.studies.sweeps import sweep
 from relaysim.studies.tuning import tune
 from relaysim.support.checks import whole_number
 from relaysim.support.files import written_aside
+from relaysim.support.names import closest
 from relaysim.version import __version__
 
 __all__ = ["main"]
 
+TUNING = ("target", "criterion", "max_steps")
 FIGURE_HELP = "draw one of the paper's figures: png, pdf and csv"
 
 
@@ -33,6 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["figure", "heterogenity"])
     2
     """
+    for stream in (sys.stdout, sys.stderr):
+        # Greek letters, where the output has none.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         chosen = _parser().parse_args(arguments)
         chosen.command(chosen)
@@ -62,7 +84,7 @@ def _one_line(error: Exception) -> str:
 # -- commands --------------------------------------------------------------------------------------
 
 
-def _figure(chosen) -> None:
+def _figure(chosen: argparse.Namespace) -> None:
     from relaysim.figures import FIGURES
     from relaysim.figures.gallery import draw_all
 
@@ -81,12 +103,20 @@ def _figure(chosen) -> None:
     print(textwrap.fill(result.caption, 100))
 
 
-def _list(chosen) -> None:
+def _list(chosen: argparse.Namespace) -> None:
     from relaysim.figures import FIGURES
 
     for title, entries in (
         ("Algorithms", ALGORITHMS),
-        ("Topologies", TOPOLOGIES),
+        ("Topologies", GRAPHS),
+        ("Mixing", MIXINGS),
+        ("Oracles", ORACLES),
+        ("Faults", FAULTS),
+        ("Compressors", COMPRESSORS),
+        ("Schedules", SCHEDULES),
+        ("Problems", PROBLEM_KINDS),
+        ("Data", DATASETS),
+        ("Partitions", PARTITIONS),
         ("Figures", FIGURES),
     ):
         print(title)
@@ -95,72 +125,85 @@ def _list(chosen) -> None:
             shown = {name: name for name in entries}
         width = max(map(len, shown.values()))
         for name, entry in entries.items():
-            print(f"  {shown[name]:<{width}}  {entry.__doc__.strip().splitlines()[0]}")
+            print(f"  {shown[name]:<{width}}  {(entry.__doc__ or '').strip().splitlines()[0]}")
         print()
 
 
-def _run(chosen) -> None:
-    fixed = "(" in chosen.topology or chosen.topology == "social_network"
-    if fixed and chosen.n is not None:
-        raise CommandError(f"topology {chosen.topology!r} has its own size; leave --n out")
-    alone = () if fixed else (32 if chosen.n is None else chosen.n,)
-    topology = named(chosen.topology, TOPOLOGIES, "topology", alone=alone)
-    algorithm = named(chosen.algorithm, ALGORITHMS, "algorithm")
-    problem = problems.random_quadratics(
-        topology.n,
-        chosen.d,
-        zeta2=chosen.zeta2,
-        mu=chosen.mu,
-        smoothness=chosen.smoothness,
-        r0=chosen.r0,
-        seed=chosen.problem_seed,
-    )
-    check_compatible(problem, topology, algorithm)
-    oracle = oracles.Gaussian(chosen.sigma2) if chosen.sigma2 else None
-    for name, least in (("steps", 0), ("seed", 0), ("replicas", 1), ("record", 1)):
-        if getattr(chosen, name) is not None:
-            whole_number(getattr(chosen, name), name, least)
+def _run(chosen: argparse.Namespace) -> None:
+    stated = {name: getattr(chosen, name) for name in OPTIONS if getattr(chosen, name) is not None}
+    rates = stated.pop("learning_rate", None)
+    at_once = rates is not None and len(rates) > 1
+    if at_once and any(isinstance(rate, str) for rate in rates):
+        raise CommandError("give one schedule, or one or several numbers, as --learning-rate")
+    tuning = {name: stated.pop(name) for name in TUNING if name in stated}
+    if rates is not None and tuning:
+        raise CommandError(
+            f"--{_dashed(next(iter(tuning)))} is for tuning; leave out --learning-rate"
+        )
+    # Checked before a rate is tuned, which may take long.
+    setting = complete(stated | {"learning_rate": rates[0] if rates else 0.0})
+    for rate in rates or ():
+        complete(stated | {"learning_rate": rate})
+    if chosen.replicas is not None:
+        whole_number(chosen.replicas, "replicas", 1)
     for path, kinds in ((chosen.save, (".npz",)), (chosen.plot, (".png", ".pdf", ".svg"))):
         if path is not None and path.suffix not in kinds:
             raise CommandError(f"{str(path)!r} must end in {' or '.join(kinds)}")
         if path is not None and not path.parent.is_dir():
             raise CommandError(f"there is no folder {str(path.parent)!r} to write to")
-    rates = chosen.learning_rate
+    parts = build(setting)
     if rates is None:
-        tuned = tune(problem, topology, algorithm, target=chosen.target)
-        if tuned.steps != tuned.steps:
-            raise CommandError(
-                f"no learning rate brings {chosen.algorithm} below {chosen.target:g}; "
-                f"give one with --learning-rate, or a larger --target"
-            )
-        print(
-            f"tuned learning rate {tuned.learning_rate:.6g}: without gradient noise it stays below "
-            f"{chosen.target:g} from step {tuned.steps:.0f} on"
-        )
-        rates = [tuned.learning_rate]
+        rates = [_tuned(parts, complete(_for_tuning(stated) | tuning))]
     history = simulate(
-        problem,
-        topology,
-        algorithm,
-        learning_rate=rates[0] if len(rates) == 1 else rates,
-        steps=chosen.steps,
-        oracle=oracle,
-        seed=chosen.seed,
+        **parts,
+        **arguments_of(setting, FIXED),
+        learning_rate=list(rates) if at_once else rate_of(rates[0]),
+        steps=setting["steps"],
+        seed=setting["seed"],
         replicas=chosen.replicas,
-        record=chosen.record,
+        record=setting["record"],
     )
     last = history.frame.groupby("replica").tail(1)
     print(last.to_string(index=False, float_format=lambda value: f"{value:.6g}"))
     if chosen.save is not None:
         print(history.save(chosen.save))
     if chosen.plot is not None:
-        figure = history.plot().figure
+        figure: Any = history.plot().figure  # of new Axes: a Figure
         with written_aside(chosen.plot) as aside:
             figure.savefig(aside)
         print(chosen.plot)
 
 
-def _sweep(chosen) -> None:
+def _for_tuning(stated: dict[str, Any]) -> dict[str, Any]:
+    """What counts while a rate is tuned: no noise, no faults, and no number of steps."""
+    noisy = {"oracle", "sigma2"}
+    return {
+        name: value
+        for name, value in stated.items()
+        if OPTIONS[name].only != FIXED and name not in noisy
+    }
+
+
+def _tuned(parts: dict[str, Any], setting: dict[str, Any]) -> float:
+    """The learning rate that is best without noise."""
+    quiet = {name: parts[name] for name in ("problem", "topology", "algorithm", "mixing")}
+    tuned = tune(
+        **quiet, **arguments_of(setting, TUNED), **{name: setting[name] for name in TUNING}
+    )
+    target = setting["target"]
+    if tuned.steps != tuned.steps:
+        raise CommandError(
+            f"no learning rate brings {setting['algorithm']} below {target:g}; "
+            f"give one with --learning-rate, or a larger --target"
+        )
+    print(
+        f"tuned learning rate {tuned.learning_rate:.6g}: without gradient noise it stays below "
+        f"{target:g} from step {tuned.steps:.0f} on"
+    )
+    return tuned.learning_rate
+
+
+def _sweep(chosen: argparse.Namespace) -> None:
     if not chosen.file.is_file():
         raise CommandError(f"there is no file {str(chosen.file)!r}")
     if chosen.out is not None and not chosen.out.parent.is_dir():
@@ -187,13 +230,13 @@ def _sweep(chosen) -> None:
 class _HelpFormatter(argparse.HelpFormatter):
     """Shows defaults where there are any."""
 
-    def _get_help_string(self, action):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
         shown = action.default not in (None, False, argparse.SUPPRESS) and action.option_strings
         return f"{action.help} (default: %(default)s)" if shown else action.help
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         hint = ""
         if "invalid choice: '" in message:
             given = message.split("invalid choice: '")[1].split("'")[0]
@@ -206,8 +249,26 @@ COMMANDS: dict[str, tuple[Callable, str]] = {
     "figure": (_figure, FIGURE_HELP),
     "run": (_run, "simulate one setting"),
     "sweep": (_sweep, "run every combination of the settings in a TOML file"),
-    "list": (_list, "name the algorithms, topologies and figures"),
+    "list": (_list, "name the algorithms, topologies, what else has a name, and figures"),
 }
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _explained(each: Option) -> str:
+    """An option's line of help, with its default; argparse reads % as a format."""
+    default = "" if each.default is None else f" (default: {each.default})"
+    return f"{each.help}: {each.limits}{default}".replace("%", "%%")
+
+
+def rate_or_text(text: str) -> float | str:
+    """A learning rate as a number, or the text of a schedule."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -237,25 +298,15 @@ def _parser() -> argparse.ArgumentParser:
     batch.add_argument("--out", type=pathlib.Path, help="write the table to this .csv file")
 
     run = made["run"]
-    call = "a name from relaysim list, or a call such as"
-    run.add_argument("--algorithm", default="RelaySGD", help=f"{call} 'RelaySGD(momentum=0.9)'")
-    run.add_argument("--topology", default="chain", help=f"{call} 'torus(4, 8)'")
-    run.add_argument("--n", type=int, help="workers, for a topology given by name; 32 by default")
-    run.add_argument("--d", type=int, default=10, help="parameters")
-    run.add_argument("--zeta2", type=float, default=0.1, help="heterogeneity ζ²")
-    run.add_argument("--sigma2", type=float, default=0.0, help="variance σ² of the gradient noise")
-    run.add_argument("--mu", type=float, default=0.25, help="smallest Hessian eigenvalue")
-    run.add_argument("--smoothness", type=float, default=1.0, help="largest Hessian eigenvalue")
-    run.add_argument("--r0", type=float, default=1.0, help="distance of the optimum from 0")
-    run.add_argument("--problem-seed", type=int, default=0, help="of the random problem")
-    run.add_argument(
-        "--learning-rate", type=float, nargs="+", help="one or several; tuned when left out"
-    )
-    run.add_argument("--target", type=float, default=1e-6, help="suboptimality to tune for")
-    run.add_argument("--steps", type=int, default=500, help="updates")
-    run.add_argument("--seed", type=int, default=0, help="of the gradient noise")
+    for name, each in OPTIONS.items():
+        run.add_argument(
+            f"--{_dashed(name)}",
+            type=rate_or_text if name == "learning_rate" else each.kind or str,
+            nargs="+" if name == "learning_rate" else None,
+            metavar=name.upper(),
+            help=_explained(each),
+        )
     run.add_argument("--replicas", type=int, help="that many seeds, from --seed on")
-    run.add_argument("--record", type=int, help="record every k-th step")
     run.add_argument("--save", type=pathlib.Path, help="write the history to this .npz file")
     run.add_argument("--plot", type=pathlib.Path, help="draw it into this .png, .pdf or .svg file")
     return parser

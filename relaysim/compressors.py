@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 import numpy as np
 
 from relaysim.support.checks import real_number, whole_number
+from relaysim.support.names import attribute_error
 
 __all__ = ["QSGD", "Identity", "Lattice", "LowRank", "RandomK", "Sign", "TopK"]
 
@@ -66,7 +67,7 @@ class TopK:
 
     random: ClassVar[int] = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole_number(self.k, "k", 1)
 
     def bits(self, d: int) -> int:
@@ -99,7 +100,7 @@ class RandomK:
 
     random: ClassVar[int] = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole_number(self.k, "k", 1)
 
     def bits(self, d: int) -> int:
@@ -112,6 +113,8 @@ class RandomK:
 
     def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
         """x with all but the k entries of largest ``uniform`` of each row set to 0."""
+        if uniform is None:
+            raise TypeError("RandomK needs uniform numbers, one for each entry of x")
         return _keep_largest(uniform, x, self.k)
 
 
@@ -163,7 +166,7 @@ class QSGD:
 
     random: ClassVar[int] = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole_number(self.levels, "levels", 1)
 
     def bits(self, d: int) -> int:
@@ -204,7 +207,7 @@ class LowRank:
 
     random: ClassVar[int] = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole_number(self.rank, "rank", 1)
         whole_number(self.rows, "rows", 1)
 
@@ -270,7 +273,7 @@ class Lattice:
     spacing: float
     levels: int = 256
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not real_number(self.spacing, "spacing") > 0:
             raise ValueError(f"spacing must be positive, not {self.spacing!r}")
         whole_number(self.levels, "levels", 2)
@@ -300,3 +303,9 @@ class Lattice:
         [False, True]
         """
         return (np.abs(x - reference) >= self.range).any(axis=1)
+
+
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

@@ -22,13 +22,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol
 
 import numpy as np
 
 from relaysim.support.checks import real_array, real_number, shown
+from relaysim.support.names import attribute_error
+from relaysim.topologies import Topology, TreePair
 
-__all__ = ["LOST_MESSAGES", "Fault", "MessageDrop", "WireRound", "kind_of"]
+__all__ = ["LOST_MESSAGES", "AnyFault", "Fault", "MessageDrop", "WireRound", "kind_of"]
 
 #: The kind of faults that lose messages, as methods name it in their ``faults``.
 LOST_MESSAGES = "lost messages"
@@ -45,15 +47,24 @@ class WireRound(int):
     A step in which messages cross several times has as many rounds with this number.
     """
 
-    topology: object
+    topology: Topology | TreePair
     uniforms: Callable[[int], np.ndarray]
 
     @classmethod
-    def of(cls, step: int, topology, uniforms: Callable[[int], np.ndarray]) -> WireRound:
+    def of(
+        cls, step: int, topology: Topology | TreePair, uniforms: Callable[[int], np.ndarray]
+    ) -> WireRound:
         """The round of a step."""
         round = cls(step)
         round.topology, round.uniforms = topology, uniforms
         return round
+
+
+class AnyFault(Protocol):
+    """What can go wrong in a run: a `Fault`, or an object of your own with its ``arrivals``."""
+
+    def arrivals(self, edges: np.ndarray, round: WireRound) -> np.ndarray:
+        """Which messages of a round arrive; see `Fault.arrivals`."""
 
 
 class Fault:
@@ -69,7 +80,7 @@ class Fault:
         """Whether nothing ever goes wrong: a run is then as without faults, to the last bit."""
         return False
 
-    def check(self, topology) -> None:
+    def check(self, topology: Topology | TreePair) -> None:
         """Raise ValueError unless this can happen on a topology, before any work starts."""
 
     def arrivals(self, edges: np.ndarray, round: WireRound) -> np.ndarray:
@@ -86,7 +97,7 @@ class Fault:
         raise NotImplementedError(f"{type(self).__name__} must say which messages arrive")
 
 
-def kind_of(fault) -> str:
+def kind_of(fault: object) -> str:
     """What goes wrong, in the words of methods; a class of one's own that only says ``arrivals`` loses
     messages.
     """
@@ -123,7 +134,8 @@ class MessageDrop(Fault):
 
     probability: float | Sequence[float]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        probability: float | tuple[float, ...]
         if np.ndim(self.probability) == 0:
             probability = real_number(self.probability, "probability", 0, 1)
         else:
@@ -140,14 +152,10 @@ class MessageDrop(Fault):
     def never(self) -> bool:
         return not np.any(self.probability)
 
-    def check(self, topology) -> None:
+    def check(self, topology: Topology | TreePair) -> None:
         if isinstance(self.probability, float):
             return
-        edges = getattr(topology, "edges", None)
-        if edges is None:
-            raise ValueError(
-                f"{topology!r} has no one list of edges to give each a probability; give one number"
-            )
+        edges = _edges_of(topology)
         if len(edges) != len(self.probability):
             raise ValueError(
                 f"probability has {len(self.probability)} numbers and {topology!r} has "
@@ -163,10 +171,13 @@ class MessageDrop(Fault):
 
 
 @functools.lru_cache(maxsize=8)
-def _of_edges(fault: MessageDrop, topology) -> Callable[[np.ndarray], np.ndarray]:
+def _of_edges(
+    fault: MessageDrop, topology: Topology | TreePair
+) -> Callable[[np.ndarray], np.ndarray]:
     """The function from edges ``(messages, 2)``, in either direction, to their probabilities."""
     n = topology.n
-    known = topology.edges[:, 0] * n + topology.edges[:, 1]
+    low, high = _edges_of(topology).T
+    known = low * n + high
     probabilities = np.array(fault.probability)
 
     def of_edges(edges: np.ndarray) -> np.ndarray:
@@ -182,3 +193,17 @@ def _of_edges(fault: MessageDrop, topology) -> Callable[[np.ndarray], np.ndarray
         return probabilities[place]
 
     return of_edges
+
+
+def _edges_of(topology: Topology | TreePair) -> np.ndarray:
+    if isinstance(topology, TreePair):
+        raise ValueError(
+            f"{topology!r} has no one list of edges to give each a probability; give one number"
+        )
+    return topology.edges
+
+
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

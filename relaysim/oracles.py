@@ -10,11 +10,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
+from relaysim.problems.problem import Problem
 from relaysim.support.callbacks import ask
 from relaysim.support.checks import real_array, real_number, shown, unmasked, whole_number
+from relaysim.support.names import attribute_error
 from relaysim.support.streams import EventDraw, Streams
 
 __all__ = ["Exact", "Gaussian", "Minibatch"]
@@ -25,7 +28,61 @@ DRAW_AHEAD = 1 << 16
 # workers', or a tenth where replicas share a worker's Hessian.
 FEW, FEW_OF_REPLICAS = 1 / 2, 1 / 10
 
+# (x, out) → out
 Gradient = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class EventBatch(Protocol):
+    """What an oracle sees of a batch of events, one entry each, ``(events,)``.
+
+    ``first``: the worker; ``replica``: whose; ``stream``: that its numbers come from; ``draw``: which of
+    these.
+    """
+
+    @property
+    def first(self) -> np.ndarray: ...
+
+    @property
+    def replica(self) -> np.ndarray: ...
+
+    @property
+    def stream(self) -> np.ndarray: ...
+
+    @property
+    def draw(self) -> np.ndarray: ...
+
+
+# (x, batch, drawn) → gradients, with what the events drew, or None where they draw nothing.
+ObserveEvents = Callable[[np.ndarray, EventBatch, Any], np.ndarray]
+
+
+class Oracle(Protocol):
+    """How workers see their gradients; see the module's docstring."""
+
+    def observe(self, problem: Problem, streams: Streams) -> Gradient:
+        """The function ``(x, out) → out`` for one run, which writes the gradients into ``out``."""
+
+    def observe_events(self, problem: Problem, streams: Streams) -> EventGradients:
+        """The gradients of single workers, for one run."""
+
+
+class WithExamples(Problem, Protocol):
+    """A problem whose workers have examples to draw from."""
+
+    @property
+    def examples(self) -> np.ndarray:
+        """How many each worker has, ``(n,)``."""
+
+    def sampled_gradient(self, x: np.ndarray, index: np.ndarray, *, out: np.ndarray) -> np.ndarray:
+        """The gradients on the examples ``index (n, size[, r])`` at x, in ``out``."""
+
+    def example_variance(self, x: np.ndarray) -> np.ndarray:
+        """Of the gradient over each worker's examples, ``(n,)``; for `Minibatch.sigma2_at`."""
+
+
+def has_examples(problem: Problem) -> TypeGuard[WithExamples]:
+    """Whether there are examples to draw from."""
+    return hasattr(problem, "sampled_gradient") and hasattr(problem, "examples")
 
 
 def checked_gradient(found: np.ndarray, x: np.ndarray, name: str = "gradient") -> np.ndarray:
@@ -40,7 +97,7 @@ def checked_gradient(found: np.ndarray, x: np.ndarray, name: str = "gradient") -
     return found
 
 
-def _evaluator(function: Callable, name: str) -> Callable:
+def _evaluator(function: Callable[..., Any], name: str) -> Callable[..., np.ndarray]:
     """``(out, x, …) → out``, which writes into ``out`` what a problem says of x ``(n, d[, r])``.
 
     x is the run's memory: a problem cannot write into what it is given to read. One that takes ``out``
@@ -76,7 +133,7 @@ def _check_numbers(found: np.ndarray, x: np.ndarray, name: str) -> None:
         )
 
 
-def _check_replicas(problem, x: np.ndarray, found: np.ndarray) -> None:
+def _check_replicas(problem: Problem, x: np.ndarray, found: np.ndarray) -> None:
     """Hold the first replica against its gradient alone: broadcasting may have mixed up the axes."""
     if not np.isfinite(x[..., 0]).all():  # it diverged before the run was gone on with
         return
@@ -96,12 +153,11 @@ class EventGradients:
     """Gradients of some workers at a time, as the events of asynchronous methods ask for them.
 
     Args:
-        observe: ``(x, batch, drawn) → gradients``, a row for each event of a batch; see
-            `relaysim.engine.timeline.Batch`.
+        observe: ``(x, batch, drawn) → gradients``, a row for each event of a batch.
         draw: what each event needs at random, drawn in the order of the events; None for nothing.
     """
 
-    def __init__(self, observe: Callable, draw: EventDraw | None = None):
+    def __init__(self, observe: ObserveEvents, draw: EventDraw | None = None):
         self._observe, self._draw = observe, draw
 
     def start_unit(self, workers: list[tuple[int, np.ndarray]]) -> None:
@@ -116,7 +172,7 @@ class EventGradients:
             count += len(its_workers)
         self._drawn = np.concatenate(drawn)
 
-    def __call__(self, x: np.ndarray, batch) -> np.ndarray:
+    def __call__(self, x: np.ndarray, batch: EventBatch) -> np.ndarray:
         """The observed gradients at x ``(events, d)`` of the batch's workers, ``(events, d)``."""
         drawn = None if self._draw is None else self._drawn[self._starts[batch.stream] + batch.draw]
         return self._observe(x, batch, drawn)
@@ -133,11 +189,11 @@ class _Table:
     are where they were last, or, before that, at ``others`` of the first row that was wanted.
     """
 
-    def __init__(self, n: int, streams: Streams, others: Callable):
+    def __init__(self, n: int, streams: Streams, others: Callable[[np.ndarray], np.ndarray]):
         self._n, self._streams, self._others = n, streams, others
         self._rows = np.zeros((0, 0))
 
-    def filled(self, rows: np.ndarray, batch) -> np.ndarray:
+    def filled(self, rows: np.ndarray, batch: EventBatch) -> np.ndarray:
         """The table ``(n, width[, r])`` with these rows ``(events, width)``; not to be kept."""
         owner = self._streams.owner
         r = 1 if owner is None else len(owner)
@@ -148,7 +204,7 @@ class _Table:
             return self._rows
         return self._rows.reshape(self._n, r, -1).transpose(0, 2, 1)
 
-    def taken(self, table: np.ndarray, batch) -> np.ndarray:
+    def taken(self, table: np.ndarray, batch: EventBatch) -> np.ndarray:
         """The rows of a table ``(n, width[, r])`` that a batch is about, ``(events, width)``."""
         if self._streams.owner is None:
             return table[batch.first]
@@ -163,7 +219,7 @@ class Exact:
     Exact()
     """
 
-    def observe(self, problem, streams: Streams) -> Gradient:
+    def observe(self, problem: Problem, streams: Streams) -> Gradient:
         """The function ``(x, out) → out`` for one run, which writes the gradients into ``out``."""
         evaluate = _evaluator(problem.gradient, "gradient")
         untried = streams.owner is not None
@@ -178,31 +234,32 @@ class Exact:
 
         return gradient
 
-    def observe_events(self, problem, streams: Streams) -> EventGradients:
+    def observe_events(self, problem: Problem, streams: Streams) -> EventGradients:
         """The gradients of single workers, for one run."""
         return EventGradients(_exact_events(problem, streams))
 
 
-def _own_rows(problem) -> Callable | None:
+def _own_rows(problem: Problem) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
     """The problem's ``gradient_of``, unless its ``gradient`` was overridden later and may differ."""
+    of_some = getattr(problem, "gradient_of", None)
     for namespace in (
         vars(problem) if hasattr(problem, "__dict__") else {},
         *map(vars, type(problem).__mro__),
     ):
         if "gradient_of" in namespace:
-            return problem.gradient_of
+            return of_some
         if "gradient" in namespace:
             return None
     return None
 
 
-def _exact_events(problem, streams: Streams) -> Callable:
+def _exact_events(problem: Problem, streams: Streams) -> ObserveEvents:
     """``(x, batch, _) → gradients``, by the problem's own rows where these are few."""
     everyone = Exact().observe(problem, streams)
     table = _Table(problem.n, streams, _the_same)
     some = _own_rows(problem)
 
-    def gradient(x: np.ndarray, batch, _=None) -> np.ndarray:
+    def gradient(x: np.ndarray, batch: EventBatch, _: None) -> np.ndarray:
         replicas = 1 if streams.owner is None else len(streams.owner)
         few = max(FEW, FEW_OF_REPLICAS * replicas) * problem.n
         if some is not None and len(x) <= few:
@@ -231,10 +288,10 @@ class Gaussian:
 
     sigma2: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "sigma2", real_number(self.sigma2, "sigma2", 0))
 
-    def observe(self, problem, streams: Streams) -> Gradient:
+    def observe(self, problem: Problem, streams: Streams) -> Gradient:
         """The function ``(x, out) → out`` for one run, which writes the gradients into ``out``."""
         exact = Exact().observe(problem, streams)
         scale = np.sqrt(self.sigma2 / problem.d)
@@ -246,12 +303,12 @@ class Gaussian:
 
         return gradient
 
-    def observe_events(self, problem, streams: Streams) -> EventGradients:
+    def observe_events(self, problem: Problem, streams: Streams) -> EventGradients:
         """The gradients of single workers, for one run; each event has noise of its own."""
         exact = _exact_events(problem, streams)
         scale = np.sqrt(self.sigma2 / problem.d)
         return EventGradients(
-            lambda x, batch, noise: exact(x, batch) + noise,
+            lambda x, batch, noise: exact(x, batch, None) + noise,
             streams.event_normals("gradient", problem.d, scale),
         )
 
@@ -284,54 +341,61 @@ class Minibatch:
     size: int
     sampling: str = "with replacement"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "size", whole_number(self.size, "size", 1))
         if self.sampling not in SAMPLINGS:
             raise ValueError(
                 f"sampling must be one of {', '.join(map(repr, SAMPLINGS))}, not {self.sampling!r}"
             )
 
-    def observe(self, problem, streams: Streams) -> Gradient:
+    def observe(self, problem: Problem, streams: Streams) -> Gradient:
         """The function ``(x, out) → out`` for one run, which writes the gradients into ``out``."""
-        examples = self._examples(problem)
-        batches = streams.batches("sampling", examples, self.size, self.sampling, DRAW_AHEAD)
-        evaluate = _evaluator(problem.sampled_gradient, "sampled_gradient")
+        sampled = self._checked(problem)
+        batches = streams.batches(
+            "sampling", np.asarray(sampled.examples), self.size, self.sampling, DRAW_AHEAD
+        )
+        evaluate = _evaluator(sampled.sampled_gradient, "sampled_gradient")
 
         def gradient(x: np.ndarray, out: np.ndarray) -> np.ndarray:
             return evaluate(out, x, batches())
 
         return gradient
 
-    def observe_events(self, problem, streams: Streams) -> EventGradients:
+    def observe_events(self, problem: Problem, streams: Streams) -> EventGradients:
         """The gradients of single workers, for one run; each event draws its own examples."""
-        available = self._examples(problem)
-        evaluate = _evaluator(problem.sampled_gradient, "sampled_gradient")
+        sampled = self._checked(problem)
+        evaluate = _evaluator(sampled.sampled_gradient, "sampled_gradient")
         points = _Table(problem.n, streams, _the_same)
         examples = _Table(problem.n, streams, np.zeros_like)  # everyone has an example 0
 
-        def gradient(x: np.ndarray, batch, drawn: np.ndarray) -> np.ndarray:
+        def gradient(x: np.ndarray, batch: EventBatch, drawn: np.ndarray) -> np.ndarray:
             everyone = points.filled(x, batch)
             found = evaluate(np.empty(everyone.shape), everyone, examples.filled(drawn, batch))
             return points.taken(found, batch)
 
+        available = np.asarray(sampled.examples)
         draw = streams.event_batches("sampling", available, self.size, self.sampling)
         return EventGradients(gradient, draw)
 
-    def sigma2_at(self, problem, x: np.ndarray) -> float:
+    def sigma2_at(self, problem: Problem, x: np.ndarray) -> float:
         """σ² = (1/n) Σ_i E‖g_i − ∇f_i‖² at x ``(d,)`` or ``(n, d)``, exactly.
 
         With v_i the variance of the gradient over worker i's m_i examples it is the mean of v_i/size,
         and without replacement that of (v_i/size)(m_i − size)/(m_i − 1).
         """
-        m = self._examples(problem)
-        variance = problem.example_variance(x) / self.size
+        sampled = self._checked(problem)
+        variance = sampled.example_variance(x) / self.size
         if self.sampling != "with replacement":
+            m = np.asarray(sampled.examples)
             variance = variance * (m - self.size) / np.maximum(m - 1, 1)
         return float(variance.mean())
 
-    def _examples(self, problem) -> np.ndarray:
-        """How many each worker has, ``(n,)``, after a look at whether they suffice."""
-        if not (hasattr(problem, "sampled_gradient") and hasattr(problem, "examples")):
+    def check(self, problem: Problem) -> None:
+        """Raise unless the problem has examples to draw from, and every worker enough of them."""
+        self._checked(problem)
+
+    def _checked(self, problem: Problem) -> WithExamples:
+        if not has_examples(problem):
             raise TypeError(
                 f"{problem!r} has no examples to draw from; Minibatch is for problems such as "
                 f"relaysim.problems.Logistic, and Gaussian(sigma2=…) gives any problem noise"
@@ -348,4 +412,8 @@ class Minibatch:
                 f"worker {worker} has {examples[worker]} examples and a batch needs {self.size} "
                 f"distinct ones; take a smaller size or sampling='with replacement'"
             )
-        return examples
+        return problem
+
+
+def __getattr__(name: str) -> object:
+    raise attribute_error(__name__, name, __all__)

@@ -1,14 +1,34 @@
-"""Learning rates that change with the step: callables of the step, 0, 1, …"""
+"""Learning rates that change with the step: callables of the step, 0, 1, …
+
+Each is a frozen dataclass, so that files hold it as it is. A callable of one's own serves as well.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-__all__ = ["Listed", "Tabulated"]
+from relaysim.support.checks import real_number, whole_number
+from relaysim.support.names import attribute_error
+
+__all__ = ["Cosine", "InverseSqrt", "InverseTime", "Listed", "Steps", "Tabulated"]
+
+Scaled = TypeVar("Scaled", bound="_FromStart")
+
+
+class Schedule:
+    """A learning rate for each step, known by its name and numbers."""
+
+    def __call__(self, step: int) -> float:
+        """γ_t, the rate of step t = 0, 1, …"""
+        raise NotImplementedError(f"{type(self).__name__} must say the rate of a step")
 
 
 @dataclass(frozen=True)
-class Listed:
+class Listed(Schedule):
     """A learning rate that follows a list: step t uses entry t, and the last one after its end.
 
     >>> Listed((0.2, 0.1))(5)
@@ -17,7 +37,7 @@ class Listed:
 
     rates: tuple[float, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "rates", tuple(self.rates))
 
     def __call__(self, step: int) -> float:
@@ -27,3 +47,146 @@ class Listed:
 @dataclass(frozen=True)
 class Tabulated(Listed):
     """The rates of a callable of one's own as far as a run used them; a file can hold no more of it."""
+
+
+@dataclass(frozen=True)
+class _FromStart(Schedule):
+    """γ_t = start · shape(t)."""
+
+    start: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", real_number(self.start, "start", 0))
+
+    def shape(self, step: int) -> float:
+        """γ_t / start."""
+        raise NotImplementedError(f"{type(self).__name__} must say its shape")
+
+    def from_start(self: Scaled, start: float) -> Scaled:
+        """The same shape from another rate.
+
+        >>> InverseSqrt(0.5).from_start(0.1)
+        InverseSqrt(start=0.1)
+        """
+        return dataclasses.replace(self, start=start)
+
+    def __call__(self, step: int) -> float:
+        return self.start * self.shape(step)
+
+
+@dataclass(frozen=True)
+class InverseSqrt(_FromStart):
+    """γ_t = start / √(t + 1).
+
+    Args:
+        start: the rate of step 0, at least 0.
+
+    >>> InverseSqrt(0.5)(0), InverseSqrt(0.5)(24)
+    (0.5, 0.1)
+    """
+
+    def shape(self, step: int) -> float:
+        """1/√(t + 1)."""
+        return 1 / math.sqrt(step + 1)
+
+
+@dataclass(frozen=True)
+class InverseTime(_FromStart):
+    """γ_t = start · offset / (t + offset): the rate is half of the first one at t = offset.
+
+    Args:
+        start: the rate of step 0, at least 0.
+        offset: steps, a positive number.
+
+    >>> InverseTime(0.5, offset=100)(100)
+    0.25
+    """
+
+    offset: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        offset = real_number(self.offset, "offset")
+        if not offset > 0:
+            raise ValueError(f"offset must be positive, not {self.offset!r}")
+        object.__setattr__(self, "offset", offset)
+
+    def shape(self, step: int) -> float:
+        """offset/(t + offset)."""
+        return self.offset / (step + self.offset)
+
+
+@dataclass(frozen=True)
+class Cosine(_FromStart):
+    """γ_t = start · (1 + cos(π(t − w)/(T − w)))/2, after w steps of warm-up; 0 from step T on.
+
+    In warm-up, t < w, γ_t = start · (t + 1)/w: equal increments, the first of which is step 0.
+
+    Args:
+        start: the rate at which the cosine begins, at least 0.
+        steps: T, at least 1.
+        warmup: w, fewer than T.
+
+    >>> [Cosine(1.0, steps=6, warmup=2)(t) for t in (0, 2, 4, 6)]
+    [0.5, 1.0, 0.5, 0.0]
+    """
+
+    steps: int
+    warmup: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "steps", whole_number(self.steps, "steps", 1))
+        object.__setattr__(self, "warmup", whole_number(self.warmup, "warmup", 0))
+        if not self.warmup < self.steps:
+            raise ValueError(f"warmup must be below steps = {self.steps}, not {self.warmup}")
+
+    def shape(self, step: int) -> float:
+        """Of the rate at the top."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        if step >= self.steps:
+            return 0.0
+        return (1 + math.cos(math.pi * (step - self.warmup) / (self.steps - self.warmup))) / 2
+
+
+@dataclass(frozen=True)
+class Steps(_FromStart):
+    """A rate that is multiplied by a factor at some steps: γ_t = start · Π factors at steps ≤ t.
+
+    Args:
+        start: the rate of step 0 (before its factor, if it has one), at least 0.
+        factors: a factor of at least 0 for each step at which the rate changes, as a mapping; kept as
+            pairs in the order of the steps.
+
+    >>> steps = Steps(0.5, {100: 0.1, 200: 0.5})
+    >>> steps(99), steps(100), steps(200)
+    (0.5, 0.05, 0.025)
+    """
+
+    factors: Mapping[int, float] | Sequence[tuple[int, float]]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = self.factors
+        try:
+            pairs = [(step, factor) for step, factor in dict(given).items()]
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"factors must be a mapping from steps to factors, such as {{100: 0.1}}, not {given!r}"
+            ) from None
+        checked = [
+            (whole_number(step, "a step of factors", 0), real_number(factor, "a factor", 0))
+            for step, factor in pairs
+        ]
+        object.__setattr__(self, "factors", tuple(sorted(checked)))
+
+    def shape(self, step: int) -> float:
+        """The product of the factors so far."""
+        return math.prod(factor for first, factor in dict(self.factors).items() if first <= step)
+
+
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

@@ -12,15 +12,16 @@ from statistics import NormalDist
 import numpy as np
 
 
-def run(algorithm, topology, gradient, x0, rates, mixing=None):
+def run(algorithm, topology, gradient, x0, rates, mixing=None, arrives=None):
     """Iterates ``(steps + 1, n, d)`` of an algorithm, one step for each of ``rates``.
 
-    ``mixing`` is a list of matrices that repeats, Metropolis weights by default.
+    ``mixing`` is a list of matrices that repeats, Metropolis weights by default. ``arrives(edges)`` says of
+    messages, a list of (sender, receiver), which arrive, each time that some cross; all do by default.
     """
     rule = RULES[type(algorithm).__name__]
     options = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)}
     start = [np.array(x, dtype=float) for x in x0]
-    steps = rule(World(topology, gradient, mixing), start, list(rates), **options)
+    steps = rule(World(topology, gradient, mixing, arrives), start, list(rates), **options)
     return np.array([start, *steps])
 
 
@@ -71,9 +72,10 @@ def metropolis(neighbours):
 class World:
     """The workers: their neighbours, trees, gossip weights and gradients."""
 
-    def __init__(self, topology, gradient, mixing):
+    def __init__(self, topology, gradient, mixing, arrives=None):
         self.n = topology.n
         self.gradient = gradient
+        self.arrives = arrives or (lambda edges: [True] * len(edges))
         if hasattr(topology, "first"):
             self.trees = [neighbours_of(topology.first), neighbours_of(topology.second)]
         else:
@@ -88,13 +90,19 @@ class World:
         return self.matrices[step % len(self.matrices)]
 
     def mix(self, W, x):
+        """Σ_j W_ij x_j; a row without the weights of lost messages is scaled to its sum again."""
+        edges = [(j, i) for i in range(self.n) for j in range(self.n) if W[i, j] != 0 and i != j]
+        arrived = dict(zip(edges, self.arrives(edges), strict=True))
         result = []
         for i in range(self.n):
-            total = np.zeros_like(x[i])
+            total, weight = W[i, i] * x[i], W[i, i]
             for j in range(self.n):
-                if W[i, j] != 0:
-                    total = total + W[i, j] * x[j]
-            result.append(total)
+                if arrived.get((j, i)):
+                    total, weight = total + W[i, j] * x[j], weight + W[i, j]
+            if all(arrived[j, k] for j, k in edges if k == i):
+                result.append(total)
+            else:
+                result.append(total / weight if weight else x[i])
         return result
 
     def mean(self, x):
@@ -125,6 +133,10 @@ class Relay:
                             total = total + messages[k, i][0]
                             count = count + messages[k, i][1]
                     sent[i, j] = (total, count)
+            edges = sorted(sent, key=lambda edge: edge[::-1])
+            for edge, arrived in zip(edges, self.world.arrives(edges), strict=True):
+                if not arrived:
+                    sent[edge] = (np.zeros(self.d), 0)
             renewed.append(sent)
         self.messages = renewed
 
@@ -204,15 +216,29 @@ def relay_sgd_mix(world, x0, rates, alpha, momentum):
         yield x
 
 
-def dpsgd(world, x0, rates, momentum, overlap):
+def dpsgd(world, x0, rates, momentum, overlap, consensus):
+    """X ← X½ + a(W − I)X½ with X½ = X − γM; with overlap X ← X + a(W − I)X − γM."""
     n, x, smooth = world.n, x0, Momentum(momentum, x0)
     for step, rate in enumerate(rates):
         m = smooth.direction(world.gradients(step, x))
+        before = x if overlap else [x[i] - rate * m[i] for i in range(n)]
+        mixed = world.mix(world.weights(step), before)
+        x = [(1 - consensus) * before[i] + consensus * mixed[i] for i in range(n)]
         if overlap:
-            mixed = world.mix(world.weights(step), x)
-            x = [mixed[i] - rate * m[i] for i in range(n)]
-        else:
-            x = world.mix(world.weights(step), [x[i] - rate * m[i] for i in range(n)])
+            x = [x[i] - rate * m[i] for i in range(n)]
+        yield x
+
+
+def dsgd_ac(world, x0, rates, power, start, floor):
+    """X ← X + a_t(W − I)X − γ_t G, a_t = floor + (1 − floor)(γ_t/γ_start)^p from ``start`` on."""
+    n, x = world.n, x0
+    for step, rate in enumerate(rates):
+        part = 1.0
+        if step >= start and rates[start]:
+            part = floor + (1 - floor) * min(rate / rates[start], 1.0) ** power
+        g = world.gradients(step, x)
+        mixed = world.mix(world.weights(step), x)
+        x = [x[i] + part * (mixed[i] - x[i]) - rate * g[i] for i in range(n)]
         yield x
 
 
@@ -253,13 +279,15 @@ def gradient_tracking(world, x0, rates):
         gradients = renewed
 
 
-def quasi_global_momentum(world, x0, rates, momentum):
-    """X' = W(X − γ(βM + G)/(1 + β)); M ← βM + (1 − β)(X − X')/γ."""
+def quasi_global_momentum(world, x0, rates, momentum, form):
+    """X' = W(X − γ(βM + G)), by the toy code divided by 1 + β;  M ← βM + (1 − β)(X − X')/γ."""
     n, x, m = world.n, x0, [np.zeros_like(start) for start in x0]
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
-        half = [x[i] - rate * (momentum * m[i] + g[i]) / (1 + momentum) for i in range(n)]
-        new = world.mix(world.weights(step), half)
+        pull = [momentum * m[i] + g[i] for i in range(n)]
+        if form == "toy":
+            pull = [each / (1 + momentum) for each in pull]
+        new = world.mix(world.weights(step), [x[i] - rate * pull[i] for i in range(n)])
         m = [momentum * m[i] + (1 - momentum) * (x[i] - new[i]) / rate for i in range(n)]
         x = new
         yield x
@@ -289,7 +317,7 @@ def sgp(world, x0, rates, rounds):
         yield z
 
 
-def all_reduce(world, x0, rates, momentum):
+def all_reduce(world, x0, rates, momentum, count):
     n, x, smooth = world.n, x0, Momentum(momentum, x0)
     for step, rate in enumerate(rates):
         m = smooth.direction(world.gradients(step, x))
@@ -300,7 +328,7 @@ def all_reduce(world, x0, rates, momentum):
 
 def extra(world, x0, rates):
     """X¹ = W₀X⁰ − γG⁰; X^{t+2} = (I + W_{t+1})X^{t+1} − ½(I + W_t)X^t − γ(G^{t+1} − G^t)."""
-    n, x, before, pull_before = world.n, x0, None, None
+    n, x, before, pull_before, mixed_before = world.n, x0, None, None, None
     for step, rate in enumerate(rates):
         gradients = world.gradients(step, x)
         pull = [rate * gradients[i] for i in range(n)]
@@ -308,9 +336,9 @@ def extra(world, x0, rates):
         if step == 0:
             new = [mixed[i] - pull[i] for i in range(n)]
         else:
-            old = world.mix((world.weights(step - 1) + np.eye(n)) / 2, before)
+            old = [(before[i] + mixed_before[i]) / 2 for i in range(n)]
             new = [x[i] + mixed[i] - old[i] - (pull[i] - pull_before[i]) for i in range(n)]
-        x, before, pull_before = new, x, pull
+        x, before, pull_before, mixed_before = new, x, pull, mixed
         yield x
 
 
@@ -330,7 +358,7 @@ def momentum_consensus(world, x0, rates, momentum, omega):
     for step, rate in enumerate(rates):
         W, g = world.weights(step), world.gradients(step, x)
         mixed, moved = world.mix(W, x), [x[i] - before[i] for i in range(n)]
-        around = world.mix(W, moved)
+        around = world.mix(W, moved) if omega else moved
         push = [omega * around[i] + (1 - omega) * moved[i] for i in range(n)]
         x, before = [mixed[i] - rate * g[i] + momentum * push[i] for i in range(n)], x
         yield x
@@ -346,7 +374,7 @@ def delayed_gradient(world, x0, rates, delay):
         yield x
 
 
-def local_sgd(world, x0, rates, period):
+def local_sgd(world, x0, rates, period, count):
     n, x = world.n, x0
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
@@ -405,7 +433,7 @@ def algorithm_stream():
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(0, spawn_key=(3,))))
 
 
-def single_merge(world, x0, rates, merge_at, probability, local_steps):
+def single_merge(world, x0, rates, merge_at, probability, local_steps, count):
     n, x, generator = world.n, x0, algorithm_stream()
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
@@ -425,7 +453,7 @@ def single_merge(world, x0, rates, merge_at, probability, local_steps):
 
 def dynamic_averaging(world, x0, rates, threshold, period):
     n, x, generator = world.n, x0, algorithm_stream()
-    reference = world.mean(x)
+    reference, violations = world.mean(x), 0
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
         x = [x[i] - rate * g[i] for i in range(n)]
@@ -433,6 +461,9 @@ def dynamic_averaging(world, x0, rates, threshold, period):
             drawn = generator.random(n)
             chosen = [i for i in range(n) if np.sum((x[i] - reference) ** 2) > threshold]
             waiting = sorted(set(range(n)) - set(chosen), key=lambda i: drawn[i])
+            violations += len(chosen)
+            if violations >= n:
+                chosen, waiting, violations = list(range(n)), [], 0
             if chosen:
                 mean = sum(x[i] for i in chosen) / len(chosen)
                 while waiting and np.sum((mean - reference) ** 2) > threshold:
@@ -485,12 +516,13 @@ def consensus_control(world, x0, rates, base, target, most_rounds):
 
 
 def orthonormal(columns):
-    """Gram–Schmidt, twice against rounding; columns as a list of vectors."""
-    result = []
+    """Gram–Schmidt, twice against rounding; 0 for what is 1e-10 of the longest, or less, from dependent."""
+    result, longest = [], max(np.sqrt(c @ c) for c in columns)
     for vector in columns:
         for done in result + result:
             vector = vector - (done @ vector) * done
-        result.append(vector / np.sqrt(vector @ vector))
+        size = np.sqrt(vector @ vector)
+        result.append(vector / size if size > 1e-10 * longest else 0 * vector)
     return result
 
 
@@ -512,26 +544,26 @@ def power_gossip(world, x0, rates, rank, iterations, warm_start, rows):
         normal = np.vectorize(NormalDist().inv_cdf, otypes=[float])(uniform)
         return {pair: list(table.T) for pair, table in zip(pairs, normal, strict=True)}
 
-    half_steps = 0
+    half_steps = dict.fromkeys(pairs, 0)
     if warm_start:
         P, Q = drawn(a), drawn(b)
     for step, rate in enumerate(rates):
         W, gradients = world.weights(step), world.gradients(step, x)
         x = [x[i] - rate * gradients[i] for i in range(n)]
+        awake = [(i, j) for i, j in pairs if W[i, j] != 0]
         for _ in range(iterations):
-            to_the_right = half_steps % 2 == 0
-            half_steps += 1
-            if not warm_start and to_the_right:
+            right = [pair for pair in awake if half_steps[pair] % 2 == 0]
+            left = [pair for pair in awake if half_steps[pair] % 2 == 1]
+            if not warm_start and right:
                 Q = drawn(b)
-            elif not warm_start:
+            if not warm_start and left:
                 P = drawn(a)
             before, x = x, list(x)
-            for i, j in pairs:
-                if W[i, j] == 0:
-                    continue
+            for i, j in awake:
+                half_steps[i, j] += 1
                 delta = (before[j] - before[i]).reshape(a, b)
                 correction = np.zeros((a, b))
-                if to_the_right:
+                if (i, j) in right:
                     V = orthonormal(Q[i, j])
                     found = [delta @ v for v in V]
                     for p, v in zip(found, V, strict=True):
@@ -541,8 +573,11 @@ def power_gossip(world, x0, rates, rank, iterations, warm_start, rows):
                     found = [delta.T @ u for u in U]
                     for u, q in zip(U, found, strict=True):
                         correction += np.outer(u, q)
-                if warm_start and np.any(found):
-                    (P if to_the_right else Q)[i, j] = found
+                if warm_start:
+                    known = (P if (i, j) in right else Q)[i, j]
+                    for column in range(rank):  # which is kept where nothing was seen
+                        if np.any(found[column]):
+                            known[column] = found[column]
                 x[i] = x[i] + W[i, j] * correction.reshape(d)
                 x[j] = x[j] - W[i, j] * correction.reshape(d)
         yield x
@@ -558,6 +593,7 @@ RULES = {
     "RelaySGDGrad": relay_sgd_grad,
     "RelaySGDMix": relay_sgd_mix,
     "DPSGD": dpsgd,
+    "DSGDAC": dsgd_ac,
     "D2": d2,
     "ExactDiffusion": exact_diffusion,
     "GradientTracking": gradient_tracking,

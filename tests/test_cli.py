@@ -1,5 +1,6 @@
 """The command line, run as a user runs it, and in process where that is enough."""
 
+import os
 import subprocess
 import sys
 
@@ -107,24 +108,42 @@ def test_run_saves_and_plots(tmp_path, capsys):
     pd.testing.assert_frame_equal(history.frame, expected.frame)
 
 
+AS_A_SCRIPT = "import sys; from relaysim.cli import main; sys.exit(main())"
+
+
+@pytest.mark.parametrize(
+    "command", [("-m", "relaysim"), ("-c", AS_A_SCRIPT)], ids=["module", "script"]
+)
+def test_both_ways_to_the_command_line(command):
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, *command, *arguments], capture_output=True, text=True, check=False
+        )
+
+    told = run("--version")
+    assert (told.returncode, told.stdout, told.stderr) == (0, f"relaysim {rs.__version__}\n", "")
+    refused = run("nope")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("relaysim: unknown command 'nope'")
+
+
 def test_run_tunes_when_no_rate_is_given(capsys):
     assert cli.main(["run", "--n", "8", "--d", "4", "--steps", "20"]) == 0
     assert "tuned learning rate" in capsys.readouterr().out
 
 
-def test_installed_command_and_import_time():
+def test_importing_the_package_imports_no_matplotlib():
     script = "import sys, relaysim; assert not any(m.startswith('matplotlib') for m in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["run", "--help"]])
+def test_output_that_has_no_greek_letters(arguments):
+    script = "import sys; from relaysim.cli import main; sys.exit(main())"
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; from relaysim.cli import main; sys.exit(main())",
-            "nope",
-        ],
+        [sys.executable, "-c", script, *arguments],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"},
         capture_output=True,
-        text=True,
         check=False,
     )
-    assert done.returncode == 2
-    assert done.stderr.startswith("relaysim: unknown command 'nope'")
+    assert done.returncode == 0, done.stderr

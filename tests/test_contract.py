@@ -22,6 +22,11 @@ TREES = (rs.topologies.chain(7), rs.topologies.star(6), rs.topologies.binary_tre
 GRAPHS = (rs.topologies.ring(8), rs.topologies.torus(3, 3))
 PAIR = rs.topologies.double_binary_tree(8)
 
+
+def is_critical(algorithm):
+    return isinstance(getattr(algorithm, "target", None), rs.algorithms.Critical)
+
+
 over_algorithms = pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
 constant_and_falling = pytest.mark.parametrize(
     "rate", [0.3, lambda step: 0.4 / (1 + 0.2 * step)], ids=["constant", "falling"]
@@ -108,12 +113,22 @@ def test_a_gossip_step_is_the_rule_on_paper_on_graphs_with_cycles(algorithm, top
     compare_with_paper(algorithm, topology, rate)
 
 
+# Of even and odd period; in all but the last edges rest now and then, each for a time of its own.
+SEQUENCES = {
+    "odd": (rs.topologies.exponential(6), rs.mixing.one_peer_exponential(6)),
+    "even": (rs.topologies.complete(4), rs.mixing.hyper_hypercube(4, 1)),
+    "uneven": (rs.topologies.complete(5), rs.mixing.base_graph(5, 1)),
+    "one": (rs.topologies.ring(6), [rs.mixing.metropolis(rs.topologies.ring(6))]),
+}
+
+
 @pytest.mark.parametrize("algorithm", MIXING, ids=repr)
-def test_a_sequence_of_matrices_repeats_with_the_step(algorithm):
-    mixing = rs.mixing.one_peer_exponential(6)
+@pytest.mark.parametrize("sequence", SEQUENCES)
+def test_a_sequence_of_matrices_repeats_with_the_step(algorithm, sequence):
+    topology, mixing = SEQUENCES[sequence]
     if isinstance(algorithm, rs.algorithms.PowerGossip):  # both ends of an edge have one weight
         mixing = [csr_array((W + W.T) / 2) for W in mixing]
-    compare_with_paper(algorithm, rs.topologies.exponential(6), 0.1, steps=10, mixing=mixing)
+    compare_with_paper(algorithm, topology, 0.1, steps=10, mixing=mixing)
 
 
 @pytest.mark.parametrize("n", [2, 3, 8, 9])
@@ -366,8 +381,9 @@ def test_vectors_per_edge_is_what_is_sent(algorithm):
     problem, steps = least_squares(9, 2, 2), 7
     topology = rs.topologies.binary_tree(9) if algorithm.uses == "relay" else GRAPHS[1]
     history = rs.simulate(problem, topology, algorithm, learning_rate=0.1, steps=steps)
-    everyone = isinstance(algorithm, rs.algorithms.AllReduce | rs.algorithms.LocalSGD)
-    directed_edges = {"relay": 2 * 8, "mixing": 9 * 4, "workers": 9 * 8 if everyone else 9}
+    # An average goes over both directions of a tree, or between any two workers.
+    own = {"ring": 2 * 8, "all-to-all": 9 * 8}.get(getattr(algorithm, "count", None), 9)
+    directed_edges = {"relay": 2 * 8, "mixing": 9 * 4, "workers": own}
     edges, cycle = directed_edges[algorithm.uses], algorithm.cycle
     whole = np.arange(0, steps + 1, cycle)
     expected = algorithm.vectors_per_edge(2) * edges * whole
@@ -375,7 +391,15 @@ def test_vectors_per_edge_is_what_is_sent(algorithm):
     assert len(whole) > 1
 
 
-@over_algorithms
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        # Beyond rounding the critical distance is out of reach: every step mixes a thousand times.
+        pytest.param(algorithm, marks=pytest.mark.slow if is_critical(algorithm) else ())
+        for algorithm in ALGORITHMS
+    ],
+    ids=repr,
+)
 def test_exact_methods_reach_the_optimum_and_the_others_stall(algorithm):
     problem = rs.problems.random_quadratics(n=9, d=4, zeta2=10.0, mu=0.25, seed=0)
     history = rs.simulate(
@@ -494,6 +518,30 @@ def test_methods_that_are_not_exact_are_so_where_all_workers_agree(algorithm):
     assert history.frame.distance.iloc[-1] < 1e-24
 
 
+def test_the_critical_distance_makes_gossip_exact():
+    problem = rs.problems.random_quadratics(n=9, d=4, zeta2=10.0, mu=0.25, seed=0)
+    algorithm = next(a for a in ALGORITHMS if is_critical(a) and a.exact)
+    options = {"learning_rate": 0.5, "steps": 100, "record": [100], "x0": starting_points(9, 4)}
+    held, free = (
+        rs.simulate(problem, rs.topologies.binary_tree(9), method, **options).frame.distance[0]
+        for method in (algorithm, algorithm.base)
+    )
+    assert held < 1e-24 < 1e-3 < free
+
+
+def test_holding_the_distance_to_0_makes_gossip_exact():
+    problem = rs.problems.random_quadratics(n=4, d=2, zeta2=5.0, mu=0.5, seed=0)
+    held = rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), target=0.0)
+    few = dataclasses.replace(held, most_rounds=2)
+    assert (held.exact, few.exact) == (True, False)
+    run = {"learning_rate": 0.9, "steps": 60, "record": [60]}
+    ends = [
+        rs.simulate(problem, rs.topologies.ring(4), method, **run).frame.distance[0]
+        for method in (held, few)
+    ]
+    assert ends[0] < 1e-24 < 1e-5 < ends[1]
+
+
 def is_lossy(algorithm):
     compressor = getattr(algorithm, "compressor", None)
     return compressor is not None and not isinstance(compressor, rs.compressors.Identity)
@@ -534,13 +582,7 @@ def test_information_moves_one_hop_a_round(algorithm, topology, changed):
     hops = np.ceil(hops_between(topology, worker, d) / algorithm.hops_per_step)
     # With overlap a message is used a round after it was sent. (Gossip that overlaps mixes models
     # as they were before the step, so that what a gradient changes waits for the next round.)
-    mixes_first = (
-        rs.algorithms.EXTRA,
-        rs.algorithms.MomentumConsensus,
-        rs.algorithms.DelayedGradient,
-    )
-    overlaps = isinstance(algorithm, (rs.algorithms.RelaySGDMix, *mixes_first))
-    late = int(overlaps or getattr(algorithm, "overlap", False))
+    late = int(algorithm.overlaps)
     if algorithm.uses == "mixing" and changed == "start":
         late = 0
     for step in range(steps + 1):
@@ -569,6 +611,7 @@ def assert_same(first, second, tolerance=1e-13):
         (rs.algorithms.DPSGD(momentum=1e-300), rs.algorithms.DPSGD()),
         (rs.algorithms.AllReduce(momentum=1e-300), rs.algorithms.AllReduce()),
         (rs.algorithms.QuasiGlobalMomentum(momentum=0.0), rs.algorithms.DPSGD()),
+        (rs.algorithms.QuasiGlobalMomentum(momentum=0.0, form="toy"), rs.algorithms.DPSGD()),
     ],
     ids=repr,
 )
@@ -704,6 +747,7 @@ def test_learning_rate_zero_is_communication_only(algorithm):
         rs.algorithms.DPSGD(overlap=True),
         rs.algorithms.GradientTracking(),
         rs.algorithms.QuasiGlobalMomentum(),
+        rs.algorithms.QuasiGlobalMomentum(form="toy"),
     ],
     ids=repr,
 )
@@ -784,13 +828,59 @@ def test_the_table_has_every_algorithm():
     assert table == listed - {"Critical"}
 
 
+# -- two forms of quasi-global momentum ------------------------------------------------------------
+
+
+def quasi_global(form, rate, momentum=0.9):
+    """The mean after 60 steps on a ring of four, whose optima are 0, 1, 2, 3, from 10."""
+    problem = rs.problems.DiagonalQuadratic(np.ones((4, 1)), np.arange(4.0)[:, None])
+    algorithm = rs.algorithms.QuasiGlobalMomentum(momentum, form=form)
+    run = {"learning_rate": rate, "steps": 60, "x0": np.array([10.0])}
+    return rs.simulate(problem, rs.topologies.ring(4), algorithm, **run).x
+
+
+def two_betas(rate, of_step, of_average):
+    """The paper's rule with a β of its own in the step, as loops."""
+    W = slow.metropolis(slow.neighbours_of(rs.topologies.ring(4)))
+    x, m = np.full((4, 1), 10.0), np.zeros((4, 1))
+    for _ in range(60):
+        new = W @ (x - rate * (of_step * m + x - np.arange(4.0)[:, None]))
+        m = of_average * m + (1 - of_average) * (x - new) / rate
+        x = new
+    return x
+
+
+def test_quasi_global_momentum_is_that_of_the_paper():
+    paper = quasi_global("paper", 0.01)
+    assert paper.mean() == pytest.approx(0.332, abs=5e-4)
+    np.testing.assert_allclose(paper, two_betas(0.01, 0.9, 0.9), rtol=0, atol=1e-13)
+    assert rs.algorithms.QuasiGlobalMomentum().form == "paper"
+    with pytest.raises(ValueError, match="form must be one of 'paper', 'toy', not 'published'"):
+        rs.algorithms.QuasiGlobalMomentum(form="published")
+
+
+def test_the_toys_quasi_global_momentum_is_the_papers_with_a_smaller_one_in_the_step():
+    toy = quasi_global("toy", 0.019)
+    assert toy.mean() == pytest.approx(4.358, abs=5e-4)
+    np.testing.assert_allclose(toy, two_betas(0.01, 0.9 / 1.9, 0.9), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("momentum", [0.3, 0.9])
+def test_quasi_global_momentum_is_stable_up_to_the_rate_that_it_says(momentum):
+    problem = rs.problems.DiagonalQuadratic(np.ones((1, 1)), np.zeros((1, 1)))
+    algorithm = rs.algorithms.QuasiGlobalMomentum(momentum)
+    most = rs.theory.max_learning_rate(problem, rs.topologies.chain(1), algorithm)
+    assert most == pytest.approx(2 * algorithm.rate_scale, rel=1e-6)
+
+
 # -- occasional communication ----------------------------------------------------------------------
 
 
-def test_pairs_of_a_single_merge_preserve_the_mean_and_are_counted():
+@pytest.mark.parametrize(("count", "vectors"), [("ring", 2 * 8), ("all-to-all", 9 * 8)])
+def test_pairs_of_a_single_merge_preserve_the_mean_and_are_counted(count, vectors):
     problem = rs.problems.DiagonalQuadratic(np.ones((9, 2)), np.zeros((9, 2)))
     x0 = starting_points(9, 2)
-    algorithm = rs.algorithms.SingleMerge(merge_at=30, probability=0.6, local_steps=2)
+    algorithm = rs.algorithms.SingleMerge(merge_at=30, probability=0.6, local_steps=2, count=count)
     history = rs.simulate(
         problem,
         rs.topologies.complete(9),
@@ -810,8 +900,38 @@ def test_pairs_of_a_single_merge_preserve_the_mean_and_are_counted():
     assert (changed[:29] <= pairs).all(), "two who meet again may be equal already"
     assert len(np.unique(pairs[1::2])) > 1
     assert (pairs[::2] == 0).all()
-    assert (np.diff(sent)[:, 29] == 9 * 8).all()
+    assert (np.diff(sent)[:, 29] == vectors).all()
     assert history.frame[history.frame.step >= 30].consensus_distance.max() < 1e-30
+
+
+def test_an_average_is_counted_as_a_ring_or_all_to_all():
+    """Every method that averages says which; by the second, all-reduce costs n/2 times as much."""
+    averaging = [
+        kind
+        for kind in (getattr(rs.algorithms, name) for name in rs.algorithms.__all__)
+        if "count" in getattr(kind, "__dataclass_fields__", ())
+    ]
+    options = {"SingleMerge": {"merge_at": 5, "probability": 0.0}, "LocalSGD": {"period": 5}}
+    assert {kind.__name__ for kind in averaging} == {"AllReduce", *options}
+    problem = least_squares(9, 2, 2)
+    for kind in averaging:
+        sent = {}
+        for count in (None, "ring", "all-to-all"):
+            algorithm = kind(
+                **options.get(kind.__name__, {}), **({"count": count} if count else {})
+            )
+            history = rs.simulate(
+                problem, rs.topologies.ring(9), algorithm, learning_rate=0.1, steps=5
+            )
+            sent[count] = history.frame.vectors_sent.iloc[-1]
+        averages = 5 if kind is rs.algorithms.AllReduce else 1
+        assert sent == {
+            None: averages * 16,
+            "ring": averages * 16,
+            "all-to-all": averages * 72,
+        }
+        with pytest.raises(ValueError, match="count must be one of 'ring', 'all-to-all', not"):
+            kind(**options.get(kind.__name__, {}), count="tree")
 
 
 def test_pairs_meet_as_often_as_they_should():
@@ -853,6 +973,51 @@ def test_dynamic_averaging_between_its_limits():
     assert sent[0] == 40 * 2 * 8
     assert sent[-1] == 0
     assert sent == sorted(sent, reverse=True)
+
+
+def test_dynamic_averaging_asks_everybody_after_as_many_violations_as_workers():
+    """One of four workers moves away by 2 a step, and comes back to the mean of two: 1, 2 and 3 violate."""
+    centers = np.zeros((4, 1))
+    centers[0] = 8.0
+    problem = rs.problems.DiagonalQuadratic(np.array([[0.5], [0], [0], [0]]), centers)
+    algorithm = rs.algorithms.DynamicAveraging(threshold=4.0)
+    run = {"learning_rate": 0.5, "steps": 40, "seed": [0, 1], "keep_iterates": True}
+    history = rs.simulate(problem, rs.topologies.ring(4), algorithm, **run)
+    sent = history.frame.pivot(index="step", columns="replica", values="vectors_sent").diff()
+    for replica in (0, 1):
+        taking = sent[replica].to_numpy()[1:] / 2
+        violations, asked = 0, []
+        x, reference = np.zeros(4), 0.0
+        for step in range(40):
+            moved = x.copy()
+            moved[0] -= 0.5 * 0.5 * (x[0] - 8)
+            violators = np.count_nonzero((moved - reference) ** 2 > 4)
+            violations += violators
+            x = history.iterates[step + 1, :, 0, replica]
+            if violations >= 4:
+                assert taking[step] == 4
+                np.testing.assert_allclose(x, moved.mean(), rtol=1e-13)
+                violations = 0
+                asked.append(step)
+            else:
+                assert (taking[step] > 0) == (violators > 0)
+            if taking[step] == 4:
+                reference = x[0]
+        assert len(asked) >= 3
+    assert (sent[0] != sent[1]).any()
+
+
+def test_without_the_count_the_reference_would_stay_for_good():
+    """Two who leave in opposite directions always meet again at the reference: they forced no average."""
+    problem = rs.problems.DiagonalQuadratic(
+        np.array([[1.0], [1.0], [0.0], [0.0]]), np.array([[9.0], [-9.0], [0.0], [0.0]])
+    )
+    algorithm = rs.algorithms.DynamicAveraging(threshold=1.0)
+    frame = rs.simulate(
+        problem, rs.topologies.ring(4), algorithm, learning_rate=0.5, steps=20
+    ).frame
+    # Both violate in every step; by every second one that makes four, and all are asked.
+    assert frame.vectors_sent.diff()[1:].tolist() == [4, 8] * 10
 
 
 def test_consensus_control_keeps_workers_as_near_as_asked():

@@ -12,7 +12,7 @@ import pytest
 from methods import ALGORITHMS, ASYNCHRONOUS
 
 import relaysim as rs
-from relaysim.algorithms.base import Method
+from relaysim.algorithms.base import Claims
 from relaysim.support.display import LATER
 
 EVIL = '<script>alert("&")</script>'
@@ -122,8 +122,8 @@ def test_every_method_has_a_table():
     for name in rs.algorithms.__all__:
         kind = getattr(rs.algorithms, name)
         if hasattr(kind, "uses"):
-            assert issubclass(kind, Method), (
-                f"{name} should inherit relaysim.algorithms.base.Method"
+            assert issubclass(kind, Claims), (
+                f"{name} should inherit relaysim.algorithms.base.Claims"
             )
     assert {type(algorithm) for algorithm in ALGORITHMS + ASYNCHRONOUS} >= {
         kind

@@ -352,7 +352,10 @@ def test_swarm_of_one_local_step_without_gradients_is_pairwise_averaging():
 DECAY = {(8, True): 0.360, (16, True): 0.1986, (8, False): 0.268, (16, False): 0.0753}
 
 
-@pytest.mark.parametrize(("n", "accelerated"), DECAY)
+@pytest.mark.parametrize(
+    ("n", "accelerated"),
+    [pytest.param(*known, marks=pytest.mark.slow if known[0] > 8 else ()) for known in DECAY],
+)
 def test_consensus_decays_as_the_second_moments_say(n, accelerated):
     """The slope of log E Ξ² over 5000 replicas, t ≥ 10."""
     topology, algorithm = rs.topologies.ring(n), A2CiD2(accelerated=accelerated)
@@ -615,22 +618,22 @@ def test_swarm_contracts_as_predicted():
     assert 1 - after / before == pytest.approx(predicted, rel=0.03)
 
 
-def test_swarm_decays_as_the_second_moments_say():
+@pytest.mark.parametrize("algorithm", [SwarmSGD(), SwarmSGD(2, blocking=False)], ids=repr)
+def test_swarm_decays_as_the_second_moments_say(algorithm):
     topology = rs.topologies.ring(8)
-    for algorithm in (SwarmSGD(), SwarmSGD(2, blocking=False)):
-        exact = asynchronous_decay(topology, algorithm)
-        history = rs.simulate(
-            no_gradients(8),
-            topology,
-            algorithm,
-            learning_rate=0.0,
-            steps=20,
-            replicas=5000,
-            x0=np.cos(np.pi * np.arange(8) / 4)[:, None],
-            record=[6, 20],
-        )
-        mean = history.frame.groupby("step").consensus_distance.mean()
-        assert np.log(mean[6] / mean[20]) / 14 == pytest.approx(exact, rel=0.05)
+    exact = asynchronous_decay(topology, algorithm)
+    history = rs.simulate(
+        no_gradients(8),
+        topology,
+        algorithm,
+        learning_rate=0.0,
+        steps=20,
+        replicas=5000,
+        x0=np.cos(np.pi * np.arange(8) / 4)[:, None],
+        record=[6, 20],
+    )
+    mean = history.frame.groupby("step").consensus_distance.mean()
+    assert np.log(mean[6] / mean[20]) / 14 == pytest.approx(exact, rel=0.05)
 
 
 # -- the quantiser ---------------------------------------------------------------------------------

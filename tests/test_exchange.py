@@ -151,8 +151,10 @@ def test_an_error_in_a_message_leaves_the_tree():
 def test_average_is_the_mean_in_every_row(trailing):
     network = Network(topologies.chain(5))
     x = np.random.default_rng(0).normal(size=(5, *trailing))
-    average = network.average(x)
+    average = network.average(x, "all-to-all")
     assert average.shape == x.shape
     for row in average:
         np.testing.assert_allclose(row, sum(x) / 5, rtol=0, atol=1e-15)
     assert network.vectors_sent == 5 * 4
+    assert network.average(x).tobytes() == average.tobytes()
+    assert network.vectors_sent == 5 * 4 + 2 * 4, "round a ring"

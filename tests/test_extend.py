@@ -8,7 +8,7 @@ import pytest
 from methods import ALGORITHMS, ASYNCHRONOUS
 
 import relaysim as rs
-from relaysim.records import history as history_module
+from relaysim.records import archive
 
 N, D, FIRST, SECOND = 8, 5, 23, 20
 X0 = np.random.default_rng(3).normal(size=(N, D))
@@ -86,15 +86,17 @@ for path in sys.argv[1:]:
 """
 
 
-def test_another_process_goes_on(tmp_path):
+@pytest.mark.parametrize("some", ["each 20th", pytest.param("all", marks=pytest.mark.slow)])
+def test_another_process_goes_on(some, tmp_path):
+    chosen = list(settings())[:: 20 if some == "each 20th" else 1]
     wholes = {}
-    for number, setting in enumerate(settings()):
+    for number, setting in enumerate(chosen):
         run = arguments(*setting.values)
         wholes[str(tmp_path / f"{number}.npz")] = rs.simulate(**run, steps=FIRST + SECOND)
         rs.simulate(**run, steps=FIRST).save(tmp_path / str(number))
     code = GO_ON.format(steps=SECOND)
     subprocess.run([sys.executable, "-c", code, *wholes], check=True)
-    assert len(wholes) > 300
+    assert len(wholes) > (300 if some == "all" else 15)
     for path, whole in wholes.items():
         assert_equal_bits(rs.History.load(path + ".longer"), whole)
 
@@ -107,6 +109,13 @@ PARTS = {
 }
 
 
+MEASURES = [
+    *("worst_distance", "worker_distance"),
+    rs.measures.Measure("largest", lambda iterates, problem: np.abs(iterates).max(axis=(1, 2))),
+    ("first", lambda x: x[0, 0]),
+]
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -115,6 +124,8 @@ PARTS = {
         {"record": [0, 5, 40]},
         {"record": 7, "keep_iterates": True, "replicas": 3},
         {"keep_iterates": True},
+        {"keep_iterates": [3, 1], "measures": MEASURES, "replicas": 2, "record": 3},
+        {"learning_rate": [0.1, 300.0], "measures": MEASURES},
         {"learning_rate": [0.1, 300.0], "replicas": 2, "keep_iterates": True},
         {"learning_rate": 300.0},
         {"learning_rate": [0.1, 0.4], "stop_below": 0.5, "replicas": 3},
@@ -187,6 +198,24 @@ def test_parts_of_ones_own_are_passed_again(tmp_path):
         loaded.extend(20, problem=Cosh(), learning_rate=lambda step: 0.2)
 
 
+def test_measures_of_ones_own_are_passed_again(tmp_path):
+    run = PARTS | {"learning_rate": 0.2, "measures": MEASURES}
+    whole, part = rs.simulate(**run, steps=30), rs.simulate(**run, steps=10)
+    loaded = rs.History.load(part.save(tmp_path / "own"))
+    with pytest.raises(
+        ValueError, match=r"measure was an object of your own, 'largest'.*measures="
+    ):
+        loaded.extend(20)
+    longer = loaded.extend(20, measures=MEASURES)
+    assert_equal_bits(longer, whole)
+    assert longer.worker_frame.equals(whole.worker_frame)
+    with pytest.raises(ValueError, match="another run: its measures"):
+        loaded.extend(20, measures=MEASURES[:2])
+    run["measures"] = ["worst_distance"]
+    loaded = rs.History.load(rs.simulate(**run, steps=10).save(tmp_path / "ready"))
+    assert_equal_bits(loaded.extend(20), rs.simulate(**run, steps=30))
+
+
 def test_states_of_other_runs_and_versions_are_refused(tmp_path, monkeypatch):
     run = PARTS | {"learning_rate": 0.2, "steps": 9}
     history = rs.simulate(**run)
@@ -223,4 +252,4 @@ def test_files_without_a_state_are_read(tmp_path):
     assert rs.History.load(path).frame.equals(history.frame)
     with pytest.raises(ValueError, match="kept no state"):
         rs.History.load(path).extend(1)
-    assert history_module.FORMAT == 1, "older versions read what they know of"
+    assert archive.FORMAT == 1, "older versions read what they know of"

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import slow
 from methods import ALGORITHMS, ASYNCHRONOUS
 
 import relaysim as rs
@@ -86,7 +87,7 @@ def mix_slowly(W, x, arrived):
     return new
 
 
-@pytest.mark.parametrize("name", ["DPSGD", "D2", "GradientTracking"])
+@pytest.mark.parametrize("name", ["DPSGD", "D2", "ExactDiffusion", "GradientTracking"])
 def test_gossip_rescales_the_rows_that_lost_a_neighbour(name):
     topology = rs.topologies.ring(7)
     W = rs.mixing.metropolis(topology).toarray()
@@ -106,8 +107,9 @@ def test_gossip_rescales_the_rows_that_lost_a_neighbour(name):
         gradient = PROBLEM.gradient(x)
         if name == "DPSGD":
             x = mix_slowly(W, x - RATE * gradient, next(draws))
-        elif name == "D2":
-            new = mix_slowly(W, x - RATE * gradient + correction, next(draws))
+        elif name in ("D2", "ExactDiffusion"):
+            used = W if name == "D2" else (W + np.eye(7)) / 2
+            new = mix_slowly(used, x - RATE * gradient + correction, next(draws))
             correction = new - (x - RATE * gradient)
             x = new
         else:
@@ -115,6 +117,85 @@ def test_gossip_rescales_the_rows_that_lost_a_neighbour(name):
             x = mix_slowly(W, x - RATE * y, next(draws))
             correction = gradient - mix_slowly(W, y, next(draws))
     np.testing.assert_allclose(history.x, x, rtol=1e-11, atol=1e-12)
+
+
+# A control's further rounds have numbers of their own; SGP's rule on paper has no losses.
+WRITTEN = [
+    a
+    for a in ALGORITHMS
+    if "lost messages" in a.faults
+    and not isinstance(a, rs.algorithms.ConsensusControl | rs.algorithms.SGP)
+]
+
+
+@pytest.mark.parametrize("algorithm", WRITTEN, ids=repr)
+@pytest.mark.parametrize("name", ["chain", "star", "binary_tree"])
+def test_every_method_that_may_lose_messages_follows_its_rule_on_paper(algorithm, name):
+    topology = getattr(rs.topologies, name)(7)
+    generator = Streams([6], None).generator("faults", 6)
+
+    def arrives(edges):
+        return generator.random(len(edges)) >= DROP
+
+    def gradient(step, worker, x):
+        return PROBLEM.gradient(np.tile(x, (7, 1)))[worker]
+
+    expected = slow.run(algorithm, topology, gradient, START, [RATE] * STEPS, arrives=arrives)
+    history = rs.simulate(
+        PROBLEM,
+        topology,
+        algorithm,
+        learning_rate=RATE,
+        steps=STEPS,
+        x0=START,
+        faults=rs.faults.MessageDrop(DROP),
+        seed=6,
+        keep_iterates=True,
+    )
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(history.iterates, expected, rtol=0, atol=1e-12 * scale)
+
+
+@pytest.mark.parametrize("rate", [0.0, RATE])
+@pytest.mark.parametrize(
+    "topology", [rs.topologies.chain(3), rs.topologies.ring(7), rs.topologies.star(7)], ids=repr
+)
+def test_exact_diffusion_is_d2_with_the_lazy_matrix_whatever_is_lost(topology, rate):
+    n = topology.n
+    run = {
+        "problem": rs.problems.random_quadratics(n=n, d=3, zeta2=2.0, seed=4),
+        "topology": topology,
+        "learning_rate": rate,
+        "steps": STEPS,
+        "x0": START[:n],
+        "faults": rs.faults.MessageDrop(DROP),
+        "seed": [1, 2, 3],
+    }
+    W = rs.mixing.metropolis(topology).toarray()
+    lazy = rs.simulate(**run, algorithm=rs.algorithms.D2(), mixing=(W + np.eye(n)) / 2)
+    ours = rs.simulate(**run, algorithm=rs.algorithms.ExactDiffusion())
+    np.testing.assert_allclose(ours.x, lazy.x, rtol=1e-12, atol=1e-12)
+
+
+def test_exact_diffusion_among_three_workers_that_hear_each_other_once():
+    """0 hears 1 in the first round and nobody hears anyone later; W̃'s row is (5/6, 1/6, 0) rescaled."""
+
+    class Once(Silence):
+        def arrivals(self, edges, round):
+            return (edges[:, 0] == 1) & (edges[:, 1] == 0) & (round == 0)
+
+    history = rs.simulate(
+        rs.problems.DiagonalQuadratic(np.ones((3, 1)), np.zeros((3, 1))),
+        rs.topologies.chain(3),
+        rs.algorithms.ExactDiffusion(),
+        learning_rate=0.0,
+        steps=3,
+        x0=np.array([[0.0], [12.0], [0.0]]),
+        faults=Once(0, 0),
+        keep_iterates=True,
+    )
+    # W's row of worker 0 is (2/3, 1/3, 0); D² goes on by what moved in the step before.
+    np.testing.assert_allclose(history.iterates[:, 0, 0], [0.0, 2.0, 4.0, 6.0], rtol=1e-14)
 
 
 def test_sgp_keeps_its_own_where_its_peer_was_not_heard():

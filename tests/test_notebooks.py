@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom."""
+"""Every notebook runs from top to bottom; the first one in the quick tests too."""
 
 import pathlib
 
@@ -9,7 +9,15 @@ from nbclient import NotebookClient
 FOLDER = pathlib.Path(__file__).parents[1] / "notebooks"
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path, id=path.stem, marks=() if "quickstart" in path.stem else pytest.mark.slow
+        )
+        for path in sorted(FOLDER.glob("*.ipynb"))
+    ],
+)
 @pytest.mark.filterwarnings("default")
 def test_notebook_runs(path):
     notebook = nbformat.read(path, as_version=4)

@@ -593,6 +593,7 @@ def test_every_column_has_a_label_with_what_it_counts(history):
 # -- figures ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_heterogeneity_shows_what_the_paper_shows():
     """RelaySGD and D² unaffected by ζ², tracking slower at 10, gossip slower at 0.1, stuck at 10."""
     result = heterogeneity()

@@ -76,6 +76,62 @@ def test_edges_that_rest_keep_what_they_know(warm_start):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
+SEQUENCES = {
+    "hypercube of 4": (4, rs.mixing.hyper_hypercube(4, 1)),
+    "hypercube of 16": (16, rs.mixing.hyper_hypercube(16, 1)),
+    "base graph of 6": (6, rs.mixing.base_graph(6, 1)),
+    "base graph of 5": (5, rs.mixing.base_graph(5, 1)),
+}
+
+
+@pytest.mark.parametrize("warm_start", [True, False])
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_edges_that_meet_at_even_times_only_use_both_sides(name, warm_start):
+    n, mixing = SEQUENCES[name]
+    problem, topology = matrix_quadratic(n, 3, 3), rs.topologies.complete(n)
+    algorithm = PowerGossip(warm_start=warm_start, rows=3)
+    run = {"learning_rate": 0.0, "x0": starting_points(problem), "mixing": mixing}
+    end = rs.simulate(problem, topology, algorithm, steps=3000, record=[3000], **run)
+    assert end.frame.consensus_distance.iloc[0] < 1e-20
+    found = iterates_of(problem, algorithm, 0.2, 20, topology, mixing=mixing)
+    dense = [np.asarray(W.todense()) for W in mixing]
+    expected = written(problem, algorithm, 0.2, 20, topology, dense)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_each_edge_sends_the_side_that_it_is_at():
+    """Edge 0–1 meets in every step, edge 1–2 in every other one: they leave each other's side."""
+    first, second = np.eye(3), np.eye(3)
+    for W, edges in ((first, [(0, 1), (1, 2)]), (second, [(0, 1)])):
+        for i, j in edges:
+            W[i, j] = W[j, i] = 0.3
+            W[i, i] -= 0.3
+            W[j, j] -= 0.3
+    problem, chain = matrix_quadratic(3, 2, 5), rs.topologies.chain(3)
+    frame = rs.simulate(
+        problem, chain, PowerGossip(rows=2), learning_rate=0.1, steps=4, mixing=[first, second]
+    ).frame
+    sides = [[0, 0], [1], [0, 1], [1]]  # right, as 2 numbers, or left, as 5
+    numbers = np.cumsum([0, *(sum(2 * (2, 5)[side] for side in step) for step in sides)])
+    np.testing.assert_allclose(frame.vectors_sent, numbers / 10, rtol=1e-14)
+
+
+@pytest.mark.parametrize("n", [2, 3, 8])
+@pytest.mark.parametrize("rank", [2, 3])
+def test_differences_of_lower_rank_bring_no_directions_of_their_own(n, rank):
+    problem = matrix_quadratic(n, 4, 5)
+    topology = RING if n == 8 else rs.topologies.chain(n)
+    generator = np.random.default_rng(0)
+    x0 = np.zeros((n, 20))
+    x0[1] = np.outer(generator.normal(size=4), generator.normal(size=5)).ravel()
+    algorithm = PowerGossip(rank, rows=4)
+    found = iterates_of(problem, algorithm, 0.0, 25, topology, x0=x0)
+    np.testing.assert_allclose(
+        found, written(problem, algorithm, 0.0, 25, topology, x0=x0), rtol=0, atol=1e-13
+    )
+    assert np.isfinite(found).all()
+
+
 def test_neighbours_that_agree_keep_their_basis():
     centers = np.random.default_rng(0).normal(size=(8, 4, 4))
     centers[:5] = centers[0]  # some stay equal for a while, and differ later

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import relaysim as rs
-from relaysim.problems.protocol import OPTIONAL, REQUIRED
+from relaysim.problems.problem import OPTIONAL, REQUIRED
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -86,6 +86,9 @@ class Whole:
 
     def curvature_at(self, x):
         return self
+
+    def test_accuracy(self, x):
+        return np.where(np.isfinite(x).all(axis=0), (x > 0).mean(axis=0), np.nan)
 
     def to_config(self):
         return {"type": "Whole"}
@@ -194,6 +197,11 @@ def broken(self, *arguments):
             "example_variance: that of the examples' gradients",
         ),
         ("curvature_at", broken, "curvature_at: has smoothness and strong_convexity"),
+        (
+            "test_accuracy",
+            lambda self, x: (x > 0).mean(axis=0),
+            "test_accuracy: shares, none where x is NaN",
+        ),
         ("to_config", lambda self: [1], "to_config: plain data with a type"),
     ],
 )
@@ -253,7 +261,7 @@ def test_the_table_is_a_frame_that_reads_well():
     assert isinstance(table, pd.DataFrame)
     assert list(table.columns) == ["claim", "holds", "measured", "limit", "note"]
     text = repr(table)
-    assert text.splitlines()[-1] == f"{table.holds.sum()} hold, 0 fail, 4 are not there"
+    assert text.splitlines()[-1] == f"{table.holds.sum()} hold, 0 fail, 5 are not there"
     assert "–      examples" in text
     assert "without it: `relaysim.oracles.Minibatch` has nothing to draw from" in text
     assert "claim" in repr(table[["claim", "holds"]]), "a part of it is shown as any frame"
@@ -277,7 +285,7 @@ def test_the_protocol_names_what_is_used():
     files = (ROOT / "relaysim").rglob("*.py")
     found = {name for path in files for name in looked_for.findall(path.read_text("utf-8"))}
     assert {"optimum", "hessian_product", "sampled_gradient"} <= found
-    assert found <= {*OPTIONAL, *REQUIRED, "__dict__"}
+    assert found <= {*OPTIONAL, *REQUIRED, "__dict__", "test"}
 
 
 def test_a_class_derived_from_the_protocol_has_what_it_defines():

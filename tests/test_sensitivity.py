@@ -164,7 +164,7 @@ def test_plots_have_a_line_for_each_method(on_quadratics, y):
         ({"algorithm": (D2(), 8)}, "topology must be one of relaysim.topologies, not 8"),
         ({"algorithm": []}, "algorithm is an empty sequence"),
         ({"algorithm": (RelaySGD, D2)}, "give an algorithm, not its class"),
-        ({"algorithm": "RelaySGD"}, "'RelaySGD' is no algorithm"),
+        ({"algorithm": "RelaySDG"}, "unknown algorithm 'RelaySDG'; did you mean 'RelaySGD'"),
         ({"algorithm": [RelaySGD(), RelaySGD()]}, r"on chain\(8\) is listed twice"),
         ({"algorithm": [DPSGD(), (DPSGD(), chain(8), METROPOLIS)]}, "the same mixing .* twice"),
     ],
@@ -246,6 +246,9 @@ def test_a_tuple_may_list_methods(by_formula):
     assert len(study((RelaySGD(), (D2(), ring(8))), chain(8)).frame) == 2 * 6
     assert len(study((D2(), ring(8))).frame) == 6
     assert len(study(iter([D2()]), ring(8)).frame) == 6
+    by_text = study(("D2", "ring(8)"), chain(8)), study(("RelaySGD", "D2"), chain(8))
+    assert [found.frame.algorithm.nunique() for found in by_text] == [1, 2]
+    assert by_text[0].frame.equals(study((D2(), ring(8))).frame)
     in_pairs = (rs.algorithms.A2CiD2(), rs.algorithms.SwarmSGD())
     assert len(study(in_pairs, ring(8)).frame) == 2 * 6
 

@@ -268,7 +268,8 @@ def test_the_method_of_the_guide_keeps_the_contract(diging):
     for topology in (*contract.TREES, *contract.GRAPHS):
         for rate in (0.3, lambda step: 0.4 / (1 + 0.2 * step)):
             contract.compare_with_paper(method, topology, rate)
-    contract.test_a_sequence_of_matrices_repeats_with_the_step(method)
+    for sequence in contract.SEQUENCES:
+        contract.test_a_sequence_of_matrices_repeats_with_the_step(method, sequence)
     for replicas in (None, 3):
         contract.test_arrays_keep_their_shapes(method, replicas)
     contract.test_a_replica_equals_its_run_alone(method, 0.5)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pathlib
 import zlib
 
-from relaysim_site import api, formulas, gallery, methods, notebooks, pictures, tour
+from relaysim_site import api, formulas, gallery, methods, notebooks, pictures, settings, tour
 from relaysim_site.files import Folder
 
 __all__ = ["setup"]
@@ -24,6 +24,7 @@ def setup(app) -> dict:
     app.connect("autodoc-process-docstring", api.mend_docstring, priority=900)
     app.connect("autodoc-skip-member", api.skip_member)
     app.connect("html-page-context", api.mend_backlinks)
+    app.connect("viewcode-follow-imported", api.where_alias_stands)
     app.add_transform(formulas.Scripts)
     app.add_post_transform(api.NoGuesses)
     app.add_html_math_renderer(
@@ -50,5 +51,7 @@ def write_pages(app) -> None:
         gallery.write(second)
     with Folder(source / "api") as folder:
         api.write(folder)
+    with Folder(source / "settings") as folder:
+        settings.write(folder)
     with Folder(source / "tour") as folder:
         tour.write(folder, root / "README.md")

@@ -8,7 +8,7 @@ import inspect
 import pkgutil
 import re
 import sys
-from types import ModuleType
+from types import GenericAlias, ModuleType
 
 from sphinx import addnodes
 from sphinx.pycode import ModuleAnalyzer
@@ -25,6 +25,7 @@ __all__ = [
     "mend_backlinks",
     "mend_docstring",
     "skip_member",
+    "where_alias_stands",
     "write",
 ]
 
@@ -212,6 +213,14 @@ def mend_backlinks(app, pagename: str, templatename: str, context: dict, doctree
 
     link = re.compile(r'class="viewcode-back" href="(?P<page>[^"#]*)#(?P<path>[^"]*)"')
     context["body"] = link.sub(mended, context["body"])
+
+
+def where_alias_stands(app, module: str, path: str) -> str | None:
+    """The module of an alias of a type, whose own ``__module__`` is that of ``tuple``: builtins."""
+    what: object = importlib.import_module(module)
+    for name in path.split("."):
+        what = getattr(what, name, None)
+    return module if isinstance(what, GenericAlias) else None
 
 
 class NoGuesses(SphinxPostTransform):

@@ -3,42 +3,55 @@
 See `relaysim.algorithms.base` for the protocol, and `relaysim.algorithms.events` for asynchronous methods.
 """
 
-from relaysim.algorithms.acid import A2CiD2
-from relaysim.algorithms.checking import check as check  # what __all__ lists are methods
-from relaysim.algorithms.compressed import ChocoSGD
-from relaysim.algorithms.control import ConsensusControl, Critical
-from relaysim.algorithms.corrected import D2, EXTRA, ExactDiffusion, GradientTracking
-from relaysim.algorithms.delayed import DelayedGradient
-from relaysim.algorithms.global_average import SGP, AllReduce, LocalSGD
-from relaysim.algorithms.gossip import DPSGD, QuasiGlobalMomentum
-from relaysim.algorithms.heavy_ball import DecentLaM, MomentumConsensus
-from relaysim.algorithms.infrequent import DynamicAveraging, SingleMerge
-from relaysim.algorithms.power_gossip import PowerGossip
-from relaysim.algorithms.relay import RelaySGD, RelaySGDGrad, RelaySGDMix
-from relaysim.algorithms.swarm import SwarmSGD
+# A family's file lists its methods; what stands in its list is offered here.
+# ruff: noqa: F403
 
-__all__ = [
-    "D2",
-    "DPSGD",
-    "EXTRA",
-    "SGP",
-    "A2CiD2",
-    "AllReduce",
-    "ChocoSGD",
-    "ConsensusControl",
-    "Critical",
-    "DecentLaM",
-    "DelayedGradient",
-    "DynamicAveraging",
-    "ExactDiffusion",
-    "GradientTracking",
-    "LocalSGD",
-    "MomentumConsensus",
-    "PowerGossip",
-    "QuasiGlobalMomentum",
-    "RelaySGD",
-    "RelaySGDGrad",
-    "RelaySGDMix",
-    "SingleMerge",
-    "SwarmSGD",
-]
+from relaysim.algorithms import (
+    acid,
+    compressed,
+    control,
+    corrected,
+    delayed,
+    disagreement,
+    global_average,
+    gossip,
+    heavy_ball,
+    infrequent,
+    power_gossip,
+    relay,
+    swarm,
+)
+from relaysim.algorithms.acid import *
+from relaysim.algorithms.checking import check as check  # what __all__ lists are methods
+from relaysim.algorithms.compressed import *
+from relaysim.algorithms.control import *
+from relaysim.algorithms.corrected import *
+from relaysim.algorithms.delayed import *
+from relaysim.algorithms.disagreement import *
+from relaysim.algorithms.global_average import *
+from relaysim.algorithms.gossip import *
+from relaysim.algorithms.heavy_ball import *
+from relaysim.algorithms.infrequent import *
+from relaysim.algorithms.power_gossip import *
+from relaysim.algorithms.relay import *
+from relaysim.algorithms.swarm import *
+from relaysim.support.names import attribute_error
+
+__all__: list[str] = []
+__all__ += acid.__all__
+__all__ += compressed.__all__
+__all__ += control.__all__
+__all__ += corrected.__all__
+__all__ += delayed.__all__
+__all__ += disagreement.__all__
+__all__ += global_average.__all__
+__all__ += gossip.__all__
+__all__ += heavy_ball.__all__
+__all__ += infrequent.__all__
+__all__ += power_gossip.__all__
+__all__ += relay.__all__
+__all__ += swarm.__all__
+
+
+def __getattr__(name: str) -> object:
+    raise attribute_error(__name__, name, __all__)

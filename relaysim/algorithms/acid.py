@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from relaysim.algorithms.base import Rate
 from relaysim.algorithms.events import EventMethod, Events, Meeting, Meetings, check_graph
 from relaysim.mixing.clocks import acceleration_constants, edge_rates
 from relaysim.support.checks import real_number, true_or_false
@@ -59,7 +60,7 @@ class A2CiD2(EventMethod):
     accelerated: bool = True
     momentum_rate: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not real_number(self.rate, "rate") > 0:
             raise ValueError(
                 f"rate must be positive, not {self.rate!r}: without meetings nothing agrees"
@@ -130,11 +131,15 @@ class _PairwiseAveraging:
     def point(self, rows: MomentumState) -> np.ndarray:
         return rows.x
 
-    def descend(self, rows: MomentumState, gradient, learning_rate) -> MomentumState:
+    def descend(
+        self, rows: MomentumState, gradient: np.ndarray, learning_rate: Rate
+    ) -> MomentumState:
         change = learning_rate * gradient
         return MomentumState(rows.x - change, rows.tilde - change)
 
-    def meet(self, first: MomentumState, second: MomentumState, meeting: Meeting):
+    def meet(
+        self, first: MomentumState, second: MomentumState, meeting: Meeting
+    ) -> tuple[MomentumState, MomentumState]:
         difference = first.x - second.x
         half, tilde = 0.5 * difference, self.alpha_tilde * difference
         return (

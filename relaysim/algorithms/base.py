@@ -10,8 +10,8 @@ and, where they are not the defaults, its claims: see `Claims`. Besides, where t
 - ``conserved(state, network, learning_rate)``, where a step at a constant rate leaves something as it
   is whatever the gradients: these quantities, linear in the state, ``(k, d[, r])``, or ``None``. An
   exact analysis sets them apart: they tell where a run ends, and do not decay;
-- for ``uses = "workers"``, ``own_mixing(n)``: the sequence of matrices that it mixes with, or
-  ``None`` where it mixes with none.
+- for ``uses = "workers"``, ``own_mixing(n)``: the sequence of matrices that it mixes with, where it
+  mixes with some.
 
 A step asks for one gradient, at ``state.x`` or where it likes, and changes no array that it was
 given. What it keeps in the state it has made in this step or had from ``init``: buffers that it
@@ -23,19 +23,23 @@ with.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+from scipy.sparse import csr_array
 
+from relaysim.network import Network
 from relaysim.support.blocks import BLOCK_BYTES, row_blocks
 from relaysim.support.display import html_table
+from relaysim.support.workspace import Workspace
 
 __all__ = [
     "CLAIMS",
     "Claims",
     "Method",
     "MomentumMethod",
+    "Rate",
     "Round",
     "check_momentum",
     "no_buffer",
@@ -44,6 +48,9 @@ __all__ = [
     "theorems_of",
 ]
 
+#: A learning rate γ, ``(r,)`` with one for each replica.
+Rate: TypeAlias = float | np.ndarray
+
 #: What a method says of itself, and what each claim means; `Claims` has the defaults.
 CLAIMS: dict[str, str] = {
     "label": "how plots and tables name it",
@@ -51,6 +58,8 @@ CLAIMS: dict[str, str] = {
     "vectors_per_edge": "a function of d: model-sized vectors sent per step over each directed edge that "
     "it uses, or None where that depends on the run",
     "hops_per_step": "how many hops information can move in a step",
+    "overlaps": "whether a step's gradient reaches others in the next step only, so that computing it and "
+    "sending can go on at the same time",
     "cycle": "steps after which its rule repeats",
     "affine": "whether, on quadratics, a step is an affine map of the state",
     "exact": "whether, without noise and at a constant learning rate, it reaches x* for any ζ",
@@ -72,8 +81,8 @@ class Round:
         learning_rate: γ, a float, or ``(r,)`` with one for each replica.
         gradient: ``gradient(x)``, the workers' observed gradients at ``(n, d[, r])``, to be asked
             for once a step. The result is a scratch array.
-        mix, mix_further, mix_change, pairs, pair_differences, exchange, average, relay, inbox, send: see
-            `relaysim.network.Network`.
+        mix, mix_further, mix_change, pairs, pairs_with_weight, pair_differences, exchange, average, relay,
+            inbox, send: see `relaysim.network.Network`.
         scratch, fresh: see `relaysim.support.workspace.Workspace`.
         uniforms: ``uniforms(shape)``, independent numbers in [0, 1) of a shape such as ``(n, d[, r])``,
             from each replica's own stream.
@@ -95,9 +104,15 @@ class Round:
         "uniforms",
     )
 
-    def __init__(self, gradient: Callable, network, workspace, uniforms: Callable):
+    def __init__(
+        self,
+        gradient: Callable[[np.ndarray], np.ndarray],
+        network: Network,
+        workspace: Workspace,
+        uniforms: Callable[[tuple[int, ...]], np.ndarray],
+    ):
         self.step = 0
-        self.learning_rate: float | np.ndarray = 0.0
+        self.learning_rate: Rate = 0.0
         self.gradient = gradient
         self._mix = network.mix
         self._mix_change = network.mix_change
@@ -109,6 +124,14 @@ class Round:
         self.scratch = workspace.scratch
         self.fresh = workspace.fresh
         self.uniforms = uniforms
+
+    def with_gradient(self, gradient: Callable[[np.ndarray], np.ndarray]) -> Round:
+        """The same round with another function for the gradients."""
+        other = Round.__new__(Round)
+        for name in Round.__slots__:  # copy.copy takes three times as long
+            setattr(other, name, getattr(self, name))
+        other.gradient = gradient
+        return other
 
     def mix(
         self, x: np.ndarray, round: int | None = None, share: float | np.ndarray = 1
@@ -126,12 +149,16 @@ class Round:
         """
         return self._mix(x, self.step + k, share, k)
 
-    def mix_change(self, x: np.ndarray, round: int | None = None, share: float = 1) -> np.ndarray:
+    def mix_change(
+        self, x: np.ndarray, round: int | None = None, share: float = 1, laziness: float = 0
+    ) -> np.ndarray:
         """(W_t − I) x, to the precision of the differences between neighbours.
 
         ``share`` of a vector crosses each edge, below 1 where x is made of what was sent compressed.
+        ``laziness`` λ mixes with (1 − λ)W_t + λI: not the same as a part of the change with W_t where
+        messages are lost, since a row shares out what it lost over all that it has left.
         """
-        return self._mix_change(x, self.step if round is None else round, share)
+        return self._mix_change(x, self.step if round is None else round, share, laziness)
 
     @property
     def pairs(self) -> np.ndarray:
@@ -142,10 +169,15 @@ class Round:
         """x_j − x_i over every edge i < j, ``(E, d[, r])``; 0 where W_t has no weight."""
         return self._network.pair_differences(x, self.step)
 
-    def exchange(self, corrections: np.ndarray, share: float) -> np.ndarray:
+    @property
+    def pairs_with_weight(self) -> np.ndarray:
+        """Whether W_t has weight on each of `pairs`, ``(E,)``."""
+        return self._network.pairs_with_weight(self.step)
+
+    def exchange(self, corrections: np.ndarray, share: float | np.ndarray) -> np.ndarray:
         """±W_t,ij times each edge's correction, added up: + for the end i < j, − for j; ``(n, d[, r])``.
 
-        ``share`` of a vector crosses each edge in either direction.
+        ``share`` of a vector crosses each edge with weight in either direction, ``(E,)`` where edges differ.
         """
         return self._network.exchange(corrections, self.step, share)
 
@@ -186,6 +218,13 @@ class Claims:
     def hops_per_step(self) -> float:
         """How many hops information can move in a step; ``math.inf`` for any number."""
         return 1
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a step's gradient reaches others in the next step only, so that computing it and sending
+        can go on at the same time.
+        """
+        return False
 
     @property
     def cycle(self) -> int:
@@ -249,9 +288,15 @@ class Claims:
         """
         return ()
 
+    def own_mixing(self, n: int) -> Sequence[csr_array] | None:
+        """The sequence of matrices that it mixes n workers with, for ``uses = "workers"``; None for none."""
+        return None
+
     def _repr_html_(self) -> str:
-        names = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
-        options: list[tuple[str, Any]] = [(name, getattr(self, name)) for name in names]
+        options: list[tuple[str, Any]] = []
+        if dataclasses.is_dataclass(self):
+            names = [field.name for field in dataclasses.fields(self)]
+            options = [(name, getattr(self, name)) for name in names]
         vectors = [self.vectors_per_edge(d) for d in (_SMALL, _LARGE)]
         sent: Any
         if None in vectors:
@@ -281,10 +326,20 @@ _USES = {
 _SMALL, _LARGE = 1 << 8, 1 << 20
 
 
+Machine_co = TypeVar("Machine_co", covariant=True)
+
+
+class RoundsSetup(Protocol[Machine_co]):
+    """The parts of a run in rounds, such as a `relaysim.engine.setup.Setup`."""
+
+    def rounds(self, algorithm: Method) -> Machine_co:
+        """What advances a method in which all workers step together."""
+
+
 class Method(Claims):
     """A method of rounds, in which all workers step together; see the module's docstring."""
 
-    def init(self, x0: np.ndarray, network) -> Any:
+    def init(self, x0: np.ndarray, network: Network) -> Any:
         """The state before step 0, from the starting points ``(n, d[, r])``."""
         raise NotImplementedError(f"{type(self).__name__} has no `init(x0, network)`")
 
@@ -292,14 +347,14 @@ class Method(Claims):
         """The next state."""
         raise NotImplementedError(f"{type(self).__name__} has no `step(state, round)`")
 
-    def conserved(self, state: Any, network, learning_rate) -> np.ndarray | None:
+    def conserved(self, state: Any, network: Network, learning_rate: Rate) -> np.ndarray | None:
         """What a step at a constant rate leaves as it is, linear in the state, ``(k, d[, r])``; None for
         nothing.
         """
         return None
 
-    def machine(self, setup):
-        """What advances this method in a run; ``setup`` is a `relaysim.engine.setup.Setup`."""
+    def machine(self, setup: RoundsSetup[Machine_co]) -> Machine_co:
+        """What advances this method in a run."""
         return setup.rounds(self)
 
 
@@ -319,7 +374,7 @@ class MomentumMethod(Method):
         return (1 + self.momentum) / (1 - self.momentum)
 
 
-def require_claims(algorithm) -> None:
+def require_claims(algorithm: object) -> None:
     """Raise TypeError where a method lacks a claim, saying what it means.
 
     >>> require_claims(object())
@@ -335,7 +390,7 @@ def require_claims(algorithm) -> None:
             raise TypeError(f"{type(algorithm).__name__} has no `{name}`: {meaning}; {mend}")
 
 
-def theorems_of(algorithm) -> tuple[str, ...]:
+def theorems_of(algorithm: object) -> tuple[str, ...]:
     """The theorems that a method's class states in its own body; what it inherits does not count.
 
     A subclass may change the rule, of which nothing is proved then. One that does not says so.

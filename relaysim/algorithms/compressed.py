@@ -9,6 +9,7 @@ import numpy as np
 
 from relaysim.algorithms.base import Method, Round
 from relaysim.compressors import Identity, TopK
+from relaysim.network import Network
 from relaysim.support.checks import real_number
 
 __all__ = ["ChocoSGD"]
@@ -49,7 +50,7 @@ class ChocoSGD(Method):
     label: ClassVar[str] = "CHOCO-SGD"
     uses: ClassVar[str] = "mixing"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.compressor, type) or not hasattr(self.compressor, "compress"):
             raise TypeError(
                 f"{self.compressor!r} is no compressor; see relaysim.compressors, such as TopK(k=10)"
@@ -65,7 +66,7 @@ class ChocoSGD(Method):
         """Share of a vector of d numbers that crosses each directed edge in a step."""
         return self.compressor.bits(d) / Identity().bits(d)
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> CopyState:
         return CopyState(x0, np.zeros_like(x0))
 
     def step(self, state: CopyState, round: Round) -> CopyState:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from relaysim.algorithms.base import Method, Round
+from relaysim.algorithms.base import Method, Rate, Round
+from relaysim.network import Network
 from relaysim.support.checks import real_number, whole_number
 
 __all__ = ["ConsensusControl", "Critical"]
@@ -39,15 +40,19 @@ class Critical:
     smoothness: float
     sigma2: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not real_number(self.smoothness, "smoothness") > 0:
             raise ValueError(f"smoothness must be positive, not {self.smoothness!r}")
         real_number(self.sigma2, "sigma2", 0)
 
-    def distance(self, learning_rate, mean_gradient: np.ndarray, n: int):
+    def distance(self, learning_rate: Rate, mean_gradient: np.ndarray, n: int) -> Rate:
         """Γ_t², a number or ``(r,)``, from the mean gradient ``(d[, r])``."""
         L = self.smoothness
         return learning_rate * self.sigma2 / (L * n) + (mean_gradient**2).sum(axis=0) / (8 * L * L)
+
+
+# Of one phase of a run.
+Target: TypeAlias = float | Critical
 
 
 @dataclass(frozen=True)
@@ -74,15 +79,15 @@ class ConsensusControl(Method):
     inf
     """
 
-    base: Any
-    target: Any
+    base: Method
+    target: Target | tuple[tuple[int, Target], ...]
     most_rounds: int = ENOUGH_ROUNDS
 
     label: ClassVar[str] = "Consensus control"
     uses: ClassVar[str] = "mixing"
     affine: ClassVar[bool] = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.base, Method) or self.base.uses != "mixing":
             raise ValueError(
                 f"consensus control needs a method that mixes with a matrix, such as DPSGD(), not "
@@ -112,6 +117,10 @@ class ConsensusControl(Method):
     @property
     def hops_per_step(self) -> float:
         return self.base.hops_per_step + self.most_rounds
+
+    @property
+    def overlaps(self) -> bool:
+        return self.base.overlaps
 
     @property
     def cycle(self) -> int:
@@ -154,23 +163,30 @@ class ConsensusControl(Method):
         return self.exact
 
     @property
-    def _phases(self) -> tuple:
+    def _phases(self) -> tuple[tuple[int, Target], ...]:
         return self.target if isinstance(self.target, tuple) else ((0, self.target),)
 
-    def target_at(self, step: int):
+    def target_at(self, step: int) -> Target:
         """The target in force at a step."""
         return [each for first, each in self._phases if first <= step][-1]
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> Any:
         return self.base.init(x0, network)
 
-    def step(self, state, round: Round):
+    def step(self, state: Any, round: Round) -> Any:
         target = self.target_at(round.step)
-        watched = _Watched(round)
-        following = self.base.step(state, watched)
+        mean_gradient = np.zeros(1)
+
+        def watched(x: np.ndarray) -> np.ndarray:
+            nonlocal mean_gradient
+            found = round.gradient(x)
+            mean_gradient = found.mean(axis=0)
+            return found
+
+        following = self.base.step(state, round.with_gradient(watched))
         x = following.x
         if isinstance(target, Critical):
-            limit = target.distance(round.learning_rate, watched.mean_gradient, len(x))
+            limit = target.distance(round.learning_rate, mean_gradient, len(x))
         else:
             limit = target
         # Rounding keeps workers apart by as much as this.
@@ -183,19 +199,3 @@ class ConsensusControl(Method):
             share = above.astype(float) if np.ndim(above) else float(above)
             x = np.where(above, round.mix_further(x, k, share), x)
         return following._replace(x=x)
-
-
-class _Watched:
-    """A round that remembers the mean of the gradients that were asked for."""
-
-    def __init__(self, round: Round):
-        self._round = round
-        self.mean_gradient = np.zeros(1)
-
-    def __getattr__(self, name: str):
-        return getattr(self._round, name)
-
-    def gradient(self, x: np.ndarray) -> np.ndarray:
-        found = self._round.gradient(x)
-        self.mean_gradient = found.mean(axis=0)
-        return found

@@ -7,8 +7,9 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Method, Round
+from relaysim.algorithms.base import Method, Rate, Round
 from relaysim.faults import LOST_MESSAGES
+from relaysim.network import Network
 
 __all__ = ["D2", "EXTRA", "ExactDiffusion", "GradientTracking"]
 
@@ -23,10 +24,12 @@ class CorrectedState(NamedTuple):
 class _Corrected(Method):
     """What methods with a correction have in common: it starts at 0 and keeps its weighted sum."""
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> CorrectedState:
         return CorrectedState(x0, np.zeros_like(x0))
 
-    def conserved(self, state: CorrectedState, network, learning_rate) -> np.ndarray | None:
+    def conserved(
+        self, state: CorrectedState, network: Network, learning_rate: Rate
+    ) -> np.ndarray | None:
         """Σ_i π_i c_i, ``(1, d[, r])``, with π the weights that mixing preserves; 0 at the start."""
         return network.preserved_mean(state.correction)
 
@@ -64,15 +67,16 @@ class D2(_Corrected):
     def step(self, state: CorrectedState, round: Round) -> CorrectedState:
         corrected = round.descend(state.x, round.gradient(state.x))
         corrected += state.correction
-        change = round.mix_change(corrected)
-        if self.lazy:
-            change *= 0.5
+        change = round.mix_change(corrected, laziness=0.5 if self.lazy else 0.0)
         return CorrectedState(corrected + change, state.correction + change)
 
 
 @dataclass(frozen=True)
 class ExactDiffusion(D2):
     """Exact diffusion: `D2` with the lazy matrix (W + I)/2.
+
+    X ← ½(W + I)(2X − X⁻ − γ(G − G⁻)). Where messages are lost it is the lazy matrix that loses their
+    weights ½W_ij, and has its rows scaled to sum to 1 again.
 
     Any connected topology and any symmetric doubly stochastic W without negative weights: the lazy
     matrix has no negative eigenvalue. Sends one vector per directed edge and step. Exact for any ζ.
@@ -148,6 +152,7 @@ class EXTRA(_Corrected):
 
     label: ClassVar[str] = "EXTRA"
     uses: ClassVar[str] = "mixing"
+    overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True

@@ -9,6 +9,7 @@ import numpy as np
 
 from relaysim.algorithms.base import Method, Round
 from relaysim.faults import LOST_MESSAGES
+from relaysim.network import Network
 from relaysim.support.checks import whole_number
 
 __all__ = ["DelayedGradient"]
@@ -42,12 +43,13 @@ class DelayedGradient(Method):
 
     label: ClassVar[str] = "Delayed gradients"
     uses: ClassVar[str] = "mixing"
+    overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole_number(self.delay, "delay", 0)
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> DelayedState:
         return DelayedState(x0, np.concatenate([x0] * self.delay) if self.delay else x0[:0])
 
     def step(self, state: DelayedState, round: Round) -> DelayedState:

@@ -16,15 +16,24 @@ together, and always in their order, so that the result is that of one event aft
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 
-from relaysim.algorithms.base import Claims
+from relaysim.algorithms.base import Claims, Machine_co, Method, Rate
 from relaysim.topologies import Topology
 
-__all__ = ["Draw", "EventMethod", "Events", "Meeting", "Meetings", "Rule", "check_graph"]
+__all__ = [
+    "Algorithm",
+    "EventMethod",
+    "Events",
+    "Meeting",
+    "Meetings",
+    "PairRule",
+    "Rule",
+    "check_graph",
+    "says_how_pairs_meet",
+]
 
 
 class Events(NamedTuple):
@@ -61,41 +70,60 @@ class Meetings(NamedTuple):
     poisson: bool
 
 
-# draw(generator, start, units) → the events of the units start, …, start + units − 1.
-Draw = Callable[[np.random.Generator, int, int], Events]
+# Rows of a rule's own state.
+Rows = TypeVar("Rows", bound=tuple)
 
 
-class Rule(Protocol):
-    """What an asynchronous algorithm does on one graph; see the module's docstring.
+class Rule(Protocol[Rows]):
+    """What an asynchronous algorithm does on one graph; see the module's docstring."""
 
-    ``vectors_per_meeting(d)``: vectors that a meeting puts on the wire, in both directions together.
+    def draw(self, generator: np.random.Generator, start: int, units: int) -> Events:
+        """The events of the units start, …, start + units − 1."""
 
-    The exact analysis takes its maps from ``flow`` and ``meet``. For it a rule says besides how often its
-    events have neighbours meet, ``meetings``, and whether, without gradients, rows after a flow or a meeting
-    are linear in the rows before, ``linear``. Simulations do without both; the analysis refuses a rule that
-    lacks one of them, or that is not linear.
-    """
-
-    draw: Draw
-    meetings: Meetings
-    linear: bool
-
-    def init(self, x0: np.ndarray) -> NamedTuple:
+    def init(self, x0: np.ndarray) -> Rows:
         """The state at time 0 from rows ``(rows, d)``, which it may keep."""
 
-    def flow(self, rows, elapsed: np.ndarray) -> NamedTuple:
+    def flow(self, rows: Rows, elapsed: np.ndarray) -> Rows:
         """Rows after some time without events, ``elapsed (rows, 1)``."""
 
-    def point(self, rows) -> np.ndarray:
+    def point(self, rows: Rows) -> np.ndarray:
         """Where a worker takes its gradient, ``(rows, d)``."""
 
-    def descend(self, rows, gradient: np.ndarray, learning_rate) -> NamedTuple:
+    def descend(self, rows: Rows, gradient: np.ndarray, learning_rate: Rate) -> Rows:
         """Rows after a gradient; the rate is a number or ``(rows, 1)``."""
 
-    def meet(self, first, second, meeting: Meeting) -> tuple[NamedTuple, NamedTuple]:
+    def meet(self, first: Rows, second: Rows, meeting: Meeting) -> tuple[Rows, Rows]:
         """Rows of both sides after they met."""
 
-    def vectors_per_meeting(self, d: int) -> float: ...
+    def vectors_per_meeting(self, d: int) -> float:
+        """Vectors that a meeting puts on the wire, in both directions together."""
+
+
+class PairRule(Rule[Rows], Protocol[Rows]):
+    """What a rule says besides for the exact analysis, which takes its maps from ``flow`` and ``meet``.
+
+    Simulations do without; the analysis refuses a rule that lacks one of these, or that is not linear.
+    """
+
+    @property
+    def meetings(self) -> Meetings:
+        """How often its events have neighbours meet."""
+
+    @property
+    def linear(self) -> bool:
+        """Whether, without gradients, rows after a flow or a meeting are linear in the rows before."""
+
+
+def says_how_pairs_meet(rule: Rule[Rows]) -> TypeGuard[PairRule[Rows]]:
+    """Whether a rule is a `PairRule`."""
+    return hasattr(rule, "meetings") and hasattr(rule, "linear")
+
+
+class EventsSetup(Protocol[Machine_co]):
+    """The parts of a run in continuous time, such as a `relaysim.engine.setup.Setup`."""
+
+    def events(self, algorithm: EventMethod) -> Machine_co:
+        """What advances a method whose workers act at times of their own."""
 
 
 class EventMethod(Claims):
@@ -108,13 +136,17 @@ class EventMethod(Claims):
     def vectors_per_edge(self, d: int) -> None:
         """None: it depends on who meets."""
 
-    def rule(self, topology: Topology) -> Rule:
+    def rule(self, topology: Topology) -> Rule[Any]:
         """What happens on a graph; raises ValueError for one that the method cannot use."""
         raise NotImplementedError(f"{type(self).__name__} has no `rule(topology)`")
 
-    def machine(self, setup):
-        """What advances this method in a run; ``setup`` is a `relaysim.engine.setup.Setup`."""
+    def machine(self, setup: EventsSetup[Machine_co]) -> Machine_co:
+        """What advances this method in a run."""
         return setup.events(self)
+
+
+#: A method, of rounds or of events.
+Algorithm: TypeAlias = Method | EventMethod
 
 
 def check_graph(topology: Topology, name: str) -> None:

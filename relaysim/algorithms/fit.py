@@ -6,14 +6,22 @@ import sys
 import warnings
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from relaysim.algorithms.base import require_claims
-from relaysim.faults import Fault, kind_of
+from relaysim.algorithms.events import Algorithm
+from relaysim.faults import AnyFault, Fault, kind_of
 from relaysim.mixing import metropolis
-from relaysim.mixing.sequences import as_sequence, preserved_weights, require_symmetric
+from relaysim.mixing.sequences import (
+    Mixing,
+    as_sequence,
+    graph_for,
+    preserved_weights,
+    require_symmetric,
+)
 from relaysim.support.checks import real_array, whole_number
 from relaysim.topologies import Topology, TreePair
 
@@ -23,7 +31,7 @@ __all__ = ["check_compatible", "check_faults", "matrices_for"]
 DOUBLY_STOCHASTIC_TO = 1e-8
 
 
-def check_compatible(problem, topology, algorithm) -> None:
+def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
     """Raise unless the three can run together."""
     for name in ("n", "d", "gradient", "value"):
         if not hasattr(problem, name):
@@ -74,7 +82,9 @@ def check_compatible(problem, topology, algorithm) -> None:
         )
 
 
-def matrices_for(algorithm, topology, mixing) -> tuple[csr_array, ...]:
+def matrices_for(
+    algorithm: Algorithm, topology: Topology | TreePair, mixing: Mixing | None
+) -> tuple[csr_array, ...]:
     """The gossip matrices that an algorithm mixes with, checked; says once what a claim lacks.
 
     Warns:
@@ -84,8 +94,10 @@ def matrices_for(algorithm, topology, mixing) -> tuple[csr_array, ...]:
     if algorithm.uses != "mixing":
         if mixing is not None:
             raise ValueError(f"{name} does not use a mixing matrix; leave mixing out")
-        return (algorithm.own_mixing(topology.n) if algorithm.uses == "workers" else None) or ()
-    matrices = as_sequence(metropolis(topology) if mixing is None else mixing, topology)
+        own = algorithm.own_mixing(topology.n) if algorithm.uses == "workers" else None
+        return tuple(own or ())
+    graph = graph_for(topology)
+    matrices = as_sequence(metropolis(graph) if mixing is None else mixing, graph)
     if algorithm.mixing_needs == "symmetric":
         require_symmetric(matrices)
     elif algorithm.mixing_needs == "doubly stochastic" and algorithm.exact:
@@ -122,7 +134,12 @@ def _outside() -> int:
     return level
 
 
-def check_faults(faults, topology, algorithm, matrices: Sequence[csr_array]) -> None:
+def check_faults(
+    faults: AnyFault | None,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
+    matrices: Sequence[csr_array],
+) -> None:
     """Raise unless these faults can happen to this algorithm."""
     if faults is None:
         return

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from relaysim.algorithms.base import (
     Method,
@@ -19,7 +20,8 @@ from relaysim.algorithms.base import (
 from relaysim.algorithms.gossip import MomentumState
 from relaysim.faults import LOST_MESSAGES
 from relaysim.mixing import one_peer_exponential
-from relaysim.support.checks import whole_number
+from relaysim.network import AVERAGE_COUNTS, Network
+from relaysim.support.checks import one_of, whole_number
 
 __all__ = ["SGP", "AllReduce", "LocalSGD"]
 
@@ -38,9 +40,11 @@ class AllReduce(MomentumMethod):
 
     Args:
         momentum: β in [0, 1).
+        count: what an average sends: ``"ring"``, 2(n − 1) vectors, as a ring all-reduce that passes pieces
+            of d/n numbers on, or a sum up a tree and a mean down; ``"all-to-all"``, n(n − 1), every worker's
+            vector to every other one. It is a count only, and decides comparisons by what is sent.
 
-    Of the topology it uses only n: every worker sends its vector to every other one, n(n − 1)
-    vectors a step. Exact for any ζ.
+    Of the topology it uses only n. Exact for any ζ.
 
     Source: the baseline of every paper on the subject.
 
@@ -49,6 +53,7 @@ class AllReduce(MomentumMethod):
     """
 
     momentum: float = 0.0
+    count: str = "ring"
 
     label: ClassVar[str] = "All-reduce"
     uses: ClassVar[str] = "workers"
@@ -60,18 +65,26 @@ class AllReduce(MomentumMethod):
         "all_reduce_nonconvex",
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_momentum(self.momentum)
+        one_of(self.count, "count", tuple(AVERAGE_COUNTS))
+
+    def vectors_per_edge(self, d: int) -> float:
+        """1: in both directions of the n − 1 edges of a tree over all workers, or, all to all, between any
+        two.
+        """
+        return 1
 
     def own_mixing(self, n: int) -> None:
         """None: it averages exactly."""
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> MomentumState:
         return MomentumState(x0, np.zeros_like(x0) if self.momentum else no_buffer(x0))
 
     def step(self, state: MomentumState, round: Round) -> MomentumState:
         direction, momentum = smoothed(state.momentum, round.gradient(state.x), self.momentum)
-        return MomentumState(round.average(round.descend(state.x, direction)), momentum)
+        averaged = round.average(round.descend(state.x, direction), self.count)
+        return MomentumState(averaged, momentum)
 
 
 @dataclass(frozen=True)
@@ -101,7 +114,7 @@ class SGP(Method):
     uses: ClassVar[str] = "workers"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole_number(self.rounds, "rounds", 1)
 
     @property
@@ -112,11 +125,11 @@ class SGP(Method):
         """Vectors that each worker sends in a step."""
         return self.rounds
 
-    def own_mixing(self, n: int):
+    def own_mixing(self, n: int) -> tuple[csr_array, ...]:
         """The one-peer exponential sequence."""
         return one_peer_exponential(n)
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> ModelState:
         return ModelState(x0)
 
     def step(self, state: ModelState, round: Round) -> ModelState:
@@ -134,9 +147,11 @@ class LocalSGD(Method):
 
     Args:
         period: H, at least 1. With 1 it is `AllReduce`.
+        count: what an average sends, as of `AllReduce`: ``"ring"`` 2(n − 1) vectors, ``"all-to-all"``
+            n(n − 1).
 
-    Of the topology it uses only n; n(n − 1) vectors every H steps. Not exact for H > 1: between two
-    averages workers drift towards their own optima.
+    Of the topology it uses only n; one average every H steps. Not exact for H > 1: between two averages
+    workers drift towards their own optima.
 
     Source: Stich, "Local SGD converges fast and communicates little", ICLR 2019.
 
@@ -145,16 +160,18 @@ class LocalSGD(Method):
     """
 
     period: int = 10
+    count: str = "ring"
 
     label: ClassVar[str] = "Local SGD"
     uses: ClassVar[str] = "workers"
     hops_per_step: ClassVar[float] = math.inf
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole_number(self.period, "period", 1)
+        one_of(self.count, "count", tuple(AVERAGE_COUNTS))
 
     def vectors_per_edge(self, d: int) -> float:
-        """Vectors from each worker to each other one in a step, on average over a period."""
+        """Those of `AllReduce`, on average over a period."""
         return 1 / self.period
 
     @property
@@ -170,11 +187,11 @@ class LocalSGD(Method):
     def own_mixing(self, n: int) -> None:
         """None: it averages exactly."""
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> ModelState:
         return ModelState(x0)
 
     def step(self, state: ModelState, round: Round) -> ModelState:
         x = round.descend(state.x, round.gradient(state.x))
         if (round.step + 1) % self.period == 0:
-            return ModelState(round.average(x))
+            return ModelState(round.average(x, self.count))
         return ModelState(x.copy())

@@ -9,7 +9,8 @@ import numpy as np
 
 from relaysim.algorithms.base import MomentumMethod, Round, check_momentum, no_buffer, smoothed
 from relaysim.faults import LOST_MESSAGES
-from relaysim.support.checks import true_or_false
+from relaysim.network import Network
+from relaysim.support.checks import one_of, real_number, true_or_false
 
 __all__ = ["DPSGD", "QuasiGlobalMomentum"]
 
@@ -26,11 +27,17 @@ class DPSGD(MomentumMethod):
     """Decentralized SGD: step on the own gradient, then average with the neighbours.
 
     m ← βm + (1 − β)g;  X ← W(X − γM), or X ← WX − γM with ``overlap=True``, where averaging and
-    computing the gradient can go on at the same time.
+    computing the gradient can go on at the same time. With ``consensus=a`` below 1 it is I + a(W − I) in
+    the place of W: workers are drawn together less, as `DSGDAC` does in the end.
 
     Args:
         momentum: β in [0, 1).
         overlap: mix first, then step.
+        consensus: a in (0, 1].
+
+    With ``overlap=True`` and equal Hessians, a mode with curvature h and eigenvalue λ of W is multiplied by
+    ρ = 1 − a(1 − λ) − γh a step, so that noise of variance s keeps its variance at γ²s / (1 − ρ²); the mean
+    moves as in parallel SGD whatever a (derived here, and checked by simulation).
 
     Any connected topology. Sends one vector per directed edge and step. Not exact: at a constant
     learning rate it stalls at a distance that grows with γ ζ / (1 − λ₂).
@@ -39,68 +46,102 @@ class DPSGD(MomentumMethod):
     2017 (which has ``overlap=True``); published names DP-SGD, gossip SGD, DGD.
 
     >>> DPSGD(momentum=0.9)
-    DPSGD(momentum=0.9, overlap=False)
+    DPSGD(momentum=0.9, overlap=False, consensus=1.0)
     """
 
     momentum: float = 0.0
     overlap: bool = False
+    consensus: float = 1.0
 
     label: ClassVar[str] = "DP-SGD (gossip)"
     uses: ClassVar[str] = "mixing"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     theorems: ClassVar[tuple[str, ...]] = ("dp_sgd", "dp_sgd_rate")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_momentum(self.momentum)
         true_or_false(self.overlap, "overlap")
+        if not 0 < real_number(self.consensus, "consensus") <= 1:
+            raise ValueError(f"consensus must lie in (0, 1], not {self.consensus!r}")
 
-    def init(self, x0, network):
+    @property
+    def overlaps(self) -> bool:
+        return self.overlap
+
+    def init(self, x0: np.ndarray, network: Network) -> MomentumState:
         return MomentumState(x0, np.zeros_like(x0) if self.momentum else no_buffer(x0))
 
     def step(self, state: MomentumState, round: Round) -> MomentumState:
         direction, momentum = smoothed(state.momentum, round.gradient(state.x), self.momentum)
         if self.overlap:
-            x = round.mix(state.x) - round.learning_rate * direction
+            x = self._mixed(state.x, round) - round.learning_rate * direction
         else:
-            x = round.mix(round.descend(state.x, direction))
+            x = self._mixed(round.descend(state.x, direction), round)
         return MomentumState(x, momentum)
+
+    def _mixed(self, x: np.ndarray, round: Round) -> np.ndarray:
+        if self.consensus == 1:
+            return round.mix(x)
+        return x + self.consensus * round.mix_change(x)
 
 
 @dataclass(frozen=True)
 class QuasiGlobalMomentum(MomentumMethod):
     """Gossip with a momentum that follows the model's movement instead of the local gradients.
 
-    X' = W(X − γ(βM + G)/(1 + β));  M ← βM + (1 − β)(X − X')/γ.
+    X' = W(X − γ(βM + G));  M ← βM + (1 − β)(X − X')/γ;  M = 0 at the start.
 
     Args:
         momentum: β in [0, 1).
+        form: ``"paper"``, as above, or ``"toy"``, which steps along (βM + G)/(1 + β).
 
     Any connected topology. Sends one vector per directed edge and step. Not exact. At learning rate
-    0 the movement divided by γ has no meaning, and M stays as it is. (The original paper steps along
-    βM + G without the division by 1 + β: a learning rate larger by 1 + β.)
+    0 the movement divided by γ has no meaning, and M stays as it is.
 
-    Source: the form in the code published with Vogels et al., NeurIPS 2021, after Lin, Karimireddy,
-    Stich, Jaggi, "Quasi-global momentum", ICML 2021; published name QG-DSGDm.
+    Neither form is the other at another rate. The toy's is the paper's at the rate γ/(1 + β) with β/(1 + β)
+    in the place of the β of the step, while M is averaged with β as before. With little curvature M is the
+    step, so that the paper's form moves by γg/(1 − β) a step and the toy's by γg.
 
-    >>> QuasiGlobalMomentum().momentum
-    0.9
+    Source: Lin, Karimireddy, Stich, Jaggi, "Quasi-global momentum: accelerating decentralized deep learning
+    on heterogeneous data", ICML 2021, with one β for both its averages (its default, .9); ``"toy"``: the
+    code published with Vogels et al., NeurIPS 2021. Published name QG-DSGDm.
+
+    >>> QuasiGlobalMomentum()
+    QuasiGlobalMomentum(momentum=0.9, form='paper')
     """
 
     momentum: float = 0.9
+    form: str = "paper"
 
     label: ClassVar[str] = "Quasi-global momentum"
     uses: ClassVar[str] = "mixing"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_momentum(self.momentum)
+        one_of(self.form, "form", ("paper", "toy"))
 
-    def init(self, x0, network):
+    @property
+    def rate_scale(self) -> float:
+        """(1 + 2β − β²)/(1 + β) for the paper's form, which is not dampened.
+
+        With one worker of curvature h it is stable for γh < 2(1 + 2β − β²)/(1 + β).
+
+        >>> QuasiGlobalMomentum(momentum=0.5).rate_scale
+        1.1666666666666667
+        """
+        if self.form == "toy":
+            return super().rate_scale
+        return (1 + 2 * self.momentum - self.momentum**2) / (1 + self.momentum)
+
+    def init(self, x0: np.ndarray, network: Network) -> MomentumState:
         return MomentumState(x0, np.zeros_like(x0))
 
     def step(self, state: MomentumState, round: Round) -> MomentumState:
         beta, rate = self.momentum, round.learning_rate
-        direction = (beta * state.momentum + round.gradient(state.x)) / (1 + beta)
+        direction = beta * state.momentum + round.gradient(state.x)
+        if self.form == "toy":
+            direction /= 1 + beta
         x = round.mix(round.descend(state.x, direction))
         moving = np.not_equal(rate, 0)
         movement = (state.x - x) / np.where(moving, rate, 1)

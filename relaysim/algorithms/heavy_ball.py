@@ -10,6 +10,7 @@ import numpy as np
 from relaysim.algorithms.base import MomentumMethod, Round, check_momentum
 from relaysim.algorithms.gossip import MomentumState
 from relaysim.faults import LOST_MESSAGES
+from relaysim.network import Network
 from relaysim.support.checks import real_number
 
 __all__ = ["DecentLaM", "MomentumConsensus"]
@@ -47,16 +48,17 @@ class MomentumConsensus(MomentumMethod):
 
     label: ClassVar[str] = "Momentum consensus"
     uses: ClassVar[str] = "mixing"
+    overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_momentum(self.momentum)
         real_number(self.omega, "omega", 0, 1)
 
     def vectors_per_edge(self, d: int) -> float:
         return 2 if self.momentum and self.omega else 1
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> MovingState:
         return MovingState(x0, x0)
 
     def step(self, state: MovingState, round: Round) -> MovingState:
@@ -96,10 +98,10 @@ class DecentLaM(MomentumMethod):
     uses: ClassVar[str] = "mixing"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_momentum(self.momentum)
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> MomentumState:
         return MomentumState(x0, np.zeros_like(x0))
 
     def step(self, state: MomentumState, round: Round) -> MomentumState:

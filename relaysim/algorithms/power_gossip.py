@@ -11,47 +11,54 @@ import numpy as np
 from scipy.special import ndtri
 
 from relaysim.algorithms.base import Method, Round, no_buffer
+from relaysim.network import Network
 from relaysim.support.checks import true_or_false, whole_number
 
 __all__ = ["PowerGossip"]
 
 # In place of a uniform number that is 0, whose normal number would not be finite.
 LEAST_UNIFORM = 2.0**-54
+# What is left of a column beside those before it, as a part of the longest, if it is more than rounding.
+INDEPENDENT = 1e-10
 
 
 class PowerState(NamedTuple):
-    """``x (n, d[, r])``, and P and Q of every edge, row by row: ``left`` and ``right``.
+    """``x (n, d[, r])``, and of every edge P and Q, row by row, ``left`` and ``right``, and its half steps.
 
-    With E undirected edges these are ``(E, a k[, r])`` and ``(E, b k[, r])`` for matrices (a, b) and
-    rank k; they have no rows where every half step draws anew.
+    With E undirected edges P and Q are ``(E, a k[, r])`` and ``(E, b k[, r])`` for matrices (a, b) and
+    rank k; they have no rows where every half step draws anew. ``half_steps (E,)`` counts those that an
+    edge has made.
     """
 
     x: np.ndarray
     left: np.ndarray
     right: np.ndarray
+    half_steps: np.ndarray
 
 
 @dataclass(frozen=True)
 class PowerGossip(Method):
     """PowerGossip: neighbours average the part of their difference that a power iteration finds.
 
-    X ← X − γG, then half steps, right and left by turns over the whole run. With Δ = X_j − X_i as a
-    matrix, every edge i < j at once: right: V = orth(Q), P = ΔV, correction PVᵀ; left: U = orth(P),
-    Q = ΔᵀU, correction UQᵀ.  X_i ← X_i + W_ij · correction,  X_j ← X_j − W_ij · correction.
+    X ← X − γG, then half steps, right and left by turns for each edge: where W_t has no weight an edge makes
+    none, and goes on with the other side when it has some again. With Δ = X_j − X_i as a matrix, all edges
+    i < j at once: right: V = orth(Q), P = ΔV, correction PVᵀ; left: U = orth(P), Q = ΔᵀU, correction UQᵀ.
+    X_i ← X_i + W_ij · correction,  X_j ← X_j − W_ij · correction.
 
     Args:
         rank: columns of P and Q, at least 1; min(a, b) where that is less.
         iterations: half steps in a step, at least 1.
         warm_start: go on with the P and Q of the half step before; else draw them for each half step.
-            Both ends of an edge know them: Gaussian at first, and P or Q is kept as it was where
-            Δ = 0.
+            Both ends of an edge know them: Gaussian at first, and a column of P or Q is kept as it was
+            where nothing of Δ was seen.
         rows: a; parameters are matrices a × b, d = ab, row by row. By default the largest divisor of d
             up to √d.
 
     Any connected topology, with symmetric matrices W. A right half step sends a · rank numbers, a left
     one b · rank, over each directed edge. Gossip keeps the mean of all models, whatever the rank. It is
     that of `DPSGD` where rank = b (right) or rank = a (left); corrections in random directions hold the
-    part rank/b or rank/a of ‖Δ‖², on average. Not exact.
+    part rank/b or rank/a of ‖Δ‖², on average. Not exact. orth leaves out columns that depend on those before
+    them to 1e-10 of the longest: what rounding left of them would be a direction of its own.
 
     With warm starts, gradients and a rank of 2 or more the bases depend so much on the past that rounding
     errors grow from step to step: runs that differ in the order of a sum agree for some steps only.
@@ -78,7 +85,7 @@ class PowerGossip(Method):
     mixing_needs: ClassVar[str] = "symmetric"
     affine: ClassVar[bool] = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole_number(self.rank, "rank", 1)
         whole_number(self.iterations, "iterations", 1)
         true_or_false(self.warm_start, "warm_start")
@@ -91,7 +98,7 @@ class PowerGossip(Method):
 
     @property
     def cycle(self) -> int:
-        """Steps after which it is right or left as before."""
+        """Steps after which edges with weight in every step are at the same side again."""
         return 1 + self.iterations % 2
 
     def matrix_shape(self, d: int) -> tuple[int, int]:
@@ -112,13 +119,15 @@ class PowerGossip(Method):
         a, b = self.matrix_shape(d)
         return self.iterations * min(self.rank, a, b) * (a + b) / (2 * d)
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> PowerState:
         shape, edges = self.matrix_shape(x0.shape[1]), len(network.pairs)
+        half_steps = np.zeros(edges, dtype=np.int64)
         if not self.warm_start:
-            return PowerState(x0, no_buffer(x0), no_buffer(x0))
+            return PowerState(x0, no_buffer(x0), no_buffer(x0), half_steps)
         rank = min(self.rank, *shape)
         # Drawn in the first step.
-        return PowerState(x0, *(np.zeros((edges, size * rank, *x0.shape[2:])) for size in shape))
+        left, right = (np.zeros((edges, size * rank, *x0.shape[2:])) for size in shape)
+        return PowerState(x0, left, right, half_steps)
 
     def step(self, state: PowerState, round: Round) -> PowerState:
         x = round.descend(state.x, round.gradient(state.x))
@@ -131,23 +140,40 @@ class PowerGossip(Method):
             return ndtri(np.maximum(uniform, LEAST_UNIFORM))
 
         bases = [state.left, state.right]
-        if self.warm_start and round.step == 0:
-            bases = [drawn(0), drawn(1)]
-        for k in range(self.iterations * round.step, self.iterations * (round.step + 1)):
-            renewed = k % 2  # P by a right half step, Q by a left one, which is a right one of Δᵀ
-            given = bases[1 - renewed] if self.warm_start else drawn(1 - renewed)
-            difference = _matrices(round.pair_differences(x), shape[0])
-            seen = difference.swapaxes(-1, -2) if renewed else difference
-            basis = _orthonormal(_matrices(given, shape[1 - renewed]))
-            product = seen @ basis
-            correction = product @ basis.swapaxes(-1, -2)
-            if renewed:
-                correction = correction.swapaxes(-1, -2)
-            x = x + round.exchange(_vectors(correction), share=shape[renewed] * rank / d)
-            if self.warm_start:
-                found = _vectors(product)
-                bases[renewed] = np.where(found.any(axis=1, keepdims=True), found, bases[renewed])
-        return PowerState(x, *bases)
+        if self.warm_start:
+            bases = [drawn(0), drawn(1)] if round.step == 0 else [base.copy() for base in bases]
+        has_weight, half_steps = round.pairs_with_weight, state.half_steps
+        for _ in range(self.iterations):
+            difference = round.pair_differences(x)
+            correction, shares = np.zeros_like(difference), np.zeros(len(difference))
+            # P by right half steps, Q by left ones, which are right ones of Δᵀ.
+            for renewed in (0, 1):
+                edges = _rows(has_weight & (half_steps % 2 == renewed))
+                if edges is None:
+                    continue
+                given = bases[1 - renewed] if self.warm_start else drawn(1 - renewed)
+                seen = _matrices(difference[edges], shape[0])
+                if renewed:
+                    seen = seen.swapaxes(-1, -2)
+                basis = _orthonormal(_matrices(given[edges], shape[1 - renewed]))
+                product = seen @ basis
+                corrected = product @ basis.swapaxes(-1, -2)
+                correction[edges] = _vectors(corrected.swapaxes(-1, -2) if renewed else corrected)
+                shares[edges] = shape[renewed] * rank / d
+                if self.warm_start:
+                    known = _matrices(bases[renewed][edges], shape[renewed])
+                    kept = np.where(product.any(axis=-2, keepdims=True), product, known)
+                    bases[renewed][edges] = _vectors(kept)
+            x = x + round.exchange(correction, shares)
+            half_steps = half_steps + has_weight
+        return PowerState(x, bases[0], bases[1], half_steps)
+
+
+def _rows(chosen: np.ndarray) -> slice | np.ndarray | None:
+    """What takes these rows of an array, without a copy where it takes all; None for no rows."""
+    if chosen.all():
+        return slice(None)
+    return np.flatnonzero(chosen) if chosen.any() else None
 
 
 @functools.cache
@@ -169,8 +195,18 @@ def _vectors(matrices: np.ndarray) -> np.ndarray:
 
 
 def _orthonormal(columns: np.ndarray) -> np.ndarray:
-    """Orthonormal columns that span those given, which are not all 0."""
-    if columns.shape[-1] > 1:
-        return np.linalg.qr(columns)[0]
-    columns = columns / np.abs(columns).max(axis=-2, keepdims=True)  # whose square cannot underflow
-    return columns / np.linalg.norm(columns, axis=-2, keepdims=True)
+    """Orthonormal columns that span those given, which are not all 0; 0 in the place of dependent ones."""
+    # Scaled so that squares cannot underflow.
+    columns = columns / np.abs(columns).max(axis=(-1, -2), keepdims=True)
+    if columns.shape[-1] == 1:
+        return columns / np.linalg.norm(columns, axis=-2, keepdims=True)
+    sizes = np.linalg.norm(columns, axis=-2, keepdims=True)
+    least = INDEPENDENT * sizes.max(axis=-1, keepdims=True)
+    basis = np.zeros_like(columns)
+    for k in range(columns.shape[-1]):
+        column, before = columns[..., k : k + 1], basis[..., :k]
+        for _ in range(2):  # Gram–Schmidt, twice against rounding
+            column = column - before @ (before.swapaxes(-1, -2) @ column)
+        size = np.linalg.norm(column, axis=-2, keepdims=True)
+        np.divide(column, size, out=basis[..., k : k + 1], where=size > least)
+    return basis

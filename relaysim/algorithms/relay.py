@@ -15,13 +15,20 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import MomentumMethod, Round, check_momentum, no_buffer, smoothed
+from relaysim.algorithms.base import (
+    MomentumMethod,
+    Rate,
+    Round,
+    check_momentum,
+    no_buffer,
+    smoothed,
+)
 from relaysim.faults import LOST_MESSAGES
-from relaysim.network import Mail, PairMail
+from relaysim.network import Mail, Network, PairMail
 from relaysim.support.blocks import row_blocks
-from relaysim.support.checks import real_number, true_or_false
+from relaysim.support.checks import one_of, real_number, true_or_false
 
-__all__ = ["UNHEARD", "RelaySGD", "RelaySGDGrad", "RelaySGDMix"]
+__all__ = ["RelaySGD", "RelaySGDGrad", "RelaySGDMix"]
 
 UNHEARD = ("initial", "previous", "own", "counts")
 
@@ -75,14 +82,16 @@ class RelaySGD(MomentumMethod):
     exact: ClassVar[bool] = True
     theorems: ClassVar[tuple[str, ...]] = ("relay_sgd_equal_hessians", "relay_sgd_rate")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_momentum(self.momentum)
         true_or_false(self.overlap, "overlap")
-        if self.unheard not in UNHEARD:
-            allowed = ", ".join(map(repr, UNHEARD))
-            raise ValueError(f"unheard must be one of {allowed}, not {self.unheard!r}")
+        one_of(self.unheard, "unheard", UNHEARD)
 
-    def init(self, x0, network):
+    @property
+    def overlaps(self) -> bool:
+        return self.overlap
+
+    def init(self, x0: np.ndarray, network: Network) -> RelayState:
         return _relay_start(x0, network, self.momentum)
 
     def step(self, state: RelayState, round: Round) -> RelayState:
@@ -132,11 +141,15 @@ class RelaySGDGrad(MomentumMethod):
     uses: ClassVar[str] = "relay"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_momentum(self.momentum)
         true_or_false(self.overlap, "overlap")
 
-    def init(self, x0, network):
+    @property
+    def overlaps(self) -> bool:
+        return self.overlap
+
+    def init(self, x0: np.ndarray, network: Network) -> RelayState:
         return _relay_start(x0, network, self.momentum)
 
     def step(self, state: RelayState, round: Round) -> RelayState:
@@ -149,7 +162,7 @@ class RelaySGDGrad(MomentumMethod):
         np.subtract(state.x, total, out=total)
         return RelayState(total, state.start, momentum, mail)
 
-    def conserved(self, state: RelayState, network, learning_rate) -> np.ndarray:
+    def conserved(self, state: RelayState, network: Network, learning_rate: Rate) -> np.ndarray:
         """How workers differ once all that is on its way has arrived, ``(n − 1, d[, r])``.
 
         x_i − (γ/n)(what has yet to reach i), less the same of worker 0.
@@ -186,9 +199,10 @@ class RelaySGDMix(MomentumMethod):
 
     label: ClassVar[str] = "RelaySGD/Mix"
     uses: ClassVar[str] = "relay"
+    overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_momentum(self.momentum)
         real_number(self.alpha, "alpha", 0, 1)
 
@@ -197,7 +211,7 @@ class RelaySGDMix(MomentumMethod):
         """Whether x* is reached for any ζ."""
         return self.alpha < 1
 
-    def init(self, x0, network):
+    def init(self, x0: np.ndarray, network: Network) -> RelayState:
         return _relay_start(x0, network, self.momentum)
 
     def step(self, state: RelayState, round: Round) -> RelayState:
@@ -211,7 +225,9 @@ class RelaySGDMix(MomentumMethod):
         x = self.alpha * state.x + total * (1 / len(total))
         return RelayState(x, state.start, momentum, mail)
 
-    def conserved(self, state: RelayState, network, learning_rate) -> np.ndarray | None:
+    def conserved(
+        self, state: RelayState, network: Network, learning_rate: Rate
+    ) -> np.ndarray | None:
         """As for `RelaySGDGrad` at alpha = 1, where updates are relayed; else nothing."""
         if self.alpha < 1:
             return None
@@ -219,6 +235,6 @@ class RelaySGDMix(MomentumMethod):
         return settled[1:] - settled[:1]
 
 
-def _relay_start(x0: np.ndarray, network, momentum: float) -> RelayState:
+def _relay_start(x0: np.ndarray, network: Network, momentum: float) -> RelayState:
     buffer = np.zeros_like(x0) if momentum else no_buffer(x0)
     return RelayState(x0, x0, buffer, network.empty_mail(x0))

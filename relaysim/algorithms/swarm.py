@@ -8,7 +8,8 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.events import EventMethod, Events, Meeting, Meetings, check_graph
+from relaysim.algorithms.base import Rate
+from relaysim.algorithms.events import EventMethod, Events, Meeting, Meetings, Rows, check_graph
 from relaysim.compressors import Identity, Lattice
 from relaysim.support.checks import real_number, true_or_false, whole_number
 from relaysim.topologies import Topology
@@ -64,7 +65,7 @@ class SwarmSGD(EventMethod):
 
     label: ClassVar[str] = "SwarmSGD"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         true_or_false(self.geometric, "geometric")
         true_or_false(self.blocking, "blocking")
         if self.geometric:
@@ -110,7 +111,7 @@ class _Pairs:
         quantizer = self._options.quantizer
         return 2.0 if quantizer is None else 2 * quantizer.bits(d) / Identity().bits(d)
 
-    def flow(self, rows, elapsed: np.ndarray):
+    def flow(self, rows: Rows, elapsed: np.ndarray) -> Rows:
         return rows
 
     def _meetings(self, start: int, units: int, workers: int) -> np.ndarray:
@@ -125,7 +126,9 @@ class _Pairs:
             return generator.geometric(1 / self._options.local_steps, size=count)
         return np.full(count, int(self._options.local_steps))
 
-    def _exchange(self, first: np.ndarray, second: np.ndarray, meeting: Meeting):
+    def _exchange(
+        self, first: np.ndarray, second: np.ndarray, meeting: Meeting
+    ) -> tuple[np.ndarray, np.ndarray]:
         """What the first side receives of the second, and the second of the first."""
         quantizer = self._options.quantizer
         if quantizer is None:
@@ -169,10 +172,10 @@ class _Blocking(_Pairs):
     def point(self, rows: Models) -> np.ndarray:
         return rows.x
 
-    def descend(self, rows: Models, gradient, learning_rate) -> Models:
+    def descend(self, rows: Models, gradient: np.ndarray, learning_rate: Rate) -> Models:
         return Models(rows.x - learning_rate * gradient)
 
-    def meet(self, first: Models, second: Models, meeting: Meeting):
+    def meet(self, first: Models, second: Models, meeting: Meeting) -> tuple[Models, Models]:
         from_second, from_first = self._exchange(first.x, second.x, meeting)
         return Models((first.x + from_second) / 2), Models((second.x + from_first) / 2)
 
@@ -207,10 +210,10 @@ class _NonBlocking(_Pairs):
     def point(self, rows: Copies) -> np.ndarray:
         return rows.live
 
-    def descend(self, rows: Copies, gradient, learning_rate) -> Copies:
+    def descend(self, rows: Copies, gradient: np.ndarray, learning_rate: Rate) -> Copies:
         return Copies(rows.x, rows.live - learning_rate * gradient, rows.since)
 
-    def meet(self, first: Copies, second: Copies, meeting: Meeting):
+    def meet(self, first: Copies, second: Copies, meeting: Meeting) -> tuple[Copies, Copies]:
         from_second, from_first = self._exchange(first.x, second.x, meeting)
         x = (first.x + from_second) / 2 + (first.live - first.since)
         return Copies(x, x, x), Copies((second.x + from_first) / 2, second.live, second.since)

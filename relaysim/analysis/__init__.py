@@ -1,11 +1,14 @@
 """What runs say: the consensus distance, rates, comparisons, sensitivity, how information spreads."""
 
+from typing import TYPE_CHECKING, NoReturn
+
 from relaysim.analysis.consensus import ConsensusDecay, consensus_decay, consensus_distance
 from relaysim.analysis.power_laws import Exponent, power_law
 from relaysim.analysis.rates import Fit, fit_decay, fit_rate
 from relaysim.analysis.sensitivity import Sensitivity, heterogeneity_sensitivity
 from relaysim.analysis.spread import relay_animation
 from relaysim.analysis.tables import compare, latex, markdown
+from relaysim.support.names import attribute_error
 
 __all__ = [
     "ConsensusDecay",
@@ -23,3 +26,9 @@ __all__ = [
     "power_law",
     "relay_animation",
 ]
+
+
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

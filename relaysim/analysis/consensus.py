@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from relaysim.algorithms import DPSGD
+from relaysim.algorithms.events import Algorithm
 from relaysim.analysis.rates import Fit, fit_decay
 from relaysim.engine import simulate
+from relaysim.mixing.sequences import Mixing
 from relaysim.problems import DiagonalQuadratic
 from relaysim.records.history import History
 from relaysim.support.checks import real_array, shown, whole_number
@@ -54,6 +56,11 @@ def consensus_distance(x: np.ndarray | History, form: str = "mean") -> np.ndarra
         if x.iterates is None:
             raise ValueError(
                 "this history did not keep its iterates; simulate with keep_iterates=True"
+            )
+        if x.iterates.shape[1] != x.x.shape[0]:
+            raise ValueError(
+                f"this history kept the iterates of {x.iterates.shape[1]} of {x.x.shape[0]} workers; "
+                f"simulate with keep_iterates=True, or with measures=['max_consensus_distance']"
             )
         x, workers = x.iterates, 1
     elif isinstance(x, pd.DataFrame):
@@ -101,9 +108,9 @@ class ConsensusDecay:
 
 def consensus_decay(
     topology: Topology | TreePair,
-    algorithm=None,
+    algorithm: Algorithm | None = None,
     *,
-    mixing=None,
+    mixing: Mixing | None = None,
     steps: int | None = None,
     replicas: int = 10,
     seed: int = 0,
@@ -153,7 +160,7 @@ def consensus_decay(
             record=max(1, -(-steps // MOST_RECORDS)),
             progress=False,
         )
-        frame = history.frame.groupby("step", as_index=False)["consensus_distance"].mean()
+        frame = history.frame.groupby("step")["consensus_distance"].mean().reset_index()
         return ConsensusDecay(frame, fit_decay(frame["step"], frame["consensus_distance"]))
 
     if steps is not None:
@@ -174,4 +181,6 @@ def _is_settled(decay: ConsensusDecay, steps: int) -> bool:
         return True
     if steps >= 256 and abs(distance[-1] / distance[len(distance) // 2] - 1) < 1e-3:
         return True
-    return fit.linear and abs(fit.slope) * (fit.last_step - fit.first_step) > ENOUGH
+    if fit.first_step is None or fit.last_step is None:
+        return False
+    return abs(fit.slope) * (fit.last_step - fit.first_step) > ENOUGH

@@ -2,32 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
-from relaysim.algorithms.base import Method
+from scipy.sparse import csr_array
+
+from relaysim.algorithms.base import Claims, Method
+from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import matrices_for
+from relaysim.mixing.sequences import Mixing
+from relaysim.studies.experiment import OPTIONS
+from relaysim.studies.naming import ALGORITHMS, GRAPHS, MIXINGS, name_in, named
 from relaysim.support.checks import shown
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["ENTRY", "entries_of", "names_of"]
+__all__ = ["ENTRY", "Entry", "entries_of", "names_of"]
 
 # What makes a method of its own in a study: a line, and exponents.
 ENTRY = ("algorithm", "topology", "mixing")
 
 
-def entries_of(algorithm, topology, mixing) -> list[tuple[Any, Any, Any]]:
+#: A method, its topology, and its mixing, or None where it has none of its own.
+Entry: TypeAlias = tuple[Algorithm, Topology | TreePair, Mixing | None]
+
+
+def entries_of(
+    algorithm: object, topology: object, mixing: object, n: int = OPTIONS["n"].default
+) -> list[Entry]:
     """Algorithm, topology and mixing matrix of each method (None where it has none of its own).
 
+    Each may be the text that stands for it.
+
     Args:
+        n: workers of a topology that is a name alone.
         algorithm: a method by itself, or several in a list or the like, each alone or with its own
             topology and matrix.
         topology, mixing: for those that are alone.
     """
-    return [_entry(method, topology, mixing) for method in _listed(algorithm)]
+    return [_by_name(*_entry(method, topology, mixing), n) for method in _listed(algorithm)]
 
 
-def _listed(algorithm) -> list:
+def _by_name(method: Any, graph: Any, matrix: Any, n: int) -> Entry:
+    """The same with the objects that texts stand for."""
+    if isinstance(method, str):
+        method = named(method, ALGORITHMS, "algorithm")
+    if isinstance(graph, str):
+        graph = named(graph, GRAPHS, "topology", {"n": n})
+    if isinstance(matrix, str):
+        matrix = named(matrix, MIXINGS, "mixing", {"topology": graph, "n": graph.n})
+    return method, graph, matrix
+
+
+def _listed(algorithm: object) -> list[Any]:
     if _is_entry(algorithm) or isinstance(algorithm, str) or not isinstance(algorithm, Iterable):
         return [algorithm]
     listed = list(algorithm)
@@ -36,16 +62,20 @@ def _listed(algorithm) -> list:
     return listed
 
 
-def _is_entry(algorithm) -> bool:
+def _is_entry(algorithm: object) -> bool:
     """Whether this is one method with its topology, and not a tuple of methods."""
     if not isinstance(algorithm, tuple) or len(algorithm) not in (2, 3):
         return False
-    return not isinstance(algorithm[1], Method | type | tuple)
+    second = algorithm[1]
+    if isinstance(second, str):
+        return name_in(second) not in ALGORITHMS
+    return not isinstance(second, Claims | type | tuple)
 
 
-def _entry(entry, topology, mixing) -> tuple[Any, Any, Any]:
+def _entry(entry: Any, topology: object, mixing: object) -> tuple[Any, Any, Any]:
     if not isinstance(entry, tuple):
-        mixes = isinstance(entry, Method) and entry.uses == "mixing"
+        method = named(entry, ALGORITHMS, "algorithm") if isinstance(entry, str) else entry
+        mixes = isinstance(method, Method) and method.uses == "mixing"
         entry = (entry, topology, mixing if mixes else None)
     if len(entry) not in (2, 3):
         raise ValueError("a method is (algorithm, topology) or (algorithm, topology, mixing)")
@@ -54,12 +84,12 @@ def _entry(entry, topology, mixing) -> tuple[Any, Any, Any]:
         raise ValueError(
             f"{shown(method)} has no topology; give topology=, or (algorithm, topology)"
         )
-    if not isinstance(graph, Topology | TreePair):
+    if not isinstance(graph, Topology | TreePair | str):
         raise TypeError(f"topology must be one of relaysim.topologies, not {shown(graph)}")
     return method, graph, matrix
 
 
-def names_of(entries: list[tuple[Any, Any, Any]]) -> list[dict]:
+def names_of(entries: list[Entry]) -> list[dict[str, str]]:
     """What each method is called in the frame; no two of them the same.
 
     Raises:
@@ -85,14 +115,24 @@ def names_of(entries: list[tuple[Any, Any, Any]]) -> list[dict]:
     return names
 
 
-def _mixing_name(method, graph, mixing, matrices: tuple) -> str:
+def _mixing_name(
+    method: Algorithm,
+    graph: Topology | TreePair,
+    mixing: Mixing | None,
+    matrices: tuple[csr_array, ...],
+) -> str:
     if method.uses != "mixing":
         return ""
     is_default = mixing is None or _same_matrices(matrices, matrices_for(method, graph, None))
     return "metropolis" if is_default else "given"
 
 
-def _told_apart(texts: list[str], things: list, same: Callable, keys=None) -> list[str]:
+def _told_apart(
+    texts: list[str],
+    things: Sequence[Any],
+    same: Callable[[Any, Any], bool],
+    keys: Sequence[Any] | None = None,
+) -> list[str]:
     """The texts, numbered from the second on where one stands for different things.
 
     Only those of the same key are told apart; by default the text itself.
@@ -108,5 +148,5 @@ def _told_apart(texts: list[str], things: list, same: Callable, keys=None) -> li
     return found
 
 
-def _same_matrices(a: tuple, b: tuple) -> bool:
+def _same_matrices(a: tuple[csr_array, ...], b: tuple[csr_array, ...]) -> bool:
     return len(a) == len(b) and all((A != B).nnz == 0 for A, B in zip(a, b, strict=True))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from relaysim.analysis.entries import ENTRY
@@ -28,7 +29,7 @@ class Exponent(NamedTuple):
     high: float
 
 
-def power_law(x: np.ndarray, y: np.ndarray, group: np.ndarray | None = None) -> Exponent:
+def power_law(x: ArrayLike, y: ArrayLike, group: ArrayLike | None = None) -> Exponent:
     """The exponent b of y ∝ x^b by least squares on logarithms, with a 95 % confidence interval.
 
     Args:

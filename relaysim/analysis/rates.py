@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 
 from relaysim.records.history import History
 from relaysim.support.checks import real_array, shown, whole_number
@@ -84,7 +86,7 @@ def fit_rate(history: History, column: str | None = None, *, replica: int | None
     frame = history.frame
     if column is None:
         column = "suboptimality" if "suboptimality" in frame else "gradient_norm"
-    measures = [c for c in frame if c not in ("replica", "seed", "learning_rate", "step")]
+    measures = [str(c) for c in frame if c not in ("replica", "seed", "learning_rate", "step")]
     if column not in measures:
         raise ValueError(f"column must be one of {', '.join(measures)}, not {column!r}")
     curves = frame.pivot(index="step", columns="replica", values=column)
@@ -102,7 +104,7 @@ def fit_rate(history: History, column: str | None = None, *, replica: int | None
     return fit_decay(curves.index, np.median(values, axis=1))
 
 
-def check_one_rate(frame, name: str, mend: str) -> None:
+def check_one_rate(frame: pd.DataFrame, name: str, mend: str) -> None:
     """Raise unless all replicas of a history's frame have the same learning rates."""
     rates = frame.groupby("replica")["learning_rate"].first().unique()
     if len(rates) > 1:
@@ -112,7 +114,7 @@ def check_one_rate(frame, name: str, mend: str) -> None:
         )
 
 
-def fit_decay(steps: np.ndarray, values: np.ndarray) -> Fit:
+def fit_decay(steps: ArrayLike, values: ArrayLike) -> Fit:
     """The line log(value) = intercept + slope · step, over the linear regime of a curve.
 
     The regime ends with the curve, or above the floor if the curve ends in one: noise, or rounding.
@@ -251,7 +253,7 @@ def _fit(t: np.ndarray, y: np.ndarray) -> Fit:
     squares = residuals @ residuals
     if squares > 0:
         # Around a fitted line residuals look less correlated than they are: Kendall's correction.
-        correlation = residuals[1:] @ residuals[:-1] / squares
+        correlation = float(residuals[1:] @ residuals[:-1] / squares)
         correlation = min(max(correlation + (2 + 4 * correlation) / len(t), 0.0), 0.99)
         error *= math.sqrt((1 + correlation) / (1 - correlation))
     factor = float(np.exp(np.minimum(slope, 700.0)))

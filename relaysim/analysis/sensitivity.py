@@ -5,21 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
+from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible
 from relaysim.analysis.entries import entries_of, names_of
 from relaysim.analysis.power_laws import exponents_of
 from relaysim.engine import simulate
-from relaysim.problems import Logistic, partitions, random_quadratics
+from relaysim.mixing.sequences import Mixing
+from relaysim.problems import Logistic, Problem, partitions, random_quadratics
 from relaysim.problems.curvature import HESSIANS_UP_TO
 from relaysim.problems.data import Dataset
+from relaysim.problems.objective import Objective
 from relaysim.studies import tune
+from relaysim.studies.experiment import DEFAULTS, OPTIONS
 from relaysim.support.checks import real_number, shown, whole_number
 from relaysim.support.progress import progress_bar
+from relaysim.topologies import Topology, TreePair
+
+if TYPE_CHECKING:
+    from relaysim.plots.style import Axes
 
 __all__ = ["Sensitivity", "heterogeneity_sensitivity"]
 
@@ -54,7 +63,7 @@ class Sensitivity:
     exponents: pd.DataFrame
     target: float
 
-    def plot(self, y: str = "steps_to_target", **options):
+    def plot(self, y: str = "steps_to_target", **options: Any) -> Axes:
         """Draw a measure against ζ², a line for each method; returns the Axes.
 
         See `relaysim.plots.plot_sensitivity` for the options.
@@ -65,22 +74,22 @@ class Sensitivity:
 
 
 def heterogeneity_sensitivity(
-    algorithm,
-    topology,
+    algorithm: Algorithm | str | Iterable[Any],
+    topology: Topology | TreePair | str | None,
     zeta2: Sequence[float] | None = None,
     *,
     alpha: Sequence[float] | None = None,
-    data=None,
-    l2: float = 0.01,
-    d: int = 10,
-    mu: float = 0.25,
-    r0: float = 1.0,
+    data: Dataset | None = None,
+    l2: float = DEFAULTS["l2"],
+    d: int = DEFAULTS["d"],
+    mu: float | None = DEFAULTS["mu"],
+    r0: float = DEFAULTS["r0"],
     problem_seeds: Sequence[int] = (0, 1, 2),
-    target: float = 1e-6,
+    target: float = DEFAULTS["target"],
     learning_rate: float | None = None,
-    mixing=None,
+    mixing: Mixing | str | None = None,
     plateaus: bool = True,
-    max_steps: int = 100_000,
+    max_steps: int = DEFAULTS["max_steps"],
     n_jobs: int = 1,
     progress: bool | None = None,
 ) -> Sensitivity:
@@ -92,7 +101,8 @@ def heterogeneity_sensitivity(
 
     Args:
         algorithm: a method, or a sequence of them, each alone or as ``(algorithm, topology)`` or
-            ``(algorithm, topology, mixing)`` where it has its own.
+            ``(algorithm, topology, mixing)`` where it has its own. Each may be text, such as
+            ``"ChocoSGD(TopK(8), 0.5)"``, as in sweeps.
         topology: for the methods that do not bring one.
         zeta2: levels of ζ², two or more, for `relaysim.problems.random_quadratics`.
         alpha: levels of α, two or more, each positive or ``math.inf``, for ``data`` split by
@@ -134,9 +144,16 @@ def heterogeneity_sensitivity(
     seeds = list(dict.fromkeys(whole_number(seed, "problem_seeds", 0) for seed in problem_seeds))
     if not seeds:
         raise ValueError("problem_seeds is empty; give one at least")
-    target, max_steps = real_number(target, "target"), whole_number(max_steps, "max_steps", 1)
-    if not target > 0:
-        raise ValueError(f"target must be positive, not {target!r}")
+    given: dict[str, Any] = {
+        "target": target,
+        "max_steps": max_steps,
+        "l2": l2,
+        "d": d,
+        "mu": mu,
+        "r0": r0,
+    }
+    given = {name: OPTIONS[name].checked(value) for name, value in given.items()}
+    target, max_steps, l2, d, mu, r0 = given.values()
     if learning_rate is not None and not real_number(learning_rate, "learning_rate") > 0:
         raise ValueError(f"learning_rate must be positive, not {learning_rate!r}")
     sizes = {graph.n for _, graph, _ in methods}
@@ -148,7 +165,7 @@ def heterogeneity_sensitivity(
     if alpha is None:
         levels = _levels(zeta2, "zeta2")
 
-        def problem_at(level: float, seed: int):
+        def problem_at(level: float, seed: int) -> Objective:
             return random_quadratics(n, d, zeta2=level, mu=mu, r0=r0, seed=seed)
     else:
         levels = _levels(alpha, "alpha")
@@ -158,7 +175,7 @@ def heterogeneity_sensitivity(
                 f"relaysim.problems.data.Dataset(features, labels), not {shown(data)}"
             )
 
-        def problem_at(level: float, seed: int):
+        def problem_at(level: float, seed: int) -> Objective:
             partition = partitions.dirichlet(data.labels, n, level, seed=seed)
             return Logistic(data.features, data.labels, l2, partition=partition)
 
@@ -201,7 +218,7 @@ def heterogeneity_sensitivity(
     return Sensitivity(frame, exponents_of(frame), target)
 
 
-def _levels(levels, name: str) -> list[float]:
+def _levels(levels: Any, name: str) -> list[float]:
     if isinstance(levels, str) or not isinstance(levels, Iterable):
         raise TypeError(
             f"{name} must be a sequence of two levels at least, such as [0.1, 1, 10], "
@@ -222,14 +239,22 @@ def _levels(levels, name: str) -> list[float]:
     return found
 
 
-def _smoothness(problem) -> float:
+def _smoothness(problem: Objective) -> float:
     """Largest Hessian eigenvalue, at the optimum: a bound over all points may be far above it."""
     if hasattr(problem, "curvature_at") and problem.d <= HESSIANS_UP_TO:
         return problem.curvature_at(problem.optimum).smoothness
     return problem.smoothness
 
 
-def _measure(problem, method, graph, matrix, target, rate: float | None, max_steps) -> dict:
+def _measure(
+    problem: Problem,
+    method: Algorithm,
+    graph: Topology | TreePair,
+    matrix: Mixing | None,
+    target: float,
+    rate: float | None,
+    max_steps: int,
+) -> dict[str, float]:
     """Steps at the best rate, and where a run at the given rate comes to rest (not without one)."""
     tuned = tune(
         problem,
@@ -252,7 +277,14 @@ def _measure(problem, method, graph, matrix, target, rate: float | None, max_ste
     }
 
 
-def _settled(problem, graph, method, matrix, learning_rate, max_steps) -> tuple[float, float]:
+def _settled(
+    problem: Problem,
+    graph: Topology | TreePair,
+    method: Algorithm,
+    matrix: Mixing | None,
+    learning_rate: float,
+    max_steps: int,
+) -> tuple[float, float]:
     """Where suboptimality and consensus distance come to rest: 0 for all but nothing, NaN if not in time."""
     steps = min(FIRST_STEPS, max_steps)
     while True:

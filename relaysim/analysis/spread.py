@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from relaysim.mixing import metropolis
-from relaysim.mixing.sequences import as_sequence
+from relaysim.mixing.sequences import Mixing, as_sequence
 from relaysim.network import Network
 from relaysim.support.checks import shown, whole_number
 from relaysim.topologies import Topology, TreePair
@@ -24,7 +25,7 @@ def relay_animation(
     worker: int | None = None,
     rounds: int | None = None,
     gossip: Topology | None = None,
-    mixing=None,
+    mixing: Mixing | None = None,
 ) -> RelayAnimation:
     """Show whose contributions every worker's sum holds, round by round, beside the weights of gossip.
 
@@ -80,13 +81,12 @@ def relay_animation(
     if whole_number(worker, "worker", 0) >= topology.n:
         raise ValueError(f"worker must be one of 0 … {topology.n - 1}, not {worker}")
     if rounds is None:
-        rounds = max(topology.diameter + 4, 10)
+        rounds = int(max(topology.diameter + 4, 10))
     rounds = whole_number(rounds, "rounds", 1)
-    own_mixing = mixing is not None
-    matrices = as_sequence(mixing if own_mixing else metropolis(gossip), gossip)
+    matrices = as_sequence(metropolis(gossip) if mixing is None else mixing, gossip)
     relay, age = _relayed(topology, rounds)
     gossiped = _gossiped(gossip, matrices, rounds)
-    return plots.RelayAnimation(topology, gossip, worker, relay, age, gossiped, own_mixing)
+    return plots.RelayAnimation(topology, gossip, worker, relay, age, gossiped, mixing is not None)
 
 
 def _relayed(tree: Topology, rounds: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +108,7 @@ def _relayed(tree: Topology, rounds: int) -> tuple[np.ndarray, np.ndarray]:
     return whose / whose.sum(axis=2, keepdims=True), np.where(whose == 1, age, np.nan)
 
 
-def _gossiped(topology: Topology, matrices, rounds: int) -> np.ndarray:
+def _gossiped(topology: Topology, matrices: tuple[csr_array, ...], rounds: int) -> np.ndarray:
     """W_{t−1} ⋯ W_0 after every round, ``(rounds + 1, n, n)``."""
     network = Network(topology, matrices)
     weights = [np.eye(topology.n)]

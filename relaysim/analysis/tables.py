@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, SupportsFloat
 
 import numpy as np
 import pandas as pd
 
 from relaysim.analysis.rates import check_one_rate, fit_rate
+from relaysim.measures import READY
 from relaysim.records.history import History
 from relaysim.support.checks import real_number, shown
 
 __all__ = ["compare", "latex", "markdown"]
 
-MEASURES = ("suboptimality", "value", "consensus_distance", "distance", "gradient_norm")
 LARGEST_PLAIN = 1e9  # whole numbers beyond are written with an exponent, unless they are integers
 IN_LATEX = {
     "\\": r"\textbackslash{}",
@@ -63,8 +64,9 @@ def compare(
     - with a target: ``steps_to_target``, the first recorded step with a suboptimality below it, and
       ``vectors_to_target``, sent by all workers until then. Medians over the replicas, of which one
       that never arrives counts as infinite; NaN where the median is;
-    - ``suboptimality``, ``value``, ``consensus_distance``, ``distance``, ``gradient_norm``: those that
-      were recorded, at the last record; medians over the replicas that did not diverge;
+    - every measure that was recorded (NaN where another history has it and this one does not):
+      ``suboptimality``, ``value``, ``consensus_distance``, ``distance``, ``gradient_norm``, and others
+      that were asked for, at the last record; medians over the replicas that did not diverge;
     - ``rate``: factor per step of ``rate_column``, by `relaysim.analysis.rates.fit_rate`; NaN where
       there is no linear regime;
     - ``diverged``: how many replicas did.
@@ -100,8 +102,14 @@ def compare(
         rows.append(_row(label, history, target, rate_column))
     table = pd.DataFrame(rows, index=pd.Index(list(histories), name="label"))
     order = ["method", "learning_rate", "replicas", "steps", "steps_to_target", "vectors_to_target"]
-    order += [*MEASURES, "rate", "diverged"]
+    # Ready ones first, in their order.
+    measured = dict.fromkeys((*READY, *(name for h in histories.values() for name in _measured(h))))
+    order += [*measured, "rate", "diverged"]
     return table[[column for column in order if column in table]]
+
+
+def _measured(history: History) -> list[str]:
+    return [measure.name for measure in history.measures if not measure.per_worker]
 
 
 def _row(label: str, history: History, target: float | None, rate_column: str | None) -> dict:
@@ -121,7 +129,7 @@ def _row(label: str, history: History, target: float | None, rate_column: str | 
         row["steps_to_target"] = _median(np.where(np.isnan(reached), math.inf, reached))
         row["vectors_to_target"] = _median(np.array(vectors))
     settled = last[~history.diverged[last["replica"].to_numpy()]]
-    row |= {name: settled[name].median() for name in MEASURES if name in frame}
+    row |= {name: settled[name].median() for name in _measured(history)}
     row["rate"] = fit_rate(history, rate_column).factor
     row["diverged"] = int(history.diverged.sum())
     return row
@@ -153,7 +161,7 @@ def markdown(frame: pd.DataFrame) -> str:
     names, columns, right = _cells(frame, _number, _markdown_text)
     widths = [max(3, len(name), *map(len, c)) for name, c in zip(names, columns, strict=True)]
 
-    def line(cells) -> str:
+    def line(cells: Iterable[str]) -> str:
         padded = (
             cell.rjust(width) if at_right else cell.ljust(width)
             for cell, width, at_right in zip(cells, widths, right, strict=True)
@@ -199,7 +207,9 @@ def latex(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _cells(frame: pd.DataFrame, number, text) -> tuple[list[str], list[list[str]], list[bool]]:
+def _cells(
+    frame: pd.DataFrame, number: Callable[[Any], str], text: Callable[[str], str]
+) -> tuple[list[str], list[list[str]], list[bool]]:
     """Names, the cells of each column, and whether they stand at the right."""
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"frame must be a pandas DataFrame, not {shown(frame)}")
@@ -210,7 +220,7 @@ def _cells(frame: pd.DataFrame, number, text) -> tuple[list[str], list[list[str]
         levels = range(frame.index.nlevels)
         series = [frame.index.get_level_values(k).to_series() for k in levels] + series
 
-    def cell(value) -> str:
+    def cell(value: object) -> str:
         if isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_):
             return number(value)
         missing = value is None or value is pd.NA or value is pd.NaT
@@ -224,24 +234,24 @@ def _cells(frame: pd.DataFrame, number, text) -> tuple[list[str], list[list[str]
     return names, [[cell(value) for value in s.tolist()] for s in series], right
 
 
-def _number(value) -> str:
+def _number(value: SupportsFloat) -> str:
     if isinstance(value, numbers.Integral):
         return str(int(value))
-    value = float(value)
-    if math.isnan(value):
+    number = float(value)
+    if math.isnan(number):
         return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
-    if value.is_integer() and abs(value) < LARGEST_PLAIN:
-        return str(int(value))
+    if math.isinf(number):
+        return "∞" if number > 0 else "-∞"
+    if number.is_integer() and abs(number) < LARGEST_PLAIN:
+        return str(int(number))
     for digits in range(3, 10):
-        written = f"{value:.{digits}g}"
+        written = f"{number:.{digits}g}"
         if abs(float(written)) != 1:
             return written
     return written
 
 
-def _latex_number(value) -> str:
+def _latex_number(value: SupportsFloat) -> str:
     written = _number(value)
     if written == "–":
         return "--"

@@ -86,7 +86,7 @@ def _require_same_run(longer: dict[str, Any], config: dict[str, Any]) -> None:
         )
 
 
-def _begins_with(longer, rates) -> bool:
+def _begins_with(longer: Any, rates: Any) -> bool:
     """Whether a table of rates goes on from another one."""
     if not all(
         isinstance(each, dict) and each.get("type") == "Tabulated" for each in (longer, rates)

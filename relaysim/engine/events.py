@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from relaysim.algorithms.events import Meeting
+from relaysim.algorithms.events import EventMethod, Meeting
+from relaysim.engine.parts import Parts
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
 from relaysim.engine.timeline import Batch, Timeline
+from relaysim.topologies import Topology
 
 __all__ = ["Events"]
 
@@ -20,24 +22,25 @@ class Events:
     other. Within, a row stands for a worker of a replica: ``(n r, d)``, worker by worker.
 
     Args:
-        setup: a `relaysim.engine.setup.Setup`, the parts of the run.
+        parts: of the run.
         algorithm: a method of events.
     """
 
-    def __init__(self, setup, algorithm):
-        plan, x0 = setup.plan, setup.x0
+    def __init__(self, parts: Parts, algorithm: EventMethod):
+        plan, x0 = parts.plan, parts.x0
         self.step = 0
-        self._rule = algorithm.rule(setup.topology)
+        assert isinstance(parts.topology, Topology), "only the relay family uses pairs of trees"
+        self._rule = algorithm.rule(parts.topology)
         self._n, self._d = x0.shape[:2]
         self._has_axis = plan.has_axis
         self._r = plan.r if plan.has_axis else 1
-        self._gradients = setup.oracle.observe_events(setup.problem, setup.streams)
-        self._timeline = Timeline(self._rule.draw, self._n, setup.streams)
+        self._gradients = parts.oracle.observe_events(parts.problem, parts.streams)
+        self._timeline = Timeline(self._rule.draw, self._n, parts.streams)
         self._schedule = plan.schedule
         self._rates = plan.rates[:, None]
         self._sent = np.zeros(self._r)
         rows = x0.reshape(self._n, self._d, self._r).transpose(0, 2, 1)
-        self._state = self._rule.init(np.array(rows).reshape(-1, self._d))
+        self._state: Any = self._rule.init(np.array(rows).reshape(-1, self._d))
 
     @property
     def x(self) -> np.ndarray:
@@ -83,11 +86,11 @@ class Events:
         place = np.concatenate([batch.first, batch.second]) * self._r
         place += np.tile(batch.replica, 2)
         rows = self._rows_at(place, np.tile(batch.time, 2), since)
-        sides = (
+        one, other = (
             type(rows)(*(part[k] for part in rows)) for k in (slice(count), slice(count, None))
         )
         meeting = Meeting(self.step, batch.first, batch.second, batch.replica)
-        first, second = self._rule.meet(*sides, meeting)
+        first, second = self._rule.meet(one, other, meeting)
         self._put(place[:count], first)
         self._put(place[count:], second)
         sent = self._rule.vectors_per_meeting(self._d)
@@ -98,7 +101,7 @@ class Events:
             return float(self._schedule[self.step])
         return self._rates[batch.replica]
 
-    def _rows_at(self, place: np.ndarray, time: np.ndarray, since: np.ndarray):
+    def _rows_at(self, place: np.ndarray, time: np.ndarray, since: np.ndarray) -> Any:
         """Rows after they have flown to a time."""
         now = time[:, None]
         elapsed = now - since[place]
@@ -106,7 +109,7 @@ class Events:
         rows = type(self._state)(*(part.take(place, axis=0) for part in self._state))
         return self._rule.flow(rows, elapsed)
 
-    def _put(self, place: np.ndarray, rows) -> None:
+    def _put(self, place: np.ndarray, rows: Any) -> None:
         for part, new in zip(self._state, rows, strict=True):
             part[place] = new
 

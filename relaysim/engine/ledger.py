@@ -12,9 +12,10 @@ __all__ = ["Block", "Ledger"]
 class Block(NamedTuple):
     """Some records in a row, of the replicas that were computed then.
 
-    ``active`` has their numbers in the plan; ``measured`` each measure ``(k, active)``; ``sent``
-    ``(k,)``, or ``(k, active)`` where replicas send differently; ``iterates`` ``(k, n, d[, active])``
-    or None; ``steps`` the k steps.
+    ``active`` has their numbers in the plan; ``measured`` each measure ``(k, active)``, or
+    ``(k, n, active)`` where it is one of every worker; ``sent`` ``(k,)``, or ``(k, active)`` where
+    replicas send differently; ``iterates`` ``(k, n, d[, active])`` of all workers or some, or None;
+    ``steps`` the k steps.
     """
 
     steps: list[int]
@@ -39,23 +40,21 @@ class Ledger:
         self.r, self.has_axis = r, has_axis
         self.diverged = np.zeros(r, dtype=bool)
         self.stopped_at = np.full(r, -1)
+        #: How many there are.
+        self.records = 0
         self._blocks: list[Block] = []
         self._ends: dict[int, np.ndarray] = {}
 
     def add(self, block: Block) -> None:
         """Write down some records."""
         self._blocks.append(block)
+        self.records += len(block.steps)
 
     def stop(self, replica: int, record: int, x: np.ndarray) -> None:
         """A replica ends with a record, at x ``(n, d)``."""
         self.diverged[replica] = False
         self.stopped_at[replica] = record
         self._ends[replica] = np.array(x)
-
-    @property
-    def records(self) -> int:
-        """How many there are."""
-        return sum(len(block.steps) for block in self._blocks)
 
     @property
     def steps(self) -> np.ndarray:
@@ -68,8 +67,9 @@ class Ledger:
         return np.where(self.stopped_at >= 0, self.stopped_at, self.records - 1)
 
     def column(self, name: str) -> np.ndarray:
-        """One measure at all records, ``(records, r)``; NaN where a replica had left."""
-        return self._scattered([block.measured[name] for block in self._blocks], ())
+        """One measure at all records, ``(records[, n], r)``; NaN where a replica had left."""
+        parts = [block.measured[name] for block in self._blocks]
+        return self._scattered(parts, parts[0].shape[1:-1] if parts else ())
 
     def sent(self) -> np.ndarray:
         """Vectors sent at all records, ``(records,)``, or ``(records, r)`` where replicas differ."""
@@ -147,3 +147,4 @@ class Ledger:
         self.stopped_at = np.array(state["stopped_at"])
         self._ends = {int(replica): x for replica, x in state["ends"].items()}
         self._blocks = [block] if block.steps else []
+        self.records = len(block.steps)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from relaysim.schedules import Listed, Tabulated
+from relaysim.schedules import Schedule, Tabulated
 from relaysim.support.checks import real_array, whole_number
 
-__all__ = ["ReplicaPlan", "plan_replicas", "record_steps"]
+__all__ = ["LearningRate", "ReplicaPlan", "plan_replicas", "record_steps"]
+
+#: A number, one for each replica, or a callable of the step.
+LearningRate: TypeAlias = float | Sequence[float] | np.ndarray | Callable[[int], float]
 
 
 @dataclass
@@ -37,15 +41,22 @@ class ReplicaPlan:
         return len(self.rates)
 
 
-def plan_replicas(learning_rate, seed, replicas, x0, steps) -> ReplicaPlan:
+def plan_replicas(
+    learning_rate: LearningRate,
+    seed: int | Sequence[int],
+    replicas: int | None,
+    x0: ArrayLike | None,
+    steps: int,
+) -> ReplicaPlan:
     """Check and lay out learning rates, seeds and starting points."""
-    schedule, given = None, learning_rate
+    schedule: np.ndarray | None = None
+    given: Any = learning_rate
     if callable(learning_rate):
         values = [learning_rate(t) for t in range(max(steps, 1))]
         if any(np.ndim(value) for value in values):
             raise ValueError("a learning rate that is a callable must return one number a step")
         schedule = _rates(real_array(values, "the learning rates of the callable", copy=True))
-        known = isinstance(learning_rate, Listed) and not isinstance(learning_rate, Tabulated)
+        known = isinstance(learning_rate, Schedule) and not isinstance(learning_rate, Tabulated)
         given = learning_rate if known else Tabulated(tuple(schedule.tolist()))
         rates = schedule[:1]
     else:
@@ -88,7 +99,7 @@ def _rates(rates: np.ndarray) -> np.ndarray:
     return rates
 
 
-def _seeds(seed, replicas) -> tuple[list[int], bool]:
+def _seeds(seed: Any, replicas: int | None) -> tuple[list[int], bool]:
     if np.ndim(seed) > 0:
         seeds = [whole_number(s, "seed", 0) for s in seed]
         if not seeds:
@@ -104,7 +115,7 @@ def _seeds(seed, replicas) -> tuple[list[int], bool]:
     return [first + k for k in range(whole_number(replicas, "replicas", 1))], True
 
 
-def record_steps(record, steps: int) -> Sequence[int]:
+def record_steps(record: Any, steps: int) -> Sequence[int]:
     """The steps to record, in increasing order."""
     if record is None:
         return range(steps + 1)

@@ -6,9 +6,12 @@ array operations for many steps instead of many for each.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from relaysim.measures import measure
+from relaysim.measures.columns import values_of
+from relaysim.measures.measure import Measure
 
 __all__ = ["Recorder"]
 
@@ -22,12 +25,12 @@ class Recorder:
     Args:
         problem: what is measured on.
         shape: of the iterates.
-        measures: names out of `relaysim.measures.measures_of`.
+        measures: what is measured of them.
 
     ``capacity`` is the number of records that make a block.
     """
 
-    def __init__(self, problem, shape: tuple[int, ...], measures: tuple[str, ...]):
+    def __init__(self, problem: Any, shape: tuple[int, ...], measures: tuple[Measure, ...]):
         self.measures = measures
         self._problem = problem
         self._resize(shape)
@@ -58,13 +61,13 @@ class Recorder:
         return np.empty((0, *self._shape))
 
     def flush(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Measure the block: each measure ``(k, r)`` and the iterates ``(k, n, d[, r])``.
+        """Measure the block: values by name, see `values_of`, and the iterates ``(k, n, d[, r])``.
 
         The iterates are a view that the next record overwrites.
         """
         block = self.pending
         self._filled = 0
-        return measure(self._problem, block, self.measures), block
+        return values_of(self._problem, block, self.measures), block
 
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""

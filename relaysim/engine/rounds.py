@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from relaysim.algorithms.base import Round
+from relaysim.algorithms.base import Method, Rate, Round
+from relaysim.engine.parts import Parts
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
 from relaysim.network import Network
 from relaysim.network.arrivals import Arrivals
@@ -19,20 +20,20 @@ class Rounds:
     """The state of a run in rounds: ``x (n, d[, r])`` and ``vectors_sent`` after ``step`` of them.
 
     Args:
-        setup: a `relaysim.engine.setup.Setup`, the parts of the run.
+        parts: of the run.
         algorithm: a method of rounds.
     """
 
-    def __init__(self, setup, algorithm):
+    def __init__(self, parts: Parts, algorithm: Method):
         self.algorithm = algorithm
         self.step = 0
-        plan, streams, x0 = setup.plan, setup.streams, setup.x0
+        plan, streams, x0 = parts.plan, parts.streams, parts.x0
         workspace = Workspace(16 * x0.size)  # bytes of a tree's messages
         arrivals = None
-        if setup.faults is not None:
-            arrivals = Arrivals(setup.faults, setup.topology, streams, lambda: self._round.step)
-        self.network = Network(setup.topology, setup.matrices, workspace, arrivals)
-        observe = setup.oracle.observe(setup.problem, streams)
+        if parts.faults is not None:
+            arrivals = Arrivals(parts.faults, parts.topology, streams, lambda: self._round.step)
+        self.network = Network(parts.topology, parts.matrices, workspace, arrivals)
+        observe = parts.oracle.observe(parts.problem, streams)
         scratch = workspace.scratch
 
         def gradient(x: np.ndarray) -> np.ndarray:
@@ -40,10 +41,10 @@ class Rounds:
 
         self._round = Round(gradient, self.network, workspace, streams.tables("algorithm"))
         self._schedule = plan.schedule
-        self._rates = plan.rates if plan.has_axis else float(plan.rates[0])
+        self._rates: Rate = plan.rates if plan.has_axis else float(plan.rates[0])
         self._round.learning_rate = self._rates
         self._start_step = workspace.start_step
-        self._state = algorithm.init(x0, self.network)
+        self._state: Any = algorithm.init(x0, self.network)
 
     @property
     def x(self) -> np.ndarray:
@@ -74,7 +75,8 @@ class Rounds:
         """Go on with these replicas only (a boolean mask over the present ones)."""
         self._state = _select(self._state, replicas)
         self.network.keep(replicas)
-        self._rates = self._rates[replicas]
+        if isinstance(self._rates, np.ndarray):
+            self._rates = self._rates[replicas]
         if self._schedule is None:
             self._round.learning_rate = self._rates
 
@@ -100,7 +102,7 @@ class Rounds:
         self.network.resume(self._state)
 
 
-def _select(state, replicas: np.ndarray):
+def _select(state: Any, replicas: np.ndarray) -> Any:
     """A state with only some of its replicas; arrays with three axes have them last."""
     if isinstance(state, tuple):
         return type(state)(*(_select(part, replicas) for part in state))

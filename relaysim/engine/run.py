@@ -12,6 +12,8 @@ from relaysim.engine.ledger import Block, Ledger
 from relaysim.engine.recording import Recorder
 from relaysim.engine.setup import Setup
 from relaysim.engine.states import laid_out, saved
+from relaysim.measures.columns import check_shapes
+from relaysim.measures.measure import Measure
 from relaysim.support.blocks import row_blocks
 
 __all__ = ["Run"]
@@ -24,8 +26,8 @@ class Run:
 
     Args:
         setup: its parts.
-        measures: names out of `relaysim.measures.measures_of`.
-        keep_iterates: keep the iterates of every record.
+        measures: what is measured of every record.
+        keep_iterates: of every record; those of some workers only where these are listed.
         stop_below: a replica ends with the record at which its suboptimality is below this.
 
     Replicas that diverged, or reached ``stop_below``, leave the computation with the block of records in
@@ -36,18 +38,20 @@ class Run:
         self,
         setup: Setup,
         *,
-        measures: tuple[str, ...],
-        keep_iterates: bool = False,
+        measures: tuple[Measure, ...],
+        keep_iterates: bool | list[int] = False,
         stop_below: float | None = None,
     ):
         self.plan = setup.plan
         self.measures = measures
+        check_shapes(setup.problem, setup.x0, measures)
         self.ledger = Ledger(setup.plan.r, setup.plan.has_axis)
         # Replicas that are still computed, by their number in the plan.
         self.active = np.arange(setup.plan.r)
         self._streams = setup.streams
         self._machine = setup.machine()
-        self._stop_below, self._keep_iterates = stop_below, keep_iterates
+        self._stop_below, self._keeps_iterates = stop_below, keep_iterates is not False
+        self._kept_workers = slice(None) if isinstance(keep_iterates, bool) else keep_iterates
         self._recorder = Recorder(setup.problem, setup.x0.shape, measures)
         # Steps of the records that are not measured yet, and what was sent by then.
         self._pending: list[int] = []
@@ -79,7 +83,7 @@ class Run:
         return self.ledger.ends(self._machine.x, self.active)
 
     def column(self, name: str) -> np.ndarray:
-        """One measure at all records so far, ``(records, r)``; NaN after a replica has left."""
+        """One measure at all records so far, ``(records[, n], r)``; NaN after a replica has left."""
         return self.ledger.column(name)
 
     # -- the loop ----------------------------------------------------------------------------------
@@ -167,8 +171,10 @@ class Run:
         first_bad[self.diverged[self.active]] = 0
         leave = first_bad < count
         self.diverged[self.active[leave]] = True
+        is_bad = np.arange(count)[:, None] >= first_bad
         for values in measured.values():
-            values[np.arange(count)[:, None] >= first_bad] = np.nan
+            each = is_bad if values.ndim == 2 else is_bad[:, None]
+            np.copyto(values, np.nan, where=each)
         if self._stop_below is not None:
             below = measured["suboptimality"] < self._stop_below
             first = np.where(below.any(axis=0), below.argmax(axis=0), count)
@@ -179,8 +185,8 @@ class Run:
                 self.ledger.stop(int(self.active[k]), before + int(first[k]), x)
             leave = leave | stop
         kept = None
-        if self._keep_iterates:
-            kept = iterates.copy()
+        if self._keeps_iterates:
+            kept = iterates[:, self._kept_workers].copy()
             for k in np.flatnonzero(first_bad < count):
                 kept[first_bad[k] :, ..., *((k,) if self.plan.has_axis else ())] = np.nan
         sent = _stacked(self._sent, r)
@@ -256,7 +262,7 @@ class Run:
 
 def _stacked(sent: list[float | np.ndarray], r: int) -> np.ndarray:
     """What was sent at each record, ``(k,)``, or ``(k, r)`` where replicas differ."""
-    if any(np.ndim(each) for each in sent):
+    if any(isinstance(each, np.ndarray) and each.ndim for each in sent):
         return np.stack([np.broadcast_to(each, (r,)) for each in sent])
     return np.array(sent)
 

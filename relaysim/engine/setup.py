@@ -1,21 +1,16 @@
-"""The parts of a run, checked against each other, and the machine that they make."""
+"""The parts of a run, and the machine that they make."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.sparse import csr_array
 
-from relaysim.algorithms.fit import check_compatible, check_faults, matrices_for
+from relaysim.algorithms.base import Method
+from relaysim.algorithms.events import EventMethod
 from relaysim.engine.events import Events
-from relaysim.engine.plan import ReplicaPlan
+from relaysim.engine.parts import Parts
 from relaysim.engine.rounds import Rounds
-from relaysim.oracles import Exact
-from relaysim.problems.acceptance import require_accepted
-from relaysim.support.starts import starting_points
-from relaysim.support.streams import Streams
 
 __all__ = ["Machine", "Setup"]
 
@@ -51,51 +46,17 @@ class Machine(Protocol):
         """Go on from a `state`."""
 
 
-class Setup:
-    """A problem, a topology, an algorithm and what they meet, checked before any work starts.
-
-    Args:
-        problem, topology, algorithm, mixing, oracle, faults: see `relaysim.simulate`.
-        plan: which replica has which learning rate, seed and starting point.
-
-    Raises:
-        ValueError, TypeError: parts that do not go together.
-    """
-
-    def __init__(
-        self,
-        problem,
-        topology,
-        algorithm,
-        plan: ReplicaPlan,
-        *,
-        mixing=None,
-        oracle=None,
-        faults=None,
-    ):
-        check_compatible(problem, topology, algorithm)
-        self.problem, self.topology, self.algorithm = problem, topology, algorithm
-        self.plan = plan
-        self.oracle = Exact() if oracle is None else oracle
-        if isinstance(self.oracle, type) or not hasattr(self.oracle, "observe"):
-            raise TypeError(
-                f"{self.oracle!r} is no oracle; see relaysim.oracles, such as Gaussian(sigma2=0.01)"
-            )
-        self.matrices: Sequence[csr_array] = matrices_for(algorithm, topology, mixing)
-        check_faults(faults, topology, algorithm, self.matrices)
-        self.faults = None if faults is None or getattr(faults, "never", False) else faults
-        self.streams = Streams(plan.seeds, plan.owners if plan.has_axis else None)
-        self.x0 = starting_points(plan.x0, problem, plan.r if plan.has_axis else None)
-        require_accepted(problem, self.x0)
+class Setup(Parts):
+    """The parts of a run, of which a method makes what advances it."""
 
     def machine(self) -> Machine:
         """What the algorithm is advanced by."""
         return self.algorithm.machine(self)
 
-    def rounds(self, algorithm) -> Rounds:
+    def rounds(self, algorithm: Method) -> Rounds:
         """For a method in which all workers step together."""
         return Rounds(self, algorithm)
 
-    def events(self, algorithm) -> Events:
+    def events(self, algorithm: EventMethod) -> Events:
         """For a method whose workers act at times of their own."""
         return Events(self, algorithm)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from relaysim.algorithms.events import Algorithm
 from relaysim.engine.ledger import Block
-from relaysim.engine.plan import ReplicaPlan, plan_replicas, record_steps
+from relaysim.engine.plan import LearningRate, ReplicaPlan, plan_replicas, record_steps
 from relaysim.engine.run import Run
 from relaysim.engine.setup import Setup
-from relaysim.measures import measures_of
+from relaysim.faults import AnyFault
+from relaysim.measures.columns import further_measures, measures_of
+from relaysim.mixing.sequences import Mixing
+from relaysim.oracles import Oracle
+from relaysim.problems import Problem
+from relaysim.problems.problem import knows_optimum
 from relaysim.records import configuration
 from relaysim.records.history import History
 from relaysim.records.state import KeptState
-from relaysim.support.checks import real_number, whole_number
+from relaysim.support.checks import real_number, shown, whole_number
 from relaysim.support.progress import progress_bar
 from relaysim.topologies import Topology, TreePair
 
@@ -27,20 +34,21 @@ MOST_STATE_BYTES = 64_000_000
 
 
 def simulate(
-    problem,
+    problem: Problem,
     topology: Topology | TreePair,
-    algorithm,
+    algorithm: Algorithm,
     *,
-    learning_rate: float | Sequence[float] | Callable[[int], float],
+    learning_rate: LearningRate,
     steps: int,
-    x0: np.ndarray | None = None,
-    mixing=None,
-    oracle=None,
-    faults=None,
+    x0: ArrayLike | None = None,
+    mixing: Mixing | None = None,
+    oracle: Oracle | None = None,
+    faults: AnyFault | None = None,
     replicas: int | None = None,
     seed: int | Sequence[int] = 0,
     record: int | Sequence[int] | str | None = None,
-    keep_iterates: bool = False,
+    keep_iterates: bool | Sequence[int] = False,
+    measures: Sequence[Any] | None = None,
     stop_below: float | None = None,
     keep_state: bool | None = None,
     progress: bool | None = None,
@@ -66,7 +74,10 @@ def simulate(
             outermost; rates with the same seed see the same noise.
         record: every step by default; every k-th step and the last (a whole number); exactly these
             steps (a sequence); or ``"log"``, about 40 steps a decade.
-        keep_iterates: keep the workers' iterates at every record.
+        keep_iterates: keep the workers' iterates at every record: True, False, or the workers, such as
+            ``[0, 5]``.
+        measures: further columns, in a list: Measures, names of ready ones (`relaysim.measures`), and
+            pairs of a name and a function of x, ``(n, d[, r])`` to ``()`` or ``(r,)``.
         stop_below: end a replica with the record at which its suboptimality is below this.
         keep_state: keep the state after the last step, with which `History.extend` goes on; True, False,
             or None: if it takes up to 64 MB.
@@ -100,6 +111,7 @@ def simulate(
         seed=seed,
         record=record,
         keep_iterates=keep_iterates,
+        measures=measures,
         stop_below=stop_below,
     )
     return experiment.history(keep_state, progress)
@@ -113,21 +125,22 @@ class Experiment:
 
     def __init__(
         self,
-        problem,
-        topology,
-        algorithm,
+        problem: Problem,
+        topology: Topology | TreePair,
+        algorithm: Algorithm,
         *,
-        learning_rate,
-        steps,
-        x0=None,
-        mixing=None,
-        oracle=None,
-        faults=None,
-        replicas=None,
-        seed=0,
-        record=None,
-        keep_iterates=False,
-        stop_below=None,
+        learning_rate: LearningRate,
+        steps: int,
+        x0: ArrayLike | None = None,
+        mixing: Mixing | None = None,
+        oracle: Oracle | None = None,
+        faults: AnyFault | None = None,
+        replicas: int | None = None,
+        seed: int | Sequence[int] = 0,
+        record: int | Sequence[int] | str | None = None,
+        keep_iterates: bool | Sequence[int] = False,
+        measures: Sequence[Any] | None = None,
+        stop_below: float | None = None,
     ):
         self.steps = whole_number(steps, "steps", 0)
         self.plan = plan_replicas(learning_rate, seed, replicas, x0, self.steps)
@@ -140,10 +153,11 @@ class Experiment:
             "mixing": mixing,
             "oracle": oracle,
             "faults": faults,
+            "measures": None if measures is None else further_measures(measures),
         }
-        measures = measures_of(problem)
+        self.measures = measures_of(problem, self.parts["measures"])
         if stop_below is not None:
-            if "suboptimality" not in measures:
+            if not knows_optimum(problem):
                 raise ValueError(
                     "stop_below needs a problem whose optimum is known; give the problem an `optimum`"
                 )
@@ -153,10 +167,11 @@ class Experiment:
         setup = Setup(
             problem, topology, algorithm, self.plan, mixing=mixing, oracle=oracle, faults=faults
         )
-        self.run = Run(setup, measures=measures, keep_iterates=keep_iterates, stop_below=stop_below)
+        kept = _kept_iterates(keep_iterates, setup.problem.n)
+        self.run = Run(setup, measures=self.measures, keep_iterates=kept, stop_below=stop_below)
         # The last step whose record is behind us.
         self._done = -1
-        listed = not isinstance(record, str) and np.ndim(record) > 0
+        listed = not (record is None or isinstance(record, str)) and np.ndim(record) > 0
         self.config = {
             "problem": configuration.encode(problem),
             "topology": configuration.encode(topology),
@@ -169,7 +184,8 @@ class Experiment:
             "faults": configuration.encode(faults),
             "seed": _plain_seeds(self.plan, seed, replicas),
             "record": list(self.recorded) if listed else configuration.encode(record),
-            "keep_iterates": bool(keep_iterates),
+            "keep_iterates": kept,
+            "measures": configuration.encode_measures(self.parts["measures"]),
             "stop_below": stop_below,
         }
 
@@ -184,14 +200,38 @@ class Experiment:
         most = {None: MOST_STATE_BYTES, True: math.inf, False: -1}[keep_state]
         remaining = (step for step in self.recorded if step > self._done)
         label = self.parts["algorithm"].label
-        with progress_bar(self.steps - run.step, progress, label, "steps") as bar:
+        total = self.steps - run.step
+        with progress_bar(total, progress, label, "steps") as bar:
             state = run.finish(remaining, self.steps, bar.update, most)
-            bar.update(bar.total - bar.n)
+            bar.update(total - bar.n)
         kept = None if state is None else KeptState(state, self.parts)
         return _history_of(self, kept)
 
 
-def _plain_seeds(plan: ReplicaPlan, seed, replicas) -> int | list[int]:
+def _kept_iterates(keep: Any, n: int) -> bool | list[int]:
+    """Whether iterates are kept, or those of which workers."""
+    if isinstance(keep, bool | np.bool_):
+        return bool(keep)
+    if isinstance(keep, str) or np.ndim(keep) != 1:
+        raise TypeError(
+            f"keep_iterates must be True, False or a list of workers such as [0, 5], not {shown(keep)}"
+        )
+    workers = [whole_number(worker, "keep_iterates: a worker", 0) for worker in keep]
+    if not workers:
+        raise ValueError(
+            "keep_iterates is an empty list; name at least one worker, or leave it out"
+        )
+    beyond = [worker for worker in workers if worker >= n]
+    if beyond:
+        raise ValueError(f"keep_iterates names worker {beyond[0]}; there are 0 to {n - 1}")
+    if len(set(workers)) < len(workers):
+        raise ValueError(f"keep_iterates names a worker twice: {workers}")
+    return workers
+
+
+def _plain_seeds(
+    plan: ReplicaPlan, seed: int | Sequence[int], replicas: int | None
+) -> int | list[int]:
     return [int(s) for s in plan.seeds] if np.ndim(seed) or replicas else plan.seeds[0]
 
 
@@ -199,9 +239,10 @@ def _history_of(experiment: Experiment, state: KeptState | None) -> History:
     run, plan = experiment.run, experiment.plan
     last = run.ledger.last_record
     records = int(last.max()) + 1 if len(last) else 0
-    columns = {name: run.column(name)[:records] for name in run.measures}
+    columns = {each.name: run.column(each.name)[:records] for each in run.measures}
+    has_ended = np.arange(records)[:, None] > last
     for values in columns.values():
-        values[np.arange(records)[:, None] > last] = np.nan
+        np.copyto(values, np.nan, where=has_ended if values.ndim == 2 else has_ended[:, None])
     steps = run.steps[:records]
     if plan.schedule is not None:
         rates = plan.schedule[np.minimum(steps, len(plan.schedule) - 1)][:, None]
@@ -213,6 +254,7 @@ def _history_of(experiment: Experiment, state: KeptState | None) -> History:
         seeds=np.array(plan.seeds)[plan.owners],
         learning_rates=np.broadcast_to(rates, (records, plan.r)),
         columns=columns,
+        measures=experiment.measures,
         vectors_sent=run.ledger.sent()[:records],
         last_record=last,
         diverged=run.diverged,

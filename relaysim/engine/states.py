@@ -13,7 +13,7 @@ import numpy as np
 __all__ = ["bytes_of", "laid_out", "restored", "saved"]
 
 
-def saved(state) -> Any:
+def saved(state: Any) -> Any:
     """A copy of an array, or of a (named) tuple of them, as plain data.
 
     >>> saved(np.zeros((2, 3)).T)["axes"]
@@ -25,7 +25,7 @@ def saved(state) -> Any:
     return {"axes": axes.tolist(), "values": np.array(state.transpose(axes), order="C")}
 
 
-def bytes_of(state) -> int:
+def bytes_of(state: Any) -> int:
     """Of an array, or of a (named) tuple of them.
 
     >>> bytes_of((np.zeros(2), np.zeros((3, 1))))
@@ -44,7 +44,7 @@ def laid_out(plain: dict[str, Any]) -> np.ndarray:
     return values.transpose(np.argsort(plain["axes"])) if values.ndim else values
 
 
-def restored(like, plain) -> Any:
+def restored(like: Any, plain: Any) -> Any:
     """The state that was saved; ``like`` has its structure, whatever it holds.
 
     Raises:

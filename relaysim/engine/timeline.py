@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,12 @@ __all__ = ["Batch", "Timeline", "batches_of"]
 
 # Units of time drawn at once. It is part of every result: it tells where a generator's numbers go.
 UNITS_AHEAD = 16
+
+# (generator, start, units) → unit, time, first and second of the events of these units; see
+# `relaysim.algorithms.events.Rule`.
+Draw = Callable[
+    [np.random.Generator, int, int], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+]
 
 
 class Batch(NamedTuple):
@@ -35,12 +42,12 @@ class Timeline:
     """The events of all replicas, unit by unit; replicas with the same seed have the same events.
 
     Args:
-        draw: a rule's, see `relaysim.algorithms.events.Draw`.
+        draw: a rule's.
         n: workers.
         streams: whose replicas, and whose numbers.
     """
 
-    def __init__(self, draw, n: int, streams: Streams):
+    def __init__(self, draw: Draw, n: int, streams: Streams):
         self._draw, self._n, self._streams = draw, n, streams
         self._generators = streams.generators("algorithm")
         self._drawn = 0
@@ -75,7 +82,7 @@ class Timeline:
         self._drawn += UNITS_AHEAD
         streams = self._in_use()
         drawn = [self._draw(self._generators[k], start, UNITS_AHEAD) for k in streams]
-        lengths = [len(events.unit) for events in drawn]
+        lengths = [len(units) for units, *_ in drawn]
         self._stream = np.repeat(streams, lengths)
         unit, time, first, second = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
         # Streams and units are worlds of their own.

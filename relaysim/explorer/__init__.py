@@ -35,7 +35,8 @@ def explore(
     seed: int = _DEFAULTS.seed,
     x: str = _DEFAULTS.x,
     y: str = _DEFAULTS.y,
-):
+    **further: Any,
+) -> Any:
     """Choose a problem, a topology and methods in a notebook, and see their curves at once.
 
     A button gives the code that draws the same picture. Everything given here is where the controls
@@ -59,7 +60,9 @@ def explore(
         steps: updates.
         seed: of the gradient noise, and of methods that draw.
         x: ``"step"``, ``"vectors_sent"`` or ``"bits_sent"``.
-        y: ``"suboptimality"``, ``"consensus_distance"``, ``"distance"`` or ``"gradient_norm"``.
+        y: a measure, such as ``"suboptimality"`` or ``"worst_distance"``; see `relaysim.measures`.
+        further: further options of an experiment that have a control, such as ``drop``, the probability
+            that a message is lost.
 
     Returns:
         An `relaysim.explorer.widget.Explorer`, which a notebook shows. Its ``histories``, ``code`` and
@@ -92,6 +95,7 @@ def explore(
         seed=seed,
         x=x,
         y=y,
+        further=further,
     )
     try:
         importlib.import_module("ipywidgets")

@@ -86,7 +86,7 @@ def is_wild(curve: Curve, y: str) -> bool:
     return bool(curve.history.diverged.any() or 0 < FAR_ABOVE * values.iloc[0] < values.max())
 
 
-def limits(scene: Scene) -> dict[str, float]:
+def limits(scene: Scene) -> dict[str, Any]:
     """Ends of the vertical axis, where those of the curves would not do.
 
     Curves that leave the picture shall not flatten the others; and an axis of less than a decade has

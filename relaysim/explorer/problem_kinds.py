@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from relaysim import problems
+from relaysim.studies.experiment import OPTIONS, QUADRATIC
 
 __all__ = ["PROBLEMS", "ProblemKind"]
 
 EXAMPLES_PER_WORKER = 32
+
+#: A problem, and the lines of code that make it.
+Made: TypeAlias = tuple[problems.Problem, list[str]]
 
 
 class ProblemKind(NamedTuple):
@@ -21,20 +25,20 @@ class ProblemKind(NamedTuple):
 
     title: str
     settings: tuple[str, ...]
-    make: Callable[..., tuple[Any, list[str]]]
+    make: Callable[..., Made]
 
 
-def _options(**options) -> str:
+def _options(**options: Any) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in options.items())
 
 
-def _random_quadratics(n: int, seed: int, *, d: int, zeta2: float, mu: float):
-    options: dict[str, Any] = {"n": n, "d": d, "zeta2": zeta2, "mu": mu, "seed": seed}
+def _random_quadratics(n: int, seed: int, **own: Any) -> Made:
+    options: dict[str, Any] = {"n": n, **own, "seed": seed}
     line = f"problem = rs.problems.random_quadratics({_options(**options)})"
     return problems.random_quadratics(**options), [line]
 
 
-def _synthetic(n: int, seed: int, *, d: int, drift: float, l2: float):
+def _synthetic(n: int, seed: int, *, d: int, drift: float, l2: float) -> Made:
     options: dict[str, Any] = {
         "examples": EXAMPLES_PER_WORKER * n,
         "dimension": d,
@@ -52,11 +56,11 @@ def _synthetic(n: int, seed: int, *, d: int, drift: float, l2: float):
 
 
 @functools.cache
-def _bundled(name: str):
+def _bundled(name: str) -> problems.data.Dataset:
     return getattr(problems.data, name)()
 
 
-def _on_bundled_data(name: str, n: int, seed: int, *, alpha: float, l2: float):
+def _on_bundled_data(name: str, n: int, seed: int, *, alpha: float, l2: float) -> Made:
     data = _bundled(name)
     options: dict[str, Any] = {"n": n, "alpha": alpha, "seed": seed}
     split = problems.partitions.dirichlet(data.labels, **options)
@@ -69,9 +73,12 @@ def _on_bundled_data(name: str, n: int, seed: int, *, alpha: float, l2: float):
     ]
 
 
+_OF_QUADRATICS = tuple(
+    name for name, each in OPTIONS.items() if each.problem == QUADRATIC and each.title
+)
 #: The problems by name. Those on bundled data need the extra ``data``.
 PROBLEMS: Mapping[str, ProblemKind] = {
-    "random_quadratics": ProblemKind("random quadratics", ("d", "zeta2", "mu"), _random_quadratics),
+    QUADRATIC: ProblemKind("random quadratics", _OF_QUADRATICS, _random_quadratics),
     "logistic": ProblemKind("logistic, synthetic data", ("d", "drift", "l2"), _synthetic),
     "breast_cancer": ProblemKind(
         "logistic, breast cancer data",

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from relaysim import oracles, topologies
+from relaysim import topologies
 from relaysim.engine import simulate
 from relaysim.explorer.calls import method_call, topology_call
 from relaysim.explorer.problem_kinds import PROBLEMS
 from relaysim.explorer.settings import MOST_WORKERS, Settings
+from relaysim.measures.ready import default_measures
+from relaysim.problems import Problem
 from relaysim.records.history import History
 from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, named
 
@@ -78,7 +80,7 @@ def run(settings: Settings) -> Scene:
 class Runner:
     """Runs settings, and keeps what it made for the last ones: what did not change is not run again."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._made: dict[tuple, Any] = {}
         self._before: dict[tuple, Any] = {}
 
@@ -99,7 +101,7 @@ class Runner:
                 f"{call} has {topology.n} workers; the explorer takes at most {MOST_WORKERS}"
             )
         kind = PROBLEMS[settings.problem]
-        own = {name: getattr(settings, name) for name in kind.settings}
+        own = {name: settings.value_of(name) for name in kind.settings}
         made = (topology.n, settings.problem_seed)
         key = ("problem", settings.problem, *made, *own.values())
         problem, problem_code = self._once(key, kind.make, *made, **own)
@@ -112,8 +114,9 @@ class Runner:
         options = {
             "steps": settings.steps,
             "record": scene.record,
-            "oracle": oracles.Gaussian(settings.sigma2) if settings.sigma2 else None,
+            **settings.arguments(),
             "seed": settings.seed,
+            "measures": _further_measures(problem, settings.y),
         }
         for text, rate in zip(settings.methods, settings.learning_rate, strict=True):
             try:
@@ -124,7 +127,7 @@ class Runner:
                 if on_tree:
                     where = self._once(("tree", call), topologies.spanning_tree, topology)
                 history = self._once(
-                    ("history", key, call, method, rate, *options.values()),
+                    ("history", key, call, method, rate, repr(options)),
                     simulate,
                     problem,
                     where,
@@ -145,12 +148,18 @@ class Runner:
             scene.notes.extend(r for r in _remarks(curve, settings.y) if r not in scene.notes)
         return scene
 
-    def _once(self, key: tuple, make: Callable, *arguments, **options):
+    def _once(self, key: tuple, make: Callable, *arguments: Any, **options: Any) -> Any:
         """What was made under this key for the last settings, or is made now."""
         if key not in self._made:
             kept = key in self._before
             self._made[key] = self._before[key] if kept else make(*arguments, **options)
         return self._made[key]
+
+
+def _further_measures(problem: Problem, y: str) -> list[str] | None:
+    """What is to be measured beside what every history has."""
+    is_there = y in [measure.name for measure in default_measures(problem)]
+    return None if is_there else [y]
 
 
 def _label(history: History, on_tree: bool, rate: float) -> str:
@@ -160,7 +169,7 @@ def _label(history: History, on_tree: bool, rate: float) -> str:
     return ", ".join(parts) + gone
 
 
-def _chosen_options(algorithm) -> list[str]:
+def _chosen_options(algorithm: Any) -> list[str]:
     """The options of a method that are not its defaults."""
     chosen = []
     for option in dataclasses.fields(algorithm):

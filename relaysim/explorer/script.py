@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from relaysim.explorer.picture import LEGEND, axes_box, figure_size, is_wild, limits, looks
 from relaysim.explorer.scene import Scene
+from relaysim.explorer.settings import CONTROLLED
+from relaysim.studies.naming import code_of
+from relaysim.studies.options import Option
 
 __all__ = ["script"]
 
@@ -34,32 +38,36 @@ def script(scene: Scene) -> str:
     settings = scene.settings
     lines = ["import matplotlib.pyplot as plt", "", "import relaysim as rs", ""]
     lines += scene.problem_code
-    lines.append(f"topology = rs.topologies.{scene.topology}")
+    lines.append(f"topology = {code_of(scene.topology)}")
     if any(curve.on_tree for curve in scene.curves):
         lines.append("tree = rs.topologies.spanning_tree(topology)  # for what needs a tree")
     run = {"steps": repr(settings.steps)}
     if scene.record > 1:
         run["record"] = repr(scene.record)
-    if settings.sigma2:
-        run["oracle"] = f"rs.oracles.Gaussian({settings.sigma2!r})"
+    for name, each in CONTROLLED.items():
+        value = settings.value_of(name)
+        run |= {argument: _made(each, value) for argument in each.given_as(value)}
     run["seed"] = repr(settings.seed)
+    further = scene.curves[0].history.config["measures"] if scene.curves else None
+    if further:
+        run["measures"] = f"[{', '.join(map(_quoted, further))}]"
     lines += ["", f"run = {_mapping(run)}", "histories = {"]
     for curve in scene.curves:
         where = "tree" if curve.on_tree else "topology"
         lines += [
             f"    {_quoted(curve.label)}: rs.simulate(",
-            f"        problem, {where}, rs.algorithms.{curve.call}, "
+            f"        problem, {where}, {code_of(curve.call)}, "
             f"learning_rate={curve.learning_rate!r}, **run",
             "    ),",
         ]
     lines += ["}", ""]
-    further = looks(scene)
-    if further:
+    own_looks = looks(scene)
+    if own_looks:
         lines.append("looks = {")
-        for label, look in further.items():
+        for label, look in own_looks.items():
             lines += [f"    {_quoted(label)}: {{", f"        {_plain(look)[1:-1]}", "    },"]
         lines += ["}", ""]
-    look = ", **looks.get(label, {})" if further else ""
+    options = ", **looks.get(label, {})" if own_looks else ""
     legend = ", ".join(f"{name}={_written(value)}" for name, value in LEGEND.items())
     lines += [
         "with rs.plots.style():",
@@ -69,7 +77,7 @@ def script(scene: Scene) -> str:
         "    )",
         "    for label, history in histories.items():",
         f"        history.plot(y={_quoted(settings.y)}, x={_quoted(settings.x)}, ax=ax, "
-        f"label=label{look})",
+        f"label=label{options})",
         f"    ax.legend({legend})",
     ]
     if any(is_wild(curve, settings.y) for curve in scene.curves):
@@ -80,11 +88,19 @@ def script(scene: Scene) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _made(each: Option, value: Any) -> str:
+    """The code of the argument that an option is."""
+    if each.through is None:
+        return repr(value)
+    module = each.through.__module__.replace("relaysim", "rs", 1)
+    return f"{module}.{each.through.__name__}({value!r})"
+
+
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _written(value) -> str:
+def _written(value: Any) -> str:
     return _quoted(value) if isinstance(value, str) else repr(value)
 
 

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
 from relaysim.explorer.problem_kinds import PROBLEMS
-from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, known_name, named
+from relaysim.measures import READY, accuracy
+from relaysim.studies.experiment import OPTIONS
+from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, known_name, named, written
+from relaysim.studies.options import Option
 from relaysim.support.checks import real_number, whole_number
+from relaysim.support.names import closest
 
-__all__ = ["ACROSS", "MOST_WORKERS", "UPWARD", "Settings"]
+__all__ = ["ACROSS", "CONTROLLED", "FIELDS", "MOST_WORKERS", "UPWARD", "Settings"]
 
 #: What the two axes can show, columns of `History.frame`.
 ACROSS = ("step", "vectors_sent", "bits_sent")
-UPWARD = ("suboptimality", "consensus_distance", "distance", "gradient_norm")
+UPWARD = tuple(
+    name
+    for name, measure in READY.items()
+    if not measure.per_worker and measure is not accuracy  # there are no test data here
+)
 
 MOST_WORKERS = 1024
+# Where a picture needs more than an experiment.
+LEAST = {"steps": 1}
 
 
 @dataclass(frozen=True)
@@ -41,24 +52,39 @@ class Settings:
     problem_seed: int = 0
     topology: str = "ring"
     methods: Sequence[str] = ("RelaySGD", "GradientTracking", "DPSGD")
-    learning_rate: float | Sequence[float] = 0.5
+    learning_rate: Any = 0.5
     steps: int = 300
     seed: int = 0
     x: str = "step"
     y: str = "suboptimality"
+    further: Mapping[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self):
-        def normalise(name, value):
+    def value_of(self, name: str) -> Any:
+        """What is chosen for an option of an experiment."""
+        return self.further[name] if name in self.further else getattr(self, name)
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `relaysim.simulate` that options of experiments stand for."""
+        found: dict[str, Any] = {}
+        for name, each in CONTROLLED.items():
+            found |= each.given_as(self.value_of(name))
+        return found
+
+    def __post_init__(self) -> None:
+        def normalise(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
         for name, known in (("problem", PROBLEMS), ("x", ACROSS), ("y", UPWARD)):
             known_name(getattr(self, name), known, name)
-        for name, least in (("n", 1), ("d", 1), ("steps", 1), ("problem_seed", 0), ("seed", 0)):
-            normalise(name, whole_number(getattr(self, name), name, least))
+        for name, each in OPTIONS.items():
+            if name in FIELDS and each.kind is int:
+                least = max(int(each.least or 0), LEAST.get(name, 0))
+                normalise(name, whole_number(getattr(self, name), name, least))
         if self.n > MOST_WORKERS:
             raise ValueError(f"n must be at most {MOST_WORKERS} here, not {self.n}")
         for name in ("zeta2", "mu", "drift", "l2", "sigma2"):
             normalise(name, real_number(getattr(self, name), name, 0))
+        normalise("further", _further(self.further))
         if self.alpha != math.inf:
             normalise("alpha", real_number(self.alpha, "alpha", 0))
         normalise("topology", _as_text(self.topology, TOPOLOGIES, "topology"))
@@ -75,10 +101,27 @@ class Settings:
         normalise("learning_rate", tuple(real_number(r, "learning_rate", 0) for r in rates))
 
 
-def _as_text(value, known: Mapping[str, Callable], what: str) -> str:
+FIELDS = frozenset(each.name for each in fields(Settings))
+#: The options of an experiment that have a control.
+CONTROLLED: Mapping[str, Option] = {name: each for name, each in OPTIONS.items() if each.title}
+
+
+def _further(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with a control that are no field of the settings, checked and complete."""
+    further = {name: each for name, each in CONTROLLED.items() if name not in FIELDS}
+    for name in given:
+        if name not in further:
+            raise TypeError(
+                f"explore has no setting {name!r}{closest(name, {**further, **dict.fromkeys(FIELDS)})}"
+            )
+    return {name: each.checked(given.get(name, each.default)) for name, each in further.items()}
+
+
+def _as_text(value: Any, known: Mapping[str, Callable], what: str) -> str:
     """A name or a call as text; an object is one if its repr makes an equal one."""
-    text = value if isinstance(value, str) else repr(value)
+    text = str(value)
     try:
+        text = value if isinstance(value, str) else written(value)
         known_name(text.partition("(")[0].strip(), known, what)
         if isinstance(value, str) or named(text, known, what) == value:
             return text

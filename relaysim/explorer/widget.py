@@ -6,6 +6,7 @@ import contextlib
 import html
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import ipywidgets as widgets
 
@@ -20,17 +21,19 @@ from relaysim.explorer.picture import WIDTH, draw, png
 from relaysim.explorer.problem_kinds import PROBLEMS
 from relaysim.explorer.scene import EXPECTED, Runner, Scene
 from relaysim.explorer.script import script
-from relaysim.explorer.settings import ACROSS, MOST_WORKERS, UPWARD, Settings
+from relaysim.explorer.settings import (
+    ACROSS,
+    CONTROLLED,
+    FIELDS,
+    MOST_WORKERS,
+    UPWARD,
+    Settings,
+)
 from relaysim.records.history import History
+from relaysim.studies.experiment import decades
 from relaysim.studies.naming import TOPOLOGIES
 
 __all__ = ["Explorer", "MethodRow"]
-
-
-def _decades(first: int, last: int, steps: str = "1 2 5") -> list[float]:
-    """Levels of about equal ratio from 10^first to 10^last."""
-    within = [float(f"{k}e{e}") for e in range(first, last) for k in steps.split()]
-    return [*within, 10.0**last]
 
 
 # By setting: what stands beside the control, and its levels. They are round numbers, for code that
@@ -38,23 +41,24 @@ def _decades(first: int, last: int, steps: str = "1 2 5") -> list[float]:
 LEVELS: dict[str, tuple[str, list[float]]] = {
     "learning_rate": (
         "γ",
-        _decades(-4, 1, "1 1.1 1.2 1.4 1.6 1.8 2 2.2 2.5 2.8 3 3.5 4 4.5 5 5.5 6 7 8 9"),
+        decades(-4, 1, "1 1.1 1.2 1.4 1.6 1.8 2 2.2 2.5 2.8 3 3.5 4 4.5 5 5.5 6 7 8 9"),
     ),
-    "zeta2": ("ζ²", [0.0, *_decades(-3, 2)]),
-    "mu": ("μ", [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0]),
     "drift": ("drift", [0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]),
-    "alpha": ("Dirichlet α", [*_decades(-2, 1), math.inf]),
-    "l2": ("l2 term", _decades(-4, -1)),
-    "sigma2": ("noise σ²", [0.0, *_decades(-4, 0)]),
+    "alpha": ("Dirichlet α", [*decades(-2, 1), math.inf]),
+    **{
+        name: (each.title, list(each.levels))
+        for name, each in CONTROLLED.items()
+        if each.kind is float
+    },
 }
+# From top to bottom; what is not mentioned follows.
+ORDER = ("d", "zeta2", "mu", "drift", "alpha", "l2")
 TITLES = {
     "step": "steps",
     "vectors_sent": "vectors sent",
     "bits_sent": "bits sent",
-    "suboptimality": "suboptimality",
-    "consensus_distance": "consensus distance",
+    **{name: name.replace("_", " ") for name in UPWARD},
     "distance": "distance to x*",
-    "gradient_norm": "gradient norm",
 }
 LABEL, CONTROL = "92px", {"width": "320px"}
 
@@ -62,7 +66,7 @@ LABEL, CONTROL = "92px", {"width": "320px"}
 class MethodRow(widgets.HBox):
     """A method, its arguments, its learning rate, and a button that takes it away."""
 
-    def __init__(self, name: str, arguments: str, learning_rate: float):
+    def __init__(self, name: str, arguments: str, learning_rate: float) -> None:
         self.method = widgets.Dropdown(
             options=sorted({*METHODS, name}, key=str.lower),
             value=name,
@@ -99,7 +103,7 @@ class Explorer(widgets.VBox):
         scene: the runs in the picture; None where they could not be made.
     """
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings) -> None:
         self.scene: Scene | None = None
         self._runner = Runner()
         self._quiet = False
@@ -149,6 +153,8 @@ class Explorer(widgets.VBox):
         arguments = arguments or default_arguments(name, chosen["n"])
         chosen["topology"] = written_call(name, size, arguments)
         methods = [row.call for row in self.rows]
+        further = {name: chosen.pop(name) for name in CONTROLLED if name not in FIELDS}
+        chosen["further"] = further
         return Settings(
             methods=methods, learning_rate=[row.learning_rate.value for row in self.rows], **chosen
         )
@@ -161,11 +167,11 @@ class Explorer(widgets.VBox):
     @property
     def code(self) -> str:
         """The program that draws the same picture; empty where there is none."""
-        return script(self.scene) if self.histories else ""
+        return "" if self.scene is None or not self.histories else script(self.scene)
 
     # -- following -------------------------------------------------------------------------------
 
-    def _follow(self, _=None) -> None:
+    def _follow(self, _: Any = None) -> None:
         if not self._quiet:
             with self._progress:
                 self._update()
@@ -200,7 +206,7 @@ class Explorer(widgets.VBox):
         if self._methods.children != tuple(self.rows):
             self._methods.children = tuple(self.rows)
 
-    def _arguments_follow(self, change) -> None:
+    def _arguments_follow(self, change: Any) -> None:
         with self._silently():
             arguments = default_arguments(change["new"], self.controls["n"].value)
             arguments = arguments if takes_n(change["new"]) else ""
@@ -210,12 +216,12 @@ class Explorer(widgets.VBox):
     # -- methods ---------------------------------------------------------------------------------
 
     def _watch(self, row: MethodRow) -> None:
-        def renamed(change):
+        def renamed(change: Any) -> None:
             with self._silently():
                 row.arguments.value = default_arguments(change["new"], 0)
             self._follow()
 
-        def removed(_):
+        def removed(_: Any) -> None:
             self.rows.remove(row)
             self._follow()
             for part in (*row.children, row):
@@ -226,7 +232,7 @@ class Explorer(widgets.VBox):
         row.learning_rate.observe(self._follow, "value")
         row.remove.on_click(removed)
 
-    def _add(self, _) -> None:
+    def _add(self, _: Any) -> None:
         present = {row.method.value for row in self.rows}
         name = next((name for name in METHODS if name not in present), METHODS[0])
         rate = self.rows[-1].learning_rate.value if self.rows else self._learning_rate
@@ -237,7 +243,7 @@ class Explorer(widgets.VBox):
 
     # -- code ------------------------------------------------------------------------------------
 
-    def _show_code(self, _) -> None:
+    def _show_code(self, _: Any) -> None:
         hidden = self.code_area.layout.display == "none"
         self.code_area.layout.display = None if hidden else "none"
         self.code_button.description = "Hide the code" if hidden else "Show the code"
@@ -267,12 +273,11 @@ def _controls(settings: Settings) -> dict[str, widgets.Widget]:
         "problem": _dropdown(
             "problem", [(p.title, key) for key, p in PROBLEMS.items()], settings.problem
         ),
-        "d": _number("dimension d", settings.d, 1, 100),
         **{
-            key: _levels(key, getattr(settings, key))
-            for key in ("zeta2", "mu", "drift", "alpha", "l2", "sigma2")
+            key: _control(key, settings)
+            for key in dict.fromkeys((*ORDER, *CONTROLLED))
+            if key != "seed"
         },
-        "problem_seed": _number("problem seed", settings.problem_seed, 0, 2**31 - 1),
         "topology": _dropdown("topology", sorted(TOPOLOGIES), name),
         "topology_arguments": widgets.Text(
             arguments,
@@ -284,10 +289,19 @@ def _controls(settings: Settings) -> dict[str, widgets.Widget]:
         ),
         "n": _slider("workers n", size, 2, 64, 1),
         "steps": _slider("steps", settings.steps, 10, 2000, 10),
-        "seed": _number("seed", settings.seed, 0, 2**31 - 1),
+        "seed": _control("seed", settings),
         "x": _dropdown("against", [(TITLES[key], key) for key in ACROSS], settings.x),
         "y": _dropdown("drawn", [(TITLES[key], key) for key in UPWARD], settings.y),
     }
+
+
+def _control(name: str, settings: Settings) -> widgets.Widget:
+    """The control of an option: levels, or a whole number between two ends."""
+    each = CONTROLLED.get(name)
+    if each is None or each.kind is float:
+        return _levels(name, settings.value_of(name))
+    least, most = each.levels
+    return _number(each.title, settings.value_of(name), int(least), int(most))
 
 
 def _dropdown(description: str, options: Sequence, value: str) -> widgets.Dropdown:

@@ -7,6 +7,7 @@ matplotlib Figure, a DataFrame with the numbers in it, and a caption.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
 from relaysim.figures.against_n import gossip_vs_relay, scaling
 from relaysim.figures.asynchrony import asynchrony
@@ -27,6 +28,7 @@ from relaysim.figures.stability import stability
 from relaysim.figures.star import star
 from relaysim.figures.theory import theory
 from relaysim.figures.unreliable import unreliable
+from relaysim.support.names import attribute_error
 
 __all__ = ["FIGURES", "Result"]
 
@@ -52,3 +54,9 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "shootout": shootout,
     "compression": compression,
 }
+
+
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

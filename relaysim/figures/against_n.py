@@ -13,14 +13,14 @@ from matplotlib.ticker import NullFormatter
 
 from relaysim import algorithms, plots
 from relaysim.figures.published import STEPS_TO_TARGET
-from relaysim.figures.result import Result
+from relaysim.figures.result import Result, rows_of
 from relaysim.figures.tuned_curves import TARGET
 from relaysim.studies.sweeps import sweep
 
 __all__ = ["gossip_vs_relay", "scaling"]
 
 # How a topology is drawn here; methods have colours.
-TOPOLOGY_LINES = {
+TOPOLOGY_LINES: dict[str, tuple[str, Any, str]] = {
     "binary_tree": ("Binary tree", "-", "o"),
     "chain": ("Ring / chain", (0, (5, 2)), "s"),
     "ring": ("Ring / chain", (0, (5, 2)), "s"),
@@ -138,7 +138,6 @@ def _steps(
         },
         n_jobs=n_jobs,
     )
-    table["topology"] = table.topology.str.partition("(")[0]
     setting = ["algorithm", "topology", "zeta2", "n", "problem_seed"]
     table = table.sort_values("steps_to_target", kind="stable").drop_duplicates(setting)
     groups = table.groupby(["algorithm", "topology", "zeta2", "n"])
@@ -152,12 +151,12 @@ def _steps(
             "problems": groups.size(),
         }
     ).reset_index()
-    labels = {repr(case["algorithm"]): case["algorithm"].label for case in cases}
+    labels = {type(case["algorithm"]).__name__: case["algorithm"].label for case in cases}
     frame.insert(0, "method", [labels[name] for name in frame.algorithm])
     if criteria == ["fastest"]:
         frame["published_median_steps"] = [
             STEPS_TO_TARGET.get((row.method, row.topology), {}).get((row.zeta2, row.n))
-            for row in frame.itertuples()
+            for row in rows_of(frame)
         ]
     return frame
 
@@ -167,7 +166,7 @@ def _faster_than_published(frame: pd.DataFrame) -> str:
     named = "; ".join(
         f"{row.method} on a {row.topology} of {row.n} at ζ² = {row.zeta2:g}: "
         f"{row.median_steps:g} instead of {row.published_median_steps:g}"
-        for row in faster.itertuples()
+        for row in rows_of(faster)
     )
     finer = "The published search for D²'s rate stops early; a finer one is used here. "
     return finer + (f"Clearly fewer steps than published: {named}. " if named else "")
@@ -180,8 +179,8 @@ def _draw(frame: pd.DataFrame, titles: dict[float, str]) -> Figure:
         for ax, (zeta2, title) in zip(axes, titles.items(), strict=True):
             part = frame[frame.zeta2 == zeta2]
             for (method, topology), line in part.groupby(["method", "topology"]):
-                color = plots.method_style(method)["color"]
-                _, dash, marker = TOPOLOGY_LINES[topology]
+                color = plots.method_style(str(method))["color"]
+                _, dash, marker = TOPOLOGY_LINES[str(topology)]
                 ax.plot(
                     line.n,
                     line.median_steps,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from relaysim.figures.result import Result
 from relaysim.problems import DiagonalQuadratic
 from relaysim.support.progress import progress_bar
 from relaysim.theory import acceleration_constants, asynchronous_consensus, asynchronous_decay
+from relaysim.topologies import Topology
 
 __all__ = ["asynchrony"]
 
@@ -96,7 +98,7 @@ def asynchrony(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     return Result(_draw(frame, graphs), frame, caption)
 
 
-def _draw(frame: pd.DataFrame, graphs) -> Figure:
+def _draw(frame: pd.DataFrame, graphs: Mapping[str, Topology]) -> Figure:
     with plots.style():
         figure = Figure(figsize=(10.4, 6.0), layout="constrained")
         axes = figure.subplots(2, len(graphs), sharey="row")
@@ -105,7 +107,7 @@ def _draw(frame: pd.DataFrame, graphs) -> Figure:
             part = frame[frame.topology == name]
             gossip = part[part.experiment == "consensus"]
             for method, line in gossip.groupby("method", sort=False):
-                look = plots.method_style(method)
+                look = plots.method_style(str(method))
                 above.plot(line.step, line.consensus_distance, label=method, linewidth=2.4, **look)
                 above.plot(line.step, line.exact, color="black", linewidth=0.7)
             chi1, chi2 = gossip.chi1.iloc[0], gossip.chi2.iloc[0]
@@ -118,7 +120,7 @@ def _draw(frame: pd.DataFrame, graphs) -> Figure:
                 rf"{name}: $\chi_1$ = {chi1:.3g}, $\sqrt{{\chi_1\chi_2}}$ = {together:.3g}"
             )
             for method, line in part[part.experiment == "descent"].groupby("method", sort=False):
-                below.plot(line.step, line.distance, **plots.method_style(method))
+                below.plot(line.step, line.distance, **plots.method_style(str(method)))
             plots.style_axes(above, "", "consensus_distance" if column == 0 else "")
             plots.style_axes(below, "", "distance" if column == 0 else "")
             below.set_xlabel("Time (gradients of a worker)")

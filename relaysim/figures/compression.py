@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from relaysim import compressors, mixing, plots, topologies
 from relaysim.algorithms import DPSGD, ChocoSGD, PowerGossip
+from relaysim.algorithms.base import Method
 from relaysim.engine import simulate
 from relaysim.figures.result import Result
 from relaysim.problems import MatrixQuadratic
@@ -51,11 +52,11 @@ class Line(NamedTuple):
     tuned: bool = False
 
 
-def _choco(make: Callable[[int], Any], *look) -> Line:
+def _choco(make: Callable[[int], Any], shade: float, dash: Any, marker: str) -> Line:
     def algorithm(m: int, rate: float) -> ChocoSGD:
         return ChocoSGD(make(m), rate)
 
-    return Line(algorithm, "CHOCO-SGD", *look, tuned=True)
+    return Line(algorithm, "CHOCO-SGD", shade, dash, marker, tuned=True)
 
 
 def _top(m: int) -> compressors.TopK:
@@ -159,10 +160,10 @@ def _cell(start: str, name: str, m: int, draws: int, seed: int, quick: bool) -> 
     if line.tuned:
         tried = {rate: last_error(rate) for rate in 2.0 ** -np.arange(0, 7, 2 if quick else 1)}
         for ratio in () if quick else (2**0.5, 2**0.25):
-            best = min(tried, key=tried.get)
+            best = min(tried, key=tried.__getitem__)
             near = [rate for rate in (best / ratio, best * ratio) if rate <= 1]
             tried |= {rate: last_error(rate) for rate in near}
-        best = min(tried, key=tried.get)
+        best = min(tried, key=tried.__getitem__)
         rows = [(rate, tried[rate]) for rate in sorted(tried)]
     else:
         rows = [(np.nan, last_error())]
@@ -176,9 +177,13 @@ def _cell(start: str, name: str, m: int, draws: int, seed: int, quick: bool) -> 
     return both[["part", "start", "method", "consensus_rate", *columns]]
 
 
-def _run(algorithm, m: int, starts: list, seed: int, last_only: bool = False) -> pd.DataFrame:
+def _run(
+    algorithm: Method, m: int, starts: list, seed: int, last_only: bool = False
+) -> pd.DataFrame:
     d, topology = m * m, topologies.ring(WORKERS)
-    steps = math.floor(ROUNDS / algorithm.vectors_per_edge(d) + 1e-9)
+    share = algorithm.vectors_per_edge(d)
+    assert share is not None, "what these methods send does not depend on the run"
+    steps = math.floor(ROUNDS / share + 1e-9)
     history = simulate(
         MatrixQuadratic(np.zeros((WORKERS, m, m))),
         topology,
@@ -207,7 +212,9 @@ def _run(algorithm, m: int, starts: list, seed: int, last_only: bool = False) ->
 # -- expected errors -----------------------------------------------------------------------------------
 
 
-def expected_errors(algorithm, x0: np.ndarray, W: np.ndarray, steps: int) -> np.ndarray | None:
+def expected_errors(
+    algorithm: Method, x0: np.ndarray, W: np.ndarray, steps: int
+) -> np.ndarray | None:
     """E Σ_i ‖x_i − x̄‖² after 0, 1, … steps without gradients, where second moments are known; else None.
 
     For `DPSGD`, for `PowerGossip` without warm starts on square matrices, and for `ChocoSGD` with
@@ -310,8 +317,9 @@ def _draw(frame: pd.DataFrame) -> Figure:
                     continue
                 errors = search.error.clip(lower=LOWEST_SEARCHED)
                 searches.plot(search.consensus_rate, errors, **look, fillstyle="none")
-                best = search.error.idxmin()
-                searches.plot(search.consensus_rate[best], errors[best], **look | {"markersize": 7})
+                best = int(search.error.argmin())
+                rate, error = search.consensus_rate.iloc[best], errors.iloc[best]
+                searches.plot(rate, error, **look | {"markersize": 7})
             curves.set_title(title)
             first = curves is upper[0]
             plots.style_axes(curves, "bits_sent", "Consensus error" if first else "")

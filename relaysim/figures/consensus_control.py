@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from relaysim import plots, problems, topologies
 from relaysim.algorithms import DPSGD, ConsensusControl, Critical
+from relaysim.algorithms.base import Method
 from relaysim.engine import simulate
 from relaysim.figures.result import Result
 from relaysim.oracles import Gaussian
@@ -53,7 +54,7 @@ def consensus_control(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Re
     def rate(step: int) -> float:
         return rates[min(step // third, 2)]
 
-    def run(algorithm, name: str) -> pd.DataFrame:
+    def run(algorithm: Method, name: str) -> pd.DataFrame:
         history = simulate(
             problem,
             topology,

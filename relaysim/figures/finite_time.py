@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.sparse import csr_array
 
 from relaysim import mixing, plots, topologies
 from relaysim.algorithms import DPSGD
@@ -84,14 +87,14 @@ def finite_time(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     return Result(_draw(frame, sizes), frame, caption)
 
 
-def _hypercube(n: int, k: int):
+def _hypercube(n: int, k: int) -> tuple[csr_array, ...] | None:
     try:
         return mixing.hyper_hypercube(n, k)
     except ValueError:
         return None
 
 
-def _draw(frame: pd.DataFrame, sizes) -> Figure:
+def _draw(frame: pd.DataFrame, sizes: Sequence[int]) -> Figure:
     with plots.style():
         figure = Figure(figsize=(10.4, 3.4), layout="constrained")
         axes = figure.subplots(1, len(sizes), sharey=True)
@@ -101,7 +104,7 @@ def _draw(frame: pd.DataFrame, sizes) -> Figure:
                 line = frame[(frame.n == n) & (frame.sequence == name)]
                 if not len(line):
                     continue
-                shown = np.maximum(line.consensus_distance, LOWEST).to_numpy()
+                shown = np.maximum(line.consensus_distance.to_numpy(), LOWEST)
                 exact = np.flatnonzero(shown == LOWEST)
                 until = exact[0] + 1 if len(exact) else len(shown)
                 (drawn[name],) = ax.plot(

@@ -69,7 +69,7 @@ def draw_all(folder: pathlib.Path, quick: bool, options: dict) -> pathlib.Path:
             parts.append(
                 ENTRY.format(
                     name=name,
-                    alt=html.escape(draw.__doc__.strip().splitlines()[0]),
+                    alt=html.escape((draw.__doc__ or "").strip().partition("\n")[0]),
                     caption=html.escape(result.caption),
                     settings=", ".join(f"{key} = {value}" for key, value in settings.items()),
                     seconds=time.perf_counter() - begin,

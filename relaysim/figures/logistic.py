@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from relaysim import plots, problems
 from relaysim.engine import simulate
-from relaysim.figures.result import Result
+from relaysim.figures.result import Result, rows_of
 from relaysim.figures.sensitivity import methods_on
 from relaysim.studies.tuning import tune
 from relaysim.support.progress import progress_bar
@@ -60,7 +61,7 @@ def logistic(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
                     keep_iterates=True,
                     progress=False,
                 )
-                means = history.iterates.mean(axis=1).T
+                means = np.asarray(history.iterates).mean(axis=1).T
                 frame = history.frame.assign(
                     method=method.label,
                     alpha=alpha,
@@ -74,8 +75,7 @@ def logistic(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     frame = pd.concat(parts, ignore_index=True)
     rates = frame.drop_duplicates(["method", "alpha"])
     listed = "; ".join(
-        f"{row.method} {row.learning_rate:.3g} at α = {_name(row.alpha)}"
-        for row in rates.itertuples()
+        f"{row.method} {row.learning_rate:.3g} at α = {_name(row.alpha)}" for row in rows_of(rates)
     )
     caption = (
         f"Suboptimality f(x̄) − f(x*), consensus distance and test accuracy of the average model "

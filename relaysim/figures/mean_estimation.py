@@ -12,6 +12,7 @@ from relaysim.figures.result import Result
 from relaysim.mixing.sequences import as_sequence
 from relaysim.network import Network
 from relaysim.support.progress import progress_bar
+from relaysim.topologies import Topology
 
 __all__ = ["mean_estimation"]
 
@@ -64,11 +65,13 @@ def mean_estimation(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Resu
     return Result(_draw(frame, sizes), frame, caption)
 
 
-def _relay(topology, samples: np.ndarray) -> np.ndarray:
+def _relay(topology: Topology, samples: np.ndarray) -> np.ndarray:
     """Mean squared error after each step of estimates by relayed sums and counts."""
     network = Network(topology)
     mail = network.empty_mail(samples[0])
-    total, count, errors = 0.0, 0.0, []
+    total: np.ndarray = np.zeros(())
+    count: np.ndarray = np.zeros(())
+    errors = []
     for sample in samples:
         mail = network.relay(sample, mail)
         received, missing = network.inbox(mail)
@@ -78,7 +81,7 @@ def _relay(topology, samples: np.ndarray) -> np.ndarray:
     return np.array(errors)
 
 
-def _gossip(topology, samples: np.ndarray) -> np.ndarray:
+def _gossip(topology: Topology, samples: np.ndarray) -> np.ndarray:
     """Mean squared error after each step of estimates by gossip averaging."""
     network = Network(topology, as_sequence(mixing.metropolis(topology), topology))
     x, errors = np.zeros_like(samples[0]), []
@@ -88,7 +91,7 @@ def _gossip(topology, samples: np.ndarray) -> np.ndarray:
     return np.array(errors)
 
 
-def _relay_error(topology, steps: int) -> np.ndarray:
+def _relay_error(topology: Topology, steps: int) -> np.ndarray:
     hops = csgraph.shortest_path(topology.adjacency, method="D", unweighted=True)
     delays = np.maximum(hops - 1, 0)
     held = np.zeros((steps, topology.n))
@@ -99,7 +102,7 @@ def _relay_error(topology, steps: int) -> np.ndarray:
     return (1 / held).mean(axis=1)
 
 
-def _gossip_error(topology, steps: int) -> np.ndarray:
+def _gossip_error(topology: Topology, steps: int) -> np.ndarray:
     eigenvalues = np.linalg.eigvalsh(mixing.metropolis(topology).toarray())
     powers = eigenvalues[None, :] ** (2 * np.arange(1, steps + 1)[:, None])
     return np.cumsum(powers.mean(axis=1)) / np.arange(1, steps + 1) ** 2

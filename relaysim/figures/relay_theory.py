@@ -12,6 +12,7 @@ from relaysim.engine import simulate
 from relaysim.figures.published import CORRECTION_FACTOR, KEY_LEMMA
 from relaysim.figures.result import Result
 from relaysim.support.progress import progress_bar
+from relaysim.topologies import Topology
 
 __all__ = ["key_lemma", "learning_rate_correction"]
 
@@ -139,7 +140,7 @@ class _Impulse:
 
     d = 1
 
-    def __init__(self, n: int):
+    def __init__(self, n: int) -> None:
         self.n = n
         self.seen = False
 
@@ -158,7 +159,7 @@ class _Impulse:
         return 0.0
 
 
-def _measured_correction(topology) -> float:
+def _measured_correction(topology: Topology) -> float:
     rate = 1.0
     rest = 60 * topology.n
     history = simulate(

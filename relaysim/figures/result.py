@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from relaysim.support.files import written_aside
 
-__all__ = ["Result"]
+__all__ = ["Result", "rows_of"]
+
+
+def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
+    """The rows of a table, with its columns as attributes; what they hold no type of a table tells."""
+    return iter(frame.itertuples())
 
 
 class Result(NamedTuple):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from relaysim import algorithms, analysis, mixing, plots, problems, topologies
+from relaysim.analysis import Sensitivity
 from relaysim.figures.result import Result
 
 __all__ = ["methods_on", "sensitivity"]
@@ -44,7 +46,7 @@ def sensitivity(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     alphas = [math.inf, 0.1] if quick else [math.inf, 1.0, 0.1, 0.01]
     targets = (1e-3, 1e-2) if quick else (5e-7, 1e-4)
     methods = methods_on(n)
-    common = {"problem_seeds": seeds, "max_steps": 200_000, "n_jobs": n_jobs}
+    common: dict[str, Any] = {"problem_seeds": seeds, "max_steps": 200_000, "n_jobs": n_jobs}
     quadratics = analysis.heterogeneity_sensitivity(
         methods, None, zeta2=levels, r0=10.0, target=targets[0], **common
     )
@@ -77,7 +79,7 @@ def sensitivity(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     return Result(_draw(quadratics, logistic), pd.concat(rows, ignore_index=True), caption)
 
 
-def _draw(quadratics, logistic) -> Figure:
+def _draw(quadratics: Sensitivity, logistic: Sensitivity) -> Figure:
     with plots.style():
         figure = Figure(figsize=(10.8, 3.8), layout="constrained")
         left, right = figure.subplots(1, 2)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from relaysim import algorithms, compressors, plots, problems, topologies
+from relaysim.algorithms.events import Algorithm
 from relaysim.engine import simulate
-from relaysim.figures.result import Result
+from relaysim.figures.result import Result, rows_of
+from relaysim.problems.objective import Objective
+from relaysim.records.history import History
 from relaysim.studies.naming import ALGORITHMS
 from relaysim.support.progress import progress_bar
 
 __all__ = ["shootout"]
 
 #: What a method is run with where its defaults do not say it.
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "DecentLaM": {"momentum": 0.5},
     "MomentumConsensus": {"momentum": 0.5, "omega": 0.5},
     "DelayedGradient": {"delay": 2},
@@ -48,7 +53,7 @@ def shootout(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         n_jobs: methods at a time.
     """
     n, steps = (8, 150) if quick else (16, 1500)
-    cases = {"quadratic": _quadratic(n, seed), "logistic": _logistic(n, seed)}
+    cases: dict[str, Objective] = {"quadratic": _quadratic(n, seed), "logistic": _logistic(n, seed)}
     tasks = [
         (name, problem, method)
         for name, problem in cases.items()
@@ -71,7 +76,8 @@ def shootout(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         "and gradients are exact. Distance (1/n) Σ‖x_i − x*‖², the largest of each fortieth of a decade, at "
         "the learning rate that brings it soonest to 10⁻³ of the start's (dashed) for good, of a grid from "
         "0.003/L to 3/L refined once. The tables rank methods by steps, and give the vectors of d numbers "
-        "and the bits that all workers had sent by then; methods that are not there within "
+        "and the bits that all workers had sent by then (an average of all is 2(n − 1) vectors, round a "
+        "ring); methods that are not there within "
         f"{steps} steps stand below, with the distance of their best rate at the end. Options: "
         + "; ".join(f"{name} {_shown(options)}" for name, options in OPTIONS.items())
         + "; others as by default. One seed for what methods draw at random."
@@ -79,7 +85,7 @@ def shootout(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     return Result(_draw(frame, steps), frame, caption)
 
 
-def _quadratic(n: int, seed: int):
+def _quadratic(n: int, seed: int) -> problems.DiagonalQuadratic:
     """Curvatures from 1/4 to 1, not quite equal for all workers; ‖x*‖² near 1, ζ² = 0.01."""
     generator = np.random.default_rng(seed)
     h = np.geomspace(0.25, 1, 64) * generator.uniform(0.8, 1.2, (n, 64))
@@ -89,7 +95,7 @@ def _quadratic(n: int, seed: int):
     return problems.DiagonalQuadratic(h, common + own * math.sqrt(ZETA2 / unscaled.zeta2))
 
 
-def _logistic(n: int, seed: int):
+def _logistic(n: int, seed: int) -> problems.Logistic:
     """Binary labels of one linear rule; each worker's features lie around a centre of its own."""
     generator = np.random.default_rng(seed)
     centers = 0.6 * generator.normal(size=(n, 1, 64))
@@ -100,7 +106,7 @@ def _logistic(n: int, seed: int):
     return problems.Logistic(features.reshape(-1, 64), labels.ravel(), l2=0.1, partition=owners)
 
 
-def _methods(problem, steps: int) -> list:
+def _methods(problem: Objective, steps: int) -> list[Algorithm]:
     found = []
     for name, build in ALGORITHMS.items():
         options = dict(OPTIONS.get(name, {}))
@@ -113,11 +119,13 @@ def _methods(problem, steps: int) -> list:
     return [*found, algorithms.A2CiD2(accelerated=False)]
 
 
-def _best(problem, method, steps: int, rates: np.ndarray, seed: int) -> pd.DataFrame:
+def _best(
+    problem: Objective, method: Algorithm, steps: int, rates: np.ndarray, seed: int
+) -> pd.DataFrame:
     """The curve of the best rate: of a grid, then of one around the best of that."""
     scale = 1 / problem.smoothness
 
-    def soonest(rates):
+    def soonest(rates: np.ndarray) -> pd.DataFrame:
         history = simulate(
             problem,
             _topology(method, problem.n),
@@ -136,11 +144,11 @@ def _best(problem, method, steps: int, rates: np.ndarray, seed: int) -> pd.DataF
     return min((curve, finer), key=_order)
 
 
-def _topology(method, n: int):
+def _topology(method: Algorithm, n: int) -> topologies.Topology:
     return topologies.chain(n) if method.uses == "relay" else topologies.ring(n)
 
 
-def _soonest(history) -> pd.DataFrame:
+def _soonest(history: History) -> pd.DataFrame:
     """The rows of the replica that is below the target soonest for good, or else the lowest at the end."""
     frame = history.frame
     limit = TARGET * frame.distance.iloc[0]
@@ -196,7 +204,7 @@ def _draw(frame: pd.DataFrame, steps: int) -> Figure:
             for ax, column in zip(row, COLUMNS, strict=False):
                 for method, curve in part.groupby("method", sort=False):
                     shown = _envelope(curve[curve[column] > 0], column)
-                    look = plots.method_style(method)
+                    look = plots.method_style(str(method))
                     ax.plot(shown[column], shown.distance, linewidth=1.3, **look)
                 plots.style_axes(ax, column, "distance" if column == "step" else "")
                 ax.set_xscale("log")
@@ -213,7 +221,7 @@ def _envelope(curve: pd.DataFrame, column: str) -> pd.DataFrame:
     return curve.groupby(place)[[column, "distance"]].agg({column: "first", "distance": "max"})
 
 
-def _table(ax, part: pd.DataFrame) -> None:
+def _table(ax: Axes, part: pd.DataFrame) -> None:
     """The ranking, with a sample of each line: it is the legend as well."""
     ax.axis("off")
     best = part.drop_duplicates("method").sort_values("rank")
@@ -223,7 +231,7 @@ def _table(ax, part: pd.DataFrame) -> None:
     for title, x in places.items():
         align = "left" if title == "method" else "right"
         ax.text(x, -0.4, title, ha=align, va="center", fontsize="small", weight="bold")
-    for y, row in enumerate(best.itertuples(), 1):
+    for y, row in enumerate(rows_of(best), 1):
         ax.plot([0, 0.12], [y, y], clip_on=False, **plots.method_style(row.method))
         cells = {"method": row.method, "γ": f"{row.learning_rate:.3g}"}
         if math.isnan(row.steps_to_target):

@@ -67,7 +67,7 @@ def spanning_trees(quick: bool = False, seed: int = 1, n_jobs: int = 1) -> Resul
     ]
     frame = sweep(problem_settings | {"sigma2": SIGMA2, "record": 5, "cases": cases}, n_jobs=n_jobs)
     labels = {
-        repr(algorithm): algorithm.label
+        type(algorithm).__name__: algorithm.label
         for algorithm in (algorithms.DPSGD(), algorithms.ExactDiffusion(), algorithms.RelaySGD())
     }
     frame["method"] = [labels[name] for name in frame.algorithm]
@@ -89,13 +89,13 @@ def _draw(frame: pd.DataFrame, labels: list[str]) -> Figure:
         for ax, x in zip(axes, ("step", "vectors_sent"), strict=True):
             for label in reversed(labels):
                 part = frame[frame.method == label]
-                trees = part.topology.nunique()
+                trees = max(part.root.nunique(), 1)
                 place = "32 spanning trees" if trees == 32 else f"{trees} spanning trees"
                 name = f"{label} on {place if label == 'RelaySGD' else 'the full network'}"
                 look = plots.method_style(label) | (
                     {"linewidth": 0.8, "alpha": 0.5} if trees > 1 else {"linewidth": 2.2}
                 )
-                for k, (_, line) in enumerate(part.groupby("topology")):
+                for k, (_, line) in enumerate(part.groupby("root", dropna=False)):
                     ax.plot(line[x], line.suboptimality, **look, label=None if k else name)
             plots.style_axes(ax, x, "suboptimality" if x == "step" else "")
         axes[0].set_xlim(0, 500)

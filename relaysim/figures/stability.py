@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
@@ -10,7 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter, StrMethodFormatter
 
 from relaysim import algorithms, mixing, plots, theory, topologies
-from relaysim.figures.result import Result
+from relaysim.algorithms.events import Algorithm
+from relaysim.figures.result import Result, rows_of
 from relaysim.problems import DiagonalQuadratic
 from relaysim.support.progress import progress_bar
 
@@ -89,13 +92,13 @@ def stability(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     return Result(_draw(frame, sizes), frame, caption)
 
 
-def _limits(panel: str, algorithm, n: int) -> list[tuple[float, float]]:
+def _limits(panel: str, algorithm: Algorithm, n: int) -> list[tuple[float, float]]:
     problem = DiagonalQuadratic(np.ones((n, 1)), np.zeros((n, 1)))
     topology = getattr(topologies, panel)(n)
     return theory.stable_learning_rates(problem, topology, algorithm, progress=False)
 
 
-def _closed_form(panel: str, algorithm, n: int) -> list[tuple[float, float]]:
+def _closed_form(panel: str, algorithm: Algorithm, n: int) -> list[tuple[float, float]]:
     """The intervals where they are known in closed form, else none."""
     label, overlap = algorithm.label, getattr(algorithm, "overlap", False)
     if label == "RelaySGD" and overlap:
@@ -133,7 +136,7 @@ def _draw(frame: pd.DataFrame, sizes: list[int]) -> Figure:
                 first = own.groupby("n").upper.first()
                 (drawn[name],) = ax.plot(first.index, first, **look)
                 # Windows that do not begin at 0 are drawn from end to end.
-                for row in own[own.lower > LEAST].itertuples():
+                for row in rows_of(own[own.lower > LEAST]):
                     bar = {"color": look["color"], "linewidth": 1.4, "marker": "_", "markersize": 6}
                     ax.plot([row.n, row.n], [row.lower, row.upper], **bar)
             known = part[["n", "closed_form_lower", "closed_form_upper"]]
@@ -151,7 +154,12 @@ def _draw(frame: pd.DataFrame, sizes: list[int]) -> Figure:
         axes[0].set_ylim(0.05, 1.4 * frame.upper.max())
         axes[0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         if (frame.lower > LEAST).any():
-            window = {"color": "#777777", "linewidth": 1.4, "marker": "_", "markersize": 6}
+            window: dict[str, Any] = {
+                "color": "#777777",
+                "linewidth": 1.4,
+                "marker": "_",
+                "markersize": 6,
+            }
             drawn["window that does not begin at 0"] = Line2D([], [], **window)
         axes[0].set_ylabel(r"Stable learning rates, $\gamma h$")
         figure.legend(drawn.values(), drawn.keys(), loc="outside right center", fontsize="small")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from relaysim import algorithms, oracles, plots, problems, topologies
+from relaysim.algorithms.events import Algorithm
 from relaysim.engine import simulate
 from relaysim.figures.result import Result
 from relaysim.records.history import History
@@ -95,7 +96,9 @@ class _Panel(NamedTuple):
         )
 
 
-def _panel(algorithm, name: str, rate: float, n: int, seed: int, replicas: int) -> _Panel:
+def _panel(
+    algorithm: Algorithm, name: str, rate: float, n: int, seed: int, replicas: int
+) -> _Panel:
     problem = problems.random_quadratics(n=n, d=5, zeta2=1.0, mu=0.25, seed=seed)
     topology = getattr(topologies, name)(n)
     relaxation = linearize(problem, topology, algorithm, rate).relaxation_time
@@ -123,7 +126,7 @@ def _draw(panels: list[_Panel]) -> Figure:
     with plots.style():
         figure = Figure(figsize=(2.9 * columns, 2.75 * rows + 0.5), layout="constrained")
         axes = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
-        drawn = {}
+        drawn: dict[str, Any] = {}
         for ax, panel in zip(axes, panels, strict=True):
             look = plots.method_style(panel.noisy.label) | {"linestyle": "-"}
             wide, thin = look | {"linewidth": 4.5, "alpha": 0.35}, look | {"linewidth": 1.1}
@@ -137,13 +140,13 @@ def _draw(panels: list[_Panel]) -> Figure:
     return figure
 
 
-def _legend(drawn: dict) -> tuple[list, list[str]]:
+def _legend(drawn: dict[str, Any]) -> tuple[list[Any], list[str]]:
     names = {
         "prediction": "exact curve without noise, computed",
         "asymptote": r"asymptotic rate $\rho^{2t}$",
         "floor": "expected noise floor, 10–90 % of a record",
     }
-    grey = {"color": "#777777"}
+    grey: dict[str, Any] = {"color": "#777777"}
     entries = {
         "simulated without noise": Line2D([], [], linewidth=4.5, alpha=0.5, **grey),
         "simulated with noise, median and 10–90 %": Line2D([], [], linewidth=1.1, **grey),

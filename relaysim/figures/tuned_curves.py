@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from relaysim import plots
+from relaysim.algorithms.events import Algorithm
 from relaysim.figures.published import TUNED_STEPS
-from relaysim.figures.result import Result
+from relaysim.figures.result import Result, rows_of
 from relaysim.studies.sweeps import sweep
 
 __all__ = ["TARGET", "Curve", "tuned_curves"]
@@ -31,7 +32,7 @@ class Curve:
     "drawn.
     """
 
-    algorithm: Any
+    algorithm: Algorithm
     topology: str
     mixing: str | None = None
     criterion: str = "fastest"
@@ -40,6 +41,11 @@ class Curve:
     @property
     def label(self) -> str:
         return self.algorithm.label
+
+    @property
+    def name(self) -> str:
+        """What the table of a sweep calls the method; a figure has it once."""
+        return type(self.algorithm).__name__
 
     @property
     def case(self) -> dict[str, Any]:
@@ -81,9 +87,9 @@ def tuned_curves(
         | {"cases": [curve.case | {"criterion": curve.criterion} for curve in curves]},
         n_jobs=n_jobs,
     )
-    by_algorithm = {repr(curve.algorithm): curve for curve in curves}
+    by_algorithm = {curve.name: curve for curve in curves}
     cases, drawn = [], []
-    for row in tuned.itertuples():
+    for row in rows_of(tuned):
         curve = by_algorithm[row.algorithm]
         rate = min(DRAWN_AT[curve.criterion] * row.learning_rate, curve.cap)
         drawn.append(rate)
@@ -113,7 +119,7 @@ def tuned_curves(
     frame["method"] = [by_algorithm[a].label for a in frame.algorithm]
     rates = "; ".join(
         f"{by_algorithm[row.algorithm].label} at ζ² = {row.zeta2:g}: γ = {rate:.3g}"
-        for row, rate in zip(tuned.itertuples(), drawn, strict=True)
+        for row, rate in zip(rows_of(tuned), drawn, strict=True)
     )
     caption = f"{caption} Rates drawn: {rates}.{_beside_published(found, by_algorithm)}"
     return Result(_draw(frame, curves, panels, ylim), frame, caption)
@@ -125,14 +131,19 @@ def _beside_published(found: pd.DataFrame, by_algorithm: Mapping[str, Curve]) ->
     steps = "; ".join(
         f"{by_algorithm[row.algorithm].label} at ζ² = {row.zeta2:g}: "
         f"{row.tuned_steps:.0f} ({row.published_tuned_steps:.0f})"
-        for row in known.itertuples()
+        for row in rows_of(known)
     )
     if not steps:
         return ""
     return f" Steps to the target at the tuned rates, and as published (crosses): {steps}."
 
 
-def _draw(frame, curves, panels, ylim) -> Figure:
+def _draw(
+    frame: pd.DataFrame,
+    curves: Sequence[Curve],
+    panels: Mapping[float, tuple[str, int]],
+    ylim: tuple[float, float],
+) -> Figure:
     with plots.style():
         figure = Figure(figsize=(9.6, 2.9), layout="constrained")
         axes = figure.subplots(1, len(panels), sharey=True)
@@ -143,7 +154,7 @@ def _draw(frame, curves, panels, ylim) -> Figure:
                 plots.draw_line(ax, part, "step", "suboptimality", _line(curve.label))
             ax.axhline(TARGET, color="#999999", linestyle="--", linewidth=1, zorder=1)
             known = frame[frame.zeta2 == zeta2].drop_duplicates("method")
-            for row in known[known.published_tuned_steps <= ax.get_xlim()[1]].itertuples():
+            for row in rows_of(known[known.published_tuned_steps <= ax.get_xlim()[1]]):
                 color = plots.method_style(row.method)["color"]
                 ax.plot(row.published_tuned_steps, TARGET, "x", color=color, markersize=7, zorder=5)
             ax.set_title(f"$\\zeta^2 = {zeta2:g}$ ({title})")
@@ -151,7 +162,12 @@ def _draw(frame, curves, panels, ylim) -> Figure:
         axes[0].set_ylim(*ylim)
         handles = [Line2D([], [], label=curve.label, **_line(curve.label)) for curve in curves]
         if frame.published_tuned_steps.notna().any():
-            cross = {"color": "#333333", "marker": "x", "markersize": 7, "linestyle": "none"}
+            cross: dict[str, Any] = {
+                "color": "#333333",
+                "marker": "x",
+                "markersize": 7,
+                "linestyle": "none",
+            }
             handles.append(Line2D([], [], label="published steps\nat the tuned rate", **cross))
         figure.legend(handles=handles, loc="outside right center")
     return figure

@@ -71,8 +71,11 @@ def unreliable(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         },
         n_jobs=n_jobs,
     )
-    labels = {repr(algorithm): label for label, (algorithm, _) in METHODS.items()}
-    frame["method"] = [labels[name] for name in frame.algorithm]
+    labels = {_name_in_table(algorithm): label for label, (algorithm, _) in METHODS.items()}
+    frame["method"] = [
+        labels[name, rule]
+        for name, rule in zip(frame.algorithm, frame.unheard.fillna(""), strict=True)
+    ]
     frame["replica"] = frame["seed"]
     late = frame[frame.step > 0.75 * steps]
     settled = late.groupby(["method", "drop"]).distance.agg(
@@ -99,10 +102,16 @@ def unreliable(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     return Result(_draw(frame, settled), frame, caption)
 
 
+def _name_in_table(algorithm: object) -> tuple[str, str]:
+    """The algorithm's name, and its rule for who is not heard, empty if it has none."""
+    return type(algorithm).__name__, getattr(algorithm, "unheard", "")
+
+
 def _draw(frame: pd.DataFrame, settled: pd.Series) -> Figure:
     with plots.style():
         figure = Figure(figsize=(10.6, 5.2), layout="constrained")
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1.5, 1))
+        halves = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.5, 1))
+        top, bottom = halves[:, 0]
         axes = top.subplots(1, len(DROPS), sharey=True)
         for ax, drop in zip(axes, DROPS, strict=True):
             for label in METHODS:

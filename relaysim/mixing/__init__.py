@@ -5,6 +5,8 @@ W_0, W_1, … of which step t uses number t modulo its length. Everything is a `
 except `with_spectral_gap`, which is dense.
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
 from relaysim.mixing.exponential import one_peer_exponential
 from relaysim.mixing.finite_time import (
     base_graph,
@@ -20,6 +22,7 @@ from relaysim.mixing.weights import (
     uniform,
     with_spectral_gap,
 )
+from relaysim.support.names import attribute_error
 
 __all__ = [
     "base_graph",
@@ -34,3 +37,9 @@ __all__ = [
     "union_topology",
     "with_spectral_gap",
 ]
+
+
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 from scipy.sparse import csr_array, eye_array, issparse
 from scipy.sparse.csgraph import connected_components
 
 from relaysim.support.checks import real_matrix
-from relaysim.topologies import Topology
+from relaysim.topologies import Topology, TreePair
 
 __all__ = [
     "Matrix",
+    "Mixing",
     "as_matrices",
     "as_sequence",
+    "graph_for",
     "is_sequence",
     "is_symmetric",
     "preserved_weights",
@@ -23,11 +25,30 @@ __all__ = [
 ]
 
 Matrix: TypeAlias = np.ndarray | csr_array
+#: One gossip matrix, or a sequence of them that repeats with the step.
+Mixing: TypeAlias = Matrix | Sequence[Matrix]
 ROW_SUM_TOLERANCE = 1e-8
 SYMMETRY_TOLERANCE = 1e-12
 
 
-def is_sequence(mixing) -> bool:
+def graph_for(topology: object) -> Topology:
+    """The topology, if it is one whose edges can have weights.
+
+    >>> from relaysim.topologies import double_binary_tree
+    >>> graph_for(double_binary_tree(4))
+    Traceback (most recent call last):
+        ...
+    TypeError: a mixing matrix needs a Topology, not ...; a pair of trees has none, since each tree ...
+    """
+    if not isinstance(topology, Topology):
+        why = ""
+        if isinstance(topology, TreePair):
+            why = "; a pair of trees has none, since each tree carries half of the coordinates"
+        raise TypeError(f"a mixing matrix needs a Topology, not {topology!r}{why}")
+    return topology
+
+
+def is_sequence(mixing: object) -> TypeGuard[Sequence[Matrix]]:
     """Whether ``mixing`` is a sequence W_0, W_1, … and not one matrix.
 
     >>> is_sequence(np.eye(2)), is_sequence([np.eye(2), np.eye(2)])
@@ -45,7 +66,7 @@ def is_sequence(mixing) -> bool:
     return len(mixing) > 0 and (issparse(mixing[0]) or np.ndim(mixing[0]) == 2)
 
 
-def as_matrices(W) -> tuple[csr_array, ...]:
+def as_matrices(W: Mixing) -> tuple[csr_array, ...]:
     """Check a matrix, or a sequence of them, on its own; always returns a tuple.
 
     Raises:
@@ -72,7 +93,7 @@ def as_matrices(W) -> tuple[csr_array, ...]:
     return tuple(matrices)
 
 
-def as_sequence(mixing, topology: Topology) -> tuple[csr_array, ...]:
+def as_sequence(mixing: Mixing, topology: Topology) -> tuple[csr_array, ...]:
     """Check a matrix, or a sequence of them, against a topology; always returns a tuple.
 
     Raises:
@@ -115,7 +136,7 @@ def as_sequence(mixing, topology: Topology) -> tuple[csr_array, ...]:
     return tuple(matrices)
 
 
-def _named(mixing, alone: str, numbered: str) -> Iterator[tuple[str, object]]:
+def _named(mixing: Mixing, alone: str, numbered: str) -> Iterator[tuple[str, Any]]:
     """Each matrix of a sequence, or the only one, with what messages call it."""
     if not is_sequence(mixing):
         if not issparse(mixing) and len(mixing) == 0:

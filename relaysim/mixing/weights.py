@@ -7,15 +7,15 @@ W_ij is the weight that worker i gives to what j sent; rows sum to one. Everythi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from scipy.linalg import eigvalsh
 from scipy.sparse import csr_array, eye_array, issparse
 
-from relaysim.mixing.sequences import Matrix, is_sequence
+from relaysim.mixing.sequences import Matrix, graph_for, is_sequence
 from relaysim.support.checks import real_matrix, real_number, whole_number
-from relaysim.topologies import Topology, TreePair
+from relaysim.topologies import Topology
 
 __all__ = [
     "best_constant",
@@ -37,7 +37,7 @@ def metropolis(topology: Topology) -> csr_array:
     >>> metropolis(chain(3)).toarray().round(3).tolist()
     [[0.667, 0.333, 0.0], [0.333, 0.333, 0.333], [0.0, 0.333, 0.667]]
     """
-    degrees = _graph(topology).degrees
+    degrees = graph_for(topology).degrees
     return _from_weights(
         topology, 1 / (1 + np.maximum(degrees[topology.src], degrees[topology.dst]))
     )
@@ -53,7 +53,7 @@ def uniform(topology: Topology, weight: float) -> csr_array:
     [0.5, 0.25, 0.0, 0.25]
     """
     weight = real_number(weight, "weight")
-    return _from_weights(topology, np.full(len(_graph(topology).src), weight))
+    return _from_weights(topology, np.full(len(graph_for(topology).src), weight))
 
 
 def max_degree(topology: Topology) -> csr_array:
@@ -63,7 +63,7 @@ def max_degree(topology: Topology) -> csr_array:
     >>> float(max_degree(star(5))[1, 0])
     0.2
     """
-    return uniform(topology, 1 / (1 + _graph(topology).degrees.max()))
+    return uniform(topology, 1 / (1 + graph_for(topology).degrees.max()))
 
 
 def best_constant(topology: Topology) -> csr_array:
@@ -79,7 +79,7 @@ def best_constant(topology: Topology) -> csr_array:
     >>> round(float(best_constant(complete(4))[0, 1]), 12)
     0.25
     """
-    if not _graph(topology).is_connected:
+    if not graph_for(topology).is_connected:
         raise ValueError(f"{topology!r} is not connected, so no constant weight makes it average")
     if topology.n == 1:
         return csr_array(np.ones((1, 1)))
@@ -115,7 +115,7 @@ def lazy(W: Matrix) -> Matrix: ...
 def lazy(W: Sequence[Matrix]) -> tuple[Matrix, ...]: ...
 
 
-def lazy(W):
+def lazy(W: Any) -> Any:
     """(W + I) / 2: every worker keeps half of its own; all eigenvalues of a symmetric W become ≥ 0.
 
     A sequence is made lazy matrix by matrix.
@@ -139,12 +139,3 @@ def _from_weights(topology: Topology, weights: np.ndarray) -> csr_array:
     rows = np.concatenate([topology.dst, workers])
     columns = np.concatenate([topology.src, workers])
     return csr_array((np.concatenate([weights, diagonal]), (rows, columns)), shape=(n, n))
-
-
-def _graph(topology) -> Topology:
-    if not isinstance(topology, Topology):
-        why = ""
-        if isinstance(topology, TreePair):
-            why = "; a pair of trees has none, since each tree carries half of the coordinates"
-        raise TypeError(f"a mixing matrix needs a Topology, not {topology!r}{why}")
-    return topology

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from relaysim.faults import Fault, WireRound
+from relaysim.faults import AnyFault, WireRound
 from relaysim.support.checks import real_array
 from relaysim.support.streams import Streams
+from relaysim.topologies import Topology, TreePair
 
 __all__ = ["Arrivals"]
 
@@ -23,7 +24,13 @@ class Arrivals:
         step: tells the number of the present step.
     """
 
-    def __init__(self, fault: Fault, topology, streams: Streams, step: Callable[[], int]):
+    def __init__(
+        self,
+        fault: AnyFault,
+        topology: Topology | TreePair,
+        streams: Streams,
+        step: Callable[[], int],
+    ):
         self._fault, self._topology, self._streams, self._step = fault, topology, streams, step
         self._uniforms = streams.uniforms("faults")
 

@@ -33,8 +33,11 @@ class MixChange:
         weights = entries.data[across][order]
         self._sum = Product(csr_array((weights, np.arange(count), offsets), shape=(n, count)))
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        return self._sum(self._differences(x))
+    def __call__(self, x: np.ndarray, laziness: float = 0) -> np.ndarray:
+        change = self._sum(self._differences(x))
+        if laziness:
+            change *= 1 - laziness
+        return change
 
     def _differences(self, x: np.ndarray) -> np.ndarray:
         difference = x.take(self._from, 0, None, "clip")
@@ -43,7 +46,10 @@ class MixChange:
 
 
 class LossyMixChange(MixChange):
-    """(W' − I) x, where W' lacks the weights of messages that were lost and has its rows rescaled."""
+    """(W' − I) x, where W' lacks the weights of messages that were lost and has its rows rescaled.
+
+    A lazy matrix loses its own weights: it is not the lazy matrix of W'.
+    """
 
     def __init__(self, W: csr_array, arrivals: Arrivals):
         super().__init__(W)
@@ -51,10 +57,15 @@ class LossyMixChange(MixChange):
         self._edges = np.stack([self._from, self._to], axis=1)
         self._own = W.diagonal()
 
-    def __call__(self, x: np.ndarray, further: int = 0) -> np.ndarray:
+    def __call__(self, x: np.ndarray, laziness: float = 0, further: int = 0) -> np.ndarray:
         arrived = self._arrivals(self._edges, further)
         change = self._sum(self._differences(x) * arrived)
         heard = self._sum(arrived)
-        total = self._own.reshape((-1,) + (1,) * (heard.ndim - 1)) + heard
+        own = self._own.reshape((-1,) + (1,) * (heard.ndim - 1))
+        if laziness:
+            change *= 1 - laziness
+            heard *= 1 - laziness
+            own = (1 - laziness) * own + laziness
+        total = own + heard
         # Without weight on itself and with nobody heard, a worker keeps its own.
         return np.divide(change, total, out=np.zeros_like(change), where=total != 0)

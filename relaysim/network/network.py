@@ -9,6 +9,7 @@ count the model-sized vectors that they put on the wire.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,14 @@ from relaysim.network.relay import LossyTreeRelay, Mail, PairMail, PairRelay, Tr
 from relaysim.support.workspace import Workspace
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["Network"]
+__all__ = ["AVERAGE_COUNTS", "Network"]
+
+#: How many vectors an exact average over n workers takes, by the way in which it is made.
+AVERAGE_COUNTS: dict[str, Callable[[int], int]] = {
+    # Each of n pieces of a vector goes round once to be added up and once to be known: n · 2(n − 1)/n.
+    "ring": lambda n: 2 * (n - 1),
+    "all-to-all": lambda n: n * (n - 1),
+}
 
 
 class Network:
@@ -89,7 +97,7 @@ class Network:
         if isinstance(self.vectors_sent, np.ndarray):
             self.vectors_sent = self.vectors_sent[replicas]
 
-    def resume(self, state) -> None:
+    def resume(self, state: object) -> None:
         """Take up a state whose messages were kept: those on which everyone is heard are known again."""
         if isinstance(state, Mail | PairMail):
             self._relay.resume(state)
@@ -116,21 +124,24 @@ class Network:
         self.send(share * self._vectors_per_mix[k])
         if self._arrivals is None:
             return self._matrices[k](x)
-        return x + self._lossy_changes[k](x, further)
+        return x + self._lossy_changes[k](x, further=further)
 
-    def mix_change(self, x: np.ndarray, round: int, share: float = 1) -> np.ndarray:
+    def mix_change(
+        self, x: np.ndarray, round: int, share: float = 1, laziness: float = 0
+    ) -> np.ndarray:
         """(W_t − I) x, precise where x is nearly equal everywhere; ``(n, d[, r])``.
 
         Args:
             x: what is mixed.
             round: t.
             share: of a vector that is sent over each edge; below 1 where it is compressed.
+            laziness: λ in [0, 1), to mix with (1 − λ)W_t + λI in the place of W_t.
         """
         k = round % len(self._mixing)
         self.send(share * self._vectors_per_mix[k])
         if self._arrivals is None:
-            return self._changes[k](x)
-        return self._lossy_changes[k](x)
+            return self._changes[k](x, laziness)
+        return self._lossy_changes[k](x, laziness)
 
     @property
     def pairs(self) -> np.ndarray:
@@ -141,24 +152,36 @@ class Network:
         """x_j − x_i over every edge i < j, ``(E, d[, r])``; 0 where W_t has no weight."""
         return self._exchange.differences(x, round % len(self._mixing))
 
-    def exchange(self, corrections: np.ndarray, round: int, share: float) -> np.ndarray:
+    def pairs_with_weight(self, round: int) -> np.ndarray:
+        """Whether W_t has weight on each of `pairs`, ``(E,)``."""
+        return self._exchange.has_weight[round % len(self._mixing)]
+
+    def exchange(
+        self, corrections: np.ndarray, round: int, share: float | np.ndarray
+    ) -> np.ndarray:
         """What two ends of an edge correct in opposite directions, added up for each worker.
 
         Args:
             corrections: c, ``(E, d[, r])``; W_t,ij c for the end i < j of an edge and −W_t,ij c for j.
             round: t.
-            share: of a vector that was sent over each edge, in either direction.
+            share: of a vector that was sent over each edge with weight, in either direction; ``(E,)``
+                where edges differ.
 
         Returns:
             ``(n, d[, r])``. The rows sum to 0 up to rounding.
         """
         k = round % len(self._mixing)
-        self.send(share * self._vectors_per_mix[k])
+        shares = np.broadcast_to(share, len(corrections))[self._exchange.has_weight[k]]
+        for each, edges in zip(*np.unique(shares, return_counts=True), strict=True):
+            self.send(each * 2 * edges)
         return self._exchange.total(corrections, k)
 
-    def average(self, x: np.ndarray) -> np.ndarray:
-        """The exact mean of all rows, in every row; ``(n, d[, r])``. Every pair exchanges."""
-        self.send(self.n * (self.n - 1))
+    def average(self, x: np.ndarray, count: str = "ring") -> np.ndarray:
+        """The exact mean of all rows, in every row; ``(n, d[, r])``.
+
+        ``count`` says what it sends: ``"ring"`` 2(n − 1) vectors, ``"all-to-all"`` n(n − 1).
+        """
+        self.send(AVERAGE_COUNTS[count](self.n))
         result = self._workspace.fresh(x.shape)
         result[:] = np.add.reduce(x, axis=0) * (1 / self.n)
         return result

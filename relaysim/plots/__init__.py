@@ -1,5 +1,7 @@
 """Pictures of what they are given: nothing here simulates or computes theory."""
 
+from typing import TYPE_CHECKING, NoReturn
+
 from relaysim.plots.animation import RelayAnimation
 from relaysim.plots.curves import draw_line, plot_history
 from relaysim.plots.graphs import draw_topology
@@ -13,6 +15,7 @@ from relaysim.plots.style import (
     style,
     style_axes,
 )
+from relaysim.support.names import attribute_error
 
 __all__ = [
     "AXIS_LABELS",
@@ -30,3 +33,9 @@ __all__ = [
     "style",
     "style_axes",
 ]
+
+
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

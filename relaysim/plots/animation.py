@@ -15,16 +15,21 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
+from matplotlib.collections import PathCollection
+from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, NullLocator
 from PIL import Image
 
 from relaysim.plots.graphs import draw_graph
-from relaysim.plots.layouts import Graph, layout_of
+from relaysim.plots.layouts import Graph, Layout, layout_of
 from relaysim.plots.style import ink_on, style
 from relaysim.support.checks import real_number, whole_number
 from relaysim.support.files import written_aside
@@ -74,10 +79,10 @@ PLAYER = string.Template("""<div id="$id" style="display: inline-block; text-ali
 class _Panel(NamedTuple):
     """What changes between rounds in one half of the picture."""
 
-    image: Any
-    workers: Any
-    numbers: list
-    status: Any
+    image: AxesImage
+    workers: PathCollection
+    numbers: list[Text]
+    status: Text
 
 
 class RelayAnimation:
@@ -127,7 +132,7 @@ class RelayAnimation:
             panel.image.set_data(_faint(weights))
             panel.workers.set_array(_faint(weights[self.worker]))
             panel.workers.update_scalarmappable()
-            inks = ink_on(panel.workers.get_facecolors())
+            inks = ink_on(panel.workers.get_facecolor())
             for number, ink in zip(panel.numbers, inks[: len(panel.numbers)], strict=True):
                 number.set_color(ink)
             held = (weights != 0).sum(axis=1)
@@ -210,7 +215,7 @@ class RelayAnimation:
     def __repr__(self) -> str:
         return f"<RelayAnimation of {self._name}: {self.rounds} rounds>"
 
-    def _draw(self, topology, graph, own_mixing: bool) -> Figure:
+    def _draw(self, topology: Graph, graph: Graph, own_mixing: bool) -> Figure:
         layouts = [layout_of(topology), layout_of(graph)]
         above = max(PANEL * height / width for width, height in (lay.size for lay in layouts))
         above = float(np.clip(above, 0.35, PANEL))
@@ -220,7 +225,7 @@ class RelayAnimation:
         height = below + PANEL + labels + above + titles
         figure = Figure(figsize=(width, height))
 
-        def axes(x, y, w, h):
+        def axes(x: float, y: float, w: float, h: float) -> Axes:
             return figure.add_axes((x / width, y / height, w / width, h / height))
 
         norm = LogNorm(FAINTEST / topology.n, 1)
@@ -242,15 +247,23 @@ class RelayAnimation:
         self._title = figure.text(0.5, 1 - 0.12 / height, "", ha="center", va="top", fontsize=12)
         return figure
 
-    def _panel(self, upper, lower, graph, layout, norm, cmap) -> _Panel:
+    def _panel(
+        self,
+        upper: Axes,
+        lower: Axes,
+        graph: Graph,
+        layout: Layout,
+        norm: Normalize,
+        cmap: Colormap,
+    ) -> _Panel:
         """One of the two ways: its graph, and below it its matrix."""
         n = graph.n
-        mark = {"color": "#D55E00"}
+        mark: dict[str, Any] = {"color": "#D55E00"}
         workers = draw_graph(upper, graph, layout, values=np.ones(n), norm=norm, cmap="viridis_r")
         workers.set_cmap(cmap)
         size = float(np.sqrt(workers.get_sizes()[0])) + 5
         at = layout.at[self.worker]
-        ring = {"markersize": size, "fillstyle": "none", "markeredgewidth": 1.6}
+        ring: dict[str, Any] = {"markersize": size, "fillstyle": "none", "markeredgewidth": 1.6}
         upper.plot(*at, "o", clip_on=False, **ring, **mark)
         image = lower.imshow(np.ones((n, n)), norm=norm, cmap=cmap)
         frame = (-0.5, self.worker - 0.5)
@@ -266,7 +279,7 @@ class RelayAnimation:
         status = lower.text(0.5, -0.03, "", transform=lower.transAxes, ha="center", va="top")
         return _Panel(image, workers, list(upper.texts), status)
 
-    def _age_markers(self, lower) -> list:
+    def _age_markers(self, lower: Axes) -> list[Line2D]:
         """For each age a line without a line, whose markers are that number."""
         n = self.relay.shape[1]
         if n > MOST_WITH_AGES:
@@ -274,20 +287,25 @@ class RelayAnimation:
         lower.set_xlabel(f"{lower.get_xlabel()} (number: its age in rounds)")
         oldest = int(np.nanmax(self.age))
         size = min(8.0, 72 * PANEL / n * 0.42)
-        look = {"linestyle": "none", "color": "white", "markeredgewidth": 0, "zorder": 4}
+        look: dict[str, Any] = {
+            "linestyle": "none",
+            "color": "white",
+            "markeredgewidth": 0,
+            "zorder": 4,
+        }
         markers = []
         for age in range(oldest + 1):
             wide = size * (1.7 if age > 9 else 1)
             markers += lower.plot([], [], marker=f"${age}$", markersize=wide, **look)
         return markers
 
-    def _colour_bar(self, ax, norm, cmap) -> None:
+    def _colour_bar(self, ax: Axes, norm: Normalize, cmap: Colormap) -> None:
         n = self.relay.shape[1]
         weights = ScalarMappable(norm, cmap)
         size = "Weight" if self.gossip.min() >= 0 else "Absolute weight"
         label = f"{size} (white: none)"
         bar = ax.figure.colorbar(weights, cax=ax, label=label, extend="min", extendfrac=0.04)
-        decades = [10.0**k for k in range(-9, 1) if norm.vmin <= 10.0**k]
+        decades = [10.0**k for k in range(-9, 1) if FAINTEST / n <= 10.0**k]
         decades = [weight for weight in decades if abs(np.log10(weight * n)) > 0.15]
         bar.set_ticks([1 / n, *decades], labels=["1/n", *(f"{weight:g}" for weight in decades)])
         bar.ax.yaxis.set_minor_locator(NullLocator())

@@ -3,32 +3,64 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 
-from relaysim.plots.style import add_legend, method_style, style, style_axes
+from relaysim.plots.style import AXIS_LABELS, add_legend, method_style, style, style_axes
 
-__all__ = ["draw_line", "plot_history"]
+__all__ = ["Overlaid", "Recorded", "draw_line", "plot_history"]
 
 # More lines than this are told apart by a colour bar.
 MOST_IN_LEGEND = 10
 
 
+class Recorded(Protocol):
+    """What is drawn of a run, such as a `relaysim.History`."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def frame(self) -> pd.DataFrame: ...
+
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+
+    @property
+    def algorithm(self) -> object: ...
+
+    @property
+    def axis_labels(self) -> dict[str, str]: ...
+
+
+class Overlaid(Protocol):
+    """What can be laid over a curve, such as a `relaysim.theory.Overlay`."""
+
+    @property
+    def learning_rate(self) -> float: ...
+
+    def draw(self, ax: Axes, *, which: str) -> object: ...
+
+
 def plot_history(
-    history,
+    history: Recorded,
     y: str = "suboptimality",
     x: str = "step",
     *,
-    ax=None,
+    ax: Axes | None = None,
     label: str | None = None,
     band: tuple[float, float] = (0.1, 0.9),
-    overlays=(),
-    **line,
-):
+    overlays: Sequence[Overlaid] = (),
+    **line: Any,
+) -> Axes:
     """Draw a column of a history's frame: a line for each learning rate.
 
     Replicas that differ in their seed only are one line, their median, with a band between two
@@ -58,7 +90,7 @@ def plot_history(
             raise ValueError(f"no column {column!r}; there are {', '.join(frame.columns)}")
     with style():
         own = ax is None
-        if own:
+        if ax is None:
             _, ax = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
         scheduled = callable(history.config["learning_rate"]) or isinstance(
             history.config["learning_rate"], dict
@@ -78,7 +110,7 @@ def plot_history(
         for overlay in overlays:
             which = f", γ = {overlay.learning_rate:.3g}" if len(overlays) > 1 else ""
             overlay.draw(ax, which=which)
-        style_axes(ax, x, y)
+        style_axes(ax, x, y, AXIS_LABELS | history.axis_labels)
         # What has diverged shall not flatten the rest.
         values = frame[y][frame["step"] == frame["step"].min()]
         highest = 1e6 * values.max()
@@ -94,18 +126,17 @@ def plot_history(
     return ax
 
 
-def _described(history) -> str:
+def _described(history: Recorded) -> str:
     """The method's label, with the options that are not its defaults and that it does not tell."""
     algorithm = history.algorithm
-    if not dataclasses.is_dataclass(algorithm):
+    if not dataclasses.is_dataclass(algorithm) or isinstance(algorithm, type):
         return history.label
 
-    def told(field) -> bool:
+    def told(field: dataclasses.Field) -> bool:
         if field.default is dataclasses.MISSING:
             return False
-        return (
-            dataclasses.replace(algorithm, **{field.name: field.default}).label != algorithm.label
-        )
+        plainer: Any = dataclasses.replace(algorithm, **{field.name: field.default})
+        return plainer.label != history.label
 
     changed = [
         f"{field.name} = {getattr(algorithm, field.name)}"
@@ -115,7 +146,14 @@ def _described(history) -> str:
     return f"{history.label} ({', '.join(changed)})" if changed else history.label
 
 
-def draw_line(ax, frame, x: str, y: str, line: dict, band=(0.1, 0.9)) -> None:
+def draw_line(
+    ax: Axes,
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    line: Mapping[str, Any],
+    band: tuple[float, float] = (0.1, 0.9),
+) -> None:
     """One line for all replicas of a frame: their median, with a band between two quantiles.
 
     Args:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
+from typing import Any, overload
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
 from relaysim.plots.layouts import Graph, GraphPair, Layout, layout_of, smallest_distance
 from relaysim.plots.style import NO_VALUE, ink_on, style
@@ -26,17 +31,27 @@ LARGEST, SMALLEST, SMALLEST_FONT = 18.0, 2.5, 4.5
 SHARE_OF_SPACING = 0.62
 
 
+@overload
+def draw_topology(topology: Graph, *, ax: Axes | None = None, **options: Any) -> Axes: ...
+
+
+@overload
 def draw_topology(
-    topology,
+    topology: GraphPair, *, ax: Sequence[Axes] | np.ndarray | None = None, **options: Any
+) -> np.ndarray: ...
+
+
+def draw_topology(
+    topology: Graph | GraphPair,
     *,
-    ax=None,
-    values=None,
+    ax: Any = None,
+    values: ArrayLike | None = None,
     value_label: str | None = None,
-    norm=None,
+    norm: str | Normalize | None = None,
     cmap: str = "viridis",
     labels: bool | None = None,
-    **options,
-):
+    **options: Any,
+) -> Any:
     """Draw a graph in the layout that shows its structure, its workers coloured by a value if one likes.
 
     Trees stand level by level, stars around their hub, long chains in folds, rings and other graphs along
@@ -60,8 +75,7 @@ def draw_topology(
         ValueError: values of another shape, or none above 0 on a log scale.
         TypeError: what is no topology.
     """
-    is_pair = isinstance(topology, GraphPair)
-    graphs = [topology.first, topology.second] if is_pair else [topology]
+    graphs = [topology.first, topology.second] if isinstance(topology, GraphPair) else [topology]
     if not all(isinstance(graph, Graph) for graph in graphs):
         raise TypeError(f"only a Topology or a TreePair can be drawn, not {shown(topology)}")
     if values is not None:
@@ -72,31 +86,32 @@ def draw_topology(
                 f"({topology.n},), not {values.shape}"
             )
         norm = colour_norm(values, norm)
-    paints = {"values": values, "norm": norm, "cmap": cmap, "labels": labels}
+    paints: dict[str, Any] = {"values": values, "norm": norm, "cmap": cmap, "labels": labels}
     with style():
         layouts = [layout_of(graph) for graph in graphs]
-        if is_pair:
+        if len(graphs) == 2:
             if ax is None:
                 width, height = np.max([layout.size for layout in layouts], axis=0)
-                size = (2 * min(width, 4.6), height + 0.3)
-                _, ax = plt.subplots(1, 2, figsize=size, layout="constrained")
+                both = (2 * min(width, 4.6), height + 0.3)
+                _, ax = plt.subplots(1, 2, figsize=both, layout="constrained")
             for axes, tree, layout, which in zip(ax, graphs, layouts, ("even", "odd"), strict=True):
                 workers = draw_graph(axes, tree, layout, **paints, **options)
                 axes.set_title(f"{which} coordinates")
         else:
             (layout,) = layouts
             if ax is None:
-                bar = (0.0, 0.0) if values is None else _room_for_bar(layout)
-                size = np.add(layout.size, bar)
+                width, height = layout.size
+                right, below = (0.0, 0.0) if values is None else _room_for_bar(layout)
+                size = (width + right, height + below)
                 _, ax = plt.subplots(figsize=size, layout="constrained")
-            workers = draw_graph(ax, topology, layout, **paints, **options)
+            workers = draw_graph(ax, graphs[0], layout, **paints, **options)
         if values is not None:
-            below = _is_strip(layouts[-1])
-            _add_colour_bar(workers, ax, values, value_label, "bottom" if below else "right")
+            location = "bottom" if _is_strip(layouts[-1]) else "right"
+            _add_colour_bar(workers, ax, values, value_label, location)
     return ax
 
 
-def colour_norm(values: np.ndarray, norm=None) -> Normalize:
+def colour_norm(values: np.ndarray, norm: str | Normalize | None = None) -> Normalize:
     """The norm for these values; ``norm`` is None, ``"linear"``, ``"log"`` or a norm of matplotlib's."""
     if norm is not None and norm not in ("linear", "log"):
         if not isinstance(norm, Normalize):
@@ -117,7 +132,17 @@ def colour_norm(values: np.ndarray, norm=None) -> Normalize:
     return LogNorm(low, high) if norm == "log" else Normalize(low, high)
 
 
-def draw_graph(ax, topology: Graph, layout: Layout, *, values, norm, cmap, labels=None, **options):
+def draw_graph(
+    ax: Axes,
+    topology: Graph,
+    layout: Layout,
+    *,
+    values: np.ndarray | None,
+    norm: Normalize | None,
+    cmap: str,
+    labels: bool | None = None,
+    **options: Any,
+) -> PathCollection:
     """Draw edges, workers and their numbers into Axes; returns the workers' PathCollection."""
     at = layout.at
     spacing = _fit(ax, layout, values is not None)
@@ -127,8 +152,12 @@ def draw_graph(ax, topology: Graph, layout: Layout, *, values, norm, cmap, label
         width = crowding * float(np.clip(diameter / 10, 0.4, 1.1))
         lines = _edge_lines(at, topology.edges, layout.bulge)
         ax.add_collection(LineCollection(lines, colors="#888888", linewidths=width, zorder=1))
-    look = {"s": diameter**2, "linewidths": min(0.8, diameter / 10), "edgecolors": "#333333"}
-    if values is None:
+    look: dict[str, Any] = {
+        "s": diameter**2,
+        "linewidths": min(0.8, diameter / 10),
+        "edgecolors": "#333333",
+    }
+    if values is None or norm is None:
         look |= {"color": PLAIN}
     else:
         known = matplotlib.colormaps[cmap].with_extremes(bad=NO_VALUE)
@@ -139,10 +168,11 @@ def draw_graph(ax, topology: Graph, layout: Layout, *, values, norm, cmap, label
     font = diameter * min(0.6, 1.2 / len(str(topology.n - 1)))
     if font >= SMALLEST_FONT if labels is None else labels:
         workers.update_scalarmappable()
-        inks = ink_on(np.broadcast_to(workers.get_facecolors(), (topology.n, 4)))
-        for worker, (place, ink) in enumerate(zip(at, inks, strict=True)):
+        inks = ink_on(np.broadcast_to(workers.get_facecolor(), (topology.n, 4)))
+        for worker, ((x, y), ink) in enumerate(zip(at, inks, strict=True)):
             ax.text(
-                *place,
+                x,
+                y,
                 str(worker),
                 color=ink,
                 fontsize=max(font, SMALLEST_FONT),
@@ -153,16 +183,23 @@ def draw_graph(ax, topology: Graph, layout: Layout, *, values, norm, cmap, label
     return workers
 
 
-def _drawable(values: np.ndarray, norm) -> np.ndarray:
+def _drawable(values: np.ndarray, norm: Normalize | None) -> np.ndarray:
     """The values, without those that have no place on the scale."""
     bad = ~np.isfinite(values) | ((values <= 0) & isinstance(norm, LogNorm))
     return np.ma.masked_array(values, bad)
 
 
-def _add_colour_bar(workers, ax, values, label: str | None, location: str) -> None:
+def _add_colour_bar(
+    workers: PathCollection,
+    ax: Axes | Sequence[Axes] | np.ndarray,
+    values: np.ndarray,
+    label: str | None,
+    location: str,
+) -> None:
     shown_by = ScalarMappable(workers.norm, workers.cmap)
-    placed = {"location": location, "shrink": 0.9, "aspect": 25, "pad": 0.03}
-    bar = np.ravel(ax)[0].figure.colorbar(shown_by, ax=ax, label=label or "", **placed)
+    placed: dict[str, Any] = {"location": location, "shrink": 0.9, "aspect": 25, "pad": 0.03}
+    first = ax if isinstance(ax, Axes) else ax[0]
+    bar = first.figure.colorbar(shown_by, ax=ax, label=label or "", **placed)
     known = values[np.isfinite(values)]
     if (known == np.round(known)).all() and not isinstance(workers.norm, LogNorm):
         bar.locator = MaxNLocator(nbins=6, integer=True, min_n_ticks=1)
@@ -181,7 +218,7 @@ def _room_for_bar(layout: Layout) -> tuple[float, float]:
     return (0.0, 0.7) if _is_strip(layout) else (0.9, 0.0)
 
 
-def _fit(ax, layout: Layout, with_bar: bool) -> float:
+def _fit(ax: Axes, layout: Layout, with_bar: bool) -> float:
     """Set the Axes' limits; returns the smallest distance of two workers in points."""
     low, high = layout.at.min(axis=0), layout.at.max(axis=0)
     nearest, extent = smallest_distance(layout.at), high - low
@@ -199,11 +236,18 @@ def _fit(ax, layout: Layout, with_bar: bool) -> float:
     if layout.equal:
         ax.set_aspect("equal")
     figure = ax.figure
-    if len(figure.axes) == 1 and figure.get_layout_engine() is not None:
+    if (
+        isinstance(figure, Figure)
+        and len(figure.axes) == 1
+        and figure.get_layout_engine() is not None
+    ):
         bar = _room_for_bar(layout) if with_bar else (0.0, 0.0)
         inches = np.asarray(figure.get_size_inches()) - bar - 0.1
     else:
-        inches = ax.get_window_extent().size / figure.dpi * (0.85 if with_bar else 1.0, 1.0)
+        inches = np.divide(ax.get_window_extent().size, figure.dpi) * (
+            0.85 if with_bar else 1.0,
+            1.0,
+        )
     scale = 72 * inches / (high - low)
     if layout.equal:
         return nearest * scale.min()

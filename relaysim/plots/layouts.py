@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import networkx
 import numpy as np
-from scipy.sparse import csgraph
+from scipy.sparse import csgraph, csr_array
 from scipy.spatial import KDTree
 
 __all__ = ["Graph", "GraphPair", "Layout", "layout_of", "smallest_distance"]
@@ -53,9 +53,17 @@ class Graph(Protocol):
 class GraphPair(Protocol):
     """Two graphs over the same workers, such as a `relaysim.topologies.TreePair`."""
 
-    n: int
-    first: Graph
-    second: Graph
+    @property
+    def n(self) -> int:
+        """Number of workers."""
+
+    @property
+    def first(self) -> Graph:
+        """That of even coordinates."""
+
+    @property
+    def second(self) -> Graph:
+        """That of odd coordinates."""
 
 
 class Layout(NamedTuple):
@@ -281,7 +289,7 @@ def _spread(graph: networkx.Graph, members: list[int]) -> np.ndarray:
     return _apart(places * (2 * math.sqrt(len(members)) / max(np.ptp(places, axis=0))))
 
 
-def _by_hops(adjacency) -> np.ndarray:
+def _by_hops(adjacency: csr_array) -> np.ndarray:
     """Places with the smallest stress Σ_ij (‖p_i − p_j‖ − d_ij)² / d_ij², d_ij being hops.
 
     From the two largest coordinates of classical scaling on, by majorization. Source: Gansner, Koren,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
+from relaysim.plots.curves import Recorded
 from relaysim.plots.style import NO_VALUE, style
 from relaysim.support.checks import shown, whole_number
 
@@ -17,9 +21,36 @@ __all__ = ["spacetime"]
 LOWEST = 1e-32
 
 
+class RecordedIterates(Recorded, Protocol):
+    """A run, with the iterates of its records if they were kept."""
+
+    @property
+    def steps(self) -> np.ndarray: ...
+
+    @property
+    def replicas(self) -> int: ...
+
+    @property
+    def x(self) -> np.ndarray: ...
+
+    @property
+    def iterates(self) -> np.ndarray | None: ...
+
+    @property
+    def problem(self) -> object: ...
+
+    @property
+    def topology(self) -> object: ...
+
+
 def spacetime(
-    history, *, ax=None, replica: int = 0, reference: str = "mean", cmap: str = "viridis"
-):
+    history: RecordedIterates,
+    *,
+    ax: Axes | None = None,
+    replica: int = 0,
+    reference: str = "mean",
+    cmap: str = "viridis",
+) -> Axes:
     """Draw every worker's distance to the mean at every recorded step, as colours.
 
     ‖x_i − x̄‖² on a log scale; its mean over the workers is the column ``consensus_distance``.
@@ -47,6 +78,11 @@ def spacetime(
     """
     if history.iterates is None:
         raise ValueError("this history has no iterates; call simulate with keep_iterates=True")
+    if history.iterates.shape[1] != history.x.shape[0]:
+        raise ValueError(
+            f"this history kept the iterates of {history.iterates.shape[1]} of {history.x.shape[0]} "
+            f"workers; call simulate with keep_iterates=True"
+        )
     if whole_number(replica, "replica", 0) >= history.replicas:
         raise ValueError(f"replica must be one of 0 … {history.replicas - 1}, not {replica}")
     if reference not in ("mean", "optimum"):
@@ -65,7 +101,8 @@ def spacetime(
     positive = squares[squares > 0]
     high = float(positive.max()) if len(positive) else 1.0
     low = max(float(positive.min()), LOWEST * high) if len(positive) else LOWEST
-    norm = LogNorm(low if low < high else high / 10, high)
+    lowest = low if low < high else high / 10
+    norm = LogNorm(lowest, high)
     colors = matplotlib.colormaps[cmap]
     colors = colors.with_extremes(bad=NO_VALUE, under=colors(0.0))
     n = squares.shape[0]
@@ -74,7 +111,7 @@ def spacetime(
             height = float(np.clip(1.2 + 0.06 * n, 2.4, 4.8))
             _, ax = plt.subplots(figsize=(6.4, height), layout="constrained")
         # A zero has no logarithm: it gets the colour of what is below the scale.
-        shown_squares = np.where(squares == 0, norm.vmin / 2, squares)
+        shown_squares = np.where(squares == 0, lowest / 2, squares)
         picture = ax.pcolorfast(
             _borders(history.steps), _borders(np.arange(n)), shown_squares, norm=norm, cmap=colors
         )
@@ -82,7 +119,7 @@ def spacetime(
             picture,
             ax=ax,
             label=f"{label}\n(squared unit of x)",
-            extend="min" if (squares < norm.vmin).any() else "neither",
+            extend="min" if (squares < lowest).any() else "neither",
         )
         ax.yaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
         ax.grid(visible=False)

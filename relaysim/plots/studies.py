@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
 
 from relaysim.plots.style import add_legend, method_style, style
 
 __all__ = ["plot_partition", "plot_sensitivity", "plot_tuning"]
 
+# What makes a line of its own.
+ENTRY = ["algorithm", "topology", "mixing"]
 # Of the lines of one method in a picture of sensitivity, where it has several.
 ENTRY_MARKERS = "os^Dv"
 # A name that is longer stands in a line of the legend by itself.
 LONG_NAME = 24
 
 
-def plot_tuning(tuning, *, ax=None, **line):
+class Tuned(Protocol):
+    """What is drawn of a search, such as a `relaysim.Tuning`."""
+
+    learning_rate: float
+    steps: float
+    frame: pd.DataFrame
+    target: float
+    criterion: str
+    label: str
+
+
+class Studied(Protocol):
+    """What is drawn of a study, such as a `relaysim.analysis.Sensitivity`."""
+
+    @property
+    def frame(self) -> pd.DataFrame: ...
+
+    @property
+    def exponents(self) -> pd.DataFrame: ...
+
+    @property
+    def target(self) -> float: ...
+
+
+class Partitioned(Protocol):
+    """Who holds which example, such as a `relaysim.problems.partitions.Partition`."""
+
+    n: int
+
+    def counts(self, labels: np.ndarray, /) -> pd.DataFrame: ...
+
+
+def plot_tuning(tuning: Tuned, *, ax: Axes | None = None, **line: Any) -> Axes:
     """Draw what each learning rate tried came to, and mark the one chosen; returns the Axes."""
     chosen = tuning.frame[tuning.frame["learning_rate"] == tuning.learning_rate]
     stalls = tuning.criterion == "plateau" and (chosen["plateau"] > 0).any()
@@ -60,7 +98,14 @@ def plot_tuning(tuning, *, ax=None, **line):
     return ax
 
 
-def plot_sensitivity(found, y: str = "steps_to_target", *, ax=None, band: bool = True, **line):
+def plot_sensitivity(
+    found: Studied,
+    y: str = "steps_to_target",
+    *,
+    ax: Axes | None = None,
+    band: bool = True,
+    **line: Any,
+) -> Axes:
     """Draw a measure against the heterogeneity: a line for each method, with its exponent in ζ².
 
     For data it is drawn against α, with the median ζ² below. A method that comes several times, on
@@ -94,11 +139,11 @@ def plot_sensitivity(found, y: str = "steps_to_target", *, ax=None, band: bool =
     with style():
         if ax is None:
             _, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
-        entry = ["algorithm", "topology", "mixing"]
-        exponents = found.exponents[found.exponents.measure == y].set_index(entry)
+        exponents = found.exponents[found.exponents.measure == y].set_index(ENTRY)
         names = _entry_names(found.frame)
         drawn: dict[str, int] = {}
-        for key, part in found.frame.groupby(entry, sort=False):
+        key: Any  # a label of three levels, of which pandas' types know nothing
+        for key, part in found.frame.groupby(ENTRY, sort=False):
             method, name = part.method.iloc[0], names[key]
             marker = ENTRY_MARKERS[drawn.get(method, 0) % len(ENTRY_MARKERS)]
             drawn[method] = drawn.get(method, 0) + 1
@@ -120,8 +165,8 @@ def plot_sensitivity(found, y: str = "steps_to_target", *, ax=None, band: bool =
                 ax.fill_between(across, low, high, color=look["color"], alpha=0.15, linewidth=0)
         ax.set_yscale("log")
         if by_alpha:
-            names = ["∞" if np.isinf(a) else f"{a:g}" for a in typical.index]
-            ticks = [f"{a}\n{z:.2g}" for a, z in zip(names, typical, strict=True)]
+            alphas = ["∞" if np.isinf(a) else f"{a:g}" for a in typical.index]
+            ticks = [f"{a}\n{z:.2g}" for a, z in zip(alphas, typical, strict=True)]
             ax.set_xticks(np.arange(len(typical)), ticks)
             ax.set_xlabel(r"Dirichlet $\alpha$, and the $\zeta^2$ that it brings")
         else:
@@ -132,27 +177,29 @@ def plot_sensitivity(found, y: str = "steps_to_target", *, ax=None, band: bool =
     return ax
 
 
-def _entry_names(frame) -> dict[tuple[str, str, str], str]:
+def _entry_names(frame: pd.DataFrame) -> dict[tuple[str, str, str], str]:
     """What to call each (algorithm, topology, mixing): the method, and what differs from its others."""
-    entries = frame[["method", "algorithm", "topology", "mixing"]].drop_duplicates()
+    entries = frame[["method", *ENTRY]].drop_duplicates()
     names = {}
     for method, alike in entries.groupby("method", sort=False):
         options = {a: a.partition("(")[2].rpartition(")")[0].split(", ") for a in alike.algorithm}
         common = set.intersection(*map(set, options.values()))
         several_graphs = alike.topology.nunique() > 1
-        for own in alike.itertuples(index=False):
-            differing = [option for option in options[own.algorithm] if option not in common]
-            name = f"{method} ({', '.join(differing)})" if differing else method
+        for algorithm, topology, mixing in zip(*(alike[name] for name in ENTRY), strict=True):
+            differing = [option for option in options[algorithm] if option not in common]
+            name = f"{method} ({', '.join(differing)})" if differing else f"{method}"
             if several_graphs:
-                name += f" on {own.topology}"
-            on_the_same = alike[alike.topology == own.topology]
+                name += f" on {topology}"
+            on_the_same = alike[alike.topology == topology]
             if on_the_same.mixing.nunique() > 1:
-                name += f", mixing {own.mixing or 'none'}"
-            names[own.algorithm, own.topology, own.mixing] = name
+                name += f", mixing {mixing or 'none'}"
+            names[algorithm, topology, mixing] = name
     return names
 
 
-def plot_partition(partition, labels, *, ax=None, **bars):
+def plot_partition(
+    partition: Partitioned, labels: np.ndarray, *, ax: Axes | None = None, **bars: Any
+) -> Axes:
     """Draw how many examples of each class every worker has, as stacked bars; returns the Axes.
 
     Args:

@@ -12,11 +12,20 @@ import colorsys
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes as Axes  # for rooms that may not import matplotlib themselves
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.path import Path
 from matplotlib.transforms import Bbox
+from numpy.typing import ArrayLike
+
+from relaysim.support.labels import AXIS_LABELS
 
 __all__ = [
     "AXIS_LABELS",
@@ -29,18 +38,6 @@ __all__ = [
     "style",
     "style_axes",
 ]
-
-#: What an axis shows, by column of a history's frame.
-AXIS_LABELS: Mapping[str, str] = {
-    "step": "Steps",
-    "vectors_sent": "Vectors sent by all workers",
-    "bits_sent": "Bits sent by all workers",
-    "value": r"Loss $f(\bar{x})$",
-    "suboptimality": r"Suboptimality $f(\bar{x}) - f(x^\star)$",
-    "consensus_distance": r"Consensus distance, mean of $\|x_i - \bar{x}\|^2$",
-    "distance": r"Distance, mean of $\|x_i - x^\star\|^2$",
-    "gradient_norm": r"Gradient norm $\|\nabla f(\bar{x})\|^2$",
-}
 
 #: Matplotlib settings of every picture here.
 STYLE: Mapping[str, object] = {
@@ -117,15 +114,16 @@ def style() -> Iterator[None]:
     ``matplotlib.rc_context`` would also undo what a notebook sets when its first figure is made, and
     later figures would not show.
     """
-    before = {name: matplotlib.rcParams[name] for name in STYLE}
-    matplotlib.rcParams.update(STYLE)
+    settings: Any = matplotlib.rcParams  # whose names are literals, other ones in each version
+    before = {name: settings[name] for name in STYLE}
+    settings.update(STYLE)
     try:
         yield
     finally:
-        matplotlib.rcParams.update(before)
+        settings.update(before)
 
 
-def method_style(label: str) -> dict:
+def method_style(label: str) -> dict[str, Any]:
     """Colour and dash of a method, as keyword arguments for matplotlib.
 
     A label that has no look in the table gets one by itself, the same in every picture and on every day: one
@@ -153,14 +151,14 @@ def _look_from(label: str) -> tuple[str, object]:
     return to_hex((red, green, blue)), dash
 
 
-def style_axes(ax, x: str, y: str) -> None:
+def style_axes(ax: Axes, x: str, y: str, labels: Mapping[str, str] = AXIS_LABELS) -> None:
     """Label the axes by the columns that they show, the vertical one in powers of ten."""
     ax.set_yscale("log")
-    ax.set_xlabel(AXIS_LABELS.get(x, x))
-    ax.set_ylabel(AXIS_LABELS.get(y, y))
+    ax.set_xlabel(labels.get(x, x))
+    ax.set_ylabel(labels.get(y, y))
 
 
-def add_legend(ax, widen: bool = False, **options):
+def add_legend(ax: Axes, widen: bool = False, **options: Any) -> Legend:
     """A legend that hides no curve: within the Axes where there is room, else to their right.
 
     Args:
@@ -173,7 +171,7 @@ def add_legend(ax, widen: bool = False, **options):
     """
     figure, options = ax.figure, {"fontsize": "small"} | options
     legend = ax.legend(**options)
-    if figure.get_layout_engine() is None:
+    if not isinstance(figure, Figure) or figure.get_layout_engine() is None:
         return legend
     figure.draw_without_rendering()
     if hidden_by(legend):
@@ -185,11 +183,12 @@ def add_legend(ax, widen: bool = False, **options):
     return legend
 
 
-def hidden_by(legend) -> list:
+def hidden_by(legend: Legend) -> list[Artist]:
     """The lines and bands of its Axes that an entry of a legend lies over, once all is drawn."""
     left = legend.get_window_extent().x0
     entries = [text.get_window_extent() for text in legend.get_texts()]
     entries = [Bbox.from_extents(left, entry.y0, entry.x1, entry.y1) for entry in entries]
+    drawn: list[tuple[Artist, Path, bool]]
     drawn = [(line, line.get_path(), False) for line in legend.axes.lines]
     drawn += [(band, path, True) for band in legend.axes.collections for path in band.get_paths()]
     hidden = []
@@ -200,7 +199,7 @@ def hidden_by(legend) -> list:
     return hidden
 
 
-def ink_on(colors) -> np.ndarray:
+def ink_on(colors: ArrayLike) -> np.ndarray:
     """Black or white, whichever can be read on each of these RGB(A) colours ``(k, 3 or 4)`` in [0, 1].
 
     >>> ink_on([[1.0, 1.0, 1.0], [0.27, 0.0, 0.33]]).tolist()

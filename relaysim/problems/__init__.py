@@ -1,6 +1,6 @@
 """Objectives split over workers: f(x) = (1/n) Σ_i f_i(x).
 
-Any object with these four is a problem:
+Any object with these four is a problem (for type checkers a `Problem`):
 
 - ``n`` and ``d``: workers and parameters;
 - ``gradient(x)``: ``(n, d)`` to ``(n, d)``, row i being ∇f_i at row i of x. To be run with
@@ -29,12 +29,15 @@ cannot be written into; a ``gradient`` that takes ``out=`` may write there, and 
 True
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
 from relaysim.problems import data, partitions
 from relaysim.problems.checking import check
 from relaysim.problems.logistic import Logistic, NoOptimumError
 from relaysim.problems.matrix_quadratic import MatrixQuadratic
-from relaysim.problems.protocol import Problem
+from relaysim.problems.problem import Problem
 from relaysim.problems.quadratics import DiagonalQuadratic, LeastSquares, random_quadratics
+from relaysim.support.names import attribute_error
 
 __all__ = [
     "DiagonalQuadratic",
@@ -48,3 +51,9 @@ __all__ = [
     "partitions",
     "random_quadratics",
 ]
+
+
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from relaysim.problems.problem import Problem, WithOptimum, knows_optimum
 from relaysim.support.callbacks import answer, ask
 from relaysim.support.checks import real_array
 
@@ -23,7 +26,7 @@ NEAR_ZERO = 1e-4
 ROUNDING = 1e-10
 
 
-def require_accepted(problem, x0: np.ndarray) -> None:
+def require_accepted(problem: Problem, x0: np.ndarray) -> None:
     """Raise unless a run of the problem can start here.
 
     Args:
@@ -35,14 +38,13 @@ def require_accepted(problem, x0: np.ndarray) -> None:
     """
     points = x0 if x0.ndim == 2 else x0[..., 0]
     start = points.mean(axis=0)
-    has_optimum = getattr(problem, "optimum", None) is not None
-    if not (has_optimum and hasattr(problem, "suboptimality")):
+    if not (knows_optimum(problem) and hasattr(problem, "suboptimality")):
         require_number(ask(problem.value, "value", start), "value", "at the start")
-    if has_optimum:
+    if knows_optimum(problem):
         require_optimum(problem, start)
 
 
-def require_number(found, name: str, where: str) -> float:
+def require_number(found: Any, name: str, where: str) -> float:
     """What a problem returned as a number, which may be infinite but not NaN.
 
     >>> require_number(np.nan, "value", "at the start")
@@ -63,7 +65,7 @@ def require_number(found, name: str, where: str) -> float:
     return float(number.reshape(()))
 
 
-def require_optimum(problem, start: np.ndarray) -> None:
+def require_optimum(problem: WithOptimum, start: np.ndarray) -> None:
     """Raise ValueError unless the mean gradient at the problem's optimum is near zero; see `stationarity`."""
     at_optimum, allowed, at_start = stationarity(problem, start)
     if not at_optimum <= allowed:
@@ -74,7 +76,7 @@ def require_optimum(problem, start: np.ndarray) -> None:
         )
 
 
-def stationarity(problem, start: np.ndarray) -> tuple[float, float, float]:
+def stationarity(problem: WithOptimum, start: np.ndarray) -> tuple[float, float, float]:
     """How near zero the mean gradient is at the optimum: ‖∇f(x*)‖, the most allowed, and ‖∇f(x⁰)‖.
 
     Allowed is `ROUNDING` times (1/n Σ_i ‖∇f_i(x*)‖²)^½, which covers what is left of a sum that cancels
@@ -106,7 +108,7 @@ def stationarity(problem, start: np.ndarray) -> tuple[float, float, float]:
     return at_optimum, allowed, at_start
 
 
-def _gradients(problem, x: np.ndarray) -> np.ndarray:
+def _gradients(problem: Problem, x: np.ndarray) -> np.ndarray:
     """Those of all workers at one point ``(d,)``, ``(n, d)``."""
     points = np.broadcast_to(x, (problem.n, len(x)))
     return answer(ask(problem.gradient, "gradient", points), "gradient", points.shape)

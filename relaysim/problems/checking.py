@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from relaysim.problems.acceptance import require_number, stationarity
-from relaysim.problems.protocol import OPTIONAL, REQUIRED
+from relaysim.problems.problem import OPTIONAL, REQUIRED
 from relaysim.support.callbacks import answer, ask
 from relaysim.support.checks import real_array, real_number, whole_number
 from relaysim.support.findings import Finding, Findings, FindingsTable, relative_difference
@@ -66,7 +66,7 @@ def check(problem: Any, x0: np.ndarray | None = None, *, spread: float = 1.0) ->
     return findings.table()
 
 
-def _require_members(problem) -> None:
+def _require_members(problem: Any) -> None:
     for name in REQUIRED:
         if not hasattr(problem, name):
             raise TypeError(f"{name!r} is missing; a problem has n, d, gradient(x) and value(x)")
@@ -80,7 +80,7 @@ Claim = tuple[str, Callable[[], Finding | bool | None]]
 class _Contract:
     """The claims about one problem, and the points at which they are tried."""
 
-    def __init__(self, problem, x0, spread: float):
+    def __init__(self, problem: Any, x0: Any, spread: float):
         self.problem = problem
         self.n, self.d = n, d = int(problem.n), int(problem.d)
         self.start = np.zeros(d) if x0 is None else real_array(x0, "x0", shape=(d,), finite=True)
@@ -228,6 +228,7 @@ class _Contract:
             ],
             "example_variance": [("that of the examples' gradients", self._example_variance)],
             "curvature_at": [("has smoothness and strong_convexity", self._curvature_at)],
+            "test_accuracy": [("shares, none where x is NaN", self._test_accuracy)],
             "to_config": [("plain data with a type", self._to_config)],
         }
 
@@ -399,6 +400,17 @@ class _Contract:
     def _curvature_at(self) -> Finding:
         found = self.problem.curvature_at(self.points[:, 0])
         return float(found.strong_convexity), float(found.smoothness), "the smallest is the larger"
+
+    def _test_accuracy(self) -> bool | None:
+        if getattr(self.problem, "test", True) is None:
+            return None  # a class that can have test data, and an object that was given none
+        points = self.points.copy()
+        points[:, 0] = np.nan
+        found = answer(self.problem.test_accuracy(points), "test_accuracy", points.shape[1:])
+        alone = float(self.problem.test_accuracy(points[:, 1]))
+        return bool(
+            np.isnan(found[0]) and ((found[1:] >= 0) & (found[1:] <= 1)).all() and found[1] == alone
+        )
 
     def _to_config(self) -> None:
         found = self.problem.to_config()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
-from relaysim.problems.matrices import matrix_of
+from relaysim.problems.data import Dataset
+from relaysim.problems.matrices import Matrix, matrix_of
 from relaysim.problems.objective import Objective
-from relaysim.support.checks import label_values
+from relaysim.support.checks import label_values, shown
 
 __all__ = ["LinearClassifier"]
 
@@ -23,7 +23,8 @@ class LinearClassifier(Objective):
 
     classes: np.ndarray
     intercept: bool
-    _features: Any
+    test: tuple[Matrix, np.ndarray] | None
+    _features: Matrix
     _labels: np.ndarray
 
     @property
@@ -47,7 +48,7 @@ class LinearClassifier(Objective):
             return by_class[:, :-1], by_class[:, -1]
         return by_class, np.zeros(len(by_class))
 
-    def predict(self, x: np.ndarray, features=None) -> np.ndarray:
+    def predict(self, x: np.ndarray, features: ArrayLike | Matrix | None = None) -> np.ndarray:
         """The class with the highest score of each example, at x ``(d,)`` or ``(d, r)``.
 
         Args:
@@ -56,8 +57,15 @@ class LinearClassifier(Objective):
 
         Returns:
             ``(k,)`` or ``(k, r)``.
+
+        Raises:
+            ValueError: parameters that are not finite, as of a run that diverged: no class is highest.
         """
         x = self._checked_points(x)
+        if not np.isfinite(x).all():
+            raise ValueError(
+                "x has entries that are not finite, where no class has the highest score"
+            )
         features = self._features if features is None else matrix_of(features)
         points = x.reshape(*self._shape, -1)
         width = len(points) - self.intercept
@@ -71,7 +79,12 @@ class LinearClassifier(Objective):
         predicted = self.classes[codes.astype(int)]
         return predicted[:, 0] if x.ndim == 1 else predicted
 
-    def accuracy(self, x: np.ndarray, features=None, labels=None) -> float | np.ndarray:
+    def accuracy(
+        self,
+        x: np.ndarray,
+        features: ArrayLike | Matrix | None = None,
+        labels: ArrayLike | None = None,
+    ) -> float | np.ndarray:
         """Fraction of examples whose class has the highest score, at x ``(d,)`` or ``(d, r)``.
 
         Args:
@@ -79,16 +92,45 @@ class LinearClassifier(Objective):
             features, labels: examples, such as a test set; those of the problem by default.
 
         Returns:
-            A number, or ``(r,)``.
+            A number, or ``(r,)``; NaN where x is not finite, as of a run that diverged.
         """
         if (features is None) != (labels is None):
             raise ValueError("give features and labels, or neither")
         labels = self._labels if labels is None else label_values(labels)
-        predicted = self.predict(x, features)
+        x = self._checked_points(x)
+        finite = np.isfinite(x).all(axis=0)
+        predicted = self.predict(np.where(finite, x, 0.0), features)
         if labels.shape != predicted.shape[:1]:
             raise ValueError(f"there are {len(predicted)} examples but labels of {labels.shape}")
         unknown = ~np.isin(labels, self.classes)
         if unknown.any():
             raise ValueError(f"label {labels[unknown][0]!r} is none of {list(self.classes)}")
-        found = (labels == predicted.T).mean(axis=-1)
+        found = np.where(finite, (labels == predicted.T).mean(axis=-1), np.nan)
         return float(found) if found.ndim == 0 else found
+
+    def test_accuracy(self, x: np.ndarray) -> float | np.ndarray:
+        """`accuracy` on the test set, at x ``(d,)`` or ``(d, r)``.
+
+        Raises:
+            ValueError: the problem has none.
+        """
+        if self.test is None:
+            raise ValueError(
+                f"{self!r} has no test data; give them to it: test=(features, labels), or a Dataset"
+            )
+        return self.accuracy(x, *self.test)
+
+    def _checked_test_set(
+        self, test: Dataset | tuple[Matrix, ArrayLike] | None
+    ) -> tuple[Matrix, np.ndarray] | None:
+        if test is None:
+            return None
+        given = (test.features, test.labels) if isinstance(test, Dataset) else test
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            raise TypeError(
+                f"test must be (features, labels) or a Dataset of relaysim.problems.data, "
+                f"not {shown(test)}"
+            )
+        features, labels = matrix_of(given[0], " of the test set"), label_values(given[1])
+        self.accuracy(np.zeros(self.d), features, labels)
+        return features, labels

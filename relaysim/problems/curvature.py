@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array, issparse, vstack
+from scipy.sparse import csr_array, vstack
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from relaysim.problems.matrices import Matrix
 from relaysim.problems.penalised_loss import PenalisedLoss
 from relaysim.support.checks import real_array
 
@@ -67,7 +68,9 @@ def hessian(f: PenalisedLoss, worker: int, x: np.ndarray) -> np.ndarray:
     raise IndexError(f"there are workers 0 to {f.n - 1}, and no {worker}")
 
 
-def _weighted_hessian(f: PenalisedLoss, x: np.ndarray, numbers, k: int | None) -> np.ndarray:
+def _weighted_hessian(
+    f: PenalisedLoss, x: np.ndarray, numbers: Iterable[int], k: int | None
+) -> np.ndarray:
     """Σ w aaᵀ ⊗ (curvature by the scores) over the examples of blocks, or of a block's worker k."""
     p, c = f.feature_count, f.score_count
     result = np.zeros((p, c, p, c))
@@ -79,14 +82,14 @@ def _weighted_hessian(f: PenalisedLoss, x: np.ndarray, numbers, k: int | None) -
         features = features[kept]
         if c == 1:
             curvature = loss.curvature(z).ravel()[kept]
-            result[:, 0, :, 0] += _gram(features, curvature, features)
+            result[:, 0, :, 0] += _gram(features, curvature)
             continue
         probabilities = loss.probabilities(z)[..., 0].reshape(-1, c)[kept]
         weights = loss.weights.ravel()[kept]
         for a in range(c):
             for b in range(a, c):
                 curvature = probabilities[:, a] * ((a == b) - probabilities[:, b]) * weights
-                gram = _gram(features, curvature, features)
+                gram = _gram(features, curvature)
                 result[:, a, :, b] += gram
                 if a != b:
                     result[:, b, :, a] += gram
@@ -95,7 +98,7 @@ def _weighted_hessian(f: PenalisedLoss, x: np.ndarray, numbers, k: int | None) -
 
 def mean_hessian_product(f: PenalisedLoss, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """v → ∇²f(x) v, without the matrix."""
-    parts: list[tuple[Any, np.ndarray, np.ndarray | None]] = []
+    parts: list[tuple[Matrix, np.ndarray, np.ndarray | None]] = []
     for block, loss in f.parts:
         z = f.products(block, x[:, None])
         if f.score_count == 1:
@@ -104,7 +107,7 @@ def mean_hessian_product(f: PenalisedLoss, x: np.ndarray) -> Callable[[np.ndarra
             weights = loss.weights.ravel()[:, None]
             parts.append((block.pooled, weights, loss.probabilities(z)[..., 0]))
 
-    def product(v):
+    def product(v: np.ndarray) -> np.ndarray:
         total = f.penalty * v.ravel()
         for features, weights, probabilities in parts:
             change = features @ v.reshape(f.feature_count, -1)
@@ -131,28 +134,30 @@ def largest_grams(f: PenalisedLoss) -> tuple[float, float]:
     return max(each), _largest_eigenvalue(every) / f.n
 
 
-def _gram(left, weights: np.ndarray, right) -> np.ndarray:
-    """Σ_j w_j l_j r_jᵀ, a dense matrix."""
-    if issparse(left):
-        return (left.T @ right.multiply(weights[:, None]).tocsr()).toarray()
-    return left.T @ (right * weights[:, None])
+def _gram(features: Matrix, weights: np.ndarray) -> np.ndarray:
+    """Σ_j w_j a_j a_jᵀ, a dense matrix."""
+    if isinstance(features, np.ndarray):
+        return features.T @ (features * weights[:, None])
+    return (features.T @ features.multiply(weights[:, None]).tocsr()).toarray()
 
 
-def _largest_eigenvalue(parts: list[tuple[Any, np.ndarray]]) -> float:
+def _largest_eigenvalue(parts: list[tuple[Matrix, np.ndarray]]) -> float:
     """Of Σ w aaᵀ over the examples of all parts."""
     width = parts[0][0].shape[1]
     if width <= 200:
-        return float(np.linalg.eigvalsh(sum(_gram(a, w, a) for a, w in parts))[-1])
+        return float(np.linalg.eigvalsh(sum(_gram(a, w) for a, w in parts))[-1])
     count = sum(len(w) for _, w in parts)
     if count <= 200:
         stacked = [
-            a.multiply(np.sqrt(w)[:, None]) if issparse(a) else a * np.sqrt(w)[:, None]
+            a * np.sqrt(w)[:, None]
+            if isinstance(a, np.ndarray)
+            else a.multiply(np.sqrt(w)[:, None])
             for a, w in parts
         ]
         whole = vstack([csr_array(a) for a in stacked])
         return float(np.linalg.eigvalsh((whole @ whole.T).toarray())[-1])
 
-    def product(v):
+    def product(v: np.ndarray) -> np.ndarray:
         return sum(a.T @ (w * (a @ v.ravel())) for a, w in parts)
 
     start = np.ones(width)

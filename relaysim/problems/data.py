@@ -11,6 +11,8 @@ import io
 import os
 import pathlib
 from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
@@ -24,6 +26,7 @@ from relaysim.support.checks import (
     whole_number,
 )
 from relaysim.support.display import html_table
+from relaysim.support.names import attribute_error
 
 __all__ = ["Dataset", "breast_cancer", "digits", "svmlight", "synthetic", "wine"]
 
@@ -47,7 +50,7 @@ class Dataset:
     name: str = "given"
     partition: Partition | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "features", real_matrix(self.features, "features"))
         object.__setattr__(self, "labels", label_values(self.labels))
         if self.features.ndim != 2 or self.labels.shape != self.features.shape[:1]:
@@ -67,9 +70,10 @@ class Dataset:
         Sparse features are scaled to second moment 1, not shifted.
         """
         if issparse(self.features):
-            scale = np.sqrt(self.features.multiply(self.features).mean(axis=0))
+            sparse: csr_array = self.features
+            scale = np.sqrt(sparse.multiply(sparse).mean(axis=0))
             factors = np.divide(1, scale, out=np.zeros(len(scale)), where=scale > 0)
-            features = self.features.multiply(factors)
+            features = sparse.multiply(factors)
         else:
             shifted = self.features - self.features.mean(axis=0)
             scale = shifted.std(axis=0)
@@ -101,10 +105,11 @@ class Dataset:
                     f"leaves one of the two sets without it"
                 )
             chosen[generator.permutation(of_class)[:count]] = True
-        return tuple(
+        training, testing = (
             Dataset(self.features[np.flatnonzero(part)], self.labels[part], f"{self.name}, {which}")
             for part, which in ((~chosen, "training set"), (chosen, "test set"))
         )
+        return training, testing
 
     def _repr_html_(self) -> str:
         examples, width = self.features.shape
@@ -263,7 +268,7 @@ def _bundled(loader: str, name: str, standardize: bool) -> Dataset:
     return found.standardized() if true_or_false(standardize, "standardize") else found
 
 
-def _sklearn_datasets():
+def _sklearn_datasets() -> ModuleType:
     try:
         return importlib.import_module("sklearn.datasets")
     except ImportError:
@@ -272,7 +277,7 @@ def _sklearn_datasets():
         ) from None
 
 
-def _unreadable_line(path: pathlib.Path, datasets) -> tuple[int, str] | None:
+def _unreadable_line(path: pathlib.Path, datasets: ModuleType) -> tuple[int, str] | None:
     """The first line that cannot be read alone, and its number."""
     opened = {".gz": "gzip", ".bz2": "bz2"}.get(path.suffix)
     opener = importlib.import_module(opened).open if opened else open
@@ -286,3 +291,9 @@ def _unreadable_line(path: pathlib.Path, datasets) -> tuple[int, str] | None:
     except (OSError, EOFError):
         return None
     return None
+
+
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

@@ -8,19 +8,27 @@ block-diagonal matrix. Rows of zeros have weight 0 and change nothing.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-__all__ = ["DenseBlock", "SparseBlock", "lay_out"]
+from relaysim.problems.matrices import Matrix
+
+__all__ = ["Block", "DenseBlock", "Positions", "SparseBlock", "lay_out"]
 
 # Rows of zeros are accepted up to this many entries, or this fraction of the entries that are needed;
 # beyond that a worker starts a new block.
 PADDING_ENTRIES, PADDING_FRACTION = 20_000, 0.25
 
+#: Where drawn examples stand in the rows of a block: an index, or one for each axis.
+Positions: TypeAlias = np.ndarray | tuple[np.ndarray, np.ndarray]
+# (products, positions) → slopes
+SlopesOf = Callable[[np.ndarray, Positions], np.ndarray]
 
-def lay_out(features, order: np.ndarray, sizes: np.ndarray) -> list[DenseBlock | SparseBlock]:
+
+def lay_out(features: Matrix, order: np.ndarray, sizes: np.ndarray) -> list[Block]:
     """Blocks of workers, each with a copy of its examples.
 
     Args:
@@ -47,7 +55,7 @@ def lay_out(features, order: np.ndarray, sizes: np.ndarray) -> list[DenseBlock |
         current.append(int(worker))
         padding, needed = padding + more, needed + size * width
     blocks.append(current)
-    found: list[DenseBlock | SparseBlock] = []
+    found: list[Block] = []
     for workers in map(sorted, blocks):
         rows = [order[starts[worker] : starts[worker + 1]] for worker in workers]
         found.append(DenseBlock(features, rows, workers if len(blocks) > 1 else None))
@@ -113,7 +121,9 @@ class DenseBlock:
         """Which rows of ``pooled`` are those of the block's k-th worker."""
         return k * self.rows.shape[1] + np.flatnonzero(self.is_real[k])
 
-    def sample(self, index: np.ndarray, x: np.ndarray, out: np.ndarray, slopes_of) -> None:
+    def sample(
+        self, index: np.ndarray, x: np.ndarray, out: np.ndarray, slopes_of: SlopesOf
+    ) -> None:
         """Forward and backward on drawn examples only.
 
         Args:
@@ -189,7 +199,9 @@ class SparseBlock:
         """Which rows of ``pooled`` are those of worker k."""
         return np.arange(self.starts[k], self.starts[k + 1])
 
-    def sample(self, index: np.ndarray, x: np.ndarray, out: np.ndarray, slopes_of) -> None:
+    def sample(
+        self, index: np.ndarray, x: np.ndarray, out: np.ndarray, slopes_of: SlopesOf
+    ) -> None:
         """Forward and backward on drawn examples only; see `DenseBlock.sample`."""
         if index.ndim == 2:
             drawn = (index + self.starts[:-1, None]).ravel()
@@ -206,3 +218,6 @@ class SparseBlock:
         matrix = csr_array((matrix.data, indices, matrix.indptr), shape=(len(drawn), r * n * p))
         slopes = slopes_of(matrix @ x.transpose(3, 0, 1, 2).reshape(-1, c), drawn)
         out[...] = (matrix.T @ slopes).reshape(r, n, p, c).transpose(1, 2, 3, 0)
+
+
+Block: TypeAlias = DenseBlock | SparseBlock

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
 from relaysim.problems.data import Dataset
-from relaysim.problems.matrices import matrix_of, stacked
+from relaysim.problems.matrices import Matrix, matrix_of, stacked
 from relaysim.problems.partitions import Partition
 from relaysim.support.checks import unmasked
 
 __all__ = ["classes_of", "label_array", "pooled_examples"]
 
 
-def pooled_examples(features, labels, partition) -> tuple[Any, np.ndarray, Partition]:
+def pooled_examples(
+    features: Any, labels: Any, partition: Partition | Iterable[Any] | None
+) -> tuple[Matrix, np.ndarray, Partition]:
     """Examples one below the other, and who holds which; sparse if any worker's are."""
     if isinstance(features, Dataset):
         raise TypeError(
@@ -67,7 +71,7 @@ def _require_one_label_each(count: int, labels: np.ndarray, where: str) -> None:
         )
 
 
-def label_array(labels, where: str = "") -> np.ndarray:
+def label_array(labels: ArrayLike, where: str = "") -> np.ndarray:
     """One label for each example: whole numbers, bools or strings."""
     array = np.asarray(unmasked(labels, f"labels{where}"))
     if array.dtype.kind == "O" and all(isinstance(label, str) for label in array.ravel()):
@@ -91,7 +95,7 @@ def label_array(labels, where: str = "") -> np.ndarray:
     return array
 
 
-def classes_of(labels: np.ndarray, classes) -> tuple[np.ndarray, np.ndarray]:
+def classes_of(labels: np.ndarray, classes: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
     """All classes (those of the labels where None are named), and the number of each example's."""
     present, codes = np.unique(labels, return_inverse=True)
     if classes is None:

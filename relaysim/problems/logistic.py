@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
 from relaysim.problems.classifier import LinearClassifier
@@ -17,8 +18,9 @@ from relaysim.problems.curvature import (
     largest_grams,
     mean_hessian,
 )
+from relaysim.problems.data import Dataset
 from relaysim.problems.labelled import classes_of, pooled_examples
-from relaysim.problems.matrices import with_ones
+from relaysim.problems.matrices import Matrix, with_ones
 from relaysim.problems.newton import newton
 from relaysim.problems.partitions import Partition
 from relaysim.problems.penalised_loss import PenalisedLoss
@@ -60,10 +62,13 @@ class Logistic(LinearClassifier):
             examples: f_i(x) = (n m_i / N) (1/m_i) Σ_j (…) + (l2/2)‖x‖².
         classes: all classes in order, each of which must be there; by default those of the labels,
             sorted.
+        test: features ``(k, p)`` and labels ``(k,)`` of a test set, or a `relaysim.problems.data.Dataset`:
+            runs can then measure ``"accuracy"``.
 
     Attributes:
         n, d: workers, parameters.
         l2, classes, examples ``(n,)``: λ, the classes, and how many examples each worker has.
+        test: features and labels of the test set, or None.
 
     Raises:
         ValueError: labels that are no classes, a class without examples, entries that are not finite,
@@ -91,34 +96,36 @@ class Logistic(LinearClassifier):
 
     def __init__(
         self,
-        features,
-        labels=None,
+        features: ArrayLike | Matrix | Sequence[Matrix],
+        labels: ArrayLike | Sequence[ArrayLike] | None = None,
         l2: float | None = None,
         *,
-        partition: Partition | Sequence | np.ndarray | None = None,
+        partition: Partition | Iterable[Any] | None = None,
         intercept: bool = False,
         weighting: str = "workers",
-        classes: Sequence | None = None,
+        classes: ArrayLike | None = None,
+        test: Dataset | tuple[Any, Any] | None = None,
     ):
-        features, labels, partition = pooled_examples(features, labels, partition)
+        matrix, known, held = pooled_examples(features, labels, partition)
         self.l2 = real_number(l2, "l2", 0)
         self.intercept = true_or_false(intercept, "intercept")
         if weighting not in WEIGHTINGS:
             raise ValueError(f"weighting must be 'workers' or 'examples', not {weighting!r}")
         self.weighting = weighting
-        self.classes, codes = classes_of(labels, classes)
-        self._features, self._labels, self._partition = features, labels, partition
-        self.examples = partition.sizes
+        self.classes, codes = classes_of(known, classes)
+        self._features, self._labels, self._partition = matrix, known, held
+        self.examples = held.sizes
         self.n = len(self.examples)
-        weights = np.full(self.n, self.n / len(labels))
+        weights = np.full(self.n, self.n / len(known))
         if weighting == "workers":
             weights = 1 / self.examples
-        penalty = np.full(features.shape[1] + self.intercept, self.l2)
+        penalty = np.full(matrix.shape[1] + self.intercept, self.l2)
         if intercept:
-            features = with_ones(features)
+            matrix = with_ones(matrix)
             penalty[-1] = 0
-        self._loss = PenalisedLoss(features, codes, len(self.classes), partition, weights, penalty)
+        self._loss = PenalisedLoss(matrix, codes, len(self.classes), held, weights, penalty)
         self.d = self._loss.d
+        self.test = self._checked_test_set(test)
 
     # -- values and gradients ----------------------------------------------------------------------
 
@@ -145,7 +152,7 @@ class Logistic(LinearClassifier):
         x, out = self._checked_iterates(x, out)
         return self._loss.sampled_gradient(x, self._checked_index(index, x), out)
 
-    def value(self, x: np.ndarray) -> np.ndarray:
+    def value(self, x: np.ndarray) -> float | np.ndarray:
         """f(x) for x ``(d,)`` or ``(d, r)``: a number, or one for each replica ``(r,)``."""
         x = self._checked_points(x)
         total = self._loss.value(x.reshape(self.d, -1))
@@ -156,7 +163,7 @@ class Logistic(LinearClassifier):
         x = self._checked_points(x)
         return self._loss.mean_gradient(x.reshape(self.d, -1)).reshape(x.shape)
 
-    def suboptimality(self, x: np.ndarray) -> np.ndarray:
+    def suboptimality(self, x: np.ndarray) -> float | np.ndarray:
         """f(x) − f(x*) without cancellation, a sum of non-negative terms; shapes as for `value`."""
         x = self._checked_points(x)
         change = x.reshape(self.d, -1) - self.optimum[:, None]
@@ -177,7 +184,7 @@ class Logistic(LinearClassifier):
             out = np.empty(x.shape)
         return x if x.flags.c_contiguous else np.ascontiguousarray(x), out
 
-    def _checked_index(self, index, x: np.ndarray) -> np.ndarray:
+    def _checked_index(self, index: ArrayLike, x: np.ndarray) -> np.ndarray:
         index = np.asarray(index)
         if index.dtype.kind not in "iu":
             raise TypeError(f"index must be of whole numbers, not of {index.dtype}")
@@ -321,7 +328,7 @@ class Logistic(LinearClassifier):
 
     def to_config(self) -> dict[str, Any]:
         """Plain data that rebuilds the problem: its arrays, and who holds which example."""
-        return {
+        config = {
             "type": "Logistic",
             "features": self._features,
             "labels": self._labels,
@@ -331,6 +338,7 @@ class Logistic(LinearClassifier):
             "weighting": self.weighting,
             "classes": self.classes,
         }
+        return config if self.test is None else config | {"test": list(self.test)}
 
     def _repr_html_(self) -> str:
         shown = ", ".join(map(str, self.classes[:MOST_CLASSES]))

@@ -11,6 +11,8 @@ import functools
 import numpy as np
 from numpy.polynomial import polynomial
 
+from relaysim.problems.example_blocks import Positions
+
 __all__ = ["BinaryLoss", "SoftmaxLoss"]
 
 # Up to this change of a score a loss is expanded around the optimum; beyond, its closed form has lost
@@ -38,7 +40,7 @@ class BinaryLoss:
         self._scale = (-self.signs * weights)[..., None]
 
     @staticmethod
-    def take(loss: BinaryLoss, positions, weight: np.ndarray) -> BinaryLoss:
+    def take(loss: BinaryLoss, positions: Positions, weight: np.ndarray) -> BinaryLoss:
         """The loss of some of the examples, with other weights."""
         drawn = BinaryLoss.__new__(BinaryLoss)
         drawn._y = loss._y[positions]
@@ -173,7 +175,7 @@ class SoftmaxLoss:
         self._scale = weights[..., None, None]
 
     @staticmethod
-    def take(loss: SoftmaxLoss, positions, weight: np.ndarray) -> SoftmaxLoss:
+    def take(loss: SoftmaxLoss, positions: Positions, weight: np.ndarray) -> SoftmaxLoss:
         """The loss of some of the examples, with other weights."""
         drawn = SoftmaxLoss.__new__(SoftmaxLoss)
         drawn.score_count = loss.score_count

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
 import numpy as np
 from scipy.sparse import csr_array, hstack, issparse, vstack
 
 from relaysim.support.checks import real_matrix
 
-__all__ = ["matrix_of", "stacked", "with_ones"]
+__all__ = ["Matrix", "matrix_of", "stacked", "with_ones"]
+
+#: Examples × features, dense or sparse.
+Matrix: TypeAlias = np.ndarray | csr_array
 
 
-def matrix_of(features, where: str = ""):
+def matrix_of(features: Any, where: str = "") -> Matrix:
     """A matrix of finite numbers, float64, sparse as csr."""
     matrix = real_matrix(features, f"features{where}")
     entries = matrix.data if isinstance(matrix, csr_array) else matrix
@@ -31,14 +37,14 @@ def matrix_of(features, where: str = ""):
     return matrix
 
 
-def stacked(matrices: list):
+def stacked(matrices: Sequence[Matrix]) -> Matrix:
     """Matrices one below the other: sparse if any of them is."""
     if any(map(issparse, matrices)):
         return vstack([csr_array(matrix) for matrix in matrices], format="csr")
     return np.concatenate(matrices)
 
 
-def with_ones(features):
+def with_ones(features: Matrix) -> Matrix:
     """The features, and a last column of ones."""
     ones = np.ones((features.shape[0], 1))
     if issparse(features):

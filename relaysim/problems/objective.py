@@ -27,6 +27,15 @@ class Objective(abc.ABC):
     def optimum(self) -> np.ndarray:
         """x*, the minimiser of f, ``(d,)``."""
 
+    @abc.abstractmethod
+    def value(self, x: np.ndarray) -> float | np.ndarray:
+        """f(x) for x ``(d,)`` or ``(d, r)``: a number, or one for each replica ``(r,)``."""
+
+    @property
+    @abc.abstractmethod
+    def smoothness(self) -> float:
+        """L, the largest Hessian eigenvalue over all f_i, or a bound of it."""
+
     @functools.cached_property
     def zeta2(self) -> float:
         """Heterogeneity ζ² = (1/n) Σ_i ‖∇f_i(x*)‖²."""

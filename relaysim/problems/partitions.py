@@ -7,15 +7,16 @@ one example.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import linprog
-from scipy.sparse import eye_array, issparse, kron, vstack
+from numpy.typing import ArrayLike
 from scipy.sparse.linalg import svds
 
-from relaysim.problems.matrices import matrix_of
+from relaysim.problems.apportioning import even, give_to_the_empty, rounded, rounded_to, scaled
+from relaysim.problems.matrices import Matrix, matrix_of
 from relaysim.support.checks import (
     label_values,
     real_array,
@@ -25,6 +26,10 @@ from relaysim.support.checks import (
     whole_number,
 )
 from relaysim.support.display import between, html_table
+from relaysim.support.names import attribute_error
+
+if TYPE_CHECKING:
+    from relaysim.plots.style import Axes
 
 __all__ = ["Partition", "by_size", "dirichlet", "feature_drift", "iid", "shards"]
 
@@ -65,7 +70,7 @@ class Partition:
             array.setflags(write=False)
 
     @staticmethod
-    def of(partition, examples: int, n: int | None = None) -> Partition:
+    def of(partition: Partition | Iterable[Any], examples: int, n: int | None = None) -> Partition:
         """A partition of so many examples from index lists, owners ``(N,)``, or a `Partition`.
 
         Owners are an array or a list of N whole numbers: who holds each example.
@@ -122,34 +127,31 @@ class Partition:
         owners[every] = np.repeat(np.arange(len(lists)), [len(index) for index in lists])
         return Partition(owners, len(lists), None, "given")
 
-    def counts(self, labels=None) -> pd.DataFrame:
+    def counts(self, labels: ArrayLike | None = None) -> pd.DataFrame:
         """How many examples of each class (columns) every worker (rows) has."""
-        labels = self._labels(labels)
-        table = pd.crosstab(self.owners, labels)
+        table = pd.crosstab(self.owners, self._labels(labels))
         return table.rename_axis(index="worker", columns="class")
 
-    def plot(self, labels=None, **options):
+    def plot(self, labels: ArrayLike | None = None, **options: Any) -> Axes:
         """Draw the classes by worker; see `relaysim.plots.plot_partition`. Returns the Axes."""
         from relaysim import plots
 
         return plots.plot_partition(self, self._labels(labels), **options)
 
-    def _labels(self, labels) -> np.ndarray:
-        labels = self.labels if labels is None else label_values(labels)
-        if labels is None:
+    def _labels(self, labels: ArrayLike | None) -> np.ndarray:
+        found = self.labels if labels is None else label_values(labels)
+        if found is None:
             raise ValueError("this partition was made without labels; give labels=")
-        if labels.shape != self.owners.shape:
+        if found.shape != self.owners.shape:
             raise ValueError(
-                f"the partition is of {len(self.owners)} examples; labels are of {labels.shape}"
+                f"the partition is of {len(self.owners)} examples; labels are of {found.shape}"
             )
-        return labels
+        return found
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, Partition):
             return NotImplemented
         return self.n == other.n and np.array_equal(self.owners, other.owners)
-
-    __hash__ = None
 
     def _repr_html_(self) -> str:
         rows = [
@@ -166,7 +168,7 @@ class Partition:
         )
 
 
-def iid(labels, n: int, seed: int = 0) -> Partition:
+def iid(labels: ArrayLike, n: int, seed: int = 0) -> Partition:
     """Examples in random order, dealt out in equal numbers (to within one).
 
     Args:
@@ -182,10 +184,12 @@ def iid(labels, n: int, seed: int = 0) -> Partition:
     """
     labels, n, generator = _checked(labels, n, seed)
     order = generator.permutation(len(labels))
-    return _cut(order, _even(len(labels), n), labels, "iid")
+    return _cut(order, even(len(labels), n), labels, "iid")
 
 
-def dirichlet(labels, n: int, alpha: float, seed: int = 0, equal_sizes: bool = True) -> Partition:
+def dirichlet(
+    labels: ArrayLike, n: int, alpha: float, seed: int = 0, equal_sizes: bool = True
+) -> Partition:
     """Classes in proportions drawn from a Dirichlet distribution: the smaller α, the more apart.
 
     Every class c is divided in proportions q_c ~ Dirichlet(α, …, α) over the workers. With equal
@@ -225,14 +229,14 @@ def dirichlet(labels, n: int, alpha: float, seed: int = 0, equal_sizes: bool = T
     wanted = np.exp(logs - logs.max(axis=1, keepdims=True))
     wanted *= (totals / wanted.sum(axis=1))[:, None]
     if equal_sizes:
-        sizes = generator.permutation(_even(len(labels), n))
-        wanted = _scaled(logs, totals.astype(float), sizes.astype(float))
-        counts = _rounded(wanted, totals, sizes)
+        sizes = generator.permutation(even(len(labels), n))
+        wanted = scaled(logs, totals.astype(float), sizes.astype(float))
+        counts = rounded(wanted, totals, sizes)
     else:
         counts = np.stack(
-            [_rounded_to(row, total) for row, total in zip(wanted, totals, strict=True)]
+            [rounded_to(row, total) for row, total in zip(wanted, totals, strict=True)]
         )
-        _give_to_the_empty(counts)
+        give_to_the_empty(counts)
     owners = np.empty(len(labels), dtype=int)
     for code, row in enumerate(counts):
         examples = generator.permutation(np.flatnonzero(codes == code))
@@ -240,7 +244,7 @@ def dirichlet(labels, n: int, alpha: float, seed: int = 0, equal_sizes: bool = T
     return Partition(owners, n, labels, f"dirichlet(alpha={alpha:g})")
 
 
-def shards(labels, n: int, per_worker: int = 2, seed: int = 0) -> Partition:
+def shards(labels: ArrayLike, n: int, per_worker: int = 2, seed: int = 0) -> Partition:
     """Examples sorted by class and cut into shards, of which each worker gets a few at random.
 
     Args:
@@ -269,12 +273,17 @@ def shards(labels, n: int, per_worker: int = 2, seed: int = 0) -> Partition:
     by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
     dealt = np.repeat(np.arange(n), per_worker)
     owners = np.empty(len(labels), dtype=int)
-    owners[by_class] = np.repeat(generator.permutation(dealt), _even(len(labels), count))
+    owners[by_class] = np.repeat(generator.permutation(dealt), even(len(labels), count))
     return Partition(owners, n, labels, f"shards(per_worker={per_worker})")
 
 
 def feature_drift(
-    features, n: int, strength: float = 1.0, direction=None, labels=None, seed: int = 0
+    features: ArrayLike | Matrix,
+    n: int,
+    strength: float = 1.0,
+    direction: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    seed: int = 0,
 ) -> Partition:
     """Workers see different parts of feature space: examples sorted along a direction and cut.
 
@@ -316,11 +325,11 @@ def feature_drift(
     ranks[np.argsort(np.asarray(matrix @ along).ravel(), kind="stable")] = np.arange(count)
     key = strength * ranks + (1 - strength) * generator.permutation(count)
     order = np.argsort(key, kind="stable")
-    labels = None if labels is None else label_values(labels)
-    return _cut(order, _even(count, n), labels, f"feature_drift(strength={strength:g})")
+    seen = None if labels is None else label_values(labels)
+    return _cut(order, even(count, n), seen, f"feature_drift(strength={strength:g})")
 
 
-def by_size(labels, n: int, ratio: float = 10.0, seed: int = 0) -> Partition:
+def by_size(labels: ArrayLike, n: int, ratio: float = 10.0, seed: int = 0) -> Partition:
     """Examples in random order, in numbers that fall geometrically from worker 0 to worker n − 1.
 
     Args:
@@ -338,14 +347,14 @@ def by_size(labels, n: int, ratio: float = 10.0, seed: int = 0) -> Partition:
     labels, n, generator = _checked(labels, n, seed)
     ratio = real_number(ratio, "ratio", 1)
     wanted = np.geomspace(ratio, 1, n)
-    sizes = 1 + _rounded_to(
+    sizes = 1 + rounded_to(
         np.maximum(wanted * (len(labels) / wanted.sum()) - 1, 0), len(labels) - n
     )
     order = generator.permutation(len(labels))
     return _cut(order, sizes, labels, f"by_size(ratio={ratio:g})")
 
 
-def _checked(labels, n: int, seed: int) -> tuple[np.ndarray, int, np.random.Generator]:
+def _checked(labels: ArrayLike, n: int, seed: int) -> tuple[np.ndarray, int, np.random.Generator]:
     labels = label_values(labels)
     if labels.ndim != 1:
         raise ValueError(f"labels must be one class for each example, not of shape {labels.shape}")
@@ -358,81 +367,15 @@ def _checked(labels, n: int, seed: int) -> tuple[np.ndarray, int, np.random.Gene
     return labels, n, np.random.default_rng(seed)
 
 
-def _cut(order: np.ndarray, sizes: Sequence[int], labels, name: str) -> Partition:
+def _cut(order: np.ndarray, sizes: np.ndarray, labels: np.ndarray | None, name: str) -> Partition:
     owners = np.empty(len(order), dtype=int)
     owners[order] = np.repeat(np.arange(len(sizes)), sizes)
     return Partition(owners, len(sizes), labels, name)
 
 
-def _even(total: int, parts: int) -> np.ndarray:
-    """Sizes that differ by at most one, larger ones first."""
-    return np.full(parts, total // parts) + (np.arange(parts) < total % parts)
-
-
-def _rounded_to(wanted: np.ndarray, total: int) -> np.ndarray:
-    """Whole numbers near ``wanted`` (scaled to the total) that sum to it: largest remainders."""
-    wanted = (
-        wanted * (total / wanted.sum())
-        if wanted.sum()
-        else np.full(wanted.shape, total / len(wanted))
-    )
-    down = np.floor(wanted).astype(int)
-    short = total - down.sum()
-    down[np.argsort(down - wanted, kind="stable")[:short]] += 1
-    return down
-
-
-def _scaled(logs: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """e^logs with rows and columns multiplied so that they sum to what is asked for.
-
-    By iterative proportional fitting, in logarithms, since entries may span hundreds of decades.
-    """
-    logs = logs - logs.max()
-    for _ in range(2000):
-        logs = logs + (np.log(rows) - np.logaddexp.reduce(logs, axis=1))[:, None]
-        shortfall = np.log(columns) - np.logaddexp.reduce(logs, axis=0)
-        logs = logs + shortfall
-        if np.abs(shortfall).max() < 1e-9:
-            break
-    return np.exp(logs)
-
-
-def _rounded(wanted: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Whole numbers with exactly these row and column sums, each next to what is wanted.
-
-    Where everything is rounded down, the rest is a transport problem with capacities 0 and 1, whose
-    linear program has whole solutions; it gives to the largest remainders. (Where the sums of what is
-    wanted are off, capacities are larger.)
-    """
-    down = np.floor(wanted + 1e-6).astype(int)
-    for capacity in (1, None):
-        if capacity is None:
-            down = np.zeros_like(down)
-        left = np.concatenate([rows - down.sum(axis=1), columns - down.sum(axis=0)])
-        classes, n = wanted.shape
-        sums = vstack(
-            [kron(eye_array(classes), np.ones((1, n))), kron(np.ones((1, classes)), eye_array(n))]
-        )
-        found = linprog(
-            -(wanted - down).ravel(), A_eq=sums, b_eq=left, bounds=(0, capacity), method="highs-ds"
-        )
-        if found.status == 0:
-            return down + np.rint(found.x).astype(int).reshape(wanted.shape)
-    raise AssertionError("row and column sums of examples differ")
-
-
-def _give_to_the_empty(counts: np.ndarray) -> None:
-    """One example each for workers (columns) without any, from whoever has most."""
-    for worker in np.flatnonzero(counts.sum(axis=0) == 0):
-        richest = int(np.argmax(counts.sum(axis=0)))
-        code = int(np.argmax(counts[:, richest]))
-        counts[code, richest] -= 1
-        counts[code, worker] += 1
-
-
-def _principal_component(matrix) -> np.ndarray:
+def _principal_component(matrix: Matrix) -> np.ndarray:
     """The direction of largest variance (of a sparse matrix: of largest second moment)."""
-    if not issparse(matrix):
+    if isinstance(matrix, np.ndarray):
         vector = np.linalg.svd(matrix - matrix.mean(axis=0), full_matrices=False)[2][0]
     elif not matrix.count_nonzero():
         vector = np.eye(1, matrix.shape[1])[0]
@@ -442,3 +385,9 @@ def _principal_component(matrix) -> np.ndarray:
         start = np.random.default_rng(0).random(min(matrix.shape))
         vector = svds(matrix, k=1, v0=start)[2][0]
     return vector * np.sign(vector[np.argmax(np.abs(vector))])
+
+
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

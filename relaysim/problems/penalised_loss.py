@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-from relaysim.problems.example_blocks import DenseBlock, SparseBlock, lay_out
+from relaysim.problems.example_blocks import Block, Positions, lay_out
 from relaysim.problems.losses import BinaryLoss, SoftmaxLoss
+from relaysim.problems.matrices import Matrix
 from relaysim.problems.partitions import Partition
 from relaysim.support.blocks import row_blocks
 
@@ -41,7 +42,7 @@ class PenalisedLoss:
 
     def __init__(
         self,
-        features,
+        features: Matrix,
         codes: np.ndarray,
         classes: int,
         partition: Partition,
@@ -53,7 +54,7 @@ class PenalisedLoss:
         order = np.concatenate(partition.indices)
         by_example = np.empty(len(codes))
         by_example[order] = np.repeat(weights, self._examples)
-        self.parts: list[tuple[DenseBlock | SparseBlock, Any]] = []
+        self.parts: list[tuple[Block, Any]] = []
         for block in lay_out(features, order, self._examples):
             real = block.is_real
             of_block = np.where(real, by_example[block.rows], 0.0)
@@ -90,7 +91,9 @@ class PenalisedLoss:
         with np.errstate(over="ignore"):
             for block, loss in self.parts:
 
-                def slopes_of(z, positions, block=block, loss=loss):
+                def slopes_of(
+                    z: np.ndarray, positions: Positions, block: Block = block, loss: Any = loss
+                ) -> np.ndarray:
                     weights = np.broadcast_to(shares[block.workers], index[block.workers].shape[:2])
                     if isinstance(positions, np.ndarray):
                         weights = np.tile(weights.ravel(), len(positions) // weights.size)
@@ -166,7 +169,7 @@ class PenalisedLoss:
         products = [self.products(block, x[:, None]) for block, _ in self.parts]
         return [z.reshape(-1, z.shape[-1]) for z in products]
 
-    def products(self, block, points: np.ndarray, lent: bool = False) -> np.ndarray:
+    def products(self, block: Block, points: np.ndarray, lent: bool = False) -> np.ndarray:
         """The products of all a block's examples with points ``(d, k)``, in the shape of its rows.
 
         Where they are lent they stand in memory that the next call uses again: to ask the system for

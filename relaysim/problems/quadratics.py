@@ -36,11 +36,6 @@ class Quadratic(Objective):
 
     @property
     @abc.abstractmethod
-    def smoothness(self) -> float:
-        """L, the largest Hessian eigenvalue over all f_i."""
-
-    @property
-    @abc.abstractmethod
     def strong_convexity(self) -> float:
         """μ, the smallest Hessian eigenvalue over all f_i."""
 
@@ -52,11 +47,11 @@ class Quadratic(Objective):
     def _apply_mean_hessian(self, x: np.ndarray) -> np.ndarray:
         """H̄ x."""
 
-    def value(self, x: np.ndarray) -> np.ndarray:
+    def value(self, x: np.ndarray) -> float | np.ndarray:
         """f(x) for x ``(d,)`` or ``(d, r)``: a number, or one for each replica ``(r,)``."""
         return self.optimal_value + self.suboptimality(x)
 
-    def suboptimality(self, x: np.ndarray) -> np.ndarray:
+    def suboptimality(self, x: np.ndarray) -> float | np.ndarray:
         """f(x) − f(x*) = ½‖R(x − x*)‖² with RᵀR = H̄: no cancellation; shapes as for `value`."""
         x = self._checked_points(x)
         root = self._apply_root(x - self._column(self.optimum, x))

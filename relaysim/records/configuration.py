@@ -7,17 +7,18 @@ mapping with its ``type``; loading never runs code that the data names.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from relaysim import algorithms, compressors, faults, oracles, problems, schedules
-from relaysim.mixing.sequences import is_sequence
+from relaysim.measures import READY, Measure
+from relaysim.mixing.sequences import Mixing, is_sequence
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["encode", "rebuild"]
+__all__ = ["decode", "encode", "encode_measures", "encode_mixing", "measures_in_file", "rebuild"]
 
 
 def encode(value: Any) -> Any:
@@ -34,7 +35,7 @@ def encode(value: Any) -> Any:
     if hasattr(value, "to_config"):
         # Arrays are a problem's own, not copied; sparse ones among them become arrays.
         plain = value.to_config()
-        return {key: encode(item) if issparse(item) else item for key, item in plain.items()}
+        return {k: encode(v) if issparse(v) or isinstance(v, list) else v for k, v in plain.items()}
     if _BUILDERS.get(type(value).__name__) is type(value):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {"type": type(value).__name__} | {name: encode(v) for name, v in fields.items()}
@@ -92,17 +93,20 @@ def decode(value: Any, what: str = "value") -> Any:
         return value
     kind = value.get("type")
     if kind == "unknown":
+        part = value.get("part", what)
         raise ValueError(
-            f"the {what} was an object of your own, {value['class']}, which cannot be rebuilt from "
+            f"the {part} was an object of your own, {value['class']}, which cannot be rebuilt from "
             f"the record; pass {what}="
         )
     fields = {key: decode(item, key) for key, item in value.items() if key != "type"}
     if kind not in _BUILDERS:
         raise ValueError(f"unknown {what} of type {kind!r}; was it written by a newer version?")
-    return _BUILDERS[kind](**fields)
+    return _BUILDERS[kind](**(_BEFORE.get(kind, {}) | fields))
 
 
-def _sparse(shape, starts, columns, weights):
+def _sparse(
+    shape: list[int], starts: np.ndarray, columns: np.ndarray, weights: np.ndarray
+) -> csr_array:
     return csr_array((weights, columns, starts), shape=tuple(shape))
 
 
@@ -113,7 +117,11 @@ _BUILDERS: dict[str, Callable] = {
     "TreePair": TreePair,
     "sparse": _sparse,
     **{name: getattr(algorithms, name) for name in algorithms.__all__},
-    "MessageDrop": faults.MessageDrop,
+    **{
+        name: kind
+        for name, kind in vars(faults).items()
+        if isinstance(kind, type) and issubclass(kind, faults.Fault) and kind is not faults.Fault
+    },
     **{name: getattr(oracles, name) for name in oracles.__all__},
     **{name: getattr(compressors, name) for name in compressors.__all__},
     "DiagonalQuadratic": problems.DiagonalQuadratic,
@@ -124,7 +132,61 @@ _BUILDERS: dict[str, Callable] = {
 }
 
 
-def encode_mixing(mixing) -> Any:
+# What a method did before it had an option to say so, for files in which there is none.
+_BEFORE: dict[str, dict[str, Any]] = {
+    "QuasiGlobalMomentum": {"form": "toy"},
+    "AllReduce": {"count": "all-to-all"},
+    "LocalSGD": {"count": "all-to-all"},
+    "SingleMerge": {"count": "all-to-all"},
+}
+
+
+def encode_measures(measures: Iterable[Measure] | None) -> list[Any] | None:
+    """Ready ones by name; of others the name and the label, but not the formula.
+
+    >>> encode_measures([READY["value"], Measure("first", lambda iterates, problem: iterates[:, 0, 0])])[0]
+    'value'
+    """
+    if measures is None:
+        return None
+    return [
+        each.name
+        if each == READY.get(each.name)
+        else {
+            "type": "unknown",
+            "part": "measure",
+            "class": repr(each.name),
+            "name": each.name,
+            "label": each.label,
+            "per_worker": each.per_worker,
+        }
+        for each in measures
+    ]
+
+
+def measures_in_file(config: dict[str, Any], columns: list[str]) -> tuple[Measure, ...]:
+    """What the columns of a file are; those of the user's own have their name and label only."""
+    own = {}
+    for each in config.get("measures") or ():
+        if isinstance(each, dict):
+            described = {key: each[key] for key in ("name", "label", "per_worker")}
+            own[each["name"]] = Measure(of=_NotInFile(each["name"]), **described)
+    return tuple(own[name] if name in own else READY[name] for name in columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class _NotInFile:
+    """The formula of a measure of the user's own, which a file does not have."""
+
+    name: str
+
+    def __call__(self, iterates: np.ndarray, problem: object) -> NoReturn:
+        raise ValueError(
+            f"the formula of the measure {self.name!r} is your own and was not saved; pass measures="
+        )
+
+
+def encode_mixing(mixing: Mixing | None) -> Any:
     """Encode a matrix or a sequence of them (or None)."""
     if mixing is None:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -12,18 +11,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from relaysim.measures import bits_of
-from relaysim.records import configuration
+from relaysim.algorithms.events import Algorithm
+from relaysim.faults import AnyFault
+from relaysim.measures import Measure
+from relaysim.measures.columns import bits_of
+from relaysim.mixing.sequences import Mixing
+from relaysim.oracles import Oracle
+from relaysim.problems import Problem
+from relaysim.records import archive, configuration
 from relaysim.records.state import KeptState, fingerprint
 from relaysim.support.display import between, html_table
-from relaysim.support.files import written_aside
+from relaysim.topologies import Topology, TreePair
 
 if TYPE_CHECKING:
+    from relaysim.plots.style import Axes
     from relaysim.theory.overlay import Overlay
 
 __all__ = ["History"]
 
-FORMAT = 1
 # Theory over more learning rates than this could not be told apart.
 MOST_WITH_THEORY = 3
 
@@ -34,7 +39,9 @@ class History:
     Attributes:
         steps: the recorded steps, ``(records,)``.
         x: the iterates after the last step, ``(n, d[, r])``; NaN for a replica that diverged.
-        iterates: those at every record, ``(records, n, d[, r])``, if they were kept, else None.
+        iterates: those at every record, ``(records, n, d[, r])``, if they were kept, else None; with
+            ``keep_iterates=[i, …]`` those of these workers, ``(records, k, d[, r])``.
+        measures: what the columns are, a `relaysim.measures.Measure` each.
         diverged: ``(r,)`` bool.
         problem, topology, algorithm: what was run.
         config: plain data that rebuilds the run; see `relaysim.rebuild`.
@@ -54,22 +61,24 @@ class History:
         seeds: np.ndarray,
         learning_rates: np.ndarray,
         columns: dict[str, np.ndarray],
+        measures: tuple[Measure, ...],
         vectors_sent: np.ndarray,
         last_record: np.ndarray,
         diverged: np.ndarray,
         x: np.ndarray,
         iterates: np.ndarray | None,
         config: dict[str, Any],
-        problem,
-        topology,
-        algorithm,
+        problem: Problem | None,
+        topology: Topology | TreePair,
+        algorithm: Algorithm | None,
         state: KeptState | None = None,
-    ):
+    ) -> None:
         self.steps = steps
         self.x = x
         self.iterates = iterates
         self.diverged = diverged
         self.config = config
+        self.measures = measures
         self.problem, self.topology, self.algorithm = problem, topology, algorithm
         self._seeds = seeds
         self._learning_rates = learning_rates
@@ -89,7 +98,7 @@ class History:
         return getattr(self.algorithm, "label", None) or self.config["algorithm"]["class"]
 
     @property
-    def mixing(self):
+    def mixing(self) -> Mixing | None:
         """The matrix or sequence of them that the run was given, as `relaysim.simulate` takes it, or None.
 
         Like ``oracle`` and ``faults`` it is rebuilt from ``config`` each time.
@@ -104,7 +113,7 @@ class History:
         return configuration.decode(self.config["mixing"], "mixing")
 
     @property
-    def oracle(self):
+    def oracle(self) -> Oracle | None:
         """How the run's workers saw their gradients, or None where exactly.
 
         Raises:
@@ -113,7 +122,7 @@ class History:
         return configuration.decode(self.config["oracle"], "oracle")
 
     @property
-    def faults(self):
+    def faults(self) -> AnyFault | None:
         """What went wrong in the run, or None.
 
         Raises:
@@ -135,26 +144,73 @@ class History:
         - ``bits_sent``: the same in bits, 64 a number, d numbers a vector.
 
         Suboptimality and distance need a problem whose optimum is known; without it there is
-        ``value``, f(x̄), instead. A replica's rows end with
-        its stop; they are NaN from the record at which it diverged.
+        ``value``, f(x̄), instead. What else was asked for as ``measures`` comes after the gradient norm.
+        A replica's rows end with its stop; they are NaN from the record at which it diverged.
         """
-        records, r = len(self.steps), self.replicas
-        present = (np.arange(records) <= self._last_record[:, None]).ravel()
-
-        def by_replica(table: np.ndarray) -> np.ndarray:
-            return np.broadcast_to(table, (records, r)).T.ravel()[present]
-
-        data = {
-            "replica": by_replica(np.arange(r)),
-            "seed": by_replica(self._seeds),
-            "learning_rate": by_replica(self._learning_rates),
-            "step": by_replica(self.steps[:, None]),
-        }
-        data |= {name: by_replica(values) for name, values in self._columns.items()}
-        sent = self._vectors_sent.reshape(records, -1)
-        data["vectors_sent"] = by_replica(sent)
-        data["bits_sent"] = by_replica(bits_of(sent, self.x.shape[1]))
+        data = self._what_records_are()
+        data |= {name: self._by_replica(self._columns[name]) for name in self._names(False)}
+        sent = self._vectors_sent.reshape(len(self.steps), -1)
+        data["vectors_sent"] = self._by_replica(sent)
+        data["bits_sent"] = self._by_replica(bits_of(sent, self.x.shape[1]))
         return pd.DataFrame(data)
+
+    @functools.cached_property
+    def worker_frame(self) -> pd.DataFrame:
+        """One row per replica, recorded step and worker, for measures that are ``per_worker``.
+
+        Columns: ``replica``, ``seed``, ``learning_rate``, ``step`` as in `frame`, ``worker``, and those that
+        were asked for, such as ``measures=["worker_consensus_distance", "worker_distance"]``.
+
+        Raises:
+            ValueError: none was asked for.
+
+        >>> import relaysim as rs
+        >>> problem = rs.problems.DiagonalQuadratic(h=[[1.0], [1.0]], centers=[[1.0], [3.0]])
+        >>> history = rs.simulate(problem, rs.topologies.chain(2), rs.algorithms.DPSGD(), learning_rate=0.5,
+        ...                       steps=1, measures=["worker_distance"])
+        >>> history.worker_frame[["step", "worker", "worker_distance"]].values.tolist()[:2]
+        [[0.0, 0.0, 4.0], [0.0, 1.0, 4.0]]
+        """
+        names = self._names(True)
+        if not names:
+            raise ValueError(
+                "this history has no measure of every worker; simulate with "
+                "measures=['worker_consensus_distance'], or a Measure with per_worker=True"
+            )
+        n = self.x.shape[0]
+        data = {name: np.repeat(each, n) for name, each in self._what_records_are().items()}
+        data["worker"] = np.tile(np.arange(n), len(data["step"]) // n)
+        for name in names:
+            rows = np.moveaxis(self._columns[name], 1, 2).swapaxes(0, 1).reshape(-1, n)
+            data[name] = rows[self._is_recorded].ravel()
+        return pd.DataFrame(data)
+
+    def _names(self, per_worker: bool) -> list[str]:
+        """Of the measured columns."""
+        return [each.name for each in self.measures if each.per_worker == per_worker]
+
+    @property
+    def _is_recorded(self) -> np.ndarray:
+        """Which records replicas have, ``(r · records,)``, replica by replica."""
+        return (np.arange(len(self.steps)) <= self._last_record[:, None]).ravel()
+
+    def _by_replica(self, table: np.ndarray) -> np.ndarray:
+        """A table ``(records, r)``, or one that broadcasts to it, as a column of rows."""
+        shape = (len(self.steps), self.replicas)
+        return np.broadcast_to(table, shape).T.ravel()[self._is_recorded]
+
+    def _what_records_are(self) -> dict[str, np.ndarray]:
+        return {
+            "replica": self._by_replica(np.arange(self.replicas)),
+            "seed": self._by_replica(self._seeds),
+            "learning_rate": self._by_replica(self._learning_rates),
+            "step": self._by_replica(self.steps[:, None]),
+        }
+
+    @property
+    def axis_labels(self) -> dict[str, str]:
+        """What axes say of the measured columns."""
+        return {each.name: each.axis_label for each in self.measures}
 
     def steps_to(self, target: float) -> np.ndarray:
         """First recorded step at which each replica's suboptimality is below target, ``(r,)``.
@@ -233,7 +289,9 @@ class History:
             self, self._state, steps, keep_state=keep_state, progress=progress, given=given
         )
 
-    def plot(self, y: str | None = None, x: str = "step", *, theory: bool = False, **options):
+    def plot(
+        self, y: str | None = None, x: str = "step", *, theory: bool = False, **options: Any
+    ) -> Axes:
         """Draw a column against steps or vectors sent, on a log axis; returns the Axes.
 
         Args:
@@ -276,9 +334,6 @@ class History:
         The file is written aside and renamed, so that an older one is replaced only by a whole one.
         Returns the path, with ``.npz`` added where it was missing.
         """
-        path = pathlib.Path(path)
-        if path.suffix != ".npz":
-            path = path.with_name(path.name + ".npz")
         arrays: dict[str, np.ndarray] = {
             "steps": self.steps,
             "seeds": self._seeds,
@@ -291,17 +346,11 @@ class History:
         arrays |= {f"column/{name}": values for name, values in self._columns.items()}
         if self.iterates is not None:
             arrays["iterates"] = self.iterates
-        header = {"format": FORMAT, "config": _detach(self.config, "config", arrays)}
+        header: dict[str, Any] = {"config": self.config}
         if self._state is not None:
-            header["state"] = {
-                "version": self._state.version,
-                "run": fingerprint(self.config),
-                "data": _detach(self._state.data, "state", arrays),
-            }
-        text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-        with written_aside(path) as aside, open(aside, "wb") as file:
-            np.savez_compressed(file, header=text, **arrays)
-        return path
+            run = fingerprint(self.config)
+            header["state"] = {"version": self._state.version, "run": run, "data": self._state.data}
+        return archive.write(path, header, arrays)
 
     @staticmethod
     def load(path: str | os.PathLike) -> History:
@@ -310,36 +359,22 @@ class History:
         Raises:
             ValueError: the file is not a saved history, or of a newer format.
         """
-        path = pathlib.Path(path)
-        if not path.exists() and path.suffix != ".npz":
-            path = path.with_name(path.name + ".npz")
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            header = json.loads(arrays.pop("header").tobytes())
-            version = header["format"]
-        except (KeyError, ValueError, TypeError, OSError, EOFError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise ValueError(f"{os.fspath(path)!r} is not a saved relaysim history") from error
-        if version > FORMAT:
-            raise ValueError(
-                f"{os.fspath(path)!r} has format {version} and this version reads up to {FORMAT}; "
-                f"update relaysim"
-            )
-        config = _attach(header["config"], arrays)
-        parts = {
+        header, arrays = archive.read(path)
+        config = header["config"]
+        parts: dict[str, Any] = {
             name: None
             if config[name].get("type") == "unknown"
             else configuration.decode(config[name], name)
             for name in ("problem", "topology", "algorithm")
         }
+        columns = {
+            name.removeprefix("column/"): values
+            for name, values in arrays.items()
+            if name.startswith("column/")
+        }
         return History(
-            columns={
-                name.removeprefix("column/"): values
-                for name, values in arrays.items()
-                if name.startswith("column/")
-            },
+            columns=columns,
+            measures=configuration.measures_in_file(config, list(columns)),
             **{
                 name: arrays[name]
                 for name in (
@@ -354,8 +389,10 @@ class History:
             },
             iterates=arrays.get("iterates"),
             config=config,
-            state=KeptState(**_attach(header["state"], arrays)) if "state" in header else None,
-            **parts,
+            state=KeptState(**header["state"]) if "state" in header else None,
+            problem=parts["problem"],
+            topology=parts["topology"],
+            algorithm=parts["algorithm"],
         )
 
     def _repr_html_(self) -> str:
@@ -371,7 +408,8 @@ class History:
             ("replicas", self.replicas),
             ("diverged", int(self.diverged.sum())),
         ]
-        for name, values in self._columns.items():
+        for name in self._names(per_worker=False):
+            values = self._columns[name]
             last = values[self._last_record, np.arange(self.replicas)]
             last = last[np.isfinite(last)]
             rows.append((f"last {name}", _summary(last) if len(last) else "none"))
@@ -392,25 +430,3 @@ def _summary(values: np.ndarray) -> str:
     if len(values) == 1:
         return f"{values[0]:.3g}"
     return f"{np.median(values):.3g} (median; {values.min():.3g} to {values.max():.3g})"
-
-
-def _detach(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
-    """Move the arrays within plain data into ``arrays``, leaving their names behind."""
-    if isinstance(value, np.ndarray):
-        arrays[name] = value
-        return {"type": "array", "name": name}
-    if isinstance(value, dict):
-        return {key: _detach(item, f"{name}/{key}", arrays) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_detach(item, f"{name}/{k}", arrays) for k, item in enumerate(value)]
-    return value
-
-
-def _attach(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    if isinstance(value, dict):
-        if value.get("type") == "array":
-            return arrays[value["name"]]
-        return {key: _attach(item, arrays) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_attach(item, arrays) for item in value]
-    return value

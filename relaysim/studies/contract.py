@@ -68,16 +68,23 @@ def examine(
 class _Contract:
     """The claims of one method, and the runs that they are measured on."""
 
-    def __init__(self, algorithm, problem, topology, rate: float, steps: int, mixing):
+    def __init__(
+        self, algorithm: Any, problem: Any, topology: Any, rate: float, steps: int, mixing: Any
+    ):
         self.algorithm, self.problem, self.topology = algorithm, problem, topology
         self.rate, self.steps, self.mixing = rate, steps, mixing
         self.matrices = matrices_for(algorithm, topology, mixing)
         self.shape = (int(problem.n), int(problem.d))
         self.x0 = np.random.default_rng(0).normal(size=self.shape)
 
-    def simulate(self, problem=None, algorithm=None, **options) -> History:
+    def simulate(self, problem: Any = None, algorithm: Any = None, **options: Any) -> History:
         """A run at the given rate from random starting points."""
-        given = {"learning_rate": self.rate, "steps": self.steps, "x0": self.x0, "progress": False}
+        given: dict[str, Any] = {
+            "learning_rate": self.rate,
+            "steps": self.steps,
+            "x0": self.x0,
+            "progress": False,
+        }
         if self.mixing is not None:
             given["mixing"] = self.mixing
         return simulate(
@@ -99,7 +106,7 @@ class _Contract:
     def walk(self) -> Iterator[tuple[Any, Any, Any, int]]:
         """For some steps: a state, the next one, that again, and how many gradients both asked for."""
         network = Network(self.topology, self.matrices, Workspace())
-        asked = 0
+        asked = step = 0
 
         def gradient(x: np.ndarray) -> np.ndarray:
             nonlocal asked
@@ -107,7 +114,7 @@ class _Contract:
             return answer(ask(self.problem.gradient, "gradient", x), "gradient", x.shape).copy()
 
         def uniforms(shape: tuple[int, ...]) -> np.ndarray:
-            return np.random.default_rng(round.step).random(shape)  # the same in both tries
+            return np.random.default_rng(step).random(shape)  # the same in both tries
 
         round = Round(gradient, network, Workspace(), uniforms)
         round.learning_rate = self.rate
@@ -138,11 +145,12 @@ class _Contract:
         )
 
     def _is_state(self) -> None:
-        for _, following, *_ in self.walk():
+        for _, following, _, _ in self.walk():
+            x: Any = getattr(following, "x", None)
             if not (isinstance(following, tuple) and hasattr(following, "_fields")):
                 raise TypeError(f"the state is a {type(following).__name__}; make it a NamedTuple")
-            if np.shape(following.x) != self.shape:
-                raise ValueError(f"x has shape {np.shape(following.x)} and must have {self.shape}")
+            if np.shape(x) != self.shape:
+                raise ValueError(f"x has shape {np.shape(x)} and must have {self.shape}")
 
     def _is_function(self) -> Finding:
         worst = 0.0
@@ -167,7 +175,7 @@ class _Contract:
         claim = "conserved: steps leave it as it is"
         network = Network(self.topology, self.matrices, Workspace())
 
-        def conserved(state):
+        def conserved(state: Any) -> Any:
             return self.algorithm.conserved(state, network, self.rate)
 
         first = self.algorithm.init(self.x0.copy(), network)
@@ -346,13 +354,13 @@ class _Contract:
         return bool((never == self.simulate().x).all() and np.isfinite(often).all())
 
 
-def _arrays(state) -> list[np.ndarray]:
+def _arrays(state: Any) -> list[np.ndarray]:
     if isinstance(state, tuple):
         return [array for part in state for array in _arrays(part)]
     return [np.asarray(state)]
 
 
-def _read_only(state):
+def _read_only(state: Any) -> Any:
     """The same state, in views that cannot be written into."""
     if isinstance(state, tuple):
         parts = map(_read_only, state)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from relaysim.engine.simulation import Run
+from relaysim.engine.run import Run
 from relaysim.studies.settling import first_below, overshoot, settled_levels, stays_below
 
-__all__ = ["RateSearch", "first_grid"]
+__all__ = ["RateSearch", "first_grid", "search_limits"]
 
 # The first grid: 1e-5 / L up to 4 (n + 2) / L in steps of 25 %. A chain is stable up to (n + 2) / 2,
 # and momentum β multiplies that by (1 + β) / (1 − β).
 LOWEST, COARSE, DENSE = 1e-5, 1.25, 1.06
+# Where the best is among so many times the highest rate, or the lowest, others beyond it are tried.
+BEYOND = 4.0
+# Where no curvature is known, the ends are this many times as far away at most.
+UNKNOWN_RANGE = 1e12
 # A rate counts once its curve has stayed below the target for this much longer than it took, and is
 # not growing: its largest value in the last quarter of that time is not this much above the third's,
 # with noise and without it.
@@ -30,6 +35,9 @@ CHEAP_STEPS = 500
 FIRST_LIMITS = (1000, 10_000)
 # Refining goes on while it still brings the crossing of the target forward by this fraction.
 WORTHWHILE = 0.002
+# It goes on without, where both neighbours of the best take this many times more steps beyond the best's
+# than a cost inverse to the rate lets expect: between them may be a needle.
+STEEP = 3.0
 # A curve is not called settled before γ μ t has passed this (μ of f itself, or L/100 if not known):
 # a rate that is small enough looks flat from its first step.
 SETTLES_AFTER = 4.0
@@ -41,8 +49,28 @@ PLATEAU_ROUNDS = 12
 def first_grid(n: int, rate_scale: float) -> np.ndarray:
     """The rates that are tried first, in units of 1/L; see `relaysim.algorithms.base.Method.rate_scale`."""
     top = 4 * (n + 2) * rate_scale
-    count = int(np.ceil(np.log(top / LOWEST) / np.log(COARSE))) + 1
-    return np.geomspace(LOWEST, top, count)
+    return np.geomspace(LOWEST, top, _count(top / LOWEST, COARSE))
+
+
+def search_limits(
+    n: int, rate_scale: float, smoothness: float | None, strong_convexity: float | None
+) -> tuple[float, float]:
+    """The lowest and the highest rate that may ever be tried, where the first grid does not do.
+
+    A rate may be as much higher as the curvature f has where it is flattest is below L; a lower one than
+    the grid's makes no sense but where L is not known.
+    """
+    low, high = LOWEST / UNKNOWN_RANGE, first_grid(n, rate_scale)[-1] * UNKNOWN_RANGE
+    if smoothness:
+        low, high = 0.0, high / smoothness
+    if strong_convexity:
+        high = min(high, first_grid(n, rate_scale)[-1] / strong_convexity)
+    return low, high
+
+
+def _count(high: float, ratio: float) -> int:
+    """How many rates from 1 to ``high`` are at most this ratio apart."""
+    return int(np.ceil(np.log(high) / np.log(ratio))) + 1
 
 
 class RateSearch:
@@ -55,6 +83,7 @@ class RateSearch:
         curvatures: of the slowest and of the fastest mode.
         noisy: whether gradients are.
         on_progress: told how many rates were advanced.
+        limits: the lowest and the highest rate that may be tried, beyond the first grid.
     """
 
     def __init__(
@@ -66,12 +95,14 @@ class RateSearch:
         curvatures: tuple[float, float],
         noisy: bool,
         on_progress: Callable,
-    ):
+        limits: tuple[float, float],
+    ) -> None:
         self._start, self._start_value = start, start_value
         self._target, self._max_steps = target, max_steps
         self._slowest, self._fastest_mode = curvatures
         self._noisy, self._on_progress = noisy, on_progress
         self._growing = GROWING_NOISY if noisy else GROWING
+        self._lowest, self._highest = limits
         self._tried: dict[float, dict] = {}
 
     def frame(self) -> pd.DataFrame:
@@ -84,8 +115,8 @@ class RateSearch:
 
     def fastest(self, rates: np.ndarray) -> float:
         """The rate that reaches the target first; NaN if none does."""
-        top = rates[-1]
         rates, steps, crossings = self._first_grid(rates)
+        top = rates[-1] if len(rates) else np.nan
         ratio = rates[1] / rates[0] if len(rates) > 1 else FINEST
         if len(steps) and np.nanmin(steps, initial=np.inf) < CHEAP_STEPS:
             # Short runs are cheap enough to look between the rates of the first grid everywhere.
@@ -106,7 +137,8 @@ class RateSearch:
             rates = around[np.diff(around, prepend=0) > 1e-9 * around]
             ratio = finer
             steps, crossings = self._watch(rates, int(np.ceil(best)))
-            if not np.nanmin(crossings, initial=np.inf) < (1 - WORTHWHILE) * crossing:
+            gains = np.nanmin(crossings, initial=np.inf) < (1 - WORTHWHILE) * crossing
+            if not gains and not _is_needle(rates, steps, ratio):
                 break
         return self._best_that_lasts()
 
@@ -141,16 +173,43 @@ class RateSearch:
         A step of rate γ shrinks no error by more than the factor 1 − γL, so that the suboptimality
         needs at least log(start / target) / (−2 log(1 − γL)) steps; half of that is on the safe side.
         """
-        shrink = np.clip(rates * self._fastest_mode, 0, 0.999)
-        needed = 0.5 * np.log(self._start_value / self._target) / (-2 * np.log1p(-shrink))
         for limit in (*(cap for cap in FIRST_LIMITS if cap < self._max_steps), self._max_steps):
-            able = rates[needed <= limit]
+            able = rates[self._fewest_steps(rates) <= limit]
             if len(able) < 2:
                 continue
             steps, crossings = self._watch(able, limit)
+            while len(more := self._beyond(able, steps, limit)):
+                rates = np.union1d(rates, more)
+                found = self._watch(more, limit)
+                order = np.argsort(able := np.concatenate([able, more]))
+                able = able[order]
+                steps = np.concatenate([steps, found[0]])[order]
+                crossings = np.concatenate([crossings, found[1]])[order]
             if np.isfinite(steps).any():
                 return able, steps, crossings
         return rates[:0], np.empty(0), np.empty(0)
+
+    def _fewest_steps(self, rates: np.ndarray) -> np.ndarray:
+        """Half of the steps that a rate needs if nothing shrinks faster than by 1 − γL, ``(r,)``."""
+        shrink = np.clip(rates * self._fastest_mode, 0, 0.999)
+        return 0.5 * np.log(self._start_value / self._target) / (-2 * np.log1p(-shrink))
+
+    def _beyond(self, rates: np.ndarray, steps: np.ndarray, limit: int) -> np.ndarray:
+        """Rates to try past an end of those tried, increasing: none unless the best may lie there.
+
+        Past the highest, where the best is close to it, or where none meets the target and the highest
+        has not taken f(x̄) above its start; past the lowest likewise, or where the lowest has.
+        """
+        some = np.isfinite(steps).any()
+        best = rates[np.nanargmin(steps)] if some else np.nan
+        low, high = rates[0], rates[-1]
+        blocks = []
+        if best > high / BEYOND if some else self._tried[high]["falls"] and high < self._highest:
+            blocks.append(high * np.geomspace(1, BEYOND, _count(BEYOND, COARSE))[1:])
+        if best < low * BEYOND if some else not self._tried[low]["falls"]:
+            below = low / np.geomspace(1, BEYOND, _count(BEYOND, COARSE))[:0:-1]
+            blocks.append(below[(below > self._lowest) & (self._fewest_steps(below) <= limit)])
+        return np.concatenate(blocks) if blocks else np.empty(0)
 
     def _watch(self, rates: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
         """Steps to the target of each rate, and when it crossed, in fractions of a step.
@@ -173,6 +232,8 @@ class RateSearch:
             horizon = min(max(2 * run.step, 64), enough)
         for rate, taken, gone in zip(rates, steps, run.diverged, strict=True):
             self._note(rate, steps=taken, diverged=bool(gone), horizon=run.step)
+        for rate, value in zip(rates, curves[-1], strict=True):
+            self._tried[float(rate)]["falls"] = bool(value <= self._start_value)
         return steps, steps - overshoot(steps, curves, self._target)
 
     # -- plateau ---------------------------------------------------------------------------------
@@ -190,7 +251,12 @@ class RateSearch:
                 return max(inside)
             above = sorted(rate for rate, level in levels.items() if level > self._target)
             if not above:
-                return self.fastest(first_grid)
+                top = max(self._tried)
+                if top not in levels or top >= self._highest:
+                    return self.fastest(first_grid)
+                # Low at the end of the grid says nothing of what is beyond.
+                rates = top * np.geomspace(1, BEYOND, _count(BEYOND, COARSE))[1:]
+                continue
             # Plateaus grow with the rate: the wanted one lies under the lowest that is too high.
             highest = above[0]
             below = [rate for rate in levels if rate < highest]
@@ -255,13 +321,24 @@ class RateSearch:
     def _in_band(self, level: float) -> bool:
         return self._target / PLATEAU_BAND <= level <= self._target
 
-    def _note(self, rate: float, **found) -> None:
+    def _note(self, rate: float, **found: Any) -> None:
         entry = self._tried.setdefault(
             float(rate),
-            {"steps": np.nan, "plateau": np.nan, "diverged": False, "horizon": 0, "lasting": False},
+            {"steps": np.nan, "plateau": np.nan, "diverged": False, "horizon": 0, "lasting": False}
+            | {"falls": False},
         )
         longer = found["horizon"] >= entry["horizon"]
         entry |= {k: v for k, v in found.items() if longer or (k == "plateau" and v == v)}
+
+
+def _is_needle(rates: np.ndarray, steps: np.ndarray, ratio: float) -> bool:
+    """Whether steps rise steeply on both sides of the best of these rates, increasing, ``(r,)``."""
+    if not np.isfinite(steps).any():
+        return False
+    best = int(np.nanargmin(steps))
+    far = STEEP * (ratio - 1) * steps[best] + 1
+    sides = [steps[k] for k in (best - 1, best + 1) if 0 <= k < len(steps)]
+    return len(sides) == 2 and all(not side <= steps[best] + far for side in sides)
 
 
 def _record_up_to(run: Run, horizon: int) -> None:

@@ -3,317 +3,389 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-import math
-import os
-import pathlib
 import re
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
-from relaysim import faults, oracles, problems
 from relaysim.algorithms.fit import check_compatible, check_faults, matrices_for
-from relaysim.studies.naming import ALGORITHMS, MIXINGS, TOPOLOGIES, closest, named
-from relaysim.studies.tuning import CRITERIA
-from relaysim.topologies import Topology, TreePair, double_binary_tree
+from relaysim.mixing.sequences import is_sequence
+from relaysim.records.configuration import decode, encode_mixing
+from relaysim.studies.experiment import DEFAULTS, OPTIONS, QUADRATIC
+from relaysim.studies.naming import (
+    ALGORITHMS,
+    FAULTS,
+    GRAPHS,
+    MIXINGS,
+    ORACLES,
+    SCHEDULES,
+    arguments_in,
+    name_in,
+    named,
+    signature_of,
+    written,
+)
+from relaysim.studies.options import FIXED, TUNED, SettingError
+from relaysim.studies.problem_kinds import PROBLEM_KINDS, OwnProblem, make_problem, plain
+from relaysim.support.names import closest
+from relaysim.topologies import Topology, TreePair
 
-__all__ = ["DEFAULTS", "build", "expand", "key_of", "read_sweep"]
+__all__ = [
+    "DEFAULTS",
+    "arguments_of",
+    "build",
+    "complete",
+    "former_key",
+    "key_of",
+    "rate_of",
+]
 
-#: What a setting may say, and what it is if it does not.
-DEFAULTS: Mapping[str, Any] = {
-    "algorithm": "RelaySGD",
-    "topology": "chain",
-    "n": 32,
-    "d": 10,
-    "zeta2": 0.1,
-    "mu": 0.25,
-    "smoothness": 1.0,
-    "r0": 1.0,
-    "problem_seed": 0,
-    "mixing": None,
-    "sigma2": 0.0,
-    "drop": 0.0,
-    "seed": 0,
-    "learning_rate": None,
-    "steps": 500,
-    "record": 1,
-    "target": 1e-6,
-    "criterion": "fastest",
-    "max_steps": 100_000,
-}
-_TUNED_ONLY = ("target", "criterion", "max_steps")
-_FIXED_ONLY = ("learning_rate", "steps", "record")
-_PROBLEM = ("n", "d", "zeta2", "mu", "smoothness", "r0")
-_INTEGERS = ("n", "d", "problem_seed", "seed", "steps", "record", "max_steps")
-_NUMBERS = ("zeta2", "mu", "smoothness", "r0", "sigma2", "drop", "learning_rate", "target")
-MOST_REPORTED = 20
+#: Settings of version 0.1, which are part of every key; a later one is where it is not the default, so that
+#: keys of stored results stay what they were.
+_IN_EVERY_KEY = frozenset(
+    [
+        "algorithm",
+        "topology",
+        "n",
+        "d",
+        "zeta2",
+        "mu",
+        "smoothness",
+        "r0",
+        "problem_seed",
+        "mixing",
+        "sigma2",
+        "drop",
+        "seed",
+        "learning_rate",
+        "steps",
+        "record",
+        "target",
+        "criterion",
+        "max_steps",
+    ]
+)
 
 
-def read_sweep(path: str | os.PathLike) -> dict[str, Any]:
-    """The settings in a TOML file.
+def complete(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """One setting with all that it leaves out, checked by making what it names.
+
+    What is an object becomes the text that stands for it, or plain data; a problem of one's own an
+    `OwnProblem`.
 
     Raises:
-        ValueError: what is not TOML, with the line.
+        SettingError, ValueError, TypeError: what cannot be run.
     """
-    try:
-        return tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{os.fspath(path)}: {error}") from error
-
-
-def expand(settings: Mapping[str, Any], source: pathlib.Path | None = None) -> list[dict]:
-    """Every single setting that a sweep stands for, complete and as plain data.
-
-    Raises:
-        ValueError: all that is wrong with it, in one message.
-    """
-    common = {key: value for key, value in settings.items() if key != "cases"}
-    cases = settings.get("cases", [{}])
-    tables = isinstance(cases, Sequence) and all(isinstance(case, Mapping) for case in cases)
-    if not tables or not cases:
-        raise ValueError("cases must be a list of tables, each with settings of its own")
-    where = _Lines(source)
-    wrong: list[str] = []
-    planned: dict[str, dict] = {}
-    for case in cases:
-        joined = dict(common) | dict(case)
-        unknown = [key for key in joined if key not in DEFAULTS]
-        wrong += [f"{where(key)}unknown setting {key!r}{closest(key, DEFAULTS)}" for key in unknown]
-        if unknown:
-            continue
-        values = {key: _listed(value) for key, value in joined.items()}
-        wrong += [f"{where(key)}{key} is an empty list" for key, each in values.items() if not each]
-        for combination in itertools.product(*values.values()):
-            stated = dict(zip(values, combination, strict=True))
-            try:
-                setting = _complete(stated)
-                planned.setdefault(key_of(setting), setting)
-            except (ValueError, TypeError) as error:
-                culprit = _culprit(error, stated)
-                value = None if culprit is None else stated.get(culprit)
-                wrong.append(f"{where(culprit, value)}{error}")
-    wrong = list(dict.fromkeys(wrong))
-    if wrong:
-        more = len(wrong) - MOST_REPORTED
-        listing = "\n".join(wrong[:MOST_REPORTED] + ([f"… and {more} more"] if more > 0 else []))
-        raise ValueError(listing if len(wrong) == 1 else f"{len(wrong)} things to mend:\n{listing}")
-    return list(planned.values())
-
-
-class _SettingError(ValueError):
-    """A value that a setting cannot have."""
-
-    def __init__(self, key: str, message: str):
-        super().__init__(message)
-        self.key = key
-
-
-def _complete(stated: dict[str, Any]) -> dict[str, Any]:
-    """One setting with all that it leaves out, checked by building what it names."""
-    setting = _in_numbers(dict(DEFAULTS) | stated)
+    stated = dict(stated)
+    problem = _problem_stated(stated)
+    setting = dict(DEFAULTS) | stated | {"problem": problem}
+    setting |= {
+        name: each.checked(setting[name])
+        for name, each in OPTIONS.items()
+        if name != "learning_rate"
+    }
+    setting["learning_rate"] = _rate(setting["learning_rate"])
     topology, setting["topology"] = _topology(setting, stated)
     setting["n"] = topology.n
-    algorithm = setting["algorithm"]
-    if isinstance(algorithm, str):
-        algorithm = named(algorithm, ALGORITHMS, "algorithm")
-    setting["algorithm"] = repr(algorithm)
-    if type(algorithm) not in ALGORITHMS.values():
-        raise _SettingError("algorithm", f"a sweep cannot rebuild the algorithm {algorithm!r}")
-    if setting["mixing"] is not None and not isinstance(setting["mixing"], str):
-        raise _SettingError(
-            "mixing", "mixing must be a name or a call, such as 'uniform(0.3)', in a sweep"
-        )
-    if setting["criterion"] not in CRITERIA:
-        raise _SettingError(
-            "criterion",
-            f"criterion must be one of {', '.join(CRITERIA)}, not {setting['criterion']!r}",
-        )
+    setting["algorithm"] = _as_text(setting, "algorithm", ALGORITHMS)
+    setting["oracle"] = _as_text(setting, "oracle", ORACLES)
+    setting["faults"] = _as_text(setting, "faults", FAULTS)
+    setting["mixing"] = _mixing(setting["mixing"])
     _leave_out_unused(setting, stated)
-    _check_ranges(setting)
-    built = build(setting, problem=_Sizes(topology.n, setting["d"]))
+    _check_together(setting)
+    built = build(setting, _stand_in(setting))
     try:
         check_compatible(built["problem"], built["topology"], built["algorithm"])
         matrices = matrices_for(built["algorithm"], built["topology"], built["mixing"])
         check_faults(built["faults"], built["topology"], built["algorithm"], matrices)
     except ValueError as error:
-        raise _SettingError("topology", f"{topology!r}: {error}") from None
-    _check_problem(setting)
+        raise SettingError("topology", f"{topology!r}: {error}") from None
+    if hasattr(built["oracle"], "check"):
+        built["oracle"].check(built["problem"])
     return setting
 
 
-def _in_numbers(setting: dict[str, Any]) -> dict[str, Any]:
-    """The setting with its numbers as int and float, if that loses nothing."""
-    for names, kind, what in (
-        (_INTEGERS, int, "a whole number"),
-        (_NUMBERS, float, "a finite number"),
-    ):
-        for name in names:
-            value = setting[name]
-            if (value is None and DEFAULTS[name] is None) or (name == "mu" and value is None):
-                continue
-            valid = isinstance(value, int | np.integer | float | np.floating)
-            valid = valid and not isinstance(value, bool) and math.isfinite(value)
-            if not valid or kind(value) != value:
-                raise _SettingError(name, f"{name} must be {what}, not {value!r}")
-            if abs(value) >= 2**63 and kind is int:
-                raise _SettingError(name, f"{name} must be below 2^63, not {value!r}")
-            setting[name] = kind(value) + kind(0)  # −0.0 is 0.0
-    return setting
+def _problem_stated(stated: dict[str, Any]) -> str | OwnProblem:
+    """The problem; what a call says of it goes to the settings that it stands for."""
+    given = stated.get("problem", DEFAULTS["problem"])
+    if not isinstance(given, str):
+        recipe = getattr(given, "recipe", None)
+        if recipe is None:
+            return _own_problem(given, stated)
+        given, arguments = recipe["type"], {k: v for k, v in recipe.items() if k != "type"}
+        options: dict[str, Any] = {}
+    else:
+        kind = name_in(given)
+        if kind not in PROBLEM_KINDS:
+            raise SettingError("problem", f"unknown problem {kind!r}{closest(kind, PROBLEM_KINDS)}")
+        arguments = arguments_in(given, PROBLEM_KINDS)
+        known = signature_of(PROBLEM_KINDS[kind])
+        for name in arguments:
+            if not re.search(rf"\b{re.escape(name)}\b", known):
+                raise SettingError(
+                    "problem",
+                    f"problem {given!r} has an unknown option {name!r}; it is {kind}{known}",
+                )
+        arguments = {"problem_seed" if k == "seed" else k: v for k, v in arguments.items()}
+        options = {k: v for k, v in arguments.items() if k not in OPTIONS}
+        given = kind
+    arguments = {"problem_seed" if k == "seed" else k: v for k, v in arguments.items()}
+    for name, value in arguments.items():
+        if name in OPTIONS:
+            if name in stated and stated[name] != value:
+                raise SettingError(
+                    name, f"{name} = {stated[name]!r} and the problem says {value!r}; say it once"
+                )
+            stated[name] = value
+    if not options:
+        return given
+    return f"{given}({', '.join(f'{name}={written(value)}' for name, value in options.items())})"
 
 
-def _topology(setting: dict[str, Any], stated: dict[str, Any]):
+def _own_problem(problem: Any, stated: Mapping[str, Any]) -> OwnProblem:
+    lacks = [name for name in ("n", "d", "gradient", "value") if not hasattr(problem, name)]
+    if lacks or isinstance(problem, type):
+        raise SettingError(
+            "problem",
+            f"problem must be one of {', '.join(PROBLEM_KINDS)}, or an object with n, d, gradient(x) and "
+            f"value(x), not {problem!r}",
+        )
+    return OwnProblem(problem)
+
+
+def _rate(value: Any) -> Any:
+    """A learning rate as a number, or a schedule as text."""
+    if value is None or isinstance(value, str) or callable(value):
+        if callable(value) and type(value).__name__ not in SCHEDULES:
+            raise SettingError(
+                "learning_rate",
+                f"a sweep cannot write down the learning rate {value!r}; take a number or one of "
+                f"relaysim.schedules: {', '.join(SCHEDULES)}",
+            )
+        return _as_text({"learning_rate": value}, "learning_rate", SCHEDULES)
+    try:
+        return OPTIONS["learning_rate"].checked(value)
+    except SettingError as error:
+        if "at least" in str(error):
+            message = f"learning_rate must be finite and at least 0, not {value!r}"
+            raise SettingError("learning_rate", message) from None
+        raise
+
+
+def rate_of(described: float | str) -> Any:
+    """The learning rate that plain data describe: a number, or a schedule."""
+    if isinstance(described, str):
+        return named(described, SCHEDULES, "learning_rate")
+    return described
+
+
+def _as_text(setting: Mapping[str, Any], key: str, known: Mapping[str, Callable]) -> str | None:
+    """What a part is called in plain data: the text that makes an equal one."""
+    part = setting[key]
+    if part is None:
+        return None
+    if isinstance(part, str):
+        part = named(part, known, key)
+    elif type(part) not in known.values():
+        raise SettingError(
+            key, f"a sweep cannot rebuild the {key} {part!r}; there are {', '.join(known)}"
+        )
+    try:
+        return written(part)
+    except ValueError as error:
+        raise SettingError(key, f"a sweep cannot write down the {key} {part!r}: {error}") from None
+
+
+def _topology(
+    setting: Mapping[str, Any], stated: Mapping[str, Any]
+) -> tuple[Topology | TreePair, Any]:
     """The topology of a setting, and what plain data call it."""
     topology = setting["topology"]
+    own = setting["problem"].problem.n if isinstance(setting["problem"], OwnProblem) else None
+    n = setting["n"] if "n" in stated or own is None else own
     if isinstance(topology, str):
-        fixed = "(" in topology or topology == "social_network"
-        topology = named(topology, TOPOLOGIES, "topology", alone=() if fixed else (setting["n"],))
-        if fixed and "n" in stated and topology.n != setting["n"]:
-            raise _SettingError(
-                "n", f"topology {topology!r} has its own size and n = {setting['n']}; leave n out"
-            )
-        if isinstance(topology, Topology):
-            return topology, repr(topology)
-    elif isinstance(topology, Topology):
-        edges = topology.edges.tolist()
-        return topology, {"name": topology.name, "n": topology.n, "edges": edges}
-    elif not (isinstance(topology, TreePair) and topology == double_binary_tree(topology.n)):
-        raise _SettingError("topology", f"topology must be a name or a Topology, not {topology!r}")
-    return topology, f"double_binary_tree({topology.n})"
-
-
-def _leave_out_unused(setting: dict[str, Any], stated: dict[str, Any]) -> None:
-    """Set to None what is only for tuned rates, or only for fixed ones; what is stated must be of use."""
-    if setting["learning_rate"] is None:
-        foreign: list[str] = [key for key in ("steps", "record") if key in stated]
-        foreign += ["drop"] if setting["drop"] else []
-        unused = _FIXED_ONLY
-    else:
-        foreign = [key for key in _TUNED_ONLY if key in stated]
-        unused = _TUNED_ONLY
-        if not (np.isfinite(setting["learning_rate"]) and setting["learning_rate"] >= 0):
-            raise _SettingError(
-                "learning_rate",
-                f"learning_rate must be finite and at least 0, not {setting['learning_rate']!r}",
-            )
-    if foreign:
-        tuned = setting["learning_rate"] is None
-        raise _SettingError(
-            foreign[0],
-            f"{foreign[0]} is for runs {'at a given' if tuned else 'whose rate is tuned, without'} "
-            f"learning_rate",
+        text = topology
+        topology = named(text, GRAPHS, "topology", {"n": n})
+        if "n" in stated and topology.n != n:
+            raise SettingError("n", f"topology {text} has its own size and n = {n}; leave n out")
+    elif isinstance(topology, Mapping) and {*topology} == {"name", "n", "edges"}:
+        topology = Topology(topology["n"], topology["edges"], topology["name"])
+    elif not isinstance(topology, Topology | TreePair):
+        raise SettingError("topology", f"topology must be a name or a Topology, not {topology!r}")
+    elif "n" in stated and topology.n != n:
+        raise SettingError(
+            "n", f"topology {topology!r} has {topology.n} workers and n = {n}; leave n out"
         )
-    for key in unused:
-        setting[key] = None
+    try:
+        return topology, written(topology)
+    except ValueError:
+        if isinstance(topology, TreePair):
+            raise SettingError(
+                "topology", f"a sweep cannot write down {topology!r}, whose trees have no names"
+            ) from None
+    return topology, _described(topology)
 
 
-def _check_ranges(setting: dict[str, Any]) -> None:
-    """Raise unless the numbers of a run are within their limits."""
-    for key, least in (
-        ("steps", 0),
-        ("record", 1),
-        ("max_steps", 1),
-        ("seed", 0),
-        ("d", 1),
-        ("problem_seed", 0),
-    ):
-        if setting[key] is not None and setting[key] < least:
-            raise _SettingError(key, f"{key} must be at least {least}, not {setting[key]}")
-    if setting["target"] is not None and not setting["target"] > 0:
-        raise _SettingError("target", f"target must be positive, not {setting['target']!r}")
-    if not 0 <= setting["drop"] <= 1:
-        raise _SettingError("drop", f"drop must be a probability, not {setting['drop']!r}")
-    if setting["sigma2"] < 0:
-        raise _SettingError("sigma2", f"sigma2 must be at least 0, not {setting['sigma2']!r}")
-    if not setting["smoothness"] > 0:
-        raise _SettingError(
-            "smoothness", f"smoothness must be positive, not {setting['smoothness']!r}"
+def _mixing(mixing: Any) -> Any:
+    """A name or a call as it is, matrices as plain data."""
+    if mixing is None or isinstance(mixing, str):
+        return mixing
+    if isinstance(mixing, Mapping):
+        return dict(mixing)
+    if not (issparse(mixing) or isinstance(mixing, np.ndarray | tuple | list)):
+        raise SettingError(
+            "mixing",
+            f"mixing must be a name or a call, such as 'uniform(0.3)', or matrices, not {mixing!r}",
         )
+    kind = "sequence" if is_sequence(mixing) else "matrix"
+    return {kind: plain(encode_mixing(mixing))}
 
 
-def _check_problem(setting: dict[str, Any]) -> None:
-    """Raise unless there is a random problem with these numbers."""
-    for key in ("zeta2", "r0"):
-        if setting[key] < 0:
-            raise _SettingError(key, f"{key} must be at least 0, not {setting[key]!r}")
-    if setting["mu"] is not None and not 0 < setting["mu"] <= setting["smoothness"]:
-        raise _SettingError("mu", f"mu must lie in (0, smoothness], not {setting['mu']!r}")
-    if setting["n"] == 1 and setting["zeta2"] > 0:
-        raise _SettingError("zeta2", "a single worker has zeta2 = 0")
+def _matrices(described: Mapping[str, Any]) -> Any:
+    """The matrices that plain data are of."""
+    ((kind, value),) = described.items()
+    each = value if kind == "sequence" else [value]
+    made = tuple(np.array(W, dtype=float) if isinstance(W, list) else decode(W) for W in each)
+    return made if kind == "sequence" else made[0]
+
+
+def _leave_out_unused(setting: dict[str, Any], stated: Mapping[str, Any]) -> None:
+    """Set to None what is of use to other runs only; what is stated must be of use."""
+    tuned = setting["learning_rate"] is None
+    kind = "" if isinstance(setting["problem"], OwnProblem) else name_in(setting["problem"])
+    for key, each in OPTIONS.items():
+        said = key in stated and stated[key] is not None
+        if each.problem and each.problem != kind:
+            if said:
+                raise SettingError(key, f"{key} is for the problem {each.problem}; leave it out")
+            setting[key] = None
+        elif each.only == (FIXED if tuned else TUNED):
+            # A probability of 0 is of no use either, and does no harm.
+            if said and (setting[key] or not (each.through or each.default is None)):
+                runs = "at a given" if tuned else "whose rate is tuned, without"
+                raise SettingError(key, f"{key} is for runs {runs} learning_rate")
+            if not each.through:
+                setting[key] = None
+    if not kind:
+        if "problem_seed" in stated:
+            raise SettingError(
+                "problem_seed", "problem_seed is not for a problem of your own; leave it out"
+            )
+        setting["problem_seed"] = None
+
+
+def _check_together(setting: Mapping[str, Any]) -> None:
+    """Raise where one option does not go with another."""
+    for key, each in OPTIONS.items():
+        if each.through and setting[key] and setting[each.argument] is not None:
+            raise SettingError(
+                key,
+                f"{key} = {setting[key]!r} is one {each.argument} and {setting[each.argument]} another; "
+                f"leave one out",
+            )
+    if setting["problem"] == QUADRATIC:
+        if setting["mu"] is not None and not setting["mu"] <= setting["smoothness"]:
+            raise SettingError("mu", f"mu must lie in (0, smoothness], not {setting['mu']!r}")
+        if setting["n"] == 1 and setting["zeta2"] > 0:
+            raise SettingError("zeta2", "a single worker has zeta2 = 0")
 
 
 class _Sizes:
-    """Stands in for a problem while a setting is checked."""
+    """Stands in for random quadratics while a setting is checked."""
 
     def __init__(self, n: int, d: int):
         self.n, self.d = n, d
         self.gradient = self.value = None
 
+    def __repr__(self) -> str:
+        return QUADRATIC
 
-def build(setting: dict[str, Any], problem=None) -> dict[str, Any]:
+
+def _stand_in(setting: Mapping[str, Any]) -> Any:
+    return _Sizes(setting["n"], setting["d"]) if setting["problem"] == QUADRATIC else None
+
+
+def build(setting: Mapping[str, Any], problem: Any = None) -> dict[str, Any]:
     """The objects that a complete setting describes, as arguments of `relaysim.simulate`."""
     described = setting["topology"]
     if isinstance(described, str):
-        topology = named(described, TOPOLOGIES, "topology")
+        topology = named(described, GRAPHS, "topology")
     else:
         topology = Topology(described["n"], described["edges"], described["name"])
     mixing = setting["mixing"]
     if isinstance(mixing, str):
-        mixing = named(mixing, MIXINGS, "mixing", topology)
-    if problem is None:
-        problem = problems.random_quadratics(
-            **{key: setting[key] for key in _PROBLEM}, seed=setting["problem_seed"]
-        )
-    return {
-        "problem": problem,
+        mixing = named(mixing, MIXINGS, "mixing", {"topology": topology, "n": topology.n})
+    elif mixing is not None:
+        mixing = _matrices(mixing)
+    built = {
+        "problem": _problem_of(setting) if problem is None else problem,
         "topology": topology,
         "algorithm": named(setting["algorithm"], ALGORITHMS, "algorithm"),
         "mixing": mixing,
-        "oracle": oracles.Gaussian(setting["sigma2"]) if setting["sigma2"] else None,
-        "faults": faults.MessageDrop(setting["drop"]) if setting["drop"] else None,
     }
+    for key, known in (("oracle", ORACLES), ("faults", FAULTS)):
+        text = setting[key]
+        built[key] = None if text is None else named(text, known, key)
+    for key, each in OPTIONS.items():
+        if each.through:
+            built |= each.given_as(setting[key])
+    return built
 
 
-def _listed(value: Any) -> list:
-    if isinstance(value, np.ndarray):
-        return list(np.atleast_1d(value).tolist())
-    return list(value) if isinstance(value, list | tuple | range) else [value]
+def _problem_of(setting: Mapping[str, Any]) -> Any:
+    problem = setting["problem"]
+    if isinstance(problem, OwnProblem):
+        return problem.problem
+    kind = name_in(problem)
+    given = {key: setting[key] for key, each in OPTIONS.items() if each.problem == kind}
+    given |= {"n": setting["n"], "seed": setting["problem_seed"]}
+    return make_problem(kind, given, arguments_in(problem, PROBLEM_KINDS))
 
 
-def key_of(setting: dict[str, Any]) -> str:
-    """A hash of the whole setting."""
-    return hashlib.sha256(json.dumps(setting, sort_keys=True).encode()).hexdigest()
+def arguments_of(setting: Mapping[str, Any], *runs: str) -> dict[str, Any]:
+    """The further arguments of `relaysim.simulate` or `relaysim.tune` that options stand for by name.
+
+    Args:
+        setting: a complete one.
+        runs: ``FIXED`` or ``TUNED``, whose options are meant beside those of all runs.
+    """
+    found: dict[str, Any] = {}
+    for key, each in OPTIONS.items():
+        if not each.through and each.only in ("", *runs):
+            found |= each.given_as(setting[key])
+    return found
 
 
-def _culprit(error: Exception, stated: dict[str, Any]) -> str | None:
-    if isinstance(error, _SettingError):
-        return error.key
-    text = str(error)
-    values = ("topology", "algorithm", "mixing", "sigma2", "drop")
-    return next((key for key in values if key in stated and str(stated[key]) in text), None)
+def key_of(setting: Mapping[str, Any]) -> str:
+    """A hash of the whole setting: a graph counts by its edges, whatever it is called."""
+    topology = setting["topology"]
+    if isinstance(topology, Mapping):
+        topology = {key: value for key, value in topology.items() if key != "name"}
+    return _hash({**setting, "topology": topology})
 
 
-class _Lines:
-    """Where a setting stands in its file, as the start of an error message."""
+def former_key(setting: Mapping[str, Any]) -> str:
+    """The key under which a store of version 0.1 has a setting whose graph was given as an object."""
+    topology = setting["topology"]
+    if isinstance(topology, str):
+        made = named(topology, GRAPHS, "topology")
+        if isinstance(made, Topology):
+            topology = _described(made)
+    return _hash({**setting, "topology": topology})
 
-    def __init__(self, source: pathlib.Path | None):
-        self._source = source
-        self._lines = source.read_text(encoding="utf-8").splitlines() if source else []
 
-    def __call__(self, key: str | None, value: Any = None) -> str:
-        if self._source is None:
-            return ""
-        pattern = rf"""\s*["']?{re.escape(key or "")}["']?\s*="""
-        numbers = [
-            number
-            for number, line in enumerate(self._lines, start=1)
-            if key is not None and re.match(pattern, line)
-        ]
-        # Where several cases have the key, the line with the value is meant.
-        naming = [number for number in numbers if str(value) in self._lines[number - 1]]
-        for number in naming or numbers:
-            return f"{self._source}, line {number}: "
-        return f"{self._source}: "
+def _described(topology: Topology) -> dict[str, Any]:
+    """A graph as plain data."""
+    return {"name": topology.name, "n": topology.n, "edges": topology.edges.tolist()}
+
+
+def _hash(setting: Mapping[str, Any]) -> str:
+    kept = {
+        key: value
+        for key, value in setting.items()
+        if key in _IN_EVERY_KEY or value not in (None, DEFAULTS[key])
+    }
+    return hashlib.sha256(json.dumps(plain(kept), sort_keys=True).encode()).hexdigest()

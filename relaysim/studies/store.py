@@ -39,7 +39,7 @@ class Store:
         StoreError: not a store, of a newer format, or not writable.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike) -> None:
         self.path = pathlib.Path(path)
         _refuse_foreign(self.path)
         try:
@@ -121,7 +121,7 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -172,7 +172,7 @@ def _pack(arrays: dict[str, np.ndarray]) -> bytes:
     if any(array.dtype.hasobject for array in arrays.values()):
         raise TypeError("only plain arrays can be stored")
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 

@@ -6,26 +6,31 @@ only in learning rate or noise seed form a group and run as replicas of one simu
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
 from relaysim.engine import simulate
-from relaysim.studies.settings import build, expand, key_of, read_sweep
+from relaysim.studies.expansion import expand, read_sweep
+from relaysim.studies.options import FIXED, TUNED
+from relaysim.studies.problem_kinds import OwnProblem, plain
+from relaysim.studies.settings import arguments_of, build, former_key, key_of, rate_of
 from relaysim.studies.store import Store, stored_results
+from relaysim.studies.tables import table_of
 from relaysim.studies.tuning import StartsBelowTargetError, tune
 from relaysim.support.progress import progress_bar, someone_watches
 from relaysim.version import __version__
 
 __all__ = ["load_sweep", "sweep"]
+
+Done = TypeVar("Done")
 
 
 def sweep(
@@ -41,18 +46,13 @@ def sweep(
         settings: a mapping, or the path of a TOML file with the same keys. A value that is a list
             multiplies out. The key ``cases`` may hold a list of mappings, each of which is joined
             with the rest and multiplied out by itself: pairs of a method and its topology, say.
-            Keys:
-
-            - ``algorithm``, ``topology``, ``mixing``: a name, a call such as
-              ``"RelaySGD(momentum=0.9)"``, ``"torus(4, 8)"`` or ``"uniform(0.3)"``, or, in a
-              mapping, the object itself (a `Topology`, an algorithm);
-            - ``n``, ``d``, ``zeta2``, ``mu``, ``smoothness``, ``r0``, ``problem_seed``: of
-              `relaysim.problems.random_quadratics`;
-            - ``sigma2``: variance of Gaussian gradient noise; ``drop``: probability that a message
-              is lost (at a fixed rate); ``seed``: of both;
-            - ``learning_rate``, ``steps``, ``record``: a run at a fixed rate;
-            - without ``learning_rate``: ``target``, ``criterion``, ``max_steps``: the rate is tuned,
-              as `relaysim.tune` does.
+            Keys are the fields of `relaysim.studies.experiment.Experiment`, which the documentation
+            lists with their limits. What has a name, such as a method or a graph, is that name, a call
+            as Python writes it, ``"ChocoSGD(TopK(8), 0.5)"``, or, in a mapping, the object itself; a
+            problem may also be an object of your own. A call may leave out n, the topology and the
+            seed of the problem, which the setting says: ``"erdos_renyi(p=0.3, seed=0)"``,
+            ``"uniform(0.3)"``, ``"dirichlet(0.1)"``. Without ``learning_rate`` the rate is tuned, as
+            `relaysim.tune` does.
         store: a file that keeps what is finished; what it holds already is not run again. It is
             made if it is not there.
         n_jobs: processes. With 1, ``joblib.parallel_config`` decides, so that a sweep runs on a
@@ -63,7 +63,10 @@ def sweep(
         A DataFrame in the order of the settings: every setting's columns, then for a fixed rate
         those of `History.frame`, one row per recorded step, and for a tuned one ``learning_rate``
         and ``steps_to_target`` (NaN where no rate meets the target; 0, and no rate, where the start
-        does).
+        does). ``algorithm`` is the method's name and ``topology`` the kind of graph; their options
+        have columns of their own (``momentum``, ``p``; ``topology_seed`` where a setting has that name
+        already), those of methods where they are not the default throughout. A schedule stands in
+        ``schedule``, and its rates in ``learning_rate``.
 
     Raises:
         ValueError: unknown keys, values out of range, or combinations that cannot run, all of them
@@ -71,8 +74,8 @@ def sweep(
 
     >>> table = sweep({"n": 8, "topology": ["chain", "star"], "zeta2": [0, 1], "target": 1e-6},
     ...               progress=False)
-    >>> table[["topology", "zeta2", "steps_to_target"]].shape
-    (4, 3)
+    >>> table[table.topology == "star"][["n", "zeta2"]].values.tolist()
+    [[8.0, 0.0], [8.0, 1.0]]
     """
     source = None
     if not isinstance(settings, Mapping):
@@ -81,10 +84,13 @@ def sweep(
     planned = expand(settings, source)
     keys = [key_of(setting) for setting in planned]
     by_key = dict(zip(keys, planned, strict=True))
+    if store is not None:
+        _require_lasting(planned)
     results: dict[str, dict[str, np.ndarray]] = {}
     kept = Store(store) if store is not None else None
     try:
-        done = kept.keys() & by_key.keys() if kept is not None else set()
+        stored_as = _stored_as(kept.keys(), by_key) if kept is not None else {}
+        done = {key for key in by_key if key in stored_as}
         # A group is stored whole, so what is missing of one is what a changed sweep added.
         missing = ([key for key in group if key not in done] for group in _groups(by_key))
         shown = progress and someone_watches()
@@ -98,21 +104,21 @@ def sweep(
             )
             # Workers say which group they did, since they finish in any order.
             for found in _watched(parallel(tasks), store):
-                finished = [(key_of(setting), setting, result) for setting, result in found]
+                finished = [(key_of(setting), plain(setting), result) for setting, result in found]
                 if kept is not None:
                     kept.add(finished, __version__)
                 else:
                     results |= {key: result for key, _, result in finished}
                 bar.update(len(finished))
         if kept is not None:
-            results = {key: kept.result(key) for key in by_key}
+            results = {key: kept.result(stored_as.get(key, key)) for key in by_key}
     finally:
         if kept is not None:
             kept.close()
-    return _table((by_key[key], results[key]) for key in by_key)
+    return table_of((by_key[key], results[key]) for key in by_key)
 
 
-def _watched(results, store):
+def _watched(results: Iterable[Done], store: str | os.PathLike | None) -> Iterator[Done]:
     """The results as they come, with a clear error where a process was killed."""
     try:
         yield from results
@@ -125,6 +131,27 @@ def _watched(results, store):
         raise RuntimeError(f"a process of the sweep was killed; {kept}") from error
 
 
+def _require_lasting(planned: list[dict]) -> None:
+    """Raise where a store could not tell a problem from another one later."""
+    for setting in planned:
+        problem = setting["problem"]
+        if isinstance(problem, OwnProblem) and not problem.lasting:
+            raise ValueError(
+                f"a store cannot tell {problem.described['class']} from another problem later; give the "
+                f"class a to_config() that returns all that it is made of as plain data and arrays, or "
+                f"leave store out"
+            )
+
+
+def _stored_as(stored: set[str], by_key: dict[str, dict]) -> dict[str, str]:
+    """For the settings that a store holds, their keys there: version 0.1 counted names of graphs."""
+    found = {key: key for key in by_key if key in stored}
+    if len(found) < len(by_key):
+        former = {key: former_key(setting) for key, setting in by_key.items() if key not in found}
+        found |= {key: old for key, old in former.items() if old in stored}
+    return found
+
+
 def load_sweep(store: str | os.PathLike) -> pd.DataFrame:
     """Everything that a store holds, as the table that `sweep` returns, in the order of storing.
 
@@ -134,7 +161,7 @@ def load_sweep(store: str | os.PathLike) -> pd.DataFrame:
     """
     if not pathlib.Path(store).exists():
         raise FileNotFoundError(f"there is no store {os.fspath(store)!r}")
-    return _table(stored_results(store))
+    return table_of(stored_results(store))
 
 
 # -- running -----------------------------------------------------------------------------------------
@@ -148,11 +175,13 @@ def _groups(by_key: dict[str, dict]) -> list[list[str]]:
     """
     grouped: dict[str, list[str]] = {}
     for key, setting in by_key.items():
-        if setting["learning_rate"] is None:
-            label = key
-        else:
-            rest = {k: v for k, v in setting.items() if k not in ("learning_rate", "seed")}
-            label = json.dumps(rest, sort_keys=True)
+        # Tuned rates are found one by one, and a schedule is shared by seeds only.
+        rate = setting["learning_rate"]
+        apart = {"seed", "learning_rate"} if isinstance(rate, float) else {"seed"}
+        if rate is None:
+            apart = set()
+        rest = {k: v for k, v in setting.items() if k not in apart}
+        label = json.dumps(plain(rest), sort_keys=True)
         grouped.setdefault(label, []).append(key)
     return list(grouped.values())
 
@@ -164,29 +193,42 @@ def _run_group(group: list[dict]) -> list[tuple[dict, dict[str, np.ndarray]]]:
     if first["learning_rate"] is None:
         del arguments["faults"]  # none: a setting that loses messages needs a rate
         return [(first, _tuned(first, arguments))]
-    rates = sorted({setting["learning_rate"] for setting in group})
+    rates = _rates(group)
     seeds = sorted({setting["seed"] for setting in group})
     history = simulate(
         **arguments,
-        learning_rate=rates,
+        **arguments_of(first, FIXED),
+        learning_rate=rates if isinstance(rates, list) else rate_of(rates),
         seed=seeds,
         steps=first["steps"],
         record=first["record"],
         progress=False,
     )
-    frame = history.frame.drop(columns=["replica", "seed", "learning_rate"])
-    columns = {name: frame[name].to_numpy().reshape(len(rates) * len(seeds), -1) for name in frame}
+    known = ["replica", "seed"] + (["learning_rate"] if isinstance(rates, list) else [])
+    frame = history.frame.drop(columns=known)
+    columns = {
+        str(name): frame[name].to_numpy().reshape(len(history.diverged), -1) for name in frame
+    }
     results = []
     for setting in group:
-        replica = rates.index(setting["learning_rate"]) * len(seeds) + seeds.index(setting["seed"])
+        replica = seeds.index(setting["seed"])
+        if isinstance(rates, list):
+            replica += rates.index(setting["learning_rate"]) * len(seeds)
         results.append((setting, {name: values[replica] for name, values in columns.items()}))
     return results
+
+
+def _rates(group: list[dict]) -> list[float] | str:
+    """The numbers that are the rates of a group, or the one schedule that it has."""
+    rates = {setting["learning_rate"] for setting in group}
+    return next(iter(rates)) if isinstance(group[0]["learning_rate"], str) else sorted(rates)
 
 
 def _tuned(setting: dict, arguments: dict) -> dict[str, np.ndarray]:
     try:
         found = tune(
             **arguments,
+            **arguments_of(setting, TUNED),
             target=setting["target"],
             criterion=setting["criterion"],
             max_steps=setting["max_steps"],
@@ -201,25 +243,3 @@ def _tuned(setting: dict, arguments: dict) -> dict[str, np.ndarray]:
         "steps_to_target": np.array([found.steps]),
     }
     return chosen | tried
-
-
-def _topology_label(described: dict) -> str:
-    """A topology's name; one without a name of its own is told from others by its edges."""
-    name = described["name"]
-    if name.startswith("Topology("):
-        name += f" #{hashlib.sha256(json.dumps(described['edges']).encode()).hexdigest()[:6]}"
-    return name
-
-
-def _table(found) -> pd.DataFrame:
-    parts = []
-    for setting, result in found:
-        described = dict(setting)
-        if isinstance(described["topology"], dict):
-            described["topology"] = _topology_label(described["topology"])
-        columns = {k: v for k, v in result.items() if not k.startswith("tried/")}
-        unused = {k for k, v in described.items() if v is None and k not in ("mu", "mixing")}
-        described = {k: v for k, v in described.items() if k not in columns and k not in unused}
-        rows = len(next(iter(columns.values())))
-        parts.append(pd.DataFrame(described | columns, index=range(rows)))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible
 from relaysim.engine.plan import plan_replicas
 from relaysim.engine.run import Run
 from relaysim.engine.setup import Setup
-from relaysim.oracles import Exact
-from relaysim.studies.rate_search import RateSearch, first_grid
+from relaysim.measures import suboptimality
+from relaysim.mixing.sequences import Mixing
+from relaysim.oracles import Exact, Oracle
+from relaysim.problems import Problem
+from relaysim.problems.problem import knows_optimum
+from relaysim.studies.rate_search import RateSearch, first_grid, search_limits
 from relaysim.support.checks import real_number, whole_number
 from relaysim.support.display import between, html_table
 from relaysim.support.progress import progress_bar
+from relaysim.topologies import Topology, TreePair
+
+if TYPE_CHECKING:
+    from relaysim.plots.style import Axes
 
 __all__ = ["StartsBelowTargetError", "Tuning", "tune"]
 
@@ -61,7 +71,7 @@ class Tuning:
         ]
         return html_table(f"Tuning of {self.label}", rows)
 
-    def plot(self, **options):
+    def plot(self, **options: Any) -> Axes:
         """Steps to the target, or the plateau, against the learning rate; returns the Axes."""
         from relaysim import plots
 
@@ -69,15 +79,15 @@ class Tuning:
 
 
 def tune(
-    problem,
-    topology,
-    algorithm,
+    problem: Problem,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
     *,
     target: float = 1e-6,
     criterion: str = "fastest",
     max_steps: int = 100_000,
-    oracle=None,
-    mixing=None,
+    oracle: Oracle | None = None,
+    mixing: Mixing | None = None,
     seed: int = 0,
     progress: bool | None = None,
 ) -> Tuning:
@@ -98,8 +108,10 @@ def tune(
 
     Stable rates need not form an interval that starts at 0, so the first grid spans all rates from
     1e-5/L to 4(n + 2)/L (times the method's ``rate_scale``: with momentum β, (1 + β)/(1 − β)), 25 %
-    apart, and 6 % where the best takes less than 500 steps; the neighbourhoods of the best are then
-    refined until rates are 0.4 % apart, or finer ones gain less than 0.2 %.
+    apart, and 6 % where the best takes less than 500 steps. It goes on as long as the best is at one of
+    its ends, or, where no rate has met the target, as long as the highest does not lead away from it, up
+    to 4(n + 2)/μ. The neighbourhoods of the best are then refined until rates are 0.4 % apart, or finer
+    ones gain less than 0.2 % (and the best is no needle, much faster than the rates on either side).
 
     Returns:
         A `Tuning`. Rates found with ``criterion="fastest"`` are the best of those tried: `frame`
@@ -121,7 +133,7 @@ def tune(
         raise ValueError(f"target must be a positive number, not {target!r}")
     if criterion not in CRITERIA:
         raise ValueError(f"criterion must be 'fastest' or 'plateau', not {criterion!r}")
-    if getattr(problem, "optimum", None) is None:
+    if not knows_optimum(problem):
         raise ValueError(
             "tuning needs a problem whose optimum is known; give it an `optimum` "
             "(logistic regression has one for sure with l2 > 0)"
@@ -130,7 +142,9 @@ def tune(
     start = functools.partial(
         _start, problem, topology, algorithm, oracle=oracle, mixing=mixing, seed=seed
     )
-    scale = getattr(problem, "smoothness", None) or 1.0
+    smoothness = getattr(problem, "smoothness", None) or None
+    strong_convexity = getattr(problem, "mean_strong_convexity", None) or None
+    scale = smoothness or 1.0
     rates = first_grid(problem.n, algorithm.rate_scale) / scale
     start_run = start(rates[:1])
     start_run.advance([0])
@@ -141,10 +155,11 @@ def tune(
             f"give a lower target than {target:g}"
         )
     with progress_bar(None, progress, f"tuning {algorithm.label}", "steps") as bar:
-        slowest = getattr(problem, "mean_strong_convexity", None) or scale / 100
+        curvatures = strong_convexity or scale / 100, smoothness or np.inf
+        limits = search_limits(problem.n, algorithm.rate_scale, smoothness, strong_convexity)
         noisy = not (oracle is None or isinstance(oracle, Exact))
         search = RateSearch(
-            start, start_value, target, max_steps, (slowest, scale), noisy, bar.update
+            start, start_value, target, max_steps, curvatures, noisy, bar.update, limits
         )
         rate = search.fastest(rates) if criterion == "fastest" else search.plateau(rates)
     frame = search.frame()
@@ -153,7 +168,16 @@ def tune(
     return Tuning(rate, steps, frame, target, criterion, algorithm.label)
 
 
-def _start(problem, topology, algorithm, rates, *, oracle, mixing, seed) -> Run:
+def _start(
+    problem: Problem,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
+    rates: np.ndarray,
+    *,
+    oracle: Oracle | None,
+    mixing: Mixing | None,
+    seed: int,
+) -> Run:
     plan = plan_replicas(np.asarray(rates), seed, None, None, 1)
     setup = Setup(problem, topology, algorithm, plan, mixing=mixing, oracle=oracle)
-    return Run(setup, measures=("suboptimality",))
+    return Run(setup, measures=(suboptimality,))

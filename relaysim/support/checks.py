@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import operator
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
 __all__ = [
+    "NoSuchChoiceError",
     "label_values",
+    "one_of",
     "real_array",
     "real_matrix",
     "real_number",
@@ -20,7 +23,7 @@ __all__ = [
 ]
 
 
-def whole_number(value, name: str, least: int) -> int:
+def whole_number(value: Any, name: str, least: int) -> int:
     """``value`` as an int of at least ``least``; says what was given otherwise.
 
     >>> whole_number(0, "n", 1)
@@ -37,7 +40,7 @@ def whole_number(value, name: str, least: int) -> int:
     return number
 
 
-def real_number(value, name: str, least: float = -math.inf, most: float = math.inf) -> float:
+def real_number(value: Any, name: str, least: float = -math.inf, most: float = math.inf) -> float:
     """``value`` as a finite float within bounds; says what was given otherwise.
 
     >>> real_number(2, "p", 0, 1)
@@ -60,7 +63,7 @@ def real_number(value, name: str, least: float = -math.inf, most: float = math.i
 
 
 def real_array(
-    value,
+    value: Any,
     name: str,
     *,
     shape: tuple[int, ...] | None = None,
@@ -98,7 +101,7 @@ def real_array(
     return array
 
 
-def _converted(value, name: str, copy: bool) -> np.ndarray:
+def _converted(value: Any, name: str, copy: bool) -> np.ndarray:
     unmasked(value, name)
     try:
         array = np.asarray(value)
@@ -108,7 +111,7 @@ def _converted(value, name: str, copy: bool) -> np.ndarray:
     return np.array(array, dtype=float) if copy else np.asarray(array, dtype=float)
 
 
-def real_matrix(value, name: str) -> np.ndarray | csr_array:
+def real_matrix(value: Any, name: str) -> np.ndarray | csr_array:
     """As `real_array`, for what may be sparse: of any sparse form a float64 csr_array.
 
     >>> real_matrix(csr_array([[1, 0]]), "features").dtype, real_matrix([[1, 0]], "features").dtype
@@ -121,7 +124,7 @@ def real_matrix(value, name: str) -> np.ndarray | csr_array:
     return matrix if matrix.dtype == float else matrix.astype(float)
 
 
-def unmasked(value, name: str):
+def unmasked(value: Any, name: str) -> Any:
     """``value``, unless it has masked entries, alone or in a list of arrays: NumPy drops the mask.
 
     >>> unmasked(np.ma.masked_array([1, 2], mask=[False, True]), "labels")
@@ -137,7 +140,7 @@ def unmasked(value, name: str):
     return value
 
 
-def label_values(value, name: str = "labels") -> np.ndarray:
+def label_values(value: Any, name: str = "labels") -> np.ndarray:
     """Classes of examples as an array of what was given, none of them missing.
 
     >>> label_values([0, 1, float("nan")])
@@ -179,7 +182,7 @@ def _require_finite(array: np.ndarray, name: str) -> None:
         raise ValueError(f"{name} has an entry that is not finite{at}")
 
 
-def shown(value) -> str:
+def shown(value: object) -> str:
     """What a user gave, for a message of one line: as written if that is short, else its type.
 
     >>> import numpy as np
@@ -195,7 +198,28 @@ def shown(value) -> str:
     return f"a {name} of shape {shape}" if shape else f"a {name}"
 
 
-def true_or_false(value, name: str) -> bool:
+class NoSuchChoiceError(TypeError, ValueError):
+    """A word that is none of those allowed.
+
+    It names a rule that there is not, as an unknown option does, which is a TypeError.
+    """
+
+
+def one_of(value: object, name: str, allowed: tuple[str, ...]) -> str:
+    """The value, if it is one of these words.
+
+    >>> one_of("b", "letter", ("a", "c"))
+    Traceback (most recent call last):
+        ...
+    relaysim.support.checks.NoSuchChoiceError: letter must be one of 'a', 'c', not 'b'
+    """
+    if not isinstance(value, str) or value not in allowed:
+        listed = ", ".join(map(repr, allowed))
+        raise NoSuchChoiceError(f"{name} must be one of {listed}, not {shown(value)}")
+    return str(value)
+
+
+def true_or_false(value: object, name: str) -> bool:
     """``value`` as a bool; says what was given otherwise."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, not {value!r}")

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from relaysim.support.checks import shown
 
@@ -68,12 +69,12 @@ def plain(value: Any) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def between(values) -> str:
+def between(values: ArrayLike) -> str:
     """The range of some numbers: one number where all are equal.
 
     >>> between([3, 1, 2]), between([0.5, 0.5])
     ('1 to 3', '0.5')
     """
-    values = np.asarray(values)
-    low, high = values.min().item(), values.max().item()
+    given = np.asarray(values)
+    low, high = given.min().item(), given.max().item()
     return plain(low) if low == high else f"{plain(low)} to {plain(high)}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import warnings
+from types import TracebackType
+from typing import Protocol, Self
 
-__all__ = ["progress_bar", "someone_watches"]
+__all__ = ["ProgressBar", "progress_bar", "someone_watches"]
 
 DELAY_SECONDS = 2.0
 
@@ -17,7 +19,24 @@ def someone_watches() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def progress_bar(total: int | None, show: bool | None, description: str, unit: str):
+class ProgressBar(Protocol):
+    """What `progress_bar` returns, as far as it is used here; ``n`` units are done."""
+
+    n: float
+
+    def update(self, n: float = 1) -> object: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> object: ...
+
+
+def progress_bar(total: int | None, show: bool | None, description: str, unit: str) -> ProgressBar:
     """A tqdm bar with the time left.
 
     Args:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 __all__ = ["starting_points"]
 
 
-def starting_points(points: np.ndarray | None, problem, replicas: int | None) -> np.ndarray:
+class Sized(Protocol):
+    """What has n workers with d parameters each, such as a problem."""
+
+    @property
+    def n(self) -> int: ...
+
+    @property
+    def d(self) -> int: ...
+
+
+def starting_points(points: np.ndarray | None, problem: Sized, replicas: int | None) -> np.ndarray:
     """x0 for every worker (and replica, if a number is given), checked; an array of its own."""
     n, d = problem.n, problem.d
     shape = (n, d) if replicas is None else (n, d, replicas)

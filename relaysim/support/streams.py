@@ -6,7 +6,7 @@ What draws from a stream is a `Source`: it can tell where it stands, and go on f
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -217,7 +217,11 @@ class _Uniforms(_Plain):
 class _Ahead:
     """Numbers that are drawn for many steps at a time, which is faster."""
 
-    def __init__(self, generators: list[np.random.Generator], fill: Callable):
+    def __init__(
+        self,
+        generators: list[np.random.Generator],
+        fill: Callable[[list[np.random.Generator]], np.ndarray],
+    ):
         self._generators, self._fill = generators, fill
         self._before = _states(generators)
         self._block: np.ndarray | None = None
@@ -245,7 +249,7 @@ class _Ahead:
 class _Several:
     """Sources that stand for one, a seed each."""
 
-    def __init__(self, sources: list):
+    def __init__(self, sources: Sequence[Source]):
         self._sources = sources
 
     def state(self) -> dict[str, Any]:
@@ -312,7 +316,7 @@ def _walked(walk: _Epochs, workers: np.ndarray, size: int) -> np.ndarray:
 class _Epochs:
     """Each worker's walk through shuffles of its numbers below ``available (n,)``."""
 
-    def __init__(self, generator, available: np.ndarray, size: int):
+    def __init__(self, generator: np.random.Generator, available: np.ndarray, size: int):
         self._generator = generator
         self._beyond = np.arange(int(available.max())) >= available[:, None]
         self._batches = available // size

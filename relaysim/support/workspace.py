@@ -49,7 +49,7 @@ class Workspace:
 
 
 class _Pool:
-    def __init__(self):
+    def __init__(self) -> None:
         self._arrays: list[np.ndarray] = []
         self._lent = 0
 

@@ -3,7 +3,10 @@
 `bounds` has one function a theorem.
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
 from relaysim.mixing.clocks import acceleration_constants
+from relaysim.support.names import attribute_error
 from relaysim.theory import bounds
 from relaysim.theory.asynchronous import asynchronous_consensus, asynchronous_decay
 from relaysim.theory.d2_limits import (
@@ -59,3 +62,9 @@ __all__ = [
     "toy_rate_exact",
     "toy_zeta",
 ]
+
+
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

@@ -11,17 +11,21 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csc_array, csr_array, hstack
 from scipy.sparse.linalg import LinearOperator
 
-from relaysim.algorithms.base import Round
+from relaysim.algorithms.base import Method, Round
+from relaysim.algorithms.events import Algorithm
 from relaysim.network import Network
 from relaysim.oracles import Exact
+from relaysim.problems import Problem
 from relaysim.support.callbacks import answer, ask
 from relaysim.support.streams import Streams
 from relaysim.support.workspace import Workspace
+from relaysim.topologies import Topology, TreePair
 
 __all__ = ["AffineStep"]
 
@@ -31,6 +35,8 @@ BATCH_BYTES = 1 << 24
 MOST_STARTING_STEPS = 1 << 20
 # Periods later, a rule is looked at again.
 OTHER_PERIODS = (1, 2, 3, 5, 7)
+
+Gradient = Callable[[np.ndarray], np.ndarray]
 
 
 class AffineStep:
@@ -54,8 +60,16 @@ class AffineStep:
         TypeError: gradients or a step that are not affine.
     """
 
-    def __init__(self, problem, topology, algorithm, learning_rate: float, matrices, x0):
-        if not algorithm.affine:
+    def __init__(
+        self,
+        problem: Problem,
+        topology: Topology | TreePair,
+        algorithm: Algorithm,
+        learning_rate: float,
+        matrices: tuple[csr_array, ...],
+        x0: np.ndarray,
+    ):
+        if not isinstance(algorithm, Method) or not algorithm.affine:
             raise TypeError(
                 f"{algorithm!r} is not affine: what it does depends on the data or on chance, so that it "
                 f"has no matrix; use relaysim.simulate"
@@ -119,10 +133,10 @@ class AffineStep:
 
     # -- the state -----------------------------------------------------------------------------------
 
-    def _start(self, state) -> None:
+    def _start(self, state: Any) -> None:
         """Step until only what depends on the data still changes, and to the end of a period."""
         self.starting: list[np.ndarray] = []
-        self.sent = [0]
+        self.sent: list[float | np.ndarray] = [0]
         steady = False
         with np.errstate(all="ignore"):
             while True:
@@ -153,7 +167,7 @@ class AffineStep:
         self._scales = self._find_scales()
         self.y = everything[varying] / self._scales
 
-    def _step(self, state, step: int, gradient: Callable):
+    def _step(self, state: Any, step: int, gradient: Gradient) -> Any:
         self._round.step = step
         self._round.gradient = gradient
         return self.algorithm.step(state, self._round)
@@ -197,12 +211,12 @@ class AffineStep:
         """Where the k-th array lies in y."""
         return slice(*np.searchsorted(self._varying, self._ends[k : k + 2]))
 
-    def _flatten(self, state) -> np.ndarray:
+    def _flatten(self, state: Any) -> np.ndarray:
         """What varies of a state, ``(N, r)``."""
         everything = np.concatenate([part.reshape(-1, part.shape[2]) for part in _data(state)])
         return everything[self._varying] / self._scales[:, None]
 
-    def _unflatten(self, y: np.ndarray, constants: np.ndarray | None = None):
+    def _unflatten(self, y: np.ndarray, constants: np.ndarray | None = None) -> Any:
         """The steady state that holds these data, ``(N, r)``, and constants, or 0 in their place."""
         everything = np.zeros((self._ends[-1], y.shape[1]))
         if constants is not None:
@@ -218,7 +232,9 @@ class AffineStep:
         """A y for states ``(N, r)``, in the step ``start_up + phase``."""
         return self._apply(y, phase, self.curvature)
 
-    def _apply(self, y: np.ndarray, phase: int, gradient: Callable, constants=None) -> np.ndarray:
+    def _apply(
+        self, y: np.ndarray, phase: int, gradient: Gradient, constants: np.ndarray | None = None
+    ) -> np.ndarray:
         state = self._unflatten(y, constants)
         return self._flatten(self._step(state, self.start_up + phase, gradient))
 
@@ -287,11 +303,13 @@ class AffineStep:
     def conserved(self) -> csr_array:
         """Left null vectors of A − I, from what the algorithm says it conserves, ``(k, N)``."""
 
-        def quantities(state) -> np.ndarray | None:
+        def quantities(state: Any) -> np.ndarray | None:
             return self.algorithm.conserved(state, self._network, self.learning_rate)
 
         def respond(y: np.ndarray) -> np.ndarray:
-            return quantities(self._unflatten(y)).reshape(-1, y.shape[1])
+            found = quantities(self._unflatten(y))
+            assert found is not None, "what one state conserves all do"
+            return found.reshape(-1, y.shape[1])
 
         if quantities(self._template) is None:
             return csr_array((0, self.states))
@@ -300,7 +318,7 @@ class AffineStep:
         return found[np.flatnonzero(abs(found).sum(axis=1) > 0)]
 
     @functools.cached_property
-    def sent_per_step(self) -> list[int]:
+    def sent_per_step(self) -> list[float | np.ndarray]:
         """Vectors sent in each step of a period."""
         counts = []
         for phase in range(self.period):
@@ -329,7 +347,7 @@ def _without_rounding(matrix: csr_array) -> csr_array:
     return matrix
 
 
-def _leaves(state) -> Iterator[np.ndarray]:
+def _leaves(state: Any) -> Iterator[np.ndarray]:
     """The arrays of a state."""
     for part in state:
         if isinstance(part, tuple):
@@ -338,12 +356,12 @@ def _leaves(state) -> Iterator[np.ndarray]:
             yield part
 
 
-def _data(state) -> list[np.ndarray]:
+def _data(state: Any) -> list[np.ndarray]:
     """Those of its arrays that depend on the data: they have replicas, hence three axes."""
     return [part for part in _leaves(state) if np.ndim(part) == 3]
 
 
-def _rebuilt(state, data: Iterator[np.ndarray]):
+def _rebuilt(state: Any, data: Iterator[np.ndarray]) -> Any:
     """The same state with other data."""
     parts = []
     for part in state:
@@ -354,7 +372,7 @@ def _rebuilt(state, data: Iterator[np.ndarray]):
     return type(state)(*parts)
 
 
-def _same_counts(state, following) -> bool:
+def _same_counts(state: Any, following: Any) -> bool:
     pairs = zip(_leaves(state), _leaves(following), strict=True)
     return all(np.array_equal(old, new) for old, new in pairs if np.ndim(new) != 3)
 

@@ -8,12 +8,13 @@ from the algorithm's own rule.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.linalg import eigh
 from scipy.optimize import brentq
 
+from relaysim.algorithms.events import EventMethod
 from relaysim.support.checks import real_array
 from relaysim.theory.linear_rule import LinearRule, linear_rule
 from relaysim.topologies import Topology
@@ -23,7 +24,7 @@ __all__ = ["asynchronous_consensus", "asynchronous_decay"]
 EPSILON = float(np.finfo(float).eps)
 
 
-def asynchronous_decay(topology: Topology, algorithm) -> float:
+def asynchronous_decay(topology: Topology, algorithm: EventMethod) -> float:
     """κ with E Ξ²_t ~ exp(−κt) as t → ∞ where nobody takes gradients; t in steps.
 
     Where pairs meet at the points of Poisson processes, as those of A²CiD² and its baseline, −κ is the
@@ -39,7 +40,7 @@ def asynchronous_decay(topology: Topology, algorithm) -> float:
     Args:
         topology: connected, of two workers or more.
         algorithm: one whose pairs meet, such as `A2CiD2` or `SwarmSGD` without a quantiser; see
-            `relaysim.algorithms.events.Rule` for what its rule has to say.
+            `relaysim.algorithms.events.PairRule` for what its rule has to say.
 
     Raises:
         TypeError: another algorithm, or a rule that does not say it or is of another form.
@@ -72,7 +73,7 @@ def asynchronous_decay(topology: Topology, algorithm) -> float:
 
 
 def asynchronous_consensus(
-    topology: Topology, algorithm, x0: np.ndarray, steps: Sequence[float]
+    topology: Topology, algorithm: EventMethod, x0: ArrayLike, steps: ArrayLike
 ) -> np.ndarray:
     """E Ξ²_t = E (1/n) Σ_i ‖x_i − x̄‖² from x⁰ at these times, where nobody takes gradients; exactly.
 
@@ -98,12 +99,14 @@ def asynchronous_consensus(
             f"A2CiD2; {algorithm!r} has a fixed number of them a step"
         )
     moments = _Moments(topology, rule)
-    x0, times = real_array(x0, "x0"), real_array(steps, "steps")
-    if x0.shape[:1] != (topology.n,) or x0.ndim > 2 or not np.isfinite(x0).all():
-        raise ValueError(f"x0 must have shape (n,) or (n, d) with n = {topology.n}, not {x0.shape}")
+    start, times = real_array(x0, "x0"), real_array(steps, "steps")
+    if start.shape[:1] != (topology.n,) or start.ndim > 2 or not np.isfinite(start).all():
+        raise ValueError(
+            f"x0 must have shape (n,) or (n, d) with n = {topology.n}, not {start.shape}"
+        )
     if times.ndim != 1 or not (np.isfinite(times).all() and (times >= 0).all()):
         raise ValueError(f"steps must be a list of times of at least 0, not {steps!r}")
-    deviation = x0.reshape(topology.n, -1)
+    deviation = start.reshape(topology.n, -1)
     deviation = deviation - deviation.mean(axis=0)
     M = np.kron(np.outer(rule.start, rule.start), deviation @ deviation.T)
     found = np.empty(len(times))
@@ -116,7 +119,7 @@ def asynchronous_consensus(
     return found
 
 
-def _rule(topology: Topology, algorithm) -> LinearRule:
+def _rule(topology: Topology, algorithm: EventMethod) -> LinearRule:
     if not hasattr(algorithm, "rule"):
         raise TypeError(
             f"{algorithm!r} has no pairs that meet at random times, as those of A2CiD2 and SwarmSGD do; "
@@ -132,7 +135,7 @@ def _rule(topology: Topology, algorithm) -> LinearRule:
 class _Moments:
     """The generator of M, ``(kn, kn)`` for k numbers a worker, those of all workers together first."""
 
-    def __init__(self, topology: Topology, rule: LinearRule):
+    def __init__(self, topology: Topology, rule: LinearRule) -> None:
         self._n, self._edges = topology.n, topology.edges
         self._rule, self._rates = rule, rule.meetings.rates
         self._expected = self._laplacian(self._rates)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from relaysim.mixing.sequences import Matrix, as_matrices, is_symmetric
 from relaysim.support.checks import real_array, real_number
@@ -48,7 +49,7 @@ def d2_smallest_eigenvalue(gamma_h: float) -> float:
     return -1 / (3 - 2 * gamma_h) if gamma_h < 4 / 3 else -1 / (gamma_h - 1)
 
 
-def d2_rates(W: Matrix, h=1.0) -> list[tuple[float, float]]:
+def d2_rates(W: Matrix, h: ArrayLike = 1.0) -> list[tuple[float, float]]:
     """The learning rates for which D² converges on workers with equal Hessians.
 
     A list of open intervals: one or, if no rate is stable, none. For a stochastic W whose smallest
@@ -73,7 +74,7 @@ def d2_rates(W: Matrix, h=1.0) -> list[tuple[float, float]]:
     return _stable_rates(*_ends_of_symmetric(W, "D²"), h)
 
 
-def exact_diffusion_rates(W: Matrix, h=1.0) -> list[tuple[float, float]]:
+def exact_diffusion_rates(W: Matrix, h: ArrayLike = 1.0) -> list[tuple[float, float]]:
     """The learning rates for which exact diffusion converges on workers with equal Hessians.
 
     Those of `d2_rates` with (I + W)/2 in the place of W, which for a stochastic W has no negative
@@ -98,7 +99,7 @@ def exact_diffusion_rates(W: Matrix, h=1.0) -> list[tuple[float, float]]:
     return _stable_rates(gap / 2, (smallest + 1) / 2, h)
 
 
-def d2_spectral_radius(W: Matrix, learning_rate: float, h=1.0) -> float:
+def d2_spectral_radius(W: Matrix, learning_rate: float, h: ArrayLike = 1.0) -> float:
     """By how much D² shortens the error of its iterates in a step, in the long run.
 
     The largest |z| over all modes of W but for the mean, z² − λ(2 − γh)z + λ(1 − γh) = 0, and over
@@ -132,7 +133,7 @@ def d2_spectral_radius(W: Matrix, learning_rate: float, h=1.0) -> float:
     return float(max(radii.max(), np.abs(s).max(), apart))
 
 
-def _ends_of_symmetric(W, method: str) -> tuple[float, float]:
+def _ends_of_symmetric(W: Matrix, method: str) -> tuple[float, float]:
     """1 − λ₂ and λ_n; infinite and 0 for a single worker, who has no such modes."""
     matrices = as_matrices(W)
     if len(matrices) > 1 or not is_symmetric(matrices[0]):
@@ -148,7 +149,7 @@ def _ends_of_symmetric(W, method: str) -> tuple[float, float]:
     return (0.0 if abs(gap) < matrices[0].shape[0] * EPSILON else gap), smallest
 
 
-def _stable_rates(gap: float, smallest: float, h) -> list[tuple[float, float]]:
+def _stable_rates(gap: float, smallest: float, h: ArrayLike) -> list[tuple[float, float]]:
     curvatures = _curvatures(h)
     low, high = 0.0, 2.0
     if smallest < 0:
@@ -158,7 +159,7 @@ def _stable_rates(gap: float, smallest: float, h) -> list[tuple[float, float]]:
     return [(low, high)] if gap > 0 and low < high else []
 
 
-def _curvatures(h) -> np.ndarray:
+def _curvatures(h: ArrayLike) -> np.ndarray:
     curvatures = np.atleast_1d(real_array(h, "h"))
     if curvatures.ndim > 1 or not curvatures.size:
         raise ValueError(f"h must be a number or a 1-D array, not of shape {np.shape(h)}")

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator
 
+from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible, matrices_for
-from relaysim.measures import bits_of, measure, measures_of
+from relaysim.measures import Noise, suboptimality
+from relaysim.measures.columns import bits_of, check_shapes, measures_of, values_of
+from relaysim.mixing.sequences import Mixing
+from relaysim.problems import Problem
 from relaysim.support.checks import real_array, real_number, whole_number
 from relaysim.support.starts import starting_points
 from relaysim.theory.affine import AffineStep
@@ -22,6 +29,7 @@ from relaysim.theory.spectra import (
     spectral_radius,
     stationary_covariance,
 )
+from relaysim.topologies import Topology, TreePair
 
 __all__ = ["Linearization", "linearize"]
 
@@ -32,7 +40,13 @@ BLOCK_NUMBERS = 1 << 20
 
 
 def linearize(
-    problem, topology, algorithm, learning_rate: float, x0=None, mixing=None
+    problem: Problem,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
+    learning_rate: float,
+    x0: ArrayLike | None = None,
+    mixing: Mixing | None = None,
+    measures: Sequence[Any] | None = None,
 ) -> Linearization:
     """The affine map y ← A y + b that a method is on quadratics, y being its whole state.
 
@@ -46,6 +60,7 @@ def linearize(
         x0: ``(d,)`` or ``(n, d)``; zeros by default. It decides the curve, and where a method ends
             that keeps something of its start.
         mixing: as for `relaysim.simulate`; with a sequence A is the product over a period.
+        measures: further columns, as for `relaysim.simulate`.
 
     Returns:
         A `Linearization`.
@@ -64,9 +79,8 @@ def linearize(
     check_compatible(problem, topology, algorithm)
     rate = real_number(learning_rate, "learning_rate", 0)
     matrices = matrices_for(algorithm, topology, mixing)
-    start = None if x0 is None else real_array(x0, "x0")
-    start = starting_points(start, problem, None)
-    return Linearization(problem, topology, algorithm, rate, matrices, start)
+    start = starting_points(None if x0 is None else real_array(x0, "x0"), problem, None)
+    return Linearization(problem, topology, algorithm, rate, matrices, start, measures)
 
 
 class Linearization:
@@ -78,9 +92,21 @@ class Linearization:
         start_up: steps before the map holds (for RelaySum: until everyone has been heard everywhere),
             rounded up to a period. They are part of `predict`.
         states: N, the length of the state y: iterates, momentum, corrections, messages.
+        measures: what is measured, a `relaysim.measures.Measure` each.
     """
 
-    def __init__(self, problem, topology, algorithm, learning_rate: float, matrices, x0):
+    def __init__(
+        self,
+        problem: Problem,
+        topology: Topology | TreePair,
+        algorithm: Algorithm,
+        learning_rate: float,
+        matrices: tuple[csr_array, ...],
+        x0: np.ndarray,
+        measures: Sequence[Any] | None = None,
+    ):
+        self.measures = measures_of(problem, measures)
+        check_shapes(problem, x0, self.measures)
         self.problem, self.topology, self.algorithm = problem, topology, algorithm
         self.learning_rate = learning_rate
         self._map = AffineStep(problem, topology, algorithm, learning_rate, matrices, x0)
@@ -166,7 +192,8 @@ class Linearization:
     def predict(self, steps: int) -> pd.DataFrame:
         """The curve without noise, start-up included: the columns of a history, a row a step.
 
-        Computed from the affine map, not by `relaysim.simulate`. ``seed`` is 0 and means nothing.
+        Computed from the affine map, not by `relaysim.simulate`. ``seed`` is 0 and means nothing. Measures
+        of every worker are left out.
         """
         count = whole_number(steps, "steps", 0) + 1
         found = {
@@ -175,17 +202,36 @@ class Linearization:
             "learning_rate": self.learning_rate,
             "step": np.arange(count),
         }
-        measures = measures_of(self.problem)
+        measures = [each for each in self.measures if not each.per_worker]
         with np.errstate(all="ignore"):
-            parts = [measure(self.problem, block, measures) for block in self._blocks(steps)]
-        found |= {name: np.concatenate([part[name].ravel() for part in parts]) for name in measures}
+            parts = [values_of(self.problem, block, measures) for block in self._blocks(steps)]
+        names = [each.name for each in measures]
+        found |= {name: np.concatenate([part[name].ravel() for part in parts]) for name in names}
         per_step = self._map.sent_per_step
         rest = max(count - self.start_up, 0)
-        later = np.resize(per_step, rest)[: max(rest - 1, 0)]
+        later: np.ndarray = np.resize(np.asarray(per_step), rest)[: max(rest - 1, 0)]
         sent = np.concatenate([self._map.sent, self._map.sent[-1] + np.cumsum(later)])
         sent = sent[:count]
         counts = {"vectors_sent": sent, "bits_sent": bits_of(sent, self.problem.d)}
         return pd.DataFrame(found | counts)
+
+    def plateau(self) -> pd.Series:
+        """Where the curve without noise ends, by column; with a sequence of matrices averages over a period.
+
+        0, up to rounding, where the method is exact.
+
+        Raises:
+            ValueError: the method is not stable at this rate.
+        """
+        return pd.Series({name: float(values.mean()) for name, values in self._at_rest.items()})
+
+    @property
+    def _at_rest(self) -> dict[str, np.ndarray]:
+        """Each measure of the fixed iterates at each step of a period, ``(period,)``."""
+        self._require_stability()
+        measures = [each for each in self.measures if not each.per_worker]
+        found = values_of(self.problem, self._fixed_iterates, measures)
+        return {name: values.ravel() for name, values in found.items()}
 
     # -- with noise --------------------------------------------------------------------------------------
 
@@ -202,7 +248,8 @@ class Linearization:
 
         Returns:
             Exact expectations by column of a history: ``suboptimality``, ``consensus_distance``,
-            ``distance``, ``gradient_norm``.
+            ``distance``, ``gradient_norm``, and further measures that say theirs; a measure without
+            an ``expectation`` is left out.
 
         Raises:
             ValueError: the method is not stable at this rate, or its state is too large.
@@ -215,24 +262,35 @@ class Linearization:
         0.005
         """
         sigma2 = real_number(sigma2, "sigma2", 0)
-        self._require_stability()
-        fixed = measure(self.problem, self._fixed_iterates, measures_of(self.problem))
-        floor = {name: float(values.mean()) for name, values in fixed.items()}
-        if sigma2 > 0:
-            hessian = self._mean_hessian
-            for mean, spread in self._covariances:
-                share = sigma2 / self.period
-                total = share * float(np.trace(mean))
-                added = {
-                    "consensus_distance": share * spread,
-                    "distance": share * spread + total,
-                    "gradient_norm": share * float(np.sum(hessian * (mean @ hessian))),
-                }
-                for name in floor:
-                    floor[name] += added.get(name, 0.5 * share * float(np.sum(hessian * mean)))
+        at_rest, floor = self._at_rest, {}
+        noises = self._noises(sigma2) if sigma2 > 0 else []
+        for measure in self.measures:
+            if measure.expectation is None:
+                continue
+            values = at_rest[measure.name]
+            if sigma2 > 0:
+                pairs = zip(values.tolist(), noises, strict=True)
+                values = np.array([measure.expectation(value, noise) for value, noise in pairs])
+            floor[measure.name] = float(values.mean())
         return pd.Series(floor)
 
-    def stationary_quantiles(self, sigma2: float, quantiles, draws: int = 20_000) -> np.ndarray:
+    def _noises(self, sigma2: float) -> list[Noise]:
+        """How noise spreads the iterates at each step of a period."""
+        return [
+            Noise(
+                problem=self.problem,
+                iterates=iterates,
+                mean_covariance=sigma2 * spread.mean,
+                worker_variances=sigma2 * spread.workers,
+                consensus=float(sigma2 * spread.consensus),
+                mean_hessian=self._mean_hessian,
+            )
+            for iterates, spread in zip(self._fixed_iterates, self._spreads, strict=True)
+        ]
+
+    def stationary_quantiles(
+        self, sigma2: float, quantiles: ArrayLike, draws: int = 20_000
+    ) -> np.ndarray:
         """Quantiles of the suboptimality of a single record on the noise floor, with Gaussian noise.
 
         x̄ is then Gaussian with the mean and covariance behind `stationary`; its suboptimality is
@@ -246,7 +304,7 @@ class Linearization:
         Raises:
             ValueError: as `stationary`; or the optimum is not known, or fewer than one draw.
         """
-        if "suboptimality" not in measures_of(self.problem):
+        if suboptimality not in self.measures:
             raise ValueError(
                 "the optimum of this problem is not known, so neither is suboptimality; give the "
                 "problem an `optimum`"
@@ -255,14 +313,15 @@ class Linearization:
         generator = np.random.default_rng(0)
         points = []
         each = -(-draws // self.period)
-        for x, (mean, _) in zip(self._fixed_iterates, self._covariances, strict=True):
-            values, vectors = np.linalg.eigh(mean * real_number(sigma2, "sigma2", 0))
+        for x, unit in zip(self._fixed_iterates, self._spreads, strict=True):
+            values, vectors = np.linalg.eigh(unit.mean * real_number(sigma2, "sigma2", 0))
             spread = vectors * np.sqrt(np.maximum(values, 0))
             normal = generator.normal(size=(self.problem.d, each))
             points.append(x.mean(axis=0)[:, None] + spread @ normal)
         block = np.concatenate(points, axis=1).T[:, None, :]
-        found = measure(self.problem, block, ("suboptimality",))["suboptimality"]
-        return np.quantile(found, quantiles)
+        return np.quantile(
+            suboptimality.of(block, self.problem), np.asarray(quantiles, dtype=float)
+        )
 
     def _require_stability(self) -> None:
         if self.spectral_radius >= 1 - NEUTRAL:
@@ -289,8 +348,8 @@ class Linearization:
         return self._map.curvature(np.ascontiguousarray(directions)).mean(axis=0)
 
     @functools.cached_property
-    def _covariances(self) -> list[tuple[np.ndarray, float]]:
-        """At each step of a period, for σ² = 1: the covariance of x̄, ``(d, d)``, and E Ξ²."""
+    def _spreads(self) -> list[_Spread]:
+        """At each step of a period, for σ² = 1."""
         self._require_stability()
         if self.states > MOST_STATES_IN_COVARIANCE:
             raise ValueError(
@@ -298,17 +357,29 @@ class Linearization:
                 f"{MOST_STATES_IN_COVARIANCE} do, so take fewer workers or parameters"
             )
         n, d = self.problem.n, self.problem.d
-        found = [(np.zeros((d, d)), 0.0) for _ in range(self.period)]
+        found = [_Spread(np.zeros((d, d)), np.zeros(n), 0.0) for _ in range(self.period)]
         noise = [B / math.sqrt(d) for B in self._map.noise]
         groups = stationary_covariance(self._map.matrices, noise, self._map.conserved)
         for rows, covariances in groups:
             inside = np.flatnonzero(rows < n * d)
-            coordinates = rows[inside] % d
+            workers, coordinates = np.divmod(rows[inside], d)
             to_mean = np.zeros((d, len(inside)))
             to_mean[coordinates, np.arange(len(inside))] = 1 / n
             for phase, covariance in enumerate(covariances):
                 own = covariance[np.ix_(inside, inside)]
                 of_mean = to_mean @ own @ to_mean.T
-                mean, spread = found[phase]
-                found[phase] = (mean + of_mean, spread + np.trace(own) / n - np.trace(of_mean))
+                so_far = found[phase]
+                found[phase] = _Spread(
+                    so_far.mean + of_mean,
+                    so_far.workers + np.bincount(workers, np.diag(own), minlength=n),
+                    so_far.consensus + np.trace(own) / n - np.trace(of_mean),
+                )
         return found
+
+
+class _Spread(NamedTuple):
+    """About a fixed point: the covariance of x̄, ``(d, d)``, E‖x_i − E x_i‖² ``(n,)``, and that of Ξ²."""
+
+    mean: np.ndarray
+    workers: np.ndarray
+    consensus: float

@@ -6,12 +6,12 @@ They are taken from ``flow`` and ``meet``, applied to unit states; there is no s
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import logm
 
-from relaysim.algorithms.events import Meeting, Meetings
+from relaysim.algorithms.events import EventMethod, Meeting, Meetings, PairRule, says_how_pairs_meet
 from relaysim.topologies import Topology
 
 __all__ = ["LinearRule", "linear_rule"]
@@ -48,7 +48,7 @@ class LinearRule(NamedTuple):
     shown: np.ndarray
 
 
-def linear_rule(algorithm, topology: Topology) -> LinearRule:
+def linear_rule(algorithm: EventMethod, topology: Topology) -> LinearRule:
     """The maps of an asynchronous algorithm on a graph.
 
     Raises:
@@ -63,12 +63,12 @@ def linear_rule(algorithm, topology: Topology) -> LinearRule:
     ([0.5], [[0.0]])
     """
     rule = algorithm.rule(topology)
-    for name in ("meetings", "linear"):
-        if not hasattr(rule, name):
-            raise TypeError(
-                f"the rule of {algorithm!r} does not say what the exact analysis needs: give it an "
-                f"attribute `{name}`, see relaysim.algorithms.events.Rule"
-            )
+    if not says_how_pairs_meet(rule):
+        missing = "linear" if hasattr(rule, "meetings") else "meetings"
+        raise TypeError(
+            f"the rule of {algorithm!r} does not say what the exact analysis needs: give it an "
+            f"attribute `{missing}`, see relaysim.algorithms.events.PairRule"
+        )
     if not rule.linear:
         raise ValueError(
             f"{algorithm!r} is not linear, as where a quantiser rounds: leave that out where the exact "
@@ -99,16 +99,16 @@ def linear_rule(algorithm, topology: Topology) -> LinearRule:
     return LinearRule(rule.meetings, flow, sizes[0] * left[:, 0], right[0], start, shown)
 
 
-def _rows(state) -> np.ndarray:
+def _rows(state: tuple[np.ndarray, ...]) -> np.ndarray:
     """A state of one parameter as an array, ``(rows, k)``."""
     return np.concatenate(state, axis=1)
 
 
-def _state(kind: type, rows: np.ndarray):
+def _state(kind: type, rows: np.ndarray) -> Any:
     return kind(*(rows[:, part : part + 1] for part in range(rows.shape[1])))
 
 
-def _flow(rule, kind: type, k: int, algorithm) -> np.ndarray:
+def _flow(rule: PairRule[Any], kind: type, k: int, algorithm: EventMethod) -> np.ndarray:
     """A of ds/dt = A s, ``(k, k)``: the logarithm of the flow over some time, divided by it.
 
     Rounding hides what a flow does in too short a time, and what it began with after too long a one.
@@ -138,7 +138,9 @@ def _flow(rule, kind: type, k: int, algorithm) -> np.ndarray:
     return np.real(logm(flow)) / time if (flow != one).any() else np.zeros((k, k))
 
 
-def _meeting(rule, kind: type, k: int, topology: Topology, algorithm) -> np.ndarray:
+def _meeting(
+    rule: PairRule[Any], kind: type, k: int, topology: Topology, algorithm: EventMethod
+) -> np.ndarray:
     """What the rows (s_i, s_j) of two workers become when they meet, ``(2k, 2k)``."""
 
     def after(rows: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -172,7 +174,9 @@ def _invariant(maps: Iterable[np.ndarray], start: np.ndarray) -> np.ndarray:
     return np.array(basis).T
 
 
-def _within(basis: np.ndarray, maps, start: np.ndarray, shown: np.ndarray):
+def _within(
+    basis: np.ndarray, maps: list[np.ndarray], start: np.ndarray, shown: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Maps and vectors in the coordinates of a basis, ``(k, l)``."""
     return [basis.T @ each @ basis for each in maps], basis.T @ start, basis.T @ shown
 

@@ -7,14 +7,13 @@ repeats with the step: step t mixes with W_t.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from scipy.linalg import eigh
 from scipy.sparse import csr_array, diags_array, eye_array, triu
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs, eigsh, splu
 
-from relaysim.mixing.sequences import Matrix, as_matrices, is_symmetric
+from relaysim.mixing.sequences import Mixing, as_matrices, is_symmetric
 
 __all__ = ["EPSILON", "above_minus_one", "below_one", "second_modulus", "spectral_gap"]
 
@@ -23,7 +22,7 @@ EPSILON = float(np.finfo(float).eps)
 DENSE_LIMIT = 1500
 
 
-def spectral_gap(W: Matrix | Sequence[Matrix]) -> float:
+def spectral_gap(W: Mixing) -> float:
     """How fast gossip averages: 1 − |λ₂(W)|, λ₂ the eigenvalue second to 1 in modulus.
 
     W need not be symmetric; it is 1 for a single worker and 0 where gossip never averages, as on

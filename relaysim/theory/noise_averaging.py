@@ -9,12 +9,12 @@ Source: Vogels, Hendrikx, Jaggi, "Beyond spectral gap", NeurIPS 2022, and its pu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from relaysim.mixing.sequences import Matrix, as_matrices, is_symmetric
+from relaysim.mixing.sequences import Mixing, as_matrices, is_symmetric
 from relaysim.support.checks import real_number
 from relaysim.theory.mixing_gap import EPSILON, second_modulus
 
@@ -23,7 +23,7 @@ __all__ = ["effective_neighbors", "statistic_of", "variances_of_walk"]
 MODES = ("mean", "worst")
 
 
-def effective_neighbors(W: Matrix | Sequence[Matrix], gamma: float, mode: str = "mean") -> float:
+def effective_neighbors(W: Mixing, gamma: float, mode: str = "mean") -> float:
     """By how much gossip reduces noise: n_W(γ) = [1/(1 − γ)] / avg_i Var(z_i).
 
     z is the stationary random walk z ← W_t(√γ z + ξ), ξ ~ N(0, I), and 1/(1 − γ) what its variance
@@ -85,8 +85,8 @@ def variances_of_walk(matrices: tuple[csr_array, ...]) -> Callable[[float, float
 
         return symmetric
     _require_bounded(second_modulus(matrices))
-    dense = [matrix.toarray() for matrix in matrices]
-    return lambda gamma, rest: _periodic_variances(dense, gamma, rest)
+    each = [matrix.toarray() for matrix in matrices]
+    return lambda gamma, rest: _periodic_variances(each, gamma, rest)
 
 
 def _periodic_variances(matrices: list[np.ndarray], gamma: float, rest: float) -> np.ndarray:
@@ -100,7 +100,7 @@ def _periodic_variances(matrices: list[np.ndarray], gamma: float, rest: float) -
     means = [W.mean(axis=0) for W in matrices]
     apart = [W - c for W, c in zip(matrices, means, strict=True)]
 
-    def step(t, Y, k):
+    def step(t: int, Y: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         """Y = Cov(y), k = Cov(y, a), and what Var(a) gains."""
         noisy = gamma * Y + np.eye(n)
         gain = means[t] @ noisy @ means[t] + 2 * gamma * (means[t] @ k)
@@ -108,7 +108,9 @@ def _periodic_variances(matrices: list[np.ndarray], gamma: float, rest: float) -
 
     # Y: what a period adds, starting from nothing, and then over all periods by doubling:
     # Σ_{j < 2^{i+1}} g^j P^j R Pʲᵀ from the sum of half the length.
-    product, Y, zero = np.eye(n), np.zeros((n, n)), np.zeros(n)
+    product: np.ndarray = np.eye(n)
+    Y: np.ndarray = np.zeros((n, n))
+    zero: np.ndarray = np.zeros(n)
     for t in range(m):
         product = apart[t] @ product
         Y = step(t, Y, zero)[0]
@@ -128,10 +130,10 @@ def _periodic_variances(matrices: list[np.ndarray], gamma: float, rest: float) -
     # V = (1 − γ) Var(a): a period takes it from V to γ^m V + (1 − γ) total.
     states, running, covariance = [], Y, k
     for t in range(m):
-        states.append((running, covariance))
-        running, covariance, gain = step(t, running, covariance)
+        before = running, covariance
+        running, covariance, gain = step(t, *before)
         total = gamma * total + gain
-        states[-1] += (gain,)
+        states.append((*before, gain))
     V = total / sum(gamma**t for t in range(m))
     variances = []
     for Y, k, gain in states:

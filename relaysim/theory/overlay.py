@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
-from relaysim.measures import MEASURES
-from relaysim.oracles import Exact, Gaussian
+from relaysim.algorithms.events import Algorithm
+from relaysim.measures import Measure
+from relaysim.mixing.sequences import Mixing
+from relaysim.oracles import Exact, Gaussian, Oracle
+from relaysim.problems import Problem
 from relaysim.theory.bounds import Bound, bounds_for
 from relaysim.theory.linear import linearize
 from relaysim.theory.spectra import NEUTRAL
+from relaysim.topologies import Topology, TreePair
+
+if TYPE_CHECKING:
+    from relaysim.plots.style import Axes
 
 __all__ = ["Overlay", "overlay"]
 
@@ -21,7 +31,7 @@ ROUNDING = 1e-24
 SAME_RATE = 0.3
 
 #: How theory looks everywhere: what is exact in black, what is asymptotic in grey.
-LOOKS = {
+LOOKS: Mapping[str, dict[str, Any]] = {
     "prediction": {"color": "black", "linestyle": (0, (4, 3)), "linewidth": 1.1, "zorder": 6},
     "asymptote": {"color": "#888888", "linestyle": "-", "linewidth": 1.0, "zorder": 1.5},
     "floor": {"color": "black", "linestyle": "-", "linewidth": 0.9, "zorder": 5},
@@ -31,6 +41,37 @@ LOOKS = {
 LOWEST = 1e-28
 # Nor further up than this multiple of it, where a run has diverged.
 HIGHEST = 1e12
+
+
+class Simulated(Protocol):
+    """What theory reads of a run, such as a `relaysim.History`."""
+
+    @property
+    def problem(self) -> Problem | None: ...
+
+    @property
+    def topology(self) -> Topology | TreePair: ...
+
+    @property
+    def algorithm(self) -> Algorithm | None: ...
+
+    @property
+    def mixing(self) -> Mixing | None: ...
+
+    @property
+    def oracle(self) -> Oracle | None: ...
+
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+
+    @property
+    def steps(self) -> np.ndarray: ...
+
+    @property
+    def frame(self) -> pd.DataFrame: ...
+
+    @property
+    def measures(self) -> tuple[Measure, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +87,8 @@ class Overlay:
             where the curve ends on a plateau, grows, or does not fall at that rate by then (its modes
             may all be faster than the slowest of all).
         plateau: where the curve without noise ends; 0 for exact methods, None if it grows.
-        floor: the expectation of the column on the noise floor; None without noise or if it grows.
+        floor: the expectation of the column on the noise floor; None without noise, if it grows, or where
+            the measure has no expectation.
         band: 10 % and 90 % quantiles of the suboptimality of a record there; None for other columns.
         bounds: theorems about the column, fitted to the first third where their constants are not
             verified.
@@ -62,7 +104,7 @@ class Overlay:
     band: tuple[float, float] | None
     bounds: tuple[Bound, ...]
 
-    def draw(self, ax, names: bool = True, which: str = "") -> dict:
+    def draw(self, ax: Axes, names: bool = True, which: str = "") -> dict[str, Any]:
         """Draw exact curve, asymptotic rate, noise floor and theorems.
 
         Args:
@@ -81,9 +123,9 @@ class Overlay:
             "asymptote": f"rate ρ² = {self.spectral_radius**2:.5g} a step",
             "floor": "exact noise floor",
         }
-        drawn = {}
+        drawn: dict[str, Any] = {}
 
-        def line(kind: str, x, y, label: str | None = None) -> None:
+        def line(kind: str, x: ArrayLike, y: ArrayLike, label: str | None = None) -> None:
             label = described[kind] if label is None else label
             options = LOOKS[kind] | ({"label": label + which} if names else {})
             (drawn[label if kind == "bound" else kind],) = ax.plot(x, y, **options)
@@ -102,13 +144,15 @@ class Overlay:
         return drawn
 
 
-def overlay(history, column: str = "suboptimality", learning_rate: float | None = None) -> Overlay:
+def overlay(
+    history: Simulated, column: str = "suboptimality", learning_rate: float | None = None
+) -> Overlay:
     """What theory says of a column of a history: prediction, asymptotic rate, noise floor, theorems.
 
     Args:
         history: a `relaysim.History` on a quadratic problem, at constant rates, without faults, with
             exact gradients or Gaussian noise.
-        column: ``"suboptimality"``, ``"consensus_distance"``, ``"distance"`` or ``"gradient_norm"``.
+        column: a measure of the history, such as ``"suboptimality"``.
         learning_rate: one of the history's; the only one by default.
 
     Raises:
@@ -141,19 +185,20 @@ def overlay(history, column: str = "suboptimality", learning_rate: float | None 
             "theory beside a curve needs one starting point, and this history has one for each "
             "replica; simulate them one by one"
         )
-    known = [name for name in MEASURES if name in history.frame]
+    known = {each.name: each for each in history.measures if not each.per_worker}
     if column not in known:
         raise ValueError(f"theory says nothing of column {column!r}; take {' or '.join(known)}")
     mixing = history.mixing
     given = (history.problem, history.topology, history.algorithm)
-    linear = linearize(*given, rate, x0, mixing)
+    linear = linearize(*given, rate, x0, mixing, [known[column]])
     prediction = linear.predict(int(history.steps[-1]))
     stable = linear.spectral_radius < 1 - NEUTRAL
-    plateau = float(linear.stationary(0.0)[column]) if stable else None
-    floor = float(linear.stationary(sigma2)[column]) if stable and sigma2 > 0 else None
+    plateau = float(linear.plateau()[column]) if stable else None
+    floor = linear.stationary(sigma2).get(column) if stable and sigma2 > 0 else None
     band = None
     if floor is not None and column == "suboptimality":
-        band = tuple(linear.stationary_quantiles(sigma2, (0.1, 0.9)).tolist())
+        low, high = linear.stationary_quantiles(sigma2, (0.1, 0.9)).tolist()
+        band = low, high
     return Overlay(
         column=column,
         learning_rate=rate,
@@ -167,7 +212,7 @@ def overlay(history, column: str = "suboptimality", learning_rate: float | None 
     )
 
 
-def _only_rate(history, learning_rate: float | None) -> float:
+def _only_rate(history: Simulated, learning_rate: float | None) -> float:
     given = history.config["learning_rate"]
     if callable(given) or isinstance(given, dict):
         raise ValueError("theory beside a curve needs a constant learning rate, not a schedule")
@@ -183,7 +228,7 @@ def _only_rate(history, learning_rate: float | None) -> float:
     return float(learning_rate)
 
 
-def _noise(oracle) -> float:
+def _noise(oracle: Oracle | None) -> float:
     if oracle is None or isinstance(oracle, Exact):
         return 0.0
     if isinstance(oracle, Gaussian):
@@ -208,7 +253,9 @@ def _asymptote(curve: np.ndarray, radius: float, plateau: float | None) -> np.nd
     return np.exp(above.max() + powers)
 
 
-def _bounds(history, column: str, rate: float, bounds: tuple[Bound, ...]) -> tuple[Bound, ...]:
+def _bounds(
+    history: Simulated, column: str, rate: float, bounds: tuple[Bound, ...]
+) -> tuple[Bound, ...]:
     frame = history.frame
     at_rate = frame[np.isclose(frame.learning_rate, rate, rtol=1e-12, atol=0)]
     means = at_rate.groupby("step")[column].mean()

@@ -9,11 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
+from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible, matrices_for
-from relaysim.support.progress import progress_bar
+from relaysim.mixing.sequences import Mixing
+from relaysim.problems import Problem
+from relaysim.support.progress import ProgressBar, progress_bar
 from relaysim.theory.affine import AffineStep
 from relaysim.theory.linear import Linearization
 from relaysim.theory.spectra import NEUTRAL, product
+from relaysim.topologies import Topology, TreePair
 
 __all__ = ["BestRate", "best_learning_rate", "max_learning_rate", "stable_learning_rates"]
 
@@ -32,7 +36,11 @@ class BestRate(NamedTuple):
 
 
 def stable_learning_rates(
-    problem, topology, algorithm, mixing=None, progress: bool | None = None
+    problem: Problem,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
+    mixing: Mixing | None = None,
+    progress: bool | None = None,
 ) -> list[tuple[float, float]]:
     """All constant learning rates with spectral radius ρ(γ) < 1, as open intervals.
 
@@ -74,7 +82,11 @@ def stable_learning_rates(
 
 
 def max_learning_rate(
-    problem, topology, algorithm, mixing=None, progress: bool | None = None
+    problem: Problem,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
+    mixing: Mixing | None = None,
+    progress: bool | None = None,
 ) -> float | None:
     """The largest stable learning rate: the upper end of the last interval, or None if there is none.
 
@@ -91,7 +103,11 @@ def max_learning_rate(
 
 
 def best_learning_rate(
-    problem, topology, algorithm, mixing=None, progress: bool | None = None
+    problem: Problem,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
+    mixing: Mixing | None = None,
+    progress: bool | None = None,
 ) -> BestRate | None:
     """The learning rate with the smallest spectral radius, and that radius; None if none is stable.
 
@@ -132,7 +148,13 @@ def best_learning_rate(
 class _Growth:
     """log ρ(γ) of a method."""
 
-    def __init__(self, problem, topology, algorithm, mixing):
+    def __init__(
+        self,
+        problem: Problem,
+        topology: Topology | TreePair,
+        algorithm: Algorithm,
+        mixing: Mixing | None,
+    ):
         check_compatible(problem, topology, algorithm)
         self._given = (problem, topology, algorithm)
         self._matrices = matrices_for(algorithm, topology, mixing)
@@ -141,7 +163,7 @@ class _Growth:
         self._rates = self._rates_to_try()
         self._on_evaluation: Callable[[], object] = lambda: None
 
-    def progress_bar(self, show: bool | None, description: str):
+    def progress_bar(self, show: bool | None, description: str) -> ProgressBar:
         """A bar that advances with every rate tried."""
         label = f"{self._given[2].label}: {description}"
         bar = progress_bar(len(self._rates) + REFINEMENTS, show, label, "rates")
@@ -177,9 +199,8 @@ class _Growth:
                         options={"xatol": 1e-6 * rates[k]},
                     )
                     extra.append((float(found.x), sign * float(found.fun)))
-        return tuple(
-            map(list, zip(*sorted([*zip(rates, values, strict=True), *extra]), strict=True))
-        )
+        both = sorted([*zip(rates, values, strict=True), *extra])
+        return [rate for rate, _ in both], [value for _, value in both]
 
     def _rates_to_try(self) -> list[float]:
         low, fine = SMALLEST / self._curvature, FINE_FROM / self._curvature

@@ -8,13 +8,11 @@ Source: Vogels, Hendrikx, Jaggi, "Beyond spectral gap", NeurIPS 2022, and its pu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from scipy.optimize import brentq
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs, eigsh
 
-from relaysim.mixing.sequences import Matrix, as_matrices, is_symmetric
+from relaysim.mixing.sequences import Mixing, as_matrices, is_symmetric
 from relaysim.support.checks import real_number, whole_number
 from relaysim.theory.mixing_gap import EPSILON
 from relaysim.theory.noise_averaging import statistic_of, variances_of_walk
@@ -43,9 +41,7 @@ def toy_zeta(d: int, batch: int = 1) -> float:
     return (1 + batch + d) / batch
 
 
-def toy_rate(
-    W: Matrix | Sequence[Matrix], learning_rate: float, zeta: float, mode: str = "worst"
-) -> float:
+def toy_rate(W: Mixing, learning_rate: float, zeta: float, mode: str = "worst") -> float:
     """The rate r of DP-SGD on the toy problem, E‖x_t‖² = (1 − r) E‖x_{t−1}‖², from n_W.
 
     X ← W(X − ηG) with E g = x and E‖g‖² = ζ‖x‖². r solves the fixed point
@@ -99,7 +95,7 @@ def toy_rate(
     return float(eta * (2 - eta) - y)
 
 
-def toy_rate_exact(W: Matrix | Sequence[Matrix], learning_rate: float, zeta: float) -> float:
+def toy_rate_exact(W: Mixing, learning_rate: float, zeta: float) -> float:
     """The rate r of DP-SGD on the toy problem, E‖x_t‖² = (1 − r) E‖x_{t−1}‖², for any W.
 
     X ← W(X − ηG) with independent g_i, E g = x and E‖g‖² = ζ‖x‖². C_ij = E⟨x_i, x_j⟩ obeys
@@ -166,5 +162,5 @@ def toy_rate_exact(W: Matrix | Sequence[Matrix], learning_rate: float, zeta: flo
     return float(1 - np.abs(values).max() ** (1 / m))
 
 
-def _toy_numbers(learning_rate, zeta) -> tuple[float, float]:
+def _toy_numbers(learning_rate: float, zeta: float) -> tuple[float, float]:
     return real_number(learning_rate, "learning_rate", 0), real_number(zeta, "zeta", 1)

@@ -5,6 +5,9 @@ ones; these are kept sorted by receiver, because all that a round does with mess
 each worker received.
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
+from relaysim.support.names import attribute_error
 from relaysim.topologies.graph import Topology, TreePair, from_edges, from_networkx
 from relaysim.topologies.random_graphs import (
     barabasi_albert,
@@ -46,3 +49,9 @@ __all__ = [
     "two_cliques",
     "watts_strogatz",
 ]
+
+
+if not TYPE_CHECKING:  # who reads types is told of a wrong name without it
+
+    def __getattr__(name: str) -> NoReturn:
+        raise attribute_error(__name__, name, __all__)

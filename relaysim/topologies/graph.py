@@ -11,12 +11,16 @@ import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import networkx
 import numpy as np
 from scipy.sparse import csgraph, csr_array
 
 from relaysim.support.checks import whole_number
+
+if TYPE_CHECKING:
+    from relaysim.plots.style import Axes
 
 __all__ = ["Topology", "TreePair", "from_edges", "from_networkx", "pairs_of"]
 
@@ -143,7 +147,7 @@ class Topology:
         graph.add_edges_from(self.edges.tolist())
         return graph
 
-    def draw(self, **options):
+    def draw(self, **options: Any) -> Axes:
         """Draw the graph; see `relaysim.plots.draw_topology`. Returns the matplotlib Axes."""
         from relaysim import plots
 
@@ -165,7 +169,7 @@ class Topology:
         ]
         return html_table(self.name, rows)
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, Topology):
             return NotImplemented
         return self.n == other.n and np.array_equal(self.edges, other.edges)
@@ -192,7 +196,7 @@ class TreePair:
     first: Topology
     second: Topology
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for tree in (self.first, self.second):
             if not isinstance(tree, Topology) or not tree.is_tree:
                 raise ValueError(f"TreePair needs two trees; {tree!r} is not a tree")
@@ -210,10 +214,10 @@ class TreePair:
     @property
     def diameter(self) -> int:
         """The larger of the two trees' diameters, in hops."""
-        return max(self.first.diameter, self.second.diameter)
+        return int(max(self.first.diameter, self.second.diameter))
 
-    def draw(self, **options):
-        """Draw both trees; see `relaysim.plots.draw_topology`. Returns the matplotlib Axes."""
+    def draw(self, **options: Any) -> np.ndarray:
+        """Draw both trees; see `relaysim.plots.draw_topology`. Returns the two matplotlib Axes."""
         from relaysim import plots
 
         return plots.draw_topology(self, **options)

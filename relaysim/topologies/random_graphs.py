@@ -28,7 +28,7 @@ def erdos_renyi(n: int, p: float, seed: int) -> Topology:
     graph = networkx.gnp_random_graph(
         whole_number(n, "n", 1), p, seed=whole_number(seed, "seed", 0)
     )
-    return from_networkx(graph, f"erdos_renyi({n}, {p:g}, seed={seed})")
+    return from_networkx(graph, f"erdos_renyi({n}, {p!r}, seed={seed})")
 
 
 def random_regular(n: int, degree: int, seed: int) -> Topology:
@@ -59,7 +59,7 @@ def watts_strogatz(n: int, k: int, p: float, seed: int) -> Topology:
     if k % 2:
         raise ValueError(f"watts_strogatz needs an even k, half of it on each side, not {k}")
     graph = networkx.watts_strogatz_graph(n, k, p, seed=whole_number(seed, "seed", 0))
-    return from_networkx(graph, f"watts_strogatz({n}, {k}, {p:g}, seed={seed})")
+    return from_networkx(graph, f"watts_strogatz({n}, {k}, {p!r}, seed={seed})")
 
 
 def barabasi_albert(n: int, m: int, seed: int) -> Topology:

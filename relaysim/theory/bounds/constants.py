@@ -79,7 +79,7 @@ class ConditionError(ValueError):
 
 def checked(n: int | None = None, **constants: float) -> dict[str, float]:
     """The constants of a theorem, after a look at their range."""
-    checked = {} if n is None else {"n": whole_number(n, "n", 1)}
+    checked: dict[str, float] = {} if n is None else {"n": whole_number(n, "n", 1)}
     for key, value in constants.items():
         least = -1.0 if key in EIGENVALUES else 0.0
         most = 1.0 if key in FRACTIONS + EIGENVALUES else np.inf

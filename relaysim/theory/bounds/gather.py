@@ -8,14 +8,19 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.linalg import eigvalsh
 
 from relaysim.algorithms.base import theorems_of
 from relaysim.algorithms.corrected import D2, GradientTracking
+from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible, matrices_for
 from relaysim.algorithms.global_average import AllReduce
 from relaysim.algorithms.gossip import DPSGD
 from relaysim.algorithms.relay import RelaySGD
+from relaysim.mixing.sequences import Mixing
+from relaysim.problems import Problem
+from relaysim.problems.problem import knows_optimum
 from relaysim.support.checks import real_array, real_number
 from relaysim.support.starts import starting_points
 from relaysim.theory.bounds.constants import ConditionError
@@ -34,19 +39,19 @@ from relaysim.theory.bounds.published import (
     relay_sgd_rate,
 )
 from relaysim.theory.relaysum import key_lemma
-from relaysim.topologies import Topology
+from relaysim.topologies import Topology, TreePair
 
 __all__ = ["bounds_for"]
 
 
 def bounds_for(
-    problem,
-    topology: Topology,
-    algorithm,
+    problem: Problem,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
     learning_rate: float,
     sigma2: float = 0.0,
-    x0: np.ndarray | None = None,
-    mixing=None,
+    x0: ArrayLike | None = None,
+    mixing: Mixing | None = None,
 ) -> tuple[Bound, ...]:
     """The bounds on a run's column, with the constants of its problem and topology; verified first.
 
@@ -84,10 +89,12 @@ def bounds_for(
     matrices = matrices_for(algorithm, topology, mixing)
     learning_rate = real_number(learning_rate, "learning_rate", 0)
     theorems = _theorems_about(algorithm)
-    optimum, smoothness = getattr(problem, "optimum", None), getattr(problem, "smoothness", None)
-    known = optimum is not None and smoothness is not None
-    if not (theorems and known and isinstance(topology, Topology)):
+    smoothness = getattr(problem, "smoothness", None)
+    if not (theorems and knows_optimum(problem) and isinstance(topology, Topology)):
         return ()
+    if smoothness is None:
+        return ()
+    optimum = problem.optimum
     points = starting_points(None if x0 is None else real_array(x0, "x0"), problem, None)
     setting = _Setting(
         problem=problem,
@@ -99,7 +106,7 @@ def bounds_for(
         squared_distances=((points - optimum) ** 2).sum(axis=1),
         basic={"n": problem.n, "smoothness": smoothness, "sigma2": sigma2},
         zeta2=float((problem.gradient(np.tile(optimum, (problem.n, 1))) ** 2).sum() / problem.n),
-        excess=max(float(problem.value(points.mean(axis=0)) - problem.value(optimum)), 0.0),
+        excess=max(float(problem.value(points.mean(axis=0))) - float(problem.value(optimum)), 0.0),
     )
     found = []
     for theorem in theorems:
@@ -114,14 +121,14 @@ def bounds_for(
 class _Setting(NamedTuple):
     """What the theorems need of a problem, a topology and a learning rate."""
 
-    problem: object
+    problem: Problem
     topology: Topology
     learning_rate: float
     matrices: tuple[np.ndarray, ...]
     strong_convexity: float | None
     common_start: bool
     squared_distances: np.ndarray
-    basic: dict
+    basic: dict[str, Any]
     zeta2: float
     excess: float
 
@@ -136,7 +143,7 @@ class _Setting(NamedTuple):
         return "strongly convex" if self.strong_convexity > 0 else "convex"
 
     @property
-    def of_case(self) -> dict:
+    def of_case(self) -> dict[str, Any]:
         """What the published theorems ask for."""
         return self.basic | {
             "case": self.case,
@@ -173,7 +180,7 @@ class _Setting(NamedTuple):
 
 def _of_all_reduce(
     setting: _Setting, algorithm: AllReduce, case: str, **of_start: float
-) -> dict | None:
+) -> dict[str, Any] | None:
     """The constants, if the case is this one.
 
     L and μ are those of f itself if the workers start at one point. If not, only the strongly convex
@@ -200,22 +207,27 @@ def _of_all_reduce(
     return constants | of_start
 
 
-def _all_reduce(setting: _Setting, algorithm: AllReduce) -> dict | None:
+def _all_reduce(setting: _Setting, algorithm: AllReduce) -> dict[str, Any] | None:
     start = {"initial_distance": setting.distance}
     return _of_all_reduce(setting, algorithm, "strongly convex", **start)
 
 
-def _all_reduce_convex(setting: _Setting, algorithm: AllReduce) -> dict | None:
+def _all_reduce_convex(setting: _Setting, algorithm: AllReduce) -> dict[str, Any] | None:
     return _of_all_reduce(setting, algorithm, "convex", initial_distance=setting.distance)
 
 
-def _all_reduce_nonconvex(setting: _Setting, algorithm: AllReduce) -> dict | None:
+def _all_reduce_nonconvex(setting: _Setting, algorithm: AllReduce) -> dict[str, Any] | None:
     return _of_all_reduce(setting, algorithm, "nonconvex", initial_suboptimality=setting.excess)
 
 
-def _dp_sgd(setting: _Setting, algorithm: DPSGD) -> dict | None:
+def _is_plain(algorithm: DPSGD) -> bool:
+    """Whether it is the rule of the theorems: no momentum, and all of W."""
+    return algorithm.momentum == 0 and algorithm.consensus == 1
+
+
+def _dp_sgd(setting: _Setting, algorithm: DPSGD) -> dict[str, Any] | None:
     eigenvalues = setting.eigenvalues
-    if algorithm.momentum or eigenvalues is None or setting.case != "strongly convex":
+    if not _is_plain(algorithm) or eigenvalues is None or setting.case != "strongly convex":
         return None
     return setting.basic | {
         "strong_convexity": setting.strong_convexity,
@@ -228,18 +240,19 @@ def _dp_sgd(setting: _Setting, algorithm: DPSGD) -> dict | None:
     }
 
 
-def _dp_sgd_rate(setting: _Setting, algorithm: DPSGD) -> dict | None:
+def _dp_sgd_rate(setting: _Setting, algorithm: DPSGD) -> dict[str, Any] | None:
     p = setting.contraction
-    if algorithm.momentum or algorithm.overlap or p == 0:
+    if not _is_plain(algorithm) or algorithm.overlap or p == 0:
         return None
     return setting.of_case | {"p": p, "tau": len(setting.matrices), "zeta2": setting.zeta2}
 
 
 def _relay_delay(topology: Topology, algorithm: RelaySGD) -> int:
-    return topology.diameter if algorithm.overlap else max(0, topology.diameter - 1)
+    diameter = int(topology.diameter)
+    return diameter if algorithm.overlap else max(0, diameter - 1)
 
 
-def _relay_sgd_equal_hessians(setting: _Setting, algorithm: RelaySGD) -> dict | None:
+def _relay_sgd_equal_hessians(setting: _Setting, algorithm: RelaySGD) -> dict[str, Any] | None:
     h, least = setting.basic["smoothness"], setting.strong_convexity
     equal = least is not None and abs(least - h) <= 1e-12 * h
     if algorithm.momentum or algorithm.unheard != "initial" or not equal:
@@ -255,7 +268,7 @@ def _relay_sgd_equal_hessians(setting: _Setting, algorithm: RelaySGD) -> dict | 
     }
 
 
-def _relay_sgd_rate(setting: _Setting, algorithm: RelaySGD) -> dict | None:
+def _relay_sgd_rate(setting: _Setting, algorithm: RelaySGD) -> dict[str, Any] | None:
     if algorithm.momentum:
         return None
     topology = setting.topology
@@ -263,14 +276,16 @@ def _relay_sgd_rate(setting: _Setting, algorithm: RelaySGD) -> dict | None:
     return setting.of_case | {"rho": p / m, "max_delay": _relay_delay(topology, algorithm)}
 
 
-def _gradient_tracking_rate(setting: _Setting, algorithm: GradientTracking) -> dict | None:
+def _gradient_tracking_rate(
+    setting: _Setting, algorithm: GradientTracking
+) -> dict[str, Any] | None:
     if setting.eigenvalues is None or setting.contraction == 0:
         return None
     c = 1 - min(setting.eigenvalues[1], 0.0) ** 2
     return setting.of_case | {"p": setting.contraction, "c": c}
 
 
-def _d2_rate(setting: _Setting, algorithm: D2) -> dict | None:
+def _d2_rate(setting: _Setting, algorithm: D2) -> dict[str, Any] | None:
     if setting.eigenvalues is None:
         return None
     smallest = setting.eigenvalues[1]
@@ -285,7 +300,7 @@ class _Theorem(NamedTuple):
 
     bound: Callable[..., Bound]
     about: type
-    constants: Callable[[_Setting, Any], dict | None]
+    constants: Callable[[_Setting, Any], dict[str, Any] | None]
 
 
 _THEOREMS = {
@@ -304,7 +319,7 @@ _THEOREMS = {
 }
 
 
-def _theorems_about(algorithm) -> list[_Theorem]:
+def _theorems_about(algorithm: Algorithm) -> list[_Theorem]:
     """The theorems that the algorithm's class states, checked."""
     names, kind = theorems_of(algorithm), type(algorithm).__name__
     if isinstance(names, str) or not set(names) <= set(_THEOREMS):

@@ -7,10 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from relaysim.support.checks import real_array
 
 __all__ = ["Assumption", "Bound", "Source"]
+
+
+#: Of a curve, at steps ``(records,)``.
+Shape = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ class Bound:
     source: Source
     formula: str
     verified_constants: bool
-    shape: Callable[[np.ndarray], np.ndarray] = dataclasses.field(repr=False, compare=False)
+    shape: Shape = dataclasses.field(repr=False, compare=False)
     constant: float = 1.0
 
     @property
@@ -108,7 +113,7 @@ class Bound:
         """The constants that enter, by the key of their assumption."""
         return {a.key: a.value for a in self.assumptions if a.value is not None}
 
-    def curve(self, steps) -> np.ndarray:
+    def curve(self, steps: ArrayLike) -> np.ndarray:
         """The bound at these steps, ``(records,)``; infinite where it says nothing (1/T at T = 0).
 
         Raises:
@@ -119,7 +124,7 @@ class Bound:
             raise ValueError(f"steps must be at least 0; {t.min()} was given")
         return self.constant * self.shape(t)
 
-    def measured(self, steps, values) -> np.ndarray:
+    def measured(self, steps: ArrayLike, values: ArrayLike) -> np.ndarray:
         """What lies under the curve: the column itself, or its running mean if ``averaged``.
 
         Args:
@@ -146,7 +151,7 @@ class Bound:
             )
         return np.concatenate([[np.nan], np.cumsum(y)[:-1] / t[1:]])
 
-    def fitted(self, steps, values) -> Bound:
+    def fitted(self, steps: ArrayLike, values: ArrayLike) -> Bound:
         """The bound with the smallest constant that puts it above the first third of a run.
 
         The first third are the records up to a third of the last step; later ones have no

@@ -6,7 +6,7 @@ import numpy as np
 
 from relaysim.support.checks import whole_number
 from relaysim.theory.bounds.constants import QUANTITIES, assumptions, checked, over, require_rate
-from relaysim.theory.bounds.model import Bound, Source
+from relaysim.theory.bounds.model import Assumption, Bound, Shape, Source
 
 __all__ = [
     "all_reduce",
@@ -67,7 +67,7 @@ def all_reduce(
     require_rate(rate, L)
     q = 1 - min(rate * mu, 2 - rate * L)
 
-    def distance(t):
+    def distance(t: np.ndarray) -> np.ndarray:
         return q ** (2 * t) * initial_distance + rate**2 * sigma2 / n * _partial_sum(q * q, t)
 
     return _from_distance(
@@ -172,7 +172,7 @@ def all_reduce_nonconvex(
     L, rate = mean_smoothness, learning_rate
     require_rate(rate, L, open_end=True)
 
-    def shape(t):
+    def shape(t: np.ndarray) -> np.ndarray:
         return (over(2 * initial_suboptimality / rate, t) + rate * L * sigma2 / n) / (2 - rate * L)
 
     return _verified(
@@ -269,7 +269,7 @@ def dp_sgd(
     offset = rate * np.sqrt(zeta2) * min(spread * (1 + rate * L / gap), kick / gap)
     start = np.sqrt(initial_distance) + offset
 
-    def distance(t):
+    def distance(t: np.ndarray) -> np.ndarray:
         around = (q**t * start) ** 2 + rate**2 * sigma2 * noise * _partial_sum(q * q, t)
         return (np.sqrt(around) + offset) ** 2
 
@@ -352,7 +352,7 @@ def relay_sgd_equal_hessians(
     startup = lost.max(initial=0.0)
     start = np.sqrt(largest_initial_distance) + rate * np.sqrt(zeta2) * startup
 
-    def distance(t):
+    def distance(t: np.ndarray) -> np.ndarray:
         noise = rate**2 * sigma2 / n * _partial_sum(r, t) ** 2
         return (r ** np.floor(t / (delay + 1)) * start) ** 2 + noise
 
@@ -368,7 +368,15 @@ def relay_sgd_equal_hessians(
     )
 
 
-def _verified(name, method, case, quantity, formula, assumptions, shape) -> Bound:
+def _verified(
+    name: str,
+    method: str,
+    case: str,
+    quantity: str,
+    formula: str,
+    assumptions: tuple[Assumption, ...],
+    shape: Shape,
+) -> Bound:
     return Bound(
         name=name,
         method=method,
@@ -383,17 +391,25 @@ def _verified(name, method, case, quantity, formula, assumptions, shape) -> Boun
     )
 
 
-def _from_distance(name, method, quantity, formula, assumptions, distance, smoothness) -> Bound:
+def _from_distance(
+    name: str,
+    method: str,
+    quantity: str,
+    formula: str,
+    assumptions: tuple[Assumption, ...],
+    distance: Shape,
+    smoothness: float,
+) -> Bound:
     """A bound on the distance, or on the suboptimality ≤ (L/2) · distance."""
     if quantity not in QUANTITIES:
         raise ValueError(f"quantity must be 'suboptimality' or 'distance', not {quantity!r}")
+
+    def above_suboptimality(t: np.ndarray) -> np.ndarray:
+        return smoothness / 2 * distance(t)
+
     shape = distance
     if quantity == "suboptimality":
-        formula = f"(L/2) [{formula}]"
-
-        def shape(t):
-            return smoothness / 2 * distance(t)
-
+        formula, shape = f"(L/2) [{formula}]", above_suboptimality
     return _verified(name, method, "strongly convex", quantity, formula, assumptions, shape)
 
 

@@ -310,7 +310,18 @@ def d2_rate(
     )
 
 
-def _published(name, method, source, case, constants, properties, *, a, b, where) -> Bound:
+def _published(
+    name: str,
+    method: str,
+    source: Source,
+    case: str,
+    constants: dict[str, float],
+    properties: tuple[str, ...],
+    *,
+    a: float,
+    b: float,
+    where: str,
+) -> Bound:
     """The curve of a published rate; see `relay_sgd_rate` for its terms."""
     n, L, sigma2 = constants["n"], constants["smoothness"], constants["sigma2"]
     if case == "strongly convex":
@@ -318,7 +329,7 @@ def _published(name, method, source, case, constants, properties, *, a, b, where
         formula = "σ²/(μnT) + L b²/(μT)² + L R₀² exp(−μT/(La))"
         properties = (*properties, "weighted_average")
 
-        def shape(t):
+        def shape(t: np.ndarray) -> np.ndarray:
             noise = over(sigma2 / (mu * n), t) + L * over(b / mu, t) ** 2
             return noise + scale * np.exp(-mu * t / (L * a))
 
@@ -332,7 +343,7 @@ def _published(name, method, source, case, constants, properties, *, a, b, where
             formula = "(σ²LF₀/(nT))^{1/2} + (b L F₀/T)^{2/3} + a L F₀/T"
         last = steep**2 * a * unit
 
-        def shape(t):
+        def shape(t: np.ndarray) -> np.ndarray:
             noise = over(sigma2 * unit / n, t) ** (1 / 2) + over(steep * b * unit, t) ** (2 / 3)
             return noise + over(last, t)
 
@@ -350,11 +361,16 @@ def _published(name, method, source, case, constants, properties, *, a, b, where
     )
 
 
-def _case_constants(case, strong_convexity, initial_distance, initial_suboptimality) -> dict:
+def _case_constants(
+    case: str,
+    strong_convexity: float | None,
+    initial_distance: float | None,
+    initial_suboptimality: float | None,
+) -> dict[str, float]:
     """The constants that a case needs."""
     if case not in CASES:
         raise ValueError(f"case must be one of {', '.join(map(repr, CASES))}, not {case!r}")
-    needed = {
+    needed: dict[str, float | None] = {
         "strongly convex": {
             "strong_convexity": strong_convexity,
             "initial_distance": initial_distance,
@@ -362,7 +378,9 @@ def _case_constants(case, strong_convexity, initial_distance, initial_suboptimal
         "convex": {"initial_distance": initial_distance},
         "nonconvex": {"initial_suboptimality": initial_suboptimality},
     }[case]
+    found = {}
     for key, value in needed.items():
         if value is None:
             raise ValueError(f"the {case} case needs {key}: {STATEMENTS[key][1]}")
-    return needed
+        found[key] = value
+    return found

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, SupportsFloat, TypeGuard
 
 import numpy as np
 
-__all__ = ["OPTIONAL", "REQUIRED", "Offer", "Problem"]
+__all__ = ["OPTIONAL", "REQUIRED", "Offer", "Problem", "WithOptimum", "knows_optimum"]
 
 #: What every problem has.
 REQUIRED = ("n", "d", "gradient", "value")
@@ -111,18 +111,23 @@ class Problem(Protocol):
             "`relaysim.analysis.heterogeneity_sensitivity`",
             "smoothness and strong_convexity serve",
         )
+        test_accuracy = Offer(
+            "``(d, k)`` to ``(k,)``: the share of test data that x is right about, NaN where x is: the "
+            "measure accuracy",
+            "there is no such column",
+        )
         to_config = Offer(
             "plain data with a type that relaysim knows: saved histories rebuild the problem",
             "they hold the object's arrays, and ask for problem= to run again",
         )
 
-    def gradient(self, x: np.ndarray) -> np.ndarray:
+    def gradient(self, x: np.ndarray, /) -> np.ndarray:
         """∇f_i at row i of x, ``(n, d)``; with replicas also ``(n, d, r)`` to the same shape.
 
         One that takes ``out=`` may write into this memory, which is lent to it, and return it.
         """
 
-    def value(self, x: np.ndarray) -> Any:
+    def value(self, x: np.ndarray, /) -> SupportsFloat:
         """f at ``(d,)``, a number."""
 
 
@@ -135,3 +140,16 @@ Problem.__doc__ = f"{Problem.__doc__}\n    Attributes:\n" + "".join(
     f"        {offer.name}: {offer.adds}; without it: {offer.without}.\n"
     for offer in OPTIONAL.values()
 )
+
+
+class WithOptimum(Problem, Protocol):
+    """A problem whose minimiser is known."""
+
+    @property
+    def optimum(self) -> np.ndarray:
+        """x*, ``(d,)``."""
+
+
+def knows_optimum(problem: Problem) -> TypeGuard[WithOptimum]:
+    """Whether a problem says where its minimum lies."""
+    return getattr(problem, "optimum", None) is not None

@@ -1,0 +1,156 @@
+"""Iterates of some records, and what several measures need of them, computed once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from relaysim.oracles import checked_gradient
+from relaysim.problems.problem import Problem, knows_optimum
+from relaysim.support.blocks import row_blocks
+from relaysim.support.callbacks import answer, ask, read_only
+from relaysim.support.checks import real_array
+
+__all__ = ["Block", "Shared"]
+
+
+class Block:
+    """Iterates of some records, ``(k, n, d[, r])``, of a problem.
+
+    Args:
+        problem: what is measured on.
+        iterates: not to be changed.
+    """
+
+    def __init__(self, problem: Problem, iterates: np.ndarray):
+        self.problem, self.iterates = problem, np.asarray(iterates)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a measure's values: ``(k[, r])``."""
+        return (len(self.iterates), *self.iterates.shape[3:])
+
+    @functools.cached_property
+    def mean(self) -> np.ndarray:
+        """x̄, ``(k, d[, r])``."""
+        return np.add.reduce(self.iterates, axis=1) * (1 / self.iterates.shape[1])
+
+    @functools.cached_property
+    def points(self) -> np.ndarray:
+        """x̄ of all records and replicas as columns, ``(d, k r)``: a problem measures them in one go."""
+        mean = self.mean
+        columns = np.moveaxis(mean.reshape((*mean.shape[:2], -1)), 1, 0)
+        return np.ascontiguousarray(columns).reshape(mean.shape[1], -1)
+
+    @property
+    def optimum(self) -> np.ndarray:
+        """x*, of a problem that knows it."""
+        if not knows_optimum(self.problem):
+            raise ValueError("the optimum of this problem is not known; give it an `optimum`")
+        return np.asarray(self.problem.optimum)
+
+    @functools.cached_property
+    def errors(self) -> np.ndarray:
+        """x̄ − x*, ``(d, k r)``."""
+        return self.points - self.optimum[:, None]
+
+    @functools.cached_property
+    def consensus_distance(self) -> np.ndarray:
+        """Ξ² = (1/n) Σ_i ‖x_i − x̄‖² from deviations, so that nothing cancels, ``(k[, r])``."""
+        n = self.iterates.shape[1]
+        if self._is_one_large_record:
+            total = 0.0
+            for rows in row_blocks(self.iterates[0]):
+                deviation = self.iterates[0][rows] - self.mean[0]
+                total = total + np.einsum("nd...,nd...->...", deviation, deviation)
+            return np.asarray(total)[None] / n
+        deviation = self._deviations.reshape(len(self.iterates), -1, *self.iterates.shape[3:])
+        return np.einsum("ti...,ti...->t...", deviation, deviation) / n
+
+    @functools.cached_property
+    def consensus_distances(self) -> np.ndarray:
+        """‖x_i − x̄‖² of each worker, ``(k, n[, r])``."""
+        if self._is_one_large_record:
+            return self._squared_distances(self.mean)
+        return np.einsum("tnd...,tnd...->tn...", self._deviations, self._deviations)
+
+    @functools.cached_property
+    def distances(self) -> np.ndarray:
+        """‖x_i − x*‖² of each worker, ``(k, n[, r])``."""
+        return self._squared_distances(
+            self.optimum.reshape(-1, *(1,) * (self.iterates.ndim - 3))[None]
+        )
+
+    def _squared_distances(self, center: np.ndarray) -> np.ndarray:
+        """‖x_i − c‖² of each worker, for c ``(k or 1, d[, r or 1])``."""
+        parts = []
+        for rows in row_blocks(self.iterates[0]):
+            part = self.iterates[:, rows] - center[:, None]
+            parts.append(np.einsum("tnd...,tnd...->tn...", part, part))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    @property
+    def _is_one_large_record(self) -> bool:
+        return len(self.iterates) == 1 and len(row_blocks(self.iterates[0])) > 1
+
+    @functools.cached_property
+    def _deviations(self) -> np.ndarray:
+        return self.iterates - self.mean[:, None]
+
+    def of_points(self, values: np.ndarray) -> np.ndarray:
+        """Values at `points`, ``(k r,)``, as those of records and replicas, ``(k[, r])``."""
+        return values.reshape(self.shape)
+
+    @functools.cached_property
+    def values(self) -> np.ndarray:
+        """f(x̄), ``(k r,)``."""
+        found = [ask(self.problem.value, "value", point) for point in self.points.T]
+        return real_array(found, "the problem's value").reshape(len(found))
+
+    @functools.cached_property
+    def mean_gradient(self) -> np.ndarray:
+        """∇f(x̄), ``(d, k r)``."""
+        problem, points = self.problem, self.points
+        if hasattr(problem, "mean_gradient"):
+            found = ask(problem.mean_gradient, "mean_gradient", points)
+            return answer(found, "mean_gradient", points.shape)
+        shape = (problem.n, *points.shape)
+        if self.iterates.ndim == 4:
+            return _mean_of_gradients(problem, np.broadcast_to(points, shape))
+        each = [_mean_of_gradients(problem, np.broadcast_to(p, shape[:2])) for p in points.T]
+        return np.stack(each, axis=1)
+
+    # -- for measures of the user's own ------------------------------------------------------------
+
+    @functools.cached_property
+    def is_finite(self) -> np.ndarray:
+        """Whether all numbers of a record and replica are, ``(k[, r])``."""
+        return self.of_points(np.isfinite(self.points).all(axis=0))
+
+    @functools.cached_property
+    def finite_iterates(self) -> np.ndarray:
+        """The iterates, of which nobody can change anything; 0 where a replica is not finite."""
+        found = self.iterates
+        if not self.is_finite.all():
+            found = np.where(self.is_finite[:, None, None], found, 0.0)
+        return read_only(found)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A formula over a `Block` as the ``of`` of a measure, so that measures share what they need.
+
+    It may be called with iterates and a problem like any other.
+    """
+
+    formula: Callable[[Block], np.ndarray]
+
+    def __call__(self, iterates: np.ndarray, problem: Problem) -> np.ndarray:
+        return self.formula(Block(problem, iterates))
+
+
+def _mean_of_gradients(problem: Problem, x: np.ndarray) -> np.ndarray:
+    return checked_gradient(ask(problem.gradient, "gradient", x), x).mean(axis=0)

@@ -1,0 +1,161 @@
+"""The measures that are ready: the columns that histories have by themselves, and others by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from relaysim.measures.block import Block, Shared
+from relaysim.measures.measure import Measure, Noise
+from relaysim.problems.problem import Problem, knows_optimum
+from relaysim.support.callbacks import answer, ask
+from relaysim.support.labels import AXIS_LABELS
+
+__all__ = [
+    "READY",
+    "accuracy",
+    "consensus_distance",
+    "default_measures",
+    "distance",
+    "gradient_norm",
+    "max_consensus_distance",
+    "suboptimality",
+    "value",
+    "worker_consensus_distance",
+    "worker_distance",
+    "worst_distance",
+]
+
+
+def _suboptimality(block: Block) -> np.ndarray:
+    problem = block.problem
+    if hasattr(problem, "suboptimality"):
+        found = ask(problem.suboptimality, "suboptimality", block.points)
+        return block.of_points(answer(found, "suboptimality", block.points.shape[1:]))
+    lowest = getattr(problem, "optimal_value", None)
+    if lowest is None:
+        lowest = float(ask(problem.value, "value", block.optimum))
+    return block.of_points(block.values - lowest)
+
+
+def _distance(block: Block) -> np.ndarray:
+    # (1/n) Σ‖x_i − x*‖² = Ξ² + ‖x̄ − x*‖², both terms non-negative: nothing cancels.
+    of_mean = np.einsum("dk,dk->k", block.errors, block.errors)
+    return block.consensus_distance + block.of_points(of_mean)
+
+
+def _gradient_norm(block: Block) -> np.ndarray:
+    gradient = block.mean_gradient
+    return block.of_points(np.einsum("dk,dk->k", gradient, gradient))
+
+
+def _accuracy(block: Block) -> np.ndarray:
+    test_accuracy = getattr(block.problem, "test_accuracy", None)
+    if test_accuracy is None:
+        raise ValueError(
+            "accuracy needs a problem with test data; give them to it: "
+            "relaysim.problems.Logistic(…, test=(features, labels))"
+        )
+    found = np.full(block.points.shape[1], np.nan)
+    finite = block.is_finite.ravel()
+    if finite.any():
+        found[finite] = test_accuracy(block.points[:, finite])
+    return block.of_points(found)
+
+
+def _expected_value(at_rest: float, noise: Noise) -> float:
+    """f is quadratic: E f(x̄) = f(E x̄) + ½ tr(H̄ Cov x̄)."""
+    return at_rest + 0.5 * float(np.sum(noise.mean_hessian * noise.mean_covariance))
+
+
+def _expected_gradient_norm(at_rest: float, noise: Noise) -> float:
+    hessian = noise.mean_hessian
+    return at_rest + float(np.sum(hessian * (noise.mean_covariance @ hessian)))
+
+
+suboptimality = Measure(
+    "suboptimality",
+    Shared(_suboptimality),
+    r"Suboptimality $f(\bar{x}) - f(x^\star)$",
+    needs_optimum=True,
+    expectation=_expected_value,
+)
+value = Measure(
+    "value",
+    Shared(lambda block: block.of_points(block.values)),
+    r"Loss $f(\bar{x})$",
+    expectation=_expected_value,
+)
+consensus_distance = Measure(
+    "consensus_distance",
+    Shared(lambda block: block.consensus_distance),
+    r"Consensus distance, mean of $\|x_i - \bar{x}\|^2$",
+    expectation=lambda at_rest, noise: at_rest + noise.consensus,
+)
+distance = Measure(
+    "distance",
+    Shared(_distance),
+    r"Distance, mean of $\|x_i - x^\star\|^2$",
+    needs_optimum=True,
+    expectation=lambda at_rest, noise: (
+        at_rest + noise.consensus + float(np.trace(noise.mean_covariance))
+    ),
+)
+gradient_norm = Measure(
+    "gradient_norm",
+    Shared(_gradient_norm),
+    r"Gradient norm $\|\nabla f(\bar{x})\|^2$",
+    expectation=_expected_gradient_norm,
+)
+worst_distance = Measure(
+    "worst_distance",
+    Shared(lambda block: block.distances.max(axis=1)),
+    r"Worst distance, largest $\|x_i - x^\star\|^2$",
+    needs_optimum=True,
+)
+max_consensus_distance = Measure(
+    "max_consensus_distance",
+    Shared(lambda block: block.consensus_distances.max(axis=1)),
+    r"Largest consensus distance $\|x_i - \bar{x}\|^2$",
+)
+accuracy = Measure("accuracy", Shared(_accuracy), r"Accuracy of $\bar{x}$ on the test data")
+worker_distance = Measure(
+    "worker_distance",
+    Shared(lambda block: block.distances),
+    r"Distance of each worker $\|x_i - x^\star\|^2$",
+    needs_optimum=True,
+    per_worker=True,
+)
+worker_consensus_distance = Measure(
+    "worker_consensus_distance",
+    Shared(lambda block: block.consensus_distances),
+    r"Consensus distance of each worker $\|x_i - \bar{x}\|^2$",
+    per_worker=True,
+)
+
+_DEFAULT = (suboptimality, value, consensus_distance, distance, gradient_norm)
+_FURTHER = (
+    worst_distance,
+    max_consensus_distance,
+    accuracy,
+    worker_distance,
+    worker_consensus_distance,
+)
+
+#: All of them by name.
+READY: Mapping[str, Measure] = {measure.name: measure for measure in (*_DEFAULT, *_FURTHER)}
+AXIS_LABELS.update({name: measure.axis_label for name, measure in READY.items()})
+
+
+def default_measures(problem: Problem) -> tuple[Measure, ...]:
+    """The columns that a history has by itself: f(x̄) where the optimum of the problem is not known.
+
+    >>> import relaysim as rs
+    >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
+    >>> [measure.name for measure in default_measures(problem)]
+    ['suboptimality', 'consensus_distance', 'distance', 'gradient_norm']
+    """
+    if not knows_optimum(problem):
+        return tuple(measure for measure in _DEFAULT if not measure.needs_optimum)
+    return tuple(measure for measure in _DEFAULT if measure is not value)

@@ -1,0 +1,420 @@
+"""Settings, described once: what has a name, from every door, and what keeps two things apart."""
+
+import dataclasses
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from methods import ALGORITHMS as METHODS
+from methods import ASYNCHRONOUS
+
+import relaysim as rs
+from relaysim import cli
+from relaysim.studies.expansion import expand
+from relaysim.studies.experiment import OPTIONS
+from relaysim.studies.naming import ALGORITHMS, GRAPHS, named, written
+from relaysim.studies.settings import former_key, key_of
+from relaysim.studies.store import Store
+
+ROOT = pathlib.Path(__file__).parents[1]
+NESTED = (
+    "ChocoSGD(TopK(8), 0.5)",
+    "ConsensusControl(D2(), Critical(1.0))",
+    "ConsensusControl(DPSGD(0.5), ((0, 0.3), (10, inf)))",
+    "SwarmSGD(quantizer=Lattice(0.01, 256))",
+)
+EVERY_METHOD = (*METHODS, *ASYNCHRONOUS)
+RUN = {"d": 4, "zeta2": 1.0, "learning_rate": 0.05, "steps": 4, "seed": 1}
+
+
+@pytest.mark.parametrize("text", NESTED)
+def test_text_is_the_object_that_python_makes_of_it(text):
+    names = {name: getattr(rs.algorithms, name) for name in rs.algorithms.__all__}
+    names |= {name: getattr(rs.compressors, name) for name in rs.compressors.__all__}
+    expected = eval(text, names | {"inf": np.inf})
+    found = named(text, ALGORITHMS, "algorithm")
+    assert found == expected
+    assert named(written(found), ALGORITHMS, "algorithm") == expected
+
+
+def test_every_method_by_object_by_text_and_by_toml(tmp_path):
+    texts = [written(method) for method in EVERY_METHOD]
+    objects = rs.sweep(
+        RUN | {"topology": rs.topologies.chain(4), "algorithm": list(EVERY_METHOD)}, progress=False
+    )
+    by_text = rs.sweep(RUN | {"n": 4, "algorithm": texts}, progress=False)
+    path = tmp_path / "every.toml"
+    path.write_text(
+        f"n = 4\nd = 4\nzeta2 = 1\nlearning_rate = 0.05\nsteps = 4\nseed = 1\nalgorithm = {texts!r}\n",
+        encoding="utf-8",
+    )
+    pd.testing.assert_frame_equal(objects, by_text, check_exact=True)
+    pd.testing.assert_frame_equal(objects, rs.sweep(path, progress=False), check_exact=True)
+    problem = rs.problems.random_quadratics(4, 4, zeta2=1.0, seed=0)
+    by_method = objects.groupby(np.arange(len(objects)) // 5)
+    for (_, rows), method in zip(by_method, EVERY_METHOD, strict=True):
+        run = {"learning_rate": 0.05, "steps": 4, "seed": 1}
+        frame = rs.simulate(problem, rs.topologies.chain(4), method, **run).frame
+        for column in ("suboptimality", "consensus_distance", "vectors_sent", "bits_sent"):
+            np.testing.assert_allclose(rows[column], frame[column], rtol=1e-12)
+        assert (rows.algorithm == type(method).__name__).all()
+
+
+def test_what_has_a_name_is_reached_from_all_doors(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    settings = {
+        "n": 4,
+        "topology": "erdos_renyi(p=0.9, seed=3)",
+        "algorithm": "DPSGD",
+        "problem": "Logistic",
+        "data": "wine",
+        "partition": "shards(per_worker=1)",
+        "l2": 0.1,
+        "problem_seed": 2,
+        "mixing": "lazy(uniform(0.2))",
+        "oracle": "Minibatch(4)",
+        "faults": "MessageDrop(0.2)",
+        "learning_rate": "Cosine(0.3, steps=9, warmup=3)",
+        "steps": 6,
+        "seed": 5,
+    }
+    data = rs.problems.data.wine()
+    split = rs.problems.partitions.shards(data.labels, 4, per_worker=1, seed=2)
+    graph = rs.topologies.erdos_renyi(4, 0.9, seed=3)
+    expected = rs.simulate(
+        rs.problems.Logistic(data.features, data.labels, 0.1, partition=split),
+        graph,
+        rs.algorithms.DPSGD(),
+        mixing=rs.mixing.lazy(rs.mixing.uniform(graph, 0.2)),
+        oracle=rs.oracles.Minibatch(4),
+        faults=rs.faults.MessageDrop(0.2),
+        learning_rate=rs.schedules.Cosine(0.3, steps=9, warmup=3),
+        steps=6,
+        seed=5,
+    )
+    table = rs.sweep(settings, progress=False)
+    for column in ("learning_rate", "suboptimality", "vectors_sent"):
+        np.testing.assert_allclose(table[column], expected.frame[column], rtol=1e-12)
+    row = table.iloc[0]
+    assert (row.topology, row.p, row.topology_seed, row.seed) == ("erdos_renyi", 0.9, 3, 5)
+    assert row.schedule == "Cosine(start=0.3, steps=9, warmup=3)"
+    arguments = [
+        part for key, v in settings.items() for part in (f"--{key.replace('_', '-')}", str(v))
+    ]
+    assert cli.main(["run", *arguments, "--save", str(tmp_path / "run.npz")]) == 0
+    np.testing.assert_array_equal(rs.History.load(tmp_path / "run.npz").x, expected.x)
+    whole = settings | {"problem": "Logistic(wine(), 0.1, shards(per_worker=1), seed=2)"}
+    for key in ("data", "partition", "l2", "problem_seed"):
+        del whole[key]
+    same = rs.sweep(whole, progress=False)
+    np.testing.assert_array_equal(same.suboptimality, table.suboptimality)
+
+
+def test_a_problem_matrices_and_parts_of_ones_own_from_python(tmp_path):
+    class Cosh:
+        n, d = 4, 3
+        centers = np.random.default_rng(0).normal(size=(4, 3))
+
+        def gradient(self, x):
+            return np.sinh(x - self.centers.reshape(self.centers.shape + (1,) * (x.ndim - 2)))
+
+        def value(self, x):
+            return np.cosh(x - self.centers).sum(axis=1).mean()
+
+    graph, method = rs.topologies.ring(4), rs.algorithms.DPSGD()
+    W = 0.4 * np.eye(4) + 0.6 * rs.mixing.metropolis(graph).toarray()
+    sequence = rs.mixing.one_peer_exponential(4)
+    run = {"learning_rate": 0.1, "steps": 5}
+    table = rs.sweep(
+        run
+        | {"problem": Cosh(), "topology": "complete", "algorithm": method, "mixing": [W, sequence]},
+        progress=False,
+    )
+    complete = rs.topologies.complete(4)
+    for mixing, (_, rows) in zip((W, sequence), table.groupby("mixing", sort=False), strict=True):
+        frame = rs.simulate(Cosh(), complete, method, mixing=mixing, **run).frame
+        np.testing.assert_allclose(rows.gradient_norm, frame.gradient_norm, rtol=1e-12)
+    with pytest.raises(
+        ValueError, match=r"a store cannot tell .*Cosh from another problem.*to_config"
+    ):
+        rs.sweep(run | {"problem": Cosh()}, store=tmp_path / "no.db", progress=False)
+    told = rs.problems.DiagonalQuadratic(np.ones((4, 2)), np.arange(8.0).reshape(4, 2))
+    other = rs.problems.DiagonalQuadratic(np.ones((4, 2)), 1e-9 + np.arange(8.0).reshape(4, 2))
+    both = run | {"problem": [told, other, told]}
+    kept = rs.sweep(both, store=tmp_path / "kept.db", progress=False)
+    assert len(kept) == 12
+    assert kept.problem.unique().tolist() == ["DiagonalQuadratic", "DiagonalQuadratic #2"]
+    pd.testing.assert_frame_equal(kept, rs.load_sweep(tmp_path / "kept.db"))
+    recipe = rs.problems.random_quadratics(4, 3, zeta2=2.0, seed=7)
+    fields = {"n": 4, "d": 3, "zeta2": 2.0, "problem_seed": 7}
+    pd.testing.assert_frame_equal(
+        rs.sweep(run | {"problem": recipe}, progress=False), rs.sweep(run | fields, progress=False)
+    )
+
+
+# -- what differs is told apart --------------------------------------------------------------------
+
+
+def test_seventh_digits_edges_and_numpy_numbers_make_keys():
+    def keys(values, name="algorithm"):
+        run = {"algorithm": "D2", "d": 2, "learning_rate": 0.1, "steps": 1, "n": 6, name: values}
+        return [key_of(setting) for setting in expand(run)]
+
+    assert len(keys(["DPSGD(0.10000001)", "DPSGD(0.10000002)"])) == 2
+    assert len(keys([0.1, np.nextafter(0.1, 1)], "learning_rate")) == 2
+    numpy = rs.algorithms.DPSGD(momentum=np.float64(0.9))
+    assert keys([numpy]) == keys(["DPSGD(0.9)"])
+    ring = rs.topologies.ring(6)
+    own = rs.topologies.Topology(6, ring.edges, name="mine")
+    assert len(keys([own, rs.topologies.Topology(6, ring.edges, name="too")], "topology")) == 1
+
+
+def test_names_select_and_group():
+    table = rs.sweep(
+        {
+            "d": 2,
+            "learning_rate": 0.1,
+            "steps": 1,
+            "cases": [
+                {
+                    "algorithm": ["RelaySGD", "RelaySGD(0.5)"],
+                    "topology": ["chain", "star"],
+                    "n": [4, 8],
+                },
+                {"algorithm": "DPSGD", "topology": ["torus(2, 2)", "torus(2, 3)"]},
+            ],
+        },
+        progress=False,
+    )
+    assert (table.algorithm == "RelaySGD").sum() == 16
+    assert dict(table.groupby("topology").size()) == {"chain": 8, "star": 8, "torus": 4}
+    assert table[table.topology == "torus"].cols.tolist() == [2, 2, 3, 3]
+    assert sorted(table[table.algorithm == "RelaySGD"].momentum.unique()) == [0, 0.5]
+    assert table.columns.is_unique
+
+
+def test_a_name_that_is_no_text_for_the_graph_is_a_label_only():
+    impostor = rs.topologies.Topology(4, [(0, 1), (1, 2), (1, 3)], name="chain(4)")
+    run = {"d": 2, "learning_rate": 0.1, "steps": 2, "topology": ["chain(4)", impostor]}
+    table = rs.sweep(run, progress=False)
+    assert table.topology.nunique() == 2
+    assert "chain" in set(table.topology)
+    with pytest.raises(ValueError, match="no text stands for"):
+        written(impostor)
+
+
+@pytest.mark.parametrize("name", sorted(GRAPHS))
+def test_names_of_graphs_make_the_same_graphs(name):
+    calls = {
+        "torus": "torus(2, 3)",
+        "erdos_renyi": f"erdos_renyi(9, {1 / 3!r}, seed=2)",
+        "watts_strogatz": f"watts_strogatz(9, 4, {1 / 3!r}, seed=2)",
+        "random_regular": "random_regular(8, 3, seed=0)",
+        "barabasi_albert": "barabasi_albert(8, 2, seed=0)",
+        "regular_tree": "regular_tree(8, 3)",
+        "social_network": "social_network()",
+        "spanning_tree": "spanning_tree(torus(3, 3), root=2)",
+        "TreePair": "TreePair(chain(4), star(4))",
+    }
+    if name in ("from_edges", "union_topology"):
+        pytest.skip("what it makes has no name")
+    made = named(calls.get(name, f"{name}(8)"), GRAPHS, "topology")
+    assert named(written(made), GRAPHS, "topology") == made
+
+
+# -- what was there before -------------------------------------------------------------------------
+
+FORMER = {
+    "11802fd2db333f81924ca9b0218e04b1640f9ac2bee9fce234416e68d9095f06": {"n": 4, "d": 2},
+    "4cd9175c5c0a822c7cde7cfdb6f338d83d44ef05484ff7a861d11ca9c7790b87": {
+        "algorithm": "D2",
+        "topology": "ring",
+        "n": 6,
+        "mixing": "uniform(0.3)",
+        "learning_rate": 0.1,
+        "steps": 5,
+        "drop": 0.1,
+        "sigma2": 0.01,
+    },
+    "2665e9e13b2242107193e8d004abc3bd8aba6f5d810545292d91b4358579f206": {
+        "topology": rs.topologies.Topology(3, [(0, 1), (1, 2)], name="mine"),
+        "d": 2,
+        "learning_rate": 0.1,
+        "steps": 5,
+    },
+    "53dd949c768deaff0616f23f956c46e7533fc601c39ea6a33b2eeba4791ab207": {
+        "topology": rs.topologies.spanning_tree(rs.topologies.ring(5)),
+        "d": 2,
+        "learning_rate": 0.1,
+        "steps": 5,
+    },
+}
+
+
+@pytest.mark.parametrize("key", FORMER)
+def test_a_store_of_version_0_1_answers_as_before(key, tmp_path):
+    (setting,) = expand(FORMER[key])
+    assert key in (key_of(setting), former_key(setting))
+    # As version 0.1 wrote it: without what came later.
+    later = ("problem", "data", "partition", "l2", "oracle", "faults")
+    old = {name: value for name, value in setting.items() if name not in later}
+    marked = {"step": np.array([0]), "suboptimality": np.array([123.0])}
+    with Store(tmp_path / "old.db") as store:
+        store.add([(key, old, marked)], "0.1.0")
+    table = rs.sweep(FORMER[key], store=tmp_path / "old.db", progress=False)
+    assert table.suboptimality.tolist() == [123.0]
+    assert rs.load_sweep(tmp_path / "old.db").suboptimality.tolist() == [123.0]
+
+
+# -- what cannot be ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"algorithm": "ChocoSGD(Sing())"}, r"unknown name 'Sing'; did you mean 'Sign'\?"),
+        ({"algorithm": "ChocoSGD(TopK(kk=8))"}, r"unexpected keyword argument 'kk'"),
+        ({"algorithm": "ChocoSGD(TopK(1 + 1))"}, "more than plain values and calls"),
+        ({"algorithm": "ChocoSGD(open('/etc/passwd'))"}, "unknown name 'open'"),
+        ({"algorithm": "ChocoSGD(TopK.__class__)"}, "more than plain values and calls"),
+        ({"topology": "line"}, r"unknown topology 'line'; did you mean 'chain'\?"),
+        ({"problem": "Logistc"}, r"unknown problem 'Logistc'; did you mean 'Logistic'\?"),
+        ({"problem": "Logistic", "zeta2": 1.0}, "zeta2 is for the problem random_quadratics"),
+        ({"oracle": "Gaussian(0.1)", "sigma2": 0.1}, "leave one out"),
+        ({"oracle": "Minibatch(4)"}, "has no examples to draw from"),
+        ({"faults": "MessageDrop(0.1)"}, "faults is for runs at a given learning_rate"),
+        ({"learning_rate": lambda t: 0.1}, "cannot write down the learning rate"),
+        ({"learning_rate": "Cosin(1, 2)"}, r"did you mean 'Cosine'\?"),
+        ({"criterion": "fastes"}, r"did you mean 'fastest'\?"),
+        ({"problem": object()}, "an object with n, d, gradient"),
+        ({"problem": "random_quadratics(4, 2, zeta=1.0)"}, "unknown option 'zeta'"),
+        ({"problem": "random_quadratics(4, 2)", "d": 3}, "say it once"),
+    ],
+)
+def test_bad_settings_say_the_nearest_name(settings, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        rs.sweep(settings, progress=False)
+
+
+def test_the_nearest_file(tmp_path):
+    pytest.importorskip("sklearn")
+    (tmp_path / "train.svm").write_text("1 1:0.5\n0 1:0.2\n")
+    data = f"svmlight({str(tmp_path / 'trian.svm')!r})"
+    with pytest.raises(ValueError, match=r"there is no file .*did you mean 'train.svm'\?"):
+        rs.sweep({"problem": "Logistic", "data": data, "n": 2}, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "nearest"),
+    [
+        ("topologies", "line", "chain"),
+        ("topologies", "eerdos_renyi", "erdos_renyi"),
+        ("algorithms", "RelaySDG", "RelaySGD"),
+        ("compressors", "Topk", "TopK"),
+        ("schedules", "InverseSqr", "InverseSqrt"),
+        ("problems", "Logisitc", "Logistic"),
+        ("mixing", "metroplis", "metropolis"),
+        ("oracles", "MiniBatch", "Minibatch"),
+        ("theory", "linearise", "linearize"),
+        ("analysis", "fitrate", "fit_rate"),
+    ],
+)
+def test_python_says_the_nearest_name_too(module, name, nearest):
+    with pytest.raises(AttributeError, match=f"did you mean '{nearest}'"):
+        getattr(getattr(rs, module), name)
+    assert not hasattr(rs, "no_such_thing")
+
+
+# -- one field, four doors -------------------------------------------------------------------------
+
+FIELD = """    stop_below: float | None = option(
+        None, "end with the record at which the suboptimality is below this", float, above=0,
+        optional=True, only=FIXED, argument="stop_below", title="stop below", levels=(1e-3, 1e-2, 0.1),
+    )
+    steps: int = option("""
+DOORS = """
+import sys
+import relaysim as rs
+from relaysim import cli
+from relaysim.studies.experiment import OPTIONS
+cli.main(["run", "--help"]) if sys.argv[1] == "help" else None
+if sys.argv[1] == "error":
+    rs.sweep({"stop_belw": 0.1}, progress=False)
+if sys.argv[1] == "limit":
+    rs.sweep({"stop_below": -1, "learning_rate": 0.1}, progress=False)
+if sys.argv[1] == "runs":
+    run = {"n": 4, "d": 2, "learning_rate": 0.5, "steps": 400}
+    print(len(rs.sweep(run | {"stop_below": 1e-3}, progress=False)), len(rs.sweep(run, progress=False)))
+if sys.argv[1] == "explorer":
+    explorer = rs.explore(n=4, steps=20, methods=["DPSGD"], stop_below=0.01)
+    print(explorer.controls["stop_below"].value, "stop_below" in explorer.code)
+if sys.argv[1] == "page":
+    sys.path.insert(0, sys.argv[2])
+    from relaysim_site import files, settings
+    settings.write(type("Printed", (), {"write": lambda self, name, text: print(text)})())
+"""
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    """A copy of the package with one field more."""
+    folder = tmp_path_factory.mktemp("scratch")
+    shutil.copytree(ROOT / "relaysim", folder / "relaysim")
+    path = folder / "relaysim" / "studies" / "experiment.py"
+    text = path.read_text(encoding="utf-8")
+    assert text.count("    steps: int = option(") == 1
+    path.write_text(text.replace("    steps: int = option(", FIELD), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("door", "said"),
+    [
+        ("help", "--stop-below STOP_BELOW"),
+        ("error", "unknown setting 'stop_belw'; did you mean 'stop_below'?"),
+        ("limit", "stop_below must be positive, not -1"),
+        ("explorer", "0.01 True"),
+        ("page", "``stop_below``"),
+    ],
+)
+def test_a_field_is_found_at_all_doors(scratch, door, said):
+    if door == "page":
+        pytest.importorskip("sphinx")
+    if door == "explorer":
+        pytest.importorskip("ipywidgets")
+    done = at_door(scratch, door)
+    assert said in done.stdout + done.stderr
+
+
+def at_door(scratch, door):
+    return subprocess.run(
+        [sys.executable, "-c", DOORS, door, str(ROOT / "docs")],
+        cwd=scratch,
+        env={
+            "PYTHONPATH": str(scratch),
+            "PATH": "",
+            "PYTHONIOENCODING": "utf-8",
+            "MPLBACKEND": "agg",
+        },
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def test_a_field_takes_effect(scratch):
+    done = at_door(scratch, "runs")
+    stopped, whole = map(int, done.stdout.split())
+    assert stopped < whole == 401
+
+
+def test_every_option_says_what_it_is():
+    for name, each in OPTIONS.items():
+        assert each.help, name
+        assert each.limits, name
+        assert dataclasses.replace(each).checked(each.default) == each.default
