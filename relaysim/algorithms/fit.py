@@ -22,7 +22,7 @@ from relaysim.mixing.sequences import (
     preserved_weights,
     require_symmetric,
 )
-from relaysim.support.checks import whole_number
+from relaysim.support.checks import real_array, whole_number
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["check_compatible", "check_faults", "matrices_for"]
@@ -42,10 +42,12 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
     whole_number(problem.n, "the problem's n", 1)
     whole_number(problem.d, "the problem's d", 1)
     optimum = getattr(problem, "optimum", None)
-    if optimum is not None and np.shape(optimum) != (problem.d,):
-        raise ValueError(
-            f"the problem's optimum must have shape (d,) = ({problem.d},), not {np.shape(optimum)}"
-        )
+    if optimum is not None:
+        optimum = real_array(optimum, "the problem's optimum", finite=True)
+        if optimum.shape != (problem.d,):
+            raise ValueError(
+                f"the problem's optimum must have shape (d,) = ({problem.d},), not {optimum.shape}"
+            )
     if isinstance(algorithm, type):
         raise TypeError(f"give an algorithm, not its class: {algorithm.__name__}()")
     if not (hasattr(algorithm, "step") or hasattr(algorithm, "rule")):

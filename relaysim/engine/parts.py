@@ -9,6 +9,7 @@ from relaysim.faults import AnyFault
 from relaysim.mixing.sequences import Mixing
 from relaysim.oracles import Exact, Oracle
 from relaysim.problems import Problem
+from relaysim.problems.acceptance import require_accepted
 from relaysim.problems.workers import Workers
 from relaysim.support.starts import starting_points
 from relaysim.support.streams import Streams
@@ -54,3 +55,4 @@ class Parts:
         self.faults = None if never else faults
         self.streams = Streams(plan.seeds, plan.owners if plan.has_axis else None)
         self.x0 = starting_points(plan.x0, problem, plan.r if plan.has_axis else None)
+        require_accepted(problem, self.x0)

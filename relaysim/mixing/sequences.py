@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array, eye_array, issparse
 from scipy.sparse.csgraph import connected_components
 
-from relaysim.support.checks import real_array
+from relaysim.support.checks import real_matrix
 from relaysim.topologies import Topology, TreePair
 
 __all__ = [
@@ -78,7 +78,7 @@ def as_matrices(W: Mixing) -> tuple[csr_array, ...]:
     """
     matrices: list[csr_array] = []
     for which, matrix in _named(W, "W", "W_"):
-        entries = _real_entries(matrix, which)
+        entries = real_matrix(matrix, which)
         if entries.ndim != 2 or entries.shape[0] != entries.shape[1]:
             raise ValueError(
                 f"{which} must be a square matrix (n, n), or a sequence of them; it is "
@@ -111,7 +111,7 @@ def as_sequence(mixing: Mixing, topology: Topology) -> tuple[csr_array, ...]:
     allowed = topology.adjacency + eye_array(n)
     matrices = []
     for which, matrix in _named(mixing, "the mixing matrix", "mixing matrix W_"):
-        entries = _real_entries(matrix, which)
+        entries = real_matrix(matrix, which)
         if entries.shape != (n, n):
             raise ValueError(
                 f"{which} is {_written(entries.shape)} but the topology has {n} workers"
@@ -149,14 +149,6 @@ def _named(mixing: Mixing, alone: str, numbered: str) -> Iterator[tuple[str, Any
     else:
         for t, matrix in enumerate(mixing):
             yield f"{numbered}{t}", matrix
-
-
-def _real_entries(matrix: Any, which: str) -> Matrix:
-    if not issparse(matrix):
-        return real_array(matrix, which)
-    if matrix.dtype.kind not in "fiub":
-        raise TypeError(f"{which} must have real entries, not {matrix.dtype}")
-    return matrix
 
 
 def _with_unit_rows(matrix: Matrix, which: str) -> csr_array:
