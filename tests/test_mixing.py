@@ -8,6 +8,8 @@ from scipy import sparse
 
 import relaysim as rs
 from relaysim import mixing, topologies
+from relaysim.mixing.sequences import as_matrices
+from relaysim.records import configuration
 
 SYMMETRIC = {
     "metropolis": mixing.metropolis,
@@ -265,3 +267,105 @@ def test_a_matrix_is_refused_where_nobody_mixes():
 def test_bad_input_is_named(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+# -- single precision -------------------------------------------------------------------------------
+
+SOCIAL = rs.topologies.social_network()
+
+
+def single_metropolis(topology):
+    """As a user of single precision makes them: the diagonal is 1 less a sum of float32."""
+    W = rs.mixing.metropolis(topology).toarray().astype(np.float32)
+    np.fill_diagonal(W, 0)
+    for i in range(topology.n):
+        W[i, i] = 1 - W[i].sum()
+    return W
+
+
+def balanced_single():
+    """Doubly stochastic in single precision, not symmetric, with zeros on the diagonal."""
+    generator = np.random.default_rng(0)
+    W = sum(p * np.eye(9)[generator.permutation(9)] for p in generator.dirichlet(np.ones(12)))
+    return W.astype(np.float32)
+
+
+def test_single_precision_weights_give_the_run_of_double_ones():
+    problem = rs.problems.random_quadratics(n=32, d=2, zeta2=1.0, seed=0)
+    common = {"learning_rate": 0.1, "steps": 5}
+    right = rs.simulate(problem, SOCIAL, rs.algorithms.D2(), **common)
+    with pytest.warns(
+        UserWarning, match="float32 and its rows sum to 1 in single precision only"
+    ) as noted:
+        found = rs.simulate(
+            problem, SOCIAL, rs.algorithms.D2(), mixing=single_metropolis(SOCIAL), **common
+        )
+    assert [each.filename for each in noted] == [__file__]
+    assert np.abs(found.x - right.x).max() < 1e-6
+    again = rs.simulate(**configuration.rebuild(found.config))
+    assert np.array_equal(again.x, found.x)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array, list, lambda W: np.stack([W, W])])
+@pytest.mark.parametrize(
+    "W", [single_metropolis(SOCIAL), balanced_single()], ids=["symmetric", "balanced"]
+)
+def test_single_precision_weights_become_double_ones(W, form):
+    assert np.abs(W.astype(float).sum(axis=1) - 1).max() > 1e-8
+    with pytest.warns(UserWarning, match="made to sum to 1"):
+        made = as_matrices(form(W))[0].toarray()
+    assert np.abs(made.sum(axis=1) - 1).max() < 1e-15
+    assert np.abs(made.sum(axis=0) - 1).max() < 1e-15
+    assert np.abs(made - W).max() < 3e-7
+    assert np.array_equal(made == 0, W == 0)
+    assert (made >= 0).all()
+    assert np.array_equal(made, made.T) == np.array_equal(W, W.T)
+
+
+def test_weights_that_differ_from_their_mirror_by_rounding_become_symmetric():
+    W = single_metropolis(SOCIAL)
+    W[np.triu(W, 1) > 0] *= np.float32(1 + 2e-7)
+    assert not np.array_equal(W, W.T)
+    problem = rs.problems.random_quadratics(n=32, d=2, zeta2=1.0, seed=0)
+    with pytest.warns(UserWarning, match="made to sum to 1"):
+        rs.simulate(problem, SOCIAL, rs.algorithms.EXTRA(), learning_rate=0.1, steps=2, mixing=W)
+
+
+def test_rows_alone_are_made_to_sum_to_one_where_columns_do_not():
+    W = np.array([[2 / 3, 1 / 3, 0], [0.1, 0.2, 0.7], [0.3, 0.3, 0.4]], dtype=np.float32)
+    with pytest.warns(UserWarning, match="made to sum to 1"):
+        made = as_matrices(W)[0].toarray()
+    assert np.abs(made.sum(axis=1) - 1).max() < 1e-15
+    assert np.abs(made - W).max() < 1e-7
+
+
+@pytest.mark.parametrize("read", [rs.mixing.lazy, rs.theory.spectral_gap])
+def test_every_reader_of_weights_takes_single_precision(read):
+    with pytest.warns(UserWarning, match="made to sum to 1"):
+        found = read(single_metropolis(SOCIAL))
+    right = read(rs.mixing.metropolis(SOCIAL))
+    assert abs(found - right).max() < 1e-6 if np.ndim(found) else abs(found - right) < 1e-6
+
+
+def test_a_sweep_takes_single_precision():
+    setting = {"problem": "random_quadratics", "n": 32, "d": 2, "topology": SOCIAL}
+    setting |= {"algorithm": "DPSGD", "learning_rate": 0.1, "steps": 3}
+    right = rs.sweep(setting, progress=False)
+    with pytest.warns(UserWarning, match="made to sum to 1"):
+        found = rs.sweep(setting | {"mixing": single_metropolis(SOCIAL)}, progress=False)
+    assert abs(found.suboptimality - right.suboptimality).max() < 1e-6
+
+
+@pytest.mark.parametrize("change", [1e-4, -1e-4])
+def test_single_precision_excuses_no_row_that_is_wrong(change):
+    W = single_metropolis(SOCIAL)
+    W[3, 3] += np.float32(change)
+    with pytest.raises(
+        ValueError, match="row 3 sums to 1.0001" if change > 0 else "row 3 sums to 0.9999"
+    ):
+        as_matrices(W)
+
+
+def test_double_weights_of_single_precision_are_refused_with_what_they_lack():
+    with pytest.raises(ValueError, match=r"sums to 1 [+−] \d\.?\d*e-08"):
+        as_matrices(single_metropolis(SOCIAL).astype(float))

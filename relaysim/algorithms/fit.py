@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -21,8 +18,10 @@ from relaysim.mixing.sequences import (
     graph_for,
     preserved_weights,
     require_symmetric,
+    sum_text,
 )
 from relaysim.support.checks import real_array, whole_number
+from relaysim.support.notes import note
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["check_compatible", "check_faults", "matrices_for"]
@@ -121,20 +120,10 @@ def _warn_unless_doubly_stochastic(matrices: tuple[csr_array, ...], name: str) -
             f"it ends at argmin Σ_i π_i f_i instead of x*, with weights π_i from {low:.4g} to {high:.4g} "
             f"that W preserves, not 1/n"
         )
-    warnings.warn(
+    note(
         f"{name} is exact where W is doubly stochastic, and a column of this W sums to "
-        f"{sums.max():.6g}: {end}",
-        stacklevel=_outside(),
+        f"{sum_text(sums.max())}: {end}"
     )
-
-
-def _outside() -> int:
-    """The level of the stack at which the user's own code stands."""
-    frame: FrameType | None = sys._getframe(1)
-    level = 1
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("relaysim."):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def check_faults(

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array, eye_array, issparse
 from scipy.sparse.csgraph import connected_components
 
-from relaysim.support.checks import real_matrix
+from relaysim.mixing.precision import in_double
 from relaysim.topologies import Topology, TreePair
 
 __all__ = [
@@ -20,8 +20,10 @@ __all__ = [
     "graph_for",
     "is_sequence",
     "is_symmetric",
+    "mixing_in_double",
     "preserved_weights",
     "require_symmetric",
+    "sum_text",
 ]
 
 Matrix: TypeAlias = np.ndarray | csr_array
@@ -78,7 +80,7 @@ def as_matrices(W: Mixing) -> tuple[csr_array, ...]:
     """
     matrices: list[csr_array] = []
     for which, matrix in _named(W, "W", "W_"):
-        entries = real_matrix(matrix, which)
+        entries = in_double(matrix, which)
         if entries.ndim != 2 or entries.shape[0] != entries.shape[1]:
             raise ValueError(
                 f"{which} must be a square matrix (n, n), or a sequence of them; it is "
@@ -111,7 +113,7 @@ def as_sequence(mixing: Mixing, topology: Topology) -> tuple[csr_array, ...]:
     allowed = topology.adjacency + eye_array(n)
     matrices = []
     for which, matrix in _named(mixing, "the mixing matrix", "mixing matrix W_"):
-        entries = real_matrix(matrix, which)
+        entries = in_double(matrix, which)
         if entries.shape != (n, n):
             raise ValueError(
                 f"{which} is {_written(entries.shape)} but the topology has {n} workers"
@@ -134,6 +136,23 @@ def as_sequence(mixing: Mixing, topology: Topology) -> tuple[csr_array, ...]:
             f"over a period they must connect all {n} workers"
         )
     return tuple(matrices)
+
+
+def mixing_in_double(mixing: Mixing) -> Mixing:
+    """What `in_double` makes of a matrix, or of each of a sequence; a sequence is a tuple then."""
+    named = _named(mixing, "the mixing matrix", "mixing matrix W_")
+    each = tuple(in_double(W, which) for which, W in named)
+    return each if is_sequence(mixing) else each[0]
+
+
+def sum_text(total: float) -> str:
+    """A sum that should be 1, in as many digits as tell it from 1.
+
+    >>> sum_text(0.9), sum_text(1 + 6e-8)
+    ('0.9', '1 + 6e-08')
+    """
+    written = f"{total:.6g}"
+    return f"1 {'+' if total > 1 else '−'} {abs(total - 1):.2g}" if written == "1" else written
 
 
 def _named(mixing: Mixing, alone: str, numbered: str) -> Iterator[tuple[str, Any]]:
@@ -162,7 +181,7 @@ def _with_unit_rows(matrix: Matrix, which: str) -> csr_array:
     worst = int(np.argmax(np.abs(sums - 1)))
     if abs(sums[worst] - 1) > ROW_SUM_TOLERANCE:
         raise ValueError(
-            f"the rows of {which} must sum to 1; row {worst} sums to {sums[worst]:.6g}. "
+            f"the rows of {which} must sum to 1; row {worst} sums to {sum_text(sums[worst])}. "
             f"Put 1 − (the rest of the row) on the diagonal"
         )
     return W

@@ -15,7 +15,7 @@ from scipy.sparse import csr_array, issparse
 
 from relaysim import algorithms, compressors, faults, oracles, problems, schedules
 from relaysim.measures import READY, Measure
-from relaysim.mixing.sequences import Mixing, is_sequence
+from relaysim.mixing.sequences import Mixing, is_sequence, mixing_in_double
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["decode", "encode", "encode_measures", "encode_mixing", "measures_in_file", "rebuild"]
@@ -191,6 +191,7 @@ def encode_mixing(mixing: Mixing | None) -> Any:
     """Encode a matrix or a sequence of them (or None)."""
     if mixing is None:
         return None
+    mixing = mixing_in_double(mixing)
     if is_sequence(mixing):
         return [encode(np.asarray(W) if not issparse(W) else W) for W in mixing]
     return encode(mixing if issparse(mixing) else np.array(mixing, dtype=float))
