@@ -285,7 +285,7 @@ def test_the_gate_says_what_is_wrong():
     assert real_array([1e308, 1e308], "A", finite=True).tolist() == [1e308, 1e308]
     frame = pd.DataFrame({"a": [0.5, 1.0], "b": [True, False]})
     with pytest.raises(TypeError, match=r"not of object; .* as with \.astype\(float\)"):
-        real_matrix(frame, "features")
+        real_matrix(frame.to_numpy(), "features")
     with pytest.raises(ValueError, match="label 1 of labels is missing"):
         label_values(np.array(["a", None], dtype=object))
     given = np.ones(2)
@@ -381,3 +381,83 @@ def test_a_wrong_optimum_is_refused_wherever_runs_begin():
         rs.tune(wrong, RING, METHODS[0])
     with pytest.raises(ValueError, match="optimum is none"):
         simulate(wrong, replicas=3)
+
+
+# -- frames -----------------------------------------------------------------------------------------
+
+FRAME = pd.DataFrame(
+    {
+        "a": [0.5, -1.0, 2.0, 0.25],
+        "b": [True, False, True, True],
+        "c": [3, 1, 2, 0],
+        "d": pd.array([1, 0, 2, 5], dtype="Int64"),
+        "e": pd.array([True, True, False, True], dtype="boolean"),
+        "f": pd.array([0.0, 1.0, 0.0, 2.5], dtype=pd.SparseDtype(float)),
+        "g": pd.Series([1, 2, 3, 4], dtype="uint8"),
+    }
+)
+
+
+def test_columns_of_any_numbers_are_read_as_such():
+    right = np.column_stack([[float(entry) for entry in FRAME[name]] for name in FRAME])
+    for read in (real_array, real_matrix):
+        assert np.array_equal(read(FRAME, "features"), right)
+    for name in FRAME:
+        assert np.array_equal(real_array(FRAME[name], "x"), right[:, list(FRAME).index(name)])
+        assert np.array_equal(real_array(FRAME[name].array, "x"), real_array(FRAME[name], "x"))
+
+
+def test_logistic_regression_on_a_frame_with_booleans():
+    frame = pd.get_dummies(FRAME.assign(word=["u", "v", "u", "w"]))
+    labels = pd.Series([True, False, True, True], dtype="boolean")
+    split = [[0, 1], [2, 3]]
+    found = rs.problems.Logistic(frame, labels, l2=0.1, partition=split)
+    right = rs.problems.Logistic(
+        frame.astype(float).to_numpy(), labels.to_numpy(bool), l2=0.1, partition=split
+    )
+    assert np.array_equal(found.optimum, right.optimum)
+    assert np.array_equal(found.predict(found.optimum, frame), right.predict(right.optimum))
+    parts = [frame.iloc[:2], frame.iloc[2:]]
+    each = rs.problems.Logistic(parts, [labels[:2], labels[2:]], l2=0.1)
+    assert np.abs(each.optimum - right.optimum).max() < 1e-12
+    data = rs.problems.data.Dataset(frame, labels)
+    assert np.array_equal(data.features, frame.astype(float))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        ["u", "v", "u", "w"],
+        [True, None, False, True],
+        pd.Series(["1", "2", "1", "2"], dtype="category"),
+        pd.to_datetime(["2020", "2021", "2022", "2023"]),
+        np.array([1, 2j, 3, 4]),
+    ],
+    ids=["words", "missing", "categories", "dates", "complex"],
+)
+def test_a_column_that_is_no_numbers_is_named(column):
+    with pytest.raises(TypeError, match="its column 'odd' is of .*astype"):
+        rs.problems.Logistic(
+            FRAME.assign(odd=column), [0, 1, 0, 1], l2=0.1, partition=[[0, 1], [2, 3]]
+        )
+
+
+def test_a_missing_number_of_a_frame_is_not_finite():
+    frame = FRAME.assign(d=pd.array([1, None, 2, 5], dtype="Int64"))
+    with pytest.raises(ValueError, match="not finite, in example 1, column 3"):
+        rs.problems.Logistic(frame, [0, 1, 0, 1], l2=0.1, partition=[[0, 1], [2, 3]])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.Series([1, pd.NA, 0]),
+        pd.Series(["a", None, "b"], dtype="string"),
+        pd.Series([1, None, 0], dtype="Int64"),
+        pd.to_datetime(pd.Series(["2020", None, "2021"])),
+    ],
+    ids=["objects", "string", "Int64", "dates"],
+)
+def test_missing_labels_of_any_kind_are_refused(labels):
+    with pytest.raises(ValueError, match="label 1 of labels is missing"):
+        label_values(labels)

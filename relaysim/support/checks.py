@@ -10,6 +10,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csr_array, issparse
 
 __all__ = [
@@ -106,7 +107,8 @@ def real_array(
     """``value`` as a float64 array: the gate through which every array comes in that a user hands over.
 
     Args:
-        value: an array, or what NumPy makes one of.
+        value: an array, or what NumPy makes one of; columns of a DataFrame may be of any kinds of numbers,
+            True and False.
         name: what messages call it.
         shape: the only one allowed; any by default.
         finite: refuse NaN and infinity.
@@ -136,12 +138,28 @@ def real_array(
 
 def _converted(value: Any, name: str, copy: bool) -> np.ndarray:
     unmasked(value, name)
+    if isinstance(value, pd.DataFrame | pd.Series | pd.api.extensions.ExtensionArray):
+        return _of_columns(pd.DataFrame(value), name).reshape(value.shape)
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise TypeError(f"{name} must be an array of numbers: {error}") from None
     _require_real(array.dtype, name)
     return np.array(array, dtype=float) if copy else np.asarray(array, dtype=float)
+
+
+def _of_columns(frame: pd.DataFrame, name: str) -> np.ndarray:
+    """The numbers of a frame, column by column; what is missing is NaN."""
+    array = np.empty(frame.shape)
+    for k, (label, column) in enumerate(frame.items()):
+        if column.dtype.kind not in "fiub":
+            raise TypeError(
+                f"{name} must be an array of real numbers, and its column {label!r} is of "
+                f"{column.dtype}; fill in what is missing and make it numbers, as with .astype(float), or for "
+                f"words with pandas.get_dummies"
+            )
+        array[:, k] = column.to_numpy(dtype=float, na_value=np.nan)
+    return array
 
 
 def real_matrix(value: Any, name: str) -> np.ndarray | csr_array:
@@ -185,8 +203,8 @@ def label_values(value: Any, name: str = "labels") -> np.ndarray:
     if array.dtype.kind == "c":
         raise TypeError(f"{name} must be classes, not of {array.dtype}")
     missing = np.zeros(array.shape, dtype=bool)
-    if array.dtype.kind in "fO":
-        missing = (array != array) | (array == None)  # noqa: E711  (NaN differs from itself)
+    if array.dtype.kind in "fOmM":
+        missing = pd.isna(array)
     if missing.any():
         first = int(np.argmax(missing))
         raise ValueError(
