@@ -569,3 +569,29 @@ def test_partitions_are_exported():
     assert set(partitions.__all__) == {
         "Partition", "by_size", "dirichlet", "feature_drift", "iid", "shards",
     }  # fmt: skip
+
+
+# -- the ends of what floats hold --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("exponent", [-1060, -700, -500, 500, 700, 1020])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array], ids=["dense", "sparse"])
+def test_standardizing_does_not_depend_on_the_unit(exponent, form):
+    features = np.random.default_rng(0).integers(-3, 4, size=(20, 3)) / 1.0
+    labels = np.arange(20) % 2
+    right = data.Dataset(form(features), labels).standardized().features
+    features[:, 1] = np.ldexp(features[:, 1], exponent)
+    found = data.Dataset(form(features), labels).standardized().features
+    assert np.array_equal(np.asarray(found @ np.eye(3)), np.asarray(right @ np.eye(3)))
+    assert np.abs((right @ np.eye(3)).std(axis=0) - 1).max() < 0.1
+
+
+@pytest.mark.parametrize("equal_sizes", [True, False])
+@pytest.mark.parametrize("alpha", [1e-310, 5e-324])
+def test_the_smallest_alphas_draw_what_small_ones_do(alpha, equal_sizes):
+    labels = np.repeat(np.arange(4), 30)
+    found = dirichlet(labels, 6, alpha, seed=1, equal_sizes=equal_sizes)
+    right = dirichlet(labels, 6, 1e-250, seed=1, equal_sizes=equal_sizes)
+    assert np.array_equal(found.owners, right.owners)
+    # Every class is with as few workers as its size allows.
+    assert (found.counts().to_numpy() > 0).sum(axis=1).max() <= 3

@@ -436,7 +436,7 @@ def test_logistic_regression_on_a_frame_with_booleans():
     ids=["words", "missing", "categories", "dates", "complex"],
 )
 def test_a_column_that_is_no_numbers_is_named(column):
-    with pytest.raises(TypeError, match="its column 'odd' is of .*astype"):
+    with pytest.raises(TypeError, match=r"its column 'odd' is of .*astype"):
         rs.problems.Logistic(
             FRAME.assign(odd=column), [0, 1, 0, 1], l2=0.1, partition=[[0, 1], [2, 3]]
         )

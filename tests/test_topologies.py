@@ -450,3 +450,9 @@ def test_sizes_may_be_numpys_whole_numbers():
         rs.mixing.one_peer_exponential(np.int64(6)), rs.mixing.one_peer_exponential(6), strict=True
     ):
         assert (ours != plain).nnz == 0
+
+
+@pytest.mark.parametrize("worker", [-1, 5, 1.0, np.int64(-5)])
+def test_distances_from_a_worker_that_is_not_there_are_refused(worker):
+    with pytest.raises((ValueError, TypeError), match="worker must be"):
+        topologies.ring(5).distances_from(worker)

@@ -78,14 +78,19 @@ class Dataset:
         Sparse features are scaled to second moment 1, not shifted.
         """
         if issparse(self.features):
-            sparse: csr_array = self.features
+            sparse = csr_array(self.features, copy=True)
+            sparse.sum_duplicates()
+            sizes = abs(sparse).max(axis=0).toarray().reshape(-1)
+            sparse.data = np.ldexp(sparse.data, -_exponents(sizes)[sparse.indices])
             scale = np.sqrt(sparse.multiply(sparse).mean(axis=0))
             factors = np.divide(1, scale, out=np.zeros(len(scale)), where=scale > 0)
             features = sparse.multiply(factors)
         else:
-            shifted = self.features - self.features.mean(axis=0)
+            sizes = np.abs(self.features).max(axis=0)
+            near_one = np.ldexp(self.features, -_exponents(sizes))
+            shifted = near_one - near_one.mean(axis=0)
             scale = shifted.std(axis=0)
-            constant = scale <= 1e-12 * np.abs(self.features).max(axis=0)
+            constant = scale <= 1e-12 * np.abs(near_one).max(axis=0)
             features = np.where(constant, 0, shifted / np.where(constant, 1, scale))
         return Dataset(features, self.labels, self.name, self.partition)
 
@@ -136,6 +141,11 @@ class Dataset:
             f"<Dataset {self.name}: {examples} examples, {width} features, "
             f"{len(self.classes)} classes{sparse}>"
         )
+
+
+def _exponents(sizes: np.ndarray) -> np.ndarray:
+    """Powers of two by which columns are divided first, to no rounding: squares of any unit then fit."""
+    return np.frexp(sizes)[1]
 
 
 def breast_cancer(standardize: bool = True) -> Dataset:

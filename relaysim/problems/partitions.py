@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Partition", "by_size", "dirichlet", "feature_drift", "iid", "shards"]
 
+# Below it logarithms of proportions overflow; what is drawn has long been its own limit.
+_SMALLEST_ALPHA = 1e-290
+
 
 class Partition:
     """The examples of every worker.
@@ -251,7 +254,7 @@ def _divided(
     if alpha != math.inf:
         # Of a Gamma(α) variable U^{1/α} Gamma(α + 1), the logarithm: it does not vanish at small α.
         logs = np.log(generator.gamma(alpha + 1, size=logs.shape))
-        logs += np.log(generator.random(logs.shape)) / alpha
+        logs += np.log(generator.random(logs.shape)) / max(alpha, _SMALLEST_ALPHA)
     wanted = np.exp(logs - logs.max(axis=1, keepdims=True))
     wanted *= (totals / wanted.sum(axis=1))[:, None]
     if equal_sizes:

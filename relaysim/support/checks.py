@@ -155,8 +155,8 @@ def _of_columns(frame: pd.DataFrame, name: str) -> np.ndarray:
         if column.dtype.kind not in "fiub":
             raise TypeError(
                 f"{name} must be an array of real numbers, and its column {label!r} is of "
-                f"{column.dtype}; fill in what is missing and make it numbers, as with .astype(float), or for "
-                f"words with pandas.get_dummies"
+                f"{column.dtype}; fill in what is missing and make it numbers, as with .astype(float), or "
+                f"for words with pandas.get_dummies"
             )
         array[:, k] = column.to_numpy(dtype=float, na_value=np.nan)
     return array

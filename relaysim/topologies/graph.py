@@ -139,10 +139,15 @@ class Topology:
     def distances_from(self, worker: int) -> np.ndarray:
         """Hop distances from one worker to all, ``(n,)``; ``inf`` where there is no path.
 
+        Raises:
+            ValueError: no such worker: they count from 0.
+
         >>> from relaysim.topologies import chain
         >>> chain(4).distances_from(1).tolist()
         [1.0, 0.0, 1.0, 2.0]
         """
+        if whole_number(worker, "worker", 0) >= self.n:
+            raise ValueError(f"worker must be one of 0 … {self.n - 1}, not {worker}")
         return _distances(self.adjacency, worker)
 
     def to_networkx(self) -> networkx.Graph:
