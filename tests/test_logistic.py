@@ -870,3 +870,44 @@ def test_what_diverged_has_no_accuracy_and_no_classes():
     assert np.isnan(problem.accuracy(x[:, 1]))
     with pytest.raises(ValueError, match="not finite, where no class has the highest score"):
         problem.predict(x)
+
+
+# -- many minimisers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array], ids=["dense", "sparse"])
+@pytest.mark.parametrize("seed", range(4))
+def test_of_many_minimisers_the_optimum_is_that_of_the_smallest_norm(
+    form, classes, intercept, seed
+):
+    generator = np.random.default_rng(seed)
+    A = generator.normal(size=(60, 3))
+    A = np.column_stack([A, A @ generator.normal(size=(3, 3)), 1e4 * A[:, 0], np.full(60, 2.0)])
+    labels = generator.integers(0, classes, size=60)
+    problem = Logistic(
+        form(A), labels, l2=0, partition=partitions.iid(labels, 4), intercept=intercept
+    )
+    features = np.column_stack([A, np.ones(60)]) if intercept else A
+    x = problem.optimum
+    assert np.linalg.norm(problem.gradient(np.tile(x, (4, 1))).mean(axis=0)) < 1e-8
+    by_feature = x.reshape(features.shape[1], -1)
+    unit = np.linalg.svd(features / np.linalg.norm(features, axis=0), full_matrices=False)
+    assert (unit[1] > 1e-8).sum() == 4
+    # What no example sees of x, by an orthonormal basis of what they see.
+    seen = np.linalg.qr(features.T @ np.linalg.qr(features[:, [0, 1, 2, 7]])[0])[0]
+    assert np.linalg.norm(by_feature - seen @ (seen.T @ by_feature)) < 1e-11 * np.linalg.norm(x)
+    if classes > 2:
+        assert np.abs(by_feature.sum(axis=1)).max() < 1e-11
+
+
+def test_more_features_than_examples_leave_the_smallest_norm_too():
+    generator = np.random.default_rng(0)
+    A = np.repeat(generator.normal(size=(6, 9)), 4, axis=0)
+    labels = np.tile([0, 0, 1, 1], 6)
+    labels[::8] = 1
+    problem = Logistic(A, labels, l2=0, partition=partitions.iid(labels, 3))
+    x = problem.optimum
+    assert np.linalg.norm(x) > 0.1
+    assert np.linalg.norm(x - np.linalg.pinv(A) @ (A @ x)) < 1e-12 * np.linalg.norm(x)

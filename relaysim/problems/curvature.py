@@ -10,7 +10,7 @@ from scipy.sparse import csr_array, vstack
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from relaysim.problems.matrices import Matrix
-from relaysim.problems.penalised_loss import PenalisedLoss
+from relaysim.problems.penalised_loss import HESSIANS_UP_TO, PenalisedLoss
 from relaysim.support.checks import real_array
 
 __all__ = [
@@ -22,9 +22,6 @@ __all__ = [
     "mean_hessian",
     "mean_hessian_product",
 ]
-
-# Hessians of more parameters are not made, only their products with vectors.
-HESSIANS_UP_TO = 2500
 
 
 class Curvature(NamedTuple):

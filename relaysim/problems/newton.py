@@ -78,11 +78,11 @@ def _direction(f: PenalisedLoss, x: np.ndarray, gradient: np.ndarray) -> np.ndar
     if f.d <= HESSIANS_UP_TO:
         hessian = mean_hessian(f, x)
         try:
-            return f.without_open_mean(-cho_solve(cho_factor(hessian), gradient))
+            return f.without_open_part(-cho_solve(cho_factor(hessian), gradient))
         except LinAlgError:
-            return f.without_open_mean(-lstsq(hessian, gradient)[0])
+            return f.without_open_part(-lstsq(hessian, gradient)[0])
     # Along an open mean the Hessian is 0 and the gradient rounding, on which iterations stall.
     curved = mean_hessian_product(f, x)
-    product = LinearOperator((f.d, f.d), matvec=lambda v: f.without_open_mean(curved(v)))
-    gradient = f.without_open_mean(gradient)
+    product = LinearOperator((f.d, f.d), matvec=lambda v: f.without_open_part(curved(v)))
+    gradient = f.without_open_part(gradient)
     return -cg(product, gradient, rtol=1e-8, atol=0, maxiter=10 * f.d)[0]

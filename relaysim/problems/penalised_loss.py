@@ -14,7 +14,10 @@ from relaysim.problems.matrices import Matrix
 from relaysim.problems.partitions import Partition
 from relaysim.support.blocks import row_blocks
 
-__all__ = ["PenalisedLoss"]
+__all__ = ["HESSIANS_UP_TO", "PenalisedLoss"]
+
+# Hessians of more parameters are not made, only their products with vectors.
+HESSIANS_UP_TO = 2500
 
 # How many products of examples and points are made at a time.
 CACHED_PRODUCTS = 1 << 17
@@ -205,14 +208,43 @@ class PenalisedLoss:
         )
         return float(norms) / self.n
 
-    def without_open_mean(self, x: np.ndarray) -> np.ndarray:
-        """x less the mean over classes of coefficients that no penalty holds.
+    def without_open_part(self, x: np.ndarray) -> np.ndarray:
+        """x ``(d,)`` less what changes no score's probability and no penalty holds.
 
-        A common shift of theirs changes no probability; runs that start at 0 keep it 0.
+        The mean over classes of coefficients, and combinations of features that are 0 in every example.
+        Runs that start at 0 keep both 0: of many minimisers they end at that of the smallest norm.
         """
+        by_feature = x.reshape(self.feature_count, self.score_count)
         if self.score_count > 1:
-            by_class = x.reshape(self.feature_count, self.score_count).copy()
-            open_rows = self.penalty.reshape(by_class.shape)[:, 0] == 0
-            by_class[open_rows] -= by_class[open_rows].mean(axis=1, keepdims=True)
-            x = by_class.ravel()
-        return x
+            by_feature = by_feature.copy()
+            open_rows = self.penalty.reshape(by_feature.shape)[:, 0] == 0
+            by_feature[open_rows] -= by_feature[open_rows].mean(axis=1, keepdims=True)
+        null = self._null_features
+        return (by_feature - null @ (null.T @ by_feature)).ravel()
+
+    @functools.cached_property
+    def _null_features(self) -> np.ndarray:
+        """Orthonormal combinations of features that are 0 in every example, ``(p, k)``; none with a penalty.
+
+        The Gram matrix tells them apart to half the digits only, so that its candidates are multiplied out.
+        Columns count at size 1, whatever their units. None of so many features that no
+        Hessian is made.
+        """
+        p = self.feature_count
+        if self.penalty.any() or self.d > HESSIANS_UP_TO:
+            return np.empty((p, 0))
+        blocks = [block.pooled for block, _ in self.parts]
+        gram = np.zeros((p, p))
+        for A in blocks:
+            product = A.T @ A
+            gram += product.toarray() if issparse(product) else product
+        size = np.sqrt(np.diag(gram))
+        scale = np.divide(1, size, out=np.ones(p), where=size > 0)
+        values, vectors = np.linalg.eigh(gram * scale * scale[:, None])
+        candidates = scale[:, None] * vectors[:, values <= 1e-8 * values[-1]]
+        if not candidates.size:
+            return candidates
+        products = np.concatenate([A @ candidates for A in blocks])
+        sizes, turns = np.linalg.svd(np.linalg.qr(products, mode="r"))[1:]
+        rank = np.count_nonzero(sizes > 1e-12 * np.sqrt(values[-1]))
+        return np.linalg.qr(candidates @ turns[rank:].T)[0]
