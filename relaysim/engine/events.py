@@ -11,6 +11,7 @@ from relaysim.algorithms.events import EventMethod, Meeting
 from relaysim.engine.parts import Parts
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
 from relaysim.engine.timeline import Batch, MeetingNumbers, Timeline
+from relaysim.support.checks import real_array
 from relaysim.topologies import Topology
 
 __all__ = ["Events"]
@@ -76,13 +77,13 @@ class Events:
                 self._meet(batch, since)
             else:
                 self._descend(batch, since)
-        self._state = self._rule.flow(self._state, 1.0 - since)
+        self._state = self._flown(self._state, 1.0 - since)
 
     def _descend(self, batch: Batch, since: np.ndarray) -> None:
         place = batch.first * self._r + batch.replica
         rows = self._rows_at(place, batch.time, since)
         gradient = self._gradients(self._rule.point(rows), batch)
-        self._put(place, self._rule.descend(rows, gradient, self._rate_of(batch)))
+        self._put(place, self._rule.descend(rows, gradient, self._rate_of(batch)), "descend")
 
     def _meet(self, batch: Batch, since: np.ndarray) -> None:
         count = len(batch.first)
@@ -95,8 +96,8 @@ class Events:
         uniforms = functools.partial(self._numbers, batch)
         meeting = Meeting(self.step, batch.first, batch.second, batch.replica, uniforms)
         first, second = self._rule.meet(one, other, meeting)
-        self._put(place[:count], first)
-        self._put(place[count:], second)
+        self._put(place[:count], first, "meet")
+        self._put(place[count:], second, "meet")
         sent = self._rule.vectors_per_meeting(self._d)
         self._sent += sent * np.bincount(batch.replica, minlength=self._r)
 
@@ -111,11 +112,22 @@ class Events:
         elapsed = now - since[place]
         since[place] = now
         rows = type(self._state)(*(part.take(place, axis=0) for part in self._state))
-        return self._rule.flow(rows, elapsed)
+        return self._flown(rows, elapsed)
 
-    def _put(self, place: np.ndarray, rows: Any) -> None:
-        for part, new in zip(self._state, rows, strict=True):
-            part[place] = new
+    def _flown(self, rows: Any, elapsed: np.ndarray) -> Any:
+        found = self._rule.flow(rows, elapsed)
+        named = zip(rows._fields, rows, found, strict=True)
+        return type(rows)(
+            *(
+                real_array(new, f"{name} as the rule's flow returns it", shape=part.shape)
+                for name, part, new in named
+            )
+        )
+
+    def _put(self, place: np.ndarray, rows: Any, of: str) -> None:
+        shape = (len(place), self._d)
+        for name, part, new in zip(self._state._fields, self._state, rows, strict=True):
+            part[place] = real_array(new, f"{name} as the rule's {of} returns it", shape=shape)
 
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""

@@ -13,7 +13,8 @@ from relaysim.measures.block import Block, Shared
 from relaysim.measures.measure import Measure
 from relaysim.measures.ready import READY, default_measures
 from relaysim.problems.problem import Problem, knows_optimum
-from relaysim.support.checks import shown
+from relaysim.support.callbacks import call
+from relaysim.support.checks import shown, unmasked
 
 __all__ = ["bits_of", "check_shapes", "further_measures", "measures_of", "values_of"]
 
@@ -109,7 +110,12 @@ class _EachRecord:
         self.function = function
 
     def __call__(self, iterates: np.ndarray, problem: object) -> np.ndarray:
-        return np.stack([np.asarray(self.function(x)) for x in iterates])
+        what = "what the function of a measure returns"
+        found = [np.asarray(unmasked(self.function(x), what)) for x in iterates]
+        shapes = {each.shape for each in found}
+        if len(shapes) > 1:
+            raise ValueError(f"{what} has one shape for all records, not {sorted(shapes)}")
+        return np.stack(found)
 
 
 def values_of(
@@ -140,7 +146,9 @@ def values_of(
 
 
 def _own_values(measure: Measure, block: Block, inner: tuple[int, ...]) -> np.ndarray:
-    values = np.asarray(measure.of(block.finite_iterates, block.problem))
+    what = f"measure {measure.name!r}"
+    found = call(measure.of, what, block.finite_iterates, block.problem)
+    values = np.asarray(unmasked(found, f"what {what} returns"))
     shape = (block.shape[0], *inner, *block.shape[1:])
     if values.shape != shape:
         meaning = "(records, n[, r])" if inner else "(records[, r])"

@@ -23,6 +23,7 @@ from relaysim.support.checks import (
     real_number,
     shown,
     true_or_false,
+    unmasked,
     whole_number,
 )
 from relaysim.support.display import between, html_table
@@ -59,14 +60,14 @@ class Partition:
                 f"{np.shape(labels)}"
             )
         self.owners, self.n, self.labels, self._name = owners, n, labels, name
-        self.sizes = np.bincount(owners, minlength=n)
-        if not self.sizes.all():
-            without = np.flatnonzero(self.sizes == 0)
+        without = np.setdiff1d(np.arange(min(n, len(owners) + 11)), owners)
+        if without.size:
             listed = ", ".join(map(str, without[:10])) + (", …" if len(without) > 10 else "")
             raise ValueError(
                 f"workers without any example: {listed}; give each one at least, or take fewer "
                 f"than {n} workers"
             )
+        self.sizes = np.bincount(owners, minlength=n)
         order = np.argsort(owners, kind="stable")
         self.indices = tuple(np.split(order, np.cumsum(self.sizes)[:-1]))
         for array in (owners, self.sizes, *self.indices):
@@ -97,12 +98,13 @@ class Partition:
                 f"each worker, or a worker for each example, not {shown(partition)}; "
                 f"relaysim.problems.partitions.iid(labels, n=16) makes a random one"
             )
+        unmasked(partition, "the partition")
         if not isinstance(partition, np.ndarray) or partition.dtype == object:
             partition = list(partition)
             if partition and all(np.ndim(entry) == 0 for entry in partition):
                 partition = np.asarray(partition)
         if isinstance(partition, np.ndarray) and partition.ndim == 1:
-            owners = partition
+            owners = partition.astype(int) if partition.dtype.kind in "iu" else partition
             if (
                 owners.dtype.kind not in "iu"
                 or len(owners) != examples
@@ -111,6 +113,10 @@ class Partition:
                 raise ValueError(
                     f"a partition of single numbers must name a worker, 0, 1, …, for each of the "
                     f"{examples} examples"
+                )
+            if n is not None and owners.max(initial=-1) >= n:
+                raise ValueError(
+                    f"the partition names worker {owners.max()}; there are 0 to {n - 1}"
                 )
             return Partition(owners, int(owners.max()) + 1 if n is None else n, None, "given")
         lists = [np.asarray(index) for index in partition]

@@ -12,7 +12,7 @@ import numpy as np
 
 from relaysim.support.checks import real_array
 
-__all__ = ["answer", "ask", "read_only"]
+__all__ = ["answer", "ask", "call", "read_only"]
 
 # A line within these is not the user's.
 LIBRARIES = ("numpy", "scipy")
@@ -49,14 +49,28 @@ def ask(function: Callable[..., Any], name: str, *arrays: np.ndarray, **options:
         ...
     ValueError: the problem's gradient writes into an array that it was given to read, in line 2 of ...
     """
+    return call(function, f"the problem's {name}", *map(read_only, arrays), **options)
+
+
+def call(function: Callable[..., Any], what: str, *arguments: Any, **options: Any) -> Any:
+    """What any function of a user's says; arrays among the arguments are `read_only` ones already.
+
+    Args:
+        function: is called with the arguments.
+        what: what messages call it, such as ``"measure 'norm'"``.
+        arguments, options: of the function.
+
+    Raises:
+        ValueError: it writes into an array that it was given, with the line that does.
+    """
     try:
-        return function(*map(read_only, arrays), **options)
+        return function(*arguments, **options)
     except ValueError as error:
         if "read-only" not in str(error):
             raise
         raise ValueError(
-            f"the problem's {name} writes into an array that it was given to read, {_line_of(error)}; "
-            f"the memory is the run's: make a new array there, as x = x - c does and x -= c does not, or "
+            f"{what} writes into an array that it was given to read, {_line_of(error)}; "
+            f"the memory is the run's, and read-only: make a new array there, as x = x - c does and x -= c does not, or "
             f"begin with x = x.copy()"
         ) from error
 
