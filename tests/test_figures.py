@@ -14,6 +14,7 @@ from relaysim.figures.compression import expected_errors
 from relaysim.figures.published import CORRECTION_FACTOR, KEY_LEMMA
 from relaysim.figures.relay_spectrum import relay_spectrum
 from relaysim.figures.relay_theory import key_lemma, learning_rate_correction
+from relaysim.figures.typical_distance import exact_distances
 
 # Over five seconds in their quick versions; that of `heterogeneity` is drawn in test_cli.py as well.
 SLOW = {"heterogeneity", "scaling", "gossip-vs-relay", "sensitivity", "stability", "shootout"}
@@ -186,6 +187,15 @@ def check_double_descent(frame):
     assert infinite.parameters_per_worker.unique().tolist() == [49, 50, 51]
 
 
+def check_typical_distance(frame):
+    ring = frame[frame.family == "ring"].set_index(["kind", "n"])
+    ratio = (ring.simulated / ring.exact).unstack("n")
+    np.testing.assert_allclose(ratio.loc["worst placement"], 1, atol=0.01)
+    np.testing.assert_allclose(ratio.loc["noise"], 1, atol=0.1)
+    np.testing.assert_allclose(ratio.loc["random placement"], 1, atol=0.35)
+    assert (frame.exact <= frame.bound * (1 + 1e-12)).all()
+
+
 SHOWS = {
     "scaling": check_scaling,
     "mean-estimation": check_mean_estimation,
@@ -198,6 +208,7 @@ SHOWS = {
     "shootout": check_shootout,
     "compression": check_compression,
     "double-descent": check_double_descent,
+    "typical-distance": check_typical_distance,
 }
 
 
@@ -227,6 +238,21 @@ def test_expected_errors_are_means_over_runs(algorithm):
     assert (found["sem"] < 0.02 * expected).all()
     assert (np.abs(found["mean"] - expected) < 4 * found["sem"] + 1e-9 * expected[0]).all()
     assert expected_errors(rs.algorithms.PowerGossip(), x0, np.eye(8), 1) is None
+
+
+def test_exponents_of_the_typical_distance_on_rings():
+    """Of p = 1 − λ₂², where bounds have −1 for noise and −2 for gradients that differ."""
+    found = []
+    for n in (32, 64, 128, 256):
+        exact = exact_distances(rs.mixing.metropolis(rs.topologies.ring(n)).toarray())
+        modes = 1 / 3 + 2 / 3 * np.cos(2 * np.pi * np.arange(1, n) / n)
+        noise, still = modes**2 / (1 - modes**2), (modes / (1 - modes)) ** 2
+        expected = [1 - modes[0] ** 2, noise.sum() / n, still.mean(), still[0]]
+        np.testing.assert_allclose(list(exact.values()), expected, rtol=1e-9)
+        found.append(expected)
+    p, *distances = np.log(found).T
+    exponents = [np.polyfit(p, each, 1)[0] for each in distances]
+    np.testing.assert_allclose(exponents, [-0.53, -1.50, -2.01], rtol=0, atol=0.03)
 
 
 def test_key_lemma_equals_the_published_values():

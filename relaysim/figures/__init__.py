@@ -28,6 +28,7 @@ from relaysim.figures.spanning_trees import spanning_trees
 from relaysim.figures.stability import stability
 from relaysim.figures.star import star
 from relaysim.figures.theory import theory
+from relaysim.figures.typical_distance import typical_distance
 from relaysim.figures.unreliable import unreliable
 from relaysim.support.names import attribute_error
 
@@ -55,6 +56,7 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "shootout": shootout,
     "compression": compression,
     "double-descent": double_descent,
+    "typical-distance": typical_distance,
 }
 
 
