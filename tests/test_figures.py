@@ -196,6 +196,38 @@ def check_typical_distance(frame):
     assert (frame.exact <= frame.bound * (1 + 1e-12)).all()
 
 
+def check_acceleration(frame):
+    """Rates as DADAO's code prints them for its star, and as computed apart from it for the others."""
+    rates = frame[frame.part == "rates"].set_index(["graph", "method"]).edges_used.unstack()
+    columns = ["ADOM+", "ADOM+, multi-consensus", "Continuized", "MSDA", "DADAO"]
+    tabled = {
+        "star of 300": [299, 62192, 299, 5083, 299],
+        "cycle of 16": [16, 304, 39, 80, 39],
+        "path of 16": [15, 1080, 76, 150, 76],
+        "grid, 4 × 4": [24, 216, 26, 72, 26],
+        "complete, 16": [120, 120, 10, 120, 10],
+        "barbell, 8 + 8": [57, 1938, 126, 342, 126],
+        "cycle of 300": [300, 1896300, 14300, 28500, 14300],
+    }
+    assert set(rates.index) == set(tabled)
+    for graph, expected in tabled.items():
+        assert rates.loc[graph, columns].tolist() == expected
+    constants = frame[frame.part == "constants"].set_index(["graph", "n"])
+    listed = {
+        "cycle": [("13.1", "0.94", "3.51"), ("52.0", "0.97", "7.10"), ("208", "0.98", "14.3")],
+        "path": [("51.9", "1", "7.2"), ("208", "1", "14.4"), ("830", "1", "28.8")],
+        "star": [("1.88", "0.94"), ("1.94", "0.97"), ("1.97", "0.98")],
+        "complete": [("0.94", "0.94"), ("0.97", "0.97"), ("0.98", "0.98")],
+        "exponential": [("1.75",), ("2.25",), ("2.75",)],
+    }
+    for graph, rows in listed.items():
+        for n, printed in zip((16, 32, 64), rows, strict=True):
+            found = constants.loc[(graph, n), ["chi1", "chi2", "accelerated"]].tolist()
+            for value, text in zip(found, printed, strict=False):
+                digits = len(text.partition(".")[2])
+                assert f"{value:.{digits}f}" == text, (graph, n)
+
+
 SHOWS = {
     "scaling": check_scaling,
     "mean-estimation": check_mean_estimation,
@@ -209,6 +241,7 @@ SHOWS = {
     "compression": check_compression,
     "double-descent": check_double_descent,
     "typical-distance": check_typical_distance,
+    "acceleration": check_acceleration,
 }
 
 
