@@ -166,7 +166,7 @@ def _draw(frame: pd.DataFrame, sizes: list[int]) -> Figure:
         for place, (method, (color, marker, fill)) in enumerate(METHODS.items()):
             part = rates[rates.method == method]
             at = np.array([graphs.index(name) for name in part.graph]) + 0.16 * (place - 2)
-            look: dict[str, Any] = {
+            look = {
                 "color": color,
                 "marker": marker,
                 "fillstyle": fill,
