@@ -24,8 +24,15 @@ ALGORITHMS = (
     rs.algorithms.DPSGD(momentum=0.9),
     rs.algorithms.DPSGD(overlap=True),
     rs.algorithms.DPSGD(momentum=0.5, overlap=True),
+    rs.algorithms.DPSGD(consensus=0.4),
+    rs.algorithms.DPSGD(overlap=True, consensus=0.4),
+    rs.algorithms.DSGDAC(),
+    rs.algorithms.DSGDAC(power=0),
+    rs.algorithms.DSGDAC(power=1.5, start=4, floor=0.2),
     rs.algorithms.D2(),
+    rs.algorithms.D2(form="scaled"),
     rs.algorithms.ExactDiffusion(),
+    rs.algorithms.ExactDiffusion(form="scaled"),
     rs.algorithms.GradientTracking(),
     rs.algorithms.QuasiGlobalMomentum(),
     rs.algorithms.QuasiGlobalMomentum(momentum=0.4),
@@ -47,6 +54,9 @@ ALGORITHMS = (
     rs.algorithms.LocalSGD(period=1),
     rs.algorithms.LocalSGD(period=4),
     rs.algorithms.LocalSGD(period=4, count="all-to-all"),
+    rs.algorithms.FedAvg(local_steps=4),
+    rs.algorithms.FedAvg(local_steps=1, weights="equal"),
+    rs.algorithms.FedAvg(local_steps=2, participation=0.4),
     rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), target=0.1),
     rs.algorithms.ConsensusControl(rs.algorithms.D2(), target=((0, 0.3), (10, 0.01))),
     rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(momentum=0.5), rs.algorithms.Critical(1.0)),
@@ -65,6 +75,17 @@ ALGORITHMS = (
     rs.algorithms.ChocoSGD(rs.compressors.Sign(), consensus_rate=0.2),
     rs.algorithms.ChocoSGD(rs.compressors.QSGD(15), consensus_rate=0.3),
     rs.algorithms.ChocoSGD(rs.compressors.Identity(), consensus_rate=1.0),
+    rs.algorithms.LocalRates(switch=6),
+    rs.algorithms.LocalRates(switch=None, count="all-to-all"),
+    rs.algorithms.LocalRates(switch=6, gossip=True),
+    rs.algorithms.AdaGossip(rs.compressors.TopK(2), consensus_rate=0.05),
+    rs.algorithms.AdaGossip(rs.compressors.QSGD(15), consensus_rate=0.1, beta=0.9),
+    rs.algorithms.DecentralizedAdam(),
+    rs.algorithms.DecentralizedAdam(beta1=0.5, beta2=0.8, epsilon=0.1, accumulate=3),
+    rs.algorithms.NormalizedTracking(),
+    rs.algorithms.NormalizedTracking(momentum=0.5),
+    rs.algorithms.Cesar(share=0.6),
+    rs.algorithms.Cesar(share=0.4, neighbours=0),
     rs.algorithms.PowerGossip(),
     rs.algorithms.PowerGossip(rank=2),
     rs.algorithms.PowerGossip(iterations=2),
@@ -77,7 +98,12 @@ OCCASIONAL = (
     rs.algorithms.SingleMerge,
     rs.algorithms.DynamicAveraging,
     rs.algorithms.ConsensusControl,
+    rs.algorithms.FedAvg,
 )
+#: Those whose steps do not become shorter near an optimum: each is divided by its gradients' size.
+RESCALED = (rs.algorithms.DecentralizedAdam, rs.algorithms.NormalizedTracking)
+#: Those that divide by what tends to 0, so that rounding errors grow in a long run.
+SENSITIVE = (rs.algorithms.AdaGossip, rs.algorithms.NormalizedTracking)
 #: Those whose step is an affine map of their state on quadratics.
 AFFINE = tuple(algorithm for algorithm in ALGORITHMS if algorithm.affine)
 #: Those that are events in continuous time; `tests/test_events.py` goes through them.
@@ -93,4 +119,6 @@ ASYNCHRONOUS = (
     rs.algorithms.SwarmSGD(local_steps=1.5, blocking=False, geometric=True),
     rs.algorithms.SwarmSGD(quantizer=rs.compressors.Lattice(spacing=0.1)),
     rs.algorithms.SwarmSGD(2, blocking=False, quantizer=rs.compressors.Lattice(0.2, levels=100)),
+    rs.algorithms.SwarmSGD(quantizer=rs.compressors.Lattice(0.1, rounding="nearest")),
+    rs.algorithms.SwarmSGD(2, False, rs.compressors.Lattice(0.2, 100, rounding="nearest")),
 )

@@ -236,6 +236,16 @@ def test_a_later_matrix_off_the_edges_is_named_with_its_step():
         )  # fmt: skip
 
 
+def test_a_later_matrix_that_cannot_lose_a_message_is_refused():
+    ring = rs.topologies.ring(N)
+    good, bad = rs.mixing.metropolis(ring), rs.mixing.uniform(ring, 0.6)
+    with pytest.raises(ValueError, match="scaled to sum to 1, which needs weights of 0 or more"):
+        rs.simulate(
+            PROBLEM, ring, DPSGD(), learning_rate=0.1, steps=9, faults=rs.faults.MessageDrop(0.1),
+            mixing=lambda step: bad if step == 7 else good,
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -650,6 +650,25 @@ def test_a_saved_history_comes_back(options, tmp_path):
     assert_equal_histories(again, history)
 
 
+def test_seeds_of_any_size_stay_apart(tmp_path):
+    seeds = [1, 2**53 + 1, 2**63, 2**63 + 1, 2**64 + 1, 2**200 + 1]
+    noisy = {"oracle": rs.oracles.Gaussian(0.5), "keep_state": True, "steps": 3}
+    history = simulate(seed=seeds, **noisy)
+    path = history.save(tmp_path / "large")
+    for found in (history, rs.History.load(path), rs.simulate(**rs.rebuild(history.config))):
+        assert found.frame.seed.tolist() == np.repeat(seeds, 4).tolist()
+        assert found.config["seed"] == seeds
+    for k, seed in enumerate(seeds):
+        alone = simulate(seed=np.array([seed]), **noisy)
+        np.testing.assert_allclose(history.x[..., k], alone.x[..., 0], rtol=1e-13)
+        assert simulate(seed=seed, **noisy).config["seed"] == seed
+    assert len(np.unique(history.x[0, 0])) == len(seeds)
+    longer = rs.History.load(path).extend(2)
+    assert longer.frame.equals(simulate(seed=seeds, **noisy | {"steps": 5}).frame)
+    assert simulate(seed=2**63 - 1, replicas=2).frame.seed.unique().tolist() == [2**63 - 1, 2**63]
+    assert simulate(seed=np.uint64(2**64 - 1)).frame.seed[0] == 2**64 - 1
+
+
 @over_runs
 def test_a_config_rebuilds_the_run_bit_by_bit(options):
     history = simulate(**options)
@@ -952,3 +971,46 @@ def test_replicas_may_send_differently(tmp_path):
     assert sent[2][1] == 10 * (everyone + 2)
     again = rs.History.load(history.save(tmp_path / "uneven"))
     assert again.frame.vectors_sent.tolist() == history.frame.vectors_sent.tolist()
+
+
+# -- what cannot fit -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"steps": 10**12},
+            "1000000000001 records would take .* TB of memory and this machine has",
+        ),
+        ({"steps": 10**12, "record": 10}, "100000000001 records would take"),
+        ({"steps": 10**12, "record": range(10**11)}, "100000000000 records would take"),
+        (
+            {"steps": 10**12, "record": [5], "learning_rate": lambda t: 0.1},
+            "rates of 1000000000000 steps",
+        ),
+        ({"steps": 5, "replicas": 10**12}, "1000000000000 replicas would take"),
+        ({"steps": 10**6, "replicas": 10**5}, "1000001 records of 100000 replicas would take"),
+        (
+            {"problem": "wide", "steps": 10**6, "keep_iterates": True},
+            "the iterates of 6 workers at 1000001 records would take 48 TB of memory and this machine has",
+        ),
+        (
+            {"problem": "wide", "steps": 10**6, "keep_iterates": [2]},
+            "of 1 workers at 1000001 records",
+        ),
+    ],
+)
+def test_what_cannot_fit_is_refused_before_the_first_step(options, message):
+    class Wide:
+        n, d = N, 10**6
+
+        def value(self, x):
+            pytest.fail("something ran")
+
+        gradient = value
+
+    if "problem" in options:
+        options = options | {"problem": Wide()}
+    with pytest.raises(ValueError, match=message):
+        simulate(**options)

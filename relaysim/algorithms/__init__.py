@@ -8,44 +8,56 @@ See `relaysim.algorithms.base` for the protocol, and `relaysim.algorithms.events
 
 from relaysim.algorithms import (
     acid,
+    adaptive,
     compressed,
     control,
     corrected,
     delayed,
+    disagreement,
     global_average,
     gossip,
     heavy_ball,
     infrequent,
+    local_rates,
     power_gossip,
     relay,
+    sparse,
     swarm,
 )
 from relaysim.algorithms.acid import *
+from relaysim.algorithms.adaptive import *
 from relaysim.algorithms.compressed import *
 from relaysim.algorithms.control import *
 from relaysim.algorithms.corrected import *
 from relaysim.algorithms.delayed import *
+from relaysim.algorithms.disagreement import *
 from relaysim.algorithms.global_average import *
 from relaysim.algorithms.gossip import *
 from relaysim.algorithms.heavy_ball import *
 from relaysim.algorithms.infrequent import *
+from relaysim.algorithms.local_rates import *
 from relaysim.algorithms.power_gossip import *
 from relaysim.algorithms.relay import *
+from relaysim.algorithms.sparse import *
 from relaysim.algorithms.swarm import *
 from relaysim.support.names import attribute_error
 
 __all__: list[str] = []
 __all__ += acid.__all__
+__all__ += adaptive.__all__
 __all__ += compressed.__all__
 __all__ += control.__all__
 __all__ += corrected.__all__
 __all__ += delayed.__all__
+__all__ += disagreement.__all__
 __all__ += global_average.__all__
 __all__ += gossip.__all__
 __all__ += heavy_ball.__all__
 __all__ += infrequent.__all__
+__all__ += local_rates.__all__
 __all__ += power_gossip.__all__
 __all__ += relay.__all__
+__all__ += sparse.__all__
 __all__ += swarm.__all__
 
 

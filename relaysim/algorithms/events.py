@@ -4,7 +4,7 @@ Workers have clocks of their own: at its events a worker takes a gradient, or tw
 unit of time, a step, is the time in which each worker takes one gradient in expectation.
 
 An asynchronous algorithm is a frozen dataclass of hyper-parameters, derived from `EventMethod`, with its
-claims (see `relaysim.algorithms.base.Claims`) and ``rule(topology)``: its `Rule` on a graph, with the
+claims (see `relaysim.algorithms.claims.Claims`) and ``rule(topology)``: its `Rule` on a graph, with the
 constants that depend on it.
 
 A rule never sees all workers at once. Its state is a NamedTuple of arrays with one **row** for each worker
@@ -16,11 +16,13 @@ together, and always in their order, so that the result is that of one event aft
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 
-from relaysim.algorithms.base import Claims, Machine_co, Method, Rate
+from relaysim.algorithms.base import Machine_co, Method, Rate
+from relaysim.algorithms.claims import Claims
 from relaysim.topologies import Topology
 
 __all__ = [
@@ -49,13 +51,22 @@ class Events(NamedTuple):
     second: np.ndarray
 
 
+def _no_numbers(width: int) -> np.ndarray:
+    raise TypeError("no random numbers are drawn here; a meeting that needs some is no fixed map")
+
+
 class Meeting(NamedTuple):
-    """Who meets, one entry a meeting: workers ``first`` and ``second`` of a ``replica``, in a ``step``."""
+    """Who meets, one entry a meeting: workers ``first`` and ``second`` of a ``replica``, in a ``step``.
+
+    ``uniforms(width)`` are each meeting's own numbers in [0, 1), ``(meetings, width)``, the same for
+    replicas of a seed. A rule asks for as many each time.
+    """
 
     step: int
     first: np.ndarray
     second: np.ndarray
     replica: np.ndarray
+    uniforms: Callable[[int], np.ndarray] = _no_numbers
 
 
 class Meetings(NamedTuple):
@@ -132,6 +143,7 @@ class EventMethod(Claims):
     uses: ClassVar[str] = "events"
     hops_per_step: ClassVar[float] = math.inf
     affine: ClassVar[bool] = False
+    random: ClassVar[bool] = True
 
     def vectors_per_edge(self, d: int) -> None:
         """None: it depends on who meets."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from relaysim.algorithms.base import require_claims
+from relaysim.algorithms.claims import require_claims
 from relaysim.algorithms.events import Algorithm
 from relaysim.faults import AnyFault, Fault, kind_of
 from relaysim.mixing import metropolis
@@ -61,6 +61,7 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
             f"the problem has {problem.n} workers and {topology!r} has {topology.n}; "
             f"make them equal"
         )
+    algorithm.vectors_per_edge(int(problem.d))  # a compressor may refuse some lengths
     name = type(algorithm).__name__
     if isinstance(topology, TreePair):
         if algorithm.uses != "relay":
@@ -78,6 +79,8 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
             f"{name} needs a tree: this topology has {topology.n} workers and "
             f"{len(topology.edges)} edges; use relaysim.topologies.spanning_tree(topology)"
         )
+    if hasattr(algorithm, "rule"):
+        algorithm.rule(topology)  # of events: a graph that it cannot use
 
 
 def matrices_for(
@@ -190,3 +193,30 @@ def check_faults(
         )
     if isinstance(faults, Fault):
         faults.check(topology)
+
+    def check(W: csr_array) -> None:
+        if not getattr(faults, "never", False):
+            _require_weights_to_scale(W, kind)
+        if isinstance(faults, Fault):
+            receiver, sender = W.nonzero()
+            across = receiver != sender
+            faults.check_messages(np.stack([sender, receiver], axis=1)[across], topology)
+
+    if isinstance(matrices, ByStep):
+        matrices.require(check)
+    else:
+        for W in matrices:
+            check(W)
+
+
+def _require_weights_to_scale(W: csr_array, kind: str) -> None:
+    """Raise where what is left of a row may sum to 0, or to less, and cannot be scaled to sum to 1."""
+    entries = W.tocoo()
+    if entries.nnz and entries.data.min() < 0:
+        k = int(entries.data.argmin())
+        i, j = (int(ends[k]) for ends in entries.coords)
+        raise ValueError(
+            f"with {kind} the rest of a row of the mixing matrix is scaled to sum to 1, which needs "
+            f"weights of 0 or more; this one gives worker {i} the weight {entries.data[k]:.4g} for "
+            f"worker {j}: use relaysim.mixing.metropolis(topology), or leave faults out"
+        )

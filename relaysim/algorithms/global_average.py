@@ -21,9 +21,9 @@ from relaysim.algorithms.gossip import MomentumState
 from relaysim.faults import LOST_MESSAGES
 from relaysim.mixing import one_peer_exponential
 from relaysim.network import AVERAGE_COUNTS, Network
-from relaysim.support.checks import one_of, whole_number
+from relaysim.support.checks import one_of, plain_options, real_number, whole_number
 
-__all__ = ["SGP", "AllReduce", "LocalSGD"]
+__all__ = ["SGP", "AllReduce", "FedAvg", "LocalSGD"]
 
 
 class ModelState(NamedTuple):
@@ -66,6 +66,7 @@ class AllReduce(MomentumMethod):
     )
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_momentum(self.momentum)
         one_of(self.count, "count", tuple(AVERAGE_COUNTS))
 
@@ -115,6 +116,7 @@ class SGP(Method):
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self) -> None:
+        plain_options(self)
         whole_number(self.rounds, "rounds", 1)
 
     @property
@@ -167,6 +169,7 @@ class LocalSGD(Method):
     hops_per_step: ClassVar[float] = math.inf
 
     def __post_init__(self) -> None:
+        plain_options(self)
         whole_number(self.period, "period", 1)
         one_of(self.count, "count", tuple(AVERAGE_COUNTS))
 
@@ -195,3 +198,113 @@ class LocalSGD(Method):
         if (round.step + 1) % self.period == 0:
             return ModelState(round.average(x, self.count))
         return ModelState(x.copy())
+
+
+class ParticipationState(NamedTuple):
+    """``x (n, d[, r])``, and ``taking (n, 1[, r])``, who takes part in this round, True or False."""
+
+    x: np.ndarray
+    taking: np.ndarray
+
+
+@dataclass(frozen=True)
+class FedAvg(Method):
+    """Federated averaging: a server's model goes to some workers, who make local steps, and their mean back.
+
+    In every round a set S of ⌈Cn⌉ workers is drawn without replacement; those in it step alone, x_i ← x_i −
+    γ g_i, the others rest;  after K steps:  x_j ← Σ_{i ∈ S} m_i x_i / Σ_{i ∈ S} m_i for all j.
+
+    Args:
+        local_steps: K, the steps of a round, at least 1. A step of the simulation is one of them. (The
+            paper counts E epochs of ⌈m_i/B⌉ batches, a number of steps for each worker; K is one for all.)
+        participation: C in (0, 1], the share of the workers that takes part in a round.
+        weights: ``"examples"``, m_i is how many examples worker i has, ``problem.examples`` (all alike where
+            the problem does not say); ``"equal"``, m_i = 1.
+
+    Of the topology it uses only n. Sends two vectors for each worker in S and round: the server's down,
+    theirs up. Between two rounds' ends the rows of x are local models; the server's is any row after K, 2K, …
+    steps. Not exact for K > 1. With K = 1 and C = 1 it goes to argmin Σ_i m_i f_i, which is x* where m_i is
+    equal, or where f_i is weighted itself and ``weights="equal"`` (`relaysim.problems.Logistic` with
+    ``weighting="examples"``). On quadratics with Hessians H_i and optima c_i of the workers it ends, with
+    C = 1, at (Σ m_i A_i)⁻¹ Σ m_i A_i c_i with A_i = I − (I − γH_i)^K, at a distance of about γ(K − 1) from
+    argmin Σ_i m_i f_i; as K grows that is the weighted mean of the local optima. With s = ⌈Cn⌉ < n the draws
+    add a variance in proportion to (n − s)/(s(n − 1)) if the m_i are equal. It is affine for C = 1.
+
+    Source: McMahan, Moore, Ramage, Hampson, Agüera y Arcas, "Communication-efficient learning of deep
+    networks from decentralized data", AISTATS 2017. The fixed point and the variance are derived here, and
+    checked by tests.
+
+    >>> FedAvg(local_steps=5).exact, FedAvg(local_steps=1, weights="equal").exact
+    (False, True)
+    """
+
+    local_steps: int = 10
+    participation: float = 1.0
+    weights: str = "examples"
+
+    label: ClassVar[str] = "FedAvg"
+    uses: ClassVar[str] = "workers"
+    hops_per_step: ClassVar[float] = math.inf
+
+    def __post_init__(self) -> None:
+        plain_options(self)
+        whole_number(self.local_steps, "local_steps", 1)
+        real_number(self.participation, "participation", 0, 1)
+        if self.participation == 0:
+            raise ValueError(
+                "participation must be above 0, so that a worker is left to take part; 1.0 is all of them"
+            )
+        one_of(self.weights, "weights", ("examples", "equal"))
+
+    @property
+    def affine(self) -> bool:
+        """Whether a step is an affine map: where nobody is drawn."""
+        return self.participation == 1
+
+    @property
+    def random(self) -> bool:
+        """Whether workers are drawn."""
+        return self.participation < 1
+
+    @property
+    def exact(self) -> bool:
+        """Whether x* is reached for any ζ, and any numbers of examples."""
+        return (self.local_steps, self.participation, self.weights) == (1, 1, "equal")
+
+    @property
+    def cycle(self) -> int:
+        """Steps after which the rule repeats."""
+        return self.local_steps
+
+    def vectors_per_edge(self, d: int) -> float | None:
+        """Vectors that each worker sends and receives, on average over a round; None where some rest: it is
+        ⌈Cn⌉ of n that take part.
+        """
+        return 2 / self.local_steps if self.participation == 1 else None
+
+    def own_mixing(self, n: int) -> None:
+        """None: a server averages."""
+
+    def init(self, x0: np.ndarray, network: Network) -> ParticipationState:
+        if self.participation == 1:
+            return ParticipationState(x0, np.ones((1, 1), dtype=bool))
+        return ParticipationState(x0, np.zeros((len(x0), 1, *x0.shape[2:]), dtype=bool))
+
+    def step(self, state: ParticipationState, round: Round) -> ParticipationState:
+        taking, n, trailing = state.taking, len(state.x), state.x.shape[2:]
+        # ⌈Cn⌉, of a product that rounding may have lifted above a whole number.
+        count = math.ceil(self.participation * n * (1 - 1e-12))
+        if self.participation < 1 and round.step % self.local_steps == 0:
+            uniform = round.uniforms((n, 1, *trailing))
+            taking = uniform <= np.partition(uniform, count - 1, axis=0)[count - 1]
+        direction = round.gradient(state.x)
+        if self.participation < 1:
+            direction *= taking
+        x = round.descend(state.x, direction, overwrite=True)
+        if (round.step + 1) % self.local_steps:
+            return ParticipationState(x.copy(), taking)
+        round.send(2 * count)
+        weights = np.ones(n) if self.weights == "equal" else round.examples
+        shares = weights.reshape(n, 1, *(1 for _ in trailing)) * taking
+        mean = (shares * x).sum(axis=0) / shares.sum(axis=0)
+        return ParticipationState(np.broadcast_to(mean, x.shape).copy(), taking)

@@ -10,7 +10,7 @@ import numpy as np
 from relaysim.algorithms.base import MomentumMethod, Round, check_momentum, no_buffer, smoothed
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Network
-from relaysim.support.checks import one_of, true_or_false
+from relaysim.support.checks import one_of, plain_options, real_number, true_or_false
 
 __all__ = ["DPSGD", "QuasiGlobalMomentum"]
 
@@ -27,11 +27,17 @@ class DPSGD(MomentumMethod):
     """Decentralized SGD: step on the own gradient, then average with the neighbours.
 
     m ← βm + (1 − β)g;  X ← W(X − γM), or X ← WX − γM with ``overlap=True``, where averaging and
-    computing the gradient can go on at the same time.
+    computing the gradient can go on at the same time. With ``consensus=a`` below 1 it is I + a(W − I) in
+    the place of W: workers are drawn together less, as `DSGDAC` does in the end.
 
     Args:
         momentum: β in [0, 1).
         overlap: mix first, then step.
+        consensus: a in (0, 1].
+
+    With ``overlap=True`` and equal Hessians, a mode with curvature h and eigenvalue λ of W is multiplied by
+    ρ = 1 − a(1 − λ) − γh a step, so that noise of variance s keeps its variance at γ²s / (1 − ρ²); the mean
+    moves as in parallel SGD whatever a (derived here, and checked by simulation).
 
     Any connected topology. Sends one vector per directed edge and step. Not exact: at a constant
     learning rate it stalls at a distance that grows with γ ζ / (1 − λ₂).
@@ -40,11 +46,12 @@ class DPSGD(MomentumMethod):
     2017 (which has ``overlap=True``); published names DP-SGD, gossip SGD, DGD.
 
     >>> DPSGD(momentum=0.9)
-    DPSGD(momentum=0.9, overlap=False)
+    DPSGD(momentum=0.9, overlap=False, consensus=1.0)
     """
 
     momentum: float = 0.0
     overlap: bool = False
+    consensus: float = 1.0
 
     label: ClassVar[str] = "DP-SGD (gossip)"
     uses: ClassVar[str] = "mixing"
@@ -52,8 +59,11 @@ class DPSGD(MomentumMethod):
     theorems: ClassVar[tuple[str, ...]] = ("dp_sgd", "dp_sgd_rate")
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_momentum(self.momentum)
         true_or_false(self.overlap, "overlap")
+        if not 0 < real_number(self.consensus, "consensus") <= 1:
+            raise ValueError(f"consensus must lie in (0, 1], not {self.consensus!r}")
 
     @property
     def overlaps(self) -> bool:
@@ -65,10 +75,15 @@ class DPSGD(MomentumMethod):
     def step(self, state: MomentumState, round: Round) -> MomentumState:
         direction, momentum = smoothed(state.momentum, round.gradient(state.x), self.momentum)
         if self.overlap:
-            x = round.mix(state.x) - round.learning_rate * direction
+            x = self._mixed(state.x, round) - round.learning_rate * direction
         else:
-            x = round.mix(round.descend(state.x, direction))
+            x = self._mixed(round.descend(state.x, direction), round)
         return MomentumState(x, momentum)
+
+    def _mixed(self, x: np.ndarray, round: Round) -> np.ndarray:
+        if self.consensus == 1:
+            return round.mix(x)
+        return x + self.consensus * round.mix_change(x)
 
 
 @dataclass(frozen=True)
@@ -104,6 +119,7 @@ class QuasiGlobalMomentum(MomentumMethod):
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_momentum(self.momentum)
         one_of(self.form, "form", ("paper", "toy"))
 

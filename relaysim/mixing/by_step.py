@@ -47,7 +47,13 @@ class ByStep:
         self._call, self._topology = call, topology
         # By the identity of what the callable gave, which is kept so that no other object has it.
         self._known: OrderedDict[int, tuple[Any, csr_array]] = OrderedDict()
+        self._checks: list[Callable[[csr_array], None]] = []
         self.first = self.at(0)
+
+    def require(self, check: Callable[[csr_array], None]) -> None:
+        """Let a further check, which raises, look at W_0 now and at each later matrix."""
+        check(self.first)
+        self._checks.append(check)
 
     def at(self, step: int) -> csr_array:
         """W_t, the same object where the callable gives the same object."""
@@ -56,6 +62,8 @@ class ByStep:
         if known is None:
             which = f"the mixing matrix of step {step}"
             known = given, checked(given, which, self._topology)
+            for check in self._checks:
+                check(known[1])
             self._known[id(given)] = known
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.products import Product
 
-__all__ = ["LossyMixChange", "MixChange", "Weights"]
+__all__ = ["EntryMix", "LossyMixChange", "MixChange", "Weights"]
 
 
 class Weights:
@@ -39,6 +39,11 @@ class Weights:
         """The same where messages are lost."""
         assert self._arrivals is not None
         return LossyMixChange(self.matrix, self._arrivals)
+
+    @functools.cached_property
+    def entry_mix(self) -> EntryMix:
+        """x → W' x where not all entries cross an edge."""
+        return EntryMix(self.matrix)
 
 
 class MixChange:
@@ -99,3 +104,26 @@ class LossyMixChange(MixChange):
         total = own + heard
         # Without weight on itself and with nobody heard, a worker keeps its own.
         return np.divide(change, total, out=np.zeros_like(change), where=total != 0)
+
+
+class EntryMix(MixChange):
+    """W' x for the entries that cross each edge: a row shares out what it lacks over all that it has."""
+
+    def __init__(self, W: csr_array):
+        super().__init__(W)
+        n, count = W.shape[0], len(self._from)
+        offsets = np.searchsorted(self._to, np.arange(n + 1))
+        ones = csr_array((np.ones(count), self._from, offsets), shape=(n, n))
+        self.neighbours_with = Product(ones)
+        self._own = W.diagonal()
+
+    def mix(
+        self, x: np.ndarray, kept: np.ndarray, wanted: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """W' x, and how many entries crossed all edges, ``()`` or ``(r,)``."""
+        sent = kept.take(self._from, 0) & wanted.take(self._to, 0)
+        change = self._sum(self._differences(x) * sent)
+        total = self._sum(sent.astype(float))
+        total += self._own.reshape((-1,) + (1,) * (x.ndim - 1))
+        np.divide(change, total, out=change, where=total != 0)
+        return x + change, np.count_nonzero(sent, axis=(0, 1))

@@ -22,6 +22,7 @@ from relaysim.network.arrivals import Arrivals
 from relaysim.network.gossip import Weights
 from relaysim.network.pairs import PairExchange
 from relaysim.network.relay import LossyTreeRelay, Mail, PairMail, PairRelay, TreeRelay
+from relaysim.problems.workers import Workers
 from relaysim.support.workspace import Workspace
 from relaysim.topologies import Topology, TreePair
 
@@ -46,6 +47,7 @@ class Network:
         mixing: the gossip matrices of methods that mix, a period of them or those of a callable; else empty.
         workspace: where large arrays are borrowed.
         arrivals: which messages arrive. All of them by default.
+        workers: what the problem says of them, for methods that ask.
 
     ``vectors_sent`` counts model-sized vectors over all workers since the network was made: a number, or
     ``(r,)`` where replicas send differently. A compressed vector counts as its share of 64 d bits.
@@ -57,9 +59,11 @@ class Network:
         mixing: tuple[csr_array, ...] | ByStep = (),
         workspace: Workspace | None = None,
         arrivals: Arrivals | None = None,
+        workers: Workers | None = None,
     ):
         self.topology = topology
         self.n = topology.n
+        self._workers = workers
         self.vectors_sent: float | np.ndarray = 0
         self._workspace = workspace or Workspace()
         self._arrivals = arrivals
@@ -112,6 +116,15 @@ class Network:
             for part in state:
                 self.resume(part)
 
+    @property
+    def workers(self) -> Workers:
+        """What the problem says of each of them."""
+        if self._workers is None:
+            raise ValueError(
+                "this network was made without a problem, of whose workers it knows nothing"
+            )
+        return self._workers
+
     def send(self, vectors: float | np.ndarray) -> None:
         """Count vectors that a method sends in its own way; ``(r,)`` where replicas differ."""
         self.vectors_sent = self.vectors_sent + vectors
@@ -149,6 +162,25 @@ class Network:
         if self._arrivals is None:
             return weights.change(x, laziness)
         return weights.lossy_change(x, laziness)
+
+    def neighbours_with(self, kept: np.ndarray, round: int) -> np.ndarray:
+        """How many neighbours by W_t have each entry set in ``kept``, 0 or 1, ``(n, d[, r])``."""
+        return self._weights(round).entry_mix.neighbours_with(kept)
+
+    def mix_entries(
+        self, x: np.ndarray, kept: np.ndarray, wanted: np.ndarray, round: int
+    ) -> np.ndarray:
+        """W' x, where W' has, entry by entry, the weights W_t,ij of those who sent it, and rows of sum 1.
+
+        Args:
+            x: what is mixed.
+            kept: which entries a worker would send, booleans of the shape of x.
+            wanted: which of those that its neighbours keep are sent to it, likewise.
+            round: t.
+        """
+        mixed, entries = self._weights(round).entry_mix.mix(x, kept, wanted)
+        self.send(entries / x.shape[1])
+        return mixed
 
     @property
     def pairs(self) -> np.ndarray:

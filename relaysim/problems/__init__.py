@@ -12,7 +12,8 @@ What else it offers is used where it is there: ``optimum`` ``(d,)`` adds the col
 ``value(x) − optimal_value`` (or ``− value(optimum)``), which loses all digits near 1e-16 · |f|; a
 method ``suboptimality(x)``, ``(d, k)`` to ``(k,)``, replaces it by one that does not. A method
 ``mean_gradient(x)``, ``(d, k)`` to ``(d, k)``, spares n gradients a record; ``smoothness`` guides the
-search for learning rates; and a ``gradient`` that takes ``out=`` may write into memory that is lent
+search for learning rates; ``examples`` ``(n,)``, how many each worker has, weigh the workers of
+`relaysim.algorithms.FedAvg`; and a ``gradient`` that takes ``out=`` may write into memory that is lent
 to it, and return that.
 
 >>> import numpy as np

@@ -11,8 +11,10 @@ import functools
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from relaysim.problems.objective import Objective
+from relaysim.problems.workers import counted_examples
 from relaysim.support.blocks import row_blocks
 from relaysim.support.checks import real_array, real_number, whole_number
 from relaysim.support.display import LATER, html_table
@@ -28,6 +30,17 @@ class Quadratic(Objective):
 
     matrix_shape: tuple[int, int] | None = None
     recipe: dict | None = None
+    #: How many examples each f_i stands for, ``(n,)``; None: all workers' alike.
+    examples: np.ndarray | None = None
+
+    def _count_examples(self, examples: ArrayLike | None) -> None:
+        if examples is not None:
+            self.examples = real_array(examples, "examples", copy=True)
+            counted_examples(self)  # raises unless it is a positive number for each worker
+            self.examples.setflags(write=False)
+
+    def _examples_config(self) -> dict[str, np.ndarray]:
+        return {} if self.examples is None else {"examples": self.examples}
 
     @property
     @abc.abstractmethod
@@ -90,6 +103,8 @@ class LeastSquares(Quadratic):
     Args:
         A: ``(n, m, d)``, a matrix for each worker.
         b: ``(n, m)``.
+        examples: how many examples each f_i stands for, ``(n,)``, by which `FedAvg` weighs workers; f is
+            the mean of the f_i whatever they are.
 
     Raises:
         ValueError: shapes that do not fit, or entries that are not finite.
@@ -102,7 +117,7 @@ class LeastSquares(Quadratic):
     ([2.0], 0.5, 1.0)
     """
 
-    def __init__(self, A: np.ndarray, b: np.ndarray):
+    def __init__(self, A: np.ndarray, b: np.ndarray, examples: ArrayLike | None = None):
         A, b = real_array(A, "A", copy=True), real_array(b, "b", copy=True)
         if A.ndim != 3 or 0 in A.shape:
             raise ValueError(f"A must have shape (n, m, d), not {A.shape}")
@@ -111,6 +126,7 @@ class LeastSquares(Quadratic):
         _require_finite(A=A, b=b)
         self.A, self.b = A, b
         self.n, _, self.d = A.shape
+        self._count_examples(examples)
         self._projected = np.einsum("nmd,nm->nd", A, b)
         # Aᵀ(Ax) costs 2md a worker and (AᵀA)x costs d²; the first also needs no further memory.
         self._hessians = None if 2 * A.shape[1] < self.d else A.transpose(0, 2, 1) @ A
@@ -168,20 +184,26 @@ class LeastSquares(Quadratic):
         return float(0.5 * residual @ residual / self.n)
 
     @functools.cached_property
-    def _eigenvalue_range(self) -> tuple[float, float]:
+    def _eigenvalue_ranges(self) -> np.ndarray:
+        """The smallest and the largest Hessian eigenvalue of each f_i, ``(n, 2)``."""
         singular = np.linalg.svd(self.A, compute_uv=False)
-        smallest = 0.0 if self.A.shape[1] < self.d else singular.min() ** 2
-        return float(smallest), float(singular.max() ** 2)
+        smallest = 0 * singular[:, 0] if self.A.shape[1] < self.d else singular.min(axis=1)
+        return np.stack([smallest, singular.max(axis=1)], axis=1) ** 2
+
+    @property
+    def local_smoothness(self) -> np.ndarray:
+        """L_i, the largest Hessian eigenvalue of each f_i, ``(n,)``."""
+        return self._eigenvalue_ranges[:, 1]
 
     @property
     def smoothness(self) -> float:
         """L, the largest Hessian eigenvalue over all f_i."""
-        return self._eigenvalue_range[1]
+        return float(self.local_smoothness.max())
 
     @property
     def strong_convexity(self) -> float:
         """μ, the smallest Hessian eigenvalue over all f_i (0 where m < d)."""
-        return self._eigenvalue_range[0]
+        return float(self._eigenvalue_ranges[:, 0].min())
 
     @functools.cached_property
     def _mean_eigenvalues(self) -> np.ndarray:
@@ -212,7 +234,7 @@ class LeastSquares(Quadratic):
         """Plain data that rebuilds the problem: its recipe if it has one, else its arrays."""
         if self.recipe is not None:
             return dict(self.recipe)
-        return {"type": "LeastSquares", "A": self.A, "b": self.b}
+        return {"type": "LeastSquares", "A": self.A, "b": self.b} | self._examples_config()
 
     def __repr__(self) -> str:
         if self.recipe is not None:
@@ -228,6 +250,7 @@ class DiagonalQuadratic(Quadratic):
     Args:
         h: curvatures ``(n, d)``, at least 0 and with a positive mean in every coordinate.
         centers: ``(n, d)``, the minimiser of each f_i.
+        examples: as of `LeastSquares`.
 
     Raises:
         ValueError: shapes that differ, entries that are not finite, negative curvature, or a
@@ -241,7 +264,7 @@ class DiagonalQuadratic(Quadratic):
     ([3.0], 3.0, 9.0)
     """
 
-    def __init__(self, h: np.ndarray, centers: np.ndarray):
+    def __init__(self, h: np.ndarray, centers: np.ndarray, examples: ArrayLike | None = None):
         h, centers = real_array(h, "h"), real_array(centers, "centers")
         if h.ndim != 2 or 0 in h.shape:
             raise ValueError(f"h must have shape (n, d), not {h.shape}")
@@ -252,6 +275,7 @@ class DiagonalQuadratic(Quadratic):
             raise ValueError(f"curvatures h must be at least 0; the smallest is {h.min():.3g}")
         self.h, self.centers = h, centers
         self.n, self.d = h.shape
+        self._count_examples(examples)
         self._mean_curvature = h.mean(axis=0)
         if self._mean_curvature.min() == 0:
             coordinate = int(np.argmin(self._mean_curvature))
@@ -296,6 +320,11 @@ class DiagonalQuadratic(Quadratic):
         return float(0.5 * total / self.n)
 
     @property
+    def local_smoothness(self) -> np.ndarray:
+        """L_i, the largest curvature of each f_i, ``(n,)``."""
+        return self.h.max(axis=1)
+
+    @property
     def smoothness(self) -> float:
         """L, the largest curvature over all f_i."""
         return float(self.h.max())
@@ -323,7 +352,8 @@ class DiagonalQuadratic(Quadratic):
 
     def to_config(self) -> dict:
         """Plain data that rebuilds the problem: its arrays."""
-        return {"type": "DiagonalQuadratic", "h": self.h, "centers": self.centers}
+        arrays = {"h": self.h, "centers": self.centers}
+        return {"type": "DiagonalQuadratic"} | arrays | self._examples_config()
 
     def __repr__(self) -> str:
         return f"DiagonalQuadratic(n={self.n}, d={self.d})"

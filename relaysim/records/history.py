@@ -19,6 +19,7 @@ from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Oracle
 from relaysim.problems import Problem
 from relaysim.records import archive, configuration
+from relaysim.records.loading import loaded
 from relaysim.records.state import KeptState, fingerprint
 from relaysim.support.display import between, html_table
 from relaysim.topologies import Topology, TreePair
@@ -43,6 +44,7 @@ class History:
             ``keep_iterates=[i, …]`` those of these workers, ``(records, k, d[, r])``.
         measures: what the columns are, a `relaysim.measures.Measure` each.
         diverged: ``(r,)`` bool.
+        interrupted: whether someone stopped the run before its last step; it is whole up to there.
         problem, topology, algorithm: what was run.
         config: plain data that rebuilds the run; see `relaysim.rebuild`.
 
@@ -72,6 +74,7 @@ class History:
         topology: Topology | TreePair,
         algorithm: Algorithm | None,
         state: KeptState | None = None,
+        interrupted: bool = False,
     ) -> None:
         self.steps = steps
         self.x = x
@@ -86,6 +89,7 @@ class History:
         self._vectors_sent = vectors_sent
         self._last_record = last_record
         self._state = state
+        self.interrupted = interrupted
 
     @property
     def replicas(self) -> int:
@@ -339,7 +343,8 @@ class History:
         """
         arrays: dict[str, np.ndarray] = {
             "steps": self.steps,
-            "seeds": self._seeds,
+            # Beyond 64 bits as text: arrays of objects would be pickled.
+            "seeds": self._seeds if self._seeds.dtype != object else self._seeds.astype(str),
             "learning_rates": self._learning_rates,
             "vectors_sent": self._vectors_sent,
             "last_record": self._last_record,
@@ -350,6 +355,8 @@ class History:
         if self.iterates is not None:
             arrays["iterates"] = self.iterates
         header: dict[str, Any] = {"config": self.config}
+        if self.interrupted:
+            header["interrupted"] = True
         if self._state is not None:
             run = fingerprint(self.config)
             header["state"] = {"version": self._state.version, "run": run, "data": self._state.data}
@@ -360,43 +367,12 @@ class History:
         """Read what `save` wrote. A problem or algorithm of the user's own is not rebuilt: it is None.
 
         Raises:
-            ValueError: the file is not a saved history, or of a newer format.
+            ValueError: the file is not a saved history, damaged, of a newer format, or larger than memory.
+
+        A digest tells of anything that is not what was written. Files of version 0.1 have none: of them,
+        only the archive's checksums, and that sizes fit each other, can be checked.
         """
-        header, arrays = archive.read(path)
-        config = header["config"]
-        parts: dict[str, Any] = {
-            name: None
-            if config[name].get("type") == "unknown"
-            else configuration.decode(config[name], name)
-            for name in ("problem", "topology", "algorithm")
-        }
-        columns = {
-            name.removeprefix("column/"): values
-            for name, values in arrays.items()
-            if name.startswith("column/")
-        }
-        return History(
-            columns=columns,
-            measures=configuration.measures_in_file(config, list(columns)),
-            **{
-                name: arrays[name]
-                for name in (
-                    "steps",
-                    "seeds",
-                    "learning_rates",
-                    "vectors_sent",
-                    "last_record",
-                    "diverged",
-                    "x",
-                )
-            },
-            iterates=arrays.get("iterates"),
-            config=config,
-            state=KeptState(**header["state"]) if "state" in header else None,
-            problem=parts["problem"],
-            topology=parts["topology"],
-            algorithm=parts["algorithm"],
-        )
+        return History(**loaded(path))
 
     def _repr_html_(self) -> str:
         rates, sent = self._learning_rates, self._vectors_sent
@@ -422,9 +398,10 @@ class History:
     def __repr__(self) -> str:
         last = int(self.steps[-1]) if len(self.steps) else 0
         gone = f", {int(self.diverged.sum())} diverged" if self.diverged.any() else ""
+        stopped = ", interrupted" if self.interrupted else ""
         return (
             f"<History of {self.algorithm or self.label!r} on {self.topology!r}: "
-            f"{last} steps, {len(self.steps)} records, {self.replicas} replicas{gone}>"
+            f"{last} steps, {len(self.steps)} records, {self.replicas} replicas{gone}{stopped}>"
         )
 
 

@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
+import os
+import pathlib
 from typing import Any
 
 import numpy as np
 
 __all__ = [
     "NoSuchChoiceError",
+    "memory_bytes",
     "one_of",
+    "plain_options",
+    "plain_scalar",
     "real_array",
     "real_number",
+    "require_memory",
     "shown",
+    "size_text",
     "true_or_false",
     "whole_number",
 ]
+
+# What a container may use, in the two forms that Linux has.
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+# Where the system does not tell.
+_ASSUMED = 2**40
+
+
+def plain_scalar(value: Any) -> Any:
+    """A scalar of NumPy's as Python's; all else as it is.
+
+    >>> plain_scalar(np.float64(0.5)), plain_scalar(np.str_("a"))
+    (0.5, 'a')
+    """
+    if not isinstance(value, np.generic):
+        return value
+    plain = value.item()
+    return float(value) if isinstance(plain, np.floating) else plain
+
+
+def plain_options(part: Any) -> None:
+    """Make the fields of a frozen dataclass plain: NumPy's numbers and words are no part of its name."""
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name, None)
+        if isinstance(value, np.generic):
+            object.__setattr__(part, field.name, plain_scalar(value))
 
 
 def whole_number(value: Any, name: str, least: int) -> int:
@@ -30,7 +63,7 @@ def whole_number(value: Any, name: str, least: int) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be a whole number, not {value!r}") from None
+        raise TypeError(f"{name} must be a whole number, not {plain_scalar(value)!r}") from None
     if number < least:
         raise ValueError(f"{name} must be at least {least}, not {number}")
     return number
@@ -45,16 +78,16 @@ def real_number(value: Any, name: str, least: float = -math.inf, most: float = m
     ValueError: p must be a finite number between 0 and 1, not 2
     """
     if isinstance(value, str | bytes | complex) or np.ndim(value):
-        raise TypeError(f"{name} must be a number, not {value!r}")
+        raise TypeError(f"{name} must be a number, not {plain_scalar(value)!r}")
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, not {value!r}") from None
+        raise TypeError(f"{name} must be a number, not {plain_scalar(value)!r}") from None
     if not (math.isfinite(number) and least <= number <= most):
         bounds = "" if least == -math.inf else f" of at least {least:g}"
         if most < math.inf:
             bounds = f" between {least:g} and {most:g}"
-        raise ValueError(f"{name} must be a finite number{bounds}, not {value!r}")
+        raise ValueError(f"{name} must be a finite number{bounds}, not {plain_scalar(value)!r}")
     return number
 
 
@@ -77,6 +110,7 @@ def shown(value: object) -> str:
     ('[1, 2]', 'a numpy.ndarray of shape (40, 2)')
     """
     shape = getattr(value, "shape", ())
+    value = plain_scalar(value)
     written = "" if shape else repr(value)
     if not shape and len(written) <= 80 and "\n" not in written:
         return written
@@ -109,5 +143,47 @@ def one_of(value: object, name: str, allowed: tuple[str, ...]) -> str:
 def true_or_false(value: object, name: str) -> bool:
     """``value`` as a bool; says what was given otherwise."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
+        raise TypeError(f"{name} must be True or False, not {plain_scalar(value)!r}")
     return bool(value)
+
+
+def memory_bytes() -> int:
+    """The memory of this machine, or of the container that this process runs in."""
+    try:
+        least = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        least = _ASSUMED
+    for path in _LIMITS:
+        try:
+            least = min(least, int(pathlib.Path(path).read_text()))
+        except (OSError, ValueError):
+            continue
+    return least
+
+
+def require_memory(needed: float, what: str, mend: str) -> None:
+    """Raise where so many bytes cannot fit, with both sizes.
+
+    >>> require_memory(1e18, "the iterates", "record less often")
+    Traceback (most recent call last):
+        ...
+    ValueError: the iterates would take 1 EB of memory...; record less often
+    """
+    there = memory_bytes()
+    if needed > there:
+        raise ValueError(
+            f"{what} would take {size_text(needed)} of memory and this machine has {size_text(there)}; "
+            f"{mend}"
+        )
+
+
+def size_text(number: float) -> str:
+    """Bytes in a unit that suits them.
+
+    >>> size_text(12), size_text(1.5e9)
+    ('12 B', '1.5 GB')
+    """
+    units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"]
+    while number >= 1000 and len(units) > 1:
+        number, units = number / 1000, units[1:]
+    return f"{number:.3g} {units[0]}"

@@ -30,7 +30,7 @@ _ALSO_KNOWN_AS = {
     "diging": "GradientTracking",
     "choco": "ChocoSGD",
     "adpsgd": "A2CiD2",
-    "fedavg": "LocalSGD",
+    "federated": "FedAvg",
     "qgm": "QuasiGlobalMomentum",
     "quadratic": "random_quadratics",
     "noise": "Gaussian",

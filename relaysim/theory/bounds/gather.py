@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import eigvalsh
 
-from relaysim.algorithms.base import theorems_of
+from relaysim.algorithms.claims import theorems_of
 from relaysim.algorithms.corrected import D2, GradientTracking
 from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible, matrices_for
@@ -220,9 +220,14 @@ def _all_reduce_nonconvex(setting: _Setting, algorithm: AllReduce) -> dict[str, 
     return _of_all_reduce(setting, algorithm, "nonconvex", initial_suboptimality=setting.excess)
 
 
+def _is_plain(algorithm: DPSGD) -> bool:
+    """Whether it is the rule of the theorems: no momentum, and all of W."""
+    return algorithm.momentum == 0 and algorithm.consensus == 1
+
+
 def _dp_sgd(setting: _Setting, algorithm: DPSGD) -> dict[str, Any] | None:
     eigenvalues = setting.eigenvalues
-    if algorithm.momentum or eigenvalues is None or setting.case != "strongly convex":
+    if not _is_plain(algorithm) or eigenvalues is None or setting.case != "strongly convex":
         return None
     return setting.basic | {
         "strong_convexity": setting.strong_convexity,
@@ -237,7 +242,7 @@ def _dp_sgd(setting: _Setting, algorithm: DPSGD) -> dict[str, Any] | None:
 
 def _dp_sgd_rate(setting: _Setting, algorithm: DPSGD) -> dict[str, Any] | None:
     p = setting.contraction
-    if algorithm.momentum or algorithm.overlap or p == 0:
+    if not _is_plain(algorithm) or algorithm.overlap or p == 0:
         return None
     return setting.of_case | {"p": p, "tau": len(setting.matrices), "zeta2": setting.zeta2}
 
