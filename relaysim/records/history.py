@@ -15,7 +15,7 @@ from relaysim.algorithms.events import Algorithm
 from relaysim.faults import AnyFault
 from relaysim.measures import Measure
 from relaysim.measures.columns import bits_of
-from relaysim.mixing.sequences import Mixing
+from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Oracle
 from relaysim.problems import Problem
 from relaysim.records import archive, configuration
@@ -102,10 +102,13 @@ class History:
         return getattr(self.algorithm, "label", None) or self.config["algorithm"]["class"]
 
     @property
-    def mixing(self) -> Mixing | None:
-        """The matrix or sequence of them that the run was given, as `relaysim.simulate` takes it, or None.
+    def mixing(self) -> AnyMixing | None:
+        """What the run was given to mix with, as `relaysim.simulate` takes it, or None.
 
         Like ``oracle`` and ``faults`` it is rebuilt from ``config`` each time.
+
+        Raises:
+            ValueError: a callable of the user's own, which the record cannot rebuild.
 
         >>> import relaysim as rs
         >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
