@@ -13,6 +13,7 @@ MOST = 2.0
 METHODS = (
     (rs.algorithms.FedAvg(local_steps=5), 1),
     (rs.algorithms.FedAvg(local_steps=5, participation=0.3), 1),
+    (rs.algorithms.LocalSGD(period=5, growth=2, falls_to=0.1), 1),
 )
 
 
