@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 import numpy as np
 
-from relaysim.support.checks import real_number, whole_number
+from relaysim.support.checks import one_of, real_number, whole_number
 from relaysim.support.names import attribute_error
 
 __all__ = ["QSGD", "Identity", "Lattice", "LowRank", "RandomK", "Sign", "TopK"]
@@ -256,50 +256,70 @@ class Lattice:
     """Rounding to a grid, of which only the place within a period is sent: d log₂ q bits.
 
     Sent: c = round(x/s) mod q.  Received: the point of the grid congruent to c that is nearest to the
-    receiver's own vector b,  s c + s q round(b/(sq) − c/q).  It is s round(x/s), within s/2 of x, if
-    ‖x − b‖_∞ < s(q − 1)/2; further apart it would be another one, by a multiple of sq.
+    receiver's own vector b,  s c + s q round(b/(sq) − c/q).  That is s round(x/s) if ‖x − b‖_∞ is below
+    `range`; further apart it would be another one, by a multiple of sq.
 
     Args:
         spacing: s, the distance of two points of the grid, positive.
-        levels: q ≥ 2, points in a period: 256 are 8 bits a number.
+        levels: q, points in a period, at least 2 (3 for stochastic rounding): 256 are 8 bits a number.
+        rounding: ``"stochastic"``, ⌊x/s + u⌋ with u uniform in [0, 1): within s of x, and x on average; or
+            ``"nearest"``, within s/2 of x: what moves by less stays where it is.
 
     Source: Davies, Gurunathan, Moshrefi, Ashkboos, Alistarh, "New bounds for distributed mean estimation
     and variance reduction", ICLR 2021, as used in SwarmSGD (NeurIPS 2021).
 
-    >>> Lattice(spacing=0.5, levels=4).decode(np.array([[10.2]]), reference=np.array([[10.6]])).tolist()
+    >>> lattice = Lattice(spacing=0.5, levels=4, rounding="nearest")
+    >>> lattice.decode(np.array([[10.2]]), reference=np.array([[10.6]])).tolist()
     [[10.0]]
     """
 
     spacing: float
     levels: int = 256
+    rounding: str = "stochastic"
 
     def __post_init__(self) -> None:
         if not real_number(self.spacing, "spacing") > 0:
             raise ValueError(f"spacing must be positive, not {self.spacing!r}")
-        whole_number(self.levels, "levels", 2)
+        one_of(self.rounding, "rounding", ("stochastic", "nearest"))
+        whole_number(self.levels, "levels", 2 + self.random)
+
+    @property
+    def random(self) -> int:
+        """Uniform numbers that it draws for each number, 0 or 1."""
+        return int(self.rounding == "stochastic")
 
     @property
     def range(self) -> float:
-        """s(q − 1)/2: what numbers at both ends must differ by less."""
-        return self.spacing * (self.levels - 1) / 2
+        """What numbers at both ends must differ by less: s(q − 1)/2, or s(q − 2)/2 if stochastic."""
+        return self.spacing * (self.levels - 1 - self.random) / 2
 
     def bits(self, d: int) -> float:
         """Bits of one vector."""
         return d * math.log2(self.levels)
 
-    def decode(self, x: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    def decode(
+        self, x: np.ndarray, reference: np.ndarray, uniform: np.ndarray | None = None
+    ) -> np.ndarray:
         """What a receiver that holds ``reference`` makes of x, both ``(rows, d)``.
 
-        Out of range it is a wrong point: see `exceeded`.
+        Stochastic rounding needs ``uniform`` numbers in [0, 1), one for each of x. Out of range it is a
+        wrong point: see `exceeded`.
         """
         s, q = self.spacing, self.levels
-        code = np.mod(np.rint(x / s), q)
+        if not self.random:
+            point = np.rint(x / s)
+        elif uniform is not None:
+            point = np.floor(x / s + uniform)
+        else:
+            raise TypeError("stochastic rounding needs uniform numbers, one for each entry of x")
+        code = np.mod(point, q)
         return s * code + s * q * np.rint(reference / (s * q) - code / q)
 
     def exceeded(self, x: np.ndarray, reference: np.ndarray) -> np.ndarray:
         """Rows with a number out of `range`, as booleans ``(rows,)``.
 
-        >>> Lattice(spacing=1.0, levels=4).exceeded(np.array([[1.4], [1.5]]), np.zeros((2, 1))).tolist()
+        >>> lattice = Lattice(spacing=1.0, levels=4, rounding="nearest")
+        >>> lattice.exceeded(np.array([[1.4], [1.5]]), np.zeros((2, 1))).tolist()
         [False, True]
         """
         return (np.abs(x - reference) >= self.range).any(axis=1)

@@ -30,7 +30,9 @@ ALGORITHMS = (
     rs.algorithms.DSGDAC(power=0),
     rs.algorithms.DSGDAC(power=1.5, start=4, floor=0.2),
     rs.algorithms.D2(),
+    rs.algorithms.D2(form="scaled"),
     rs.algorithms.ExactDiffusion(),
+    rs.algorithms.ExactDiffusion(form="scaled"),
     rs.algorithms.GradientTracking(),
     rs.algorithms.QuasiGlobalMomentum(),
     rs.algorithms.QuasiGlobalMomentum(momentum=0.4),
@@ -75,6 +77,14 @@ ALGORITHMS = (
     rs.algorithms.ChocoSGD(rs.compressors.Sign(), consensus_rate=0.2),
     rs.algorithms.ChocoSGD(rs.compressors.QSGD(15), consensus_rate=0.3),
     rs.algorithms.ChocoSGD(rs.compressors.Identity(), consensus_rate=1.0),
+    rs.algorithms.AdaGossip(rs.compressors.TopK(2), consensus_rate=0.05),
+    rs.algorithms.AdaGossip(rs.compressors.QSGD(15), consensus_rate=0.1, beta=0.9),
+    rs.algorithms.DecentralizedAdam(),
+    rs.algorithms.DecentralizedAdam(beta1=0.5, beta2=0.8, epsilon=0.1, accumulate=3),
+    rs.algorithms.NormalizedTracking(),
+    rs.algorithms.NormalizedTracking(momentum=0.5),
+    rs.algorithms.Cesar(share=0.6),
+    rs.algorithms.Cesar(share=0.4, neighbours=0),
     rs.algorithms.PowerGossip(),
     rs.algorithms.PowerGossip(rank=2),
     rs.algorithms.PowerGossip(iterations=2),
@@ -89,6 +99,10 @@ OCCASIONAL = (
     rs.algorithms.ConsensusControl,
     rs.algorithms.FedAvg,
 )
+#: Those whose steps do not become shorter near an optimum: each is divided by its gradients' size.
+RESCALED = (rs.algorithms.DecentralizedAdam, rs.algorithms.NormalizedTracking)
+#: Those that divide by what tends to 0, so that rounding errors grow in a long run.
+SENSITIVE = (rs.algorithms.AdaGossip, rs.algorithms.NormalizedTracking)
 #: Those whose step is an affine map of their state on quadratics.
 AFFINE = tuple(algorithm for algorithm in ALGORITHMS if algorithm.affine)
 #: Those that are events in continuous time; `tests/test_events.py` goes through them.
@@ -104,4 +118,6 @@ ASYNCHRONOUS = (
     rs.algorithms.SwarmSGD(local_steps=1.5, blocking=False, geometric=True),
     rs.algorithms.SwarmSGD(quantizer=rs.compressors.Lattice(spacing=0.1)),
     rs.algorithms.SwarmSGD(2, blocking=False, quantizer=rs.compressors.Lattice(0.2, levels=100)),
+    rs.algorithms.SwarmSGD(quantizer=rs.compressors.Lattice(0.1, rounding="nearest")),
+    rs.algorithms.SwarmSGD(2, False, rs.compressors.Lattice(0.2, 100, rounding="nearest")),
 )

@@ -242,16 +242,18 @@ def dsgd_ac(world, x0, rates, power, start, floor):
         yield x
 
 
-def d2(world, x0, rates):
-    """X_1 = W(X_0 − γG_0); X_{t+1} = W(2X_t − X_{t−1} − γ_t G_t + γ_{t−1} G_{t−1})."""
-    yield from two_step(world, x0, rates, world.weights)
+def d2(world, x0, rates, form):
+    """X_1 = W(X_0 − γG_0); X_{t+1} = W(2X_t − X_{t−1} − γ_t G_t + γ_{t−1} G_{t−1}), or, scaled,
+    W(X_t − γ_t ((X_{t−1} − X_t)/γ_{t−1} + G_t − G_{t−1})).
+    """
+    yield from two_step(world, x0, rates, world.weights, form)
 
 
-def exact_diffusion(world, x0, rates):
-    yield from two_step(world, x0, rates, lambda t: (world.weights(t) + np.eye(world.n)) / 2)
+def exact_diffusion(world, x0, rates, form):
+    yield from two_step(world, x0, rates, lambda t: (world.weights(t) + np.eye(world.n)) / 2, form)
 
 
-def two_step(world, x0, rates, weights):
+def two_step(world, x0, rates, weights, form):
     n, x, before, pull_before = world.n, x0, None, None
     for step, rate in enumerate(rates):
         gradients = world.gradients(step, x)
@@ -259,7 +261,9 @@ def two_step(world, x0, rates, weights):
         if step == 0:
             target = [x[i] - pull[i] for i in range(n)]
         else:
-            target = [2 * x[i] - before[i] - (pull[i] - pull_before[i]) for i in range(n)]
+            change = rate / rates[step - 1] if form == "scaled" else 1
+            back = [change * (before[i] - x[i] - pull_before[i]) for i in range(n)]
+            target = [x[i] - back[i] - pull[i] for i in range(n)]
         x, before, pull_before = world.mix(weights(step), target), x, pull
         yield x
 
@@ -452,6 +456,103 @@ def choco(world, x0, rates, compressor, consensus_rate):
         yield x
 
 
+def ada_gossip(world, x0, rates, compressor, consensus_rate, beta):
+    """CHOCO's copies; s = min(1, δ/(√(v/(1 − βᵗ)) + 1e-8)) times what mixing them changes."""
+    n, d, x = world.n, len(x0[0]), x0
+    generator = algorithm_stream()
+    public, v = [np.zeros(d) for _ in range(n)], [np.zeros(d) for _ in range(n)]
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, x)
+        half = [x[i] - rate * gradients[i] for i in range(n)]
+        uniform = generator.random(n * d).reshape(n, d) if compressor.random else np.zeros((n, d))
+        sent = [compressed(compressor, half[i] - public[i], uniform[i]) for i in range(n)]
+        public = [public[i] + sent[i] for i in range(n)]
+        mixed = world.mix(world.weights(step), public)
+        x = []
+        for i in range(n):
+            r = mixed[i] - public[i]
+            v[i] = beta * v[i] + (1 - beta) * r * r
+            s = [
+                min(1.0, consensus_rate / ((e / (1 - beta ** (step + 1))) ** 0.5 + 1e-8))
+                for e in v[i]
+            ]
+            x.append(half[i] + np.array(s) * r)
+        yield x
+
+
+def decentralized_adam(world, x0, rates, beta1, beta2, epsilon, accumulate):
+    """X ← WX − γ m̂/(√v̂ + ε); m and v are renewed by the mean of ``accumulate`` gradients."""
+    n, x = world.n, x0
+    m, v = [np.zeros_like(z) for z in x0], [np.zeros_like(z) for z in x0]
+    waiting = [[] for _ in range(n)]
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        mixed = world.mix(world.weights(step), x)
+        t = -(-(step + 1) // accumulate)
+        x = []
+        for i in range(n):
+            first = (m[i] + (1 - beta1) * g[i]) / (1 - beta1**t)
+            second = (v[i] + (1 - beta2) * g[i] ** 2) / (1 - beta2**t)
+            x.append(mixed[i] - rate * first / (second**0.5 + epsilon))
+            waiting[i].append(g[i])
+            if len(waiting[i]) == accumulate:
+                mean = sum(waiting[i]) / accumulate
+                m[i] = beta1 * (m[i] + (1 - beta1) * mean)
+                v[i] = beta2 * (v[i] + (1 - beta2) * mean**2)
+                waiting[i] = []
+        yield x
+
+
+def normalized_tracking(world, x0, rates, momentum):
+    """X ← W(X + β(X − X⁻)) − γ V/‖V‖;  V ← WV + G⁺ − G, V_0 = G_0."""
+    n, x, before = world.n, x0, x0
+    g = world.gradients(0, x)
+    v = list(g)
+    for step, rate in enumerate(rates):
+        W = world.weights(step)
+        mixed = world.mix(W, [x[i] + momentum * (x[i] - before[i]) for i in range(n)])
+        tracked = world.mix(W, v)
+        new = []
+        for i in range(n):
+            length = sum(e * e for e in v[i]) ** 0.5
+            new.append(mixed[i] - (rate / length * v[i] if length else 0))
+        x, before = new, x
+        yield x
+        renewed = world.gradients(step + 1, x)
+        v = [tracked[i] + renewed[i] - g[i] for i in range(n)]
+        g = renewed
+
+
+def cesar(world, x0, rates, share, neighbours):
+    """Entries cross with masks that cancel: any two who send one to the same receiver share a mask."""
+    n, d, x = world.n, len(x0[0]), x0
+    generator, masks = algorithm_stream(), np.random.default_rng(5)
+    k = max(1, int(np.ceil(round(share * d, 9))))
+    for step, rate in enumerate(rates):
+        W, g = world.weights(step), world.gradients(step, x)
+        half = [x[i] - rate * g[i] for i in range(n)]
+        uniform = generator.random(n * d).reshape(n, d)
+        chosen = [set(sorted(range(d), key=lambda c, i=i: uniform[i, c])[:k]) for i in range(n)]
+        x = []
+        for r in range(n):
+            new = half[r].copy()
+            for c in range(d):
+                senders = [j for j in range(n) if j != r and W[r, j] != 0 and c in chosen[j]]
+                if len(senders) <= neighbours:
+                    continue
+                messages = {j: W[r, j] * half[j][c] for j in senders}
+                for a in senders:
+                    for b in senders:
+                        if a < b:
+                            mask = masks.normal()
+                            messages[a] += mask
+                            messages[b] -= mask
+                total = W[r, r] * half[r][c] + sum(messages.values())
+                new[c] = total / (W[r, r] + sum(W[r, j] for j in senders))
+            x.append(new)
+        yield x
+
+
 def algorithm_stream():
     """The random numbers that methods draw in a run of seed 0."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(0, spawn_key=(3,))))
@@ -613,6 +714,10 @@ RULES = {
     "SingleMerge": single_merge,
     "DynamicAveraging": dynamic_averaging,
     "ChocoSGD": choco,
+    "AdaGossip": ada_gossip,
+    "DecentralizedAdam": decentralized_adam,
+    "NormalizedTracking": normalized_tracking,
+    "Cesar": cesar,
     "RelaySGD": relay_sgd,
     "RelaySGDGrad": relay_sgd_grad,
     "RelaySGDMix": relay_sgd_mix,

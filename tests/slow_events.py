@@ -33,6 +33,9 @@ def run(algorithm, topology, gradient, x0, rates, seed=0):
     found = [np.array(world.x)]
     for unit, rate in enumerate(rates):
         now = 0.0
+        meetings = sum(event[0] == unit and event[3] >= 0 for event in events)
+        numbers = Streams([seed], None).generator("algorithm", seed, unit)
+        world.numbers = iter(numbers.random((meetings, 2 * len(x0[0]))))
         for _, time, first, second in (event for event in events if event[0] == unit):
             world.flow(time - now)
             now = time
@@ -105,17 +108,26 @@ class Blocking:
         self.x[i] = self.x[i] - change
 
     def meet(self, i, j):
-        to_i, to_j = self.sent(self.x[j], self.x[i]), self.sent(self.x[i], self.x[j])
+        to_i, to_j = self.exchanged(i, j)
         self.x[i], self.x[j] = self.x[i] / 2 + to_i / 2, self.x[j] / 2 + to_j / 2
 
-    def sent(self, x, reference):
+    def exchanged(self, i, j):
+        """x_j as i has it, and x_i as j has it."""
+        d = len(self.x[i])
+        u = next(self.numbers)
+        return self.sent(self.x[j], self.x[i], u[d:]), self.sent(self.x[i], self.x[j], u[:d])
+
+    def sent(self, x, reference, uniform):
         """x as the holder of ``reference`` has it: the nearest grid point of the class that was sent."""
         if self.quantizer is None:
             return x
         s, q = self.quantizer.spacing, self.quantizer.levels
         found = np.empty(len(x))
         for k in range(len(x)):
-            code = round(x[k] / s) % q
+            point = round(x[k] / s)
+            if self.quantizer.rounding == "stochastic":
+                point = int(np.floor(x[k] / s + uniform[k]))
+            code = point % q
             near = int(np.floor(reference[k] / s))
             candidates = [p for p in range(near - q, near + q + 1) if p % q == code]
             found[k] = s * min(candidates, key=lambda p: abs(s * p - reference[k]))
@@ -138,7 +150,7 @@ class NonBlocking(Blocking):
         self.steps[i] = self.steps[i] - change
 
     def meet(self, i, j):
-        to_i, to_j = self.sent(self.x[j], self.x[i]), self.sent(self.x[i], self.x[j])
+        to_i, to_j = self.exchanged(i, j)
         self.x[i] = self.x[i] / 2 + to_i / 2 + self.steps[i]
         self.live[i], self.steps[i] = self.x[i].copy(), np.zeros_like(self.x[i])
         self.x[j] = self.x[j] / 2 + to_j / 2

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import slow
-from methods import ALGORITHMS, ASYNCHRONOUS, OCCASIONAL
+from methods import ALGORITHMS, ASYNCHRONOUS, OCCASIONAL, RESCALED, SENSITIVE
 from scipy.sparse import csr_array
 
 import relaysim as rs
@@ -148,13 +148,14 @@ def test_wide_vectors_take_the_same_rule(algorithm):
 def test_a_single_worker_is_gradient_descent(algorithm, replicas):
     problem = least_squares(1, 3, 4)
     topology = rs.topologies.chain(1)
-    found = iterates_of(problem, topology, algorithm, 0.3, 20, replicas=replicas)
+    steps = 10 if isinstance(algorithm, SENSITIVE) else 20
+    found = iterates_of(problem, topology, algorithm, 0.3, steps, replicas=replicas)
     paper = slow.run(
         algorithm,
         topology,
         slow.least_squares_gradient(problem.A, problem.b),
         np.zeros((1, 3)),
-        [0.3] * 20,
+        [0.3] * steps,
     )
     if replicas is not None:
         paper = np.repeat(paper[..., None], replicas, axis=-1)
@@ -189,7 +190,8 @@ def test_arrays_keep_their_shapes(algorithm, replicas):
 @over_algorithms
 @pytest.mark.parametrize("sigma2", [None, 0.5])
 def test_a_replica_equals_its_run_alone(algorithm, sigma2):
-    steps, rates, seeds = 200, [0.02, 0.3, 0.1], [3, 11]
+    rates, seeds = [0.02, 0.3, 0.1], [3, 11]
+    steps = 40 if isinstance(algorithm, SENSITIVE) else 200
     topology = topology_for(algorithm)
     problem = least_squares(8, 5, 4)
     options = {
@@ -218,9 +220,10 @@ def test_replicas_with_starting_points_of_their_own_equal_their_runs_alone(algor
 def test_replicas_that_leave_do_not_disturb_the_others(algorithm, monkeypatch):
     monkeypatch.setattr("relaysim.engine.recording.BLOCK_BYTES", 0)  # so that they leave at once
     topology, problem = topology_for(algorithm), least_squares(8, 5, 4)
+    away = 1e15 if isinstance(algorithm, RESCALED) else 300.0
     options = {"oracle": rs.oracles.Gaussian(0.1), "x0": starting_points(8, 5), "seed": [4, 9]}
     with_leaver = rs.simulate(
-        problem, topology, algorithm, learning_rate=[300.0, 0.1], steps=60, **options
+        problem, topology, algorithm, learning_rate=[away, 0.1], steps=60, **options
     )
     assert with_leaver.diverged.tolist() == [True, True, False, False]
     without = rs.simulate(problem, topology, algorithm, learning_rate=[0.1], steps=60, **options)
@@ -241,6 +244,33 @@ def test_the_same_call_gives_the_same_bits(algorithm):
         oracle=rs.oracles.Gaussian(1.0),
     )
     assert call().tobytes() == call().tobytes()
+
+
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, *ASYNCHRONOUS], ids=repr)
+def test_what_draws_at_random_is_what_it_says(algorithm):
+    """Without gradient noise, two seeds make two runs if and only if steps draw."""
+    events = algorithm.uses == "events"
+    topology = rs.topologies.ring(8) if events else topology_for(algorithm)
+    one, other = (
+        iterates_of(least_squares(8, 6, 4), topology, algorithm, 0.1, 40, seed=seed)
+        for seed in (5, 6)
+    )
+    assert (one.tobytes() != other.tobytes()) == algorithm.random
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "random"),
+    [
+        (rs.algorithms.SingleMerge(merge_at=20, probability=0.0), False),
+        (rs.algorithms.DynamicAveraging(threshold=0.0), False),
+        (rs.algorithms.ConsensusControl(rs.algorithms.PowerGossip(), 0.1), True),
+        (rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), 0.1), False),
+    ],
+    ids=repr,
+)
+def test_what_draws_at_random_depends_on_options(algorithm, random):
+    assert algorithm.random == random
+    test_what_draws_at_random_is_what_it_says(algorithm)
 
 
 # -- a step is a pure function ---------------------------------------------------------------------
@@ -416,7 +446,9 @@ def test_exact_methods_reach_the_optimum_and_the_others_stall(algorithm):
         assert distance < 1e-24
     else:
         assert distance > 1e-3
-        if is_lossy(algorithm) or isinstance(algorithm, (*OCCASIONAL, rs.algorithms.PowerGossip)):
+        if sends_parts(algorithm) or isinstance(
+            algorithm, (*OCCASIONAL, rs.algorithms.PowerGossip)
+        ):
             return  # it moves about
         np.testing.assert_allclose(history.frame.distance.iloc[0], distance, rtol=1e-3)
 
@@ -509,7 +541,9 @@ def test_a_claim_that_is_missing_is_named_with_its_meaning():
         assert getattr(base.Claims, claim).__doc__, claim
 
 
-@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if not a.exact], ids=repr)
+@pytest.mark.parametrize(
+    "algorithm", [a for a in ALGORITHMS if not (a.exact or isinstance(a, RESCALED))], ids=repr
+)
 def test_methods_that_are_not_exact_are_so_where_all_workers_agree(algorithm):
     problem = rs.problems.random_quadratics(n=9, d=4, zeta2=0.0, mu=0.25, seed=0)
     history = rs.simulate(
@@ -542,7 +576,9 @@ def test_holding_the_distance_to_0_makes_gossip_exact():
     assert ends[0] < 1e-24 < 1e-5 < ends[1]
 
 
-def is_lossy(algorithm):
+def sends_parts(algorithm):
+    if isinstance(algorithm, rs.algorithms.Cesar):
+        return True
     compressor = getattr(algorithm, "compressor", None)
     return compressor is not None and not isinstance(compressor, rs.compressors.Identity)
 
@@ -589,7 +625,7 @@ def test_information_moves_one_hop_a_round(algorithm, topology, changed):
         moved = before[step] != after[step]
         assert not moved[hops > step].any(), f"step {step}"
         front = step - late
-        if is_lossy(algorithm):
+        if sends_parts(algorithm):
             continue  # what has changed need not be sent at once
         assert moved[hops == front].all() or front <= 0, f"step {step}"
 
@@ -700,6 +736,33 @@ def test_reductions_of_methods_to_others():
         assert_same(*runs, tolerance=1e-12)
 
 
+def test_decentlam_ends_where_dampened_gossip_does_and_moves_faster():
+    problem, topology, rate = least_squares(8, 3, 4), rs.topologies.ring(8), 0.05
+    # On paper, from X = W(X − γG) with G = HX − c: (I − W)X + γW(HX − c) = 0, stacked over workers.
+    W = np.kron(np.asarray(rs.mixing.metropolis(topology).todense()), np.eye(3))
+    H = np.zeros((24, 24))
+    for i, A in enumerate(problem.A):
+        H[3 * i : 3 * i + 3, 3 * i : 3 * i + 3] = A.T @ A
+    c = np.einsum("irk,ir->ik", problem.A, problem.b).ravel()
+
+    def on_paper(rate):
+        return np.linalg.solve(np.eye(24) - W + rate * W @ H, rate * W @ c).reshape(8, 3)
+
+    def end(algorithm, rate):
+        return rs.theory.linearize(problem, topology, algorithm, rate).fixed_point
+
+    def bias(x):
+        return np.linalg.norm(x.mean(axis=0) - problem.optimum)
+
+    for momentum in (0.0, 0.5, 0.9):
+        for kind in (rs.algorithms.DecentLaM, rs.algorithms.DPSGD):
+            found = end(kind(momentum=momentum), rate)
+            np.testing.assert_allclose(found, on_paper(rate), rtol=0, atol=1e-12)
+    # What moves as fast without DecentLaM ends further off, by less than the square of that factor.
+    further = bias(end(rs.algorithms.DPSGD(momentum=0.5), rate / 0.5)) / bias(on_paper(rate))
+    assert 1.5 < further < 4
+
+
 def test_exact_diffusion_is_d2_with_the_lazy_matrix():
     problem, x0 = least_squares(8, 5, 4), starting_points(8, 5)
     topology = rs.topologies.ring(8)
@@ -710,6 +773,56 @@ def test_exact_diffusion_is_d2_with_the_lazy_matrix():
     assert_same(
         iterates_of(problem, topology, rs.algorithms.ExactDiffusion(), 0.3, 60, x0=x0), lazy
     )
+
+
+@pytest.mark.parametrize("kind", [rs.algorithms.D2, rs.algorithms.ExactDiffusion])
+def test_d2_under_a_schedule_moves_its_mean_by_the_present_rate(kind):
+    """Which X' = W(2X − X⁻ − γ_t (G − G⁻)) would not; at a constant rate all are one method."""
+    problem, topology, x0 = least_squares(8, 5, 4), rs.topologies.ring(8), starting_points(8, 5)
+
+    def rate(step):
+        return 0.4 / (1 + step) if step < 20 else 0.01
+
+    forms = [kind(form=form) for form in ("own", "scaled")]
+    found = [iterates_of(problem, topology, each, rate, 40, x0=x0) for each in forms]
+    for iterates in found:
+        for step in range(40):
+            pull = rate(step) * problem.gradient(iterates[step]).mean(axis=0)
+            moved = iterates[step + 1].mean(axis=0) - iterates[step].mean(axis=0)
+            np.testing.assert_allclose(moved, -pull, rtol=0, atol=1e-14)
+    assert np.abs(found[0] - found[1]).max() > 1e-2
+    constant = [iterates_of(problem, topology, each, 0.3, 40, x0=x0) for each in forms]
+    assert_same(*constant, tolerance=1e-12)
+
+
+def test_gradient_tracking_mixes_the_tracker_and_then_adds_what_changed():
+    """NEXT: X' = W(X − γ_t Y), Y' = WY + G' − G, with dense matrices, under a schedule."""
+    problem, topology, x0 = least_squares(8, 5, 4), rs.topologies.ring(8), starting_points(8, 5)
+    W = np.asarray(rs.mixing.metropolis(topology).todense())
+    x, g = x0, problem.gradient(x0)
+    y, next_moves_after, whole = g, None, None
+    for step in range(30):
+        rate = 0.3 / (1 + 0.1 * step)
+        if step == 1:  # where the other forms part from it
+            next_moves_after = W @ x - rate * y  # DIGing
+        x = W @ (x - rate * y)
+        renewed = problem.gradient(x)
+        if step == 0:
+            whole = W @ (y + renewed - g)  # ATC-DIGing
+        y, g = W @ y + renewed - g, renewed
+        if step == 0:
+            assert np.abs(y - whole).max() > 1e-2
+        if step == 1:
+            assert np.abs(x - next_moves_after).max() > 1e-2
+    found = iterates_of(
+        problem,
+        topology,
+        rs.algorithms.GradientTracking(),
+        lambda step: 0.3 / (1 + 0.1 * step),
+        30,
+        x0=x0,
+    )
+    np.testing.assert_allclose(found[-1], x, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("algorithm", RELAYING, ids=repr)

@@ -123,6 +123,39 @@ def test_classes_are_the_more_apart_the_smaller_alpha(equal_sizes):
     assert entropies[-1] < 0.1
 
 
+def largest_shares(**options):
+    """The share of each of 16 workers' examples that is of one class, mean over 20 seeds."""
+    labels = np.repeat(np.arange(10), 500)
+    shares = []
+    for seed in range(20):
+        counts = dirichlet(labels, 16, 0.01, seed, **options).counts().to_numpy()
+        shares.append(counts.max(axis=1) / counts.sum(axis=1))
+    return np.mean(shares, axis=0)
+
+
+def test_six_workers_of_sixteen_share_all_classes_where_ten_draw_among_themselves():
+    # Of equal sizes six of them hold 10/6 classes each, of which one is at most .6 of what they hold.
+    shares = largest_shares(groups=10)
+    assert shares[10:].mean() == pytest.approx(0.59, abs=0.03)
+    assert shares[:10].mean() > 0.85
+    assert largest_shares()[10:].mean() > 0.75
+    assert largest_shares(equal_sizes=False).mean() == pytest.approx(0.91, abs=0.02)
+
+
+@pytest.mark.parametrize("equal_sizes", [True, False])
+def test_groups_of_workers_hold_their_part_of_the_examples(equal_sizes):
+    labels = some_labels("skewed")
+    for n, groups in ((16, 10), (16, 5), (7, 1), (23, 4)):
+        found = dirichlet(labels, n, 0.1, 3, equal_sizes, groups)
+        assert_covers(found, len(labels), n)
+        assert not equal_sizes or np.ptp(found.sizes) <= 1
+        for first in range(0, n, groups):
+            part = found.sizes[first : first + groups]
+            assert sum(part) == pytest.approx(len(part) * len(labels) / n, abs=1)
+    assert dirichlet(labels, 10, 0.1, 3, groups=10) == dirichlet(labels, 10, 0.1, 3)
+    assert dirichlet(labels, 11, 0.1, 3, groups=10) != dirichlet(labels, 11, 0.1, 3)
+
+
 def test_dirichlet_proportions_have_the_variance_of_their_distribution():
     # A share of Dirichlet(α, …, α) over n has mean 1/n and variance (1/n)(1 − 1/n)/(nα + 1).
     labels, n, alpha = np.zeros(10_000), 5, 0.7
@@ -259,6 +292,7 @@ LABELS = np.arange(10) % 2
         (lambda: dirichlet(LABELS, 2, -1.0), ValueError, "alpha"),
         (lambda: dirichlet(LABELS, 2, math.nan), ValueError, "alpha"),
         (lambda: dirichlet(LABELS, 2, "1"), TypeError, "alpha"),
+        (lambda: dirichlet(LABELS, 2, 1.0, groups=0), ValueError, "groups must be at least 1"),
         (lambda: dirichlet(LABELS, 2, 1.0, equal_sizes=1), TypeError, "equal_sizes"),
         (lambda: by_size(LABELS, 2, 0.5), ValueError, "ratio"),
         (lambda: feature_drift(np.ones(10), 2), ValueError, "matrix"),
@@ -391,7 +425,59 @@ def test_svmlight_files_are_read(tmp_path, ending):
 def test_columns_may_count_from_zero(tmp_path):
     path = tmp_path / "zero"
     path.write_text("0 0:1 2:2\n1 1:3\n")
-    assert data.svmlight(path).features.toarray().tolist() == [[1, 0, 2], [0, 3, 0]]
+    found = data.svmlight(path, first_column=0)
+    assert found.features.toarray().tolist() == [[1, 0, 2], [0, 3, 0]]
+
+
+def test_columns_mean_the_same_in_a_training_and_a_test_set(tmp_path):
+    # The test set has neither column 0 nor the last one.
+    for name, text in (("training", "1 0:1 1:2 3:1\n-1 1:-2\n"), ("test", "1 1:3 2:9\n-1 1:-1\n")):
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=r"training, line 1: .* has column 0, .* first_column=0"):
+        data.svmlight(tmp_path / "training")
+    training = data.svmlight(tmp_path / "training", first_column=0)
+    test = data.svmlight(tmp_path / "test", first_column=0, width=training.features.shape[1])
+    assert test.features.toarray().tolist() == [[0, 3, 9, 0], [0, -1, 0, 0]]
+    problem = Logistic(training.features, training.labels, 0.1, partition=[[0], [1]])
+    assert problem.accuracy(problem.optimum, test.features, test.labels) == 1
+    with pytest.raises(ValueError, match=r"training, line 1: .* beyond width = 2"):
+        data.svmlight(tmp_path / "training", first_column=0, width=2)
+    empty = tmp_path / "zeros"
+    empty.write_text("1\n-1\n")
+    assert data.svmlight(empty, width=3).features.shape == (2, 3)
+    with pytest.raises(ValueError, match="no column; give width="):
+        data.svmlight(empty)
+    for options in ({"first_column": 2}, {"width": 0}, {"width": 2**31}):
+        with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
+            data.svmlight(empty, **options)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("1 3000000000:1", "too large"),
+        ("1 99999999999999999999:1", "too large"),
+        ("1 2000000000:1", r"column 2000000000, which takes 16 GB .* give width=2000000000"),
+        ("1 1:nan", "not finite"),
+        ("1 1:-1e999", "not finite"),
+        ("nan 1:1", "not finite"),
+    ],
+)
+def test_numbers_that_no_model_can_take(tmp_path, bad, message):
+    path = tmp_path / "wide"
+    path.write_text(f"1 1:2\n{bad}\n1 1:1\n")
+    with pytest.raises(ValueError, match=rf"wide, line 2: '{bad}' .*{message}"):
+        data.svmlight(path)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
+def test_packed_files_that_end_early_or_are_damaged(tmp_path, pack):
+    whole = pack(b"".join(b"%d 1:%d 7:0.25\n" % (k % 2, k * k) for k in range(3000)))
+    path = tmp_path / ("cut.gz" if pack is gzip.compress else "cut.bz2")
+    for damaged in (whole[: len(whole) // 2], whole[:3000] + b"\x00\xff" * 9 + whole[3018:]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"cut\.\w+, line \d+"):
+            data.svmlight(path)
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])

@@ -644,32 +644,80 @@ def test_swarm_decays_as_the_second_moments_say(algorithm):
     st.integers(2, 300),
     st.lists(st.floats(-1, 1), min_size=1, max_size=5),
     st.floats(-1e3, 1e3),
+    st.one_of(st.none(), st.floats(0, 1, exclude_max=True)),
 )
-def test_a_lattice_gives_the_nearest_point_within_its_range(spacing, levels, gaps, x):
-    lattice = Lattice(spacing, levels)
+def test_a_lattice_gives_the_nearest_point_within_its_range(spacing, levels, gaps, x, u):
+    """To the nearest, or at random to one of the two beside it."""
+    nearest = u is None
+    lattice = Lattice(spacing, levels + (not nearest), "nearest" if nearest else "stochastic")
     reference = np.full((1, len(gaps)), x)
     sent = reference + 0.999 * lattice.range * np.array([gaps])
     assert not lattice.exceeded(sent, reference).any()
-    found = lattice.decode(sent, reference)
-    assert np.abs(found - sent).max() <= spacing / 2 * (1 + 1e-9) + 1e-12 * abs(x)
+    found = lattice.decode(sent, reference, None if nearest else np.full_like(sent, u))
+    most = spacing / 2 if nearest else spacing
+    assert np.abs(found - sent).max() <= most * (1 + 1e-9) + 1e-12 * abs(x)
     multiples = found / spacing
     np.testing.assert_allclose(
         multiples, np.rint(multiples), rtol=0, atol=1e-9 + 1e-13 * abs(x) / spacing
     )
 
 
+@given(st.floats(1e-2, 10), st.floats(-100, 100), st.floats(-1, 1))
+def test_stochastic_rounding_is_right_on_average(spacing, x, gap):
+    lattice, many = Lattice(spacing), 1000
+    uniform = ((np.arange(many) + 0.5) / many)[:, None]
+    sent = np.full((many, 1), x)
+    found = lattice.decode(sent, sent + 0.999 * gap * lattice.range, uniform)
+    # Exact but for the one of a thousand numbers at which it goes over to the next point.
+    assert found.mean() == pytest.approx(x, abs=1.01 * spacing / many)
+    assert len(np.unique(np.rint(found / spacing))) <= 2
+    with pytest.raises(TypeError, match="needs uniform numbers"):
+        lattice.decode(sent, sent)
+
+
 @pytest.mark.parametrize("blocking", [True, False])
-def test_a_quantiser_whose_range_is_exceeded_names_worker_and_step(blocking):
+def test_quantised_meetings_keep_the_mean_on_average_and_do_not_freeze(blocking):
+    n, ring = 6, rs.topologies.ring(6)
+    x0 = start(n, 3)
+    run = {"learning_rate": 0.0, "steps": 10, "x0": x0, "replicas": 2000, "record": 10}
+    drift, ends = {}, {}
+    for rounding in ("stochastic", "nearest"):
+        algorithm = SwarmSGD(blocking=blocking, quantizer=Lattice(1.0, rounding=rounding))
+        x = rs.simulate(no_gradients(n, 3), ring, algorithm, **run).x
+        drift[rounding] = x.mean(axis=0) - x0.mean(axis=0)[:, None]
+    error = drift["stochastic"].std(axis=1) / np.sqrt(2000)
+    assert (np.abs(drift["stochastic"].mean(axis=1)) < 5 * error).all()
+    # Of a rate at which no step moves an entry by half the spacing.
+    problem = rs.problems.DiagonalQuadratic(np.ones((n, 3)), np.zeros((n, 3)))
+    moving = {"learning_rate": 0.01, "steps": 2000, "x0": np.full(3, 2.2), "record": 2000}
+    for rounding in ("stochastic", "nearest"):
+        quantizer = Lattice(0.5, rounding=rounding)
+        x = rs.simulate(problem, ring, SwarmSGD(blocking=blocking, quantizer=quantizer), **moving).x
+        ends[rounding] = np.abs(x).mean()
+    assert ends["stochastic"] < 0.5 < ends["nearest"]
+
+
+@pytest.mark.parametrize("rounding", ["stochastic", "nearest"])
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_replica_whose_models_are_too_far_apart_has_diverged_and_the_others_go_on(
+    blocking, rounding
+):
     n, topology = 4, rs.topologies.ring(4)
-    centers = np.zeros((n, 2))
-    centers[2, 1] = 100.0
-    problem = rs.problems.DiagonalQuadratic(np.ones((n, 2)), centers)
-    algorithm = SwarmSGD(blocking=blocking, quantizer=Lattice(0.1, 256))
-    with pytest.raises(ValueError, match=r"12\.75.* step \d+ .*worker 2.*larger spacing"):
-        rs.simulate(problem, topology, algorithm, learning_rate=0.3, steps=100)
-    wide = SwarmSGD(blocking=blocking, quantizer=Lattice(0.1, 4096))
-    history = rs.simulate(problem, topology, wide, learning_rate=0.3, steps=100)
-    assert history.frame.distance.iloc[-1] < history.frame.distance.iloc[0]
+    problem = rs.problems.DiagonalQuadratic(np.ones((n, 2)), start(n, 2))
+    x0 = np.repeat(start(n, 2)[..., None], 3, axis=2)
+    x0[2, 1, 1] = 100.0  # range 12.7
+    algorithm = SwarmSGD(blocking=blocking, quantizer=Lattice(0.1, 256, rounding))
+    run = {"learning_rate": 0.3, "steps": 60}
+    history = rs.simulate(problem, topology, algorithm, x0=x0, **run)
+    assert history.diverged.tolist() == [False, True, False]
+    assert np.isnan(history.x[..., 1]).all()
+    alone = rs.simulate(problem, topology, algorithm, x0=x0[..., 0], **run)
+    for k in (0, 2):
+        np.testing.assert_allclose(history.x[..., k], alone.x, rtol=0, atol=1e-13)
+    single = rs.simulate(problem, topology, algorithm, x0=x0[..., 1], **run)
+    assert single.diverged.tolist() == [True]
+    wide = SwarmSGD(blocking=blocking, quantizer=Lattice(0.1, 4096, rounding))
+    assert not rs.simulate(problem, topology, wide, x0=x0, **run).diverged.any()
 
 
 def test_bits_are_the_quantisers():
@@ -759,7 +807,9 @@ def test_exact_consensus_goes_on_falling():
         (lambda: SwarmSGD(blocking="no"), TypeError, "True or False"),
         (lambda: SwarmSGD(quantizer=8), TypeError, "Lattice"),
         (lambda: Lattice(0.0), ValueError, "spacing must be positive"),
-        (lambda: Lattice(0.1, 1), ValueError, "levels"),
+        (lambda: Lattice(0.1, 2), ValueError, "levels must be at least 3"),
+        (lambda: Lattice(0.1, 1, "nearest"), ValueError, "levels must be at least 2"),
+        (lambda: Lattice(0.1, rounding="up"), ValueError, "rounding must be one of 'stochastic'"),
     ],
 )
 def test_options_are_checked(make, error, text):

@@ -175,6 +175,17 @@ def check_compression(frame):
     assert best.groupby("method").consensus_rate.nunique().max() > 1
 
 
+def check_double_descent(frame):
+    drawn = frame[frame.part == "draws"].set_index("parameters_per_worker")
+    settled = drawn[abs(drawn.index - 50) > 3]
+    assert (abs(settled.error - settled.formula) < 4 * settled.standard_error).all()
+    assert drawn.error.idxmax() == 50
+    assert (drawn.training_error[drawn.index >= 50] < 1e-20).all()
+    known = frame[(frame.part == "formula") & (frame.workers > 1)]
+    infinite = known[np.isinf(known.formula)]
+    assert infinite.parameters_per_worker.unique().tolist() == [49, 50, 51]
+
+
 SHOWS = {
     "scaling": check_scaling,
     "mean-estimation": check_mean_estimation,
@@ -186,6 +197,7 @@ SHOWS = {
     "asynchrony": check_asynchrony,
     "shootout": check_shootout,
     "compression": check_compression,
+    "double-descent": check_double_descent,
 }
 
 

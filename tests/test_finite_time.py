@@ -181,6 +181,65 @@ def test_a_period_that_starts_later_need_not_average():
     assert np.abs(first @ third @ second - 1 / 3).max() > 0.1
 
 
+# -- those of the published code --------------------------------------------------------------------
+
+
+def messages(sequence):
+    """Vectors that a period sends: every pair of a round, both ways."""
+    return sum(W.nnz - np.count_nonzero(W.diagonal()) for W in sequence)
+
+
+def mean_consensus_distance(sequence, rate):
+    """Of gossip on f_i = ½(x − b_i)², b_i independent with variance 1: E of it, over a period at rest."""
+    n = len(sequence[0].toarray())
+    period, offset = np.eye(n), np.zeros((n, n))
+    for W in sequence:
+        period, offset = (1 - rate) * W @ period, W @ ((1 - rate) * offset + rate * np.eye(n))
+    x, total = np.linalg.solve(np.eye(n) - period, offset), 0.0  # x_i = Σ_j x[i, j] b_j
+    for W in sequence:
+        x = W @ ((1 - rate) * x + rate * np.eye(n))
+        total += ((x - x.mean(axis=0)) ** 2).sum() / n
+    return total / len(sequence)
+
+
+@over_graphs
+@pytest.mark.parametrize("k", DEGREES)
+def test_published_sequences_average_exactly_too(graph, k):
+    for n in range(1, 101):
+        check(graph(n, k, published=True), n, k)
+
+
+@over_graphs
+@pytest.mark.parametrize(("n", "k", "ours", "published"), [(5, 1, 18, 20), (23, 2, 200, 232)])
+def test_published_sequences_send_more(graph, n, k, ours, published):
+    assert messages(graph(n, k)) == ours
+    assert messages(graph(n, k, published=True)) == published
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "ours", "published"),
+    [(23, 2, 0.00430, 0.00345), (47, 1, 0.01077, 0.00911), (31, 1, 0.00868, 0.00749)],
+)
+def test_workers_are_at_other_distances_on_published_sequences(n, k, ours, published):
+    # Measured on the matrices of the published code, which these equal.
+    for which, expected in ((False, ours), (True, published)):
+        found = mean_consensus_distance(simple_base_graph(n, k, published=which), 0.05)
+        assert round(found, 5) == expected
+
+
+def test_the_published_sequence_of_five_by_hand():
+    # 5 = 4 + 1: worker 4 exchanges with the last of the four, and 0 and 1 are company meanwhile.
+    period = [W.toarray() for W in simple_base_graph(5, 1, published=True)]
+    for W, ours in zip(period, simple_base_graph(5, 1), strict=True):
+        if W[3, 4] == 0:
+            np.testing.assert_array_equal(W, ours.toarray())
+    exchange = np.eye(5)
+    exchange[:2, :2] = 0.5
+    exchange[3, 3] = exchange[4, 4] = 0.2
+    exchange[3, 4] = exchange[4, 3] = 0.8
+    np.testing.assert_allclose(period[2], exchange, rtol=0, atol=1e-15)
+
+
 # -- in a simulation -------------------------------------------------------------------------------
 
 

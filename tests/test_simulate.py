@@ -650,6 +650,25 @@ def test_a_saved_history_comes_back(options, tmp_path):
     assert_equal_histories(again, history)
 
 
+def test_seeds_of_any_size_stay_apart(tmp_path):
+    seeds = [1, 2**53 + 1, 2**63, 2**63 + 1, 2**64 + 1, 2**200 + 1]
+    noisy = {"oracle": rs.oracles.Gaussian(0.5), "keep_state": True, "steps": 3}
+    history = simulate(seed=seeds, **noisy)
+    path = history.save(tmp_path / "large")
+    for found in (history, rs.History.load(path), rs.simulate(**rs.rebuild(history.config))):
+        assert found.frame.seed.tolist() == np.repeat(seeds, 4).tolist()
+        assert found.config["seed"] == seeds
+    for k, seed in enumerate(seeds):
+        alone = simulate(seed=np.array([seed]), **noisy)
+        np.testing.assert_allclose(history.x[..., k], alone.x[..., 0], rtol=1e-13)
+        assert simulate(seed=seed, **noisy).config["seed"] == seed
+    assert len(np.unique(history.x[0, 0])) == len(seeds)
+    longer = rs.History.load(path).extend(2)
+    assert longer.frame.equals(simulate(seed=seeds, **noisy | {"steps": 5}).frame)
+    assert simulate(seed=2**63 - 1, replicas=2).frame.seed.unique().tolist() == [2**63 - 1, 2**63]
+    assert simulate(seed=np.uint64(2**64 - 1)).frame.seed[0] == 2**64 - 1
+
+
 @over_runs
 def test_a_config_rebuilds_the_run_bit_by_bit(options):
     history = simulate(**options)

@@ -77,6 +77,34 @@ def test_learning_rates_and_seeds_share_a_run(monkeypatch):
     assert all(call["seed"] == [0, 1] for call in calls)
 
 
+def test_seeds_of_any_size_stay_apart(tmp_path):
+    seeds = [1, 2**63 + 1, 2**63 + 2, 2**64 + 1]
+    settings = {
+        "n": 3,
+        "d": 2,
+        "sigma2": 0.1,
+        "learning_rate": 0.1,
+        "steps": 1,
+        "topology": "chain",
+    }
+    common = {"seed": seeds, "problem_seed": [2**53 + 1, 2**63 + 1]}
+    table = rs.sweep(settings | common, store=tmp_path / "kept", progress=False)
+    file = tmp_path / "seeds.toml"
+    pairs = (settings | common).items()
+    file.write_text("\n".join(f"{k} = {v!r}" for k, v in pairs))
+    for found in (table, rs.load_sweep(tmp_path / "kept"), rs.sweep(file, progress=False)):
+        at_end = found[found.step == 1]
+        assert at_end.groupby(["seed", "problem_seed"]).suboptimality.nunique().tolist() == [1] * 8
+        assert {*at_end.seed} == {*seeds}
+        assert {*at_end.problem_seed} == {*common["problem_seed"]}
+        assert at_end.suboptimality.nunique() == 8
+    graphs = [f"erdos_renyi(3, 0.9, seed={2**53 + k})" for k in (0, 1)]
+    named = rs.sweep(
+        settings | {"algorithm": "DPSGD", "topology": [*graphs, "chain"]}, progress=False
+    )
+    assert {*named.topology_seed.dropna()} == {2**53, 2**53 + 1}
+
+
 def test_tuned_settings_are_what_tune_finds():
     table = rs.sweep(
         {"n": 6, "d": 3, "topology": ["chain", "star"], "target": 1e-5}, progress=False
@@ -323,7 +351,8 @@ def test_every_impossible_combination_is_named():
     [
         ({"n": np.inf}, "n must be a whole number, not inf"),
         ({"zeta2": np.nan}, "zeta2 must be a finite number, not nan"),
-        ({"seed": 2**70, "learning_rate": 0.1}, "seed must be below"),
+        ({"steps": 2**70, "learning_rate": 0.1}, "steps must be below"),
+        ({"zeta2": 10**400}, "zeta2 must be a finite number"),
         ({"mu": None, "smoothness": 0.0}, "smoothness must be positive"),
         ({"mixing": 0.3, "algorithm": "DPSGD"}, "mixing must be a name or a call"),
         ({"mixing": np.eye(32), "algorithm": "DPSGD"}, "in 32 groups that never exchange"),

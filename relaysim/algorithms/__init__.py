@@ -8,6 +8,7 @@ See `relaysim.algorithms.base` for the protocol, and `relaysim.algorithms.events
 
 from relaysim.algorithms import (
     acid,
+    adaptive,
     compressed,
     control,
     corrected,
@@ -19,9 +20,11 @@ from relaysim.algorithms import (
     infrequent,
     power_gossip,
     relay,
+    sparse,
     swarm,
 )
 from relaysim.algorithms.acid import *
+from relaysim.algorithms.adaptive import *
 from relaysim.algorithms.compressed import *
 from relaysim.algorithms.control import *
 from relaysim.algorithms.corrected import *
@@ -33,11 +36,13 @@ from relaysim.algorithms.heavy_ball import *
 from relaysim.algorithms.infrequent import *
 from relaysim.algorithms.power_gossip import *
 from relaysim.algorithms.relay import *
+from relaysim.algorithms.sparse import *
 from relaysim.algorithms.swarm import *
 from relaysim.support.names import attribute_error
 
 __all__: list[str] = []
 __all__ += acid.__all__
+__all__ += adaptive.__all__
 __all__ += compressed.__all__
 __all__ += control.__all__
 __all__ += corrected.__all__
@@ -49,6 +54,7 @@ __all__ += heavy_ball.__all__
 __all__ += infrequent.__all__
 __all__ += power_gossip.__all__
 __all__ += relay.__all__
+__all__ += sparse.__all__
 __all__ += swarm.__all__
 
 

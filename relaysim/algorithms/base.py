@@ -62,6 +62,7 @@ CLAIMS: dict[str, str] = {
     "sending can go on at the same time",
     "cycle": "steps after which its rule repeats",
     "affine": "whether, on quadratics, a step is an affine map of the state",
+    "random": "whether its steps draw random numbers, so that runs differ without gradient noise",
     "exact": "whether, without noise and at a constant learning rate, it reaches x* for any ζ",
     "exact_when_mixed_further": "whether it is so if its iterates are mixed further after a step",
     "rate_scale": "how many times higher rates may be than those of the same rule without momentum",
@@ -81,8 +82,8 @@ class Round:
         learning_rate: γ, a float, or ``(r,)`` with one for each replica.
         gradient: ``gradient(x)``, the workers' observed gradients at ``(n, d[, r])``, to be asked
             for once a step. The result is a scratch array.
-        mix, mix_further, mix_change, pairs, pairs_with_weight, pair_differences, exchange, average, relay,
-            inbox, send: see `relaysim.network.Network`.
+        mix, mix_further, mix_change, mix_entries, neighbours_with, pairs, pairs_with_weight,
+            pair_differences, exchange, average, relay, inbox, send: see `relaysim.network.Network`.
         scratch, fresh: see `relaysim.support.workspace.Workspace`.
         uniforms: ``uniforms(shape)``, independent numbers in [0, 1) of a shape such as ``(n, d[, r])``,
             from each replica's own stream.
@@ -159,6 +160,16 @@ class Round:
         messages are lost, since a row shares out what it lost over all that it has left.
         """
         return self._mix_change(x, self.step if round is None else round, share, laziness)
+
+    def neighbours_with(self, kept: np.ndarray) -> np.ndarray:
+        """How many neighbours by W_t have each entry set in ``kept``, 0 or 1, ``(n, d[, r])``."""
+        return self._network.neighbours_with(kept, self.step)
+
+    def mix_entries(self, x: np.ndarray, kept: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """W_t x where of each vector only the entries arrive that are ``kept`` by who sends and ``wanted``
+        by who receives; each entry's weights are scaled to sum to 1.
+        """
+        return self._network.mix_entries(x, kept, wanted, self.step)
 
     @property
     def examples(self) -> np.ndarray:
@@ -242,6 +253,11 @@ class Claims:
         for a while.
         """
         return True
+
+    @property
+    def random(self) -> bool:
+        """Whether its steps draw random numbers: runs of two seeds differ without gradient noise."""
+        return False
 
     @property
     def exact(self) -> bool:

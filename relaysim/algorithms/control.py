@@ -127,6 +127,10 @@ class ConsensusControl(Method):
         return self.base.cycle
 
     @property
+    def random(self) -> bool:
+        return self.base.random
+
+    @property
     def rate_scale(self) -> float:
         return self.base.rate_scale
 

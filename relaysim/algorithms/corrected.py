@@ -10,6 +10,7 @@ import numpy as np
 from relaysim.algorithms.base import Method, Rate, Round
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Network
+from relaysim.support.checks import one_of
 
 __all__ = ["D2", "EXTRA", "ExactDiffusion", "GradientTracking"]
 
@@ -42,17 +43,28 @@ class D2(_Corrected):
     X' = W(X − γG + C);  C ← X' − (X − γG);  C = 0 at the start. In the code Z = X − γG + C,
     X' = Z + (W − I)Z and C ← C + (W − I)Z, which keeps Σ_i c_i = 0 to rounding.
 
+    Args:
+        form: what it follows where the learning rate changes; at a constant one all is the same. ``"own"``:
+            each gradient counts with the rate of its own step, X' = W(2X − X⁻ − γ_t G + γ_{t−1} G⁻).
+            ``"scaled"``: the last move is taken at the present rate,
+            X' = W(X − γ_t ((X⁻ − X)/γ_{t−1} + G − G⁻)), so that the correction falls with the rate; at
+            learning rate 0 it waits, and X' = WX. With both the mean moves by −γ_t times the mean gradient,
+            which it would not with 2X − X⁻ − γ_t (G − G⁻): that ends beside x* where the rate falls.
+
     Any connected topology. Sends one vector per directed edge and step. Exact for any ζ if W is doubly
     stochastic, where it is stable: a mode with eigenvalue λ of W and curvature h needs
     1 + λ(3 − 2γh) > 0 and |λ(1 − γh)| < 1, so that small rates need λ_min(W) > −1/3; see
     `ExactDiffusion` for a variant that does not.
 
     Source: Tang, Lian, Yan, Zhang, Liu, "D²: decentralized training over decentralized data", ICML
-    2018.
+    2018, at a constant rate; ``"scaled"`` as in the code published with Lin et al., "Quasi-global momentum",
+    ICML 2021.
 
     >>> D2().vectors_per_edge(10)
     1
     """
+
+    form: str = "own"
 
     label: ClassVar[str] = "D²"
     uses: ClassVar[str] = "mixing"
@@ -64,19 +76,33 @@ class D2(_Corrected):
     #: Whether it mixes with (W + I)/2 in the place of W.
     lazy: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        one_of(self.form, "form", ("own", "scaled"))
+
     def step(self, state: CorrectedState, round: Round) -> CorrectedState:
+        if self.form == "scaled":
+            return self._scaled_step(state, round)
         corrected = round.descend(state.x, round.gradient(state.x))
         corrected += state.correction
         change = round.mix_change(corrected, laziness=0.5 if self.lazy else 0.0)
         return CorrectedState(corrected + change, state.correction + change)
+
+    def _scaled_step(self, state: CorrectedState, round: Round) -> CorrectedState:
+        """With C/γ for the correction, which is what stays the same when the rate changes."""
+        rate = round.learning_rate
+        corrected = round.descend(state.x, round.gradient(state.x) - state.correction)
+        change = round.mix_change(corrected, laziness=0.5 if self.lazy else 0.0)
+        moving = np.not_equal(rate, 0)
+        per_rate = np.where(moving, change / np.where(moving, rate, 1), 0)
+        return CorrectedState(corrected + change, state.correction + per_rate)
 
 
 @dataclass(frozen=True)
 class ExactDiffusion(D2):
     """Exact diffusion: `D2` with the lazy matrix (W + I)/2.
 
-    X ← ½(W + I)(2X − X⁻ − γ(G − G⁻)). Where messages are lost it is the lazy matrix that loses their
-    weights ½W_ij, and has its rows scaled to sum to 1 again.
+    X ← ½(W + I)(2X − X⁻ − γ(G − G⁻)); under a schedule as `D2`, in either ``form``. Where messages are
+    lost it is the lazy matrix that loses their weights ½W_ij, and has its rows scaled to sum to 1 again.
 
     Any connected topology and any symmetric doubly stochastic W without negative weights: the lazy
     matrix has no negative eigenvalue. Sends one vector per directed edge and step. Exact for any ζ.
@@ -100,14 +126,17 @@ class GradientTracking(_Corrected):
     X ← W(X − γY);  Y ← WY + G⁺ − G;  Y = G at the start. Written with C = G − Y, so that a step asks
     for one gradient: X' = W(X − γ(G − C));  C ← W(C − G) + G.
 
-    This is the form of the code published with Vogels et al., NeurIPS 2021; it is neither DIGing
-    (X ← WX − γY) nor the form in which the whole tracker is mixed (Y ← W(Y + G⁺ − G)).
+    Under other names: NEXT, SONATA with a doubly stochastic W and linearised losses, and ATC-tracking (adapt,
+    then combine). It is neither DIGing, which moves after mixing (X ← WX − γY), nor ATC-DIGing or
+    Aug-DGM, which mixes the whole tracker (Y ← W(Y + G⁺ − G)). Each step moves by its own rate: under a
+    schedule X' = W(X − γ_t Y).
 
     Any connected topology. Sends two vectors per directed edge and step. Exact for any ζ if W is
     doubly stochastic.
 
-    Source: the idea is that of Di Lorenzo and Scutari, "NEXT", 2016; analysed by Koloskova, Lin,
-    Stich, NeurIPS 2021.
+    Source: Di Lorenzo and Scutari, "NEXT: in-network nonconvex optimization", 2016; Scutari and Sun,
+    "Distributed nonconvex constrained optimization over time-varying digraphs" (SONATA), 2019; analysed by
+    Koloskova, Lin, Stich, NeurIPS 2021; as in the code published with Vogels et al., NeurIPS 2021.
 
     >>> GradientTracking().vectors_per_edge(10)
     2

@@ -17,7 +17,8 @@ __all__ = ["DSGDAC"]
 
 class PeakState(NamedTuple):
     """``x``, ``(n, d[, r])``, and the ``peak`` rate, of which later ones are a part, ``(1, 1[, r])``; no
-    rows where all of W is mixed with."""
+    rows where all of W is mixed with.
+    """
 
     x: np.ndarray
     peak: np.ndarray

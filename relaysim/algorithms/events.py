@@ -16,6 +16,7 @@ together, and always in their order, so that the result is that of one event aft
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
@@ -49,13 +50,22 @@ class Events(NamedTuple):
     second: np.ndarray
 
 
+def _no_numbers(width: int) -> np.ndarray:
+    raise TypeError("no random numbers are drawn here; a meeting that needs some is no fixed map")
+
+
 class Meeting(NamedTuple):
-    """Who meets, one entry a meeting: workers ``first`` and ``second`` of a ``replica``, in a ``step``."""
+    """Who meets, one entry a meeting: workers ``first`` and ``second`` of a ``replica``, in a ``step``.
+
+    ``uniforms(width)`` are each meeting's own numbers in [0, 1), ``(meetings, width)``, the same for
+    replicas of a seed. A rule asks for as many each time.
+    """
 
     step: int
     first: np.ndarray
     second: np.ndarray
     replica: np.ndarray
+    uniforms: Callable[[int], np.ndarray] = _no_numbers
 
 
 class Meetings(NamedTuple):
@@ -132,6 +142,7 @@ class EventMethod(Claims):
     uses: ClassVar[str] = "events"
     hops_per_step: ClassVar[float] = math.inf
     affine: ClassVar[bool] = False
+    random: ClassVar[bool] = True
 
     def vectors_per_edge(self, d: int) -> None:
         """None: it depends on who meets."""

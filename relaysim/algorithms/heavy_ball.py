@@ -81,9 +81,11 @@ class DecentLaM(MomentumMethod):
         momentum: β in [0, 1). M is not dampened by 1 − β, as in the paper: large learning rates are
             smaller by that factor than those of the other methods here.
 
-    Any connected topology. Sends one vector per directed edge and step. Not exact; its bias does not
-    grow with β as that of gossip with momentum does. At learning rate 0 workers average, X' = WX, and M
-    stays as it is.
+    Any connected topology. Sends one vector per directed edge and step. Not exact. It ends where G̃ = 0,
+    X = W(X − γG), whatever β: at equal γ that is where `DPSGD` ends, whose momentum is dampened. What it
+    gains is that it moves by γ/(1 − β) a step: `DPSGD` at that rate, as undampened momentum would have it,
+    ends further off, by up to 1/(1 − β)² times in ‖x̄ − x*‖. At learning rate 0 workers average, X' = WX, and
+    M stays as it is.
 
     Source: Yuan, Chen, Huang, Zhang, Pan, Xu, Yin, "DecentLaM: decentralized momentum SGD for large-batch
     deep training", ICCV 2021.

@@ -58,6 +58,10 @@ class SingleMerge(Method):
         whole_number(self.local_steps, "local_steps", 1)
         one_of(self.count, "count", tuple(AVERAGE_COUNTS))
 
+    @property
+    def random(self) -> bool:
+        return self.probability > 0
+
     def vectors_per_edge(self, d: int) -> None:
         """None: pairs are random."""
 
@@ -148,6 +152,11 @@ class DynamicAveraging(Method):
     def __post_init__(self) -> None:
         real_number(self.threshold, "threshold", 0)
         whole_number(self.period, "period", 1)
+
+    @property
+    def random(self) -> bool:
+        """Whether anyone is asked in random order: without a threshold all take part who have moved."""
+        return self.threshold > 0
 
     def vectors_per_edge(self, d: int) -> None:
         """None: it depends on how workers move."""

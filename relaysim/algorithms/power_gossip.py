@@ -84,6 +84,7 @@ class PowerGossip(Method):
     uses: ClassVar[str] = "mixing"
     mixing_needs: ClassVar[str] = "symmetric"
     affine: ClassVar[bool] = False
+    random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         whole_number(self.rank, "rank", 1)

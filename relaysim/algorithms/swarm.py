@@ -35,17 +35,19 @@ class SwarmSGD(EventMethod):
         local_steps: H, a whole number of at least 1; the mean where ``geometric``, then any number ≥ 1.
         blocking: see above.
         quantizer: a `relaysim.compressors.Lattice`, with which models are exchanged; None for all bits.
-            Models are rounded to the nearest point of its grid: what γH‖g‖ moves an entry by must be well
-            above its spacing, or models freeze, the sooner the smaller the rate.
+            Each rounding adds a variance of up to a quarter of its spacing squared to an entry. With
+            ``rounding="nearest"`` there is none, but models freeze where γH‖g‖ moves an entry by less than
+            the spacing.
         geometric: draw each worker's number of steps before a meeting from the geometric distribution.
 
     Any connected topology of two workers or more. Drawing edges uniformly suits regular graphs: elsewhere
     worker i of blocking pairs takes deg_i/(mean degree) gradients a step in expectation, and weighs as much
     in what is minimised. Non-blocking workers take one each on any graph. A meeting sends two vectors, or
-    the quantiser's share of them. Not exact.
+    the quantiser's share of them. Not exact. Where models that meet are too far apart for the quantiser, its
+    replica has diverged: its numbers are NaN, and the others go on.
 
     Raises:
-        ValueError: an option out of range; in a run, models too far apart for the quantiser.
+        ValueError: an option out of range.
 
     Without gradients a meeting shrinks the expected consensus distance to at most 1 − λ₂/(rn) of what it was,
     with λ₂ of the Laplacian of an r-regular graph. All H gradients before a meeting fall into its step, so
@@ -133,17 +135,14 @@ class _Pairs:
         quantizer = self._options.quantizer
         if quantizer is None:
             return second, first
-        far = quantizer.exceeded(first, second)
-        if far.any():
-            k = int(np.argmax(far))
-            gap = np.abs(first[k] - second[k]).max()
-            raise ValueError(
-                f"SwarmSGD's quantiser cannot tell models apart that differ by {quantizer.range:.4g} or "
-                f"more in an entry: in step {meeting.step} those of worker {meeting.first[k]} and worker "
-                f"{meeting.second[k]} differ by {gap:.4g}; take a larger spacing or more levels, or, where "
-                f"the run diverges, a smaller learning rate"
-            )
-        return quantizer.decode(second, first), quantizer.decode(first, second)
+        own, others = None, None
+        if quantizer.random:
+            own, others = np.split(meeting.uniforms(2 * first.shape[1]), 2, axis=1)
+        from_second = quantizer.decode(second, first, others)
+        from_first = quantizer.decode(first, second, own)
+        apart = quantizer.exceeded(first, second)
+        from_second[apart], from_first[apart] = np.nan, np.nan
+        return from_second, from_first
 
 
 class _Blocking(_Pairs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from relaysim.algorithms.events import EventMethod, Meeting
 from relaysim.engine.parts import Parts
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
-from relaysim.engine.timeline import Batch, Timeline
+from relaysim.engine.timeline import Batch, MeetingNumbers, Timeline
 from relaysim.topologies import Topology
 
 __all__ = ["Events"]
@@ -36,6 +37,7 @@ class Events:
         self._r = plan.r if plan.has_axis else 1
         self._gradients = parts.oracle.observe_events(parts.problem, parts.streams)
         self._timeline = Timeline(self._rule.draw, self._n, parts.streams)
+        self._numbers = MeetingNumbers(parts.streams)
         self._schedule = plan.schedule
         self._rates = plan.rates[:, None]
         self._sent = np.zeros(self._r)
@@ -64,6 +66,7 @@ class Events:
     def _pass_unit(self) -> None:
         batches, workers = self._timeline.unit(self.step)
         self._gradients.start_unit(workers)
+        self._numbers.start_unit(self.step, [batch for batch in batches if batch.meets])
         # When each row was last looked at: until then it has flown.
         since = np.zeros((len(self._state.x), 1))
         # A state is read by others after the unit: rows are put into a copy of it.
@@ -89,7 +92,8 @@ class Events:
         one, other = (
             type(rows)(*(part[k] for part in rows)) for k in (slice(count), slice(count, None))
         )
-        meeting = Meeting(self.step, batch.first, batch.second, batch.replica)
+        uniforms = functools.partial(self._numbers, batch)
+        meeting = Meeting(self.step, batch.first, batch.second, batch.replica, uniforms)
         first, second = self._rule.meet(one, other, meeting)
         self._put(place[:count], first)
         self._put(place[count:], second)

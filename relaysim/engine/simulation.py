@@ -25,6 +25,7 @@ from relaysim.records.history import History
 from relaysim.records.state import KeptState
 from relaysim.support.checks import real_number, shown, whole_number
 from relaysim.support.progress import progress_bar
+from relaysim.support.streams import seed_array
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["MOST_STATE_BYTES", "Experiment", "simulate"]
@@ -251,7 +252,7 @@ def _history_of(experiment: Experiment, state: KeptState | None) -> History:
     iterates = run.ledger.iterates()
     return History(
         steps=steps,
-        seeds=np.array(plan.seeds)[plan.owners],
+        seeds=seed_array(plan.seeds)[plan.owners],
         learning_rates=np.broadcast_to(rates, (records, plan.r)),
         columns=columns,
         measures=experiment.measures,

@@ -10,7 +10,7 @@ import numpy as np
 
 from relaysim.support.streams import Streams, numbers_within
 
-__all__ = ["Batch", "Timeline", "batches_of"]
+__all__ = ["Batch", "MeetingNumbers", "Timeline", "batches_of"]
 
 # Units of time drawn at once. It is part of every result: it tells where a generator's numbers go.
 UNITS_AHEAD = 16
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     """Events of one kind with no worker in common, within one unit of time; each array ``(events,)``.
 
     ``meets``: whether they are meetings, else gradients. ``replica`` has its events from ``stream``, a
-    position in `Streams.seeds`, where gradient number ``draw`` of the unit, by time, is this one.
+    position in `Streams.seeds`, where gradient, or meeting, number ``draw`` of the unit is this one, by time.
     """
 
     meets: bool
@@ -89,7 +89,7 @@ class Timeline:
         group = self._stream * UNITS_AHEAD + (unit - start)
         number = batches_of(group, first, second, self._n)
         meets = second >= 0
-        self._draws = numbers_within(np.where(meets, -2, group))
+        self._draws = numbers_within(2 * group + meets)
         order = np.lexsort((number, unit))
         self._events = (unit, time, first, second, number)
         self._order, self._unit_ends = (
@@ -146,6 +146,36 @@ class Timeline:
         chosen = np.sort(chosen[second[chosen] < 0])
         streams = self._stream[chosen]
         return [(int(k), first[chosen[streams == k]]) for k in self._in_use()]
+
+
+class MeetingNumbers:
+    """Numbers in [0, 1) of the meetings of a unit, drawn when a meeting asks for the first.
+
+    They belong to the unit: nothing needs to be kept of them.
+    """
+
+    def __init__(self, streams: Streams):
+        self._streams = streams
+        self._table: np.ndarray | None = None
+
+    def start_unit(self, unit: int, meetings: list[Batch]) -> None:
+        """Take up a unit with these batches of meetings."""
+        self._unit, self._meetings, self._table = unit, meetings, None
+
+    def __call__(self, batch: Batch, width: int) -> np.ndarray:
+        """Those of a batch of the unit's meetings, ``(events, width)``; the same width in all of a unit."""
+        if self._table is None:
+            counts = np.zeros(len(self._streams.seeds), dtype=np.intp)
+            for each in self._meetings:
+                np.maximum.at(counts, each.stream, each.draw + 1)
+            self._starts = np.cumsum(counts) - counts
+            drawn = [
+                self._streams.generator("algorithm", seed, self._unit).random((count, width))
+                for seed, count in zip(self._streams.seeds, counts.tolist(), strict=True)
+                if count
+            ]
+            self._table = np.concatenate(drawn)
+        return self._table[self._starts[batch.stream] + batch.draw]
 
 
 def batches_of(group: np.ndarray, first: np.ndarray, second: np.ndarray, n: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from relaysim.figures.against_n import gossip_vs_relay, scaling
 from relaysim.figures.asynchrony import asynchrony
 from relaysim.figures.compression import compression
 from relaysim.figures.consensus_control import consensus_control
+from relaysim.figures.double_descent import double_descent
 from relaysim.figures.finite_time import finite_time
 from relaysim.figures.heterogeneity import heterogeneity
 from relaysim.figures.logistic import logistic
@@ -53,6 +54,7 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "asynchrony": asynchrony,
     "shootout": shootout,
     "compression": compression,
+    "double-descent": double_descent,
 }
 
 

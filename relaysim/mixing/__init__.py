@@ -7,6 +7,7 @@ except `with_spectral_gap`, which is dense.
 
 from typing import TYPE_CHECKING, NoReturn
 
+from relaysim.mixing.approximate import laplacian_sequence, perturbed
 from relaysim.mixing.exponential import one_peer_exponential
 from relaysim.mixing.finite_time import (
     base_graph,
@@ -28,10 +29,12 @@ __all__ = [
     "base_graph",
     "best_constant",
     "hyper_hypercube",
+    "laplacian_sequence",
     "lazy",
     "max_degree",
     "metropolis",
     "one_peer_exponential",
+    "perturbed",
     "simple_base_graph",
     "uniform",
     "union_topology",

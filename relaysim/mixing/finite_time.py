@@ -8,6 +8,11 @@ may average with every other one, and a single matrix does.
 The graphs are put together as lists of rounds, each of them the pairs that exchange in it and the
 weight of each pair; a matrix has what is left of a row on its diagonal.
 
+What is written of them leaves sequences open: how long groups that are done go on averaging, what
+workers without a partner do, who is whose partner. Here nothing is sent that averaging does not need.
+The code that the authors published sends more, and under gradients its workers are at other distances
+from each other: ``published=True`` gives its sequences.
+
 Source: Takezawa, Sato, Bao, Niwa and Yamada, "Beyond exponential graph: communication-efficient
 topologies for decentralized learning via finite-time convergence", NeurIPS 2023.
 """
@@ -59,7 +64,7 @@ def hyper_hypercube(n: int, k: int) -> tuple[csr_array, ...]:
     return _matrices(n, _averaging(n, _fewest_factors(n, k + 1)))
 
 
-def simple_base_graph(n: int, k: int) -> tuple[csr_array, ...]:
+def simple_base_graph(n: int, k: int, published: bool = False) -> tuple[csr_array, ...]:
     """The simple base-(k + 1) graph: exact for every n, in at most 2 log_{k+1}(n) + 2 steps.
 
     The digits of n in base k + 1, n = Σ_l a_l (k+1)^{p_l} with p_1 > p_2 > …, cut the workers into
@@ -73,9 +78,19 @@ def simple_base_graph(n: int, k: int) -> tuple[csr_array, ...]:
        one group of U still agree, so that the next l finds what this one found.
     3. Each block averages as soon as its exchange is over: hyper-hypercubes again.
 
+    Published sequences, ``published=True``, are of the same kind and differ in these:
+
+    - groups that are done begin again, in 1. and in 3., until the last one is done;
+    - in 2. the workers of V_l without a partner average among themselves, k + 1 at a time;
+    - partners are taken from the ends of blocks, by the smallest group first;
+    - in 3. a group of less than k + 1 workers averages as a whole;
+    - where n has no prime factor above k + 1 it is a hyper-hypercube, which may be shorter;
+    - hyper-hypercubes take the largest factor that there is, not the fewest.
+
     Args:
         n: number of workers.
         k: most neighbours that a worker has in a step.
+        published: whether to follow the code that the authors published.
 
     >>> period = simple_base_graph(3, 1)
     >>> for W in period:
@@ -85,10 +100,10 @@ def simple_base_graph(n: int, k: int) -> tuple[csr_array, ...]:
     [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
     """
     n, k = whole_number(n, "n", 1), whole_number(k, "k", 1)
-    return _matrices(n, _simple_base(n, k + 1))
+    return _matrices(n, _published_simple_base(n, k + 1) if published else _simple_base(n, k + 1))
 
 
-def base_graph(n: int, k: int) -> tuple[csr_array, ...]:
+def base_graph(n: int, k: int, published: bool = False) -> tuple[csr_array, ...]:
     """The base-(k + 1) graph: exact for every n, and never longer than `simple_base_graph`.
 
     n = p q, where p has the prime factors of at most k + 1 and q the others. Each of p blocks of q
@@ -101,22 +116,28 @@ def base_graph(n: int, k: int) -> tuple[csr_array, ...]:
     Args:
         n: number of workers.
         k: most neighbours that a worker has in a step.
+        published: whether to follow the code that the authors published, as in `simple_base_graph`.
 
     >>> [len(base_graph(n, 1)) for n in (5, 6, 7, 8, 25)]
     [5, 4, 5, 3, 9]
     >>> [len(base_graph(25, k)) for k in (1, 2, 3, 4, 24, 100)]
     [9, 6, 5, 2, 1, 1]
+    >>> [sum(W.nnz - 5 for W in base_graph(5, 1, published=which)) for which in (False, True)]
+    [18, 20]
     """
     n, k = whole_number(n, "n", 1), whole_number(k, "k", 1)
+    simple, factors = _simple_base, _fewest_factors
+    if published:
+        simple, factors = _published_simple_base, _largest_factors
     p = _smooth_part(n, k + 1)
     q = n // p
     offsets = q * np.arange(p)[:, None, None]
     product = [
         ((pairs + offsets).reshape(-1, 2), np.tile(weights, p))
-        for pairs, weights in _simple_base(q, k + 1)
+        for pairs, weights in simple(q, k + 1)
     ]
-    product += _averaging(n, _fewest_factors(p, k + 1), stride=q)
-    return _matrices(n, min(product, _simple_base(n, k + 1), key=len))
+    product += _averaging(n, factors(p, k + 1), stride=q)
+    return _matrices(n, min(product, simple(n, k + 1), key=len))
 
 
 def union_topology(sequence: Sequence[csr_array]) -> Topology:
@@ -180,12 +201,68 @@ def _simple_base(n: int, base: int) -> list[Exchanges]:
         within = _averaging(blocks * size, _fewest_factors(size, base))
         timetable.append((begin + l + 1, start, within))
     length = max(begin + len(rounds) for begin, _, rounds in timetable)
-    together: list[tuple[list, list]] = [([], []) for _ in range(length)]
+    together: list[list[Exchanges]] = [[] for _ in range(length)]
     for begin, offset, rounds in timetable:
         for t, (pairs, weights) in enumerate(rounds, begin):
-            together[t][0].append(pairs + offset)
-            together[t][1].append(weights)
-    return [(np.concatenate(pairs), np.concatenate(weights)) for pairs, weights in together]
+            together[t].append((pairs + offset, weights))
+    return [_side_by_side(exchanges) for exchanges in together]
+
+
+def _published_simple_base(n: int, base: int) -> list[Exchanges]:
+    """The rounds of the simple base graph in the code that its authors published."""
+    if _smooth_part(n, base) == n:
+        return _averaging(n, _largest_factors(n, base))
+    groups = _digits(n, base)
+    whole = [_averaging(a * size, _largest_factors(a * size, base)) for _, a, size in groups]
+    blockwise = [
+        _averaging(a * size, _largest_factors(size, base)) if size > 1 else whole[l]
+        for l, (_, a, size) in enumerate(groups)
+    ]
+    last, first_exchange = len(groups) - 1, len(whole[0])
+    together = []
+    for t in range(first_exchange + 1 + len(blockwise[0])):
+        exchanging = t - first_exchange  # the group that meets all smaller ones in this round
+        exchanges = []
+        for l, (start, _, _) in enumerate(groups):
+            if exchanging < 0:
+                rounds, turn = whole[l], t
+            elif l < exchanging or l == exchanging == last or exchanging > last:
+                rounds, turn = blockwise[l], exchanging - l - (l < last)
+            else:
+                rounds = []
+            if rounds:
+                pairs, weights = rounds[turn % len(rounds)]
+                exchanges.append((pairs + start, weights))
+        if 0 <= exchanging < last:
+            exchanges += _published_exchange(groups[exchanging:], base)
+        together.append(_side_by_side(exchanges))
+    return together
+
+
+def _published_exchange(groups: Sequence[tuple[int, int, int]], base: int) -> list[Exchanges]:
+    """What the first of these groups sends to the others, and those left over to each other."""
+    start, blocks, size = groups[0]
+    smaller = np.concatenate([np.arange(s, s + a * width) for s, a, width in groups[:0:-1]])
+    block = start + size * np.arange(blocks)[:, None]
+    partners = block + size - 1 - np.arange(len(smaller))
+    pairs = np.stack([partners, np.broadcast_to(smaller, partners.shape)], axis=-1)
+    weight = size / (blocks * size + len(smaller))
+    exchanges = [(pairs.reshape(-1, 2), np.full(partners.size, weight))]
+    idle = (block + np.arange(size - len(smaller))).ravel()
+    for begin in range(0, len(idle) - 1, base):
+        company = idle[begin : begin + base]
+        a, b = np.triu_indices(len(company), k=1)
+        among = np.stack([company[a], company[b]], axis=-1)
+        exchanges.append((among, np.full(len(among), 1 / len(company))))
+    return exchanges
+
+
+def _side_by_side(exchanges: Sequence[Exchanges]) -> Exchanges:
+    """One round of exchanges of workers that have no part in each other's."""
+    return (
+        np.concatenate([pairs for pairs, _ in exchanges]),
+        np.concatenate([weights for _, weights in exchanges]),
+    )
 
 
 def _matrices(n: int, rounds: list[Exchanges]) -> tuple[csr_array, ...]:
@@ -254,3 +331,17 @@ def _fewest_factors(n: int, largest: int) -> tuple[int, ...]:
         if candidates:
             best[product] = min(candidates, key=lambda f: (len(f), sum(f), f))
     return best[n]
+
+
+def _largest_factors(n: int, largest: int) -> tuple[int, ...]:
+    """Factors of n found by dividing by ``largest`` as long as it goes, then by the next smaller one.
+
+    >>> _largest_factors(12, 6), _largest_factors(36, 12)
+    ((2, 6), (3, 12))
+    """
+    factors = []
+    for factor in range(min(n, largest), 1, -1):
+        while n % factor == 0:
+            factors.append(factor)
+            n //= factor
+    return tuple(factors[::-1])

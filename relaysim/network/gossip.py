@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.products import Product
 
-__all__ = ["LossyMixChange", "MixChange"]
+__all__ = ["EntryMix", "LossyMixChange", "MixChange"]
 
 
 class MixChange:
@@ -69,3 +69,26 @@ class LossyMixChange(MixChange):
         total = own + heard
         # Without weight on itself and with nobody heard, a worker keeps its own.
         return np.divide(change, total, out=np.zeros_like(change), where=total != 0)
+
+
+class EntryMix(MixChange):
+    """W' x for the entries that cross each edge: a row shares out what it lacks over all that it has."""
+
+    def __init__(self, W: csr_array):
+        super().__init__(W)
+        n, count = W.shape[0], len(self._from)
+        offsets = np.searchsorted(self._to, np.arange(n + 1))
+        ones = csr_array((np.ones(count), self._from, offsets), shape=(n, n))
+        self.neighbours_with = Product(ones)
+        self._own = W.diagonal()
+
+    def mix(
+        self, x: np.ndarray, kept: np.ndarray, wanted: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """W' x, and how many entries crossed all edges, ``()`` or ``(r,)``."""
+        sent = kept.take(self._from, 0) & wanted.take(self._to, 0)
+        change = self._sum(self._differences(x) * sent)
+        total = self._sum(sent.astype(float))
+        total += self._own.reshape((-1,) + (1,) * (x.ndim - 1))
+        np.divide(change, total, out=change, where=total != 0)
+        return x + change, np.count_nonzero(sent, axis=(0, 1))

@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 
 from relaysim.mixing.sequences import preserved_weights
 from relaysim.network.arrivals import Arrivals
-from relaysim.network.gossip import LossyMixChange, MixChange
+from relaysim.network.gossip import EntryMix, LossyMixChange, MixChange
 from relaysim.network.pairs import PairExchange
 from relaysim.network.products import Product
 from relaysim.network.relay import LossyTreeRelay, Mail, PairMail, PairRelay, TreeRelay
@@ -75,6 +75,10 @@ class Network:
     def _lossy_changes(self) -> list[LossyMixChange]:
         assert self._arrivals is not None
         return [LossyMixChange(W, self._arrivals) for W in self._mixing]
+
+    @functools.cached_property
+    def _entry_mixes(self) -> list[EntryMix]:
+        return [EntryMix(W) for W in self._mixing]
 
     @functools.cached_property
     def _matrices(self) -> list[Product]:
@@ -145,6 +149,25 @@ class Network:
         if self._arrivals is None:
             return self._changes[k](x, laziness)
         return self._lossy_changes[k](x, laziness)
+
+    def neighbours_with(self, kept: np.ndarray, round: int) -> np.ndarray:
+        """How many neighbours by W_t have each entry set in ``kept``, 0 or 1, ``(n, d[, r])``."""
+        return self._entry_mixes[round % len(self._mixing)].neighbours_with(kept)
+
+    def mix_entries(
+        self, x: np.ndarray, kept: np.ndarray, wanted: np.ndarray, round: int
+    ) -> np.ndarray:
+        """W' x, where W' has, entry by entry, the weights W_t,ij of those who sent it, and rows of sum 1.
+
+        Args:
+            x: what is mixed.
+            kept: which entries a worker would send, booleans of the shape of x.
+            wanted: which of those that its neighbours keep are sent to it, likewise.
+            round: t.
+        """
+        mixed, entries = self._entry_mixes[round % len(self._mixing)].mix(x, kept, wanted)
+        self.send(entries / x.shape[1])
+        return mixed
 
     @property
     def pairs(self) -> np.ndarray:

@@ -83,6 +83,11 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "A²CiD²": ("#1B7837", (0, (14, 2))),
     "AD-PSGD": ("#C51B7D", (0, (2, 4))),
     "SwarmSGD": ("#4575B4", (0, (5, 1.5, 1, 4))),
+    "DSGD-AC": ("#187643", (0, (2, 4))),
+    "AdaGossip": ("#0899AD", (0, (6, 5))),
+    "D-Adam": ("#7B2952", (0, (4, 5))),
+    "Normalised tracking": ("#155995", (0, (1, 5))),
+    "CESAR": ("#D18407", (0, (1.5, 2))),
 }
 
 # For methods that are not in the table: strokes and gaps that can be told apart in one colour (or a line

@@ -35,6 +35,7 @@ True
 from typing import TYPE_CHECKING, NoReturn
 
 from relaysim.problems import data, partitions
+from relaysim.problems.feature_split import FeatureSplit
 from relaysim.problems.logistic import Logistic, NoOptimumError
 from relaysim.problems.matrix_quadratic import MatrixQuadratic
 from relaysim.problems.problem import Problem
@@ -43,6 +44,7 @@ from relaysim.support.names import attribute_error
 
 __all__ = [
     "DiagonalQuadratic",
+    "FeatureSplit",
     "LeastSquares",
     "Logistic",
     "MatrixQuadratic",

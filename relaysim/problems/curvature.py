@@ -119,18 +119,18 @@ def mean_hessian_product(f: PenalisedLoss, x: np.ndarray) -> Callable[[np.ndarra
     return product
 
 
-def largest_grams(f: PenalisedLoss) -> tuple[float, float]:
-    """Largest eigenvalue of Σ_j w_j a_j a_jᵀ: over the workers, and of their mean.
+def largest_grams(f: PenalisedLoss) -> tuple[np.ndarray, float]:
+    """Largest eigenvalue of Σ_j w_j a_j a_jᵀ: of each worker, ``(n,)``, and of their mean.
 
     Times the largest second derivative of the loss in its scores it is what no Hessian exceeds.
     """
-    each = []
+    each = np.empty(f.n)
     for block, loss in f.parts:
-        for k in range(len(np.arange(f.n)[block.workers])):
+        for k, worker in enumerate(np.arange(f.n)[block.workers]):
             rows = block.positions(k)
-            each.append(_largest_eigenvalue([(block.pooled[rows], loss.weights.ravel()[rows])]))
+            each[worker] = _largest_eigenvalue([(block.pooled[rows], loss.weights.ravel()[rows])])
     every = [(block.pooled, loss.weights.ravel()) for block, loss in f.parts]
-    return max(each), _largest_eigenvalue(every) / f.n
+    return each, _largest_eigenvalue(every) / f.n
 
 
 def _gram(features: Matrix, weights: np.ndarray) -> np.ndarray:

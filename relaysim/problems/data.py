@@ -10,6 +10,8 @@ import importlib
 import io
 import os
 import pathlib
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn
@@ -24,6 +26,12 @@ from relaysim.support.display import html_table
 from relaysim.support.names import attribute_error
 
 __all__ = ["Dataset", "breast_cancer", "digits", "svmlight", "synthetic", "wine"]
+
+# What reading a file or unpacking it raises.
+_UNREADABLE = (ValueError, OSError, EOFError, OverflowError, zlib.error)
+# Numbers of columns have 32 bits; beyond the second a slip is likelier than so wide a set.
+_MOST_COLUMNS = 2**31 - 1
+_MOST_UNASKED = 2**28
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,37 +169,88 @@ def wine(standardize: bool = True) -> Dataset:
     return _bundled("load_wine", "wine", standardize)
 
 
-def svmlight(path: str | os.PathLike, standardize: bool = False) -> Dataset:
+def svmlight(
+    path: str | os.PathLike,
+    standardize: bool = False,
+    *,
+    width: int | None = None,
+    first_column: int = 1,
+) -> Dataset:
     """A file in svmlight / LIBSVM format: a line ``label column:value column:value …`` each example.
 
     Args:
         path: the file; ``.gz`` and ``.bz2`` are unpacked.
         standardize: scale every feature to second moment 1.
+        width: p, the number of columns; the last that occurs by default. A test set whose last columns
+            are all 0 needs that of its training set, ``training.features.shape[1]``.
+        first_column: the number that the first column has, 1, as the format has it, or 0. It is not guessed:
+            of a training and a test set, one may use column 0 and the other not.
 
     Returns:
-        A `Dataset` with sparse features. Columns may count from 0 or 1.
+        A `Dataset` with sparse features, ``(N, p)``.
 
     Raises:
-        ValueError: a line that cannot be read, with its number.
+        ValueError: a line that cannot be read, with its number; a column before the first or beyond
+            ``width``; numbers that are not finite.
         FileNotFoundError: there is no such file.
     """
     datasets = _sklearn_datasets()
+    standardize = true_or_false(standardize, "standardize")
+    first = whole_number(first_column, "first_column", 0)
+    if first > 1:
+        raise ValueError(f"first_column must be 0 or 1, not {first}")
+    given = None if width is None else whole_number(width, "width", 1)
+    if given is not None and given > _MOST_COLUMNS:
+        raise ValueError(f"width must be at most {_MOST_COLUMNS}, not {given}")
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {os.fspath(path)!r}")
+
+    def refused(why: str, is_bad: Callable[[bytes], bool]) -> ValueError:
+        line = _first_line(path, is_bad)
+        where = "" if line is None else f", line {line[0]}{line[1] and f': {line[1]!r}'}"
+        return ValueError(f"{os.fspath(path)}{where} {why}")
+
+    def read(lines: str | io.BytesIO) -> tuple[csr_array, np.ndarray]:
+        return datasets.load_svmlight_file(lines, zero_based=True)
+
     try:
-        features, labels = datasets.load_svmlight_file(os.fspath(path))
-    except (ValueError, OSError, UnicodeError) as error:
-        line = _unreadable_line(path, datasets)
-        where = "" if line is None else f", line {line[0]}: {line[1]!r}"
-        raise ValueError(
-            f"{os.fspath(path)}{where} cannot be read as svmlight ({error}); a line is "
-            f"'label column:value column:value …'"
+        features, labels = read(os.fspath(path))
+    except (*_UNREADABLE, MemoryError) as error:
+        raise refused(
+            f"cannot be read as svmlight ({error}); a line is 'label column:value column:value …'",
+            lambda line: _cannot(read, line),
         ) from None
     if not len(labels):
         raise ValueError(f"{os.fspath(path)} holds no example")
-    found = Dataset(csr_array(features), labels, path.name)
-    return found.standardized() if true_or_false(standardize, "standardize") else found
+    columns = features.indices.astype(np.int64) - first
+
+    def beyond(limit: int) -> Callable[[bytes], bool]:
+        return lambda line: bool((read(io.BytesIO(line))[0].indices - first >= limit).any())
+
+    if (columns < 0).any():
+        raise refused(
+            "has column 0, and columns count from 1; read it with first_column=0, and the other files "
+            "of the same set as well",
+            lambda line: bool((read(io.BytesIO(line))[0].indices == 0).any()),
+        )
+    found = int(columns.max(initial=-1)) + 1
+    if given is not None and found > given:
+        raise refused(f"has a column beyond width = {given}", beyond(given))
+    if given is None and found > _MOST_UNASKED:
+        raise refused(
+            f"has column {found - 1 + first}, which takes {8 * found / 1e9:.0f} GB for every vector of "
+            f"parameters; if it is meant, give width={found}",
+            beyond(_MOST_UNASKED),
+        )
+    if not found and given is None:
+        raise ValueError(f"{os.fspath(path)} has no column; give width= if all features are 0")
+    if not (np.isfinite(features.data).all() and np.isfinite(labels).all()):
+        raise refused("has a number that is not finite", lambda line: _has_infinite(read, line))
+    shape = (len(labels), found if given is None else given)
+    matrix = csr_array((features.data, columns, features.indptr), shape=shape)
+    examples = Dataset(matrix, labels, path.name)
+    return examples.standardized() if standardize else examples
 
 
 def synthetic(
@@ -273,19 +332,31 @@ def _sklearn_datasets() -> ModuleType:
         ) from None
 
 
-def _unreadable_line(path: pathlib.Path, datasets: ModuleType) -> tuple[int, str] | None:
-    """The first line that cannot be read alone, and its number."""
+def _cannot(read: Callable, line: bytes) -> bool:
+    try:
+        read(io.BytesIO(line))
+    except _UNREADABLE:
+        return True
+    return False
+
+
+def _has_infinite(read: Callable, line: bytes) -> bool:
+    features, labels = read(io.BytesIO(line))
+    return not (np.isfinite(features.data).all() and np.isfinite(labels).all())
+
+
+def _first_line(path: pathlib.Path, is_bad: Callable[[bytes], bool]) -> tuple[int, str] | None:
+    """The number and the beginning of the first line that is bad, or that cannot be unpacked."""
     opened = {".gz": "gzip", ".bz2": "bz2"}.get(path.suffix)
     opener = importlib.import_module(opened).open if opened else open
+    number = 0
     try:
         with opener(path, "rb") as file:
             for number, line in enumerate(file, start=1):
-                try:
-                    datasets.load_svmlight_file(io.BytesIO(line))
-                except (ValueError, OSError, UnicodeError):
+                if is_bad(line):
                     return number, line[:60].decode(errors="replace").strip()
-    except (OSError, EOFError):
-        return None
+    except _UNREADABLE:
+        return number + 1, ""
     return None
 
 

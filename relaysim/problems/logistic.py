@@ -263,10 +263,15 @@ class Logistic(LinearClassifier):
         return hessian(self._loss, worker, x)
 
     @functools.cached_property
-    def _smoothness(self) -> tuple[float, float]:
+    def _smoothness(self) -> tuple[np.ndarray, float]:
         each, mean = largest_grams(self._loss)
         most = self._loss.parts[0][1].largest_curvature
         return most * each + self.l2, most * mean + self.l2
+
+    @property
+    def local_smoothness(self) -> np.ndarray:
+        """L_i: no Hessian of f_i at any x has a larger eigenvalue, ``(n,)``; see `smoothness`."""
+        return self._smoothness[0]
 
     @property
     def smoothness(self) -> float:
@@ -276,7 +281,7 @@ class Logistic(LinearClassifier):
         L = ¼ max_i w_i λ_max((1/m_i) Σ_j a_j a_jᵀ) + l2, or ½ in the place of ¼, with w_i = 1, or
         n m_i / N where ``weighting="examples"``.
         """
-        return self._smoothness[0]
+        return float(self.local_smoothness.max())
 
     @property
     def strong_convexity(self) -> float:

@@ -184,20 +184,26 @@ class LeastSquares(Quadratic):
         return float(0.5 * residual @ residual / self.n)
 
     @functools.cached_property
-    def _eigenvalue_range(self) -> tuple[float, float]:
+    def _eigenvalue_ranges(self) -> np.ndarray:
+        """The smallest and the largest Hessian eigenvalue of each f_i, ``(n, 2)``."""
         singular = np.linalg.svd(self.A, compute_uv=False)
-        smallest = 0.0 if self.A.shape[1] < self.d else singular.min() ** 2
-        return float(smallest), float(singular.max() ** 2)
+        smallest = 0 * singular[:, 0] if self.A.shape[1] < self.d else singular.min(axis=1)
+        return np.stack([smallest, singular.max(axis=1)], axis=1) ** 2
+
+    @property
+    def local_smoothness(self) -> np.ndarray:
+        """L_i, the largest Hessian eigenvalue of each f_i, ``(n,)``."""
+        return self._eigenvalue_ranges[:, 1]
 
     @property
     def smoothness(self) -> float:
         """L, the largest Hessian eigenvalue over all f_i."""
-        return self._eigenvalue_range[1]
+        return float(self.local_smoothness.max())
 
     @property
     def strong_convexity(self) -> float:
         """μ, the smallest Hessian eigenvalue over all f_i (0 where m < d)."""
-        return self._eigenvalue_range[0]
+        return float(self._eigenvalue_ranges[:, 0].min())
 
     @functools.cached_property
     def _mean_eigenvalues(self) -> np.ndarray:
@@ -312,6 +318,11 @@ class DiagonalQuadratic(Quadratic):
         for rows in row_blocks(self.h):
             total += np.einsum("nd,nd->", self.h[rows], (self.optimum - self.centers[rows]) ** 2)
         return float(0.5 * total / self.n)
+
+    @property
+    def local_smoothness(self) -> np.ndarray:
+        """L_i, the largest curvature of each f_i, ``(n,)``."""
+        return self.h.max(axis=1)
 
     @property
     def smoothness(self) -> float:

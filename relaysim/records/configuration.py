@@ -138,6 +138,7 @@ _BEFORE: dict[str, dict[str, Any]] = {
     "AllReduce": {"count": "all-to-all"},
     "LocalSGD": {"count": "all-to-all"},
     "SingleMerge": {"count": "all-to-all"},
+    "Lattice": {"rounding": "nearest"},
 }
 
 

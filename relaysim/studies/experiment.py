@@ -113,6 +113,7 @@ class Experiment:
         "of the random problem, or of its data",
         int,
         least=0,
+        any_size=True,
         title="problem seed",
         levels=(0, 2**31 - 1),
     )
@@ -156,7 +157,13 @@ class Experiment:
         levels=(0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
     )
     seed: int = option(
-        0, "of all that is drawn in a run", int, least=0, title="seed", levels=(0, 2**31 - 1)
+        0,
+        "of all that is drawn in a run",
+        int,
+        least=0,
+        any_size=True,
+        title="seed",
+        levels=(0, 2**31 - 1),
     )
     learning_rate: Any = option(
         None,

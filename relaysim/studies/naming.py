@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 import math
 import pathlib
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -257,7 +258,9 @@ class _Reader:
         if "(" not in self._text:
             return [], {}
         try:
-            call = ast.parse(self._text.strip(), mode="eval").body
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of literals, as if this were a program
+                call = ast.parse(self._text.strip(), mode="eval").body
         except _UNREADABLE:
             call = None
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
@@ -332,7 +335,7 @@ class _Reader:
             return build(**stated, **options, **filled)
         except FileNotFoundError as error:
             raise ValueError(f"{where}: {error}{_nearest_file(arguments, options)}") from None
-        except (TypeError, ArithmeticError, LookupError, AttributeError) as error:
+        except (TypeError, ArithmeticError, LookupError, AttributeError, MemoryError) as error:
             raise ValueError(f"{where}: {error}; {usage}") from None
 
     def _filled(

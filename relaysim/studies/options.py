@@ -20,7 +20,7 @@ __all__ = ["FIXED", "TUNED", "Option", "SettingError", "option", "options_of"]
 
 #: Of runs at a given learning rate, and of runs whose rate is tuned.
 FIXED, TUNED = "fixed", "tuned"
-# What SQLite and data frames hold as whole numbers.
+# What data frames hold as whole numbers.
 LARGEST = 2**63
 
 
@@ -42,6 +42,7 @@ class Option:
         parts, example: constructors by name, of a part, and one as it is written.
         least, above, most: limits of a number: at least, more than, at most.
         words: what a number is called within its limits.
+        any_size: of a whole number: whether it may be 2^63 or more, as seeds are.
         choices: words that it may be.
         optional: whether None is a value.
         only: ``FIXED`` or ``TUNED``, if it is of use to one of the two kinds of runs only.
@@ -62,6 +63,7 @@ class Option:
     above: float | None = None
     most: float | None = None
     words: str = ""
+    any_size: bool = False
     choices: Sequence[str] = ()
     optional: bool = False
     only: str = ""
@@ -140,15 +142,15 @@ class Option:
     def _number(self, value: Any) -> int | float:
         what = "a whole number" if self.kind is int else "a finite number"
         valid = isinstance(value, int | np.integer | float | np.floating)
-        valid = valid and not isinstance(value, bool) and math.isfinite(value)
+        valid = valid and not isinstance(value, bool)
         try:
             number: int | float = int(value) if self.kind is int else float(value)
-            valid = valid and number == value
+            valid = valid and number == value and (self.kind is int or math.isfinite(number))
         except (TypeError, ValueError, OverflowError):
             valid = False
         if not valid:
             raise SettingError(self.name, f"{self.name} must be {what}, not {value!r}")
-        if self.kind is int and abs(number) >= LARGEST:
+        if self.kind is int and not self.any_size and abs(number) >= LARGEST:
             raise SettingError(self.name, f"{self.name} must be below 2^63, not {value!r}")
         return number + (0 if self.kind is int else 0.0)  # −0.0 is 0.0
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from relaysim.engine.run import Run
-from relaysim.studies.settling import first_below, overshoot, settled_levels, stays_below
+from relaysim.studies.settling import overshoot, settled_levels, stays_below
 
 __all__ = ["RateSearch", "first_grid", "search_limits"]
 
@@ -21,10 +21,9 @@ BEYOND = 4.0
 # Where no curvature is known, the ends are this many times as far away at most.
 UNKNOWN_RANGE = 1e12
 # A rate counts once its curve has stayed below the target for this much longer than it took, and is
-# not growing: its largest value in the last quarter of that time is not this much above the third's,
-# with noise and without it.
+# not growing: its largest value in the last quarter of that time is not this much above the third's.
 STAYS, STAYS_STEPS = 0.25, 200
-GROWING_NOISY, GROWING = 4.0, 1.2
+GROWING = 1.2
 FINEST = 1.004
 REFINE_WITH = 24
 MOST_NEIGHBOURHOODS = 8
@@ -41,7 +40,7 @@ STEEP = 3.0
 # A curve is not called settled before γ μ t has passed this (μ of f itself, or L/100 if not known):
 # a rate that is small enough looks flat from its first step.
 SETTLES_AFTER = 4.0
-PLATEAU_FLATNESS, NOISY_FLATNESS = 0.003, 0.1
+PLATEAU_FLATNESS = 0.003
 PLATEAU_BAND = 1.1
 PLATEAU_ROUNDS = 12
 
@@ -74,17 +73,18 @@ def _count(high: float, ratio: float) -> int:
 
 
 class RateSearch:
-    """Runs of many rates, and what was learnt about each.
+    """Runs of many rates, and what was learnt about each, where nothing is left to chance.
 
     Args:
         start: a run of rates ``(r,)`` as replicas, at step 0.
         start_value: suboptimality at step 0, above the target.
         target, max_steps: of `relaysim.tune`.
         curvatures: of the slowest and of the fastest mode.
-        noisy: whether gradients are.
         on_progress: told how many rates were advanced.
         limits: the lowest and the highest rate that may be tried, beyond the first grid.
     """
+
+    _growing = GROWING
 
     def __init__(
         self,
@@ -93,15 +93,13 @@ class RateSearch:
         target: float,
         max_steps: int,
         curvatures: tuple[float, float],
-        noisy: bool,
         on_progress: Callable,
         limits: tuple[float, float],
     ) -> None:
         self._start, self._start_value = start, start_value
         self._target, self._max_steps = target, max_steps
         self._slowest, self._fastest_mode = curvatures
-        self._noisy, self._on_progress = noisy, on_progress
-        self._growing = GROWING_NOISY if noisy else GROWING
+        self._on_progress = on_progress
         self._lowest, self._highest = limits
         self._tried: dict[float, dict] = {}
 
@@ -173,7 +171,7 @@ class RateSearch:
         A step of rate γ shrinks no error by more than the factor 1 − γL, so that the suboptimality
         needs at least log(start / target) / (−2 log(1 − γL)) steps; half of that is on the safe side.
         """
-        for limit in (*(cap for cap in FIRST_LIMITS if cap < self._max_steps), self._max_steps):
+        for limit in self._limits():
             able = rates[self._fewest_steps(rates) <= limit]
             if len(able) < 2:
                 continue
@@ -188,6 +186,10 @@ class RateSearch:
             if np.isfinite(steps).any():
                 return able, steps, crossings
         return rates[:0], np.empty(0), np.empty(0)
+
+    def _limits(self) -> tuple[int, ...]:
+        """How many steps are of interest, at first and at last."""
+        return *(cap for cap in FIRST_LIMITS if cap < self._max_steps), self._max_steps
 
     def _fewest_steps(self, rates: np.ndarray) -> np.ndarray:
         """Half of the steps that a rate needs if nothing shrinks faster than by 1 − γL, ``(r,)``."""
@@ -277,9 +279,11 @@ class RateSearch:
             if len(levels) == known or narrow:
                 break  # nothing more settles within max_steps, or the band falls between two rates
             known = len(levels)
-        # Under noise plateaus scatter; the highest rate that stays under the target is the answer.
-        lower = [rate for rate, level in levels.items() if level <= self._target]
-        return max(lower) if self._noisy and lower else float("nan")
+        return self._nearest_below(levels)
+
+    def _nearest_below(self, levels: dict[float, float]) -> float:
+        """What is taken where the band falls between two rates, or nothing more settles."""
+        return float("nan")
 
     def _settle(self, rates: np.ndarray, wait_for_all: bool) -> dict[float, float]:
         """The plateaus of those rates that settled.
@@ -294,8 +298,7 @@ class RateSearch:
             _record_up_to(run, horizon)
             self._on_progress(len(rates))
             curves = run.column("suboptimality")
-            flatness = NOISY_FLATNESS if self._noisy else PLATEAU_FLATNESS
-            plateaus = settled_levels(curves, self._target, flatness)
+            plateaus = settled_levels(curves, self._target, PLATEAU_FLATNESS)
             early = rates * self._slowest * run.step < SETTLES_AFTER
             plateaus[early & (plateaus > 0)] = np.nan
             known = ~np.isnan(plateaus)
@@ -308,8 +311,6 @@ class RateSearch:
                 break
             horizon *= 2
         steps = stays_below(run.steps, curves, self._target, self._growing)
-        if self._noisy:
-            steps = first_below(run.steps, curves, self._target)
         for rate, taken, level, gone in zip(rates, steps, plateaus, run.diverged, strict=True):
             self._note(rate, steps=taken, plateau=level, diverged=bool(gone), horizon=run.step)
         return {

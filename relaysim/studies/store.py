@@ -89,7 +89,7 @@ class Store:
     def add(self, group: Iterable[tuple[str, dict, dict[str, np.ndarray]]], version: str) -> None:
         """Store a group, whole or not at all: key, setting and result arrays of each member."""
         rows = [
-            (key, json.dumps(setting), setting["seed"], version, _pack(result))
+            (key, json.dumps(setting), _seed_cell(setting["seed"]), version, _pack(result))
             for key, setting, result in group
         ]
         try:
@@ -166,6 +166,11 @@ def _refuse_foreign(path: pathlib.Path) -> None:
             f"{str(path)!r} has format {version} and this version reads up to {FORMAT}; "
             f"update relaysim"
         )
+
+
+def _seed_cell(seed: int) -> int | str:
+    """A seed as SQLite holds it: text where 64 bits are too few, hexadecimal so that it stays text."""
+    return seed if seed < 2**63 else hex(seed)
 
 
 def _pack(arrays: dict[str, np.ndarray]) -> bytes:

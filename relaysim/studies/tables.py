@@ -59,7 +59,12 @@ def _joined(pieces: list[Any]) -> np.ndarray:
         column[:] = [each for piece in pieces for each in piece]
         return column
     gaps = [[np.nan] * len(p) if isinstance(p, list) and p[0] is None else p for p in pieces]
-    return np.concatenate([np.asarray(piece) for piece in gaps])
+    largest = max((abs(value) for value in values if isinstance(value, int)), default=0)
+    column = np.concatenate([np.asarray(piece) for piece in gaps])
+    if largest >= 2**63 or (largest > 2**53 and column.dtype.kind == "f"):
+        # As floats, different seeds would be one.
+        column = np.array([each for piece in gaps for each in piece], dtype=object)
+    return column
 
 
 def _columns(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from relaysim.mixing.sequences import Mixing
 from relaysim.oracles import Exact, Oracle
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
+from relaysim.studies.noisy_search import NoisySearch
 from relaysim.studies.rate_search import RateSearch, first_grid, search_limits
 from relaysim.support.checks import real_number, whole_number
 from relaysim.support.display import between, html_table
@@ -43,7 +44,8 @@ class Tuning:
 
     Attributes:
         learning_rate: the best rate; NaN if no rate does it within ``max_steps``.
-        steps: first step from which its suboptimality stays below the target; NaN likewise.
+        steps: first step from which its suboptimality stays below the target; NaN likewise. Where chance
+            plays a part, the median over the seeds.
         frame: every rate tried: ``learning_rate``, ``steps`` (NaN where the target was not met),
             ``plateau`` (suboptimality at which it settled, NaN where it did not, or was not asked),
             ``diverged``, ``horizon`` (steps watched).
@@ -101,8 +103,7 @@ def tune(
             there in the fewest steps (watched for 5000 steps, or three times as long as it took, at
             the end of which it must not be growing). ``"plateau"``:
             for methods that stall, a rate whose plateau lies in [target / 1.1, target]; where no
-            stable rate stalls above that, the fastest one. With gradient noise a plateau is the
-            mean over the last quarter of a run, and ``steps`` the first step below the target.
+            stable rate stalls above that, the fastest one.
         max_steps: how long to wait.
         progress: a progress bar: True, False, or None: if it lasts and someone watches.
 
@@ -112,6 +113,14 @@ def tune(
     its ends, or, where no rate has met the target, as long as the highest does not lead away from it, up
     to 4(n + 2)/μ. The neighbourhoods of the best are then refined until rates are 0.4 % apart, or finer
     ones gain less than 0.2 % (and the best is no needle, much faster than the rates on either side).
+
+    With gradient noise, or a method that draws at random (its claim ``random``), a rate is judged by
+    eight seeds from ``seed`` on: six of them have to stay below the target, and ``steps`` is the median
+    over the seeds. What was chosen so has to do it again with the eight seeds that follow, watched for 5000
+    steps or three times as long as it took; if it does not, other rates are tried, lower ones too. Rates are
+    then 6 % apart. A plateau is a mean over eight seeds and the last half of a run, waited for until half of
+    its 95 % confidence interval is below 4 % of it, or is outside the band; ``steps`` is the first step
+    below the target then.
 
     Returns:
         A `Tuning`. Rates found with ``criterion="fastest"`` are the best of those tried: `frame`
@@ -157,10 +166,9 @@ def tune(
     with progress_bar(None, progress, f"tuning {algorithm.label}", "steps") as bar:
         curvatures = strong_convexity or scale / 100, smoothness or np.inf
         limits = search_limits(problem.n, algorithm.rate_scale, smoothness, strong_convexity)
-        noisy = not (oracle is None or isinstance(oracle, Exact))
-        search = RateSearch(
-            start, start_value, target, max_steps, curvatures, noisy, bar.update, limits
-        )
+        noisy = algorithm.random or not (oracle is None or isinstance(oracle, Exact))
+        kind = NoisySearch if noisy else RateSearch
+        search = kind(start, start_value, target, max_steps, curvatures, bar.update, limits)
         rate = search.fastest(rates) if criterion == "fastest" else search.plateau(rates)
     frame = search.frame()
     chosen = frame[frame.learning_rate == rate]
@@ -173,11 +181,14 @@ def _start(
     topology: Topology | TreePair,
     algorithm: Algorithm,
     rates: np.ndarray,
+    first: int = 0,
+    count: int = 1,
     *,
     oracle: Oracle | None,
     mixing: Mixing | None,
     seed: int,
 ) -> Run:
-    plan = plan_replicas(np.asarray(rates), seed, None, None, 1)
+    seeds = [seed + first + k for k in range(count)]
+    plan = plan_replicas(np.asarray(rates), seeds, None, None, 1)
     setup = Setup(problem, topology, algorithm, plan, mixing=mixing, oracle=oracle)
     return Run(setup, measures=(suboptimality,))

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["EventDraw", "Source", "Streams", "numbers_within"]
+__all__ = ["EventDraw", "Source", "Streams", "numbers_within", "seed_array"]
 
 # The position of a purpose is part of every result; append, never reorder.
 PURPOSES = ("gradient", "faults", "sampling", "algorithm")
@@ -26,6 +26,18 @@ class Source(Protocol):
     def state(self) -> dict[str, Any]: ...
 
     def restore(self, state: dict[str, Any]) -> None: ...
+
+
+def seed_array(seeds: Sequence[int]) -> np.ndarray:
+    """Seeds as an array: of int64 where all fit, else of Python's whole numbers, which have any size.
+
+    NumPy itself makes floats of numbers on both sides of 2^63, and different seeds one.
+
+    >>> seed_array([1, 2**63 + 1]).tolist(), seed_array([1, 2]).dtype
+    ([1, 9223372036854775809], dtype('int64'))
+    """
+    fits = all(seed < 2**63 for seed in seeds)
+    return np.array(seeds, dtype=np.int64 if fits else object)
 
 
 class Streams:

@@ -26,6 +26,7 @@ from relaysim.theory.relaysum import (
     relay_gap,
     relay_matrix,
 )
+from relaysim.theory.split_features import cocoa_generalization
 from relaysim.theory.stability import (
     BestRate,
     best_learning_rate,
@@ -43,6 +44,7 @@ __all__ = [
     "asynchronous_decay",
     "best_learning_rate",
     "bounds",
+    "cocoa_generalization",
     "correction_factor",
     "d2_rates",
     "d2_smallest_eigenvalue",

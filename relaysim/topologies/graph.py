@@ -17,15 +17,24 @@ import networkx
 import numpy as np
 from scipy.sparse import csgraph, csr_array
 
-from relaysim.support.checks import whole_number
+from relaysim.support.checks import require_memory, whole_number
 
 if TYPE_CHECKING:
     from relaysim.plots.style import Axes
 
-__all__ = ["Topology", "TreePair", "from_edges", "from_networkx", "pairs_of"]
+__all__ = ["Topology", "TreePair", "from_edges", "from_networkx", "graph_size", "pairs_of"]
 
+# While a graph is made.
+_BYTES_OF_EDGE = 64
 # A table shows a diameter that takes no more than so many edges to walk.
 SEARCH_NOW = 1_000_000
+
+
+def graph_size(n: int, edges_each: float = 1) -> int:
+    """n as a number of workers, of a graph with so many edges a worker that it fits in memory."""
+    n = whole_number(n, "n", 1)
+    require_memory(_BYTES_OF_EDGE * edges_each * n, f"a graph of {n} workers", "take fewer")
+    return n
 
 
 class Topology:
@@ -49,7 +58,7 @@ class Topology:
     """
 
     def __init__(self, n: int, edges: Iterable, name: str | None = None):
-        self._n = whole_number(n, "n", 1)
+        self._n = graph_size(n)
         self._edges = _normalised_edges(self._n, edges)
         self._name = name
 

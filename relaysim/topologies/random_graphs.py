@@ -5,7 +5,7 @@ from __future__ import annotations
 import networkx
 
 from relaysim.support.checks import real_number, whole_number
-from relaysim.topologies.graph import Topology, from_networkx
+from relaysim.topologies.graph import Topology, from_networkx, graph_size
 
 __all__ = [
     "barabasi_albert",
@@ -26,7 +26,7 @@ def erdos_renyi(n: int, p: float, seed: int) -> Topology:
     """
     p = real_number(p, "p", 0, 1)
     graph = networkx.gnp_random_graph(
-        whole_number(n, "n", 1), p, seed=whole_number(seed, "seed", 0)
+        graph_size(n, p * whole_number(n, "n", 1) / 2), p, seed=whole_number(seed, "seed", 0)
     )
     return from_networkx(graph, f"erdos_renyi({n}, {p!r}, seed={seed})")
 
@@ -37,7 +37,7 @@ def random_regular(n: int, degree: int, seed: int) -> Topology:
     >>> random_regular(10, 3, seed=0).degrees.tolist() == [3] * 10
     True
     """
-    if whole_number(degree, "degree", 1) >= whole_number(n, "n", 1) or n * degree % 2:
+    if whole_number(degree, "degree", 1) >= graph_size(n) or n * degree % 2:
         raise ValueError(
             f"random_regular needs degree < n and n · degree even, not n={n}, degree={degree}"
         )
@@ -54,7 +54,7 @@ def watts_strogatz(n: int, k: int, p: float, seed: int) -> Topology:
     24
     """
     p = real_number(p, "p", 0, 1)
-    if not 2 <= whole_number(k, "k", 1) < whole_number(n, "n", 1):
+    if not 2 <= whole_number(k, "k", 1) < graph_size(n):
         raise ValueError(f"watts_strogatz needs 2 ≤ k < n, not k={k}, n={n}")
     if k % 2:
         raise ValueError(f"watts_strogatz needs an even k, half of it on each side, not {k}")
@@ -68,7 +68,7 @@ def barabasi_albert(n: int, m: int, seed: int) -> Topology:
     >>> barabasi_albert(30, 2, seed=0).is_connected
     True
     """
-    if not 1 <= whole_number(m, "m", 1) < whole_number(n, "n", 1):
+    if not 1 <= whole_number(m, "m", 1) < graph_size(n):
         raise ValueError(f"barabasi_albert needs 1 ≤ m < n, not m={m}, n={n}")
     graph = networkx.barabasi_albert_graph(n, m, seed=whole_number(seed, "seed", 0))
     return from_networkx(graph, f"barabasi_albert({n}, {m}, seed={seed})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from relaysim.support.checks import whole_number
-from relaysim.topologies.graph import Topology, pairs_of
+from relaysim.topologies.graph import Topology, graph_size, pairs_of
 
 __all__ = ["complete", "exponential", "hypercube", "ring", "torus", "two_cliques"]
 
@@ -27,7 +27,8 @@ def complete(n: int) -> Topology:
     >>> complete(5).diameter
     1
     """
-    return Topology(n, pairs_of(*np.triu_indices(whole_number(n, "n", 1), k=1)), f"complete({n})")
+    size = graph_size(n, whole_number(n, "n", 1) / 2)
+    return Topology(n, pairs_of(*np.triu_indices(size, k=1)), f"complete({n})")
 
 
 def exponential(n: int) -> Topology:
@@ -55,7 +56,7 @@ def hypercube(n: int) -> Topology:
             f"a hypercube needs a power of two of workers, not {n}; "
             f"the nearest are {1 << (n.bit_length() - 1)} and {1 << n.bit_length()}"
         )
-    workers = np.arange(n)
+    workers = np.arange(graph_size(n, n.bit_length() / 2))
     flipped = [workers ^ (1 << k) for k in range(n.bit_length() - 1)]
     edges = [pairs_of(workers, other) for other in flipped]
     return Topology(n, np.concatenate([np.empty((0, 2), int), *edges]), f"hypercube({n})")
@@ -67,9 +68,8 @@ def torus(rows: int, cols: int) -> Topology:
     >>> torus(3, 4).degrees.tolist() == [4] * 12
     True
     """
-    cells = np.arange(whole_number(rows, "rows", 1) * whole_number(cols, "cols", 1)).reshape(
-        rows, cols
-    )
+    size = whole_number(rows, "rows", 1) * whole_number(cols, "cols", 1)
+    cells = np.arange(graph_size(size, 2)).reshape(rows, cols)
     links = [pairs_of(cells.ravel(), np.roll(cells, -1, axis).ravel()) for axis in (0, 1)]
     edges = np.concatenate(links)
     return Topology(cells.size, edges[edges[:, 0] != edges[:, 1]], f"torus({rows}, {cols})")
@@ -92,7 +92,7 @@ def two_cliques(n: int) -> Topology:
 
 
 def _circulant(n: int, hops: list[int], name: str) -> Topology:
-    workers = np.arange(whole_number(n, "n", 1))
+    workers = np.arange(graph_size(n, len(hops)))
     links = [pairs_of(workers, (workers + hop) % n) for hop in hops]
     edges = np.concatenate([np.empty((0, 2), int), *links])
     return Topology(n, edges[edges[:, 0] != edges[:, 1]], name)

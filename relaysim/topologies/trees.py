@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csgraph, csr_array
 
 from relaysim.support.checks import whole_number
-from relaysim.topologies.graph import Topology, TreePair, pairs_of
+from relaysim.topologies.graph import Topology, TreePair, graph_size, pairs_of
 
 __all__ = ["binary_tree", "chain", "double_binary_tree", "regular_tree", "spanning_tree", "star"]
 
@@ -19,7 +19,7 @@ def chain(n: int) -> Topology:
     >>> chain(4).edges.tolist()
     [[0, 1], [1, 2], [2, 3]]
     """
-    workers = np.arange(whole_number(n, "n", 1))
+    workers = np.arange(graph_size(n))
     return Topology(n, pairs_of(workers[:-1], workers[1:]), f"chain({n})")
 
 
@@ -29,7 +29,7 @@ def star(n: int) -> Topology:
     >>> star(4).degrees.tolist()
     [3, 1, 1, 1]
     """
-    leaves = np.arange(1, whole_number(n, "n", 1))
+    leaves = np.arange(1, graph_size(n))
     return Topology(n, pairs_of(np.zeros_like(leaves), leaves), f"star({n})")
 
 
@@ -41,7 +41,7 @@ def binary_tree(n: int) -> Topology:
     >>> binary_tree(6).edges.tolist()
     [[0, 1], [1, 2], [1, 3], [2, 4], [2, 5]]
     """
-    workers = np.arange(1, whole_number(n, "n", 1))
+    workers = np.arange(1, graph_size(n))
     return Topology(n, pairs_of(workers // 2, workers), f"binary_tree({n})")
 
 
@@ -69,7 +69,7 @@ def regular_tree(n: int, degree: int) -> Topology:
     """
     if whole_number(degree, "degree", 1) < 2:
         raise ValueError(f"regular_tree needs a degree of at least 2, not {degree}")
-    workers = np.arange(1, whole_number(n, "n", 1))
+    workers = np.arange(1, graph_size(n))
     parents = np.where(workers <= degree, 0, 1 + (workers - 1 - degree) // (degree - 1))
     return Topology(n, pairs_of(parents, workers), f"regular_tree({n}, {degree})")
 

@@ -1,0 +1,126 @@
+"""What is said of methods beyond their rules, measured."""
+
+import numpy as np
+import pytest
+
+import relaysim as rs
+
+
+def equal_hessians(n, curvatures, zeta2, seed=0):
+    """Workers with one Hessian, diag(curvatures), and optima of their own."""
+    h = np.asarray(curvatures, dtype=float)
+    centers = np.random.default_rng(seed).normal(size=(n, len(h)))
+    centers -= centers.mean(axis=0)
+    centers *= np.sqrt(zeta2 / np.mean(np.sum((h * centers) ** 2, axis=1)))
+    return rs.problems.DiagonalQuadratic(np.tile(h, (n, 1)), centers + 1.0)
+
+
+# -- controlled disagreement -----------------------------------------------------------------------
+
+
+def test_dsgd_ac_of_power_0_is_gossip_that_overlaps():
+    problem, ring = equal_hessians(8, [0.1, 1.0], 1.0), rs.topologies.ring(8)
+    run = {"learning_rate": rs.schedules.InverseSqrt(0.3), "steps": 50, "keep_iterates": True}
+    gossip, controlled = (
+        rs.simulate(problem, ring, algorithm, **run).iterates
+        for algorithm in (rs.algorithms.DPSGD(overlap=True), rs.algorithms.DSGDAC(power=0))
+    )
+    np.testing.assert_array_equal(gossip, controlled)
+
+
+def test_the_mean_of_dsgd_ac_does_not_depend_on_its_power():
+    problem, ring = equal_hessians(8, [0.1, 1.0], 1.0), rs.topologies.ring(8)
+    run = {"learning_rate": rs.schedules.Cosine(0.3, 200), "steps": 200, "keep_iterates": True}
+    run["oracle"] = rs.oracles.Gaussian(1.0)
+    means, spread = [], []
+    for power in (0, 1, 3):
+        history = rs.simulate(problem, ring, rs.algorithms.DSGDAC(power), **run)
+        means.append(history.iterates.mean(axis=1))
+        spread.append(history.frame.consensus_distance.iloc[-1])
+    np.testing.assert_allclose(means[1:], [means[0]] * 2, rtol=0, atol=1e-13)
+    assert spread[0] < spread[1] < spread[2]
+
+
+@pytest.mark.parametrize("a", [1.0, 0.1, 0.01])
+def test_stationary_variance_of_each_mode_of_gossip_with_a_part_of_the_mixing(a):
+    """γ²s / (1 − ρ²) with ρ = 1 − a(1 − λ) − γh, and σ² = s d of noise over d coordinates."""
+    n, gamma, sigma2, curvatures = 16, 0.1, 3.0, np.array([0.05, 0.3, 1.0])
+    problem, ring = equal_hessians(n, curvatures, 0.0), rs.topologies.ring(n)
+    algorithm = rs.algorithms.DPSGD(overlap=True, consensus=a)
+    floor = rs.theory.linearize(problem, ring, algorithm, gamma).stationary(sigma2)
+    eigenvalues = np.linalg.eigvalsh(rs.mixing.metropolis(ring).todense())[:-1]
+    rho = 1 - a * (1 - eigenvalues[:, None]) - gamma * curvatures
+    variance = gamma**2 * (sigma2 / 3) / (1 - rho**2)
+    assert floor.consensus_distance == pytest.approx(variance.sum() / n, rel=1e-10)
+    of_mean = gamma**2 * (sigma2 / 3) / n / (1 - (1 - gamma * curvatures) ** 2)
+    assert floor.distance == pytest.approx(variance.sum() / n + of_mean.sum(), rel=1e-10)
+
+
+def test_dsgd_ac_disagrees_where_gossip_has_come_together():
+    """With a rate that falls to 0 along a cosine, mean Ξ² at the end: 3.1e-13 (p = 0), 4.0e-2 (p = 3)."""
+    problem, ring = equal_hessians(16, [0.05, 0.3, 1.0], 0.0), rs.topologies.ring(16)
+    run = {"learning_rate": rs.schedules.Cosine(0.1, 20_000), "steps": 20_000}
+    run |= {"oracle": rs.oracles.Gaussian(3.0), "record": [20_000], "replicas": 20}
+    gossip, controlled = (
+        rs.simulate(problem, ring, rs.algorithms.DSGDAC(power), **run).frame for power in (0, 3)
+    )
+    assert (controlled.consensus_distance > 1e8 * gossip.consensus_distance).all()
+    assert gossip.consensus_distance.mean() == pytest.approx(3.1e-13, rel=0.15)
+    assert controlled.consensus_distance.mean() == pytest.approx(4.0e-2, rel=0.15)
+    np.testing.assert_allclose(controlled.suboptimality, gossip.suboptimality, rtol=1e-9)
+
+
+# -- gossip that adapts ----------------------------------------------------------------------------
+
+
+def test_adagossip_moves_the_mean_where_choco_does_not():
+    """Pure gossip of rank 0: at learning rate 0 only the mixing moves anything."""
+    n, d = 16, 200
+    problem, ring = equal_hessians(n, np.ones(d), 0.0), rs.topologies.ring(n)
+    x0 = np.random.default_rng(0).normal(size=(n, d))
+    run = {"learning_rate": 0.0, "steps": 500, "record": [500], "x0": x0}
+    compressor = rs.compressors.TopK(20)
+    drift = {}
+    for algorithm in (
+        rs.algorithms.ChocoSGD(compressor, 0.3),
+        rs.algorithms.AdaGossip(compressor, 0.01),
+    ):
+        x = rs.simulate(problem, ring, algorithm, **run).x
+        drift[type(algorithm).__name__] = float(np.sum((x.mean(axis=0) - x0.mean(axis=0)) ** 2))
+    assert drift["ChocoSGD"] < 1e-25
+    assert drift["AdaGossip"] > 0.1
+
+
+@pytest.mark.parametrize(("zeta2", "least", "most"), [(1.0, 0.0, 1.5), (0.0, 50.0, np.inf)])
+def test_adam_on_own_gradients_stalls_where_data_differ(zeta2, least, most):
+    """The plateau of ‖x̄ − x*‖² at γ = 0.01 over that at 0.001."""
+    problem = rs.problems.random_quadratics(n=16, d=5, zeta2=zeta2, mu=0.25, seed=0)
+    history = rs.simulate(
+        problem,
+        rs.topologies.ring(16),
+        rs.algorithms.DecentralizedAdam(),
+        learning_rate=[0.01, 0.001],
+        steps=20_000,
+        record=range(18_000, 20_001, 10),
+        keep_iterates=True,
+    )
+    error = history.iterates.mean(axis=1) - problem.optimum[:, None]
+    plateau = np.mean(np.sum(error**2, axis=1), axis=0)
+    assert least < plateau[0] / plateau[1] < most
+
+
+# -- sparse gossip ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2, 0.4])
+def test_the_share_that_cesar_sends(share):
+    """α(1 − (1 − α)^(deg − 1)) of a vector over each directed edge, deg = 3."""
+    n, d, steps = 48, 200, 100
+    topology = rs.topologies.random_regular(n, 3, seed=0)
+    problem = equal_hessians(n, np.ones(d), 0.0)
+    algorithm = rs.algorithms.Cesar(share)
+    history = rs.simulate(
+        problem, topology, algorithm, learning_rate=0.0, steps=steps, record=[steps]
+    )
+    sent = history.frame.vectors_sent.iloc[-1] / (steps * 2 * len(topology.edges))
+    assert sent == pytest.approx(share * (1 - (1 - share) ** 2), rel=0.02)
