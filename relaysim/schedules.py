@@ -161,7 +161,7 @@ class Cyclic(_FromStart):
         falls_to: the share of it at which a cycle ends, in (0, 1].
         period: T, at least 1; with 1 the rate is constant.
 
-    The rate within a round of `relaysim.algorithms.LocalSGD`, with ``falls_to`` there, where rounds get longer.
+    `relaysim.algorithms.LocalSGD` has the same rate, as ``falls_to``, in rounds that get longer.
 
     Source: Xu et al., "Collaborative deep learning across multiple data centers", Science China Information
     Sciences, 2020: a rate that falls within a round and restarts; the formula is ours.

@@ -84,6 +84,7 @@ class Round:
             for once a step. The result is a scratch array.
         mix, mix_further, mix_change, mix_entries, neighbours_with, pairs, pairs_with_weight,
             pair_differences, exchange, average, relay, inbox, send: see `relaysim.network.Network`.
+        examples: how many each worker has, ``(n,)``; one each where the problem does not say.
         scratch, fresh: see `relaysim.support.workspace.Workspace`.
         uniforms: ``uniforms(shape)``, independent numbers in [0, 1) of a shape such as ``(n, d[, r])``,
             from each replica's own stream.
@@ -94,6 +95,7 @@ class Round:
         "_mix_change",
         "_network",
         "average",
+        "examples",
         "fresh",
         "gradient",
         "inbox",
@@ -119,6 +121,7 @@ class Round:
         self._mix_change = network.mix_change
         self._network = network
         self.average = network.average
+        self.examples = network.examples
         self.relay = network.relay
         self.inbox = network.inbox
         self.send = network.send
@@ -170,11 +173,6 @@ class Round:
         by who receives; each entry's weights are scaled to sum to 1.
         """
         return self._network.mix_entries(x, kept, wanted, self.step)
-
-    @property
-    def examples(self) -> np.ndarray:
-        """How many examples each worker has, ``(n,)``; one each where the problem does not say."""
-        return self._network.examples
 
     @property
     def pairs(self) -> np.ndarray:
