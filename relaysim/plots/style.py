@@ -87,6 +87,7 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "AdaGossip": ("#0899AD", (0, (6, 5))),
     "D-Adam": ("#7B2952", (0, (4, 5))),
     "Normalised tracking": ("#155995", (0, (1, 5))),
+    "FedAvg": ("#5E0908", (0, (2, 5))),
     "CESAR": ("#D18407", (0, (1.5, 2))),
 }
 
