@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import numpy as np
 
-from relaysim.support.checks import real_number, whole_number
+from relaysim.support.checks import plain_options, real_number, whole_number
 from relaysim.support.names import attribute_error
 
 __all__ = ["Cosine", "Cyclic", "InverseSqrt", "InverseTime", "Listed", "Steps", "Tabulated"]
@@ -40,6 +40,7 @@ class Listed(Schedule):
     rates: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        plain_options(self)
         object.__setattr__(self, "rates", tuple(self.rates))
 
     def __call__(self, step: int) -> float:
@@ -58,6 +59,7 @@ class _FromStart(Schedule):
     start: float
 
     def __post_init__(self) -> None:
+        plain_options(self)
         object.__setattr__(self, "start", real_number(self.start, "start", 0))
 
     def shape(self, step: int) -> float:
@@ -107,6 +109,7 @@ class InverseTime(_FromStart):
     offset: float
 
     def __post_init__(self) -> None:
+        plain_options(self)
         super().__post_init__()
         offset = real_number(self.offset, "offset")
         if not offset > 0:
@@ -137,6 +140,7 @@ class Cosine(_FromStart):
     warmup: int = 0
 
     def __post_init__(self) -> None:
+        plain_options(self)
         super().__post_init__()
         object.__setattr__(self, "steps", whole_number(self.steps, "steps", 1))
         object.__setattr__(self, "warmup", whole_number(self.warmup, "warmup", 0))
@@ -213,6 +217,7 @@ class Steps(_FromStart):
     factors: Mapping[int, float] | Sequence[tuple[int, float]]
 
     def __post_init__(self) -> None:
+        plain_options(self)
         super().__post_init__()
         given = self.factors
         try:

@@ -46,6 +46,7 @@ class History:
             ``keep_iterates=[i, …]`` those of these workers, ``(records, k, d[, r])``.
         measures: what the columns are, a `relaysim.measures.Measure` each.
         diverged: ``(r,)`` bool.
+        interrupted: whether someone stopped the run before its last step; it is whole up to there.
         problem, topology, algorithm: what was run.
         config: plain data that rebuilds the run; see `relaysim.rebuild`.
 
@@ -76,6 +77,7 @@ class History:
         algorithm: Algorithm | None,
         state: KeptState | None = None,
         time: np.ndarray | None = None,
+        interrupted: bool = False,
     ) -> None:
         self.steps = steps
         self.x = x
@@ -91,6 +93,7 @@ class History:
         self._last_record = last_record
         self._state = state
         self._time = time
+        self.interrupted = interrupted
 
     @property
     def replicas(self) -> int:
@@ -380,6 +383,8 @@ class History:
             if array is not None:
                 arrays[name] = array
         header: dict[str, Any] = {"config": self.config}
+        if self.interrupted:
+            header["interrupted"] = True
         if self._state is not None:
             run = fingerprint(self.config)
             header["state"] = {"version": self._state.version, "run": run, "data": self._state.data}
@@ -421,9 +426,10 @@ class History:
     def __repr__(self) -> str:
         last = int(self.steps[-1]) if len(self.steps) else 0
         gone = f", {int(self.diverged.sum())} diverged" if self.diverged.any() else ""
+        stopped = ", interrupted" if self.interrupted else ""
         return (
             f"<History of {self.algorithm or self.label!r} on {self.topology!r}: "
-            f"{last} steps, {len(self.steps)} records, {self.replicas} replicas{gone}>"
+            f"{last} steps, {len(self.steps)} records, {self.replicas} replicas{gone}{stopped}>"
         )
 
 

@@ -68,6 +68,7 @@ def _arguments(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[st
         "iterates": arrays.get("iterates"),
         "time": arrays.get("time"),
         "config": config,
+        "interrupted": bool(header.get("interrupted", False)),
         "state": KeptState(**header["state"]) if "state" in header else None,
     }
 
