@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from relaysim.problems import data, partitions
 from relaysim.problems.feature_split import FeatureSplit
-from relaysim.problems.logistic import Logistic, NoOptimumError
+from relaysim.problems.logistic import Logistic, NoOptimumError, NoSmoothnessError
 from relaysim.problems.matrix_quadratic import MatrixQuadratic
 from relaysim.problems.problem import Problem
 from relaysim.problems.quadratics import DiagonalQuadratic, LeastSquares, random_quadratics
@@ -49,6 +49,7 @@ __all__ = [
     "Logistic",
     "MatrixQuadratic",
     "NoOptimumError",
+    "NoSmoothnessError",
     "Problem",
     "data",
     "partitions",
