@@ -181,3 +181,18 @@ def test_the_loss_of_normalised_tracking_falls_exponentially_on_separable_data(l
     first, second = np.mean(slopes, axis=0)
     assert second == pytest.approx(first, rel=0.1)
     assert second < -0.02
+
+
+def test_normalised_tracking_loses_its_direction_in_rounding():
+    """Where f has come down to 1e-16 of its start; what was won of the margin is lost again."""
+    history = rs.simulate(
+        separable("exponential"),
+        rs.topologies.ring(10),
+        rs.algorithms.NormalizedTracking(),
+        learning_rate=1.0,
+        steps=4000,
+        record=[1000, 4000],
+    )
+    at = history.frame.set_index("step")
+    assert at.value[1000] > 1e-14 > 1e-16 > at.value[4000]
+    assert at.margin[1000] > 0.13 > 0.08 > at.margin[4000]

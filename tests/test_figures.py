@@ -186,6 +186,19 @@ def check_double_descent(frame):
     assert infinite.parameters_per_worker.unique().tolist() == [49, 50, 51]
 
 
+def check_separable(frame):
+    ends = frame[frame.step == frame.step.max()].set_index(["loss", "method"])
+    starts = frame[frame.step == 0].set_index(["loss", "method"])
+    assert (ends.margin < ends.widest_margin).all()
+    np.testing.assert_allclose(starts.value[["logistic"]], np.log(2))
+    np.testing.assert_allclose(starts.value[["exponential"]], 1)
+    for loss in ("logistic", "exponential"):
+        tracked = ends.loc[loss, "Normalised tracking"]
+        others = ends.loc[loss].drop("Normalised tracking")
+        assert tracked.value < 0.2 * others.value.min()
+        assert tracked.margin > others.margin.max()
+
+
 SHOWS = {
     "scaling": check_scaling,
     "mean-estimation": check_mean_estimation,
@@ -198,6 +211,7 @@ SHOWS = {
     "shootout": check_shootout,
     "compression": check_compression,
     "double-descent": check_double_descent,
+    "separable": check_separable,
 }
 
 
