@@ -40,7 +40,7 @@ def separable(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         seed: of the data.
         n_jobs: not used.
     """
-    steps, rates = (200, RATES[::4]) if quick else (1000, RATES)
+    steps, rates = (400, RATES[::4]) if quick else (1000, RATES)
     record = np.unique(np.geomspace(1, steps, 60 if quick else 200).round().astype(int))
     late = np.arange(steps - steps // 10, steps + 1)
     ring = topologies.ring(N)
