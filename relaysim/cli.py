@@ -7,8 +7,11 @@ import io
 import pathlib
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
+
+import pandas as pd
 
 from relaysim.engine import simulate
 from relaysim.studies.experiment import OPTIONS
@@ -46,7 +49,8 @@ class CommandError(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, or 2 with one line on standard error.
+    """Run a command; returns the exit status: 0, 1 if settings of a sweep failed, or 2 with one line on
+    standard error.
 
     >>> main(["figure", "heterogenity"])
     2
@@ -57,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         chosen = _parser().parse_args(arguments)
-        chosen.command(chosen)
+        status: int | None = chosen.command(chosen)
     except (
         CommandError,
         ValueError,
@@ -73,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("relaysim: interrupted; nothing was written", file=sys.stderr)
         return 130
-    return 0
+    return status or 0
 
 
 def _one_line(error: Exception) -> str:
@@ -203,13 +207,20 @@ def _tuned(parts: dict[str, Any], setting: dict[str, Any]) -> float:
     return tuned.learning_rate
 
 
-def _sweep(chosen: argparse.Namespace) -> None:
+def _sweep(chosen: argparse.Namespace) -> int:
     if not chosen.file.is_file():
         raise CommandError(f"there is no file {str(chosen.file)!r}")
     if chosen.out is not None and not chosen.out.parent.is_dir():
         raise CommandError(f"there is no folder {str(chosen.out.parent)!r} to write to")
     try:
-        table = sweep(chosen.file, store=chosen.store, n_jobs=chosen.jobs)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            table = sweep(
+                chosen.file,
+                store=chosen.store,
+                n_jobs=chosen.jobs,
+                retry_failed=chosen.retry_failed,
+            )
     except KeyboardInterrupt:
         if chosen.store is None:
             raise
@@ -222,6 +233,16 @@ def _sweep(chosen: argparse.Namespace) -> None:
         print(chosen.out)
     else:
         print(table.to_string(index=False, max_rows=40, float_format=lambda value: f"{value:.6g}"))
+    for each in said:
+        print(f"relaysim: {each.message}", file=sys.stderr)
+    failed = table.attrs.get("failed", [])
+    if failed:
+        listed = pd.DataFrame(failed)
+        # What tells them apart, and what happened.
+        apart = [name for name in listed if listed[name].astype(str).nunique() > 1]
+        columns = dict.fromkeys(["algorithm", "topology", "n", *apart, "error"])
+        print(listed[[*columns]].to_string(index=False), file=sys.stderr)
+    return 1 if failed else 0
 
 
 # -- arguments -------------------------------------------------------------------------------------
@@ -295,6 +316,7 @@ def _parser() -> argparse.ArgumentParser:
     batch.add_argument("file", type=pathlib.Path, help="settings; lists multiply out")
     batch.add_argument("--store", type=pathlib.Path, help="keep results here, and go on from here")
     batch.add_argument("--jobs", type=int, default=1, help="processes")
+    batch.add_argument("--retry-failed", action="store_true", help="try again what failed before")
     batch.add_argument("--out", type=pathlib.Path, help="write the table to this .csv file")
 
     run = made["run"]

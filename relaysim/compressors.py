@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 import numpy as np
 
-from relaysim.support.checks import one_of, real_number, whole_number
+from relaysim.support.checks import one_of, plain_options, real_number, whole_number
 from relaysim.support.names import attribute_error
 
 __all__ = ["QSGD", "Identity", "Lattice", "LowRank", "RandomK", "Sign", "TopK"]
@@ -68,6 +68,7 @@ class TopK:
     random: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
+        plain_options(self)
         whole_number(self.k, "k", 1)
 
     def bits(self, d: int) -> int:
@@ -101,6 +102,7 @@ class RandomK:
     random: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        plain_options(self)
         whole_number(self.k, "k", 1)
 
     def bits(self, d: int) -> int:
@@ -167,6 +169,7 @@ class QSGD:
     random: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        plain_options(self)
         whole_number(self.levels, "levels", 1)
 
     def bits(self, d: int) -> int:
@@ -208,6 +211,7 @@ class LowRank:
     random: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
+        plain_options(self)
         whole_number(self.rank, "rank", 1)
         whole_number(self.rows, "rows", 1)
 
@@ -278,6 +282,7 @@ class Lattice:
     rounding: str = "stochastic"
 
     def __post_init__(self) -> None:
+        plain_options(self)
         if not real_number(self.spacing, "spacing") > 0:
             raise ValueError(f"spacing must be positive, not {self.spacing!r}")
         one_of(self.rounding, "rounding", ("stochastic", "nearest"))

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol
 
 import numpy as np
 
-from relaysim.support.checks import real_array, real_number, shown
+from relaysim.support.checks import plain_options, real_array, real_number, shown
 from relaysim.support.names import attribute_error
 from relaysim.topologies import Topology, TreePair
 
@@ -83,6 +83,11 @@ class Fault:
     def check(self, topology: Topology | TreePair) -> None:
         """Raise ValueError unless this can happen on a topology, before any work starts."""
 
+    def check_messages(self, edges: np.ndarray, topology: Topology | TreePair) -> None:
+        """Raise ValueError unless this can happen to all messages that cross ``edges (messages, 2)``, which
+        need not be those of the topology, before any work starts.
+        """
+
     def arrivals(self, edges: np.ndarray, round: WireRound) -> np.ndarray:
         """Which messages of a round arrive.
 
@@ -135,6 +140,7 @@ class MessageDrop(Fault):
     probability: float | Sequence[float]
 
     def __post_init__(self) -> None:
+        plain_options(self)
         probability: float | tuple[float, ...]
         if np.ndim(self.probability) == 0:
             probability = real_number(self.probability, "probability", 0, 1)
@@ -161,6 +167,10 @@ class MessageDrop(Fault):
                 f"probability has {len(self.probability)} numbers and {topology!r} has "
                 f"{len(edges)} edges; give one for each of topology.edges, or one number"
             )
+
+    def check_messages(self, edges: np.ndarray, topology: Topology | TreePair) -> None:
+        if not isinstance(self.probability, float):
+            _of_edges(self, topology)(edges)
 
     def arrivals(self, edges: np.ndarray, round: WireRound) -> np.ndarray:
         drawn = round.uniforms(len(edges))

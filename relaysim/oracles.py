@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 
 from relaysim.problems.problem import Problem
-from relaysim.support.checks import real_number, whole_number
+from relaysim.support.checks import plain_options, real_number, whole_number
 from relaysim.support.names import attribute_error
 from relaysim.support.streams import EventDraw, Streams
 
@@ -259,6 +259,7 @@ class Gaussian:
     sigma2: float
 
     def __post_init__(self) -> None:
+        plain_options(self)
         object.__setattr__(self, "sigma2", real_number(self.sigma2, "sigma2", 0))
 
     def observe(self, problem: Problem, streams: Streams) -> Gradient:
@@ -312,6 +313,7 @@ class Minibatch:
     sampling: str = "with replacement"
 
     def __post_init__(self) -> None:
+        plain_options(self)
         object.__setattr__(self, "size", whole_number(self.size, "size", 1))
         if self.sampling not in SAMPLINGS:
             raise ValueError(

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from relaysim.support.checks import real_number, whole_number
+from relaysim.support.checks import plain_options, real_number, whole_number
 from relaysim.support.names import attribute_error
 
 __all__ = ["Cosine", "InverseSqrt", "InverseTime", "Listed", "Steps", "Tabulated"]
@@ -38,6 +38,7 @@ class Listed(Schedule):
     rates: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        plain_options(self)
         object.__setattr__(self, "rates", tuple(self.rates))
 
     def __call__(self, step: int) -> float:
@@ -56,6 +57,7 @@ class _FromStart(Schedule):
     start: float
 
     def __post_init__(self) -> None:
+        plain_options(self)
         object.__setattr__(self, "start", real_number(self.start, "start", 0))
 
     def shape(self, step: int) -> float:
@@ -105,6 +107,7 @@ class InverseTime(_FromStart):
     offset: float
 
     def __post_init__(self) -> None:
+        plain_options(self)
         super().__post_init__()
         offset = real_number(self.offset, "offset")
         if not offset > 0:
@@ -135,6 +138,7 @@ class Cosine(_FromStart):
     warmup: int = 0
 
     def __post_init__(self) -> None:
+        plain_options(self)
         super().__post_init__()
         object.__setattr__(self, "steps", whole_number(self.steps, "steps", 1))
         object.__setattr__(self, "warmup", whole_number(self.warmup, "warmup", 0))
@@ -167,6 +171,7 @@ class Steps(_FromStart):
     factors: Mapping[int, float] | Sequence[tuple[int, float]]
 
     def __post_init__(self) -> None:
+        plain_options(self)
         super().__post_init__()
         given = self.factors
         try:

@@ -12,16 +12,18 @@ from statistics import NormalDist
 import numpy as np
 
 
-def run(algorithm, topology, gradient, x0, rates, mixing=None, arrives=None):
+def run(algorithm, topology, gradient, x0, rates, mixing=None, arrives=None, seed=0):
     """Iterates ``(steps + 1, n, d)`` of an algorithm, one step for each of ``rates``.
 
-    ``mixing`` is a list of matrices that repeats, Metropolis weights by default. ``arrives(edges)`` says of
-    messages, a list of (sender, receiver), which arrive, each time that some cross; all do by default.
+    ``mixing`` is a list of matrices that repeats, Metropolis weights by default. ``arrives(edges, step,
+    further)`` says of messages, a list of (sender, receiver), which arrive, each time that some cross; all do
+    by default. ``further`` is k ≥ 1 in the k-th round of a step that consensus control adds.
     """
     rule = RULES[type(algorithm).__name__]
     options = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)}
     start = [np.array(x, dtype=float) for x in x0]
-    steps = rule(World(topology, gradient, mixing, arrives), start, list(rates), **options)
+    world = World(topology, gradient, mixing, arrives, seed)
+    steps = rule(world, start, list(rates), **options)
     return np.array([start, *steps])
 
 
@@ -72,10 +74,10 @@ def metropolis(neighbours):
 class World:
     """The workers: their neighbours, trees, gossip weights and gradients."""
 
-    def __init__(self, topology, gradient, mixing, arrives=None):
-        self.n = topology.n
+    def __init__(self, topology, gradient, mixing, arrives=None, seed=0):
+        self.n, self.step, self.seed = topology.n, 0, seed
         self.gradient = gradient
-        self.arrives = arrives or (lambda edges: [True] * len(edges))
+        self.arrives = arrives or (lambda edges, step, further: [True] * len(edges))
         if hasattr(topology, "first"):
             self.trees = [neighbours_of(topology.first), neighbours_of(topology.second)]
         else:
@@ -86,13 +88,18 @@ class World:
     def gradients(self, step, x):
         return [self.gradient(step, i, x[i]) for i in range(self.n)]
 
+    def hears(self, edges, further=0):
+        return list(self.arrives(edges, self.step, further))
+
     def weights(self, step):
+        """W of a step, whose messages are the next to cross."""
+        self.step = step
         return self.matrices[step % len(self.matrices)]
 
-    def mix(self, W, x):
+    def mix(self, W, x, further=0):
         """Σ_j W_ij x_j; a row without the weights of lost messages is scaled to its sum again."""
         edges = [(j, i) for i in range(self.n) for j in range(self.n) if W[i, j] != 0 and i != j]
-        arrived = dict(zip(edges, self.arrives(edges), strict=True))
+        arrived = dict(zip(edges, self.hears(edges, further), strict=True))
         result = []
         for i in range(self.n):
             total, weight = W[i, i] * x[i], W[i, i]
@@ -113,7 +120,7 @@ class Relay:
     """RelaySum's messages; with two trees coordinate c travels on tree c mod 2."""
 
     def __init__(self, world, d):
-        self.world = world
+        self.world, self.round = world, 0
         self.d = d
         self.messages = [
             {(i, j): (np.zeros(d), 0) for i in range(world.n) for j in tree[i]}
@@ -134,11 +141,12 @@ class Relay:
                             count = count + messages[k, i][1]
                     sent[i, j] = (total, count)
             edges = sorted(sent, key=lambda edge: edge[::-1])
-            for edge, arrived in zip(edges, self.world.arrives(edges), strict=True):
+            arrives = self.world.arrives(edges, self.round, 0)
+            for edge, arrived in zip(edges, arrives, strict=True):
                 if not arrived:
                     sent[edge] = (np.zeros(self.d), 0)
             renewed.append(sent)
-        self.messages = renewed
+        self.messages, self.round = renewed, self.round + 1
 
     def collect(self, payload):
         """Sum_i = s_i + Σ_j m_{j→i} and Cnt_i, the latter for each coordinate."""
@@ -298,7 +306,9 @@ def quasi_global_momentum(world, x0, rates, momentum, form):
 
 
 def sgp(world, x0, rates, rounds):
-    """Push-sum with its weights: i keeps half and sends half to i + 2^(k mod ⌈log₂ n⌉)."""
+    """Push-sum with its weights: i keeps half and sends half to i + 2^(k mod ⌈log₂ n⌉). A worker that does
+    not hear its peer keeps its other half too.
+    """
     n = world.n
     x, z, w = x0, x0, [1.0] * n
     period = 1
@@ -306,15 +316,20 @@ def sgp(world, x0, rates, rounds):
         period += 1
     k = 0
     for step, rate in enumerate(rates):
+        world.step = step
         gradients = world.gradients(step, z)
         x = [x[i] - rate * gradients[i] for i in range(n)]
         for _ in range(rounds):
-            hop = 2 ** (k % period)
+            hop = 2 ** (k % period) % n
+            edges = [((i - hop) % n, i) for i in range(n)] if n > 1 else []
+            arrived = {i: sent for (i, _), sent in zip(edges, world.hears(edges), strict=True)}
             received_x = [x[i] / 2 for i in range(n)]
             received_w = [w[i] / 2 for i in range(n)]
             for i in range(n):
-                received_x[(i + hop) % n] = received_x[(i + hop) % n] + x[i] / 2
-                received_w[(i + hop) % n] = received_w[(i + hop) % n] + w[i] / 2
+                j = (i + hop) % n
+                sender = i if arrived.get(i, True) else j
+                received_x[j] = received_x[j] + x[sender] / 2
+                received_w[j] = received_w[j] + w[sender] / 2
             x, w = received_x, received_w
             k += 1
         z = [x[i] / w[i] for i in range(n)]
@@ -391,7 +406,7 @@ def local_sgd(world, x0, rates, period, count):
 
 def fedavg(world, x0, rates, local_steps, participation, weights):
     """Every worker counts alike: these problems know nothing of examples."""
-    n, x, generator = world.n, x0, algorithm_stream()
+    n, x, generator = world.n, x0, algorithm_stream(world)
     count = next(s for s in range(1, n + 1) if s / n >= participation)
     for step, rate in enumerate(rates):
         if step % local_steps == 0:
@@ -404,6 +419,28 @@ def fedavg(world, x0, rates, local_steps, participation, weights):
         if (step + 1) % local_steps == 0:
             total = sum(x[i] for i in taking)
             x = [total / count for _ in range(n)]
+        yield x
+
+
+def local_rates(world, x0, rates, switch, gossip, count):
+    """x ← x − γ mean(g_i/L_i), from ``switch`` on x − γ mean(g_i)/mean(L_i); as gossip W(X − γDG)."""
+    n, d, x = world.n, len(x0[0]), x0
+    smoothness = []
+    for i in range(n):
+        at_0 = world.gradient(0, i, np.zeros(d))
+        hessian = np.array([world.gradient(0, i, e) - at_0 for e in np.eye(d)])
+        smoothness.append(max(np.linalg.eigvalsh((hessian + hessian.T) / 2)))
+    for step, rate in enumerate(rates):
+        local = switch is None or step < switch
+        g = world.gradients(step, x)
+        half = []
+        for i in range(n):
+            half.append(x[i] - rate / (smoothness[i] if local else sum(smoothness) / n) * g[i])
+        if gossip:
+            x = world.mix(world.weights(step), half)
+        else:
+            mean = world.mean(half)
+            x = [mean.copy() for _ in range(n)]
         yield x
 
 
@@ -435,25 +472,36 @@ def compressed(compressor, vector, uniform):
 
 
 def choco(world, x0, rates, compressor, consensus_rate):
-    """X½ = X − γG; X̂ ← X̂ + Q(X½ − X̂); X' = X½ + δ(W − I)X̂."""
+    """X½ = X − γG; X̂ ← X̂ + Q(X½ − X̂); X' = X½ + δ(W − I)X̂. Each receiver has a copy of its own of each
+    neighbour, to which it adds what reaches it.
+    """
     n, d, x = world.n, len(x0[0]), x0
-    generator = algorithm_stream()
-    public = [np.zeros(d) for _ in range(n)]
+    generator = algorithm_stream(world)
+    copies = [[np.zeros(d) for _ in range(n)] for _ in range(n)]  # copies[i][j]: what i has of j
     for step, rate in enumerate(rates):
         gradients = world.gradients(step, x)
         half = [x[i] - rate * gradients[i] for i in range(n)]
         uniform = generator.random(n * d).reshape(n, d) if compressor.random else np.zeros((n, d))
-        sent = [compressed(compressor, half[i] - public[i], uniform[i]) for i in range(n)]
-        public = [public[i] + sent[i] for i in range(n)]
-        mixed = world.mix(world.weights(step), public)
-        x = [half[i] + consensus_rate * (mixed[i] - public[i]) for i in range(n)]
+        sent = [compressed(compressor, half[i] - copies[i][i], uniform[i]) for i in range(n)]
+        W = world.weights(step)
+        edges = [(j, i) for i in range(n) for j in range(n) if W[i, j] != 0 and i != j]
+        lost = {edge for edge, came in zip(edges, world.hears(edges), strict=True) if not came}
+        for i in range(n):
+            for j in range(n):
+                if (j, i) not in lost:
+                    copies[i][j] = copies[i][j] + sent[j]
+        x = [
+            half[i]
+            + consensus_rate * sum(W[i, j] * (copies[i][j] - copies[i][i]) for j in range(n))
+            for i in range(n)
+        ]
         yield x
 
 
 def ada_gossip(world, x0, rates, compressor, consensus_rate, beta):
     """CHOCO's copies; s = min(1, δ/(√(v/(1 − βᵗ)) + 1e-8)) times what mixing them changes."""
     n, d, x = world.n, len(x0[0]), x0
-    generator = algorithm_stream()
+    generator = algorithm_stream(world)
     public, v = [np.zeros(d) for _ in range(n)], [np.zeros(d) for _ in range(n)]
     for step, rate in enumerate(rates):
         gradients = world.gradients(step, x)
@@ -520,7 +568,7 @@ def normalized_tracking(world, x0, rates, momentum):
 def cesar(world, x0, rates, share, neighbours):
     """Entries cross with masks that cancel: any two who send one to the same receiver share a mask."""
     n, d, x = world.n, len(x0[0]), x0
-    generator, masks = algorithm_stream(), np.random.default_rng(5)
+    generator, masks = algorithm_stream(world), np.random.default_rng(5)
     k = max(1, int(np.ceil(round(share * d, 9))))
     for step, rate in enumerate(rates):
         W, g = world.weights(step), world.gradients(step, x)
@@ -547,13 +595,14 @@ def cesar(world, x0, rates, share, neighbours):
         yield x
 
 
-def algorithm_stream():
-    """The random numbers that methods draw in a run of seed 0."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(0, spawn_key=(3,))))
+def algorithm_stream(world):
+    """The random numbers that methods draw in a run of a seed."""
+    seed = np.random.SeedSequence(world.seed, spawn_key=(3,))
+    return np.random.Generator(np.random.PCG64(seed))
 
 
 def single_merge(world, x0, rates, merge_at, probability, local_steps, count):
-    n, x, generator = world.n, x0, algorithm_stream()
+    n, x, generator = world.n, x0, algorithm_stream(world)
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
         x = [x[i] - rate * g[i] for i in range(n)]
@@ -571,7 +620,7 @@ def single_merge(world, x0, rates, merge_at, probability, local_steps, count):
 
 
 def dynamic_averaging(world, x0, rates, threshold, period):
-    n, x, generator = world.n, x0, algorithm_stream()
+    n, x, generator = world.n, x0, algorithm_stream(world)
     reference, violations = world.mean(x), 0
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
@@ -630,7 +679,9 @@ def consensus_control(world, x0, rates, base, target, most_rounds):
             mean = world.mean(x)
             if sum(np.sum((x[i] - mean) ** 2) for i in range(n)) / n <= limit:
                 break
-            x = world.mix(world.weights(step + k), x)
+            W = world.weights(step + k)
+            world.step = step
+            x = world.mix(W, x, further=k)
         yield x
 
 
@@ -654,8 +705,7 @@ def power_gossip(world, x0, rates, rank, iterations, warm_start, rows):
     pairs = [
         (i, j) for i in range(n) for j in range(i + 1, n) if any(W[i, j] for W in world.matrices)
     ]
-    seed = np.random.SeedSequence(0, spawn_key=(3,))
-    generator = np.random.Generator(np.random.PCG64(seed))
+    generator = algorithm_stream(world)
 
     def drawn(size):
         """For each pair ``rank`` vectors of Gaussian numbers."""
@@ -708,6 +758,7 @@ RULES = {
     "SingleMerge": single_merge,
     "DynamicAveraging": dynamic_averaging,
     "ChocoSGD": choco,
+    "LocalRates": local_rates,
     "AdaGossip": ada_gossip,
     "DecentralizedAdam": decentralized_adam,
     "NormalizedTracking": normalized_tracking,

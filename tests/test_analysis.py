@@ -444,3 +444,14 @@ def test_tables_are_made_of_frames():
     for write in (markdown, latex):
         with pytest.raises(TypeError, match="DataFrame"):
             write({"a": 1})
+
+
+def test_replicas_of_a_decay_draw_each_for_itself():
+    """The mean over replicas of an asynchronous method is its exact expectation, not that of one clock."""
+    topology, algorithm = rs.topologies.complete(6), rs.algorithms.A2CiD2(accelerated=False)
+    decay = consensus_decay(topology, algorithm, replicas=400, steps=4)
+    level = decay.frame.consensus_distance.to_numpy()
+    start = np.random.default_rng(0).normal(size=(6, 1))
+    exact = rs.theory.asynchronous_consensus(topology, algorithm, start, range(5))
+    # On a complete graph all directions decay alike.
+    np.testing.assert_allclose(level / level[0], exact / exact[0], rtol=0.1)

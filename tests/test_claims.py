@@ -196,3 +196,82 @@ def test_normalised_tracking_loses_its_direction_in_rounding():
     at = history.frame.set_index("step")
     assert at.value[1000] > 1e-14 > 1e-16 > at.value[4000]
     assert at.margin[1000] > 0.13 > 0.08 > at.margin[4000]
+
+
+# -- local rates -----------------------------------------------------------------------------------
+
+
+def of_unlike_smoothness(n=8, d=5, seed=0):
+    """Workers with Hessians of their own, whose largest eigenvalues differ up to tenfold."""
+    generator = np.random.default_rng(seed)
+    A = generator.normal(size=(n, 2 * d, d))
+    A *= (np.geomspace(1, 10, n) ** 0.5 / np.linalg.norm(A, ord=2, axis=(1, 2)))[:, None, None]
+    return rs.problems.LeastSquares(A, generator.normal(size=(n, 2 * d)))
+
+
+@pytest.mark.parametrize("gossip", [False, True])
+def test_local_rates_minimise_each_objective_over_its_smoothness(gossip):
+    """argmin Σ f_i/L_i; as gossip, whose bias is in proportion to γ, its mean nears that."""
+    problem = of_unlike_smoothness()
+    hessians = np.einsum("imd,ime->ide", problem.A, problem.A)
+    smoothness = np.linalg.eigvalsh(hessians)[:, -1]
+    np.testing.assert_allclose(rs.theory.local_smoothness(problem), smoothness, rtol=1e-12)
+    pull = np.einsum("imd,im->id", problem.A, problem.b)
+    end = np.linalg.solve(
+        (hessians / smoothness[:, None, None]).sum(axis=0), (pull / smoothness[:, None]).sum(axis=0)
+    )
+    assert np.linalg.norm(end - problem.optimum) > 0.01
+    algorithm = rs.algorithms.LocalRates(switch=None, gossip=gossip)
+    rate, tolerance = (1e-4, 1e-3) if gossip else (1.0, 1e-12)
+    linear = rs.theory.linearize(problem, rs.topologies.complete(8), algorithm, rate)
+    np.testing.assert_allclose(linear.fixed_point.mean(axis=0), end, rtol=0, atol=tolerance)
+
+
+def test_local_rates_are_predicted_through_both_phases():
+    problem, ring = of_unlike_smoothness(), rs.topologies.ring(8)
+    for gossip in (False, True):
+        algorithm = rs.algorithms.LocalRates(switch=30, gossip=gossip)
+        run = {"learning_rate": 0.7, "steps": 60, "keep_iterates": True}
+        found = rs.simulate(problem, ring, algorithm, **run).iterates
+        predicted = rs.theory.linearize(problem, ring, algorithm, 0.7).iterates(60)
+        np.testing.assert_allclose(predicted, found, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [1, 10])
+def test_local_rates_gain_where_smoothness_differs(spread):
+    """Each worker sees one direction, and all the same optimum: only the length of the steps differs."""
+    n = 8
+    h = np.diag(np.geomspace(1, spread, n)) + 1e-3
+    problem = rs.problems.DiagonalQuadratic(h, np.ones((n, n)))
+    local, common = (
+        rs.simulate(
+            problem,
+            rs.topologies.ring(n),
+            rs.algorithms.LocalRates(switch),
+            learning_rate=1.0,
+            steps=2000,
+            stop_below=1e-8,
+        ).steps_to(1e-8)[0]
+        for switch in (2000, 0)
+    )
+    assert local == common if spread == 1 else local < common / 2
+
+
+def test_a_problem_that_does_not_say_its_smoothness_is_refused():
+    class Own:
+        n, d = 4, 2
+
+        def gradient(self, x):
+            return x
+
+        def value(self, x):
+            return 0.5 * float(x @ x)
+
+    with pytest.raises(ValueError, match="local_smoothness"):
+        rs.simulate(
+            Own(),
+            rs.topologies.ring(4),
+            rs.algorithms.LocalRates(switch=3),
+            learning_rate=1.0,
+            steps=5,
+        )

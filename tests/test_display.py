@@ -12,7 +12,7 @@ import pytest
 from methods import ALGORITHMS, ASYNCHRONOUS
 
 import relaysim as rs
-from relaysim.algorithms.base import Claims
+from relaysim.algorithms.claims import Claims
 from relaysim.support.display import LATER
 
 EVIL = '<script>alert("&")</script>'
@@ -123,7 +123,7 @@ def test_every_method_has_a_table():
         kind = getattr(rs.algorithms, name)
         if hasattr(kind, "uses"):
             assert issubclass(kind, Claims), (
-                f"{name} should inherit relaysim.algorithms.base.Claims"
+                f"{name} should inherit relaysim.algorithms.claims.Claims"
             )
     assert {type(algorithm) for algorithm in ALGORITHMS + ASYNCHRONOUS} >= {
         kind

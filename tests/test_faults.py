@@ -119,12 +119,11 @@ def test_gossip_rescales_the_rows_that_lost_a_neighbour(name):
     np.testing.assert_allclose(history.x, x, rtol=1e-11, atol=1e-12)
 
 
-# A control's further rounds have numbers of their own; SGP's rule on paper has no losses.
+# A control's further rounds have numbers of their own: see tests/test_products.py.
 WRITTEN = [
     a
     for a in ALGORITHMS
-    if "lost messages" in a.faults
-    and not isinstance(a, rs.algorithms.ConsensusControl | rs.algorithms.SGP)
+    if "lost messages" in a.faults and not isinstance(a, rs.algorithms.ConsensusControl)
 ]
 
 
@@ -134,7 +133,7 @@ def test_every_method_that_may_lose_messages_follows_its_rule_on_paper(algorithm
     topology = getattr(rs.topologies, name)(7)
     generator = Streams([6], None).generator("faults", 6)
 
-    def arrives(edges):
+    def arrives(edges, step, further):
         return generator.random(len(edges)) >= DROP
 
     def gradient(step, worker, x):
@@ -448,6 +447,34 @@ def test_shares_that_do_not_fit_the_edges_are_refused():
         )
     with pytest.raises(ValueError, match=r"crosses no edge of ring\(7\)"):
         rs.simulate(**run, topology=ring, algorithm=rs.algorithms.SGP(), faults=drop([0.1] * 7))
+
+
+def test_a_row_that_cannot_be_scaled_is_refused():
+    """A center of weight −1/3 that hears one leaf of weight 1/3 had a row of sum 1e-17, and ended at 1e16."""
+    star = rs.topologies.star(5)
+    W = rs.mixing.best_constant(star)
+    assert W.diagonal().min() < -0.3
+    problem = rs.problems.DiagonalQuadratic(np.ones((5, 1)), np.arange(5.0)[:, None])
+    run = {"problem": problem, "topology": star, "learning_rate": 0.1, "steps": 3, "mixing": W}
+    with pytest.raises(
+        ValueError, match=r"worker 0 the weight -0\.3333 for worker 0: use .*metropolis"
+    ):
+        rs.simulate(**run, algorithm=rs.algorithms.DPSGD(), faults=rs.faults.MessageDrop(0.5))
+    rs.simulate(**run, algorithm=rs.algorithms.DPSGD(), faults=rs.faults.MessageDrop(0.0))
+
+
+def test_an_edge_without_a_share_is_refused_before_anything_starts():
+    class Watched(type(PROBLEM)):
+        def gradient(self, *args, **options):
+            raise AssertionError("a gradient was asked for")
+
+    watched = Watched(PROBLEM.A, PROBLEM.b)
+    ring = rs.topologies.ring(7)
+    run = {"topology": ring, "learning_rate": 0.1, "steps": 1}
+    with pytest.raises(ValueError, match=r"crosses no edge of ring\(7\)"):
+        rs.simulate(
+            watched, **run, algorithm=rs.algorithms.SGP(), faults=rs.faults.MessageDrop([0.1] * 7)
+        )
 
 
 @pytest.mark.parametrize(

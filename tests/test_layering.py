@@ -38,7 +38,7 @@ ROOMS = {
     "problems": "support plots",
     "oracles": "support problems",
     "faults": "support topologies",
-    "network": "support topologies mixing faults",
+    "network": "support topologies mixing faults problems",
     "algorithms": "support topologies compressors schedules mixing faults network",
     "measures": "support problems oracles",
     "theory": f"{PARTS} plots",

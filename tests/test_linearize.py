@@ -93,6 +93,8 @@ def test_one_worker_is_gradient_descent():
     for algorithm in AFFINE:
         if getattr(algorithm, "momentum", 0) or getattr(algorithm, "delay", 0):
             continue
+        if isinstance(algorithm, rs.algorithms.LocalRates):
+            continue  # its rates are parts of 1/L
         linear = rs.theory.linearize(problem, rs.topologies.chain(1), algorithm, 0.4)
         expected = [[1 - 0.8**t, -(1 - 0.2**t)] for t in range(20)]
         np.testing.assert_allclose(linear.iterates(19)[:, 0], expected, atol=1e-14)
@@ -622,3 +624,29 @@ def test_bad_input_is_refused():
         rs.theory.linearize(problem, ring, gossip, 0.1).stationary_quantiles(0.1, 0.5, draws=0)
     with pytest.raises(ValueError, match="optimum"):
         rs.theory.linearize(Own(problem), ring, gossip, 0.1).stationary_quantiles(0.1, 0.5)
+
+
+@pytest.mark.parametrize("period", [16, 32, 50])
+def test_overflow_over_a_long_period_is_no_stability(period):
+    problem = rs.problems.DiagonalQuadratic(
+        np.tile([[0.5, 1.0]], (4, 1)), np.arange(8.0).reshape(4, 2)
+    )
+    ring, algorithm = rs.topologies.ring(4), rs.algorithms.LocalSGD(period)
+    [(low, high)] = rs.theory.stable_learning_rates(problem, ring, algorithm)
+    assert low == 0
+    assert high == pytest.approx(
+        2, rel=1e-8
+    )  # equal Hessians: the mean is that of gradient descent
+    for rate in (1e5, 1e30):
+        radius = rs.theory.linearize(problem, ring, algorithm, rate).spectral_radius
+        assert radius == pytest.approx(rate - 1, rel=1e-9)
+
+
+def test_what_underflows_over_a_long_period_has_a_rate():
+    # (1 − γh)³² is below the smallest float.
+    h = np.full((4, 1), 1.0)
+    problem = rs.problems.DiagonalQuadratic(h, np.zeros((4, 1)))
+    linear = rs.theory.linearize(
+        problem, rs.topologies.ring(4), rs.algorithms.LocalSGD(32), 1 - 2.0**-40
+    )
+    assert linear.spectral_radius == pytest.approx(2.0**-40, rel=1e-9)

@@ -733,3 +733,59 @@ def test_theory_is_over_steps_and_of_columns_that_it_knows():
         history.plot(x="vectors_sent", theory=True)
     with pytest.raises(ValueError, match="theory says nothing"):
         history.plot(y="vectors_sent", theory=True)
+
+
+# -- any text --------------------------------------------------------------------------------------
+
+TEXTS = [
+    "_other",
+    "$50%$",
+    "a $ b",
+    r"$\nothing$",
+    r"rate $\gamma$",
+    "50 %",
+    "\\",
+    "^{",
+    "<b>&",
+    "γ₁",
+    "",
+]
+
+
+def test_classes_may_be_called_anything():
+    ax = rs.problems.partitions.iid(np.array(TEXTS * 10), n=4).plot()
+    ax.figure.canvas.draw()
+    assert sorted(text.get_text() for text in ax.get_legend().get_texts()) == sorted(TEXTS)
+
+
+@pytest.mark.parametrize("name", [text for text in TEXTS if text])
+def test_methods_graphs_and_columns_may_be_called_anything(name):
+    class Own(rs.algorithms.DPSGD):
+        label = name
+
+    graph = rs.topologies.Topology(3, [(0, 1), (1, 2)], name=name)
+    measure = rs.measures.Measure("own", lambda x, problem: x[:, 0, 0] ** 2 + 1, label=name)
+    problem = rs.problems.random_quadratics(n=3, d=2, zeta2=1.0, seed=0)
+    history = rs.simulate(
+        problem, graph, Own(), learning_rate=0.1, steps=3, measures=[measure], keep_iterates=True
+    )
+    drawn = [
+        history.plot("own"),
+        history.plot(label=name),
+        rs.plots.spacetime(history),
+        rs.tune(problem, graph, Own(), target=0.1).plot(),
+        graph.draw(values=np.arange(3.0), value_label=name),
+    ]
+    for ax in drawn:
+        ax.figure.canvas.draw()
+    for ax in drawn[:2]:
+        (entry,) = ax.get_legend().get_texts()
+        assert entry.get_text().replace("\\$", "$").strip() == name
+
+
+def test_rates_that_are_close_have_names_of_their_own():
+    problem = rs.problems.random_quadratics(n=3, d=2, zeta2=1.0, seed=0)
+    run = {"learning_rate": [0.1, 0.10000001], "steps": 3}
+    ax = rs.simulate(problem, rs.topologies.chain(3), rs.algorithms.RelaySGD(), **run).plot()
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["γ = 0.1", "γ = 0.10000001"]

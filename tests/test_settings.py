@@ -14,10 +14,11 @@ from methods import ASYNCHRONOUS
 
 import relaysim as rs
 from relaysim import cli
+from relaysim.studies import sweeps
 from relaysim.studies.expansion import expand
 from relaysim.studies.experiment import OPTIONS
 from relaysim.studies.naming import ALGORITHMS, GRAPHS, named, written
-from relaysim.studies.settings import former_key, key_of
+from relaysim.studies.settings import complete, former_key, key_of
 from relaysim.studies.store import Store
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -270,6 +271,15 @@ def test_a_store_of_version_0_1_answers_as_before(key, tmp_path):
     assert rs.load_sweep(tmp_path / "old.db").suboptimality.tolist() == [123.0]
 
 
+def test_options_that_came_later_are_in_no_text_where_all_is_as_before():
+    """Or a store would compute again what it has."""
+    assert written(rs.algorithms.D2()) == "D2()"
+    assert written(rs.algorithms.DPSGD()) == "DPSGD(momentum=0.0, overlap=False)"
+    assert written(rs.algorithms.ExactDiffusion(form="scaled")) == "ExactDiffusion(form='scaled')"
+    for made in (rs.algorithms.D2(form="scaled"), rs.algorithms.DPSGD(consensus=0.5)):
+        assert named(written(made), ALGORITHMS, "algorithm") == made
+
+
 # -- what cannot be ----------------------------------------------------------------------------------
 
 
@@ -418,3 +428,90 @@ def test_every_option_says_what_it_is():
         assert each.help, name
         assert each.limits, name
         assert dataclasses.replace(each).checked(each.default) == each.default
+
+
+# What a method's name alone cannot say, and options that do not fit every length of vectors.
+CALLS = {
+    "ChocoSGD": ("ChocoSGD(TopK(2), 0.5)", "ChocoSGD(LowRank(1, 3), 0.5)"),
+    "ConsensusControl": ("ConsensusControl(D2(), Critical(1.0))",),
+    "DynamicAveraging": ("DynamicAveraging(0.1)",),
+    "PowerGossip": ("PowerGossip", "PowerGossip(rows=3)"),
+    "SingleMerge": ("SingleMerge(1)",),
+}
+
+
+@pytest.mark.parametrize("method", ALGORITHMS)
+def test_what_is_planned_can_be_run(method):
+    planned, refused = 0, []
+    for call in CALLS.get(method, (method,)):
+        for graph in ("chain", "star", "ring", "complete", "binary_tree", "double_binary_tree"):
+            for n, d in ((1, 4), (2, 3), (3, 4), (4, 6)):
+                for more in ({}, {"drop": 0.1}, {"seed": [0, 1], "drop": 0.1}, {"sigma2": 0.1}):
+                    stated = {"algorithm": call, "topology": graph, "n": n, "d": d, "zeta2": 0.0}
+                    seeds = (more := dict(more)).pop("seed", [0])
+                    stated |= {"learning_rate": 0.05, "steps": 2} | more
+                    try:
+                        group = [complete(stated | {"seed": seed}) for seed in seeds]
+                    except ValueError as error:
+                        refused.append(str(error))
+                        continue
+                    planned += 1
+                    for _, found in sweeps._run_group(group):
+                        assert np.isfinite(found["suboptimality"]).all()
+    assert planned > 0
+    assert all(len(message.split()) > 4 for message in refused)
+
+
+def test_scalars_of_numpy_are_plain_in_names_and_messages():
+    def as_numpy(value):
+        kinds = {bool: np.bool_, int: np.int64, float: np.float64, str: np.str_}
+        return kinds[type(value)](value) if type(value) in kinds else value
+
+    def fields_of(part):
+        return {
+            each.name: getattr(part, each.name) for each in dataclasses.fields(part) if each.init
+        }
+
+    plain = [method for method in EVERY_METHOD if dataclasses.is_dataclass(method)]
+    plain += [rs.compressors.TopK(2), rs.compressors.LowRank(1, 2), rs.oracles.Gaussian(0.5)]
+    plain += [rs.oracles.Minibatch(8), rs.faults.MessageDrop(0.5), rs.schedules.InverseSqrt(0.1)]
+    plain += [rs.schedules.Cosine(0.5, steps=4), rs.algorithms.Critical(1.0)]
+    for part in plain:
+        given = {name: as_numpy(value) for name, value in fields_of(part).items()}
+        made = type(part)(**given)
+        assert repr(made) == repr(part)
+        assert "np." not in repr(made)
+    row = rs.sweep(
+        {
+            "topology": np.str_("chain"),
+            "algorithm": np.str_("DPSGD"),
+            "n": np.int32(4),
+            "d": np.uint8(2),
+            "learning_rate": np.float64(0.1),
+            "steps": np.int64(1),
+        },
+        progress=False,
+    )
+    assert {type(name) for name in row.topology} | {type(name) for name in row.algorithm} == {str}
+    for settings in (
+        {"topology": np.str_("rnig")},
+        {"algorithm": np.str_("nothing of the kind")},
+        {"zeta2": np.float64(-1.0)},
+        {"n": np.float64(2.5)},
+        {"criterion": np.str_("best")},
+        {"topology": [np.str_("ring(")]},
+    ):
+        with pytest.raises(ValueError, match=r".") as caught:
+            rs.sweep(settings, progress=False)
+        assert "np." not in str(caught.value)
+    for call in (
+        lambda: rs.algorithms.RelaySGD(unheard=np.str_("late")),
+        lambda: rs.algorithms.RelaySGD(momentum=np.float64(1.5)),
+        lambda: rs.algorithms.SGP(rounds=np.float64(1.5)),
+        lambda: rs.algorithms.RelaySGD(overlap=np.int64(1)),
+        lambda: rs.oracles.Gaussian(np.float64(-1)),
+        lambda: rs.topologies.chain(np.float64(3)),
+    ):
+        with pytest.raises((ValueError, TypeError), match=r".") as wrong:
+            call()
+        assert "np." not in str(wrong.value)

@@ -971,3 +971,46 @@ def test_replicas_may_send_differently(tmp_path):
     assert sent[2][1] == 10 * (everyone + 2)
     again = rs.History.load(history.save(tmp_path / "uneven"))
     assert again.frame.vectors_sent.tolist() == history.frame.vectors_sent.tolist()
+
+
+# -- what cannot fit -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"steps": 10**12},
+            "1000000000001 records would take .* TB of memory and this machine has",
+        ),
+        ({"steps": 10**12, "record": 10}, "100000000001 records would take"),
+        ({"steps": 10**12, "record": range(10**11)}, "100000000000 records would take"),
+        (
+            {"steps": 10**12, "record": [5], "learning_rate": lambda t: 0.1},
+            "rates of 1000000000000 steps",
+        ),
+        ({"steps": 5, "replicas": 10**12}, "1000000000000 replicas would take"),
+        ({"steps": 10**6, "replicas": 10**5}, "1000001 records of 100000 replicas would take"),
+        (
+            {"problem": "wide", "steps": 10**6, "keep_iterates": True},
+            "the iterates of 6 workers at 1000001 records would take 48 TB of memory and this machine has",
+        ),
+        (
+            {"problem": "wide", "steps": 10**6, "keep_iterates": [2]},
+            "of 1 workers at 1000001 records",
+        ),
+    ],
+)
+def test_what_cannot_fit_is_refused_before_the_first_step(options, message):
+    class Wide:
+        n, d = N, 10**6
+
+        def value(self, x):
+            pytest.fail("something ran")
+
+        gradient = value
+
+    if "problem" in options:
+        options = options | {"problem": Wide()}
+    with pytest.raises(ValueError, match=message):
+        simulate(**options)

@@ -363,6 +363,19 @@ def test_bad_values_in_a_mapping(settings, message):
         rs.sweep(settings, progress=False)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seed": range(10**9)}, "a sweep of 1000000000 settings would take 4 TB of memory"),
+        ({"seed": range(10**5), "problem_seed": range(10**4)}, "a sweep of 1000000000 settings"),
+        ({"steps": 10**12}, "1000000000001 records would take"),
+    ],
+)
+def test_what_cannot_fit_is_refused_before_anything_runs(settings, message):
+    with pytest.raises(ValueError, match=message):
+        rs.sweep({"n": 4, "learning_rate": 0.1} | settings, progress=False)
+
+
 def test_a_file_named_as_if_it_were_in_memory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = rs.sweep({"n": 4, "d": 2}, store=":memory:", progress=False)

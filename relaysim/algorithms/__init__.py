@@ -18,6 +18,7 @@ from relaysim.algorithms import (
     gossip,
     heavy_ball,
     infrequent,
+    local_rates,
     power_gossip,
     relay,
     sparse,
@@ -34,6 +35,7 @@ from relaysim.algorithms.global_average import *
 from relaysim.algorithms.gossip import *
 from relaysim.algorithms.heavy_ball import *
 from relaysim.algorithms.infrequent import *
+from relaysim.algorithms.local_rates import *
 from relaysim.algorithms.power_gossip import *
 from relaysim.algorithms.relay import *
 from relaysim.algorithms.sparse import *
@@ -52,6 +54,7 @@ __all__ += global_average.__all__
 __all__ += gossip.__all__
 __all__ += heavy_ball.__all__
 __all__ += infrequent.__all__
+__all__ += local_rates.__all__
 __all__ += power_gossip.__all__
 __all__ += relay.__all__
 __all__ += sparse.__all__

@@ -11,7 +11,7 @@ import numpy as np
 from relaysim.algorithms.base import Rate
 from relaysim.algorithms.events import EventMethod, Events, Meeting, Meetings, check_graph
 from relaysim.mixing.clocks import acceleration_constants, edge_rates
-from relaysim.support.checks import real_number, true_or_false
+from relaysim.support.checks import plain_options, real_number, true_or_false
 from relaysim.topologies import Topology
 
 __all__ = ["A2CiD2"]
@@ -61,6 +61,7 @@ class A2CiD2(EventMethod):
     momentum_rate: float | None = None
 
     def __post_init__(self) -> None:
+        plain_options(self)
         if not real_number(self.rate, "rate") > 0:
             raise ValueError(
                 f"rate must be positive, not {self.rate!r}: without meetings nothing agrees"

@@ -10,7 +10,7 @@ import numpy as np
 from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Network
-from relaysim.support.checks import real_number, whole_number
+from relaysim.support.checks import plain_options, real_number, whole_number
 
 __all__ = ["DecentralizedAdam", "NormalizedTracking"]
 
@@ -67,6 +67,7 @@ class DecentralizedAdam(Method):
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self) -> None:
+        plain_options(self)
         for name in ("beta1", "beta2"):
             value = getattr(self, name)
             if not 0 <= real_number(value, name) < 1:
@@ -145,6 +146,7 @@ class NormalizedTracking(Method):
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_momentum(self.momentum)
 
     def vectors_per_edge(self, d: int) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from relaysim.algorithms.base import Method, Round
 from relaysim.compressors import Identity, TopK
 from relaysim.network import Network
-from relaysim.support.checks import real_number
+from relaysim.support.checks import plain_options, real_number
 
 __all__ = ["AdaGossip", "ChocoSGD"]
 
@@ -29,6 +29,7 @@ class _Copies(Method):
     consensus_rate: float
 
     def __post_init__(self) -> None:
+        plain_options(self)
         if isinstance(self.compressor, type) or not hasattr(self.compressor, "compress"):
             raise TypeError(
                 f"{self.compressor!r} is no compressor; see relaysim.compressors, such as TopK(k=10)"
@@ -65,8 +66,8 @@ class ChocoSGD(_Copies):
         consensus_rate: δ in (0, 1].
 
     Any connected topology. Sends Q's bits over each directed edge and step, counted as their share of a
-    vector. Keeps the copy of every neighbour (one array here, since all copies of a worker are equal).
-    Not exact.
+    vector. Keeps the copy of every neighbour (one array here, since all copies of a worker are equal: where
+    messages were lost they would part for good, so that faults are refused). Not exact.
 
     Source: Koloskova, Stich, Jaggi, "Decentralized stochastic optimization and gossip algorithms with
     compressed communication", ICML 2019. (The authors' code gossips with X̂ as it was before.)
@@ -135,6 +136,7 @@ class AdaGossip(_Copies):
     affine: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        plain_options(self)
         super().__post_init__()
         if not 0 <= real_number(self.beta, "beta") < 1:
             raise ValueError(f"beta must lie in [0, 1), not {self.beta!r}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from relaysim.algorithms.base import Method, Rate, Round
 from relaysim.network import Network
-from relaysim.support.checks import real_number, whole_number
+from relaysim.support.checks import plain_options, real_number, whole_number
 
 __all__ = ["ConsensusControl", "Critical"]
 
@@ -41,6 +41,7 @@ class Critical:
     sigma2: float = 0.0
 
     def __post_init__(self) -> None:
+        plain_options(self)
         if not real_number(self.smoothness, "smoothness") > 0:
             raise ValueError(f"smoothness must be positive, not {self.smoothness!r}")
         real_number(self.sigma2, "sigma2", 0)
@@ -88,10 +89,16 @@ class ConsensusControl(Method):
     affine: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        plain_options(self)
         if not isinstance(self.base, Method) or self.base.uses != "mixing":
             raise ValueError(
                 f"consensus control needs a method that mixes with a matrix, such as DPSGD(), not "
                 f"{self.base!r}"
+            )
+        if isinstance(self.base, ConsensusControl):
+            raise ValueError(
+                "consensus control holds its method to one distance: give ConsensusControl the method of "
+                "the inner one, and the smaller of both targets"
             )
         whole_number(self.most_rounds, "most_rounds", 0)
         target = self.target

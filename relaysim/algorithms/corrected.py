@@ -10,7 +10,7 @@ import numpy as np
 from relaysim.algorithms.base import Method, Rate, Round
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Network
-from relaysim.support.checks import one_of
+from relaysim.support.checks import one_of, plain_options
 
 __all__ = ["D2", "EXTRA", "ExactDiffusion", "GradientTracking"]
 
@@ -77,6 +77,7 @@ class D2(_Corrected):
     lazy: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        plain_options(self)
         one_of(self.form, "form", ("own", "scaled"))
 
     def step(self, state: CorrectedState, round: Round) -> CorrectedState:

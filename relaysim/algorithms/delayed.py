@@ -10,7 +10,7 @@ import numpy as np
 from relaysim.algorithms.base import Method, Round
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Network
-from relaysim.support.checks import whole_number
+from relaysim.support.checks import plain_options, whole_number
 
 __all__ = ["DelayedGradient"]
 
@@ -47,6 +47,7 @@ class DelayedGradient(Method):
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self) -> None:
+        plain_options(self)
         whole_number(self.delay, "delay", 0)
 
     def init(self, x0: np.ndarray, network: Network) -> DelayedState:

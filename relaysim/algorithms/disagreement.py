@@ -10,7 +10,7 @@ import numpy as np
 from relaysim.algorithms.base import Method, Rate, Round
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Network
-from relaysim.support.checks import real_number, whole_number
+from relaysim.support.checks import plain_options, real_number, whole_number
 
 __all__ = ["DSGDAC"]
 
@@ -59,6 +59,7 @@ class DSGDAC(Method):
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self) -> None:
+        plain_options(self)
         real_number(self.power, "power", 0)
         whole_number(self.start, "start", 0)
         real_number(self.floor, "floor", 0, 1)

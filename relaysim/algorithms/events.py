@@ -4,7 +4,7 @@ Workers have clocks of their own: at its events a worker takes a gradient, or tw
 unit of time, a step, is the time in which each worker takes one gradient in expectation.
 
 An asynchronous algorithm is a frozen dataclass of hyper-parameters, derived from `EventMethod`, with its
-claims (see `relaysim.algorithms.base.Claims`) and ``rule(topology)``: its `Rule` on a graph, with the
+claims (see `relaysim.algorithms.claims.Claims`) and ``rule(topology)``: its `Rule` on a graph, with the
 constants that depend on it.
 
 A rule never sees all workers at once. Its state is a NamedTuple of arrays with one **row** for each worker
@@ -21,7 +21,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeGuard, Ty
 
 import numpy as np
 
-from relaysim.algorithms.base import Claims, Machine_co, Method, Rate
+from relaysim.algorithms.base import Machine_co, Method, Rate
+from relaysim.algorithms.claims import Claims
 from relaysim.topologies import Topology
 
 __all__ = [

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from relaysim.algorithms.base import require_claims
+from relaysim.algorithms.claims import require_claims
 from relaysim.algorithms.events import Algorithm
 from relaysim.faults import AnyFault, Fault, kind_of
 from relaysim.mixing import metropolis
@@ -61,6 +61,7 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
             f"the problem has {problem.n} workers and {topology!r} has {topology.n}; "
             f"make them equal"
         )
+    algorithm.vectors_per_edge(int(problem.d))  # a compressor may refuse some lengths
     name = type(algorithm).__name__
     if isinstance(topology, TreePair):
         if algorithm.uses != "relay":
@@ -78,6 +79,8 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
             f"{name} needs a tree: this topology has {topology.n} workers and "
             f"{len(topology.edges)} edges; use relaysim.topologies.spanning_tree(topology)"
         )
+    if hasattr(algorithm, "rule"):
+        algorithm.rule(topology)  # of events: a graph that it cannot use
 
 
 def matrices_for(
@@ -152,5 +155,25 @@ def check_faults(
         raise ValueError(
             f"{name} has no rule for {kind}{'; ' if known else ''}{known}; leave faults out"
         )
+    if not getattr(faults, "never", False):
+        _require_weights_to_scale(matrices, kind)
     if isinstance(faults, Fault):
         faults.check(topology)
+        for W in matrices:
+            receiver, sender = W.nonzero()
+            across = receiver != sender
+            faults.check_messages(np.stack([sender, receiver], axis=1)[across], topology)
+
+
+def _require_weights_to_scale(matrices: Sequence[csr_array], kind: str) -> None:
+    """Raise where what is left of a row may sum to 0, or to less, and cannot be scaled to sum to 1."""
+    for W in matrices:
+        entries = W.tocoo()
+        if entries.nnz and entries.data.min() < 0:
+            k = int(entries.data.argmin())
+            i, j = (int(ends[k]) for ends in entries.coords)
+            raise ValueError(
+                f"with {kind} the rest of a row of the mixing matrix is scaled to sum to 1, which needs "
+                f"weights of 0 or more; this one gives worker {i} the weight {entries.data[k]:.4g} for "
+                f"worker {j}: use relaysim.mixing.metropolis(topology), or leave faults out"
+            )

@@ -21,7 +21,7 @@ from relaysim.algorithms.gossip import MomentumState
 from relaysim.faults import LOST_MESSAGES
 from relaysim.mixing import one_peer_exponential
 from relaysim.network import AVERAGE_COUNTS, Network
-from relaysim.support.checks import one_of, real_number, whole_number
+from relaysim.support.checks import one_of, plain_options, real_number, whole_number
 
 __all__ = ["SGP", "AllReduce", "FedAvg", "LocalSGD"]
 
@@ -66,6 +66,7 @@ class AllReduce(MomentumMethod):
     )
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_momentum(self.momentum)
         one_of(self.count, "count", tuple(AVERAGE_COUNTS))
 
@@ -115,6 +116,7 @@ class SGP(Method):
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self) -> None:
+        plain_options(self)
         whole_number(self.rounds, "rounds", 1)
 
     @property
@@ -167,6 +169,7 @@ class LocalSGD(Method):
     hops_per_step: ClassVar[float] = math.inf
 
     def __post_init__(self) -> None:
+        plain_options(self)
         whole_number(self.period, "period", 1)
         one_of(self.count, "count", tuple(AVERAGE_COUNTS))
 
@@ -244,6 +247,7 @@ class FedAvg(Method):
     hops_per_step: ClassVar[float] = math.inf
 
     def __post_init__(self) -> None:
+        plain_options(self)
         whole_number(self.local_steps, "local_steps", 1)
         real_number(self.participation, "participation", 0, 1)
         if self.participation == 0:
@@ -256,6 +260,11 @@ class FedAvg(Method):
     def affine(self) -> bool:
         """Whether a step is an affine map: where nobody is drawn."""
         return self.participation == 1
+
+    @property
+    def random(self) -> bool:
+        """Whether workers are drawn."""
+        return self.participation < 1
 
     @property
     def exact(self) -> bool:

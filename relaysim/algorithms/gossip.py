@@ -10,7 +10,7 @@ import numpy as np
 from relaysim.algorithms.base import MomentumMethod, Round, check_momentum, no_buffer, smoothed
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Network
-from relaysim.support.checks import one_of, real_number, true_or_false
+from relaysim.support.checks import one_of, plain_options, real_number, true_or_false
 
 __all__ = ["DPSGD", "QuasiGlobalMomentum"]
 
@@ -59,6 +59,7 @@ class DPSGD(MomentumMethod):
     theorems: ClassVar[tuple[str, ...]] = ("dp_sgd", "dp_sgd_rate")
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_momentum(self.momentum)
         true_or_false(self.overlap, "overlap")
         if not 0 < real_number(self.consensus, "consensus") <= 1:
@@ -118,6 +119,7 @@ class QuasiGlobalMomentum(MomentumMethod):
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_momentum(self.momentum)
         one_of(self.form, "form", ("paper", "toy"))
 

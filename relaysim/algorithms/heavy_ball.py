@@ -11,7 +11,7 @@ from relaysim.algorithms.base import MomentumMethod, Round, check_momentum
 from relaysim.algorithms.gossip import MomentumState
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Network
-from relaysim.support.checks import real_number
+from relaysim.support.checks import plain_options, real_number
 
 __all__ = ["DecentLaM", "MomentumConsensus"]
 
@@ -52,6 +52,7 @@ class MomentumConsensus(MomentumMethod):
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_momentum(self.momentum)
         real_number(self.omega, "omega", 0, 1)
 
@@ -101,6 +102,7 @@ class DecentLaM(MomentumMethod):
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_momentum(self.momentum)
 
     def init(self, x0: np.ndarray, network: Network) -> MomentumState:

@@ -11,7 +11,7 @@ import numpy as np
 from relaysim.algorithms.base import Method, Round
 from relaysim.algorithms.global_average import ModelState
 from relaysim.network import AVERAGE_COUNTS, Network
-from relaysim.support.checks import one_of, real_number, whole_number
+from relaysim.support.checks import one_of, plain_options, real_number, whole_number
 
 __all__ = ["DynamicAveraging", "SingleMerge"]
 
@@ -53,6 +53,7 @@ class SingleMerge(Method):
     affine: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        plain_options(self)
         whole_number(self.merge_at, "merge_at", 1)
         real_number(self.probability, "probability", 0, 1)
         whole_number(self.local_steps, "local_steps", 1)
@@ -150,6 +151,7 @@ class DynamicAveraging(Method):
     affine: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        plain_options(self)
         real_number(self.threshold, "threshold", 0)
         whole_number(self.period, "period", 1)
 

@@ -12,7 +12,7 @@ from scipy.special import ndtri
 
 from relaysim.algorithms.base import Method, Round, no_buffer
 from relaysim.network import Network
-from relaysim.support.checks import true_or_false, whole_number
+from relaysim.support.checks import plain_options, true_or_false, whole_number
 
 __all__ = ["PowerGossip"]
 
@@ -87,6 +87,7 @@ class PowerGossip(Method):
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain_options(self)
         whole_number(self.rank, "rank", 1)
         whole_number(self.iterations, "iterations", 1)
         true_or_false(self.warm_start, "warm_start")

@@ -26,7 +26,7 @@ from relaysim.algorithms.base import (
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Mail, Network, PairMail
 from relaysim.support.blocks import row_blocks
-from relaysim.support.checks import one_of, real_number, true_or_false
+from relaysim.support.checks import one_of, plain_options, real_number, true_or_false
 
 __all__ = ["RelaySGD", "RelaySGDGrad", "RelaySGDMix"]
 
@@ -83,6 +83,7 @@ class RelaySGD(MomentumMethod):
     theorems: ClassVar[tuple[str, ...]] = ("relay_sgd_equal_hessians", "relay_sgd_rate")
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_momentum(self.momentum)
         true_or_false(self.overlap, "overlap")
         one_of(self.unheard, "unheard", UNHEARD)
@@ -142,6 +143,7 @@ class RelaySGDGrad(MomentumMethod):
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_momentum(self.momentum)
         true_or_false(self.overlap, "overlap")
 
@@ -203,6 +205,7 @@ class RelaySGDMix(MomentumMethod):
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self) -> None:
+        plain_options(self)
         check_momentum(self.momentum)
         real_number(self.alpha, "alpha", 0, 1)
 

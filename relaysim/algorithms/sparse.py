@@ -11,7 +11,7 @@ import numpy as np
 from relaysim.algorithms.base import Method, Round
 from relaysim.algorithms.global_average import ModelState
 from relaysim.network import Network
-from relaysim.support.checks import real_number, whole_number
+from relaysim.support.checks import plain_options, real_number, whole_number
 
 __all__ = ["Cesar"]
 
@@ -54,6 +54,7 @@ class Cesar(Method):
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        plain_options(self)
         if not 0 < real_number(self.share, "share") <= 1:
             raise ValueError(f"share must lie in (0, 1], not {self.share!r}")
         whole_number(self.neighbours, "neighbours", 0)

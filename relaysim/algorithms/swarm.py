@@ -11,7 +11,7 @@ import numpy as np
 from relaysim.algorithms.base import Rate
 from relaysim.algorithms.events import EventMethod, Events, Meeting, Meetings, Rows, check_graph
 from relaysim.compressors import Identity, Lattice
-from relaysim.support.checks import real_number, true_or_false, whole_number
+from relaysim.support.checks import plain_options, real_number, true_or_false, whole_number
 from relaysim.topologies import Topology
 
 __all__ = ["SwarmSGD"]
@@ -68,6 +68,7 @@ class SwarmSGD(EventMethod):
     label: ClassVar[str] = "SwarmSGD"
 
     def __post_init__(self) -> None:
+        plain_options(self)
         true_or_false(self.geometric, "geometric")
         true_or_false(self.blocking, "blocking")
         if self.geometric:

@@ -125,8 +125,8 @@ def consensus_decay(
         algorithm: one of `relaysim.algorithms`; DP-SGD by default.
         mixing: as for `relaysim.simulate`.
         steps: by default doubled until the decay is known, or has come down to rounding.
-        replicas: starting points to average over.
-        seed: of the starting points.
+        replicas: starting points to average over, each with draws of its own where a method draws.
+        seed: of the starting points; replicas draw with it and the seeds that follow.
 
     Returns:
         A `ConsensusDecay`. Its factor is NaN where Ξ² does not fall like a power of one number: where
@@ -156,6 +156,8 @@ def consensus_decay(
             learning_rate=0.0,
             steps=steps,
             x0=x0,
+            # What a method draws, such as the times of its events, is drawn for each replica by itself.
+            seed=list(range(seed, seed + replicas)),
             mixing=mixing,
             record=max(1, -(-steps // MOST_RECORDS)),
             progress=False,

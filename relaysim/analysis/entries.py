@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 from scipy.sparse import csr_array
 
-from relaysim.algorithms.base import Claims, Method
+from relaysim.algorithms.base import Method
+from relaysim.algorithms.claims import Claims
 from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import matrices_for
 from relaysim.mixing.sequences import Mixing

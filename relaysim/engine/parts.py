@@ -9,7 +9,7 @@ from relaysim.faults import AnyFault
 from relaysim.mixing.sequences import Mixing
 from relaysim.oracles import Exact, Oracle
 from relaysim.problems import Problem
-from relaysim.problems.problem import counted_examples
+from relaysim.problems.workers import Workers
 from relaysim.support.starts import starting_points
 from relaysim.support.streams import Streams
 from relaysim.topologies import Topology, TreePair
@@ -42,7 +42,7 @@ class Parts:
         check_compatible(problem, topology, algorithm)
         self.problem, self.topology, self.algorithm = problem, topology, algorithm
         self.plan = plan
-        self.examples = counted_examples(problem)
+        self.workers = Workers(problem)
         self.oracle: Oracle = Exact() if oracle is None else oracle
         if isinstance(self.oracle, type) or not hasattr(self.oracle, "observe"):
             raise TypeError(

@@ -11,9 +11,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from relaysim.schedules import Schedule, Tabulated
-from relaysim.support.checks import real_array, whole_number
+from relaysim.support.checks import real_array, require_memory, whole_number
 
-__all__ = ["LearningRate", "ReplicaPlan", "plan_replicas", "record_steps"]
+__all__ = [
+    "LearningRate",
+    "ReplicaPlan",
+    "number_of_records",
+    "plan_replicas",
+    "record_steps",
+    "require_room",
+]
+
+# Its step as a number of Python's, and its place in a list.
+_BYTES_OF_RECORD = 40
 
 #: A number, one for each replica, or a callable of the step.
 LearningRate: TypeAlias = float | Sequence[float] | np.ndarray | Callable[[int], float]
@@ -52,6 +62,7 @@ def plan_replicas(
     schedule: np.ndarray | None = None
     given: Any = learning_rate
     if callable(learning_rate):
+        require_memory(40 * steps, f"the learning rates of {steps} steps", "take fewer steps")
         values = [learning_rate(t) for t in range(max(steps, 1))]
         if any(np.ndim(value) for value in values):
             raise ValueError("a learning rate that is a callable must return one number a step")
@@ -112,7 +123,29 @@ def _seeds(seed: Any, replicas: int | None) -> tuple[list[int], bool]:
     first = whole_number(seed, "seed", 0)
     if replicas is None:
         return [first], False
-    return [first + k for k in range(whole_number(replicas, "replicas", 1))], True
+    count = whole_number(replicas, "replicas", 1)
+    require_memory(40 * count, f"{count} replicas", "take fewer")
+    return [first + k for k in range(count)], True
+
+
+def number_of_records(record: Any, steps: int) -> int:
+    """How many `record_steps` names, at most.
+
+    >>> number_of_records(None, 10), number_of_records(5, 11), number_of_records([3], 10)
+    (11, 4, 1)
+    """
+    if record is None:
+        return steps + 1
+    if isinstance(record, str):
+        return min(steps + 1, 1000)
+    if not isinstance(record, range | list | tuple) and np.ndim(record) == 0:
+        return -(-steps // whole_number(record, "record", 1)) + 1
+    return len(record)
+
+
+def require_room(records: int, values: int, what: str, mend: str) -> None:
+    """Raise where so many records of so many numbers each cannot fit in memory."""
+    require_memory(_BYTES_OF_RECORD * records + 8 * records * values, what, mend)
 
 
 def record_steps(record: Any, steps: int) -> Sequence[int]:

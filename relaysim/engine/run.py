@@ -15,10 +15,13 @@ from relaysim.engine.states import laid_out, saved
 from relaysim.measures.columns import check_shapes
 from relaysim.measures.measure import Measure
 from relaysim.support.blocks import row_blocks
+from relaysim.support.interrupts import StopRequest
 
 __all__ = ["Run"]
 
 DIVERGED_BEYOND = 1e12
+# After so many steps without a record it is looked whether someone asked to stop.
+_STEPS_BETWEEN_LOOKS = 16
 
 
 class Run:
@@ -90,7 +93,7 @@ class Run:
 
     def advance(self, record_steps: Iterable[int], on_progress: Callable | None = None) -> None:
         """Step on to each of these steps (increasing), record there, and measure."""
-        self._record(record_steps, None, on_progress)
+        self._record(record_steps, None, on_progress, StopRequest())
         self._measure()
 
     def finish(
@@ -99,6 +102,7 @@ class Run:
         last: int,
         on_progress: Callable | None = None,
         most_bytes: float = 0,
+        stop: StopRequest | None = None,
     ) -> dict[str, Any] | None:
         """As `advance`, and on to the last step; returns the state there, to go on from.
 
@@ -107,28 +111,35 @@ class Run:
             last: the last step.
             on_progress: is called with the number of steps taken since it was called last.
             most_bytes: of the state; None is returned if it takes more.
+            stop: where it is made, the run ends after the step that is under way, which is recorded.
 
         The state is that of a run that has not ended: a last record is not measured yet in it, and no
         replica has left because of it.
         """
-        self._record(record_steps, last, on_progress)
-        unrecorded = len(self.active) and self.step < last
+        stop = StopRequest() if stop is None else stop
+        self._record(record_steps, last, on_progress, stop)
+        unrecorded = len(self.active) and self.step < last and not stop.made
         if unrecorded:
             before = self.step
             with np.errstate(all="ignore"):
-                self._machine.advance(last)
+                if not self._reaches(last, stop) and self.step > self._last_recorded:
+                    self._add_record()
             if on_progress is not None:
                 on_progress(self.step - before)
         state = self.state() if self._bytes() <= most_bytes else None
         self._measure()
-        if unrecorded and len(self.active):
+        if unrecorded and not stop.made and len(self.active):
             with np.errstate(all="ignore"):
                 size = _squared_size(self._machine.x[None], self._center).ravel()
             self.diverged[self.active[~(size <= self._limit[self.active])]] = True
         return state
 
     def _record(
-        self, record_steps: Iterable[int], last: int | None, on_progress: Callable | None
+        self,
+        record_steps: Iterable[int],
+        last: int | None,
+        on_progress: Callable | None,
+        stop: StopRequest,
     ) -> None:
         """Step on to each of these steps and record there; measure full blocks, but none at ``last``."""
         remaining = iter(record_steps)
@@ -142,14 +153,35 @@ class Run:
                     return
                 before = self.step
                 for target in targets:
-                    self._machine.advance(target)
-                    self._recorder.add(self._machine.x)
-                    self._sent.append(self._machine.vectors_sent)
-                    self._pending.append(target)
+                    if not self._reaches(target, stop) and self.step == self._last_recorded:
+                        break
+                    self._add_record()
+                    if stop.made:
+                        break
                 if self._is_full() and self.step != last:
                     self._measure()
                 if on_progress is not None:
                     on_progress(self.step - before)
+                if stop.made:
+                    return
+
+    def _reaches(self, target: int, stop: StopRequest) -> bool:
+        """Step on until so many steps are taken, or until someone asks to stop; whether they are."""
+        while self.step < target and not stop.made:
+            self._machine.advance(min(target, self.step + _STEPS_BETWEEN_LOOKS))
+        return self.step == target
+
+    @property
+    def _last_recorded(self) -> int:
+        """The step of the last record, −1 before the first."""
+        if self._pending:
+            return self._pending[-1]
+        return int(self.steps[-1]) if self.ledger.records else -1
+
+    def _add_record(self) -> None:
+        self._recorder.add(self._machine.x)
+        self._sent.append(self._machine.vectors_sent)
+        self._pending.append(self.step)
 
     def _is_full(self) -> bool:
         return len(self._pending) == self._recorder.capacity

@@ -11,7 +11,14 @@ from numpy.typing import ArrayLike
 
 from relaysim.algorithms.events import Algorithm
 from relaysim.engine.ledger import Block
-from relaysim.engine.plan import LearningRate, ReplicaPlan, plan_replicas, record_steps
+from relaysim.engine.plan import (
+    LearningRate,
+    ReplicaPlan,
+    number_of_records,
+    plan_replicas,
+    record_steps,
+    require_room,
+)
 from relaysim.engine.run import Run
 from relaysim.engine.setup import Setup
 from relaysim.faults import AnyFault
@@ -24,12 +31,14 @@ from relaysim.records import configuration
 from relaysim.records.history import History
 from relaysim.records.state import KeptState
 from relaysim.support.checks import real_number, shown, whole_number
+from relaysim.support.interrupts import called_by_user, stops_in_order
 from relaysim.support.progress import progress_bar
 from relaysim.support.streams import seed_array
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["MOST_STATE_BYTES", "Experiment", "simulate"]
 
+_FEWER_RECORDS = "record less often (record=100, record='log')"
 #: A state that takes no more is kept unless someone says otherwise.
 MOST_STATE_BYTES = 64_000_000
 
@@ -86,7 +95,9 @@ def simulate(
 
     Returns:
         The `History`. A replica that diverges (not finite, or further than 10¹² times the start) is
-        marked in ``history.diverged``; from that record on its numbers are NaN.
+        marked in ``history.diverged``; from that record on its numbers are NaN. Ctrl-C, or the stop button
+        of a notebook, ends the run after the step under way: the history is that of so many steps, and
+        says ``interrupted``. A second one raises.
 
     Raises:
         ValueError, TypeError: input that makes no sense, before any work starts.
@@ -144,6 +155,8 @@ class Experiment:
         stop_below: float | None = None,
     ):
         self.steps = whole_number(steps, "steps", 0)
+        records = number_of_records(record, self.steps)
+        require_room(records, 0, f"{records} records", _FEWER_RECORDS)
         self.plan = plan_replicas(learning_rate, seed, replicas, x0, self.steps)
         self.recorded = record_steps(record, self.steps)
         self.parts: dict[str, Any] = {
@@ -169,6 +182,7 @@ class Experiment:
             problem, topology, algorithm, self.plan, mixing=mixing, oracle=oracle, faults=faults
         )
         kept = _kept_iterates(keep_iterates, setup.problem.n)
+        self._require_room(kept, setup.problem.n, setup.problem.d)
         self.run = Run(setup, measures=self.measures, keep_iterates=kept, stop_below=stop_below)
         # The last step whose record is behind us.
         self._done = -1
@@ -190,23 +204,52 @@ class Experiment:
             "stop_below": stop_below,
         }
 
+    def _require_room(self, kept: bool | list[int], n: int, d: int) -> None:
+        """Raise where the records, or the iterates that are kept with them, cannot fit in memory."""
+        records, r = len(self.recorded), self.plan.r
+        columns = sum(n if each.per_worker else 1 for each in self.measures) + 1
+        replicas = f" of {r} replicas" if r > 1 else ""
+        require_room(records, columns * r, f"{records} records{replicas}", _FEWER_RECORDS)
+        if kept is not False:
+            workers = n if kept is True else len(kept)
+            what = f"the iterates of {workers} workers at {records} records{replicas}"
+            mend = f"{_FEWER_RECORDS}, or keep those of fewer workers (keep_iterates=[0])"
+            require_room(records, (columns + workers * d) * r, what, mend)
+
     def go_on(self, state: dict[str, Any], recorded: Block) -> None:
         """Take up the state of a run that had fewer steps, with what it recorded."""
         self.run.restore(state, recorded, set(self.recorded))
         self._done = self.run.step
 
     def history(self, keep_state: bool | None, progress: bool | None) -> History:
-        """Go to the last step, from wherever the run stands, and tell what was recorded."""
+        """Go to the last step, from wherever the run stands, and tell what was recorded.
+
+        Where a user asks to stop it is the history of so many steps as were taken.
+        """
         run = self.run
         most = {None: MOST_STATE_BYTES, True: math.inf, False: -1}[keep_state]
         remaining = (step for step in self.recorded if step > self._done)
         label = self.parts["algorithm"].label
         total = self.steps - run.step
-        with progress_bar(total, progress, label, "steps") as bar:
-            state = run.finish(remaining, self.steps, bar.update, most)
-            bar.update(total - bar.n)
+        by_user = called_by_user("history", "simulate", "extend", "extended")
+        with (
+            stops_in_order(by_user) as stop,
+            progress_bar(total, progress, label, "steps") as bar,
+        ):
+            state = run.finish(remaining, self.steps, bar.update, most, stop)
+            bar.update((run.step if stop.made else self.steps) - self.steps + total - bar.n)
+        interrupted = stop.made and run.step < self.steps and len(run.active) > 0
+        if interrupted:
+            self._end_here()
         kept = None if state is None else KeptState(state, self.parts)
-        return _history_of(self, kept)
+        return _history_of(self, kept, interrupted)
+
+    def _end_here(self) -> None:
+        """Describe the run of the steps that were taken, which is a whole one."""
+        record = self.config["record"]
+        self.config["steps"] = self.steps = self.run.step
+        if isinstance(record, list):
+            self.config["record"] = self.run.steps.tolist()
 
 
 def _kept_iterates(keep: Any, n: int) -> bool | list[int]:
@@ -236,7 +279,7 @@ def _plain_seeds(
     return [int(s) for s in plan.seeds] if np.ndim(seed) or replicas else plan.seeds[0]
 
 
-def _history_of(experiment: Experiment, state: KeptState | None) -> History:
+def _history_of(experiment: Experiment, state: KeptState | None, interrupted: bool) -> History:
     run, plan = experiment.run, experiment.plan
     last = run.ledger.last_record
     records = int(last.max()) + 1 if len(last) else 0
@@ -266,4 +309,5 @@ def _history_of(experiment: Experiment, state: KeptState | None) -> History:
         topology=experiment.parts["topology"],
         algorithm=experiment.parts["algorithm"],
         state=state,
+        interrupted=interrupted,
     )

@@ -63,4 +63,4 @@ class Arrivals:
             )
         if owner is None:
             return arrived[:, None]
-        return arrived.reshape(len(edges), 1, -1)
+        return arrived[:, None, None] if arrived.ndim == 1 else arrived[:, None]

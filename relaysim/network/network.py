@@ -21,6 +21,7 @@ from relaysim.network.gossip import EntryMix, LossyMixChange, MixChange
 from relaysim.network.pairs import PairExchange
 from relaysim.network.products import Product
 from relaysim.network.relay import LossyTreeRelay, Mail, PairMail, PairRelay, TreeRelay
+from relaysim.problems.workers import Workers
 from relaysim.support.workspace import Workspace
 from relaysim.topologies import Topology, TreePair
 
@@ -42,7 +43,7 @@ class Network:
         mixing: the sequence of gossip matrices for methods that mix, else empty.
         workspace: where large arrays are borrowed.
         arrivals: which messages arrive. All of them by default.
-        examples: how many each worker has, ``(n,)``. One each by default.
+        workers: what the problem says of them, for methods that ask.
 
     ``vectors_sent`` counts model-sized vectors over all workers since the network was made: a number, or
     ``(r,)`` where replicas send differently. A compressed vector counts as its share of 64 d bits.
@@ -54,11 +55,11 @@ class Network:
         mixing: tuple[csr_array, ...] = (),
         workspace: Workspace | None = None,
         arrivals: Arrivals | None = None,
-        examples: np.ndarray | None = None,
+        workers: Workers | None = None,
     ):
         self.topology = topology
         self.n = topology.n
-        self.examples = np.ones(self.n) if examples is None else examples
+        self._workers = workers
         self.vectors_sent: float | np.ndarray = 0
         self._workspace = workspace or Workspace()
         self._mixing, self._arrivals = mixing, arrivals
@@ -111,6 +112,15 @@ class Network:
         elif isinstance(state, tuple):
             for part in state:
                 self.resume(part)
+
+    @property
+    def workers(self) -> Workers:
+        """What the problem says of each of them."""
+        if self._workers is None:
+            raise ValueError(
+                "this network was made without a problem, of whose workers it knows nothing"
+            )
+        return self._workers
 
     def send(self, vectors: float | np.ndarray) -> None:
         """Count vectors that a method sends in its own way; ``(r,)`` where replicas differ."""

@@ -30,7 +30,7 @@ from PIL import Image
 
 from relaysim.plots.graphs import draw_graph
 from relaysim.plots.layouts import Graph, Layout, layout_of
-from relaysim.plots.style import ink_on, style
+from relaysim.plots.style import drawable, ink_on, style
 from relaysim.support.checks import real_number, whole_number
 from relaysim.support.files import written_aside
 from relaysim.support.progress import progress_bar
@@ -239,7 +239,7 @@ class RelayAnimation:
             names, (topology, graph), layouts, (left, left + PANEL + between), strict=True
         ):
             upper = axes(x, below + PANEL + labels, PANEL, above)
-            upper.set_title(f"{name}\nWeights in what worker {self.worker} has")
+            upper.set_title(f"{drawable(name)}\nWeights in what worker {self.worker} has")
             lower = axes(x, below, PANEL, PANEL)
             self._panels.append(self._panel(upper, lower, shown_graph, layout, norm, cmap))
         self._ages = self._age_markers(lower=figure.axes[1])

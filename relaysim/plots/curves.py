@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 
-from relaysim.plots.style import AXIS_LABELS, add_legend, method_style, style, style_axes
+from relaysim.plots.style import AXIS_LABELS, add_legend, line_name, method_style, style, style_axes
 
 __all__ = ["Overlaid", "Recorded", "draw_line", "plot_history"]
 
@@ -104,9 +104,10 @@ def plot_history(
             name = _described(history) if label is None else label
             if len(groups) > 1:
                 look["color"] = color
-                name = f"γ = {rate:.3g}" if label is None else f"{label}, γ = {rate:.3g}"
+                name = rate_name(rate, frame["learning_rate"].unique())
+                name = name if label is None else f"{label}, {name}"
                 look["linestyle"] = "-" if by_color else look["linestyle"]
-            draw_line(ax, group, x, y, {"label": name} | look | line, band)
+            draw_line(ax, group, x, y, {"label": line_name(name)} | look | line, band)
         for overlay in overlays:
             which = f", γ = {overlay.learning_rate:.3g}" if len(overlays) > 1 else ""
             overlay.draw(ax, which=which)
@@ -124,6 +125,20 @@ def plot_history(
         else:
             add_legend(ax, widen=own)
     return ax
+
+
+def rate_name(rate: float, among: np.ndarray) -> str:
+    """A learning rate with as many digits as tell it from the others, three at least.
+
+    >>> rate_name(0.1, np.array([0.1, 0.2])), rate_name(0.1, np.array([0.1, 0.10000001]))
+    ('γ = 0.1', 'γ = 0.1')
+    >>> rate_name(0.10000001, np.array([0.1, 0.10000001]))
+    'γ = 0.10000001'
+    """
+    digits = 3
+    while digits < 17 and len({f"{each:.{digits}g}" for each in among}) < len(among):
+        digits += 1
+    return f"γ = {rate:.{digits}g}"
 
 
 def _described(history: Recorded) -> str:

@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from relaysim.plots.layouts import Graph, GraphPair, Layout, layout_of, smallest_distance
-from relaysim.plots.style import NO_VALUE, ink_on, style
+from relaysim.plots.style import NO_VALUE, drawable, ink_on, style
 from relaysim.support.checks import real_array, shown
 
 __all__ = ["colour_norm", "draw_graph", "draw_topology"]
@@ -199,7 +199,7 @@ def _add_colour_bar(
     shown_by = ScalarMappable(workers.norm, workers.cmap)
     placed: dict[str, Any] = {"location": location, "shrink": 0.9, "aspect": 25, "pad": 0.03}
     first = ax if isinstance(ax, Axes) else ax[0]
-    bar = first.figure.colorbar(shown_by, ax=ax, label=label or "", **placed)
+    bar = first.figure.colorbar(shown_by, ax=ax, label=drawable(label or ""), **placed)
     known = values[np.isfinite(values)]
     if (known == np.round(known)).all() and not isinstance(workers.norm, LogNorm):
         bar.locator = MaxNLocator(nbins=6, integer=True, min_n_ticks=1)

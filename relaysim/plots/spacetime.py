@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
 from relaysim.plots.curves import Recorded
-from relaysim.plots.style import NO_VALUE, style
+from relaysim.plots.style import NO_VALUE, drawable, style
 from relaysim.support.checks import shown, whole_number
 
 __all__ = ["spacetime"]
@@ -127,7 +127,7 @@ def spacetime(
         ax.set_ylabel("Worker")
         rate = history.frame["learning_rate"][history.frame["replica"] == replica]
         rates = f", γ = {rate.iloc[0]:.3g}" if rate.nunique() == 1 else ""
-        ax.set_title(f"{history.label} on {history.topology!r}{rates}")
+        ax.set_title(drawable(f"{history.label} on {history.topology!r}{rates}"))
     return ax
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
 
-from relaysim.plots.style import add_legend, method_style, style
+from relaysim.plots.style import add_legend, line_name, method_style, style
 
 __all__ = ["plot_partition", "plot_sensitivity", "plot_tuning"]
 
@@ -65,7 +65,11 @@ def plot_tuning(tuning: Tuned, *, ax: Axes | None = None, **line: Any) -> Axes:
         if ax is None:
             _, ax = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
         look = method_style(tuning.label) | {"marker": ".", "markersize": 5}
-        ax.plot(frame["learning_rate"], frame[column], **(look | {"label": tuning.label} | line))
+        ax.plot(
+            frame["learning_rate"],
+            frame[column],
+            **(look | {"label": line_name(tuning.label)} | line),
+        )
         chosen = chosen[chosen[column] > 0]
         found = f"γ = {tuning.learning_rate:.4g}, {tuning.steps:.0f} steps"
         ax.plot(
@@ -159,7 +163,7 @@ def plot_sensitivity(
                 name += ": none found" if part[y].isna().all() else ": falls to 0"
             points = shown[y].median().reindex(typical.index)
             across = np.arange(len(typical)) if by_alpha else typical
-            ax.plot(across, points, **(look | {"label": name} | line))
+            ax.plot(across, points, **(look | {"label": line_name(name)} | line))
             if band and part.problem_seed.nunique() > 1:
                 low, high = (shown[y].quantile(q).reindex(points.index) for q in (0.0, 1.0))
                 ax.fill_between(across, low, high, color=look["color"], alpha=0.15, linewidth=0)
@@ -214,16 +218,21 @@ def plot_partition(
         if ax is None:
             _, ax = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
         below = np.zeros(partition.n)
+        stacks = []
         for color, label in zip(colors, counts.columns, strict=True):
             drawn = {"color": color, "edgecolor": "white", "linewidth": 0.4, "width": 0.85}
             height = counts[label].to_numpy()
-            ax.bar(counts.index, height, bottom=below, label=str(label), **(drawn | bars))
+            stack = ax.bar(counts.index, height, bottom=below, **(drawn | bars))
+            stacks.append(stack)
             below += height
         ax.set_xlabel("Worker")
         ax.set_ylabel("Examples")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(axis="x", visible=False)
-        ax.legend(
+        # Placeholders first: a class may be called anything, and a legend drops some names.
+        legend = ax.legend(
+            stacks,
+            ["class"] * len(stacks),
             title="class",
             fontsize="small",
             loc="upper left",
@@ -231,4 +240,7 @@ def plot_partition(
             borderaxespad=0,
             ncols=1 + (counts.shape[1] - 1) // 10,
         )
+        for text, label in zip(legend.get_texts(), counts.columns, strict=True):
+            text.set_parse_math(False)
+            text.set_text(str(label))
     return ax

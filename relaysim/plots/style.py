@@ -18,9 +18,11 @@ import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes as Axes  # for rooms that may not import matplotlib themselves
+from matplotlib.cbook import is_math_text
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.mathtext import MathTextParser
 from matplotlib.path import Path
 from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike
@@ -32,8 +34,10 @@ __all__ = [
     "NO_VALUE",
     "STYLE",
     "add_legend",
+    "drawable",
     "hidden_by",
     "ink_on",
+    "line_name",
     "method_style",
     "style",
     "style_axes",
@@ -88,6 +92,8 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "D-Adam": ("#7B2952", (0, (4, 5))),
     "Normalised tracking": ("#155995", (0, (1, 5))),
     "CESAR": ("#D18407", (0, (1.5, 2))),
+    "FedAvg": ("#0C21DC", (0, (1, 2))),
+    "Local rates": ("#7FA047", (0, (1.5, 5))),
 }
 
 # For methods that are not in the table: strokes and gaps that can be told apart in one colour (or a line
@@ -159,8 +165,33 @@ def _look_from(label: str) -> tuple[str, object]:
 def style_axes(ax: Axes, x: str, y: str, labels: Mapping[str, str] = AXIS_LABELS) -> None:
     """Label the axes by the columns that they show, the vertical one in powers of ten."""
     ax.set_yscale("log")
-    ax.set_xlabel(labels.get(x, x))
-    ax.set_ylabel(labels.get(y, y))
+    ax.set_xlabel(drawable(labels.get(x, x)))
+    ax.set_ylabel(drawable(labels.get(y, y)))
+
+
+def drawable(text: str) -> str:
+    r"""The text as matplotlib draws it: with its formulas, or, where they are none, its dollar signs.
+
+    >>> drawable(r"rate $\gamma$"), drawable("$50%$")
+    ('rate $\\gamma$', '\\$50%\\$')
+    """
+    text = str(text)
+    if not is_math_text(text):
+        return text
+    try:
+        MathTextParser("path").parse(text)
+    except ValueError:
+        return text.replace(r"\$", "$").replace("$", r"\$")
+    return text
+
+
+def line_name(text: str) -> str:
+    """A name as a legend shows it: matplotlib leaves out those that begin with an underscore.
+
+    >>> line_name("_mine"), line_name("mine")
+    (' _mine', 'mine')
+    """
+    return drawable(f" {text}" if str(text).startswith("_") else text)
 
 
 def add_legend(ax: Axes, widen: bool = False, **options: Any) -> Legend:

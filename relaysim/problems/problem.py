@@ -6,9 +6,7 @@ from typing import Protocol, SupportsFloat, TypeGuard
 
 import numpy as np
 
-from relaysim.support.checks import real_array, shown
-
-__all__ = ["Problem", "WithOptimum", "counted_examples", "knows_optimum"]
+__all__ = ["Problem", "WithOptimum", "knows_optimum"]
 
 
 class Problem(Protocol):
@@ -40,21 +38,3 @@ class WithOptimum(Problem, Protocol):
 def knows_optimum(problem: Problem) -> TypeGuard[WithOptimum]:
     """Whether a problem says where its minimum lies."""
     return getattr(problem, "optimum", None) is not None
-
-
-def counted_examples(problem: Problem) -> np.ndarray:
-    """How many examples each worker has, ``(n,)``: one each where the problem does not say.
-
-    Raises:
-        ValueError: what are no n positive numbers.
-    """
-    given = getattr(problem, "examples", None)
-    if given is None:
-        return np.ones(problem.n)
-    counts = real_array(given, "examples")
-    if counts.shape != (problem.n,) or not (np.isfinite(counts).all() and counts.min() > 0):
-        raise ValueError(
-            f"examples must be {problem.n} positive numbers, one for each worker, "
-            f"not {shown(given)}"
-        )
-    return counts

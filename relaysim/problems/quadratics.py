@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from relaysim.problems.objective import Objective
-from relaysim.problems.problem import counted_examples
+from relaysim.problems.workers import counted_examples
 from relaysim.support.blocks import row_blocks
 from relaysim.support.checks import real_array, real_number, whole_number
 from relaysim.support.display import LATER, html_table

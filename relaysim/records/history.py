@@ -44,6 +44,7 @@ class History:
             ``keep_iterates=[i, …]`` those of these workers, ``(records, k, d[, r])``.
         measures: what the columns are, a `relaysim.measures.Measure` each.
         diverged: ``(r,)`` bool.
+        interrupted: whether someone stopped the run before its last step; it is whole up to there.
         problem, topology, algorithm: what was run.
         config: plain data that rebuilds the run; see `relaysim.rebuild`.
 
@@ -73,6 +74,7 @@ class History:
         topology: Topology | TreePair,
         algorithm: Algorithm | None,
         state: KeptState | None = None,
+        interrupted: bool = False,
     ) -> None:
         self.steps = steps
         self.x = x
@@ -87,6 +89,7 @@ class History:
         self._vectors_sent = vectors_sent
         self._last_record = last_record
         self._state = state
+        self.interrupted = interrupted
 
     @property
     def replicas(self) -> int:
@@ -349,6 +352,8 @@ class History:
         if self.iterates is not None:
             arrays["iterates"] = self.iterates
         header: dict[str, Any] = {"config": self.config}
+        if self.interrupted:
+            header["interrupted"] = True
         if self._state is not None:
             run = fingerprint(self.config)
             header["state"] = {"version": self._state.version, "run": run, "data": self._state.data}
@@ -390,9 +395,10 @@ class History:
     def __repr__(self) -> str:
         last = int(self.steps[-1]) if len(self.steps) else 0
         gone = f", {int(self.diverged.sum())} diverged" if self.diverged.any() else ""
+        stopped = ", interrupted" if self.interrupted else ""
         return (
             f"<History of {self.algorithm or self.label!r} on {self.topology!r}: "
-            f"{last} steps, {len(self.steps)} records, {self.replicas} replicas{gone}>"
+            f"{last} steps, {len(self.steps)} records, {self.replicas} replicas{gone}{stopped}>"
         )
 
 

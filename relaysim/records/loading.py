@@ -67,6 +67,7 @@ def _arguments(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[st
         "measures": configuration.measures_in_file(config, list(columns)),
         "iterates": arrays.get("iterates"),
         "config": config,
+        "interrupted": bool(header.get("interrupted", False)),
         "state": KeptState(**header["state"]) if "state" in header else None,
     }
 

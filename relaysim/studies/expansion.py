@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import pathlib
 import re
@@ -16,11 +17,14 @@ from scipy.sparse import issparse
 from relaysim.studies.experiment import DEFAULTS, OPTIONS
 from relaysim.studies.options import SettingError
 from relaysim.studies.settings import complete, key_of
+from relaysim.support.checks import require_memory
 from relaysim.support.names import closest
 
 __all__ = ["expand", "read_sweep"]
 
 MOST_REPORTED = 20
+# Complete, with its key, while a sweep is planned.
+_BYTES_OF_SETTING = 4000
 
 
 def read_sweep(path: str | os.PathLike) -> dict[str, Any]:
@@ -55,6 +59,12 @@ def expand(settings: Mapping[str, Any], source: pathlib.Path | None = None) -> l
         wrong += [f"{where(key)}unknown setting {key!r}{closest(key, DEFAULTS)}" for key in unknown]
         if unknown:
             continue
+        settings_here = math.prod(_count(key, value) for key, value in joined.items())
+        require_memory(
+            _BYTES_OF_SETTING * settings_here,
+            f"a sweep of {settings_here} settings",
+            "take fewer values, or several sweeps",
+        )
         values = {key: _listed(key, value) for key, value in joined.items()}
         wrong += [f"{where(key)}{key} is an empty list" for key, each in values.items() if not each]
         for combination in itertools.product(*values.values()):
@@ -81,6 +91,14 @@ def _listed(key: str, value: Any) -> list:
     if isinstance(value, np.ndarray):
         return list(np.atleast_1d(value).tolist())
     return list(value) if isinstance(value, list | tuple | range) else [value]
+
+
+def _count(key: str, value: Any) -> int:
+    """How many `_listed` has of them."""
+    if isinstance(value, np.ndarray) and key != "mixing":
+        return len(np.atleast_1d(value))
+    is_listed = isinstance(value, list | range) or (isinstance(value, tuple) and key != "mixing")
+    return len(value) if is_listed else 1
 
 
 def _culprit(error: Exception, stated: dict[str, Any]) -> str | None:

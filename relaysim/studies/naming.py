@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from relaysim import algorithms, compressors, faults, mixing, oracles, schedules, topologies
-from relaysim.algorithms.base import Claims
+from relaysim.algorithms.claims import Claims
 from relaysim.problems import data, partitions
 from relaysim.support.names import closest
 from relaysim.topologies import Topology
@@ -127,7 +127,7 @@ def named(
     >>> named("ChocoSGD(TopK(8), 0.5)", ALGORITHMS, "algorithm")
     ChocoSGD(compressor=TopK(k=8), consensus_rate=0.5)
     """
-    return _Reader(text, what, given).top(known)
+    return _Reader(str(text), what, given).top(known)
 
 
 def name_in(text: str) -> str:
@@ -192,6 +192,15 @@ def known_name(name: str, known: Iterable[str], what: str) -> str:
     raise ValueError(f"unknown {what} {name!r}{closest(name, known)}")
 
 
+# Options that came later, at the value that is how all was before: texts, and by them the keys of stores, are
+# those of then.
+_CAME_LATER: dict[str, dict[str, Any]] = {
+    "D2": {"form": "own"},
+    "DPSGD": {"consensus": 1.0},
+    "ExactDiffusion": {"form": "own"},
+}
+
+
 def written(value: Any) -> str:
     """The text that stands for an object: `named` makes an equal one of it.
 
@@ -225,10 +234,10 @@ def written(value: Any) -> str:
     if _is_part(type(value)) and _PARTS.get(name) is type(value):
         if name == "TreePair" and value == topologies.double_binary_tree(value.n):
             return f"double_binary_tree({value.n})"
-        fields = [field.name for field in dataclasses.fields(value) if field.init]
-        return (
-            f"{name}({', '.join(f'{field}={written(getattr(value, field))}' for field in fields)})"
-        )
+        given = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+        came_later = _CAME_LATER.get(name, {}).items()
+        said = {option: each for option, each in given.items() if (option, each) not in came_later}
+        return f"{name}({', '.join(f'{option}={written(each)}' for option, each in said.items())})"
     raise ValueError(f"no text stands for {value!r}: {name} is no part of relaysim")
 
 

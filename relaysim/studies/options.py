@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from relaysim.support.checks import plain_scalar
 from relaysim.support.names import closest
 
 __all__ = ["FIXED", "TUNED", "Option", "SettingError", "option", "options_of"]
@@ -117,6 +118,7 @@ class Option:
         >>> Option("d", 10, "parameters", int, least=1).checked(3.0)
         3
         """
+        value = plain_scalar(value)
         if value is None and (self.optional or self.default is None):
             return None
         if self.choices and value not in self.choices:

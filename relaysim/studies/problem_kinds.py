@@ -14,6 +14,7 @@ from relaysim import problems
 from relaysim.problems.data import Dataset
 from relaysim.records.configuration import encode
 from relaysim.studies.naming import DATASETS, PARTITIONS, named
+from relaysim.support.threads import one_thread
 
 __all__ = ["PROBLEM_KINDS", "OwnProblem", "make_problem", "plain"]
 
@@ -76,7 +77,8 @@ def make_problem(kind: str, given: Mapping[str, Any], options: Mapping[str, Any]
 
 @functools.lru_cache(maxsize=4)
 def _made(kind: str, given: tuple, options: tuple) -> Any:
-    return PROBLEM_KINDS[kind](**dict(given), **dict(options))
+    with one_thread():
+        return PROBLEM_KINDS[kind](**dict(given), **dict(options))
 
 
 class OwnProblem:

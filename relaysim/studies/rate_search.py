@@ -109,6 +109,14 @@ class RateSearch:
         columns = ["learning_rate", "steps", "plateau", "diverged", "horizon"]
         return pd.DataFrame(rows, columns=columns)
 
+    def best_so_far(self, criterion: str) -> float:
+        """The rate that a search would name that ends now; NaN if none meets the target."""
+        if criterion == "plateau":
+            rates = [rate for rate, each in self._tried.items() if self._in_band(each["plateau"])]
+            return max(rates, default=float("nan"))
+        met = [(each["steps"], rate) for rate, each in self._tried.items() if each["steps"] >= 0]
+        return min(met, default=(0, float("nan")))[1]
+
     # -- fastest ---------------------------------------------------------------------------------
 
     def fastest(self, rates: np.ndarray) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from relaysim.algorithms.fit import check_compatible, check_faults, matrices_for
+from relaysim.engine.plan import number_of_records, require_room
 from relaysim.mixing.sequences import is_sequence
 from relaysim.records.configuration import decode, encode_mixing
 from relaysim.studies.experiment import DEFAULTS, OPTIONS, QUADRATIC
@@ -30,6 +31,7 @@ from relaysim.studies.naming import (
 )
 from relaysim.studies.options import FIXED, TUNED, SettingError
 from relaysim.studies.problem_kinds import PROBLEM_KINDS, OwnProblem, make_problem, plain
+from relaysim.support.checks import plain_scalar
 from relaysim.support.names import closest
 from relaysim.topologies import Topology, TreePair
 
@@ -79,7 +81,7 @@ def complete(stated: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         SettingError, ValueError, TypeError: what cannot be run.
     """
-    stated = dict(stated)
+    stated = {key: plain_scalar(value) for key, value in stated.items()}
     problem = _problem_stated(stated)
     setting = dict(DEFAULTS) | stated | {"problem": problem}
     setting |= {
@@ -103,6 +105,12 @@ def complete(stated: Mapping[str, Any]) -> dict[str, Any]:
         check_faults(built["faults"], built["topology"], built["algorithm"], matrices)
     except ValueError as error:
         raise SettingError("topology", f"{topology!r}: {error}") from None
+    if setting["steps"] is not None:
+        records = number_of_records(setting["record"], setting["steps"])
+        try:
+            require_room(records, 6, f"{records} records", "record less often")
+        except ValueError as error:
+            raise SettingError("record", str(error)) from None
     if hasattr(built["oracle"], "check"):
         built["oracle"].check(built["problem"])
     return setting

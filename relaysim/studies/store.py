@@ -3,66 +3,90 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import pathlib
+import shutil
 import sqlite3
+import tempfile
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from relaysim.studies.rows import Row, row_of, seed_cell
+
 __all__ = ["Store", "StoreError", "stored_results"]
 
-FORMAT = 1
+FORMAT = 2
 # "rlay": tells our files from other SQLite files.
 APPLICATION = 0x726C6179
 _HEADER_BYTES = 100
 _PATIENCE_SECONDS = 60
+_FIELDS = (
+    "key TEXT PRIMARY KEY, setting TEXT NOT NULL, seed INTEGER NOT NULL, version TEXT NOT NULL"
+)
+_TABLES = (
+    f"CREATE TABLE IF NOT EXISTS results ({_FIELDS}, result BLOB NOT NULL, digest TEXT)",
+    f"CREATE TABLE IF NOT EXISTS failures ({_FIELDS}, error TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS damaged (key, setting, seed, version, result, digest)",
+)
 
 
 class StoreError(ValueError):
-    """A file that is no store, or of a newer format, or that cannot be written to."""
+    """A file that is no store, or damaged, or of a newer format, or that cannot be written to."""
 
 
 class Store:
-    """Results by the key of their setting.
+    """Results by the key of their setting, and errors of what failed.
 
     Opening makes the file if there is none. A file that is no store is left untouched. Several
-    processes may share a store: each result is there once, and whole.
+    processes may share a store: each result is there once, and whole. The file alone, without what SQLite
+    keeps beside it, has all that was added. A result that is not what was stored is set aside, with a
+    warning, and counts as missing. A store of format 1, which is one of version 0.1, becomes one of format 2.
 
     Args:
         path: the file.
 
     Raises:
-        StoreError: not a store, of a newer format, or not writable.
+        StoreError: not a store, damaged, of a newer format, or not writable.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = pathlib.Path(path)
         _refuse_foreign(self.path)
-        try:
+        with _named(self.path, "use"):
             # An absolute path: a name such as ":memory:" is a file like any other.
             self._connection = sqlite3.connect(
                 self.path.absolute(), timeout=_PATIENCE_SECONDS, isolation_level=None
             )
-            self._prepare()
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot use {str(self.path)!r} as a store: {error}") from error
+            try:
+                self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
 
     def _prepare(self) -> None:
         execute = self._connection.execute
+        new = execute("PRAGMA user_version").fetchone()[0] == 0
+        if not new:
+            _require_sound(self._connection)
         # In the file itself before write-ahead logging starts, so that readers can tell.
         with self._transaction():
             if execute("PRAGMA user_version").fetchone()[0] == 0:
                 execute(f"PRAGMA application_id = {APPLICATION}")
-                execute(f"PRAGMA user_version = {FORMAT}")
-                execute(
-                    "CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, "
-                    "setting TEXT NOT NULL, seed INTEGER NOT NULL, version TEXT NOT NULL, "
-                    "result BLOB NOT NULL)"
-                )
+            elif "digest" not in _columns(self._connection):
+                execute("ALTER TABLE results ADD COLUMN digest TEXT")
+            execute(f"PRAGMA user_version = {FORMAT}")
+            for table in _TABLES:
+                execute(table)
+        self._log_ahead()
+        if not new:
+            self._set_damaged_aside()
+
+    def _log_ahead(self) -> None:
+        execute = self._connection.execute
         # Changing the journal does not wait for other processes by itself.
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
@@ -76,6 +100,30 @@ class Store:
                 time.sleep(0.02)
         execute("PRAGMA synchronous = NORMAL")
 
+    def _set_damaged_aside(self) -> None:
+        """Move what is not what was stored to a table of its own, and give the rest their digests."""
+        damaged, without = [], []
+        for number, row in _numbered_rows(self._connection):
+            if row.what_is_wrong():
+                damaged.append((number, row.key))
+            elif row.digest is None:
+                without.append((row.right_digest(), number))
+        if not damaged and not without:
+            return
+        with self._writing():
+            for statement, values in (
+                ("UPDATE results SET digest = ? WHERE rowid = ?", without),
+                ("INSERT INTO damaged SELECT * FROM results WHERE rowid = ? AND key IS ?", damaged),
+                ("DELETE FROM results WHERE rowid = ? AND key IS ?", damaged),
+            ):
+                self._connection.executemany(statement, values)
+        if damaged:
+            warnings.warn(
+                f"{len(damaged)} of the results in {str(self.path)!r} are not what was stored; they are "
+                f'set aside in its table "damaged", and computed again where a sweep asks for them',
+                stacklevel=2,
+            )
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         self._connection.execute("BEGIN IMMEDIATE")
@@ -88,31 +136,63 @@ class Store:
 
     def add(self, group: Iterable[tuple[str, dict, dict[str, np.ndarray]]], version: str) -> None:
         """Store a group, whole or not at all: key, setting and result arrays of each member."""
-        rows = [
-            (key, json.dumps(setting), _seed_cell(setting["seed"]), version, _pack(result))
-            for key, setting, result in group
-        ]
+        rows = [row_of(key, setting, version, result) for key, setting, result in group]
+        with self._writing():
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO results (key, setting, seed, version, result, digest) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+            self._connection.executemany(
+                "DELETE FROM failures WHERE key = ?", [(row.key,) for row in rows]
+            )
+
+    def add_failure(self, key: str, setting: dict, error: str, version: str) -> None:
+        """Record that a setting cannot be run."""
+        with self._writing():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO failures (key, setting, seed, version, error) "
+                "VALUES (?, ?, ?, ?, ?)",
+                (key, json.dumps(setting), seed_cell(setting["seed"]), version, error),
+            )
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A transaction that is in the file itself when it is over."""
         try:
             with self._transaction():
-                self._connection.executemany(
-                    "INSERT OR IGNORE INTO results (key, setting, seed, version, result) "
-                    "VALUES (?, ?, ?, ?, ?)",
-                    rows,
-                )
+                yield
+            self._checkpoint()
         except sqlite3.Error as error:
             raise StoreError(
                 f"cannot write to {str(self.path)!r}: {error}; what was stored before is safe, and "
                 f"the same command goes on from there"
             ) from error
 
+    def _checkpoint(self) -> None:
+        """Move what is in the log to the file; as much as can be while others read, without waiting."""
+        execute = self._connection.execute
+        execute("PRAGMA busy_timeout = 0")
+        try:
+            execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            execute(f"PRAGMA busy_timeout = {1000 * _PATIENCE_SECONDS}")
+
     def keys(self) -> set[str]:
         """The keys of all stored results."""
         return {key for (key,) in self._connection.execute("SELECT key FROM results")}
 
-    def result(self, key: str) -> dict[str, np.ndarray]:
-        """The result arrays of one key."""
-        query = "SELECT result FROM results WHERE key = ?"
-        return _unpack(self._connection.execute(query, (key,)).fetchone()[0])
+    def failures(self, version: str) -> dict[str, str]:
+        """The errors of what failed in a version of relaysim, by key."""
+        query = "SELECT key, error FROM failures WHERE version = ?"
+        return dict(self._connection.execute(query, (version,)))
+
+    def result(self, key: str) -> tuple[dict[str, np.ndarray], str]:
+        """The result arrays of one key, and the version of relaysim that computed them."""
+        with _named(self.path, "read"):
+            ((_, row),) = _numbered_rows(self._connection, "WHERE key = ?", key)
+        _require_whole([row], self.path)
+        return row.arrays(), row.version
 
     def close(self) -> None:
         """Close the file."""
@@ -125,27 +205,89 @@ class Store:
         self.close()
 
 
-def stored_results(path: str | os.PathLike) -> list[tuple[dict, dict[str, np.ndarray]]]:
-    """Setting and result arrays of all that a store holds, as stored, without writing to it.
+def stored_results(
+    path: str | os.PathLike,
+) -> list[tuple[dict, dict[str, np.ndarray], str]]:
+    """Setting, result arrays and version of all that a store holds, as stored, without writing to it.
 
     Raises:
-        StoreError: no store, or of a newer format.
+        StoreError: no store, damaged, or of a newer format.
     """
     path = pathlib.Path(path).absolute()
     _refuse_foreign(path)
     if path.stat().st_size == 0:
         raise StoreError(f"{str(path)!r} is empty, and not a relaysim store")
-    for query in ("mode=ro", "mode=ro&immutable=1"):
-        try:
-            connection = sqlite3.connect(f"{path.as_uri()}?{query}", uri=True)
-            with contextlib.closing(connection):
-                rows = connection.execute(
-                    "SELECT setting, result FROM results ORDER BY rowid"
-                ).fetchall()
-            return [(json.loads(setting), _unpack(result)) for setting, result in rows]
-        except sqlite3.OperationalError as error:
-            failure = error
-    raise StoreError(f"cannot read {str(path)!r}: {failure}") from failure
+    with _named(path, "read"):
+        rows = _rows_in(path)
+    _require_whole(rows, path)
+    return [(json.loads(row.setting), row.arrays(), row.version) for row in rows]
+
+
+def _rows_in(path: pathlib.Path) -> list[Row]:
+    try:
+        return _read(path, "mode=ro")
+    except sqlite3.OperationalError:
+        # Nothing can be written beside the file, which the log needs to be read.
+        log = path.with_name(f"{path.name}-wal")
+        if not log.exists() or not log.stat().st_size:
+            return _read(path, "mode=ro&immutable=1")
+        with tempfile.TemporaryDirectory() as folder:
+            for file in (path, log):
+                shutil.copy(file, folder)
+            return _read(pathlib.Path(folder, path.name), "mode=rw")
+
+
+def _read(path: pathlib.Path, query: str) -> list[Row]:
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?{query}", uri=True)) as connection:
+        connection.execute("BEGIN")
+        _require_sound(connection)
+        return [row for _, row in _numbered_rows(connection)]
+
+
+def _columns(connection: sqlite3.Connection) -> list[str]:
+    return [name for _, name, *_ in connection.execute("PRAGMA table_info(results)")]
+
+
+def _numbered_rows(
+    connection: sqlite3.Connection, where: str = "", *values: str
+) -> Iterator[tuple[int, Row]]:
+    digest = "digest" if "digest" in _columns(connection) else "NULL"
+    for number, *row in connection.execute(
+        f"SELECT rowid, key, setting, seed, version, result, {digest} FROM results {where} "
+        f"ORDER BY rowid",
+        values,
+    ):
+        yield number, Row(*row)
+
+
+def _require_sound(connection: sqlite3.Connection) -> None:
+    """Raise where the file is no whole database: rows could be missing from it."""
+    (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != "ok":
+        raise sqlite3.DatabaseError(f"it is damaged ({found})")
+
+
+def _require_whole(rows: list[Row], path: pathlib.Path) -> None:
+    wrong = [(row, found) for row in rows if (found := row.what_is_wrong())]
+    if wrong:
+        row, found = wrong[0]
+        raise StoreError(
+            f"{len(wrong)} of {len(rows)} results in {str(path)!r} are not what was stored, such as that "
+            f"of key {row.key!r} ({found}); the same sweep with this store computes them again"
+        )
+
+
+@contextlib.contextmanager
+def _named(path: pathlib.Path, what: str) -> Iterator[None]:
+    """An error of SQLite as one that names the file, and the mend."""
+    rest = " as a store" if what == "use" else ""
+    try:
+        yield
+    except sqlite3.Error as error:
+        mend = ""
+        if isinstance(error, sqlite3.DatabaseError) and "locked" not in str(error):
+            mend = "; take another copy of it, or another file"
+        raise StoreError(f"cannot {what} {str(path)!r}{rest}: {error}{mend}") from error
 
 
 def _refuse_foreign(path: pathlib.Path) -> None:
@@ -166,21 +308,3 @@ def _refuse_foreign(path: pathlib.Path) -> None:
             f"{str(path)!r} has format {version} and this version reads up to {FORMAT}; "
             f"update relaysim"
         )
-
-
-def _seed_cell(seed: int) -> int | str:
-    """A seed as SQLite holds it: text where 64 bits are too few, hexadecimal so that it stays text."""
-    return seed if seed < 2**63 else hex(seed)
-
-
-def _pack(arrays: dict[str, np.ndarray]) -> bytes:
-    if any(array.dtype.hasobject for array in arrays.values()):
-        raise TypeError("only plain arrays can be stored")
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
-
-
-def _unpack(data: bytes) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}

@@ -1,36 +1,39 @@
 """Many settings, run in groups as replicas, on as many processes as wanted, kept in one file.
 
 A sweep is a mapping from names to values; values that are lists multiply out. Settings that differ
-only in learning rate or noise seed form a group and run as replicas of one simulation.
+only in learning rate or noise seed form a group and run as replicas of one simulation. A group computes with
+one thread, so that the same sweep gives the same bits however many processes share it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 
 from relaysim.engine import simulate
 from relaysim.studies.expansion import expand, read_sweep
 from relaysim.studies.options import FIXED, TUNED
 from relaysim.studies.problem_kinds import OwnProblem, plain
+from relaysim.studies.processes import computed, termination_as_exit
 from relaysim.studies.settings import arguments_of, build, former_key, key_of, rate_of
 from relaysim.studies.store import Store, stored_results
-from relaysim.studies.tables import table_of
+from relaysim.studies.tables import rows_of, table_of
 from relaysim.studies.tuning import StartsBelowTargetError, tune
 from relaysim.support.progress import progress_bar, someone_watches
+from relaysim.support.threads import one_thread
 from relaysim.version import __version__
 
 __all__ = ["load_sweep", "sweep"]
 
-Done = TypeVar("Done")
+Result = dict[str, np.ndarray]
 
 
 def sweep(
@@ -39,6 +42,7 @@ def sweep(
     store: str | os.PathLike | None = None,
     n_jobs: int = 1,
     progress: bool = True,
+    retry_failed: bool = False,
 ) -> pd.DataFrame:
     """Run every combination of settings, and return one table.
 
@@ -58,6 +62,7 @@ def sweep(
         n_jobs: processes. With 1, ``joblib.parallel_config`` decides, so that a sweep runs on a
             cluster inside ``with joblib.parallel_config("dask"):``.
         progress: a progress bar with the time left, where output goes to a terminal or notebook.
+        retry_failed: whether to try again what failed before, as the store has it.
 
     Returns:
         A DataFrame in the order of the settings: every setting's columns, then for a fixed rate
@@ -66,7 +71,14 @@ def sweep(
         does). ``algorithm`` is the method's name and ``topology`` the kind of graph; their options
         have columns of their own (``momentum``, ``p``; ``topology_seed`` where a setting has that name
         already), those of methods where they are not the default throughout. A schedule stands in
-        ``schedule``, and its rates in ``learning_rate``.
+        ``schedule``, and its rates in ``learning_rate``. Results that another version of relaysim left in
+        the store come with a warning, and with a column ``version``. What fails while it runs is left out,
+        with a warning: ``table.attrs["failed"]`` has its settings and errors, a store keeps them, and the
+        same version tries it again only if ``retry_failed`` says so.
+
+        The same sweep gives the same bits, whatever ``n_jobs`` and ``store``. Rates or seeds that are
+        added later, or computed again, run without those that are there already: they equal those of a
+        sweep of all at once but for rounding.
 
     Raises:
         ValueError: unknown keys, values out of range, or combinations that cannot run, all of them
@@ -81,54 +93,93 @@ def sweep(
     if not isinstance(settings, Mapping):
         source = pathlib.Path(settings)
         settings = read_sweep(source)
-    planned = expand(settings, source)
-    keys = [key_of(setting) for setting in planned]
-    by_key = dict(zip(keys, planned, strict=True))
+    with one_thread():
+        planned = expand(settings, source)
+    by_key = {key_of(setting): setting for setting in planned}
     if store is not None:
         _require_lasting(planned)
-    results: dict[str, dict[str, np.ndarray]] = {}
-    kept = Store(store) if store is not None else None
-    try:
-        stored_as = _stored_as(kept.keys(), by_key) if kept is not None else {}
-        done = {key for key in by_key if key in stored_as}
-        # A group is stored whole, so what is missing of one is what a changed sweep added.
-        missing = ([key for key in group if key not in done] for group in _groups(by_key))
-        shown = progress and someone_watches()
-        with progress_bar(len(by_key), shown, "sweep", "settings") as bar:
-            bar.update(len(done))
-            tasks = (
-                delayed(_run_group)([by_key[key] for key in group]) for group in missing if group
-            )
-            parallel = Parallel(
-                n_jobs=None if n_jobs == 1 else n_jobs, return_as="generator_unordered"
-            )
-            # Workers say which group they did, since they finish in any order.
-            for found in _watched(parallel(tasks), store):
-                finished = [(key_of(setting), plain(setting), result) for setting, result in found]
-                if kept is not None:
-                    kept.add(finished, __version__)
-                else:
-                    results |= {key: result for key, _, result in finished}
-                bar.update(len(finished))
-        if kept is not None:
-            results = {key: kept.result(stored_as.get(key, key)) for key in by_key}
-    finally:
-        if kept is not None:
-            kept.close()
-    return table_of((by_key[key], results[key]) for key in by_key)
+    with termination_as_exit():
+        if store is None:
+            found, failed = _run(by_key, None, n_jobs, progress, {}, {})
+        else:
+            with Store(store) as kept:
+                stored_as = _stored_as(kept.keys(), by_key)
+                before = {} if retry_failed else kept.failures(__version__)
+                before = {k: before[k] for k in by_key if k in before and k not in stored_as}
+                found, failed = _run(by_key, kept, n_jobs, progress, stored_as, before)
+    table = _with_versions([(by_key[key], *found[key]) for key in by_key if key in found], store)
+    if failed:
+        table.attrs["failed"] = [plain(by_key[key]) | {"error": failed[key]} for key in failed]
+        _warn_of_failures(list(failed.values()), len(by_key), store)
+    return table
 
 
-def _watched(results: Iterable[Done], store: str | os.PathLike | None) -> Iterator[Done]:
-    """The results as they come, with a clear error where a process was killed."""
-    try:
-        yield from results
-    except BrokenProcessPool as error:
-        kept = "nothing was kept, since there is no store"
-        if store is not None:
-            kept = (
-                f"what is finished is in {os.fspath(store)!r}, and the same call goes on from there"
-            )
-        raise RuntimeError(f"a process of the sweep was killed; {kept}") from error
+def _run(
+    by_key: dict[str, dict],
+    kept: Store | None,
+    n_jobs: int,
+    progress: bool,
+    stored_as: dict[str, str],
+    failed_before: dict[str, str],
+) -> tuple[dict[str, tuple[Result, str]], dict[str, str]]:
+    """Results with their versions, and errors, by key: what is missing is run, and kept in a store."""
+    found: dict[str, tuple[Result, str]] = {}
+    failed = dict(failed_before)
+    done = stored_as.keys() | failed.keys()
+    # A group is stored whole, so what is missing of one is what a changed sweep added.
+    missing = ([key for key in group if key not in done] for group in _groups(by_key))
+    groups = [[by_key[key] for key in group] for group in missing if group]
+    shown = progress and someone_watches()
+    with (
+        progress_bar(len(by_key), shown, "sweep", "settings") as bar,
+        contextlib.closing(computed(_tried, groups, n_jobs)) as outcomes,
+    ):
+        bar.update(len(done))
+        for outcome in outcomes:
+            keyed = [(key_of(setting), plain(setting), came) for setting, came in outcome]
+            finished = [each for each in keyed if isinstance(each[2], dict)]
+            errors = [each for each in keyed if isinstance(each[2], str)]
+            failed |= {key: error for key, _, error in errors}
+            if kept is None:
+                found |= {key: (result, __version__) for key, _, result in finished}
+            else:
+                kept.add(finished, __version__)
+                for key, setting, error in errors:
+                    kept.add_failure(key, setting, error, __version__)
+            bar.update(len(outcome))
+    if kept is not None:
+        there = [key for key in by_key if key not in failed]
+        found = {key: kept.result(stored_as.get(key, key)) for key in there}
+    return found, failed
+
+
+def _warn_of_failures(errors: list[str], planned: int, store: str | os.PathLike | None) -> None:
+    again = ""
+    if store is not None:
+        again = "; retry_failed=True (on the command line --retry-failed) tries again"
+    warnings.warn(
+        f"{len(errors)} of {planned} settings failed and are left out, the first with {errors[0]}; "
+        f'table.attrs["failed"] lists them{again}',
+        stacklevel=3,
+    )
+
+
+def _with_versions(
+    rows: list[tuple[dict, Result, str]], store: str | os.PathLike | None
+) -> pd.DataFrame:
+    """The table of settings and results; it says whose they are if another version has part in it."""
+    table = table_of((setting, result) for setting, result, _ in rows)
+    others = sorted({version for _, _, version in rows} - {__version__})
+    if others:
+        table["version"] = [version for _, result, version in rows for _ in range(rows_of(result))]
+        number = sum(version != __version__ for _, _, version in rows)
+        warnings.warn(
+            f"{number} of {len(rows)} results in {os.fspath(store or '')!r} are of relaysim "
+            f"{', '.join(others)}, and this is {__version__}: the column version says which; another store "
+            f"computes them anew",
+            stacklevel=3,
+        )
+    return table
 
 
 def _require_lasting(planned: list[dict]) -> None:
@@ -161,7 +212,7 @@ def load_sweep(store: str | os.PathLike) -> pd.DataFrame:
     """
     if not pathlib.Path(store).exists():
         raise FileNotFoundError(f"there is no store {os.fspath(store)!r}")
-    return table_of(stored_results(store))
+    return _with_versions(stored_results(store), store)
 
 
 # -- running -----------------------------------------------------------------------------------------
@@ -186,7 +237,18 @@ def _groups(by_key: dict[str, dict]) -> list[list[str]]:
     return list(grouped.values())
 
 
-def _run_group(group: list[dict]) -> list[tuple[dict, dict[str, np.ndarray]]]:
+def _tried(group: list[dict]) -> list[tuple[dict, Result | str]]:
+    """Each setting of a group with its result, or with its error: then each runs by itself."""
+    try:
+        with one_thread():
+            return list(_run_group(group))
+    except Exception as error:
+        if len(group) == 1:
+            return [(group[0], f"{type(error).__name__}: {error}")]
+    return [outcome for setting in group for outcome in _tried([setting])]
+
+
+def _run_group(group: list[dict]) -> list[tuple[dict, Result]]:
     """Each setting of a group with its result, computed together."""
     first = group[0]
     arguments = build(first)
@@ -224,7 +286,7 @@ def _rates(group: list[dict]) -> list[float] | str:
     return next(iter(rates)) if isinstance(group[0]["learning_rate"], str) else sorted(rates)
 
 
-def _tuned(setting: dict, arguments: dict) -> dict[str, np.ndarray]:
+def _tuned(setting: dict, arguments: dict) -> Result:
     try:
         found = tune(
             **arguments,

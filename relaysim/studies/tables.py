@@ -15,11 +15,13 @@ from relaysim.studies.experiment import DEFAULTS
 from relaysim.studies.naming import ALGORITHMS, GRAPHS, arguments_in, name_in
 from relaysim.studies.problem_kinds import plain
 
-__all__ = ["table_of"]
+__all__ = ["rows_of", "table_of"]
 
 #: Settings that are in the table even where they say nothing.
 _ALWAYS = ("mu", "mixing")
 _SHORTEST = 6
+# What tuning tried is kept in stores, and not in tables.
+_ASIDE = "tried/"
 
 
 def table_of(found: Iterable[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]) -> pd.DataFrame:
@@ -36,8 +38,8 @@ def table_of(found: Iterable[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]
     said: dict[str, None] = {}
     found_out: dict[str, None] = {}
     for setting, (_, result) in zip(settings, pairs, strict=True):
-        arrays = {k: v for k, v in result.items() if not k.startswith("tried/")}
-        rows = len(next(iter(arrays.values())))
+        arrays = {k: v for k, v in result.items() if not k.startswith(_ASIDE)}
+        rows = rows_of(result)
         lists = {k: [v] * rows for k, v in setting.items() if k not in arrays}
         said |= dict.fromkeys(lists)
         found_out |= dict.fromkeys(arrays)
@@ -46,6 +48,11 @@ def table_of(found: Iterable[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]
     return pd.DataFrame(
         {name: _joined([part.get(name, [None] * rows) for rows, part in parts]) for name in names}
     )
+
+
+def rows_of(result: Mapping[str, np.ndarray]) -> int:
+    """How many rows of a table a result makes."""
+    return len(next(array for name, array in result.items() if not name.startswith(_ASIDE)))
 
 
 def _joined(pieces: list[Any]) -> np.ndarray:

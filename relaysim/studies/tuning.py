@@ -21,8 +21,9 @@ from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
 from relaysim.studies.noisy_search import NoisySearch
 from relaysim.studies.rate_search import RateSearch, first_grid, search_limits
-from relaysim.support.checks import real_number, whole_number
+from relaysim.support.checks import real_number, shown, whole_number
 from relaysim.support.display import between, html_table
+from relaysim.support.interrupts import called_by_user
 from relaysim.support.progress import progress_bar
 from relaysim.topologies import Topology, TreePair
 
@@ -51,6 +52,7 @@ class Tuning:
             ``diverged``, ``horizon`` (steps watched).
         target, criterion: as given.
         label: the method's name.
+        interrupted: whether someone stopped the search: the rate is the best of those tried by then.
     """
 
     learning_rate: float
@@ -59,6 +61,7 @@ class Tuning:
     target: float
     criterion: str
     label: str
+    interrupted: bool = False
 
     def _repr_html_(self) -> str:
         tried = self.frame["learning_rate"]
@@ -124,7 +127,7 @@ def tune(
 
     Returns:
         A `Tuning`. Rates found with ``criterion="fastest"`` are the best of those tried: `frame`
-        lists them all.
+        lists them all. Ctrl-C ends the search with what is known by then, ``interrupted``.
 
     Raises:
         ValueError: a target that is not positive, an unknown criterion, or a problem without an
@@ -141,7 +144,7 @@ def tune(
     if not target > 0:
         raise ValueError(f"target must be a positive number, not {target!r}")
     if criterion not in CRITERIA:
-        raise ValueError(f"criterion must be 'fastest' or 'plateau', not {criterion!r}")
+        raise ValueError(f"criterion must be 'fastest' or 'plateau', not {shown(criterion)}")
     if not knows_optimum(problem):
         raise ValueError(
             "tuning needs a problem whose optimum is known; give it an `optimum` "
@@ -169,11 +172,17 @@ def tune(
         noisy = algorithm.random or not (oracle is None or isinstance(oracle, Exact))
         kind = NoisySearch if noisy else RateSearch
         search = kind(start, start_value, target, max_steps, curvatures, bar.update, limits)
-        rate = search.fastest(rates) if criterion == "fastest" else search.plateau(rates)
+        interrupted = False
+        try:
+            rate = search.fastest(rates) if criterion == "fastest" else search.plateau(rates)
+        except KeyboardInterrupt:
+            if not called_by_user("tune"):
+                raise
+            rate, interrupted = search.best_so_far(criterion), True
     frame = search.frame()
     chosen = frame[frame.learning_rate == rate]
     steps = float(chosen.steps.iloc[-1]) if len(chosen) else float("nan")
-    return Tuning(rate, steps, frame, target, criterion, algorithm.label)
+    return Tuning(rate, steps, frame, target, criterion, algorithm.label, interrupted)
 
 
 def _start(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
 import os
@@ -14,6 +15,8 @@ __all__ = [
     "NoSuchChoiceError",
     "memory_bytes",
     "one_of",
+    "plain_options",
+    "plain_scalar",
     "real_array",
     "real_number",
     "require_memory",
@@ -29,6 +32,26 @@ _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 _ASSUMED = 2**40
 
 
+def plain_scalar(value: Any) -> Any:
+    """A scalar of NumPy's as Python's; all else as it is.
+
+    >>> plain_scalar(np.float64(0.5)), plain_scalar(np.str_("a"))
+    (0.5, 'a')
+    """
+    if not isinstance(value, np.generic):
+        return value
+    plain = value.item()
+    return float(value) if isinstance(plain, np.floating) else plain
+
+
+def plain_options(part: Any) -> None:
+    """Make the fields of a frozen dataclass plain: NumPy's numbers and words are no part of its name."""
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name, None)
+        if isinstance(value, np.generic):
+            object.__setattr__(part, field.name, plain_scalar(value))
+
+
 def whole_number(value: Any, name: str, least: int) -> int:
     """``value`` as an int of at least ``least``; says what was given otherwise.
 
@@ -40,7 +63,7 @@ def whole_number(value: Any, name: str, least: int) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be a whole number, not {value!r}") from None
+        raise TypeError(f"{name} must be a whole number, not {plain_scalar(value)!r}") from None
     if number < least:
         raise ValueError(f"{name} must be at least {least}, not {number}")
     return number
@@ -55,16 +78,16 @@ def real_number(value: Any, name: str, least: float = -math.inf, most: float = m
     ValueError: p must be a finite number between 0 and 1, not 2
     """
     if isinstance(value, str | bytes | complex) or np.ndim(value):
-        raise TypeError(f"{name} must be a number, not {value!r}")
+        raise TypeError(f"{name} must be a number, not {plain_scalar(value)!r}")
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, not {value!r}") from None
+        raise TypeError(f"{name} must be a number, not {plain_scalar(value)!r}") from None
     if not (math.isfinite(number) and least <= number <= most):
         bounds = "" if least == -math.inf else f" of at least {least:g}"
         if most < math.inf:
             bounds = f" between {least:g} and {most:g}"
-        raise ValueError(f"{name} must be a finite number{bounds}, not {value!r}")
+        raise ValueError(f"{name} must be a finite number{bounds}, not {plain_scalar(value)!r}")
     return number
 
 
@@ -87,6 +110,7 @@ def shown(value: object) -> str:
     ('[1, 2]', 'a numpy.ndarray of shape (40, 2)')
     """
     shape = getattr(value, "shape", ())
+    value = plain_scalar(value)
     written = "" if shape else repr(value)
     if not shape and len(written) <= 80 and "\n" not in written:
         return written
@@ -119,7 +143,7 @@ def one_of(value: object, name: str, allowed: tuple[str, ...]) -> str:
 def true_or_false(value: object, name: str) -> bool:
     """``value`` as a bool; says what was given otherwise."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
+        raise TypeError(f"{name} must be True or False, not {plain_scalar(value)!r}")
     return bool(value)
 
 

@@ -6,6 +6,7 @@
 from typing import TYPE_CHECKING, NoReturn
 
 from relaysim.mixing.clocks import acceleration_constants
+from relaysim.problems.workers import local_smoothness
 from relaysim.support.names import attribute_error
 from relaysim.theory import bounds
 from relaysim.theory.asynchronous import asynchronous_consensus, asynchronous_decay
@@ -53,6 +54,7 @@ __all__ = [
     "exact_diffusion_rates",
     "key_lemma",
     "linearize",
+    "local_smoothness",
     "max_learning_rate",
     "overlay",
     "perron_vector",

@@ -22,7 +22,7 @@ from relaysim.algorithms.events import Algorithm
 from relaysim.network import Network
 from relaysim.oracles import Exact
 from relaysim.problems import Problem
-from relaysim.problems.problem import counted_examples
+from relaysim.problems.workers import Workers
 from relaysim.support.streams import Streams
 from relaysim.support.workspace import Workspace
 from relaysim.topologies import Topology, TreePair
@@ -77,8 +77,7 @@ class AffineStep:
         self.problem, self.algorithm = problem, algorithm
         self.learning_rate = learning_rate
         self.period = math.lcm(max(len(matrices), 1), algorithm.cycle)
-        examples = counted_examples(problem)
-        self._network = Network(topology, matrices, Workspace(), examples=examples)
+        self._network = Network(topology, matrices, Workspace(), workers=Workers(problem))
         self._round = Round(self._gradient, self._network, Workspace(), self._no_numbers)
         self._round.learning_rate = learning_rate
         self._observe = Exact().observe(problem, Streams([0], np.zeros(1, dtype=np.intp)))

@@ -25,7 +25,6 @@ from relaysim.theory.affine import AffineStep
 from relaysim.theory.spectra import (
     NEUTRAL,
     fixed_point,
-    product,
     spectral_radius,
     stationary_covariance,
 )
@@ -132,8 +131,7 @@ class Linearization:
             RuntimeWarning: the eigenvalues of a very large A have not converged.
         """
         seen = np.arange(self.states) < self._iterates.stop
-        radius = spectral_radius(product(self._map.matrices), self._map.conserved, seen)
-        return radius ** (1 / self.period)
+        return spectral_radius(self._map.matrices, self._map.conserved, seen)
 
     @property
     def relaxation_time(self) -> float:

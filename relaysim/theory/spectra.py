@@ -19,7 +19,14 @@ from scipy.sparse.linalg import (
     splu,
 )
 
-__all__ = ["NEUTRAL", "fixed_point", "product", "spectral_radius", "stationary_covariance"]
+__all__ = [
+    "NEUTRAL",
+    "fixed_point",
+    "product",
+    "scaled_product",
+    "spectral_radius",
+    "stationary_covariance",
+]
 
 # All eigenvalues of a matrix up to this size; beyond it those of largest modulus by iteration, and all
 # of them again, up to the second size, where iteration does not converge.
@@ -34,6 +41,8 @@ SQUARED_STATES = 600
 NEUTRAL = 1e-12
 # Steps after which powers of A are taken not to vanish.
 MOST_NILPOTENT = 400
+# Products of matrices are kept between this and its inverse: where they overflow, all seems to vanish.
+HUGE = 1e100
 # A mode is seen in the iterates if they make up more than this of its eigenvector.
 SEEN = 1e-7
 
@@ -43,29 +52,44 @@ Apply = Callable[[np.ndarray], np.ndarray]
 # -- spectral radius -------------------------------------------------------------------------------
 
 
-def spectral_radius(A: csr_array, conserved: csr_array, seen: np.ndarray) -> float:
-    """Largest modulus of the eigenvalues of A, of modes that decay and show.
+def spectral_radius(matrices: Sequence[csr_array], conserved: csr_array, seen: np.ndarray) -> float:
+    """Largest modulus of the eigenvalues of A = … A_1 A_0, per step, of modes that decay and show.
 
     Args:
-        A: ``(N, N)``.
+        matrices: A_0, A_1, …, ``(N, N)``.
         conserved: left null vectors of A − I, ``(k, N)``; they do not count.
         seen: ``(N,)`` bool, the entries in which a mode has to show.
 
     Warns:
         RuntimeWarning: the iteration on a large matrix has not converged.
     """
+    A, exponent = scaled_product(matrices)
     known: dict[tuple, float] = {}
     for rows in decoupled([A, conserved.T @ conserved]):
         part, kept = _block(A, rows), _conserved_in(conserved, rows)
         key = (_fingerprint(part), _fingerprint(kept), seen[rows].tobytes())
         if key not in known:
             known[key] = _radius(part, kept, seen[rows])
-    return max(known.values())
+    period = len(matrices)
+    return max(known.values()) ** (1 / period) * 2.0 ** (exponent / period)
 
 
 def product(matrices: Sequence[csr_array]) -> csr_array:
     """… A_1 A_0."""
     return functools.reduce(lambda before, A: A @ before, matrices)
+
+
+def scaled_product(matrices: Sequence[csr_array]) -> tuple[csr_array, int]:
+    """P and k with 2^k P = … A_1 A_0; k is not 0 where entries would leave the range of floats."""
+    found, exponent = matrices[0], 0
+    for A in (*matrices[1:], None):
+        largest = abs(found.data).max(initial=0)
+        if largest and not 1 / HUGE < largest < HUGE:
+            k = math.frexp(largest)[1] - 1
+            found, exponent = found * 2.0**-k, exponent + k
+        if A is not None:
+            found = A @ found
+    return found, exponent
 
 
 def decoupled(patterns: Sequence[csr_array]) -> Iterator[np.ndarray]:

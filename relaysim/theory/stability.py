@@ -24,6 +24,8 @@ __all__ = ["BestRate", "best_learning_rate", "max_learning_rate", "stable_learni
 # The rates that are tried first: from SMALLEST/L, finely from FINE_FROM/L on.
 SMALLEST, FINE_FROM, MOST = 1e-6, 1e-2, 1e5
 COARSE_RATIO, FINE_RATIO = 4.0, 1.15
+# Rounding leaves nothing of the leading coefficient of a polynomial of higher degree.
+MOST_DEGREE = 16
 # About as many more are needed for the ends.
 REFINEMENTS = 12
 
@@ -225,6 +227,8 @@ class _Growth:
         period = self._map(0.0).period
         for power in (1, 2, 3, 4):
             degree = power * period
+            if degree > MOST_DEGREE:
+                return MOST / self._curvature
             samples = 1.0 + np.arange(degree + 1)
             steps = [self._map(sample / self._curvature) for sample in samples]
             traces = [product(step.matrices * power).trace() for step in steps]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import eigvalsh
 
-from relaysim.algorithms.base import theorems_of
+from relaysim.algorithms.claims import theorems_of
 from relaysim.algorithms.corrected import D2, GradientTracking
 from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible, matrices_for

@@ -1,0 +1,207 @@
+"""What a method says of itself, as plain attributes: what others may know of it without running it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from scipy.sparse import csr_array
+
+from relaysim.support.display import html_table
+
+__all__ = ["CLAIMS", "Claims", "require_claims", "theorems_of"]
+
+#: What a method says of itself, and what each claim means; `Claims` has the defaults.
+CLAIMS: dict[str, str] = {
+    "label": "how plots and tables name it",
+    "uses": "what it communicates with: 'relay', 'mixing', 'workers' or 'events'",
+    "vectors_per_edge": "a function of d: model-sized vectors sent per step over each directed edge that "
+    "it uses, or None where that depends on the run",
+    "hops_per_step": "how many hops information can move in a step",
+    "overlaps": "whether a step's gradient reaches others in the next step only, so that computing it and "
+    "sending can go on at the same time",
+    "cycle": "steps after which its rule repeats",
+    "affine": "whether, on quadratics, a step is an affine map of the state",
+    "random": "whether its steps draw random numbers, so that runs differ without gradient noise",
+    "exact": "whether, without noise and at a constant learning rate, it reaches x* for any ζ",
+    "exact_when_mixed_further": "whether it is so if its iterates are mixed further after a step",
+    "rate_scale": "how many times higher rates may be than those of the same rule without momentum",
+    "mixing_needs": "what its claims need of W: 'nothing', 'doubly stochastic', or 'symmetric', without "
+    "which it has no rule at all",
+    "faults": "the kinds of faults that it has a rule for, such as 'lost messages'",
+    "theorems": "names of the functions in relaysim.theory.bounds that hold of it",
+}
+WITHOUT_DEFAULT = ("label", "uses")
+
+
+class Claims:
+    """What a method says of itself; a test measures each claim.
+
+    Each is a class attribute, or a property where it depends on options. ``label`` and ``uses`` have no
+    default.
+    """
+
+    @property
+    def label(self) -> str:
+        """How plots and tables name it."""
+        raise AttributeError("label")
+
+    @property
+    def uses(self) -> str:
+        """What it communicates with: ``"relay"`` (RelaySum, on a tree), ``"mixing"`` (a gossip matrix on any
+        connected topology), ``"workers"`` (only their number: it brings its own network) or ``"events"``
+        (see `relaysim.algorithms.events`).
+        """
+        raise AttributeError("uses")
+
+    @property
+    def hops_per_step(self) -> float:
+        """How many hops information can move in a step; ``math.inf`` for any number."""
+        return 1
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a step's gradient reaches others in the next step only, so that computing it and sending
+        can go on at the same time.
+        """
+        return False
+
+    @property
+    def cycle(self) -> int:
+        """Steps after which its rule repeats, where it depends on the number of the step."""
+        return 1
+
+    @property
+    def affine(self) -> bool:
+        """Whether, on quadratics, a step is an affine map of the state; False also where it only looks so
+        for a while.
+        """
+        return True
+
+    @property
+    def random(self) -> bool:
+        """Whether its steps draw random numbers: runs of two seeds differ without gradient noise."""
+        return False
+
+    @property
+    def exact(self) -> bool:
+        """Whether, without noise and at a constant learning rate, it reaches x* for any ζ (with the matrices
+        of ``mixing_needs``).
+        """
+        return False
+
+    @property
+    def exact_when_mixed_further(self) -> bool:
+        """Whether it is so if a step is followed by further rounds of mixing, as consensus control makes."""
+        return False
+
+    @property
+    def mixing_needs(self) -> str:
+        """What its claims need of W: ``"nothing"``; ``"doubly stochastic"``, without which it is not exact;
+        or ``"symmetric"``, without which it has no rule and is refused.
+        """
+        return "nothing"
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """The kinds of faults that it has a rule for; others are refused."""
+        return ()
+
+    def vectors_per_edge(self, d: int) -> float | None:
+        """Model-sized vectors sent per step over each directed edge that it uses, on average over a cycle.
+
+        Args:
+            d: numbers in a vector, of which compressed ones count as a part.
+
+        None where it depends on the run: on chance, or on the data.
+        """
+        return 1
+
+    @property
+    def rate_scale(self) -> float:
+        """How many times higher rates may be than those of the same rule without momentum, at least 1.
+
+        `relaysim.tune` looks for learning rates up to 4(n + 2)/L times this.
+        """
+        return 1.0
+
+    @property
+    def theorems(self) -> tuple[str, ...]:
+        """Names of the functions in `relaysim.theory.bounds` that hold of the method.
+
+        It counts only in the body of the class itself, see `theorems_of`.
+        """
+        return ()
+
+    def own_mixing(self, n: int) -> Sequence[csr_array] | None:
+        """The sequence of matrices that it mixes n workers with, for ``uses = "workers"``; None for none."""
+        return None
+
+    def _repr_html_(self) -> str:
+        options: list[tuple[str, Any]] = []
+        if dataclasses.is_dataclass(self):
+            names = [field.name for field in dataclasses.fields(self)]
+            options = [(name, getattr(self, name)) for name in names]
+        vectors = [self.vectors_per_edge(d) for d in (_SMALL, _LARGE)]
+        sent: Any
+        if None in vectors:
+            sent = "depends on the run"
+        elif vectors[0] != vectors[1]:
+            sent = "as many as its compressed messages are worth"
+        else:
+            sent = vectors[0]
+        claims = [
+            ("communicates with", _USES.get(self.uses, self.uses)),
+            ("vectors per edge and step", sent),
+            ("exact for any ζ²", self.exact),
+        ]
+        first_line = (type(self).__doc__ or "").strip().partition("\n")[0]
+        name = type(self).__name__
+        title = name if name == self.label else f"{name} ({self.label})"
+        return html_table(title, options + claims, first_line)
+
+
+_USES = {
+    "relay": "neighbours on a tree, to which it relays sums",
+    "mixing": "neighbours on any connected topology, by a mixing matrix",
+    "workers": "a network of its own",
+    "events": "neighbours in pairs, at times of their own",
+}
+# Lengths of vectors, by which compressed messages are told from whole ones.
+_SMALL, _LARGE = 1 << 8, 1 << 20
+
+
+def require_claims(algorithm: object) -> None:
+    """Raise TypeError where a method lacks a claim, saying what it means.
+
+    >>> require_claims(object())
+    Traceback (most recent call last):
+        ...
+    TypeError: object has no `label`: how plots and tables name it; set it in the class
+    """
+    for name, meaning in CLAIMS.items():
+        if not hasattr(algorithm, name):
+            mend = "derive the class from relaysim.algorithms.base.Method, which has a default"
+            if name in WITHOUT_DEFAULT:
+                mend = "set it in the class"
+            raise TypeError(f"{type(algorithm).__name__} has no `{name}`: {meaning}; {mend}")
+
+
+def theorems_of(algorithm: object) -> tuple[str, ...]:
+    """The theorems that a method's class states in its own body; what it inherits does not count.
+
+    A subclass may change the rule, of which nothing is proved then. One that does not says so.
+
+    >>> from relaysim.algorithms import DPSGD
+    >>> class Changed(DPSGD):
+    ...     def step(self, state, round):
+    ...         return state
+    >>> class Renamed(DPSGD):
+    ...     label = "Gossip"
+    ...     theorems = DPSGD.theorems
+    >>> theorems_of(Changed()), theorems_of(Renamed())
+    ((), ('dp_sgd', 'dp_sgd_rate'))
+    """
+    stated = vars(type(algorithm)).get("theorems", ())
+    return () if isinstance(stated, property) else stated

@@ -1,0 +1,60 @@
+"""What a problem says of each of its workers, for the methods that ask."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from relaysim.problems.problem import Problem
+from relaysim.support.checks import real_array, shown
+
+__all__ = ["Workers", "counted_examples", "local_smoothness"]
+
+
+class Workers:
+    """Facts of a problem's workers, ``(n,)`` each, computed when a method asks."""
+
+    def __init__(self, problem: Problem):
+        self._problem = problem
+        self.examples = counted_examples(problem)
+
+    @functools.cached_property
+    def local_smoothness(self) -> np.ndarray:
+        """L_i; see the function `local_smoothness`."""
+        return local_smoothness(self._problem)
+
+
+def local_smoothness(problem: Problem) -> np.ndarray:
+    """L_i for each worker, ``(n,)``: no Hessian of f_i has a larger eigenvalue.
+
+    Raises:
+        ValueError: the problem does not say, or says what are no n positive numbers.
+
+    >>> from relaysim.problems import DiagonalQuadratic
+    >>> h = np.array([[1.0, 0.5], [3.0, 4.0]])
+    >>> local_smoothness(DiagonalQuadratic(h, np.zeros((2, 2)))).tolist()
+    [1.0, 4.0]
+    """
+    given = getattr(problem, "local_smoothness", None)
+    if given is None:
+        raise ValueError(
+            f"{shown(problem)} does not say how smooth each worker's objective is; give it an attribute "
+            f"local_smoothness, (n,) largest Hessian eigenvalues"
+        )
+    return _positive_numbers(given, "local_smoothness", problem.n)
+
+
+def counted_examples(problem: Problem) -> np.ndarray:
+    """How many examples each worker has, ``(n,)``: one each where the problem does not say."""
+    given = getattr(problem, "examples", None)
+    return np.ones(problem.n) if given is None else _positive_numbers(given, "examples", problem.n)
+
+
+def _positive_numbers(given: object, name: str, n: int) -> np.ndarray:
+    numbers = real_array(given, name)
+    if numbers.shape != (n,) or not (np.isfinite(numbers).all() and numbers.min() > 0):
+        raise ValueError(
+            f"{name} must be {n} positive numbers, one for each worker, not {shown(given)}"
+        )
+    return numbers

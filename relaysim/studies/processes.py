@@ -1,0 +1,92 @@
+"""Groups of settings on several processes, which may be killed, and which end with their parent."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, NoReturn, TypeVar
+
+from joblib import Parallel, delayed
+
+__all__ = ["computed", "termination_as_exit"]
+
+Setting = TypeVar("Setting")
+Outcomes = list[tuple[Setting, Any]]
+KILLED = "its process was killed, as happens where memory is short"
+
+
+def computed(
+    compute: Callable[[list[Setting]], Outcomes], groups: Iterable[list[Setting]], n_jobs: int
+) -> Generator[Outcomes]:
+    """What ``compute`` makes of each group, in the order in which they are ready.
+
+    Where a process is killed, the groups that were being computed run again, each by itself; for one that
+    ends its process even so, the outcome of each setting is a sentence that says this. Closing the
+    iterator ends the processes.
+
+    Args:
+        compute: from a group to its settings, each with its outcome.
+        groups: lists of settings.
+        n_jobs: processes; with 1, ``joblib.parallel_config`` decides.
+    """
+    remaining = dict(enumerate(groups))
+    while remaining:
+        begun: list[int] = []
+        parallel = Parallel(n_jobs=None if n_jobs == 1 else n_jobs, return_as="generator_unordered")
+        try:
+            with contextlib.closing(parallel(_tasks(compute, [*remaining.items()], begun))) as done:
+                for number, outcomes in done:
+                    del remaining[number]
+                    yield outcomes
+        except BrokenProcessPool:
+            for number in begun:
+                if number in remaining:
+                    yield _by_itself(compute, remaining.pop(number))
+
+
+def _tasks(
+    compute: Callable, groups: list[tuple[int, list[Setting]]], begun: list[int]
+) -> Iterator[Any]:
+    for number, group in groups:
+        begun.append(number)
+        yield delayed(_numbered)(compute, number, group)
+
+
+def _numbered(compute: Callable, number: int, group: list[Setting]) -> tuple[int, Outcomes]:
+    """Workers say which group they did, since they finish in any order."""
+    return number, compute(group)
+
+
+def _by_itself(compute: Callable, group: list[Setting]) -> Outcomes:
+    """The outcomes of a group in a process of its own; if that is killed, of each of its settings."""
+    try:
+        # With one job there would be no other process.
+        (outcomes,) = Parallel(n_jobs=2, backend="loky")([delayed(compute)(group)])
+        return list(outcomes)
+    except BrokenProcessPool:
+        if len(group) == 1:
+            return [(group[0], KILLED)]
+    return [outcome for setting in group for outcome in _by_itself(compute, [setting])]
+
+
+@contextlib.contextmanager
+def termination_as_exit() -> Iterator[None]:
+    """SIGTERM as an exception, so that processes are ended and files closed, unless somebody handles it."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(number: int, _: object) -> NoReturn:
+        # Once is enough: what follows must not be cut short.
+        signal.signal(number, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
