@@ -109,7 +109,7 @@ def options_of(method: Any) -> str:
     """What was chosen for a method, in few words.
 
     >>> options_of(algorithms.ChocoSGD(compressors.TopK(8), 0.2)), options_of(algorithms.EXTRA())
-    ('TopK(8), consensus_rate 0.2', '')
+    ('TopK(8), consensus rate 0.2', '')
     """
     parts = []
     for field in dataclasses.fields(method):
@@ -124,7 +124,8 @@ def options_of(method: Any) -> str:
             else:
                 parts.append(f"{type(value).__name__}({shown})" if shown else type(value).__name__)
         elif isinstance(value, bool):
-            parts.append(field.name if value else f"no {field.name}")
+            if value != field.default:
+                parts.append(field.name if value else f"no {field.name}")
         elif value is not None:
-            parts.append(f"{field.name} {value}")
+            parts.append(f"{field.name} {value if isinstance(value, str) else f'{value:g}'}")
     return ", ".join(parts).replace("_", " ")

@@ -19,6 +19,7 @@ from relaysim.figures.candidates import LEFT_OUT, candidates, options_of
 from relaysim.figures.result import Result, rows_of
 from relaysim.problems.objective import Objective
 from relaysim.records.history import History
+from relaysim.studies.naming import ALGORITHMS
 from relaysim.support.progress import progress_bar
 
 __all__ = ["shootout"]
@@ -75,7 +76,9 @@ def shootout(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
             bar.update()
     frame = _ranked(pd.concat(parts, ignore_index=True))
     counted = sum(len(settings) for name, _, _, settings in tasks if name == "quadratic")
-    left_out = "; ".join(f"{name} takes no part: {why}" for name, why in LEFT_OUT.items())
+    left_out = "; ".join(
+        f"{ALGORITHMS[name]().label} takes no part: {why}" for name, why in LEFT_OUT.items()
+    )
     caption = (
         f"{n} workers on a ring (the relay family on the chain within it), d = 64: quadratics with "
         f"curvatures about 1/4 to 1 and ζ² = {ZETA2:g}, and logistic regression on examples whose features "
@@ -280,7 +283,7 @@ def _ranked(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _draw(frame: pd.DataFrame) -> Figure:
     with plots.style():
-        figure = Figure(figsize=(16.5, 15.5), layout="constrained")
+        figure = Figure(figsize=(18.5, 15.5), layout="constrained")
         axes = figure.subplots(4, 2, height_ratios=(1, 1.25, 1, 1.25))
         for number, (problem, of_problem) in enumerate(frame.groupby("problem", sort=False)):
             for place, (column, name) in enumerate(CRITERIA.items()):
@@ -318,7 +321,14 @@ def _table(ax: Axes, part: pd.DataFrame, column: str, name: str) -> None:
     best = part.groupby("method", sort=False).tail(1).sort_values("rank")
     ax.set_xlim(0, 1)
     ax.set_ylim(len(best) + 0.5, -0.5)
-    places = {"method": 0.07, "options": 0.25, "γ": 0.61, "steps": 0.7, "bits": 0.79, "seeds": 0.81}
+    places = {
+        "method": 0.07,
+        "options": 0.27,
+        "γ": 0.635,
+        "steps": 0.7,
+        "bits": 0.79,
+        "seeds": 0.815,
+    }
     left = ("method", "options", "seeds")
     titles = {each: each for each in places} | {"seeds": f"{name}, ten seeds"}
     for place, x in places.items():
@@ -335,7 +345,9 @@ def _table(ax: Axes, part: pd.DataFrame, column: str, name: str) -> None:
             cells["bits"] = f"{row.bits_sent_to_target:.2g}"
             if row.seeds > 1:
                 ends = (getattr(row, f"{column}_{end}") for end in ("lowest", "highest"))
-                cells["seeds"] = " … ".join("never" if math.isnan(e) else f"{e:.3g}" for e in ends)
+                digits = ".0f" if name == "steps" else ".2g"
+                shown = ("never" if math.isnan(each) else f"{each:{digits}}" for each in ends)
+                cells["seeds"] = " … ".join(shown)
         for place, text in cells.items():
             align = "left" if place in left else "right"
             ax.text(places[place], y, text, ha=align, va="center", fontsize="small")
