@@ -15,7 +15,15 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 
 from relaysim.problems.problem import Problem
-from relaysim.support.checks import plain_options, real_number, whole_number
+from relaysim.support.callbacks import ask
+from relaysim.support.checks import (
+    plain_options,
+    real_array,
+    real_number,
+    shown,
+    unmasked,
+    whole_number,
+)
 from relaysim.support.names import attribute_error
 from relaysim.support.streams import EventDraw, Streams
 
@@ -81,24 +89,62 @@ class WithExamples(Problem, Protocol):
 
 def has_examples(problem: Problem) -> TypeGuard[WithExamples]:
     """Whether there are examples to draw from."""
-    return hasattr(problem, "sampled_gradient")
+    return hasattr(problem, "sampled_gradient") and hasattr(problem, "examples")
 
 
-def checked_gradient(found: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """A problem's gradients, after a look at their shape."""
-    found = np.asarray(found)
+def checked_gradient(found: np.ndarray, x: np.ndarray, name: str = "gradient") -> np.ndarray:
+    """A problem's gradients, after a look at what they are: real numbers, in the shape of x."""
+    found = real_array(found, f"the problem's {name}")
     shape = found.shape
     if shape != x.shape:
         raise ValueError(
-            f"the problem's gradient at x of shape {x.shape} has shape {shape}; "
+            f"the problem's {name} at x of shape {x.shape} has shape {shape}; "
             f"it must have that of x, a row for each worker"
         )
     return found
 
 
+def _evaluator(function: Callable[..., Any], name: str) -> Callable[..., np.ndarray]:
+    """``(out, x, …) → out``, which writes into ``out`` what a problem says of x ``(n, d[, r])``.
+
+    x is the run's memory: a problem cannot write into what it is given to read. One that takes ``out``
+    is watched when it is called first, and trusted from then on, which costs nothing.
+    """
+    takes_out = "out" in inspect.signature(function).parameters
+    untried = True
+
+    def evaluate(out: np.ndarray, x: np.ndarray, *others: np.ndarray) -> np.ndarray:
+        nonlocal untried
+        if takes_out and not untried:
+            found = function(x, *others, out=out)
+        else:
+            found = ask(function, name, x, *others, **({"out": out} if takes_out else {}))
+        if found is not out:
+            # Memory of the problem's own: copied, since a step may overwrite its gradient.
+            out[...] = checked_gradient(found, x, name)
+        if untried:
+            untried = False
+            _check_numbers(out, x, name)
+        return out
+
+    return evaluate
+
+
+def _check_numbers(found: np.ndarray, x: np.ndarray, name: str) -> None:
+    """Raise where gradients are NaN although the iterates are not."""
+    if np.isnan(found).any() and np.isfinite(x).all():
+        worker, coordinate = (int(k) for k in np.argwhere(np.isnan(found))[0][:2])
+        raise ValueError(
+            f"the problem's {name} is NaN at the start, in coordinate {coordinate} of worker {worker}; "
+            f"start where it is defined, x0=…, or mend it"
+        )
+
+
 def _check_replicas(problem: Problem, x: np.ndarray, found: np.ndarray) -> None:
     """Hold the first replica against its gradient alone: broadcasting may have mixed up the axes."""
-    alone = np.asarray(problem.gradient(np.ascontiguousarray(x[..., 0])))
+    if not np.isfinite(x[..., 0]).all():  # it diverged before the run was gone on with
+        return
+    alone = np.asarray(ask(problem.gradient, "gradient", np.ascontiguousarray(x[..., 0])))
     scale = np.abs(alone).max(initial=0)
     if (
         alone.shape != x.shape[:2]
@@ -182,24 +228,15 @@ class Exact:
 
     def observe(self, problem: Problem, streams: Streams) -> Gradient:
         """The function ``(x, out) → out`` for one run, which writes the gradients into ``out``."""
-
-        def evaluate_anew(x: np.ndarray, out: np.ndarray) -> np.ndarray:
-            return problem.gradient(x)
-
-        evaluate: Callable[..., np.ndarray] = evaluate_anew
-        if "out" in inspect.signature(problem.gradient).parameters:
-            evaluate = problem.gradient
+        evaluate = _evaluator(problem.gradient, "gradient")
         untried = streams.owner is not None
 
         def gradient(x: np.ndarray, out: np.ndarray) -> np.ndarray:
             nonlocal untried
-            found = evaluate(x, out)
-            if found is not out:
-                # Memory of the problem's own: copied, since a step may overwrite its gradient.
-                out[...] = checked_gradient(found, x)
-                if untried:
-                    untried = False
-                    _check_replicas(problem, x, out)
+            evaluate(out, x)
+            if untried:
+                untried = False
+                _check_replicas(problem, x, out)
             return out
 
         return gradient
@@ -233,7 +270,7 @@ def _exact_events(problem: Problem, streams: Streams) -> ObserveEvents:
         replicas = 1 if streams.owner is None else len(streams.owner)
         few = max(FEW, FEW_OF_REPLICAS * replicas) * problem.n
         if some is not None and len(x) <= few:
-            return some(batch.first, x)
+            return checked_gradient(ask(some, "gradient_of", batch.first, x), x, "gradient_of")
         points = table.filled(x, batch)
         return table.taken(everyone(points, np.empty_like(points)), batch)
 
@@ -326,23 +363,23 @@ class Minibatch:
         batches = streams.batches(
             "sampling", np.asarray(sampled.examples), self.size, self.sampling, DRAW_AHEAD
         )
+        evaluate = _evaluator(sampled.sampled_gradient, "sampled_gradient")
 
         def gradient(x: np.ndarray, out: np.ndarray) -> np.ndarray:
-            return sampled.sampled_gradient(x, batches(), out=out)
+            return evaluate(out, x, batches())
 
         return gradient
 
     def observe_events(self, problem: Problem, streams: Streams) -> EventGradients:
         """The gradients of single workers, for one run; each event draws its own examples."""
         sampled = self._checked(problem)
+        evaluate = _evaluator(sampled.sampled_gradient, "sampled_gradient")
         points = _Table(problem.n, streams, _the_same)
         examples = _Table(problem.n, streams, np.zeros_like)  # everyone has an example 0
 
         def gradient(x: np.ndarray, batch: EventBatch, drawn: np.ndarray) -> np.ndarray:
             everyone = points.filled(x, batch)
-            found = sampled.sampled_gradient(
-                everyone, examples.filled(drawn, batch), out=np.empty(everyone.shape)
-            )
+            found = evaluate(np.empty(everyone.shape), everyone, examples.filled(drawn, batch))
             return points.taken(found, batch)
 
         available = np.asarray(sampled.examples)
@@ -372,7 +409,12 @@ class Minibatch:
                 f"{problem!r} has no examples to draw from; Minibatch is for problems such as "
                 f"relaysim.problems.Logistic, and Gaussian(sigma2=…) gives any problem noise"
             )
-        examples = np.asarray(problem.examples)
+        examples = np.asarray(unmasked(problem.examples, "the problem's examples"))
+        if examples.dtype.kind not in "iu" or examples.shape != (problem.n,) or examples.min() < 1:
+            raise ValueError(
+                f"the problem's examples must be how many each worker has, (n,) = ({problem.n},) whole "
+                f"numbers of at least 1, not {shown(problem.examples)}"
+            )
         if self.sampling != "with replacement" and examples.min() < self.size:
             worker = int(np.argmin(examples))
             raise ValueError(

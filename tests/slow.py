@@ -393,14 +393,20 @@ def delayed_gradient(world, x0, rates, delay):
         yield x
 
 
-def local_sgd(world, x0, rates, period, count):
-    n, x = world.n, x0
+def local_sgd(world, x0, rates, period, count, growth, tolerance, falls_to):
+    n, x, before = world.n, x0, world.mean(x0)
+    k = 0
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
-        x = [x[i] - rate * g[i] for i in range(n)]
-        if (step + 1) % period == 0:
+        part = falls_to ** (k / (period - 1)) if period > 1 else 1.0
+        x = [x[i] - rate * part * g[i] for i in range(n)]
+        k += 1
+        if k == period:
             mean = world.mean(x)
             x = [mean.copy() for _ in range(n)]
+            if np.linalg.norm(mean - before) < tolerance * np.linalg.norm(before):
+                period = growth * period
+            before, k = mean, 0
         yield x
 
 

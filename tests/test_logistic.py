@@ -855,3 +855,18 @@ def test_points_of_another_shape_are_refused(classes):
         problem.accuracy(np.zeros(d), np.ones((2, 3)), [0])
     with pytest.raises(ValueError, match="none of"):
         problem.accuracy(np.zeros(d), np.ones((2, 3)), [0, 7])
+
+
+def test_what_diverged_has_no_accuracy_and_no_classes():
+    """Comparisons with NaN are false, which read as the first class."""
+    features, labels = np.array([[1.0], [2.0], [-1.0], [-2.0]]), np.array(["no", "yes", "no", "no"])
+    problem = rs.problems.Logistic(
+        features, labels, partition=[[0, 1], [2, 3]], l2=0.1, test=(features, labels)
+    )
+    x = np.zeros((problem.d, 3))
+    x[0, 1], x[-1, 2] = np.nan, np.inf
+    for found in (problem.accuracy(x), problem.test_accuracy(x)):
+        np.testing.assert_array_equal(found, [0.75, np.nan, np.nan])
+    assert np.isnan(problem.accuracy(x[:, 1]))
+    with pytest.raises(ValueError, match="not finite, where no class has the highest score"):
+        problem.predict(x)

@@ -26,6 +26,7 @@ from relaysim.algorithms import (
 )
 from relaysim.algorithms.acid import *
 from relaysim.algorithms.adaptive import *
+from relaysim.algorithms.checking import check as check  # what __all__ lists are methods
 from relaysim.algorithms.compressed import *
 from relaysim.algorithms.control import *
 from relaysim.algorithms.corrected import *

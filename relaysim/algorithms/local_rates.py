@@ -11,7 +11,7 @@ import numpy as np
 from relaysim.algorithms.base import Method, Round
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import AVERAGE_COUNTS, Network
-from relaysim.support.checks import one_of, true_or_false, whole_number
+from relaysim.support.checks import one_of, plain_options, true_or_false, whole_number
 
 __all__ = ["LocalRates"]
 
@@ -58,6 +58,7 @@ class LocalRates(Method):
     label: ClassVar[str] = "Local rates"
 
     def __post_init__(self) -> None:
+        plain_options(self)
         if self.switch is not None:
             whole_number(self.switch, "switch", 0)
         true_or_false(self.gossip, "gossip")

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from relaysim.analysis.entries import ENTRY
+from relaysim.support.checks import real_array
 
 __all__ = ["Exponent", "exponents_of", "power_law"]
 
@@ -45,7 +46,7 @@ def power_law(x: ArrayLike, y: ArrayLike, group: ArrayLike | None = None) -> Exp
     >>> power_law([1, 2, 4], [3, 12, 48]).value.round(12)
     np.float64(2.0)
     """
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    x, y = real_array(x, "x"), real_array(y, "y")
     group = np.zeros(x.shape) if group is None else np.asarray(group)
     if x.ndim != 1 or not x.shape == y.shape == group.shape:
         raise ValueError(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from relaysim.algorithms.events import Algorithm
-from relaysim.algorithms.fit import check_compatible, check_faults, matrices_for
+from relaysim.algorithms.fit import check_compatible, check_faults, weights_for
 from relaysim.engine.plan import ReplicaPlan
 from relaysim.faults import AnyFault
-from relaysim.mixing.sequences import Mixing
+from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Exact, Oracle
 from relaysim.problems import Problem
+from relaysim.problems.acceptance import require_accepted
 from relaysim.problems.workers import Workers
 from relaysim.support.starts import starting_points
 from relaysim.support.streams import Streams
@@ -35,7 +36,7 @@ class Parts:
         algorithm: Algorithm,
         plan: ReplicaPlan,
         *,
-        mixing: Mixing | None = None,
+        mixing: AnyMixing | None = None,
         oracle: Oracle | None = None,
         faults: AnyFault | None = None,
     ):
@@ -48,9 +49,10 @@ class Parts:
             raise TypeError(
                 f"{self.oracle!r} is no oracle; see relaysim.oracles, such as Gaussian(sigma2=0.01)"
             )
-        self.matrices = matrices_for(algorithm, topology, mixing)
+        self.matrices = weights_for(algorithm, topology, mixing)
         check_faults(faults, topology, algorithm, self.matrices)
         never = faults is None or getattr(faults, "never", False)
         self.faults = None if never else faults
         self.streams = Streams(plan.seeds, plan.owners if plan.has_axis else None)
         self.x0 = starting_points(plan.x0, problem, plan.r if plan.has_axis else None)
+        require_accepted(problem, self.x0)

@@ -11,6 +11,8 @@ import numpy as np
 from relaysim.oracles import checked_gradient
 from relaysim.problems.problem import Problem, knows_optimum
 from relaysim.support.blocks import row_blocks
+from relaysim.support.callbacks import answer, ask, read_only
+from relaysim.support.checks import real_array
 
 __all__ = ["Block", "Shared"]
 
@@ -105,14 +107,16 @@ class Block:
     @functools.cached_property
     def values(self) -> np.ndarray:
         """f(x̄), ``(k r,)``."""
-        return np.array([self.problem.value(point) for point in self.points.T])
+        found = [ask(self.problem.value, "value", point) for point in self.points.T]
+        return real_array(found, "the problem's value").reshape(len(found))
 
     @functools.cached_property
     def mean_gradient(self) -> np.ndarray:
         """∇f(x̄), ``(d, k r)``."""
         problem, points = self.problem, self.points
         if hasattr(problem, "mean_gradient"):
-            return problem.mean_gradient(points)
+            found = ask(problem.mean_gradient, "mean_gradient", points)
+            return answer(found, "mean_gradient", points.shape)
         shape = (problem.n, *points.shape)
         if self.iterates.ndim == 4:
             return _mean_of_gradients(problem, np.broadcast_to(points, shape))
@@ -132,9 +136,7 @@ class Block:
         found = self.iterates
         if not self.is_finite.all():
             found = np.where(self.is_finite[:, None, None], found, 0.0)
-        found = found.view()
-        found.setflags(write=False)
-        return found
+        return read_only(found)
 
 
 @dataclass(frozen=True)
@@ -151,4 +153,4 @@ class Shared:
 
 
 def _mean_of_gradients(problem: Problem, x: np.ndarray) -> np.ndarray:
-    return checked_gradient(problem.gradient(x), x).mean(axis=0)
+    return checked_gradient(ask(problem.gradient, "gradient", x), x).mean(axis=0)

@@ -9,6 +9,7 @@ import numpy as np
 from relaysim.measures.block import Block, Shared
 from relaysim.measures.measure import Measure, Noise
 from relaysim.problems.problem import Problem, knows_optimum
+from relaysim.support.callbacks import answer, ask
 from relaysim.support.labels import AXIS_LABELS
 
 __all__ = [
@@ -31,10 +32,11 @@ __all__ = [
 def _suboptimality(block: Block) -> np.ndarray:
     problem = block.problem
     if hasattr(problem, "suboptimality"):
-        return block.of_points(problem.suboptimality(block.points))
+        found = ask(problem.suboptimality, "suboptimality", block.points)
+        return block.of_points(answer(found, "suboptimality", block.points.shape[1:]))
     lowest = getattr(problem, "optimal_value", None)
     if lowest is None:
-        lowest = float(problem.value(block.optimum))
+        lowest = float(ask(problem.value, "value", block.optimum))
     return block.of_points(block.values - lowest)
 
 

@@ -14,7 +14,7 @@ from scipy.linalg import eigvalsh
 from scipy.sparse import csr_array, eye_array, issparse
 
 from relaysim.mixing.sequences import Matrix, graph_for, is_sequence
-from relaysim.support.checks import real_number, whole_number
+from relaysim.support.checks import real_matrix, real_number, whole_number
 from relaysim.topologies import Topology
 
 __all__ = [
@@ -125,9 +125,9 @@ def lazy(W: Any) -> Any:
     """
     if is_sequence(W):
         return tuple(lazy(matrix) for matrix in W)
+    W = real_matrix(W, "W")
     if issparse(W):
         return csr_array((W + eye_array(W.shape[0])) / 2)
-    W = np.asarray(W, dtype=float)
     return (W + np.eye(W.shape[0])) / 2
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from relaysim.faults import AnyFault, WireRound
+from relaysim.support.checks import real_array
 from relaysim.support.streams import Streams
 from relaysim.topologies import Topology, TreePair
 
@@ -54,7 +55,7 @@ class Arrivals:
             return drawn[:, 0]
 
         found = self._fault.arrivals(edges, WireRound.of(step, self._topology, uniforms))
-        arrived = np.asarray(found, dtype=float)
+        arrived = real_array(found, "what a fault says arrives")
         allowed = [(len(edges),)] + ([] if owner is None else [(len(edges), len(owner))])
         if arrived.shape not in allowed:
             raise ValueError(

@@ -7,14 +7,12 @@ Any object with these four is a problem (for type checkers a `Problem`):
   replicas it must also map ``(n, d, r)`` to ``(n, d, r)``;
 - ``value(x)``: f at ``(d,)``, a number.
 
-What else it offers is used where it is there: ``optimum`` ``(d,)`` adds the columns
-``suboptimality`` and ``distance``, and lets rates be tuned. Suboptimality is then the difference
-``value(x) − optimal_value`` (or ``− value(optimum)``), which loses all digits near 1e-16 · |f|; a
-method ``suboptimality(x)``, ``(d, k)`` to ``(k,)``, replaces it by one that does not. A method
-``mean_gradient(x)``, ``(d, k)`` to ``(d, k)``, spares n gradients a record; ``smoothness`` guides the
-search for learning rates; ``examples`` ``(n,)``, how many each worker has, weigh the workers of
-`relaysim.algorithms.FedAvg`; and a ``gradient`` that takes ``out=`` may write into memory that is lent
-to it, and return that.
+What else it offers is used where it is there: `Problem` names each such member, what it adds and what is
+missing without it. An ``optimum`` ``(d,)`` adds the columns ``suboptimality`` and ``distance``, and lets
+rates be tuned; ``examples`` and ``sampled_gradient`` are for minibatches, ``examples`` alone weigh the
+workers of `relaysim.algorithms.FedAvg`, ``hessian_product`` is for the exact theory of quadratics. `check`
+goes through all of it and tells what holds. The x that a problem is given cannot be written into; a
+``gradient`` that takes ``out=`` may write there, and return that.
 
 >>> import numpy as np
 >>> import relaysim as rs
@@ -35,6 +33,7 @@ True
 from typing import TYPE_CHECKING, NoReturn
 
 from relaysim.problems import data, partitions
+from relaysim.problems.checking import check
 from relaysim.problems.feature_split import FeatureSplit
 from relaysim.problems.logistic import Logistic, NoOptimumError, NoSmoothnessError
 from relaysim.problems.matrix_quadratic import MatrixQuadratic
@@ -51,6 +50,7 @@ __all__ = [
     "NoOptimumError",
     "NoSmoothnessError",
     "Problem",
+    "check",
     "data",
     "partitions",
     "random_quadratics",

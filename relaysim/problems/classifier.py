@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from relaysim.problems.data import Dataset
 from relaysim.problems.matrices import Matrix, matrix_of
 from relaysim.problems.objective import Objective
-from relaysim.support.checks import shown
+from relaysim.support.checks import label_values, shown
 
 __all__ = ["LinearClassifier"]
 
@@ -57,8 +57,15 @@ class LinearClassifier(Objective):
 
         Returns:
             ``(k,)`` or ``(k, r)``.
+
+        Raises:
+            ValueError: parameters that are not finite, as of a run that diverged: no class is highest.
         """
         x = self._checked_points(x)
+        if not np.isfinite(x).all():
+            raise ValueError(
+                "x has entries that are not finite, where no class has the highest score"
+            )
         scores = self._scores(x, self._features if features is None else matrix_of(features))
         codes = scores[:, 0] > 0 if scores.shape[1] == 1 else scores.argmax(axis=1)
         predicted = self.classes[codes.astype(int)]
@@ -87,18 +94,20 @@ class LinearClassifier(Objective):
             features, labels: examples, such as a test set; those of the problem by default.
 
         Returns:
-            A number, or ``(r,)``.
+            A number, or ``(r,)``; NaN where x is not finite, as of a run that diverged.
         """
         if (features is None) != (labels is None):
             raise ValueError("give features and labels, or neither")
-        labels = self._labels if labels is None else np.asarray(labels)
-        predicted = self.predict(x, features)
+        labels = self._labels if labels is None else label_values(labels)
+        x = self._checked_points(x)
+        finite = np.isfinite(x).all(axis=0)
+        predicted = self.predict(np.where(finite, x, 0.0), features)
         if labels.shape != predicted.shape[:1]:
             raise ValueError(f"there are {len(predicted)} examples but labels of {labels.shape}")
         unknown = ~np.isin(labels, self.classes)
         if unknown.any():
             raise ValueError(f"label {labels[unknown][0]!r} is none of {list(self.classes)}")
-        found = (labels == predicted.T).mean(axis=-1)
+        found = np.where(finite, (labels == predicted.T).mean(axis=-1), np.nan)
         return float(found) if found.ndim == 0 else found
 
     def margin(self, x: np.ndarray) -> float | np.ndarray:
@@ -153,7 +162,7 @@ class LinearClassifier(Objective):
                 f"test must be (features, labels) or a Dataset of relaysim.problems.data, "
                 f"not {shown(test)}"
             )
-        features, labels = matrix_of(given[0], " of the test set"), np.asarray(given[1])
+        features, labels = matrix_of(given[0], " of the test set"), label_values(given[1])
         self.accuracy(np.zeros(self.d), features, labels)
         return features, labels
 

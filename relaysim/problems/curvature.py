@@ -11,6 +11,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from relaysim.problems.matrices import Matrix
 from relaysim.problems.penalised_loss import PenalisedLoss
+from relaysim.support.checks import real_array
 
 __all__ = [
     "HESSIANS_UP_TO",
@@ -75,7 +76,7 @@ def _weighted_hessian(
     result = np.zeros((p, c, p, c))
     for number in numbers:
         block, loss = f.parts[number]
-        z = f.products(block, np.asarray(x, dtype=float)[:, None])
+        z = f.products(block, real_array(x, "x")[:, None])
         features = block.pooled
         kept = slice(None) if k is None else block.positions(k)
         features = features[kept]

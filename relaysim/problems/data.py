@@ -19,9 +19,14 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-from relaysim.problems.matrices import sparse_of
 from relaysim.problems.partitions import Partition
-from relaysim.support.checks import real_array, real_number, true_or_false, whole_number
+from relaysim.support.checks import (
+    label_values,
+    real_matrix,
+    real_number,
+    true_or_false,
+    whole_number,
+)
 from relaysim.support.display import html_table
 from relaysim.support.names import attribute_error
 
@@ -54,9 +59,8 @@ class Dataset:
     partition: Partition | None = None
 
     def __post_init__(self) -> None:
-        as_matrix = sparse_of if issparse(self.features) else real_array
-        object.__setattr__(self, "features", as_matrix(self.features, "features"))
-        object.__setattr__(self, "labels", np.asarray(self.labels))
+        object.__setattr__(self, "features", real_matrix(self.features, "features"))
+        object.__setattr__(self, "labels", label_values(self.labels))
         if self.features.ndim != 2 or self.labels.shape != self.features.shape[:1]:
             raise ValueError(
                 f"features must be (N, p) and labels (N,), not {self.features.shape} and "

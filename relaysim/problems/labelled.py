@@ -12,6 +12,7 @@ from scipy.sparse import issparse
 from relaysim.problems.data import Dataset
 from relaysim.problems.matrices import Matrix, matrix_of, stacked
 from relaysim.problems.partitions import Partition
+from relaysim.support.checks import unmasked
 
 __all__ = ["classes_of", "label_array", "pooled_examples"]
 
@@ -72,7 +73,7 @@ def _require_one_label_each(count: int, labels: np.ndarray, where: str) -> None:
 
 def label_array(labels: ArrayLike, where: str = "") -> np.ndarray:
     """One label for each example: whole numbers, bools or strings."""
-    array = np.asarray(labels)
+    array = np.asarray(unmasked(labels, f"labels{where}"))
     if array.dtype.kind == "O" and all(isinstance(label, str) for label in array.ravel()):
         array = array.astype(str)
     if array.ndim != 1:

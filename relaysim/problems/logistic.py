@@ -26,7 +26,7 @@ from relaysim.problems.newton import newton
 from relaysim.problems.partitions import Partition
 from relaysim.problems.penalised_loss import PenalisedLoss
 from relaysim.problems.separability import has_optimum_near, separates
-from relaysim.support.checks import real_number, true_or_false
+from relaysim.support.checks import real_array, real_number, true_or_false
 from relaysim.support.display import LATER, between, html_table
 
 __all__ = ["Logistic", "NoOptimumError", "NoSmoothnessError"]
@@ -202,7 +202,7 @@ class Logistic(LinearClassifier):
         self, x: np.ndarray, out: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Both contiguous, as the loss needs them."""
-        x = np.asarray(x, dtype=float)
+        x = real_array(x, "x")
         self._check_iterates(x)
         if out is None or not out.flags.c_contiguous:
             out = np.empty(x.shape)
@@ -340,7 +340,7 @@ class Logistic(LinearClassifier):
         >>> problem.curvature_at([0.0]).smoothness == (1 + 4) / 2 / 4 + 0.5 == problem.smoothness
         True
         """
-        x = self._checked_points(np.asarray(x, dtype=float))
+        x = self._checked_points(x)
         if x.ndim != 1:
             raise ValueError("give one point, of shape (d,)")
         return curvature_at(self._loss, x)
@@ -353,7 +353,7 @@ class Logistic(LinearClassifier):
         (1/m_i) Σ_j ‖g_j − g̅‖² with the gradients g_j of worker i's losses (times n m_i / N where
         ``weighting="examples"``).
         """
-        x = np.asarray(x, dtype=float)
+        x = real_array(x, "x")
         if x.shape not in ((self.d,), (self.n, self.d)):
             raise ValueError(
                 f"x must have shape (d,) = ({self.d},) or (n, d) = ({self.n}, {self.d}), "

@@ -8,36 +8,25 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy.sparse import csr_array, hstack, issparse, vstack
 
-from relaysim.support.checks import real_array
+from relaysim.support.checks import real_matrix
 
-__all__ = ["Matrix", "matrix_of", "sparse_of", "stacked", "with_ones"]
+__all__ = ["Matrix", "matrix_of", "stacked", "with_ones"]
 
 #: Examples × features, dense or sparse.
 Matrix: TypeAlias = np.ndarray | csr_array
 
 
-def sparse_of(features: csr_array, name: str) -> csr_array:
-    """Real numbers of any sparse form as a float64 csr_array."""
-    if features.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must be real numbers, not {features.dtype}")
-    matrix = csr_array(features)
-    return matrix if matrix.dtype == float else matrix.astype(float)
-
-
 def matrix_of(features: Any, where: str = "") -> Matrix:
     """A matrix of finite numbers, float64, sparse as csr."""
-    if issparse(features):
-        matrix = sparse_of(features, f"features{where}")
-        entries = matrix.data
-    else:
-        matrix = entries = real_array(features, f"features{where}")
+    matrix = real_matrix(features, f"features{where}")
+    entries = matrix.data if isinstance(matrix, csr_array) else matrix
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(
             f"features{where} must be a matrix of examples × features, not of shape {matrix.shape}"
         )
     if not np.isfinite(entries.sum()) and not np.isfinite(entries).all():
         bad = int(np.argmin(np.isfinite(entries).reshape(-1)))
-        if issparse(matrix):
+        if isinstance(matrix, csr_array):
             row, column = int(np.searchsorted(matrix.indptr, bad, "right") - 1), matrix.indices[bad]
         else:
             row, column = divmod(bad, matrix.shape[1])

@@ -7,6 +7,8 @@ import functools
 
 import numpy as np
 
+from relaysim.support.checks import real_array
+
 __all__ = ["Objective"]
 
 
@@ -42,7 +44,7 @@ class Objective(abc.ABC):
 
     def _checked_points(self, x: np.ndarray) -> np.ndarray:
         """A point ``(d,)``, or one for each replica ``(d, r)``."""
-        x = np.asarray(x, dtype=float)
+        x = real_array(x, "x")
         if x.ndim not in (1, 2) or len(x) != self.d:
             raise ValueError(f"x must have shape (d,) = ({self.d},) or (d, r), not {x.shape}")
         return x

@@ -17,7 +17,14 @@ from scipy.sparse.linalg import svds
 
 from relaysim.problems.apportioning import even, give_to_the_empty, rounded, rounded_to, scaled
 from relaysim.problems.matrices import Matrix, matrix_of
-from relaysim.support.checks import real_array, real_number, shown, true_or_false, whole_number
+from relaysim.support.checks import (
+    label_values,
+    real_array,
+    real_number,
+    shown,
+    true_or_false,
+    whole_number,
+)
 from relaysim.support.display import between, html_table
 from relaysim.support.names import attribute_error
 
@@ -132,7 +139,7 @@ class Partition:
         return plots.plot_partition(self, self._labels(labels), **options)
 
     def _labels(self, labels: ArrayLike | None) -> np.ndarray:
-        found = self.labels if labels is None else np.asarray(labels)
+        found = self.labels if labels is None else label_values(labels)
         if found is None:
             raise ValueError("this partition was made without labels; give labels=")
         if found.shape != self.owners.shape:
@@ -337,14 +344,14 @@ def feature_drift(
             raise ValueError(f"direction {column} is no column; there are 0 to {width - 1}")
         along[column] = 1
     else:
-        along = real_array(direction, "direction")
+        along = real_array(direction, "direction", finite=True)
         if along.shape != (width,):
             raise ValueError(f"direction must have shape (p,) = ({width},), not {along.shape}")
     ranks = np.empty(count)
     ranks[np.argsort(np.asarray(matrix @ along).ravel(), kind="stable")] = np.arange(count)
     key = strength * ranks + (1 - strength) * generator.permutation(count)
     order = np.argsort(key, kind="stable")
-    seen = None if labels is None else np.asarray(labels)
+    seen = None if labels is None else label_values(labels)
     return _cut(order, even(count, n), seen, f"feature_drift(strength={strength:g})")
 
 
@@ -374,7 +381,7 @@ def by_size(labels: ArrayLike, n: int, ratio: float = 10.0, seed: int = 0) -> Pa
 
 
 def _checked(labels: ArrayLike, n: int, seed: int) -> tuple[np.ndarray, int, np.random.Generator]:
-    labels = np.asarray(labels)
+    labels = label_values(labels)
     if labels.ndim != 1:
         raise ValueError(f"labels must be one class for each example, not of shape {labels.shape}")
     n, seed = whole_number(n, "n", 1), whole_number(seed, "seed", 0)

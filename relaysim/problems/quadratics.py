@@ -118,12 +118,12 @@ class LeastSquares(Quadratic):
     """
 
     def __init__(self, A: np.ndarray, b: np.ndarray, examples: ArrayLike | None = None):
-        A, b = real_array(A, "A", copy=True), real_array(b, "b", copy=True)
+        A = real_array(A, "A", copy=True, finite=True)
+        b = real_array(b, "b", copy=True, finite=True)
         if A.ndim != 3 or 0 in A.shape:
             raise ValueError(f"A must have shape (n, m, d), not {A.shape}")
         if b.shape != A.shape[:2]:
             raise ValueError(f"b must have shape (n, m) = {A.shape[:2]}, not {b.shape}")
-        _require_finite(A=A, b=b)
         self.A, self.b = A, b
         self.n, _, self.d = A.shape
         self._count_examples(examples)
@@ -265,12 +265,12 @@ class DiagonalQuadratic(Quadratic):
     """
 
     def __init__(self, h: np.ndarray, centers: np.ndarray, examples: ArrayLike | None = None):
-        h, centers = real_array(h, "h"), real_array(centers, "centers")
+        h = real_array(h, "h", finite=True)
+        centers = real_array(centers, "centers", finite=True)
         if h.ndim != 2 or 0 in h.shape:
             raise ValueError(f"h must have shape (n, d), not {h.shape}")
         if centers.shape != h.shape:
             raise ValueError(f"centers must have the shape of h, {h.shape}, not {centers.shape}")
-        _require_finite(h=h, centers=centers)
         if h.min() < 0:
             raise ValueError(f"curvatures h must be at least 0; the smallest is {h.min():.3g}")
         self.h, self.centers = h, centers
@@ -437,11 +437,3 @@ def random_quadratics(
         "seed": seed,
     }
     return problem
-
-
-def _require_finite(**arrays: np.ndarray) -> None:
-    for name, array in arrays.items():
-        # A sum is finite only if all entries are; it spares a boolean array of the same size.
-        if not np.isfinite(array.sum()) and not np.isfinite(array).all():
-            where = tuple(int(k) for k in np.argwhere(~np.isfinite(array))[0])
-            raise ValueError(f"{name} has an entry that is not finite, at index {where}")

@@ -12,6 +12,12 @@ from relaysim.support.checks import real_array, shown
 __all__ = ["Workers", "counted_examples", "local_smoothness"]
 
 
+MEANINGS = {
+    "examples": "how many each worker has",
+    "local_smoothness": "the largest Hessian eigenvalue of each worker's objective",
+}
+
+
 class Workers:
     """Facts of a problem's workers, ``(n,)`` each, computed when a method asks."""
 
@@ -55,6 +61,6 @@ def _positive_numbers(given: object, name: str, n: int) -> np.ndarray:
     numbers = real_array(given, name)
     if numbers.shape != (n,) or not (np.isfinite(numbers).all() and numbers.min() > 0):
         raise ValueError(
-            f"{name} must be {n} positive numbers, one for each worker, not {shown(given)}"
+            f"{name} must be {MEANINGS[name]}: {n} positive numbers, not {shown(given)}"
         )
     return numbers

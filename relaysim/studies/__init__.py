@@ -1,5 +1,6 @@
 """Many simulations: tuning, sweeps and their store."""
 
+from relaysim.studies.contract import examine
 from relaysim.studies.store import Store, StoreError
 from relaysim.studies.sweeps import load_sweep, sweep
 from relaysim.studies.tuning import StartsBelowTargetError, Tuning, tune
@@ -9,6 +10,7 @@ __all__ = [
     "Store",
     "StoreError",
     "Tuning",
+    "examine",
     "load_sweep",
     "sweep",
     "tune",

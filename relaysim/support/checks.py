@@ -10,19 +10,23 @@ import pathlib
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array, issparse
 
 __all__ = [
     "NoSuchChoiceError",
+    "label_values",
     "memory_bytes",
     "one_of",
     "plain_options",
     "plain_scalar",
     "real_array",
+    "real_matrix",
     "real_number",
     "require_memory",
     "shown",
     "size_text",
     "true_or_false",
+    "unmasked",
     "whole_number",
 ]
 
@@ -77,7 +81,7 @@ def real_number(value: Any, name: str, least: float = -math.inf, most: float = m
         ...
     ValueError: p must be a finite number between 0 and 1, not 2
     """
-    if isinstance(value, str | bytes | complex) or np.ndim(value):
+    if isinstance(value, str | bytes | complex | np.complexfloating) or np.ndim(value):
         raise TypeError(f"{name} must be a number, not {plain_scalar(value)!r}")
     try:
         number = float(value)
@@ -91,15 +95,124 @@ def real_number(value: Any, name: str, least: float = -math.inf, most: float = m
     return number
 
 
-def real_array(value: Any, name: str, *, copy: bool = False) -> np.ndarray:
-    """``value`` as a float64 array; complex numbers and text are refused."""
+def real_array(
+    value: Any,
+    name: str,
+    *,
+    shape: tuple[int, ...] | None = None,
+    finite: bool = False,
+    copy: bool = False,
+) -> np.ndarray:
+    """``value`` as a float64 array: the gate through which every array comes in that a user hands over.
+
+    Args:
+        value: an array, or what NumPy makes one of.
+        name: what messages call it.
+        shape: the only one allowed; any by default.
+        finite: refuse NaN and infinity.
+        copy: always an array of its own.
+
+    Raises:
+        TypeError: complex numbers, text, objects, or rows of different lengths.
+        ValueError: masked entries, another shape, or entries that are not finite.
+
+    >>> real_array([1, 2j], "x0")
+    Traceback (most recent call last):
+        ...
+    TypeError: x0 must be an array of real numbers, not of complex128
+    """
+    if (
+        type(value) is np.ndarray and value.dtype == np.float64
+    ):  # what callbacks return, step by step
+        array = np.array(value) if copy else value
+    else:
+        array = _converted(value, name, copy)
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, not {array.shape}")
+    if finite:
+        _require_finite(array, name)
+    return array
+
+
+def _converted(value: Any, name: str, copy: bool) -> np.ndarray:
+    unmasked(value, name)
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise TypeError(f"{name} must be an array of numbers: {error}") from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must be an array of real numbers, not of {array.dtype}")
+    _require_real(array.dtype, name)
     return np.array(array, dtype=float) if copy else np.asarray(array, dtype=float)
+
+
+def real_matrix(value: Any, name: str) -> np.ndarray | csr_array:
+    """As `real_array`, for what may be sparse: of any sparse form a float64 csr_array.
+
+    >>> real_matrix(csr_array([[1, 0]]), "features").dtype, real_matrix([[1, 0]], "features").dtype
+    (dtype('float64'), dtype('float64'))
+    """
+    if not issparse(value):
+        return real_array(value, name)
+    _require_real(value.dtype, name, "real numbers")
+    matrix = csr_array(value)
+    return matrix if matrix.dtype == float else matrix.astype(float)
+
+
+def unmasked(value: Any, name: str) -> Any:
+    """``value``, unless it has masked entries, alone or in a list of arrays: NumPy drops the mask.
+
+    >>> unmasked(np.ma.masked_array([1, 2], mask=[False, True]), "labels")
+    Traceback (most recent call last):
+        ...
+    ValueError: there are masked entries in labels; fill them in, as with .filled(0), or leave them out
+    """
+    parts = value if isinstance(value, list | tuple) else (value,)
+    if any(isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part) for part in parts):
+        raise ValueError(
+            f"there are masked entries in {name}; fill them in, as with .filled(0), or leave them out"
+        )
+    return value
+
+
+def label_values(value: Any, name: str = "labels") -> np.ndarray:
+    """Classes of examples as an array of what was given, none of them missing.
+
+    >>> label_values([0, 1, float("nan")])
+    Traceback (most recent call last):
+        ...
+    ValueError: label 2 of labels is missing (nan); leave the example out or give its class
+    """
+    array = np.asarray(unmasked(value, name))
+    if array.dtype.kind == "c":
+        raise TypeError(f"{name} must be classes, not of {array.dtype}")
+    missing = np.zeros(array.shape, dtype=bool)
+    if array.dtype.kind in "fO":
+        missing = (array != array) | (array == None)  # noqa: E711  (NaN differs from itself)
+    if missing.any():
+        first = int(np.argmax(missing))
+        raise ValueError(
+            f"label {first} of {name} is missing ({array.reshape(-1)[first]}); leave the example out or "
+            f"give its class"
+        )
+    return array
+
+
+def _require_real(dtype: np.dtype, name: str, what: str = "an array of real numbers") -> None:
+    if dtype.kind in "fiub":
+        return
+    mend = ""
+    if dtype.kind == "O":
+        mend = "; fill in what is missing and make every column numbers, as with .astype(float)"
+    raise TypeError(f"{name} must be {what}, not of {dtype}{mend}")
+
+
+def _require_finite(array: np.ndarray, name: str) -> None:
+    # A sum is finite only if all entries are; it spares a boolean array of the same size.
+    with np.errstate(all="ignore"):
+        total = array.sum()
+    if not np.isfinite(total) and not np.isfinite(array).all():
+        where = tuple(int(k) for k in np.argwhere(~np.isfinite(array))[0])
+        at = f", at index {where}" if where else ""
+        raise ValueError(f"{name} has an entry that is not finite{at}")
 
 
 def shown(value: object) -> str:

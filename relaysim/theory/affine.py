@@ -23,6 +23,7 @@ from relaysim.network import Network
 from relaysim.oracles import Exact
 from relaysim.problems import Problem
 from relaysim.problems.workers import Workers
+from relaysim.support.callbacks import answer, ask
 from relaysim.support.streams import Streams
 from relaysim.support.workspace import Workspace
 from relaysim.topologies import Topology, TreePair
@@ -98,7 +99,8 @@ class AffineStep:
     def curvature(self, x: np.ndarray) -> np.ndarray:
         """H_i x_i, the gradients without their constant part."""
         if hasattr(self.problem, "hessian_product"):
-            return self.problem.hessian_product(x)
+            found = ask(self.problem.hessian_product, "hessian_product", x)
+            return answer(found, "hessian_product", x.shape)
         # Far from 0, where the difference is not small beside the constant part.
         far = self._far
         return (self._gradient(far * x) - self._gradient(np.zeros(x.shape))) / far

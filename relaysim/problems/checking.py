@@ -1,0 +1,425 @@
+"""The whole contract of a problem, gone through on a user's own: `check`."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from relaysim.problems.acceptance import require_number, stationarity
+from relaysim.problems.problem import OPTIONAL, REQUIRED
+from relaysim.problems.workers import local_smoothness
+from relaysim.support.callbacks import answer, ask
+from relaysim.support.checks import real_array, real_number, whole_number
+from relaysim.support.findings import Finding, Findings, FindingsTable, relative_difference
+
+__all__ = ["check"]
+
+# What two ways to compute the same may differ by: in the order of sums, as two formulas, and as a
+# difference of values or gradients.
+ROUNDING, FORMULA, DIFFERENCE = 1e-12, 1e-8, 1e-5
+# How far apart values are taken, of which the best serves: rounding spoils small ones, curvature large ones.
+STEPS = 10.0 ** -np.arange(1, 7)
+# A worker's examples are gone through one by one up to this many.
+MOST_EXAMPLES = 1000
+REPLICAS = 3
+
+
+def check(problem: Any, x0: np.ndarray | None = None, *, spread: float = 1.0) -> FindingsTable:
+    """Go through all that relaysim asks of a problem, and tell what holds.
+
+    Args:
+        problem: a user's own, or one of `relaysim.problems`.
+        x0: ``(d,)``, about where it is tried; zeros by default.
+        spread: how far from there, for problems that are not defined everywhere: all points are
+            x0 + spread · v with v standard normal in every coordinate.
+
+    Returns:
+        A DataFrame with a row for each claim: whether it ``holds`` (missing for what the problem does not
+        offer, with what is then missing in ``note``), what was ``measured``, and its ``limit``.
+        ``table.holds.all()`` is the verdict.
+
+    Raises:
+        TypeError, ValueError: an x0 or a spread that cannot be.
+
+    >>> import relaysim as rs
+    >>> table = check(rs.problems.random_quadratics(n=4, d=3, zeta2=1.0, seed=0))
+    >>> bool(table.holds.all()), table.claim[0]
+    (True, 'n, d, gradient and value are there')
+    """
+    findings = Findings()
+    whole = findings.examine(
+        "n, d, gradient and value are there", lambda: _require_members(problem)
+    )
+    if whole:
+        contract = _Contract(problem, x0, real_number(spread, "spread", 0))
+        for claim, examination in contract.required():
+            findings.examine(claim, examination)
+        offered = contract.offered()
+        for name, offer in OPTIONAL.items():
+            if getattr(problem, name, None) is None:
+                findings.absent(name, f"without it: {offer.without}")
+                continue
+            for claim, examination in offered[name]:
+                findings.examine(f"{name}: {claim}", examination)
+    return findings.table()
+
+
+def _require_members(problem: Any) -> None:
+    for name in REQUIRED:
+        if not hasattr(problem, name):
+            raise TypeError(f"{name!r} is missing; a problem has n, d, gradient(x) and value(x)")
+    whole_number(problem.n, "n", 1)
+    whole_number(problem.d, "d", 1)
+
+
+Claim = tuple[str, Callable[[], Finding | bool | None]]
+
+
+class _Contract:
+    """The claims about one problem, and the points at which they are tried."""
+
+    def __init__(self, problem: Any, x0: Any, spread: float):
+        self.problem = problem
+        self.n, self.d = n, d = int(problem.n), int(problem.d)
+        self.start = np.zeros(d) if x0 is None else real_array(x0, "x0", shape=(d,), finite=True)
+        generator = np.random.default_rng(0)
+        self.x = self.start + spread * generator.normal(size=(n, d))
+        self.others = self.start + spread * generator.normal(size=(n, d))
+        self.replicas = self.start[:, None] + spread * generator.normal(size=(n, d, REPLICAS))
+        self.points = self.start[:, None] + spread * generator.normal(size=(d, REPLICAS))
+        self.spread = spread or 1.0
+
+    # -- what problems say, through the gate ---------------------------------------------------------
+
+    def gradient(self, x: np.ndarray) -> np.ndarray:
+        return answer(ask(self.problem.gradient, "gradient", x), "gradient", x.shape)
+
+    def value(self, x: np.ndarray) -> float:
+        return require_number(ask(self.problem.value, "value", x), "value", "at a point")
+
+    def mean_gradient(self, x: np.ndarray) -> np.ndarray:
+        """∇f at ``(d,)``, from the workers' gradients."""
+        return self.gradient(np.broadcast_to(x, (self.n, self.d))).mean(axis=0)
+
+    def known(self, name: str, *arrays: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """What an optional member says."""
+        member = getattr(self.problem, name)
+        return answer(ask(member, name, *arrays) if arrays else member, name, shape)
+
+    # -- what every problem has ------------------------------------------------------------------------
+
+    def required(self) -> list[Claim]:
+        claims: list[Claim] = [
+            ("gradient: real, finite, of the shape of x", self._gradient_is_finite),
+            (
+                "gradient: reads x and does not write to it",
+                lambda: self._leaves("gradient", self.x),
+            ),
+            ("gradient: the same when asked again", self._same_again),
+            ("gradient: row i depends on row i of x alone", self._rows_alone),
+            ("gradient: replicas (n, d, r) are as alone", self._replicas_alone),
+        ]
+        if "out" in inspect.signature(self.problem.gradient).parameters:
+            claims.append(("gradient: out= holds the same", self._out))
+        claims += [
+            ("value: a number", lambda: np.isfinite(self.value(self.start))),
+            (
+                "value: reads x and does not write to it",
+                lambda: self._leaves("value", self.points[:, 0]),
+            ),
+            ("gradient: the slope of value", self._slope),
+        ]
+        return claims
+
+    def _gradient_is_finite(self) -> None:
+        real_array(self.gradient(self.x), "the problem's gradient", finite=True)
+
+    def _leaves(self, name: str, x: np.ndarray) -> bool:
+        """Whether a call leaves its input, which it could write into."""
+        ask(getattr(self.problem, name), name, x)
+        given = x.copy()
+        getattr(self.problem, name)(given)
+        return bool((given == x).all())
+
+    def _same_again(self) -> Finding:
+        first = self.gradient(self.x).copy()
+        self.gradient(self.others)
+        again = self.gradient(self.x)
+        return relative_difference(again, first), 0.0, "it remembers something between two calls"
+
+    def _rows_alone(self) -> Finding:
+        expected = self.gradient(self.x).copy()
+        worst = 0.0
+        for worker in {0, self.n // 2, self.n - 1}:
+            mixed = self.others.copy()
+            mixed[worker] = self.x[worker]
+            found = self.gradient(mixed)[worker]
+            worst = max(worst, relative_difference(found, expected[worker], np.abs(expected).max()))
+        return worst, ROUNDING, "it uses other workers' points; ∇f_i is asked for at x_i"
+
+    def _replicas_alone(self) -> Finding:
+        together = self.gradient(self.replicas)
+        alone = [
+            self.gradient(np.ascontiguousarray(self.replicas[..., k])) for k in range(REPLICAS)
+        ]
+        note = "give the problem's arrays a last axis of length 1 where x has three axes"
+        return relative_difference(together, np.stack(alone, axis=-1)), 1e3 * ROUNDING, note
+
+    def _out(self) -> Finding:
+        expected = self.gradient(self.x).copy()
+        lent = np.full(self.x.shape, np.nan)
+        found = self.problem.gradient(self.x, out=lent)
+        return relative_difference(found, expected), ROUNDING, "what it returns is not the gradient"
+
+    def _slope(self) -> Finding:
+        worst = 0.0
+        for x in self.points.T:
+            gradient = self.mean_gradient(x)
+            direction = np.random.default_rng(1).normal(size=self.d)
+            exact = float(gradient @ direction)
+            size = float(np.abs(gradient) @ np.abs(direction)) or 1.0
+            errors = []
+            for step in self.spread * STEPS:
+                there, back = self.value(x + step * direction), self.value(x - step * direction)
+                rounding = 1e-15 * max(abs(there), abs(back)) / step
+                slope = (there - back) / (2 * step)
+                errors.append(max(abs(slope - exact) - rounding, 0) / size)
+            worst = max(worst, np.min(np.nan_to_num(errors, nan=math.inf)))
+        note = "value and gradient are not of one f = (1/n) Σ_i f_i; a factor, such as ½ or 1/n, differs?"
+        return worst, DIFFERENCE, note
+
+    # -- what a problem may have -------------------------------------------------------------------------
+
+    def offered(self) -> dict[str, list[Claim]]:
+        """The claims about each optional member."""
+        return {
+            "optimum": [("(d,), where ∇f is near zero", self._optimum)],
+            "optimal_value": [("value(optimum)", self._optimal_value)],
+            "suboptimality": [("the difference of values", self._suboptimality)],
+            "mean_gradient": [("the mean of the workers' gradients", self._mean_gradient)],
+            "zeta2": [("(1/n) Σ_i ‖∇f_i(x*)‖²", self._zeta2)],
+            "smoothness": [
+                ("no f_i curves more", lambda: self._curves_at_most("smoothness", False))
+            ],
+            "local_smoothness": [("no f_i curves more than its own", self._local_smoothness)],
+            "strong_convexity": [
+                ("no f_i curves less", lambda: self._curves_at_least("strong_convexity", False))
+            ],
+            "mean_smoothness": [
+                ("f does not curve more", lambda: self._curves_at_most("mean_smoothness", True))
+            ],
+            "mean_strong_convexity": [
+                (
+                    "f does not curve less",
+                    lambda: self._curves_at_least("mean_strong_convexity", True),
+                )
+            ],
+            "hessian_product": [
+                ("differences of gradients", self._hessian_product),
+                ("replicas are as alone", lambda: self._hessian_product_of_replicas()),
+            ],
+            "gradient_of": [("rows of gradient", self._gradient_of)],
+            "examples": [("(n,) whole numbers", self._examples)],
+            "sampled_gradient": [
+                ("its mean over all examples is the gradient", self._sampled_mean),
+                ("a batch has the mean of its examples", self._sampled_batch),
+                ("replicas are as alone", self._sampled_replicas),
+            ],
+            "example_variance": [("that of the examples' gradients", self._example_variance)],
+            "curvature_at": [("has smoothness and strong_convexity", self._curvature_at)],
+            "test_accuracy": [("shares, none where x is NaN", self._test_accuracy)],
+            "to_config": [("plain data with a type", self._to_config)],
+        }
+
+    def _optimum(self) -> Finding:
+        found, allowed, _ = stationarity(self.problem, self.start)
+        return found, allowed, "the mean gradient is not near zero there"
+
+    def _optimal_value(self) -> Finding:
+        found = require_number(self.problem.optimal_value, "optimal_value", "as it is")
+        values = [self.value(x) for x in self.points.T]
+        expected = self.value(np.asarray(self.problem.optimum))
+        scale = max(map(abs, values))
+        return relative_difference(found, expected, scale), FORMULA, "it is not value(optimum)"
+
+    def _suboptimality(self) -> Finding:
+        points = np.column_stack([self.points, np.asarray(self.problem.optimum)])
+        found = self.known("suboptimality", points, shape=(REPLICAS + 1,))
+        values = np.array([self.value(x) for x in points.T])
+        scale = float(np.abs(values).max())
+        if found.min() < -FORMULA * scale:
+            return -float(found.min()), 0.0, "it is negative somewhere"
+        return (
+            relative_difference(found, values - values[-1], scale),
+            FORMULA,
+            "it is another function",
+        )
+
+    def _mean_gradient(self) -> Finding:
+        found = self.known("mean_gradient", self.points, shape=self.points.shape)
+        each = [self.gradient(np.broadcast_to(x, (self.n, self.d))) for x in self.points.T]
+        expected = np.stack([gradients.mean(axis=0) for gradients in each], axis=1)
+        scale = float(np.abs(each).max())
+        return relative_difference(found, expected, scale), FORMULA, "it is not their mean"
+
+    def _zeta2(self) -> Finding:
+        optimum = np.asarray(self.problem.optimum)
+        gradients = self.gradient(np.broadcast_to(optimum, (self.n, self.d)))
+        expected = float(np.vdot(gradients, gradients)) / self.n
+        scale = ROUNDING * float(np.abs(self.gradient(self.x)).max()) ** 2
+        found = require_number(self.problem.zeta2, "zeta2", "as it is")
+        return relative_difference(found, expected, scale), FORMULA, f"there it is {expected:.6g}"
+
+    def _pairs(self, of_mean: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Differences of points and of gradients there, ``(pairs, d)``, near each other and far apart."""
+        steps, changes = [], []
+        for share in (1.0, 1e-3):
+            to = self.x + share * (self.others - self.x)
+            if of_mean:
+                start, end = (np.broadcast_to(each, to.shape) for each in (self.x[0], to[0]))
+                steps.append((end - start)[:1])
+                changes.append((self.gradient(end) - self.gradient(start)).mean(axis=0)[None])
+            else:
+                steps.append(to - self.x)
+                changes.append(self.gradient(to) - self.gradient(self.x))
+        return np.concatenate(steps), np.concatenate(changes)
+
+    def _curves_at_most(self, name: str, of_mean: bool) -> Finding:
+        steps, changes = self._pairs(of_mean)
+        ratios = np.linalg.norm(changes, axis=1) / np.linalg.norm(steps, axis=1)
+        limit = float(getattr(self.problem, name)) * (1 + FORMULA)
+        return float(np.nanmax(ratios)), limit, "gradients change faster than this"
+
+    def _local_smoothness(self) -> Finding:
+        steps = np.linalg.norm(self.others - self.x, axis=1)
+        changes = np.linalg.norm(self.gradient(self.others).copy() - self.gradient(self.x), axis=1)
+        found = changes / steps / local_smoothness(self.problem)
+        return float(np.max(found)), 1 + FORMULA, "gradients of a worker change faster than this"
+
+    def _curves_at_least(self, name: str, of_mean: bool) -> Finding:
+        steps, changes = self._pairs(of_mean)
+        ratios = (steps * changes).sum(axis=1) / (steps * steps).sum(axis=1)
+        claimed, found = float(getattr(self.problem, name)), float(np.nanmin(ratios))
+        allowed = FORMULA * max(abs(claimed), float(np.nanmax(np.abs(ratios))))
+        note = f"somewhere the curvature is {found:.6g} and no more"
+        return claimed, found + allowed, note
+
+    def _hessian_product(self) -> Finding:
+        found = self.known("hessian_product", self.x, shape=self.x.shape)
+        expected = self.gradient(self.others + self.x) - self.gradient(self.others)
+        scale = float(np.abs(self.gradient(self.others)).max()) * FORMULA
+        note = "it is for quadratics: the gradients without their constant part"
+        return relative_difference(found, expected, scale), FORMULA, note
+
+    def _hessian_product_of_replicas(self) -> Finding:
+        together = self.known("hessian_product", self.replicas, shape=self.replicas.shape)
+        alone = [
+            self.known("hessian_product", self.replicas[..., k].copy(), shape=self.x.shape)
+            for k in range(REPLICAS)
+        ]
+        found = relative_difference(together, np.stack(alone, axis=-1))
+        return found, 1e3 * ROUNDING, "give the problem's arrays a last axis of length 1"
+
+    def _gradient_of(self) -> Finding:
+        workers = np.array([self.n - 1, 0, self.n // 2, 0])
+        points = self.others[np.arange(len(workers)) % self.n]
+        found = self.known("gradient_of", workers, points, shape=points.shape)
+        rows = []
+        for worker, point in zip(workers, points, strict=True):
+            rows.append(self.gradient(np.broadcast_to(point, self.x.shape))[worker])
+        return relative_difference(found, rows), 1e3 * ROUNDING, "row k is ∇f_i with i = workers[k]"
+
+    # -- examples ------------------------------------------------------------------------------------
+
+    def _examples(self) -> None:
+        self._counts()
+
+    def _counts(self) -> np.ndarray:
+        examples = np.asarray(self.problem.examples)
+        if examples.dtype.kind not in "iu" or examples.shape != (self.n,) or examples.min() < 1:
+            raise ValueError(f"examples must be (n,) = ({self.n},) whole numbers of at least 1")
+        if examples.max() > MOST_EXAMPLES:
+            raise ValueError(
+                f"a worker has {examples.max()} examples, and {MOST_EXAMPLES} are gone through; check the "
+                f"same problem with fewer"
+            )
+        return examples
+
+    def _sampled(self, x: np.ndarray, index: np.ndarray) -> np.ndarray:
+        found = ask(self.problem.sampled_gradient, "sampled_gradient", x, index)
+        return answer(found, "sampled_gradient", x.shape)
+
+    def _every_example(self) -> tuple[np.ndarray, np.ndarray]:
+        """The gradients on each example, ``(examples, n, d)``, and how much each counts, ``(…, n, 1)``."""
+        counts = self._counts()
+        numbers = np.arange(counts.max())[:, None]
+        gradients = [self._sampled(self.x, (k % counts)[:, None]).copy() for k in numbers[:, 0]]
+        return np.stack(gradients), ((numbers < counts) / counts)[..., None]
+
+    def _sampled_mean(self) -> Finding:
+        gradients, shares = self._every_example()
+        found, scale = (shares * gradients).sum(axis=0), float(np.abs(gradients).max())
+        note = (
+            "what belongs to no example, such as a penalty, goes into each; f_i is a mean over them"
+        )
+        return relative_difference(found, self.gradient(self.x), scale), FORMULA, note
+
+    def _sampled_batch(self) -> Finding:
+        first = np.zeros((self.n, 1), dtype=int)
+        last = self._counts()[:, None] - 1
+        alone = [self._sampled(self.x, each).copy() for each in (first, last)]
+        found = self._sampled(self.x, np.concatenate([first, last, last], axis=1))
+        expected = (alone[0] + 2 * alone[1]) / 3
+        return (
+            relative_difference(found, expected, np.abs(alone).max()),
+            FORMULA,
+            "it is another sum",
+        )
+
+    def _sampled_replicas(self) -> Finding:
+        counts = self._counts()[:, None, None]
+        index = np.random.default_rng(2).integers(0, counts, size=(self.n, 2, REPLICAS))
+        together = self._sampled(self.replicas, index)
+        alone = [
+            self._sampled(self.replicas[..., k].copy(), index[..., k].copy()).copy()
+            for k in range(REPLICAS)
+        ]
+        note = "index is (n, size, r) where x is (n, d, r), and each replica draws its own"
+        return relative_difference(together, np.stack(alone, axis=-1)), 1e3 * ROUNDING, note
+
+    def _example_variance(self) -> Finding:
+        gradients, shares = self._every_example()
+        away = gradients - (shares * gradients).sum(axis=0)
+        expected = (shares * away**2).sum(axis=(0, 2))
+        found = self.known("example_variance", self.x, shape=(self.n,))
+        return (
+            relative_difference(found, expected),
+            FORMULA,
+            "(1/m_i) Σ_j ‖g_j − g̅‖², not over d or m_i − 1",
+        )
+
+    # -- the rest --------------------------------------------------------------------------------------
+
+    def _curvature_at(self) -> Finding:
+        found = self.problem.curvature_at(self.points[:, 0])
+        return float(found.strong_convexity), float(found.smoothness), "the smallest is the larger"
+
+    def _test_accuracy(self) -> bool | None:
+        if getattr(self.problem, "test", True) is None:
+            return None  # a class that can have test data, and an object that was given none
+        points = self.points.copy()
+        points[:, 0] = np.nan
+        found = answer(self.problem.test_accuracy(points), "test_accuracy", points.shape[1:])
+        alone = float(self.problem.test_accuracy(points[:, 1]))
+        return bool(
+            np.isnan(found[0]) and ((found[1:] >= 0) & (found[1:] <= 1)).all() and found[1] == alone
+        )
+
+    def _to_config(self) -> None:
+        found = self.problem.to_config()
+        if not isinstance(found, dict) or not isinstance(found.get("type"), str):
+            raise TypeError(f"it must be a dict with a type, not {type(found).__name__}")

@@ -1,0 +1,383 @@
+"""What users hand over, and what their functions return, comes in through one gate."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_array
+
+import relaysim as rs
+from relaysim.problems.acceptance import NEAR_ZERO, stationarity
+from relaysim.support.checks import label_values, real_array, real_matrix
+
+N, D = 6, 3
+RING = rs.topologies.ring(N)
+CENTERS = np.random.default_rng(0).normal(size=(N, D))
+METHODS = (rs.algorithms.DPSGD(), rs.algorithms.D2(), rs.algorithms.A2CiD2())
+MASKED = np.ma.masked_array(np.ones((N, D)), mask=np.eye(N, D, dtype=bool))
+over_methods = pytest.mark.parametrize("algorithm", METHODS, ids=repr)
+
+
+def simulate(problem, algorithm=METHODS[0], **options):
+    options = {"learning_rate": 0.2, "steps": 30} | options
+    return rs.simulate(problem, RING, algorithm, **options)
+
+
+def spread(array, x):
+    return array.reshape(array.shape + (1,) * (x.ndim - 2))
+
+
+class Hill:
+    """f_i(x) = ½‖x − c_i‖², with what a test puts in its place."""
+
+    def __init__(self, **own):
+        self.n, self.d, self.centers = N, D, CENTERS
+        self.__dict__.update(own)
+
+    def gradient(self, x):
+        return x - spread(self.centers, x)
+
+    def value(self, x):
+        return 0.5 * ((x - self.centers) ** 2).sum() / self.n
+
+
+# -- read-only views -------------------------------------------------------------------------------
+
+
+class InPlace(Hill):
+    def gradient(self, x):
+        x -= spread(self.centers, x)
+        return x
+
+
+class InPlaceWithOut(Hill):
+    def gradient(self, x, out=None):
+        np.subtract(x, spread(self.centers, x), out=x)
+        return x
+
+
+class InPlaceValue(Hill):
+    def value(self, x):
+        x *= 2
+        return x.sum()
+
+
+class InPlaceRows(Hill):
+    def gradient_of(self, workers, x):
+        x -= self.centers[workers]
+        return x
+
+
+class InPlaceSample(Hill):
+    examples = np.full(N, 5)
+
+    def sampled_gradient(self, x, index):
+        index[:] = 0
+        return x - spread(self.centers, x)
+
+
+@pytest.mark.parametrize(
+    ("problem", "options", "message"),
+    [
+        (InPlace(), {}, r"gradient writes .*test_gate.py \(x -= spread\(self.centers, x\)\)"),
+        (InPlace(), {"replicas": 2}, r"gradient writes .* \(x -= spread"),
+        (InPlace(), {"algorithm": METHODS[2]}, r"gradient writes .* \(x -= spread"),
+        (InPlaceWithOut(), {}, r"gradient writes .* \(np.subtract\(x, .*out=x\)\)"),
+        (InPlaceValue(), {}, r"value writes .* \(x \*= 2\)"),
+        (InPlaceRows(), {"algorithm": METHODS[2]}, r"gradient_of writes .* \(x -= self"),
+        (
+            InPlaceSample(),
+            {"oracle": rs.oracles.Minibatch(2)},
+            r"sampled_gradient writes .* \(index\[:\] = 0\)",
+        ),
+    ],
+)
+def test_a_problem_that_writes_into_what_it_reads_is_told_the_line(problem, options, message):
+    with pytest.raises(ValueError, match=message):
+        simulate(problem, **options)
+
+
+def test_the_line_is_that_of_the_problem():
+    code = InPlace.gradient.__code__
+    with pytest.raises(ValueError, match=rf"in line {code.co_firstlineno + 1} of test_gate\.py"):
+        simulate(InPlace())
+
+
+def test_an_error_of_the_problems_own_is_left_as_it_is():
+    class Refusing(Hill):
+        def gradient(self, x):
+            raise ValueError("not today")
+
+    with pytest.raises(ValueError, match=r"^not today$"):
+        simulate(Refusing())
+
+
+@over_methods
+def test_a_gradient_may_return_what_it_was_given(algorithm):
+    class Bowl(Hill):
+        def gradient(self, x):
+            return x
+
+        def value(self, x):
+            return 0.5 * x @ x
+
+    class Copying(Bowl):
+        def gradient(self, x):
+            return x.copy()
+
+    x0 = CENTERS
+    found, expected = (simulate(p(), algorithm, x0=x0).x for p in (Bowl, Copying))
+    np.testing.assert_array_equal(found, expected)
+
+
+# -- what problems return --------------------------------------------------------------------------
+
+
+@over_methods
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda g: g + 0j, TypeError, "gradient must be an array of real numbers, not of complex"),
+        (
+            lambda g: np.ma.masked_array(g, mask=g > 0),
+            ValueError,
+            "masked entries in the problem's",
+        ),
+        (lambda g: g.astype(object), TypeError, "not of object"),
+        (lambda g: g[:1], ValueError, "it must have that of x, a row for each worker"),
+        (lambda g: g * np.nan, ValueError, "NaN at the start, in coordinate 0 of worker 0"),
+    ],
+)
+def test_gradients_that_are_none_are_refused(algorithm, change, error, message):
+    class Strange(Hill):
+        def gradient(self, x):
+            return change(super().gradient(x))
+
+    with pytest.raises(error, match=message):
+        simulate(Strange(), algorithm)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (1j, TypeError, "value must be an array of real numbers, not of complex"),
+        (np.nan, ValueError, "the problem's value is NaN at the start"),
+        ("much", TypeError, "real numbers"),
+        (None, TypeError, "not of object"),
+        (np.ones(D), ValueError, r"must be one number, not an array of shape \(3,\)"),
+    ],
+)
+def test_values_that_are_none_are_refused(value, error, message):
+    with pytest.raises(error, match=message):
+        simulate(Hill(value=lambda x: value))
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"suboptimality": lambda x: x}, r"suboptimality must have shape \(\d+,\), not \(3, \d+\)"),
+        ({"suboptimality": lambda x: x[0] + 1j}, "suboptimality must be an array of real numbers"),
+        ({"mean_gradient": lambda x: x[0]}, r"mean_gradient must have shape"),
+        ({"optimum": np.full(D, np.nan)}, "optimum has an entry that is not finite, at index"),
+        ({"optimum": np.zeros(D) + 1j}, "optimum must be an array of real numbers"),
+    ],
+)
+def test_what_a_problem_may_offer_is_looked_at_too(own, message):
+    own = {"optimum": CENTERS.mean(axis=0)} | own
+    with pytest.raises((TypeError, ValueError), match=message):
+        simulate(Hill(**own))
+
+
+@pytest.mark.parametrize(
+    "examples", [np.ones(N), np.ones(N + 1, dtype=int), np.zeros(N, dtype=int)]
+)
+def test_examples_are_whole_numbers(examples):
+    problem = InPlaceSample(examples=examples)
+    with pytest.raises(ValueError, match="how many each worker has"):
+        simulate(problem, oracle=rs.oracles.Minibatch(1))
+
+
+def test_a_sampled_gradient_need_not_take_out():
+    class Sampled(InPlaceSample):
+        def sampled_gradient(self, x, index):
+            return self.gradient(x)
+
+    found = simulate(Sampled(), oracle=rs.oracles.Minibatch(2)).x
+    np.testing.assert_array_equal(found, simulate(Hill()).x)
+
+
+# -- what users hand over --------------------------------------------------------------------------
+
+COMPLEX = np.full((N, N), 1 / N) + 0j
+OBJECTS = np.full((N, N), 1 / N).astype(object)
+LABELS = np.arange(12.0) % 2
+MISSING = np.where(LABELS == 0, np.nan, 1)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: simulate(Hill(), x0=CENTERS + 1j),
+        lambda: simulate(Hill(), x0=MASKED),
+        lambda: simulate(Hill(), x0=CENTERS.astype(object)),
+        lambda: simulate(Hill(), learning_rate=np.ma.masked_array([0.1, 0.2], mask=[0, 1])),
+        lambda: simulate(Hill(), learning_rate=[0.1, 0.2j]),
+        lambda: simulate(Hill(), learning_rate=np.complex64(0.1 + 1j)),
+        lambda: simulate(Hill(), learning_rate=lambda t: 0.1j),
+        lambda: simulate(Hill(), learning_rate=lambda t: np.ma.masked),
+        lambda: simulate(Hill(), mixing=COMPLEX),
+        lambda: simulate(Hill(), mixing=csr_array(COMPLEX)),
+        lambda: simulate(Hill(), mixing=OBJECTS),
+        lambda: simulate(Hill(), mixing=np.ma.masked_array(COMPLEX.real, mask=np.eye(N))),
+        lambda: rs.mixing.lazy(COMPLEX),
+        lambda: rs.mixing.lazy(csr_array(COMPLEX)),
+        lambda: rs.mixing.lazy(OBJECTS),
+        lambda: rs.theory.spectral_gap(COMPLEX),
+        lambda: rs.problems.LeastSquares(MASKED[None], np.ones((1, N))),
+        lambda: rs.problems.LeastSquares(np.ones((1, N, D)), 1j * np.ones((1, N))),
+        lambda: rs.problems.DiagonalQuadratic(np.ones((N, D)), MASKED),
+        lambda: rs.problems.DiagonalQuadratic(np.ones((N, D)), CENTERS + 0j),
+        lambda: rs.problems.MatrixQuadratic(MASKED[None]),
+        lambda: rs.problems.Logistic([[[1j], [2.0]]], [[0, 1]], l2=0.1),
+        lambda: rs.problems.Logistic(MASKED[None, :2], [[0, 1]], l2=0.1),
+        lambda: rs.problems.Logistic([[[1.0], [2.0]]], [[0, np.nan]], l2=0.1),
+        lambda: rs.problems.Logistic(
+            [[[1.0], [2.0]]], [np.ma.masked_array([0, 1], [1, 0])], l2=0.1
+        ),
+        lambda: rs.problems.Logistic([[[1.0], [2.0]]], [["a", None]], l2=0.1),
+        lambda: rs.problems.data.Dataset(np.ones((12, 2)), MISSING),
+        lambda: rs.problems.data.Dataset(np.ones((12, 2)) * 1j, LABELS),
+        lambda: rs.problems.partitions.iid(MISSING, n=3),
+        lambda: rs.problems.partitions.dirichlet(MISSING, n=3, alpha=1.0),
+        lambda: rs.faults.MessageDrop([0.1, 0.2j]),
+        lambda: rs.oracles.Gaussian(np.complex64(1)),
+        lambda: rs.analysis.power_law([1, 2, 3], np.ma.masked_array([1, 2, 3], [1, 0, 0])),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_refused(call):
+    with pytest.raises((TypeError, ValueError), match=r"real|masked|number|missing|classes"):
+        call()
+
+
+def test_complex_points_are_refused_by_problems():
+    quadratic = rs.problems.DiagonalQuadratic(np.ones((N, D)), CENTERS)
+    logistic = rs.problems.Logistic([[[1.0], [2.0]]], [[0, 1]], l2=0.1)
+    for call in (quadratic.value, quadratic.suboptimality, logistic.value, logistic.curvature_at):
+        with pytest.raises(TypeError, match="x must be an array of real numbers"):
+            call(np.ones(D) + 1j)
+
+
+@pytest.mark.parametrize("name", ["masked_array", "list"])
+def test_the_mask_of_a_part_counts(name):
+    part = np.ma.masked_array([1.0, 2.0], mask=[False, True])
+    with pytest.raises(ValueError, match=r"masked entries in A.*\.filled\(0\)"):
+        real_array(part if name == "masked_array" else [part, [1.0, 2.0]], "A")
+    whole = np.ma.masked_array([1.0, 2.0], mask=[False, False])
+    assert type(real_array(whole, "A")) is np.ndarray
+
+
+def test_the_gate_says_what_is_wrong():
+    with pytest.raises(ValueError, match=r"A must have shape \(2, 2\), not \(2,\)"):
+        real_array([1, 2], "A", shape=(2, 2))
+    with pytest.raises(ValueError, match=r"A has an entry that is not finite, at index \(1,\)"):
+        real_array([1, np.inf], "A", finite=True)
+    assert real_array([1e308, 1e308], "A", finite=True).tolist() == [1e308, 1e308]
+    frame = pd.DataFrame({"a": [0.5, 1.0], "b": [True, False]})
+    with pytest.raises(TypeError, match=r"not of object; .* as with \.astype\(float\)"):
+        real_matrix(frame, "features")
+    with pytest.raises(ValueError, match="label 1 of labels is missing"):
+        label_values(np.array(["a", None], dtype=object))
+    given = np.ones(2)
+    assert real_array(given, "A") is given
+    assert not np.shares_memory(real_array(given, "A", copy=True), given)
+
+
+# -- the optimum -----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Spring:
+    """f_i(x) = ½ h ‖x − c_i‖² with the optimum that it is given."""
+
+    centers: np.ndarray
+    optimum: np.ndarray
+    h: float = 1.0
+
+    def __post_init__(self):
+        self.n, self.d = self.centers.shape
+
+    def gradient(self, x):
+        return self.h * (x - spread(self.centers, x))
+
+    def value(self, x):
+        return 0.5 * self.h * ((x - self.centers) ** 2).sum() / self.n
+
+
+def test_a_wrong_optimum_is_refused_with_both_numbers():
+    wrong = Spring(CENTERS, CENTERS.sum(axis=0))
+    there = np.linalg.norm(CENTERS.sum(axis=0) - CENTERS.mean(axis=0))
+    start = np.linalg.norm(CENTERS.mean(axis=0))
+    with pytest.raises(
+        ValueError, match=rf"optimum is none: .* {there:.3g} there and {start:.3g} at"
+    ):
+        simulate(wrong)
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1.0, 1e150])
+@pytest.mark.parametrize("h", [1e-100, 1.0, 1e100])
+@pytest.mark.parametrize("apart", [0.0, 1.0, 1e6])
+def test_the_criterion_has_no_units(scale, h, apart):
+    best = np.array([1.0, -2.0, 0.5])
+    centers = scale * (best + apart * (CENTERS - CENTERS.mean(axis=0)))
+    start = np.zeros(D)
+    for factor, passes in ((0, True), (1e-8, True), (0.1 * NEAR_ZERO, True), (0.01, False)):
+        optimum = scale * best * (1 + factor)
+        found, allowed, _ = stationarity(Spring(centers, optimum, h), start)
+        if apart < 1e6 or factor != 0.01:
+            assert (found <= allowed) == passes, factor
+
+
+def test_heterogeneity_does_not_hide_a_wrong_optimum():
+    apart = CENTERS - CENTERS.mean(axis=0)
+    for zeta in (1.0, 1e3, 1e6):
+        centers = 1 + zeta * apart
+        simulate(Spring(centers, centers.mean(axis=0)))
+        with pytest.raises(ValueError, match="optimum is none"):
+            simulate(Spring(centers, centers.mean(axis=0) + 0.01))
+
+
+def test_starts_that_tell_nothing_of_scale_do_not_refuse():
+    same = np.zeros((N, D))
+    for error in (0.0, 1e-12, 1e-9):
+        simulate(Spring(same, np.full(D, error)))  # it starts at the true optimum
+        simulate(Spring(same + 3, np.full(D, 3 + error)), x0=np.full(D, 3 + error))
+        simulate(Spring(same + 3, np.full(D, 3 + error)), x0=np.full(D, 3.0))
+    with pytest.raises(ValueError, match="optimum is none"):
+        simulate(Spring(same + 3, np.ones(D)), x0=np.ones(D))  # it starts at a wrong one
+
+
+def test_an_optimum_found_by_a_solver_passes():
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(4, 20, 3))
+    labels = features[..., 0] + generator.normal(size=(4, 20)) > 0
+    exact = rs.problems.Logistic(features, labels, l2=0.1)
+
+    class Solved:
+        n, d = exact.n, exact.d
+        gradient, value = exact.gradient, exact.value
+        optimum = exact.optimum * (1 + 1e-8)
+
+    run = {"learning_rate": 0.5, "steps": 5}
+    rs.simulate(Solved(), rs.topologies.ring(4), METHODS[0], **run)
+    Solved.optimum = exact.optimum + 0.05
+    with pytest.raises(ValueError, match="optimum is none"):
+        rs.simulate(Solved(), rs.topologies.ring(4), METHODS[0], **run)
+
+
+def test_a_wrong_optimum_is_refused_wherever_runs_begin():
+    wrong = Spring(CENTERS, CENTERS.mean(axis=0) + 1)
+    with pytest.raises(ValueError, match="optimum is none"):
+        rs.tune(wrong, RING, METHODS[0])
+    with pytest.raises(ValueError, match="optimum is none"):
+        simulate(wrong, replicas=3)
