@@ -369,3 +369,12 @@ def test_single_precision_excuses_no_row_that_is_wrong(change):
 def test_double_weights_of_single_precision_are_refused_with_what_they_lack():
     with pytest.raises(ValueError, match=r"sums to 1 [+−] \d\.?\d*e-08"):
         as_matrices(single_metropolis(SOCIAL).astype(float))
+
+
+def test_a_callable_of_the_step_may_give_single_precision():
+    problem = rs.problems.random_quadratics(n=32, d=2, zeta2=1.0, seed=0)
+    W, common = single_metropolis(SOCIAL), {"learning_rate": 0.1, "steps": 3}
+    right = rs.simulate(problem, SOCIAL, rs.algorithms.DPSGD(), **common)
+    with pytest.warns(UserWarning, match="made to sum to 1"):
+        found = rs.simulate(problem, SOCIAL, rs.algorithms.DPSGD(), mixing=lambda step: W, **common)
+    assert np.abs(found.x - right.x).max() < 1e-6

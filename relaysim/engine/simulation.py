@@ -23,7 +23,8 @@ from relaysim.engine.run import Run
 from relaysim.engine.setup import Setup
 from relaysim.faults import AnyFault
 from relaysim.measures.columns import further_measures, measures_of
-from relaysim.mixing.sequences import Mixing, mixing_in_double
+from relaysim.mixing.by_step import AnyMixing, is_by_step
+from relaysim.mixing.sequences import mixing_in_double
 from relaysim.oracles import Oracle
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
@@ -51,7 +52,7 @@ def simulate(
     learning_rate: LearningRate,
     steps: int,
     x0: ArrayLike | None = None,
-    mixing: Mixing | None = None,
+    mixing: AnyMixing | None = None,
     oracle: Oracle | None = None,
     faults: AnyFault | None = None,
     replicas: int | None = None,
@@ -76,8 +77,8 @@ def simulate(
             With r > 1 starting points there are r replicas, and learning rates and seeds are
             either single or multiply to r.
         mixing: a gossip matrix (n, n) whose rows sum to 1 (float32 in single precision: made to sum to 1,
-            with a note), or a sequence of them that repeats with the step. `relaysim.mixing.metropolis`
-            by default. Only for methods that mix.
+            with a note), a sequence of them that repeats with the step, or a callable of the step (0, 1, …)
+            that gives one. `relaysim.mixing.metropolis` by default. Only for methods that mix.
         oracle: how gradients are observed: exactly by default, `relaysim.oracles.Gaussian`.
         faults: what goes wrong on the way: nothing by default, `relaysim.faults.MessageDrop`.
         replicas: R with ``seed=s`` means the seeds s, …, s + R − 1.
@@ -145,7 +146,7 @@ class Experiment:
         learning_rate: LearningRate,
         steps: int,
         x0: ArrayLike | None = None,
-        mixing: Mixing | None = None,
+        mixing: AnyMixing | None = None,
         oracle: Oracle | None = None,
         faults: AnyFault | None = None,
         replicas: int | None = None,
@@ -158,9 +159,8 @@ class Experiment:
         self.steps = whole_number(steps, "steps", 0)
         records = number_of_records(record, self.steps)
         require_room(records, 0, f"{records} records", _FEWER_RECORDS)
-        mixing = (
-            None if mixing is None else mixing_in_double(mixing)
-        )  # noted once, not by each reader
+        if not (mixing is None or is_by_step(mixing)):
+            mixing = mixing_in_double(mixing)  # noted once, not by each reader
         self.plan = plan_replicas(learning_rate, seed, replicas, x0, self.steps)
         self.recorded = record_steps(record, self.steps)
         self.parts: dict[str, Any] = {

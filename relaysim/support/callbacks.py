@@ -70,8 +70,8 @@ def call(function: Callable[..., Any], what: str, *arguments: Any, **options: An
             raise
         raise ValueError(
             f"{what} writes into an array that it was given to read, {_line_of(error)}; "
-            f"the memory is the run's, and read-only: make a new array there, as x = x - c does and x -= c does not, or "
-            f"begin with x = x.copy()"
+            f"the memory is the run's, and read-only: make a new array there, as x = x - c does and x -= c "
+            f"does not, or begin with x = x.copy()"
         ) from error
 
 
