@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from methods import AFFINE, ALGORITHMS
+from scipy import stats
 
 import relaysim as rs
 from relaysim.algorithms import fit
@@ -422,6 +423,33 @@ def test_quantiles_of_the_noise_floor_are_those_of_records():
         found = linear.stationary_quantiles(1.0, quantile)
         share = (history.frame.suboptimality < found).mean()
         assert share == pytest.approx(quantile, abs=0.025)
+
+
+@pytest.mark.parametrize("period", [1, 2])
+def test_with_one_parameter_quantiles_are_exact(period):
+    problem = rs.problems.DiagonalQuadratic([[0.5], [1.0], [2.0]], [[0.0], [1.0], [3.0]])
+    algorithm = rs.algorithms.LocalSGD(period)
+    linear = rs.theory.linearize(problem, rs.topologies.chain(3), algorithm, 0.3)
+    quantiles = np.array([[0.0, 0.01, 0.1], [0.5, 0.9, 1.0]])
+    found = linear.stationary_quantiles(0.4, quantiles)
+    assert found.shape == quantiles.shape
+    assert found[0, 0] == 0
+    assert found[1, 2] == math.inf
+    # An independent form of the same law: non-central χ² about each phase's fixed point.
+    curvature = 3.5 / 3
+    shares = 0.0
+    for phase in range(period):
+        fixed, floor = linear._fixed_iterates[phase].mean(), linear._spreads[phase]
+        variance = 0.4 * floor.mean[0, 0]
+        ratio = (fixed - problem.optimum[0]) ** 2 / variance
+        shares += stats.ncx2.cdf(found * 2 / (curvature * variance), 1, ratio) / period
+    np.testing.assert_allclose(shares, quantiles, rtol=1e-9)
+    if period == 1:  # all workers equal: x̄ is an AR(1) process about the optimum
+        variance = 0.4 * 0.3**2 / 3 / (1 - (1 - 0.3 * curvature) ** 2)
+        expected = 0.5 * curvature * variance * stats.chi2.ppf(quantiles, 1)
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+    with pytest.raises(ValueError, match="quantiles must be in"):
+        linear.stationary_quantiles(0.4, 1.5)
 
 
 def test_without_noise_the_floor_is_the_plateau():
