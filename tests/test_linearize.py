@@ -679,3 +679,60 @@ def test_what_underflows_over_a_long_period_has_a_rate():
         problem, rs.topologies.ring(4), rs.algorithms.LocalSGD(32), 1 - 2.0**-40
     )
     assert linear.spectral_radius == pytest.approx(2.0**-40, rel=1e-9)
+
+
+@pytest.mark.parametrize("mu", [1e-6, 1e-8])
+@pytest.mark.parametrize("name", ["AllReduce", "DPSGD", "D2"])
+def test_rates_that_rounding_hides_are_on_the_side_of_higher_ones(name, mu):
+    problem = rs.problems.DiagonalQuadratic(np.tile([mu, 1.0], (4, 1)), np.zeros((4, 2)))
+    algorithm = getattr(rs.algorithms, name)()
+    [(low, high)] = rs.theory.stable_learning_rates(problem, rs.topologies.ring(4), algorithm)
+    assert low == 0
+    assert high == pytest.approx(2, rel=1e-8)
+
+
+@pytest.mark.parametrize("rate", [1e-8, 1e-10])
+@pytest.mark.parametrize("name", ["AllReduce", "DPSGD", "GradientTracking", "momentum"])
+def test_the_floor_keeps_its_digits_at_low_rates(name, rate):
+    problem = rs.problems.DiagonalQuadratic(np.ones((4, 1)), np.zeros((4, 1)))
+    heavy = rs.algorithms.DPSGD(momentum=0.9)
+    algorithm = heavy if name == "momentum" else getattr(rs.algorithms, name)()
+    linear = rs.theory.linearize(problem, rs.topologies.ring(4), algorithm, rate)
+    assert linear.stationary(1.0).suboptimality == pytest.approx(rate / 16, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["AllReduce", "DPSGD", "GradientTracking", "RelaySGD"])
+def test_with_fewer_rows_than_parameters_windows_are_of_what_f_sees(name):
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(3, 2, 8))  # 6 rows for 8 parameters
+    problem = rs.problems.LeastSquares(rows, generator.normal(size=(3, 2)))
+    topology, algorithm = rs.topologies.chain(3), getattr(rs.algorithms, name)()
+    [(low, high)] = rs.theory.stable_learning_rates(problem, topology, algorithm)
+    assert low == 0
+    if name == "AllReduce":
+        hessians = [
+            np.linalg.eigvalsh(problem.hessian_product(np.stack([np.eye(8)] * 3)).mean(axis=0))
+        ]
+        assert high == pytest.approx(2 / hessians[0][-1], rel=1e-8)
+    best = rs.theory.best_learning_rate(problem, topology, algorithm)
+    assert low < best.learning_rate < high
+    assert best.spectral_radius < 1
+    for rate, converges in ((0.98 * high, True), (1.02 * high, False)):
+        start = generator.normal(size=(3, 8))
+        frame = rs.simulate(
+            problem, topology, algorithm, learning_rate=rate, steps=4000, x0=start, record=[0, 4000]
+        ).frame
+        column = "suboptimality" if "suboptimality" in frame else "gradient_norm"
+        falls = frame[column].iloc[-1] < frame[column].iloc[0]
+        assert falls == converges
+
+
+@pytest.mark.parametrize("h", [1.0, 0.3, 7.1])
+@pytest.mark.parametrize("name", ["RelaySGD", "AllReduce", "DPSGD"])
+def test_the_rate_that_forgets_everything_is_found(name, h):
+    n = 16
+    problem = rs.problems.DiagonalQuadratic(np.full((n, 1), h), np.arange(float(n))[:, None])
+    algorithm = getattr(rs.algorithms, name)()
+    best = rs.theory.best_learning_rate(problem, rs.topologies.chain(n), algorithm)
+    assert best.spectral_radius < 1e-15
+    assert best.learning_rate == pytest.approx(1 / h, rel=1e-15)
