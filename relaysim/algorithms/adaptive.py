@@ -134,8 +134,9 @@ class NormalizedTracking(Method):
 
     Any connected topology. Sends two vectors per directed edge and step. For losses without a minimum,
     such as logistic ones on separable data: f falls exponentially in the number of steps, where gradient
-    descent's falls as 1/t. With a minimum it is not exact: its steps do not become shorter, and near it
-    rounding errors grow.
+    descent's falls as 1/t. Down to about 1e-16 of its start, that is: what is tracked is a sum of
+    differences, whose rounding stays, and beyond it the direction is lost. With a minimum it is not exact:
+    its steps do not become shorter, and near it rounding errors grow.
 
     Source: Taheri and Thrampoulidis, "On generalization of decentralized learning with separable data",
     AISTATS 2023. The name of the rule and its momentum are not verified against the text; the exponential

@@ -24,6 +24,7 @@ from relaysim.figures.relay_theory import key_lemma, learning_rate_correction
 from relaysim.figures.relaysgd_vs_grad import relaysgd_vs_grad
 from relaysim.figures.result import Result
 from relaysim.figures.sensitivity import sensitivity
+from relaysim.figures.separable import separable
 from relaysim.figures.shootout import shootout
 from relaysim.figures.spanning_trees import spanning_trees
 from relaysim.figures.stability import stability
@@ -59,6 +60,7 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "double-descent": double_descent,
     "typical-distance": typical_distance,
     "acceleration": acceleration,
+    "separable": separable,
 }
 
 
