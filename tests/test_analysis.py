@@ -245,13 +245,16 @@ def test_fit_checks_what_it_is_given():
         assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("correlation", "least"), [(0.5, 0.9), (0.9, 0.73)])
-def test_standard_errors_cover_what_they_say(correlation, least):
-    """Of correlated noise less than the 95 % of a window that is given, as the docstring says."""
+@pytest.mark.parametrize(
+    ("correlation", "size", "least"),
+    [(0.5, 0.05, 0.9), (0.9, 0.05, 0.73), (0.0, 0.05, 0.92), (0.0, 0.5, 0.82)],
+)
+def test_standard_errors_cover_what_they_say(correlation, size, least):
+    """Of correlated or large noise less than the 95 % of a window that is given, as the docstring says."""
     generator, steps = np.random.default_rng(0), np.arange(120)
     held = []
     for _ in range(120):
-        noise = generator.standard_normal(170) * 0.05 * np.sqrt(1 - correlation**2)
+        noise = generator.standard_normal(170) * size * np.sqrt(1 - correlation**2)
         noise = lfilter([1], [1, -correlation], noise)[50:]
         fit = fit_decay(steps, np.exp(-0.05 * steps + noise))
         if fit.linear:

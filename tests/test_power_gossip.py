@@ -366,3 +366,8 @@ def test_softmax_parameters_are_a_matrix(intercept):
     np.testing.assert_array_equal(x.reshape(rows, columns)[:4], by_class.T)
     two = Logistic(features, np.arange(30) % 2, 0.1, partition=owners, intercept=intercept)
     assert two.matrix_shape is None
+
+
+def test_bits_of_a_matrix_of_low_rank():
+    assert rs.compressors.LowRank(1, 2).bits(10) == 64 * (2 + 5)
+    assert rs.compressors.LowRank(2, 2).bits(10) == 64 * 10  # no more than the matrix itself

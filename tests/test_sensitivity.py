@@ -305,3 +305,16 @@ def test_data_whose_zeta2_hardly_changes_have_no_exponent(by_formula):
 def test_one_step_is_too_short_for_a_plateau():
     found = study(DPSGD(), ring(4), max_steps=1, plateaus=True)
     assert found.frame[["steps_to_target", "plateau", "consensus_distance"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("period", [3, 4, 25])
+def test_plateaus_of_what_is_periodic_are_averages_over_its_cycle(period, by_formula):
+    where = {"d": 4, "mu": 0.5, "r0": 3.0}
+    method = rs.algorithms.LocalSGD(period)
+    found = study(method, ring(4), learning_rate=0.05, plateaus=True, **where)
+    for row in found.frame.itertuples():
+        seed = row.problem_seed
+        problem = rs.problems.random_quadratics(4, zeta2=row.zeta2, seed=seed, **where)
+        exact = rs.theory.linearize(problem, ring(4), method, 0.05).plateau()
+        assert row.consensus_distance == pytest.approx(exact.consensus_distance, rel=1e-3)
+        assert row.plateau == pytest.approx(exact.suboptimality, rel=3e-3)

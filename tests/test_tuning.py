@@ -404,3 +404,14 @@ def test_max_steps_is_the_longest_wait():
     assert np.isnan(found.steps)
     ax = found.plot()
     ax.figure.canvas.draw()
+
+
+@pytest.mark.parametrize("noise", [None, rs.oracles.Gaussian(0.02)])
+def test_a_periodic_plateau_is_an_average_over_a_cycle(noise):
+    problem = rs.problems.random_quadratics(4, 3, zeta2=20.0, mu=0.3, seed=1)
+    topology, method, target = rs.topologies.ring(4), rs.algorithms.LocalSGD(8), 0.02
+    found = rs.tune(problem, topology, method, criterion="plateau", target=target, oracle=noise)
+    linear = rs.theory.linearize(problem, topology, method, found.learning_rate)
+    level = linear.stationary(0.02 if noise else 0.0).suboptimality
+    assert target / 1.15 < level < target * 1.05
+    assert 8 < found.steps < 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ from relaysim.support.checks import real_array, shown, whole_number
 from relaysim.support.notes import note
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["check_compatible", "check_faults", "matrices_for", "weights_for"]
+__all__ = ["check_compatible", "check_faults", "cycle_of", "matrices_for", "weights_for"]
 
 # A matrix is doubly stochastic if its columns sum to 1 up to this.
 DOUBLY_STOCHASTIC_TO = 1e-8
@@ -141,6 +142,15 @@ def weights_for(
     elif algorithm.mixing_needs == "doubly stochastic" and algorithm.exact:
         _warn_unless_doubly_stochastic(first, name)
     return found
+
+
+def cycle_of(algorithm: Algorithm, matrices: tuple[csr_array, ...] | ByStep) -> int:
+    """Steps after which the matrices and the method's own rule repeat, as far as they are known to.
+
+    What is said of a run in its long term is an average over so many steps.
+    """
+    length = 1 if isinstance(matrices, ByStep) else max(len(matrices), 1)
+    return math.lcm(length, algorithm.cycle)
 
 
 def _warn_unless_doubly_stochastic(matrices: tuple[csr_array, ...], name: str) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from relaysim.algorithms.events import Algorithm
-from relaysim.algorithms.fit import check_compatible
+from relaysim.algorithms.fit import check_compatible, cycle_of, weights_for
 from relaysim.analysis.entries import entries_of, names_of
 from relaysim.analysis.power_laws import exponents_of
 from relaysim.engine import simulate
@@ -35,6 +35,8 @@ __all__ = ["Sensitivity", "heterogeneity_sensitivity"]
 # Runs at the fixed rate are doubled until the last quarter is this close to the one before, or below
 # this fraction of the start, which is called 0. Of fewer records nothing is said.
 FIRST_STEPS, FLAT, ROUNDING, LEAST_RECORDS = 1000, 1e-3, 1e-12, 8
+# Records of a quarter, where they need not be more for every phase of a cycle to be among them.
+LATE_RECORDS = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,8 @@ class Sensitivity:
             (for data), ``zeta2`` (of that problem), ``problem_seed``; ``learning_rate`` (tuned) and
             ``steps_to_target`` (NaN where no rate gets there); ``plateau`` and
             ``consensus_distance``, where they come to rest at ``plateau_learning_rate`` (0 where
-            they fall below 1e-12 of the start, NaN where they do neither within ``max_steps``).
+            they fall below 1e-12 of the start, NaN where they do neither within ``max_steps``), on average
+            over the cycle of what is periodic.
             Different graphs or matrices of one name are numbered: "given #2".
         exponents: a row for each method (an algorithm with its topology and mixing) and measure:
             ``exponent``, ``low``, ``high``, of measure ∝ (ζ²)^exponent with its 95 % confidence
@@ -286,9 +289,10 @@ def _settled(
     max_steps: int,
 ) -> tuple[float, float]:
     """Where suboptimality and consensus distance come to rest: 0 for all but nothing, NaN if not in time."""
-    steps = min(FIRST_STEPS, max_steps)
+    cycle = cycle_of(method, weights_for(method, graph, matrix))
+    steps = min(max(FIRST_STEPS, 4 * cycle), max_steps)
     while True:
-        late = np.unique(np.linspace(0.5 * steps, steps, 101).astype(int))
+        late = _late_steps(steps, cycle)
         history = simulate(
             problem,
             graph,
@@ -310,6 +314,16 @@ def _settled(
         if np.isfinite(found).all() or history.diverged[0] or steps == max_steps:
             return found[0], found[1]
         steps = min(2 * steps, max_steps)
+
+
+def _late_steps(steps: int, cycle: int) -> np.ndarray:
+    """Steps of the last half of a run, of which either half meets every phase of a cycle as often."""
+    quarter = cycle * math.ceil(LATE_RECORDS / cycle)
+    stride = max(steps // (4 * quarter), 1)
+    while math.gcd(stride, cycle) > 1:
+        stride -= 1
+    quarter = min(quarter, steps // 4 // cycle * cycle)
+    return steps - stride * np.arange(2 * quarter)[::-1]
 
 
 def _level(values: np.ndarray, start: float) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from relaysim.algorithms import checking
 from relaysim.algorithms.base import Round
-from relaysim.algorithms.fit import check_compatible, matrices_for
+from relaysim.algorithms.fit import check_compatible, cycle_of, matrices_for
 from relaysim.engine import simulate
 from relaysim.faults import MessageDrop
 from relaysim.network import Network
@@ -252,7 +252,7 @@ class _Contract:
         return float(np.mean(counts))
 
     def _period(self) -> int:
-        return int(np.lcm(max(len(self.matrices), 1), self.algorithm.cycle))
+        return cycle_of(self.algorithm, self.matrices)
 
     def _examine_vectors(self, findings: Findings) -> None:
         claim = "vectors_per_edge: what is sent"

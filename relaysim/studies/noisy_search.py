@@ -7,6 +7,7 @@ import numpy as np
 from relaysim.engine.run import Run
 from relaysim.studies.rate_search import (
     COARSE,
+    CYCLES,
     LASTING,
     LASTING_STEPS,
     PLATEAU_BAND,
@@ -14,7 +15,7 @@ from relaysim.studies.rate_search import (
     STAYS_STEPS,
     RateSearch,
 )
-from relaysim.studies.settling import first_below, stays_below
+from relaysim.studies.settling import every_phase, first_below, over_a_cycle, stays_below
 
 __all__ = ["NoisySearch"]
 
@@ -95,7 +96,7 @@ class NoisySearch(RateSearch):
     def _run(self, rates: np.ndarray, first: int, horizon: int) -> tuple[Run, np.ndarray]:
         """A run of all rates with so many seeds each, and its curves ``(records, rates · seeds)``."""
         run = self._start(rates, first, SEEDS)
-        run.advance(range(0, horizon + 1, 1 + horizon // MOST_RECORDS))
+        run.advance(range(0, horizon + 1, every_phase(1 + horizon // MOST_RECORDS, self._cycle)))
         self._on_progress(len(rates))
         return run, run.column("suboptimality")
 
@@ -151,10 +152,11 @@ class NoisySearch(RateSearch):
         unless it should wait for all, until a few stall above the target.
         """
         levels: dict[float, float] = {}
-        horizon, unknown = FIRST_HORIZON, np.asarray(rates, dtype=float)
+        horizon, unknown = max(FIRST_HORIZON, CYCLES * self._cycle), np.asarray(rates, dtype=float)
         while True:
             horizon = min(horizon, self._max_steps)
             run, curves = self._run(unknown, 0, horizon)
+            curves = over_a_cycle(curves, self._cycle)
             settled, known = self._plateaus(unknown, curves, run.step)
             diverged = np.asarray(run.diverged.reshape(-1, SEEDS).any(axis=1))
             first = first_below(run.steps, curves, self._target).reshape(-1, SEEDS)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from relaysim.engine.run import Run
-from relaysim.studies.settling import overshoot, settled_levels, stays_below
+from relaysim.studies.settling import over_a_cycle, overshoot, settled_levels, stays_below
 
 __all__ = ["RateSearch", "first_grid", "search_limits"]
 
@@ -43,6 +43,8 @@ SETTLES_AFTER = 4.0
 PLATEAU_FLATNESS = 0.003
 PLATEAU_BAND = 1.1
 PLATEAU_ROUNDS = 12
+# Where a rule repeats after a number of steps, a run takes so many times that before it can be settled.
+CYCLES = 4
 
 
 def first_grid(n: int, rate_scale: float) -> np.ndarray:
@@ -82,6 +84,7 @@ class RateSearch:
         curvatures: of the slowest and of the fastest mode.
         on_progress: told how many rates were advanced.
         limits: the lowest and the highest rate that may be tried, beyond the first grid.
+        cycle: steps after which the rule repeats, over which plateaus are averaged.
     """
 
     _growing = GROWING
@@ -95,12 +98,14 @@ class RateSearch:
         curvatures: tuple[float, float],
         on_progress: Callable,
         limits: tuple[float, float],
+        cycle: int = 1,
     ) -> None:
         self._start, self._start_value = start, start_value
         self._target, self._max_steps = target, max_steps
         self._slowest, self._fastest_mode = curvatures
         self._on_progress = on_progress
         self._lowest, self._highest = limits
+        self._cycle = cycle
         self._tried: dict[float, dict] = {}
 
     def frame(self) -> pd.DataFrame:
@@ -300,12 +305,12 @@ class RateSearch:
         all, a few stall above the target: enough to tell where to look.
         """
         run = self._start(rates)
-        horizon = 128
+        horizon = max(128, CYCLES * self._cycle)
         while True:
             horizon = min(horizon, self._max_steps)
             _record_up_to(run, horizon)
             self._on_progress(len(rates))
-            curves = run.column("suboptimality")
+            curves = over_a_cycle(run.column("suboptimality"), self._cycle)
             plateaus = settled_levels(curves, self._target, PLATEAU_FLATNESS)
             early = rates * self._slowest * run.step < SETTLES_AFTER
             plateaus[early & (plateaus > 0)] = np.nan

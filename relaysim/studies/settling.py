@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-__all__ = ["first_below", "overshoot", "settled_levels", "stays_below"]
+__all__ = [
+    "every_phase",
+    "first_below",
+    "over_a_cycle",
+    "overshoot",
+    "settled_levels",
+    "stays_below",
+]
 
 # How much a curve may grow close to rounding, where drifts are normal.
 GROWING_ROUNDING = 100.0
@@ -47,6 +56,28 @@ def first_below(steps: np.ndarray, curves: np.ndarray, target: float) -> np.ndar
     """First recorded step at which each curve is below the target, NaN where there is none."""
     below = curves < target
     return np.where(below.any(axis=0), steps[below.argmax(axis=0)], np.nan)
+
+
+def over_a_cycle(curves: np.ndarray, cycle: int) -> np.ndarray:
+    """The mean over each record and the ``cycle - 1`` before it (at first over all so far), ``(records, r)``.
+
+    What a periodic rule does within a cycle is not in it.
+    """
+    if cycle == 1:
+        return curves
+    # Sums of each window by itself: differences of running sums keep the rounding of the start.
+    windows = np.lib.stride_tricks.sliding_window_view(curves, min(cycle, len(curves)), axis=0)
+    counts = np.arange(1, len(curves) - len(windows) + 1)[:, None]
+    with np.errstate(all="ignore"):  # of what diverges
+        first = np.cumsum(curves[: len(counts)], axis=0) / counts
+        return np.concatenate([first, windows.mean(axis=-1)])
+
+
+def every_phase(stride: int, cycle: int) -> int:
+    """The smallest stride from this one on that meets every phase of a cycle."""
+    while math.gcd(stride, cycle) > 1:
+        stride += 1
+    return stride
 
 
 def settled_levels(curves: np.ndarray, target: float, flatness: float) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from relaysim.algorithms.events import Algorithm
-from relaysim.algorithms.fit import check_compatible
+from relaysim.algorithms.fit import check_compatible, cycle_of, weights_for
 from relaysim.engine.plan import plan_replicas
 from relaysim.engine.run import Run
 from relaysim.engine.setup import Setup
@@ -106,7 +106,8 @@ def tune(
             there in the fewest steps (watched for 5000 steps, or three times as long as it took, at
             the end of which it must not be growing). ``"plateau"``:
             for methods that stall, a rate whose plateau lies in [target / 1.1, target]; where no
-            stable rate stalls above that, the fastest one.
+            stable rate stalls above that, the fastest one. What a method does periodically (`LocalSGD`,
+            or a sequence of matrices) is averaged over its cycle, in the plateau and in ``steps``.
         max_steps: how long to wait.
         progress: a progress bar: True, False, or None: if it lasts and someone watches.
 
@@ -171,7 +172,8 @@ def tune(
         limits = search_limits(problem.n, algorithm.rate_scale, smoothness, strong_convexity)
         noisy = algorithm.random or not (oracle is None or isinstance(oracle, Exact))
         kind = NoisySearch if noisy else RateSearch
-        search = kind(start, start_value, target, max_steps, curvatures, bar.update, limits)
+        cycle = cycle_of(algorithm, weights_for(algorithm, topology, mixing))
+        search = kind(start, start_value, target, max_steps, curvatures, bar.update, limits, cycle)
         interrupted = False
         try:
             rate = search.fastest(rates) if criterion == "fastest" else search.plateau(rates)

@@ -19,6 +19,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from relaysim.algorithms.base import Method, Round
 from relaysim.algorithms.events import Algorithm
+from relaysim.algorithms.fit import cycle_of
 from relaysim.network import Network
 from relaysim.oracles import Exact
 from relaysim.problems import Problem
@@ -77,7 +78,7 @@ class AffineStep:
             )
         self.problem, self.algorithm = problem, algorithm
         self.learning_rate = learning_rate
-        self.period = math.lcm(max(len(matrices), 1), algorithm.cycle)
+        self.period = cycle_of(algorithm, matrices)
         self._network = Network(topology, matrices, Workspace(), workers=Workers(problem))
         self._round = Round(self._gradient, self._network, Workspace(), self._no_numbers)
         self._round.learning_rate = learning_rate

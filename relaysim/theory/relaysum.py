@@ -20,12 +20,15 @@ from scipy.sparse.linalg import svds
 
 from relaysim.algorithms.relay import RelaySGD
 from relaysim.problems.quadratics import DiagonalQuadratic
+from relaysim.support.checks import whole_number
 from relaysim.theory.affine import AffineStep
 from relaysim.topologies import Topology
 
 __all__ = ["correction_factor", "key_lemma", "perron_vector", "relay_gap", "relay_matrix"]
 
 DELAYS = ("received", "hops")
+# Below this ‖W − 1πᵀ‖ is 0 but for rounding.
+EXACT = 1e-13
 
 
 def relay_matrix(topology: Topology, delays: str) -> csr_array:
@@ -101,7 +104,8 @@ def key_lemma(topology: Topology, delays: str = "hops", max_m: int = 99) -> tupl
     """(m, p) with the smallest m/p such that ‖W^m − 1πᵀ‖₂² ≤ (1 − p)^{2m} ‖W − 1πᵀ‖₂².
 
     m runs from 1 to ``max_m``, p = 1 − ratio^{1/(2m)} is kept if below |λ₂(W)|. Source: Lemma 1 of
-    Vogels et al., NeurIPS 2021, as the published code computes it for figure 5.
+    Vogels et al., NeurIPS 2021, as the published code computes it for figure 5. Where W averages in a
+    single round, as two workers do that hear each other at once, both sides are 0 and (1, 1.0) is returned.
 
     Raises:
         ValueError: not a tree, an unknown convention, or no m that serves.
@@ -111,14 +115,17 @@ def key_lemma(topology: Topology, delays: str = "hops", max_m: int = 99) -> tupl
     >>> m, round(p, 6)
     (3, 0.129192)
     """
+    whole_number(max_m, "max_m", 1)
     W = relay_matrix(topology, delays)
     dense = W.toarray()
     second = 1 - relay_gap(topology, delays)
     power = dense - perron_vector(topology, delays)
     start = _largest_singular_value(power)
+    if start < EXACT:
+        return 1, 1.0
     best = None
     for m in range(1, max_m + 1):
-        p = 1 - (_largest_singular_value(power) / start) ** (1 / m) if start else 0.0
+        p = 1 - (_largest_singular_value(power) / start) ** (1 / m)
         if 0 < p < second and (best is None or m / p < best[0] / best[1]):
             best = (m, float(p))
         # (W^m − 1πᵀ) W = W^{m+1} − 1πᵀ, since πᵀW = πᵀ: a product with a sparse matrix.

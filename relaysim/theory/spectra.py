@@ -382,11 +382,15 @@ def _propagated(covariance: np.ndarray, A: csr_array, source: csr_array) -> np.n
 
 
 def _doubled(A: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Σ_k A^k S (A^k)ᵀ, twice as many terms each time: S ← S + M S Mᵀ, M ← M² (Smith's method)."""
+    """Σ_k A^k S (A^k)ᵀ, twice as many terms each time: S ← S + M S Mᵀ, M ← M² (Smith's method).
+
+    Ended by each entry's own size: at low rates a momentum's variance is far above that of the iterates.
+    """
     total = source
     while True:
         added = A @ total @ A.T
         total = total + added
-        if not np.abs(added).max() > 1e-16 * np.abs(total).max():
+        deviations = np.sqrt(np.abs(np.diagonal(total)))
+        if not (np.abs(added) > 1e-16 * np.outer(deviations, deviations)).any():
             return total
         A = A @ A

@@ -28,6 +28,11 @@ COARSE_RATIO, FINE_RATIO = 4.0, 1.15
 MOST_DEGREE = 16
 # About as many more are needed for the ends.
 REFINEMENTS = 12
+# Directions whose curvature is below this share of the largest are taken not to be seen by f; not looked for
+# in more parameters than these.
+FLAT, MOST_DIRECTIONS = 1e-8, 2000
+# What stands for a log ρ that differs from 0 by less than rounding.
+HIDDEN = 1e-300
 
 
 class BestRate(NamedTuple):
@@ -51,8 +56,13 @@ def stable_learning_rates(
     1e-6/L on, L the largest curvature, up to 15 % apart from 1e-2/L on and a factor of 4 below, between
     which local extrema next to 1 are looked for. The last rate is one beyond which nothing can be
     stable: the trace of A(γ)^k is a polynomial in γ, and |tr A^k| ≤ N for a stable A. Every end is then
-    found to about 1e-9 of itself. An interval, or a gap, between two neighbouring rates and without
+    found to about 1e-9 of itself. At rates so low that ρ is 1 but for rounding (γμ below 1e-12) it is on the
+    side where the next higher ones are. An interval, or a gap, between two neighbouring rates and without
     such an extremum is missed.
+
+    Where there are fewer examples than parameters, ρ is that of the part that f sees: directions in which no
+    f_i is curved are left out. There gradients vanish and iterates keep the mean of their start, so that
+    f converges all the same.
 
     Args:
         problem, topology, algorithm, mixing: as for `relaysim.theory.linearize`.
@@ -115,7 +125,7 @@ def best_learning_rate(
 
     The fastest decay in the long run: what happens before, and how large the noise floor is, may speak
     for other rates; see `relaysim.tune`. Found by evaluating ρ(γ) at the rates of
-    `stable_learning_rates` and by refining around the three smallest.
+    `stable_learning_rates` and at 1/L, and by refining around the three smallest.
 
     Args, raises: as for `stable_learning_rates`.
 
@@ -129,7 +139,11 @@ def best_learning_rate(
     growth = _Growth(problem, topology, algorithm, mixing)
     with growth.progress_bar(progress, "best rate"):
         rates, values = growth.scan()
-        best = min(zip(values, rates, strict=True))
+        # Where all Hessians are h I, a step of 1/h forgets everything: a needle too thin to be searched.
+        forgetting = 1 / growth.curvature
+        ends = math.nextafter(forgetting, 0), math.nextafter(forgetting, math.inf)
+        needle = [(growth(rate), rate) for rate in (forgetting, *ends)]
+        best = min(*needle, *zip(values, rates, strict=True))
         lowest = [
             k
             for k in range(1, len(rates) - 1)
@@ -147,8 +161,32 @@ def best_learning_rate(
     return BestRate(rate, math.exp(value)) if value < 0 else None
 
 
+class _SeenPart:
+    """A quadratic problem in those directions only in which it is curved: x = U z."""
+
+    def __init__(self, whole: AffineStep, basis: np.ndarray):
+        self._curvature, self._basis = whole.curvature, basis
+        self.n, self.d = whole.problem.n, basis.shape[1]
+        if hasattr(whole.problem, "examples"):
+            self.examples = whole.problem.examples
+
+    def hessian_product(self, x: np.ndarray) -> np.ndarray:
+        """Uᵀ H_i U z_i."""
+        columns = x.reshape(self.n, self.d, -1)
+        found = self._basis.T @ self._curvature(self._basis @ columns)
+        return found.reshape(x.shape)
+
+    def gradient(self, x: np.ndarray) -> np.ndarray:
+        """The same: where the optimum is does not matter to a radius."""
+        return self.hessian_product(x)
+
+    def value(self, x: np.ndarray) -> np.ndarray:
+        """½ mean_i z_iᵀ Uᵀ H_i U z_i."""
+        return 0.5 * (x * self.hessian_product(x)).sum(axis=1).mean(axis=0)
+
+
 class _Growth:
-    """log ρ(γ) of a method."""
+    """log ρ(γ) of a method; ``curvature`` is the largest one, L."""
 
     def __init__(
         self,
@@ -158,12 +196,27 @@ class _Growth:
         mixing: Mixing | None,
     ):
         check_compatible(problem, topology, algorithm)
-        self._given = (problem, topology, algorithm)
         self._matrices = matrices_for(algorithm, topology, mixing)
-        self._start = np.zeros((problem.n, problem.d))
-        self._curvature = self._largest_curvature()
-        self._rates = self._rates_to_try()
         self._on_evaluation: Callable[[], object] = lambda: None
+        self._take(problem, topology, algorithm)
+        if problem.d <= MOST_DIRECTIONS and self(FINE_FROM / self.curvature) == 0:
+            seen = self._seen_directions()
+            if 0 < seen.shape[1] < problem.d:
+                self._take(_SeenPart(self._map(0.0), seen), topology, algorithm)
+        self._rates = self._rates_to_try()
+
+    def _take(self, problem: Problem, topology: Topology | TreePair, algorithm: Algorithm) -> None:
+        self._given = (problem, topology, algorithm)
+        self._start = np.zeros((problem.n, problem.d))
+        self.curvature = self._largest_curvature()
+
+    def _seen_directions(self) -> np.ndarray:
+        """An orthonormal basis ``(d, k)`` of the directions in which any f_i is curved."""
+        n, d = self._start.shape
+        directions = np.broadcast_to(np.eye(d), (n, d, d))
+        hessians = self._map(0.0).curvature(np.ascontiguousarray(directions))
+        values, vectors = np.linalg.eigh(np.einsum("nij,nik->jk", hessians, hessians))
+        return vectors[:, values > FLAT**2 * values[-1]]
 
     def progress_bar(self, show: bool | None, description: str) -> ProgressBar:
         """A bar that advances with every rate tried."""
@@ -202,10 +255,10 @@ class _Growth:
                     )
                     extra.append((float(found.x), sign * float(found.fun)))
         both = sorted([*zip(rates, values, strict=True), *extra])
-        return [rate for rate, _ in both], [value for _, value in both]
+        return [rate for rate, _ in both], _decided([value for _, value in both])
 
     def _rates_to_try(self) -> list[float]:
-        low, fine = SMALLEST / self._curvature, FINE_FROM / self._curvature
+        low, fine = SMALLEST / self.curvature, FINE_FROM / self.curvature
         top = max(self._largest_conceivable(), 2 * fine)
         coarse = _spaced(low, fine, COARSE_RATIO)
         return [*coarse[:-1], *_spaced(fine, top, FINE_RATIO)]
@@ -228,23 +281,32 @@ class _Growth:
         for power in (1, 2, 3, 4):
             degree = power * period
             if degree > MOST_DEGREE:
-                return MOST / self._curvature
+                return MOST / self.curvature
             samples = 1.0 + np.arange(degree + 1)
-            steps = [self._map(sample / self._curvature) for sample in samples]
+            steps = [self._map(sample / self.curvature) for sample in samples]
             traces = [product(step.matrices * power).trace() for step in steps]
             coefficients = np.linalg.solve(np.vander(samples), traces)
             level = steps[0].states
             if abs(coefficients[0]) > 1e-6 * max(np.abs(coefficients).max(), level):
                 break
         else:
-            return MOST / self._curvature
+            return MOST / self.curvature
         bounds = [1.0]
         for side in (level, -level):
             shifted = coefficients.copy()
             shifted[-1] -= side
             roots = np.roots(shifted)
             bounds += roots[np.abs(roots.imag) < 1e-6 * np.abs(roots)].real.tolist()
-        return min(1.01 * max(bounds), MOST) / self._curvature
+        return min(1.01 * max(bounds), MOST) / self.curvature
+
+
+def _decided(values: list[float]) -> list[float]:
+    """log ρ at increasing rates, of those at the low end that rounding hides on the side of the first other.
+
+    ρ(γ) leaves 1 along a line, whose slope has one sign down to 0.
+    """
+    first = next((k for k, value in enumerate(values) if value), 0)
+    return [math.copysign(HIDDEN, values[first])] * first + values[first:]
 
 
 def _spaced(low: float, high: float, ratio: float) -> list[float]:

@@ -85,3 +85,11 @@ def test_what_stands_in_for_the_unheard_matters_only_until_the_pipeline_is_full(
     tight(measured_factor(chain, unheard=unheard), from_the_start, 5e-3, scale=1.0)
     later = measured_factor(chain, unheard=unheard, impulse_at=20)
     tight(later, (16**2 + 2) / (3 * 16), 1e-8)
+
+
+@pytest.mark.parametrize("function", [rs.theory.correction_factor, rs.theory.key_lemma])
+def test_what_has_no_delays_has_no_factor(function):
+    with pytest.raises(ValueError, match="RelaySum needs a tree, not ring"):
+        function(rs.topologies.ring(5))
+    with pytest.raises(ValueError, match="delays must be 'received' or 'hops'"):
+        function(rs.topologies.chain(5), "sent")

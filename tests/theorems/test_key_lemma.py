@@ -8,6 +8,8 @@ A bound: the inequality, checked on a matrix written out here. That these m/p ar
 tight (of those of 32, on the chain for m ≤ 3, on the others for m ≤ 20).
 """
 
+import inspect
+
 import numpy as np
 import pytest
 from claims import bounded, delays, tight
@@ -74,3 +76,21 @@ def test_no_smaller_ratio_is_found(topology, m, ratio):
     found_m, p = rs.theory.key_lemma(topology, max_m=most)
     assert found_m == m
     tight(found_m / p, ratio, 1e-6)
+
+
+@pytest.mark.parametrize("topology", [CHAIN(1), CHAIN(2), STAR(2)], ids=repr)
+def test_two_workers_that_hear_each_other_at_once_agree_in_a_round(topology):
+    W = rs.theory.relay_matrix(topology, "received").toarray()
+    tight(W, np.full(W.shape, 1 / topology.n), 1e-15)
+    assert rs.theory.key_lemma(topology, "received") == (1, 1.0)
+
+
+def test_the_longest_power_that_is_tried():
+    m, p = rs.theory.key_lemma(STAR(4), max_m=2)
+    assert m == 2
+    tight(p, 0.0036076757, 1e-6)
+    assert inspect.signature(rs.theory.key_lemma).parameters["max_m"].default == 99
+    with pytest.raises(ValueError, match=r"no m up to 1 .*raise max_m"):
+        rs.theory.key_lemma(STAR(4), max_m=1)
+    with pytest.raises(ValueError, match="max_m"):
+        rs.theory.key_lemma(STAR(4), max_m=0)
