@@ -226,9 +226,13 @@ def test_what_makes_no_sense_is_refused_before_any_work():
     with pytest.raises(ValueError, match="weights must be one of 'examples', 'equal', not 'sizes'"):
         FedAvg(5, weights="sizes")
     for examples in ([1, 2], [1, 2, 0], [1, 2, np.inf], [[1, 2, 3]]):
-        with pytest.raises(ValueError, match="examples must be how many each worker has: 3 positive numbers"):
+        with pytest.raises(
+            ValueError, match="examples must be how many each worker has: 3 positive numbers"
+        ):
             rs.simulate(Own(examples), rs.topologies.star(3), FedAvg(1), learning_rate=1.0, steps=1)
-        with pytest.raises(ValueError, match="examples must be how many each worker has: 3 positive numbers"):
+        with pytest.raises(
+            ValueError, match="examples must be how many each worker has: 3 positive numbers"
+        ):
             rs.problems.DiagonalQuadratic(np.ones((3, 1)), np.ones((3, 1)), examples)
     with pytest.raises(
         TypeError, match=r"FedAvg\(.*participation=0.5.*is not affine: .* on chance"

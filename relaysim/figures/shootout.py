@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -19,6 +18,7 @@ from relaysim.problems.objective import Objective
 from relaysim.records.history import History
 from relaysim.studies.naming import ALGORITHMS
 from relaysim.support.progress import progress_bar
+from relaysim.support.threads import in_processes
 
 __all__ = ["shootout"]
 
@@ -62,9 +62,8 @@ def shootout(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     rates = COARSE[::4] if quick else COARSE
     parts = []
     with progress_bar(len(tasks), None, "shootout", "methods") as bar:
-        found = Parallel(n_jobs=n_jobs, return_as="generator")(
-            delayed(_best)(problem, method, steps, rates, seed) for _, problem, method in tasks
-        )
+        cells = [(problem, method, steps, rates, seed) for _, problem, method in tasks]
+        found = in_processes(_best, cells, n_jobs)
         for (name, _, method), frame in zip(tasks, found, strict=True):
             parts.append(frame.assign(problem=name, method=method.label))
             bar.update()
