@@ -198,6 +198,17 @@ def test_names_select_and_group():
     assert table.columns.is_unique
 
 
+def test_matrices_whose_digests_begin_alike_have_labels_of_their_own():
+    def weights(a):
+        return np.array([[1 - a, a], [a, 1 - a]])
+
+    run = {"algorithm": "DPSGD", "n": 2, "d": 2, "learning_rate": 0.1, "steps": 2}
+    table = rs.sweep(run | {"mixing": [weights(0.02317), weights(0.05009)]}, progress=False)
+    one, other = table.mixing.unique()
+    assert one[: len("matrix #97aff5")] == other[: len("matrix #97aff5")] == "matrix #97aff5"
+    assert table[(table.mixing == one) & (table.step == 2)].suboptimality.size == 1
+
+
 def test_a_name_that_is_no_text_for_the_graph_is_a_label_only():
     impostor = rs.topologies.Topology(4, [(0, 1), (1, 2), (1, 3)], name="chain(4)")
     run = {"d": 2, "learning_rate": 0.1, "steps": 2, "topology": ["chain(4)", impostor]}
