@@ -145,6 +145,15 @@ def test_a_damaged_file_is_refused_or_read_as_it_was(kept, tmp_path):
     assert all("damaged.db" in message for message in refused)
 
 
+def test_a_column_of_another_name_is_named(kept):
+    path, _ = kept
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE failures RENAME COLUMN error TO errol")
+    connection.close()
+    with pytest.raises(StoreError, match=r"cannot read .*kept\.db'.*no such column: error; take"):
+        rs.sweep(SMALL, store=path, progress=False)
+
+
 def former(path, version="0.0.9"):
     """Makes of a store one of format 1."""
     connection = sqlite3.connect(path, isolation_level=None)
