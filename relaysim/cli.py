@@ -284,8 +284,8 @@ def _explained(each: Option) -> str:
     return f"{each.help}: {each.limits}{default}".replace("%", "%%")
 
 
-def rate_or_text(text: str) -> float | str:
-    """A learning rate as a number, or the text of a schedule."""
+def number_or_text(text: str) -> float | str:
+    """A number, or the text of what has a name: a schedule, or "none"."""
     try:
         return float(text)
     except ValueError:
@@ -323,7 +323,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, each in OPTIONS.items():
         run.add_argument(
             f"--{_dashed(name)}",
-            type=rate_or_text if name == "learning_rate" else each.kind or str,
+            type=number_or_text if each.parts and each.kind or each.optional else each.kind or str,
             nargs="+" if name == "learning_rate" else None,
             metavar=name.upper(),
             help=_explained(each),

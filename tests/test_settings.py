@@ -65,6 +65,42 @@ def test_every_method_by_object_by_text_and_by_toml(tmp_path):
         assert (rows.algorithm == type(method).__name__).all()
 
 
+@pytest.mark.parametrize("method", EVERY_METHOD, ids=written)
+def test_every_method_from_the_command_line(method, tmp_path, capsys):
+    path, arguments = tmp_path / "run.npz", ["--n", "4", "--algorithm", written(method)]
+    for key, value in RUN.items():
+        arguments += [f"--{key.replace('_', '-')}", f"{value}"]
+    assert cli.main(["run", *arguments, "--save", str(path)]) == 0
+    problem = rs.problems.random_quadratics(4, 4, zeta2=1.0, seed=0)
+    run = {"learning_rate": 0.05, "steps": 4, "seed": 1}
+    expected = rs.simulate(problem, rs.topologies.chain(4), method, **run)
+    found = rs.History.load(path)
+    assert repr(found.algorithm) == repr(method)
+    pd.testing.assert_frame_equal(found.frame, expected.frame, check_exact=True)
+
+
+def test_none_is_a_value_from_all_doors(tmp_path, capsys):
+    run = {"n": 4, "d": 3, "learning_rate": 0.1, "steps": 3}
+    problem = rs.problems.random_quadratics(4, 3, zeta2=0.1, mu=None, seed=0)
+    where = problem, rs.topologies.chain(4), rs.algorithms.RelaySGD()
+    expected = rs.simulate(*where, learning_rate=0.1, steps=3)
+    arguments = "run --n 4 --d 3 --learning-rate 0.1 --steps 3 --mu none --save".split()
+    assert cli.main([*arguments, str(tmp_path / "run.npz")]) == 0
+    np.testing.assert_array_equal(rs.History.load(tmp_path / "run.npz").x, expected.x)
+    (tmp_path / "none.toml").write_text(
+        'n = 4\nd = 3\nlearning_rate = 0.1\nsteps = 3\nmu = "none"\n', encoding="utf-8"
+    )
+    tables = [
+        rs.sweep(settings, progress=False)
+        for settings in (run | {"mu": None}, run | {"mu": "none"}, tmp_path / "none.toml")
+    ]
+    for table in tables:
+        np.testing.assert_array_equal(table.suboptimality, expected.frame.suboptimality)
+        pd.testing.assert_frame_equal(table, tables[0], check_exact=True)
+    assert cli.main(["run", "--mu", "nome"]) == 2
+    assert "mu must be a finite number, not 'nome'" in capsys.readouterr().err
+
+
 def test_what_has_a_name_is_reached_from_all_doors(tmp_path, capsys):
     pytest.importorskip("sklearn")
     settings = {
