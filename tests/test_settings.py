@@ -84,8 +84,10 @@ def test_none_is_a_value_from_all_doors(tmp_path, capsys):
     problem = rs.problems.random_quadratics(4, 3, zeta2=0.1, mu=None, seed=0)
     where = problem, rs.topologies.chain(4), rs.algorithms.RelaySGD()
     expected = rs.simulate(*where, learning_rate=0.1, steps=3)
-    arguments = "run --n 4 --d 3 --learning-rate 0.1 --steps 3 --mu none --save".split()
-    assert cli.main([*arguments, str(tmp_path / "run.npz")]) == 0
+    arguments = [
+        f"--{key.replace('_', '-')}={value}" for key, value in (run | {"mu": "none"}).items()
+    ]
+    assert cli.main(["run", *arguments, "--save", str(tmp_path / "run.npz")]) == 0
     np.testing.assert_array_equal(rs.History.load(tmp_path / "run.npz").x, expected.x)
     (tmp_path / "none.toml").write_text(
         'n = 4\nd = 3\nlearning_rate = 0.1\nsteps = 3\nmu = "none"\n', encoding="utf-8"
@@ -99,6 +101,35 @@ def test_none_is_a_value_from_all_doors(tmp_path, capsys):
         pd.testing.assert_frame_equal(table, tables[0], check_exact=True)
     assert cli.main(["run", "--mu", "nome"]) == 2
     assert "mu must be a finite number, not 'nome'" in capsys.readouterr().err
+
+
+def test_the_start_of_a_schedule_is_tuned_from_all_doors(tmp_path, capsys):
+    settings = {"n": 4, "d": 3, "schedule": "InverseSqrt(1.0)", "target": 1e-3, "algorithm": "D2"}
+    where = (
+        rs.problems.random_quadratics(4, 3, zeta2=0.1, seed=0),
+        rs.topologies.chain(4),
+        rs.algorithms.D2(),
+    )
+    schedule = rs.schedules.InverseSqrt(1.0)
+    expected = rs.tune(*where, target=1e-3, schedule=schedule)
+    assert expected.learning_rate != rs.tune(*where, target=1e-3).learning_rate
+    for stated in (settings, settings | {"schedule": schedule}):
+        row = rs.sweep(stated, store=tmp_path / "kept.db", progress=False).iloc[0]
+        assert (row.learning_rate, row.steps_to_target) == (expected.learning_rate, expected.steps)
+        assert row.schedule == "InverseSqrt(start=1.0)"
+    arguments = [f"--{key}={value}" for key, value in settings.items()]
+    path = tmp_path / "run.npz"
+    assert cli.main(["run", *arguments, "--steps", "9", "--save", str(path)]) == 0
+    run = rs.simulate(*where, learning_rate=expected.schedule, steps=9)
+    np.testing.assert_array_equal(rs.History.load(path).x, run.x)
+    for wrong, message in (
+        ({"learning_rate": 0.1}, "schedule is for runs whose rate is tuned"),
+        ({"schedule": "Listed((0.1, 0.2))"}, "schedule must be one of .* that has a start"),
+        ({"criterion": "plateau"}, "a plateau is that of a constant rate"),
+        ({"schedule": "InverseSquare(1.0)"}, "did you mean 'InverseSqrt'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rs.sweep(settings | wrong, progress=False)
 
 
 def test_what_has_a_name_is_reached_from_all_doors(tmp_path, capsys):
