@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+import numpy as np
+
 from relaysim.support.checks import plain_options, real_number, whole_number
 from relaysim.support.names import attribute_error
 
-__all__ = ["Cosine", "InverseSqrt", "InverseTime", "Listed", "Steps", "Tabulated"]
+__all__ = ["Cosine", "Cyclic", "InverseSqrt", "InverseTime", "Listed", "Steps", "Tabulated"]
 
 Scaled = TypeVar("Scaled", bound="FromStart")
 
@@ -152,6 +154,50 @@ class Cosine(FromStart):
         if step >= self.steps:
             return 0.0
         return (1 + math.cos(math.pi * (step - self.warmup) / (self.steps - self.warmup))) / 2
+
+
+@dataclass(frozen=True)
+class Cyclic(FromStart):
+    """γ_t = start · falls_to^{k/(T − 1)} with k = t mod T: it falls over T steps, and starts anew.
+
+    Args:
+        start: the rate at which every cycle begins, at least 0.
+        falls_to: the share of it at which a cycle ends, in (0, 1].
+        period: T, at least 1; with 1 the rate is constant.
+
+    `relaysim.algorithms.LocalSGD` has the same rate, as ``falls_to``, in rounds that get longer.
+
+    Source: Xu et al., "Collaborative deep learning across multiple data centers", Science China Information
+    Sciences, 2020: a rate that falls within a round and restarts; the formula is ours.
+
+    >>> [round(Cyclic(0.4, falls_to=0.25, period=3)(t), 12) for t in range(4)]
+    [0.4, 0.2, 0.1, 0.4]
+    """
+
+    falls_to: float
+    period: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "falls_to", share_at_the_end(self.falls_to))
+        object.__setattr__(self, "period", whole_number(self.period, "period", 1))
+
+    def shape(self, step: int) -> float:
+        """falls_to^{k/(T − 1)}."""
+        return float(fallen(self.falls_to, step % self.period, self.period))
+
+
+def share_at_the_end(falls_to: object) -> float:
+    """A share in (0, 1], checked."""
+    share = real_number(falls_to, "falls_to", 0, 1)
+    if share == 0:
+        raise ValueError("falls_to must be above 0; 1.0 keeps the rate as it is")
+    return share
+
+
+def fallen(falls_to: float, step: int | np.ndarray, period: int | np.ndarray) -> float | np.ndarray:
+    """falls_to^{k/(T − 1)}, what is left of a rate after k of the T steps of a cycle."""
+    return falls_to ** (step / np.maximum(period - 1, 1))
 
 
 @dataclass(frozen=True)

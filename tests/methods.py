@@ -54,6 +54,8 @@ ALGORITHMS = (
     rs.algorithms.LocalSGD(period=1),
     rs.algorithms.LocalSGD(period=4),
     rs.algorithms.LocalSGD(period=4, count="all-to-all"),
+    rs.algorithms.LocalSGD(period=4, falls_to=0.9),
+    rs.algorithms.LocalSGD(period=2, growth=2, tolerance=0.2, falls_to=0.3),
     rs.algorithms.FedAvg(local_steps=4),
     rs.algorithms.FedAvg(local_steps=1, weights="equal"),
     rs.algorithms.FedAvg(local_steps=2, participation=0.4),

@@ -12,17 +12,20 @@ from statistics import NormalDist
 import numpy as np
 
 
-def run(algorithm, topology, gradient, x0, rates, mixing=None, arrives=None, seed=0):
+def run(
+    algorithm, topology, gradient, x0, rates, mixing=None, arrives=None, seed=0, smoothness=None
+):
     """Iterates ``(steps + 1, n, d)`` of an algorithm, one step for each of ``rates``.
 
     ``mixing`` is a list of matrices that repeats, Metropolis weights by default. ``arrives(edges, step,
     further)`` says of messages, a list of (sender, receiver), which arrive, each time that some cross; all do
     by default. ``further`` is k ≥ 1 in the k-th round of a step that consensus control adds.
+    ``smoothness`` are the workers' L_i, by default those of gradients without noise.
     """
     rule = RULES[type(algorithm).__name__]
     options = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)}
     start = [np.array(x, dtype=float) for x in x0]
-    world = World(topology, gradient, mixing, arrives, seed)
+    world = World(topology, gradient, mixing, arrives, seed, smoothness)
     steps = rule(world, start, list(rates), **options)
     return np.array([start, *steps])
 
@@ -74,8 +77,9 @@ def metropolis(neighbours):
 class World:
     """The workers: their neighbours, trees, gossip weights and gradients."""
 
-    def __init__(self, topology, gradient, mixing, arrives=None, seed=0):
+    def __init__(self, topology, gradient, mixing, arrives=None, seed=0, smoothness=None):
         self.n, self.step, self.seed = topology.n, 0, seed
+        self.smoothness = smoothness
         self.gradient = gradient
         self.arrives = arrives or (lambda edges, step, further: [True] * len(edges))
         if hasattr(topology, "first"):
@@ -393,14 +397,20 @@ def delayed_gradient(world, x0, rates, delay):
         yield x
 
 
-def local_sgd(world, x0, rates, period, count):
-    n, x = world.n, x0
+def local_sgd(world, x0, rates, period, count, growth, tolerance, falls_to):
+    n, x, before = world.n, x0, world.mean(x0)
+    k = 0
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
-        x = [x[i] - rate * g[i] for i in range(n)]
-        if (step + 1) % period == 0:
+        part = falls_to ** (k / (period - 1)) if period > 1 else 1.0
+        x = [x[i] - rate * part * g[i] for i in range(n)]
+        k += 1
+        if k == period:
             mean = world.mean(x)
             x = [mean.copy() for _ in range(n)]
+            if np.linalg.norm(mean - before) < tolerance * np.linalg.norm(before):
+                period = growth * period
+            before, k = mean, 0
         yield x
 
 
@@ -425,8 +435,8 @@ def fedavg(world, x0, rates, local_steps, participation, weights):
 def local_rates(world, x0, rates, switch, gossip, count):
     """x ← x − γ mean(g_i/L_i), from ``switch`` on x − γ mean(g_i)/mean(L_i); as gossip W(X − γDG)."""
     n, d, x = world.n, len(x0[0]), x0
-    smoothness = []
-    for i in range(n):
+    smoothness = [] if world.smoothness is None else list(world.smoothness)
+    for i in range(len(smoothness), n):
         at_0 = world.gradient(0, i, np.zeros(d))
         hessian = np.array([world.gradient(0, i, e) - at_0 for e in np.eye(d)])
         smoothness.append(max(np.linalg.eigvalsh((hessian + hessian.T) / 2)))

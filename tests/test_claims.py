@@ -126,6 +126,78 @@ def test_the_share_that_cesar_sends(share):
     assert sent == pytest.approx(share * (1 - (1 - share) ** 2), rel=0.02)
 
 
+# -- separable data --------------------------------------------------------------------------------
+
+
+def separable(loss, seed=0, n=10, m=10, d=25, gap=0.1):
+    """Examples that a hyperplane through 0 tells apart by its distance ``gap`` at least; ‖a‖ near 1."""
+    generator = np.random.default_rng(seed)
+    features = generator.normal(size=(n, m, d)) / np.sqrt(d)
+    signs = generator.choice([-1, 1], size=(n, m))
+    features[..., 0] = signs * (np.abs(features[..., 0]) + gap)
+    problem = rs.problems.Logistic(features, signs, l2=0, loss=loss)
+    assert problem.margin(np.eye(d)[0]) >= gap
+    return problem
+
+
+LOSSES = pytest.mark.parametrize("loss", ["logistic", "exponential"])
+
+
+@LOSSES
+@pytest.mark.parametrize("seed", range(3))
+def test_the_loss_of_gossip_falls_as_1_over_t_on_separable_data(loss, seed):
+    history = rs.simulate(
+        separable(loss, seed),
+        rs.topologies.ring(10),
+        rs.algorithms.DPSGD(),
+        learning_rate=1.0,
+        steps=10_000,
+        record=np.geomspace(1000, 10_000, 9).astype(int),
+    )
+    late = history.frame[history.frame.step >= 1000]
+    slope = np.polyfit(np.log(late.step), np.log(late.value), 1)[0]
+    assert -1.05 < slope < -0.85
+    # Nearly the square of that, as the gradients that keep the workers apart fall as the loss does.
+    slope = np.polyfit(np.log(late.step), np.log(late.consensus_distance), 1)[0]
+    assert -2.1 < slope < -1.5
+
+
+@LOSSES
+def test_the_loss_of_normalised_tracking_falls_exponentially_on_separable_data(loss):
+    """Slopes of log f over t = 200 … 300 and 300 … 1000, means over six data sets: -.027 and -.025."""
+    slopes = []
+    for seed in range(6):
+        history = rs.simulate(
+            separable(loss, seed),
+            rs.topologies.ring(10),
+            rs.algorithms.NormalizedTracking(),
+            learning_rate=1.0,
+            steps=1000,
+            record=[200, 300, 1000],
+        )
+        early, middle, late = np.log(history.frame.set_index("step").value[[200, 300, 1000]])
+        slopes.append(((middle - early) / 100, (late - middle) / 700))
+        assert history.frame.margin.iloc[-1] > 0.1
+    first, second = np.mean(slopes, axis=0)
+    assert second == pytest.approx(first, rel=0.1)
+    assert second < -0.02
+
+
+def test_normalised_tracking_loses_its_direction_in_rounding():
+    """Where f has come down to 1e-16 of its start; what was won of the margin is lost again."""
+    history = rs.simulate(
+        separable("exponential"),
+        rs.topologies.ring(10),
+        rs.algorithms.NormalizedTracking(),
+        learning_rate=1.0,
+        steps=4000,
+        record=[1000, 4000],
+    )
+    at = history.frame.set_index("step")
+    assert at.value[1000] > 1e-14 > 1e-16 > at.value[4000]
+    assert at.margin[1000] > 0.13 > 0.08 > at.margin[4000]
+
+
 # -- local rates -----------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Federated averaging: where it ends, what drawing workers costs, and who counts how much."""
+"""Federated averaging: where it ends, what drawing workers costs, who counts how much; and co-learning."""
 
 import math
 
@@ -238,3 +238,98 @@ def test_what_makes_no_sense_is_refused_before_any_work():
         TypeError, match=r"FedAvg\(.*participation=0.5.*is not affine: .* on chance"
     ):
         rs.theory.linearize(quadratics(), STAR, FedAvg(2, participation=0.5), 0.1)
+
+
+# -- co-learning: rounds that grow, in which the rate falls ------------------------------------------
+
+
+def ends_of(problem, method, steps=6000):
+    """The means of 40 runs with little noise, ``(d, 40)``, and how often they averaged."""
+    history = rs.simulate(
+        problem,
+        rs.topologies.ring(5),
+        method,
+        learning_rate=0.1,
+        steps=steps,
+        replicas=40,
+        oracle=rs.oracles.Gaussian(0.002),
+        record=[steps],
+    )
+    return history.x.mean(axis=0), history.frame.vectors_sent.to_numpy() / 8
+
+
+CO_LEARNING = LocalSGD(5, growth=2, tolerance=0.01, falls_to=0.1)
+
+
+def test_on_equal_data_rounds_that_grow_are_as_good_with_few_averages():
+    problem = rs.problems.random_quadratics(n=5, d=5, zeta2=0.0, mu=0.25, seed=0)
+    errors, averages = {}, {}
+    for name, method in [
+        ("fixed", LocalSGD(5)),
+        ("restarting", LocalSGD(5, falls_to=0.1)),
+        ("both", CO_LEARNING),
+    ]:
+        x, averages[name] = ends_of(problem, method)
+        errors[name] = ((x - problem.optimum[:, None]) ** 2).sum(axis=0).mean()
+    assert (averages["fixed"] == 1200).all()
+    assert averages["both"].max() < 50
+    assert errors["both"] < errors["fixed"]
+    assert errors["restarting"] < 0.75 * errors["fixed"]
+
+
+def test_on_data_that_differ_it_is_one_average_of_the_local_optima():
+    problem = rs.problems.random_quadratics(n=5, d=5, zeta2=1.0, mu=0.25, seed=0)
+    optima = [np.linalg.solve(A, b) for A, b in zip(problem.A, problem.b, strict=True)]
+    away = np.linalg.norm(np.mean(optima, axis=0) - problem.optimum)
+    x, averages = ends_of(problem, CO_LEARNING, 20000)
+    from_mean = np.linalg.norm(x - np.mean(optima, axis=0)[:, None], axis=0)
+    from_optimum = np.linalg.norm(x - problem.optimum[:, None], axis=0)
+    assert averages.max() < 60
+    assert np.median(from_mean) < 0.15 * away
+    assert np.median(from_optimum) == pytest.approx(away, rel=0.1)
+
+
+def test_the_rate_within_a_round_is_the_cyclic_schedule():
+    problem, x0 = quadratics(), np.random.default_rng(1).normal(size=(6, 4))
+    run = {"steps": 23, "x0": x0, "keep_iterates": True}
+    own = rs.simulate(problem, STAR, LocalSGD(5, falls_to=0.2), learning_rate=0.3, **run)
+    schedule = rs.schedules.Cyclic(0.3, falls_to=0.2, period=5)
+    assert [schedule(5), schedule(9)] == [0.3, pytest.approx(0.06, rel=1e-15)]
+    given = rs.simulate(problem, STAR, LocalSGD(5), learning_rate=schedule, **run)
+    np.testing.assert_allclose(own.iterates, given.iterates, rtol=0, atol=1e-14)
+    assert rs.rebuild(given.config)["learning_rate"] == schedule
+
+
+def test_each_replica_has_rounds_of_its_own_length():
+    """They double where the average has moved by less than a share of its size, as told by the records."""
+    problem = quadratics()
+    method = LocalSGD(2, growth=2, tolerance=0.2)
+    rates = [0.05, 0.9]
+    history = rs.simulate(
+        problem, STAR, method, learning_rate=rates, steps=200, x0=np.ones(4), keep_iterates=True
+    )
+    sent = history.frame.pivot(index="step", columns="replica", values="vectors_sent").to_numpy()
+    lengths = [np.diff(np.flatnonzero(np.diff(sent[:, k])) + 1, prepend=0) for k in (0, 1)]
+    assert lengths[0].tolist() != lengths[1].tolist()
+    for k in (0, 1):
+        ends = np.cumsum(lengths[k])
+        averages = history.iterates[[0, *ends], 0, :, k]
+        moved = np.linalg.norm(np.diff(averages, axis=0), axis=1)
+        grows = moved < 0.2 * np.linalg.norm(averages[:-1], axis=1)
+        expected = 2 * 2 ** np.concatenate([[0], np.cumsum(grows)[:-1]])
+        np.testing.assert_array_equal(lengths[k], expected)
+
+
+def test_options_of_co_learning_are_checked():
+    for options, message in [
+        ({"growth": 0}, "growth must be at least 1, not 0"),
+        ({"tolerance": -1.0}, "tolerance must be a finite number of at least 0, not -1.0"),
+        ({"falls_to": 0.0}, "falls_to must be above 0; 1.0 keeps the rate as it is"),
+        ({"falls_to": 1.5}, "falls_to must be a finite number between 0 and 1, not 1.5"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            LocalSGD(5, **options)
+    with pytest.raises(ValueError, match="falls_to must be above 0"):
+        rs.schedules.Cyclic(0.1, falls_to=0.0, period=4)
+    with pytest.raises(TypeError, match="is not affine: what it does depends on the data"):
+        rs.theory.linearize(quadratics(), STAR, CO_LEARNING, 0.1)

@@ -91,6 +91,9 @@ class Whole:
     def test_accuracy(self, x):
         return np.where(np.isfinite(x).all(axis=0), (x > 0).mean(axis=0), np.nan)
 
+    def margin(self, x):
+        return x.min(axis=0) / np.linalg.norm(x, axis=0)
+
     def to_config(self):
         return {"type": "Whole"}
 
@@ -208,6 +211,11 @@ def broken(self, *arguments):
             lambda self, x: (x > 0).mean(axis=0),
             "test_accuracy: shares, none where x is NaN",
         ),
+        (
+            "margin",
+            lambda self, x: x.min(axis=0),
+            "margin: whatever the length of x, none where x is NaN",
+        ),
         ("to_config", lambda self: [1], "to_config: plain data with a type"),
     ],
 )
@@ -267,7 +275,7 @@ def test_the_table_is_a_frame_that_reads_well():
     assert isinstance(table, pd.DataFrame)
     assert list(table.columns) == ["claim", "holds", "measured", "limit", "note"]
     text = repr(table)
-    assert text.splitlines()[-1] == f"{table.holds.sum()} hold, 0 fail, 5 are not there"
+    assert text.splitlines()[-1] == f"{table.holds.sum()} hold, 0 fail, 6 are not there"
     assert "–      examples" in text
     assert "without it: `relaysim.oracles.Minibatch` has nothing to draw from" in text
     assert "claim" in repr(table[["claim", "holds"]]), "a part of it is shown as any frame"

@@ -251,6 +251,7 @@ def follow_the_rule_or_are_refused(algorithm, n, fault, oracle, matrix, pair, re
                 matrices,
                 arrivals_on_paper(fault, topology, seed),
                 seed,
+                rs.theory.local_smoothness(problem),
             )
         scale = max(np.abs(expected).max(), 1.0)
         recorded = expected[::record]

@@ -48,7 +48,7 @@ def described(kind: type) -> Described:
     >>> from relaysim.algorithms import DPSGD
     >>> parts = described(DPSGD)
     >>> parts.rule[0][:19], list(parts.options), parts.source[0][:12]
-    ('m ← βm + (1 − β)g; ', ['momentum', 'overlap'], 'Lian et al.,')
+    ('m ← βm + (1 − β)g; ', ['momentum', 'overlap', 'consensus'], 'Lian et al.,')
     """
     summary, *rest = re.split(r"\n\s*\n", inspect.getdoc(kind).strip())
     rule, guarantee, errors, source, examples = [], [], [], [], []

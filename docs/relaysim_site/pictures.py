@@ -94,7 +94,7 @@ def example_of(kind: type):
     """An instance of a method: with its defaults, or as its docstring's example makes one.
 
     >>> example_of(rs.algorithms.D2), example_of(rs.algorithms.SingleMerge)
-    (D2(), SingleMerge(merge_at=100, probability=0.2, local_steps=1, count='ring'))
+    (D2(form='own'), SingleMerge(merge_at=100, probability=0.2, local_steps=1, count='ring'))
     """
     given = inspect.signature(kind).parameters.values()
     if all(parameter.default is not parameter.empty for parameter in given):

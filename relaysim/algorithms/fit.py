@@ -15,17 +15,17 @@ from relaysim.algorithms.claims import require_claims
 from relaysim.algorithms.events import Algorithm
 from relaysim.faults import AnyFault, Fault, kind_of
 from relaysim.mixing import metropolis
+from relaysim.mixing.by_step import AnyMixing, ByStep, is_by_step
 from relaysim.mixing.sequences import (
-    Mixing,
     as_sequence,
     graph_for,
     preserved_weights,
     require_symmetric,
 )
-from relaysim.support.checks import real_array, whole_number
+from relaysim.support.checks import real_array, shown, whole_number
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["check_compatible", "check_faults", "matrices_for"]
+__all__ = ["check_compatible", "check_faults", "matrices_for", "weights_for"]
 
 # A matrix is doubly stochastic if its columns sum to 1 up to this.
 DOUBLY_STOCHASTIC_TO = 1e-8
@@ -86,12 +86,38 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
 
 
 def matrices_for(
-    algorithm: Algorithm, topology: Topology | TreePair, mixing: Mixing | None
+    algorithm: Algorithm, topology: Topology | TreePair, mixing: AnyMixing | None
 ) -> tuple[csr_array, ...]:
-    """The gossip matrices that an algorithm mixes with, checked; says once what a claim lacks.
+    """The gossip matrices of a method, which repeat, checked; says once what a claim lacks.
+
+    Raises:
+        ValueError: as `weights_for`, and a callable of the step.
 
     Warns:
         UserWarning: the method is exact with doubly stochastic matrices only, and these are not.
+    """
+    found = weights_for(algorithm, topology, mixing)
+    if isinstance(found, ByStep):
+        raise ValueError(
+            f"mixing is a callable of the step, {shown(mixing)}, whose matrices need not repeat: without a "
+            f"period there is no rate, fixed point or bound to tell; simulate it, or give the matrices of a "
+            f"period as a sequence"
+        )
+    return found
+
+
+def weights_for(
+    algorithm: Algorithm, topology: Topology | TreePair, mixing: AnyMixing | None
+) -> tuple[csr_array, ...] | ByStep:
+    """The gossip matrices that an algorithm mixes with: a period of them, or those of a callable, checked.
+
+    Of a callable of the step W_0 is, before any work, and each later matrix when it is asked for.
+
+    Raises:
+        TypeError, ValueError: matrices that do not fit the algorithm or the topology.
+
+    Warns:
+        UserWarning: as `matrices_for`.
     """
     name = type(algorithm).__name__
     if algorithm.uses != "mixing":
@@ -100,12 +126,22 @@ def matrices_for(
         own = algorithm.own_mixing(topology.n) if algorithm.uses == "workers" else None
         return tuple(own or ())
     graph = graph_for(topology)
-    matrices = as_sequence(metropolis(graph) if mixing is None else mixing, graph)
+    found: tuple[csr_array, ...] | ByStep
+    if is_by_step(mixing):
+        if algorithm.mixing_needs == "symmetric":
+            raise ValueError(
+                f"{name} keeps something for each edge that it uses, which a callable of the step does not "
+                f"tell beforehand; give the matrices of a period as a sequence"
+            )
+        found = ByStep(mixing, graph)
+        first: tuple[csr_array, ...] = (found.first,)
+    else:
+        found = first = as_sequence(metropolis(graph) if mixing is None else mixing, graph)
     if algorithm.mixing_needs == "symmetric":
-        require_symmetric(matrices)
+        require_symmetric(first)
     elif algorithm.mixing_needs == "doubly stochastic" and algorithm.exact:
-        _warn_unless_doubly_stochastic(matrices, name)
-    return matrices
+        _warn_unless_doubly_stochastic(first, name)
+    return found
 
 
 def _warn_unless_doubly_stochastic(matrices: tuple[csr_array, ...], name: str) -> None:
@@ -141,7 +177,7 @@ def check_faults(
     faults: AnyFault | None,
     topology: Topology | TreePair,
     algorithm: Algorithm,
-    matrices: Sequence[csr_array],
+    matrices: Sequence[csr_array] | ByStep,
 ) -> None:
     """Raise unless these faults can happen to this algorithm."""
     if faults is None:
@@ -157,25 +193,32 @@ def check_faults(
         raise ValueError(
             f"{name} has no rule for {kind}{'; ' if known else ''}{known}; leave faults out"
         )
-    if not getattr(faults, "never", False):
-        _require_weights_to_scale(matrices, kind)
     if isinstance(faults, Fault):
         faults.check(topology)
-        for W in matrices:
+
+    def check(W: csr_array) -> None:
+        if not getattr(faults, "never", False):
+            _require_weights_to_scale(W, kind)
+        if isinstance(faults, Fault):
             receiver, sender = W.nonzero()
             across = receiver != sender
             faults.check_messages(np.stack([sender, receiver], axis=1)[across], topology)
 
+    if isinstance(matrices, ByStep):
+        matrices.require(check)
+    else:
+        for W in matrices:
+            check(W)
 
-def _require_weights_to_scale(matrices: Sequence[csr_array], kind: str) -> None:
+
+def _require_weights_to_scale(W: csr_array, kind: str) -> None:
     """Raise where what is left of a row may sum to 0, or to less, and cannot be scaled to sum to 1."""
-    for W in matrices:
-        entries = W.tocoo()
-        if entries.nnz and entries.data.min() < 0:
-            k = int(entries.data.argmin())
-            i, j = (int(ends[k]) for ends in entries.coords)
-            raise ValueError(
-                f"with {kind} the rest of a row of the mixing matrix is scaled to sum to 1, which needs "
-                f"weights of 0 or more; this one gives worker {i} the weight {entries.data[k]:.4g} for "
-                f"worker {j}: use relaysim.mixing.metropolis(topology), or leave faults out"
-            )
+    entries = W.tocoo()
+    if entries.nnz and entries.data.min() < 0:
+        k = int(entries.data.argmin())
+        i, j = (int(ends[k]) for ends in entries.coords)
+        raise ValueError(
+            f"with {kind} the rest of a row of the mixing matrix is scaled to sum to 1, which needs "
+            f"weights of 0 or more; this one gives worker {i} the weight {entries.data[k]:.4g} for "
+            f"worker {j}: use relaysim.mixing.metropolis(topology), or leave faults out"
+        )

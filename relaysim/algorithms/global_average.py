@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -21,6 +21,7 @@ from relaysim.algorithms.gossip import MomentumState
 from relaysim.faults import LOST_MESSAGES
 from relaysim.mixing import one_peer_exponential
 from relaysim.network import AVERAGE_COUNTS, Network
+from relaysim.schedules import fallen, share_at_the_end
 from relaysim.support.checks import one_of, plain_options, real_number, whole_number
 
 __all__ = ["SGP", "AllReduce", "FedAvg", "LocalSGD"]
@@ -141,28 +142,53 @@ class SGP(Method):
         return ModelState(x)
 
 
+class GrowingState(NamedTuple):
+    """``x (n, d[, r])``, the last average of all ``reference (1, d[, r])``, x⁰'s at the start, and the
+    ``period`` of the present round and its steps so far, ``taken``, both ``(1, 1[, r])``.
+    """
+
+    x: np.ndarray
+    reference: np.ndarray
+    period: np.ndarray
+    taken: np.ndarray
+
+
 @dataclass(frozen=True)
 class LocalSGD(Method):
     """Local SGD: every worker steps alone, and every ``period`` steps all average their models.
 
-    x_i ← x_i − γ g_i;  after steps H, 2H, …:  x_i ← (1/n) Σ_j x_j.
+    x_i ← x_i − γ g_i;  after steps H, 2H, …:  x_i ← w = (1/n) Σ_j x_j.
+
+    With ``growth`` and ``falls_to`` it is co-learning: H ← growth · H after a round that moved the average
+    little, ‖w − w_before‖ < tolerance · ‖w_before‖, and in step k = 0, 1, … of a round the rate is γ ·
+    falls_to^{k/(H − 1)}.
 
     Args:
         period: H, at least 1. With 1 it is `AllReduce`.
         count: what an average sends, as of `AllReduce`: ``"ring"`` 2(n − 1) vectors, ``"all-to-all"``
             n(n − 1).
+        growth: what H is multiplied by, a whole number of at least 1, with which H stays as it is.
+        tolerance: how little an average has to move for that, at least 0.
+        falls_to: the share of γ at the last step of a round, in (0, 1].
 
     Of the topology it uses only n; one average every H steps. Not exact for H > 1: between two averages
-    workers drift towards their own optima.
+    workers drift towards their own optima. Where H grows a run ends as one average of workers at their own
+    optima: with equal data at less noise and for far fewer averages than with the first H, and else at the
+    mean of the local optima, not at x*. It is affine where H does not grow.
 
-    Source: Stich, "Local SGD converges fast and communicates little", ICLR 2019.
+    Source: Stich, "Local SGD converges fast and communicates little", ICLR 2019. Co-learning: Xu, Mi, Feng,
+    Wang, Chen, Zheng, Lan, "Collaborative deep learning across multiple data centers", Science China
+    Information Sciences, 2020, whose strategies are read from its abstract; their formulas are not verified.
 
-    >>> LocalSGD(period=1).exact
-    True
+    >>> LocalSGD(period=1).exact, LocalSGD(period=5, growth=2).affine
+    (True, False)
     """
 
     period: int = 10
     count: str = "ring"
+    growth: int = 1
+    tolerance: float = 0.01
+    falls_to: float = 1.0
 
     label: ClassVar[str] = "Local SGD"
     uses: ClassVar[str] = "workers"
@@ -172,32 +198,71 @@ class LocalSGD(Method):
         plain_options(self)
         whole_number(self.period, "period", 1)
         one_of(self.count, "count", tuple(AVERAGE_COUNTS))
+        whole_number(self.growth, "growth", 1)
+        real_number(self.tolerance, "tolerance", 0)
+        share_at_the_end(self.falls_to)
 
-    def vectors_per_edge(self, d: int) -> float:
-        """Those of `AllReduce`, on average over a period."""
-        return 1 / self.period
+    def vectors_per_edge(self, d: int) -> float | None:
+        """Those of `AllReduce`, on average over a period; None where it grows as the data have it."""
+        return 1 / self.period if self.growth == 1 else None
+
+    @property
+    def affine(self) -> bool:
+        """Whether a step is an affine map: where the data do not decide when to average."""
+        return self.growth == 1
 
     @property
     def exact(self) -> bool:
         """Whether x* is reached for any ζ."""
-        return self.period == 1
+        return self.period == self.growth == 1
 
     @property
     def cycle(self) -> int:
         """Steps after which the rule repeats."""
-        return self.period
+        return self.period if self.growth == 1 else 1
 
     def own_mixing(self, n: int) -> None:
         """None: it averages exactly."""
 
-    def init(self, x0: np.ndarray, network: Network) -> ModelState:
-        return ModelState(x0)
+    def init(self, x0: np.ndarray, network: Network) -> ModelState | GrowingState:
+        if self.growth == 1:
+            return ModelState(x0)
+        period = np.full((1, 1, *x0.shape[2:]), self.period)
+        return GrowingState(x0, x0.mean(axis=0, keepdims=True), period, np.zeros_like(period))
 
-    def step(self, state: ModelState, round: Round) -> ModelState:
-        x = round.descend(state.x, round.gradient(state.x))
+    def step(self, state: Any, round: Round) -> ModelState | GrowingState:
+        if self.growth > 1:
+            return self._growing_step(state, round)
+        x = self._descended(state.x, round, round.step % self.period, self.period)
         if (round.step + 1) % self.period == 0:
             return ModelState(round.average(x, self.count))
         return ModelState(x.copy())
+
+    def _growing_step(self, state: GrowingState, round: Round) -> GrowingState:
+        x = self._descended(state.x, round, state.taken, state.period)
+        taken = state.taken + 1
+        ends = taken == state.period
+        if not ends.any():
+            return state._replace(x=x.copy(), taken=taken)
+        round.send(AVERAGE_COUNTS[self.count](len(x)) * ends[0, 0])
+        mean, before = x.mean(axis=0, keepdims=True), state.reference
+        moved = np.sqrt(((mean - before) ** 2).sum(axis=1, keepdims=True))
+        near = moved < self.tolerance * np.sqrt((before**2).sum(axis=1, keepdims=True))
+        return GrowingState(
+            np.where(ends, mean, x),
+            np.where(ends, mean, before),
+            np.where(ends & near, self.growth * state.period, state.period),
+            np.where(ends, 0, taken),
+        )
+
+    def _descended(
+        self, x: np.ndarray, round: Round, taken: int | np.ndarray, period: int | np.ndarray
+    ) -> np.ndarray:
+        """x − γ · falls_to^{k/(H − 1)} g."""
+        direction = round.gradient(x)
+        if self.falls_to < 1:
+            direction *= fallen(self.falls_to, taken, period)
+        return round.descend(x, direction, overwrite=True)
 
 
 class ParticipationState(NamedTuple):

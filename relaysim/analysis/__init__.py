@@ -1,10 +1,19 @@
-"""What runs say: the consensus distance, rates, comparisons, sensitivity, how information spreads."""
+"""What runs say: consensus, rates, comparisons, sensitivity, how information spreads, how long it takes."""
 
 from typing import TYPE_CHECKING, NoReturn
 
 from relaysim.analysis.consensus import ConsensusDecay, consensus_decay, consensus_distance
 from relaysim.analysis.power_laws import Exponent, power_law
 from relaysim.analysis.rates import Fit, fit_decay, fit_rate
+from relaysim.analysis.running_time import (
+    Constant,
+    Exponential,
+    LogNormal,
+    Pareto,
+    Runtime,
+    Stragglers,
+    runtime,
+)
 from relaysim.analysis.sensitivity import Sensitivity, heterogeneity_sensitivity
 from relaysim.analysis.spread import relay_animation
 from relaysim.analysis.tables import compare, latex, markdown
@@ -12,9 +21,15 @@ from relaysim.support.names import attribute_error
 
 __all__ = [
     "ConsensusDecay",
+    "Constant",
     "Exponent",
+    "Exponential",
     "Fit",
+    "LogNormal",
+    "Pareto",
+    "Runtime",
     "Sensitivity",
+    "Stragglers",
     "compare",
     "consensus_decay",
     "consensus_distance",
@@ -25,6 +40,7 @@ __all__ = [
     "markdown",
     "power_law",
     "relay_animation",
+    "runtime",
 ]
 
 

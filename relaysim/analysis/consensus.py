@@ -11,7 +11,7 @@ from relaysim.algorithms import DPSGD
 from relaysim.algorithms.events import Algorithm
 from relaysim.analysis.rates import Fit, fit_decay
 from relaysim.engine import simulate
-from relaysim.mixing.sequences import Mixing
+from relaysim.mixing.by_step import AnyMixing
 from relaysim.problems import DiagonalQuadratic
 from relaysim.records.history import History
 from relaysim.support.checks import real_array, shown, whole_number
@@ -110,7 +110,7 @@ def consensus_decay(
     topology: Topology | TreePair,
     algorithm: Algorithm | None = None,
     *,
-    mixing: Mixing | None = None,
+    mixing: AnyMixing | None = None,
     steps: int | None = None,
     replicas: int = 10,
     seed: int = 0,

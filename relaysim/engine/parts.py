@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from relaysim.algorithms.events import Algorithm
-from relaysim.algorithms.fit import check_compatible, check_faults, matrices_for
+from relaysim.algorithms.fit import check_compatible, check_faults, weights_for
 from relaysim.engine.plan import ReplicaPlan
 from relaysim.faults import AnyFault
-from relaysim.mixing.sequences import Mixing
+from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Exact, Oracle
 from relaysim.problems import Problem
 from relaysim.problems.acceptance import require_accepted
@@ -36,7 +36,7 @@ class Parts:
         algorithm: Algorithm,
         plan: ReplicaPlan,
         *,
-        mixing: Mixing | None = None,
+        mixing: AnyMixing | None = None,
         oracle: Oracle | None = None,
         faults: AnyFault | None = None,
     ):
@@ -49,7 +49,7 @@ class Parts:
             raise TypeError(
                 f"{self.oracle!r} is no oracle; see relaysim.oracles, such as Gaussian(sigma2=0.01)"
             )
-        self.matrices = matrices_for(algorithm, topology, mixing)
+        self.matrices = weights_for(algorithm, topology, mixing)
         check_faults(faults, topology, algorithm, self.matrices)
         never = faults is None or getattr(faults, "never", False)
         self.faults = None if never else faults

@@ -23,7 +23,7 @@ from relaysim.engine.run import Run
 from relaysim.engine.setup import Setup
 from relaysim.faults import AnyFault
 from relaysim.measures.columns import further_measures, measures_of
-from relaysim.mixing.sequences import Mixing
+from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Oracle
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
@@ -51,7 +51,7 @@ def simulate(
     learning_rate: LearningRate,
     steps: int,
     x0: ArrayLike | None = None,
-    mixing: Mixing | None = None,
+    mixing: AnyMixing | None = None,
     oracle: Oracle | None = None,
     faults: AnyFault | None = None,
     replicas: int | None = None,
@@ -75,8 +75,9 @@ def simulate(
         x0: ``(d,)``, ``(n, d)`` or, for replicas that start apart, ``(n, d, r)``. Zeros by default.
             With r > 1 starting points there are r replicas, and learning rates and seeds are
             either single or multiply to r.
-        mixing: a gossip matrix (n, n) whose rows sum to 1, or a sequence of them that repeats with
-            the step. `relaysim.mixing.metropolis` by default. Only for methods that mix.
+        mixing: a gossip matrix (n, n) whose rows sum to 1, a sequence of them that repeats with the
+            step, or a callable of the step (0, 1, …) that gives one. `relaysim.mixing.metropolis` by
+            default. Only for methods that mix.
         oracle: how gradients are observed: exactly by default, `relaysim.oracles.Gaussian`.
         faults: what goes wrong on the way: nothing by default, `relaysim.faults.MessageDrop`.
         replicas: R with ``seed=s`` means the seeds s, …, s + R − 1.
@@ -144,7 +145,7 @@ class Experiment:
         learning_rate: LearningRate,
         steps: int,
         x0: ArrayLike | None = None,
-        mixing: Mixing | None = None,
+        mixing: AnyMixing | None = None,
         oracle: Oracle | None = None,
         faults: AnyFault | None = None,
         replicas: int | None = None,

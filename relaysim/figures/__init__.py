@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
+from relaysim.figures.acceleration import acceleration
 from relaysim.figures.against_n import gossip_vs_relay, scaling
 from relaysim.figures.asynchrony import asynchrony
 from relaysim.figures.compression import compression
@@ -23,11 +24,13 @@ from relaysim.figures.relay_theory import key_lemma, learning_rate_correction
 from relaysim.figures.relaysgd_vs_grad import relaysgd_vs_grad
 from relaysim.figures.result import Result
 from relaysim.figures.sensitivity import sensitivity
+from relaysim.figures.separable import separable
 from relaysim.figures.shootout import shootout
 from relaysim.figures.spanning_trees import spanning_trees
 from relaysim.figures.stability import stability
 from relaysim.figures.star import star
 from relaysim.figures.theory import theory
+from relaysim.figures.typical_distance import typical_distance
 from relaysim.figures.unreliable import unreliable
 from relaysim.support.names import attribute_error
 
@@ -55,6 +58,9 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "shootout": shootout,
     "compression": compression,
     "double-descent": double_descent,
+    "typical-distance": typical_distance,
+    "acceleration": acceleration,
+    "separable": separable,
 }
 
 

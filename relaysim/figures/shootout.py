@@ -1,8 +1,9 @@
-"""Every method at its best learning rate on the same two problems, ranked."""
+"""Every method at its best options and learning rate on the same two problems, ranked."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from relaysim import algorithms, compressors, plots, problems, topologies
+from relaysim import plots, problems, topologies
 from relaysim.algorithms.events import Algorithm
 from relaysim.engine import simulate
+from relaysim.figures.candidates import LEFT_OUT, candidates, options_of
 from relaysim.figures.result import Result, rows_of
 from relaysim.problems.objective import Objective
 from relaysim.records.history import History
@@ -22,66 +24,75 @@ from relaysim.support.threads import in_processes
 
 __all__ = ["shootout"]
 
-#: What a method is run with where its defaults do not say it.
-OPTIONS: dict[str, dict[str, Any]] = {
-    "DecentLaM": {"momentum": 0.5},
-    "MomentumConsensus": {"momentum": 0.5, "omega": 0.5},
-    "DelayedGradient": {"delay": 2},
-    "LocalSGD": {"period": 4},
-    "SingleMerge": {"merge_at": 1000, "probability": 0.5},
-    "DynamicAveraging": {"threshold": 0.01},
-    "ConsensusControl": {"most_rounds": 100},
-    "ChocoSGD": {"compressor": compressors.TopK(8), "consensus_rate": 0.15},
-    "PowerGossip": {"rank": 1},
-}
-COARSE = np.geomspace(3e-3, 3, 21)
+#: What is to be few, and how each is called.
+CRITERIA = {"step": "steps", "bits_sent": "bits"}
+RATES = np.geomspace(1 / 256, 8, 12)
+# Steps of the first search, in which most methods get there.
+FIRST_STEPS = 300
+# Where no setting of a method is there by then, those that are nearest go on.
+SETTINGS_LONGER = 3
+# The best of the first search are searched around by these factors, over these many times the steps.
+FINER = 2.0 ** np.linspace(-0.75, 0.75, 7)
+SETTINGS_REFINED, MARGIN_OF_STEPS = 2, 4
+# So many of these are run whole, until one is there for good.
+RATES_REPORTED = 4
+# Of random methods: seeds to choose by, and others to report.
+SEARCH_SEEDS, SEEDS = range(100, 103), range(10)
+# How many are drawn.
+SHOWN = 10
 TARGET = 1e-3
 ZETA2 = 0.01
-COLUMNS = ("step", "vectors_sent", "bits_sent")
 
 
 def shootout(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
-    """Every method at its best learning rate, against steps, vectors and bits, with a ranked table.
+    """Every method at its best options and learning rate, against steps and bits, with ranked tables.
 
     Sixteen workers on a ring (methods that relay: the chain within it), random quadratics and logistic
-    regression with differing data, d = 64. A method's rate is the one with which all workers are soonest
-    near the optimum for good: (1/n) Σ‖x_i − x*‖² at most 10⁻³ of the start's from then on.
+    regression with differing data, d = 64. A method is tuned twice, options and rate together: for the
+    fewest steps and for the fewest bits after which all workers are near the optimum for good:
+    (1/n) Σ‖x_i − x*‖² at most 10⁻³ of the start's from then on.
 
     Args:
-        quick: 8 workers, fewer steps, fewer rates.
+        quick: 8 workers, fewer steps, rates and options.
         seed: of the problems and of what methods draw.
         n_jobs: methods at a time.
     """
     n, steps = (8, 150) if quick else (16, 1500)
     cases: dict[str, Objective] = {"quadratic": _quadratic(n, seed), "logistic": _logistic(n, seed)}
     tasks = [
-        (name, problem, method)
+        (name, problem, label, settings)
         for name, problem in cases.items()
-        for method in _methods(problem, steps)
+        for label, settings in candidates(problem, steps, quick).items()
     ]
-    rates = COARSE[::4] if quick else COARSE
+    rates = RATES[1::3] if quick else RATES
     parts = []
     with progress_bar(len(tasks), None, "shootout", "methods") as bar:
-        cells = [(problem, method, steps, rates, seed) for _, problem, method in tasks]
-        found = in_processes(_best, cells, n_jobs)
-        for (name, _, method), frame in zip(tasks, found, strict=True):
-            parts.append(frame.assign(problem=name, method=method.label))
+        cells = [(problem, settings, steps, rates, seed) for _, problem, _, settings in tasks]
+        found = in_processes(_both, cells, n_jobs)
+        for (name, _, label, settings), frame in zip(tasks, found, strict=True):
+            parts.append(frame.assign(problem=name, method=label, settings=len(settings)))
             bar.update()
     frame = _ranked(pd.concat(parts, ignore_index=True))
+    counted = sum(len(settings) for name, _, _, settings in tasks if name == "quadratic")
+    left_out = "; ".join(
+        f"{ALGORITHMS[name]().label} takes no part: {why}" for name, why in LEFT_OUT.items()
+    )
     caption = (
         f"{n} workers on a ring (the relay family on the chain within it), d = 64: quadratics with "
         f"curvatures about 1/4 to 1 and ζ² = {ZETA2:g}, and logistic regression on examples whose features "
         f"lie around a centre of each worker, l2 = 0.1, ζ² = {cases['logistic'].zeta2:.2g}; ‖x*‖² is near 1 "
-        "and gradients are exact. Distance (1/n) Σ‖x_i − x*‖², the largest of each fortieth of a decade, at "
-        "the learning rate that brings it soonest to 10⁻³ of the start's (dashed) for good, of a grid from "
-        "0.003/L to 3/L refined once. The tables rank methods by steps, and give the vectors of d numbers "
-        "and the bits that all workers had sent by then (an average of all is 2(n − 1) vectors, round a "
-        "ring); methods that are not there within "
-        f"{steps} steps stand below, with the distance of their best rate at the end. Options: "
-        + "; ".join(f"{name} {_shown(options)}" for name, options in OPTIONS.items())
-        + "; others as by default. One seed for what methods draw at random."
+        "and gradients are exact. Distance (1/n) Σ‖x_i − x*‖², the largest of each fortieth of a decade. "
+        "Each method is tuned for steps and, apart from that, for bits: of all methods' "
+        f"{counted} combinations of options and {len(rates)} learning rates from {rates[0]:.2g}/L to "
+        f"{rates[-1]:.2g}/L, and of rates closer by around the best, the one that is soonest at 10⁻³ of the "
+        "start's distance (dashed) for good. Options that make a method another one are left out: an "
+        "average of all in every step, momentum 0 and no compression. "
+        f"The {SHOWN} best are drawn, the tables have all: what all workers had sent by then, and the "
+        f"options chosen. Methods that draw at random are tuned on up to {len(SEARCH_SEEDS)} seeds; what is "
+        f"reported is the median over {len(SEEDS)} others, and the curve is of the seed that has it. Not "
+        f"there within {steps} steps: the distance at the end. {left_out}."
     )
-    return Result(_draw(frame, steps), frame, caption)
+    return Result(_draw(frame), frame, caption)
 
 
 def _quadratic(n: int, seed: int) -> problems.DiagonalQuadratic:
@@ -105,113 +116,195 @@ def _logistic(n: int, seed: int) -> problems.Logistic:
     return problems.Logistic(features.reshape(-1, 64), labels.ravel(), l2=0.1, partition=owners)
 
 
-def _methods(problem: Objective, steps: int) -> list[Algorithm]:
-    found = []
-    for name, build in ALGORITHMS.items():
-        options = dict(OPTIONS.get(name, {}))
-        if name == "ConsensusControl":
-            critical = algorithms.Critical(problem.smoothness)
-            options |= {"base": algorithms.DPSGD(), "target": critical}
-        if name == "SingleMerge":
-            options["merge_at"] = min(options["merge_at"], steps - 1)
-        found.append(build(**options))
-    return [*found, algorithms.A2CiD2(accelerated=False)]
+# -- one method ------------------------------------------------------------------------------------
 
 
-def _best(
-    problem: Objective, method: Algorithm, steps: int, rates: np.ndarray, seed: int
+def _both(
+    problem: Objective, settings: Sequence[Algorithm], steps: int, rates: np.ndarray, seed: int
 ) -> pd.DataFrame:
-    """The curve of the best rate: of a grid, then of one around the best of that."""
-    scale = 1 / problem.smoothness
+    """The curves of a method at its best for each criterion."""
+    search = _Search(problem, settings, steps, seed)
+    first = search.first(rates / problem.smoothness)
+    return pd.concat(
+        [
+            search.best(first, criterion).assign(criterion=name)
+            for criterion, name in CRITERIA.items()
+        ],
+        ignore_index=True,
+    )
 
-    def soonest(rates: np.ndarray) -> pd.DataFrame:
-        history = simulate(
-            problem,
-            _topology(method, problem.n),
+
+class _Search:
+    """For the best of a method's settings and rates; what both criteria ask for is run once."""
+
+    def __init__(
+        self, problem: Objective, settings: Sequence[Algorithm], steps: int, seed: int
+    ) -> None:
+        self.problem, self.settings, self.steps, self.seed = problem, settings, steps, seed
+        self._refined: dict[tuple[int, float], pd.DataFrame] = {}
+        self._reported: dict[tuple[int, float], tuple[pd.DataFrame, pd.DataFrame]] = {}
+
+    def first(self, rates: np.ndarray) -> pd.DataFrame:
+        """All settings at all rates, for as many steps as most methods need."""
+        every = range(len(self.settings))
+        found = self._tried(every, rates, min(self.steps, FIRST_STEPS), [100])
+        if not np.isfinite(found.step).any() and self.steps > FIRST_STEPS:
+            nearest = _sorted(found, "step").setting.drop_duplicates()[:SETTINGS_LONGER]
+            found = self._tried(list(nearest), rates, self.steps, [100])
+        return found
+
+    def best(self, first: pd.DataFrame, criterion: str) -> pd.DataFrame:
+        """The curve of the best of what was tried first, and of rates around the best of that."""
+        around = _sorted(first, criterion).drop_duplicates("setting")[:SETTINGS_REFINED]
+        tried = pd.concat([self._finer(row) for row in rows_of(around)])
+        ranked = list(rows_of(_sorted(tried, criterion)[:RATES_REPORTED]))
+        # Who was there within the search may leave later, at the limit of stability.
+        for row in ranked:
+            curve = self._curve(row, criterion)
+            there = math.isfinite(curve[f"{criterion}_to_target"].iloc[0])
+            if there or math.isinf(getattr(row, criterion)):
+                return curve
+        return self._curve(ranked[0], criterion)
+
+    def _finer(self, row: Any) -> pd.DataFrame:
+        key = row.setting, row.learning_rate
+        if key not in self._refined:
+            horizon = MARGIN_OF_STEPS * row.step + FIRST_STEPS
+            horizon = int(min(self.steps, horizon))
+            near = row.learning_rate * FINER
+            self._refined[key] = self._tried([row.setting], near, horizon, SEARCH_SEEDS)
+        return self._refined[key]
+
+    def _tried(
+        self, numbers: Sequence[int], rates: np.ndarray, steps: int, seeds: Sequence[int]
+    ) -> pd.DataFrame:
+        """What each setting and rate needs to the target (inf: more) in the median, and where it ends."""
+        parts = []
+        for number in numbers:
+            needed = _needed(self._run(number, rates, steps, seeds))
+            needed = needed.groupby("learning_rate", as_index=False)[[*CRITERIA, "end"]].median()
+            parts.append(needed.assign(setting=number))
+        return pd.concat(parts, ignore_index=True)
+
+    def _curve(self, row: Any, criterion: str) -> pd.DataFrame:
+        """Of the seed that is nearest to the median, with the median, lowest and highest of all."""
+        key = row.setting, row.learning_rate
+        if key not in self._reported:
+            history = self._run(row.setting, np.array([row.learning_rate]), self.steps, SEEDS)
+            self._reported[key] = history.frame, _needed(history)
+        frame, needed = self._reported[key]
+        # The lower of the two in the middle is one that was measured.
+        ordered = needed.sort_values([criterion, "end"])
+        middle = ordered.replica.iloc[(len(ordered) - 1) // 2]
+        summary: dict[str, float] = {}
+        for column in CRITERIA:
+            summary[f"{column}_to_target"] = needed.set_index("replica")[column][middle]
+            summary[f"{column}_lowest"] = needed[column].min()
+            summary[f"{column}_highest"] = needed[column].max()
+        frame = frame[frame.replica == middle]
+        return frame.assign(
+            options=options_of(self.settings[row.setting]),
+            limit=TARGET * frame.distance.iloc[0],
+            seeds=len(needed),
+            **summary,
+        )
+
+    def _run(self, number: int, rates: np.ndarray, steps: int, seeds: Sequence[int]) -> History:
+        """A method that draws nothing has one seed."""
+        method, n = self.settings[number], self.problem.n
+        return simulate(
+            self.problem,
+            topologies.chain(n) if method.uses == "relay" else topologies.ring(n),
             method,
             learning_rate=rates,
             steps=steps,
-            seed=seed,
+            seed=[self.seed + each for each in (seeds if method.random else seeds[:1])],
             progress=False,
+            keep_state=False,
         )
-        return _soonest(history)
-
-    curve = soonest(rates * scale)
-    step = rates[1] / rates[0]
-    near = np.linspace(-1, 1, 9)[1:-1]
-    finer = soonest(curve.learning_rate.iloc[0] * step**near)
-    return min((curve, finer), key=_order)
 
 
-def _topology(method: Algorithm, n: int) -> topologies.Topology:
-    return topologies.chain(n) if method.uses == "relay" else topologies.ring(n)
+def _sorted(tried: pd.DataFrame, criterion: str) -> pd.DataFrame:
+    return tried.sort_values([criterion, "end", "learning_rate"])
 
 
-def _soonest(history: History) -> pd.DataFrame:
-    """The rows of the replica that is below the target soonest for good, or else the lowest at the end."""
+def _needed(history: History) -> pd.DataFrame:
+    """Of each replica: steps and bits after which it is below the target for good, and its last distance."""
     frame = history.frame
-    limit = TARGET * frame.distance.iloc[0]
-    by_replica = []
-    for _, rows in frame.groupby("replica"):
-        below = rows.distance.to_numpy() <= limit
-        stays = np.flatnonzero(~below)
-        reached = 0 if not len(stays) else stays[-1] + 1
-        by_replica.append(
-            rows.assign(reached=reached if reached < len(rows) else math.nan, limit=limit)
+    rows = []
+    for replica, part in frame.groupby("replica"):
+        distance = part.distance.to_numpy()
+        above = np.flatnonzero(~(distance <= TARGET * distance[0]))
+        reached = above[-1] + 1 if len(above) else 0
+        there = reached < len(part)
+        end = distance[-1]
+        rows.append(
+            {
+                "replica": replica,
+                "learning_rate": part.learning_rate.iloc[0],
+                "end": end if math.isfinite(end) else math.inf,
+                **{c: float(part[c].iloc[reached]) if there else math.inf for c in CRITERIA},
+            }
         )
-    return min(by_replica, key=_order)
+    return pd.DataFrame(rows)
 
 
-def _order(rows: pd.DataFrame) -> tuple[float, float]:
-    reached, end = rows.reached.iloc[0], rows.distance.iloc[-1]
-    return (
-        math.inf if math.isnan(reached) else reached,
-        math.inf if math.isnan(end) else end,
-    )
+# -- all of them -----------------------------------------------------------------------------------
 
 
 def _ranked(frame: pd.DataFrame) -> pd.DataFrame:
-    """With columns ``rank``, and what was sent when the target was reached."""
+    """With a column ``rank``, by problem and criterion."""
     parts = []
-    for _, of_problem in frame.groupby("problem", sort=False):
-        curves = [rows for _, rows in of_problem.groupby("method", sort=False)]
-        for rank, rows in enumerate(sorted(curves, key=_order), 1):
-            reached = rows.reached.iloc[0]
-            at = rows[rows.step == reached]
-            sent = {
-                f"{column}_to_target": at[column].iloc[0] if len(at) else math.nan
-                for column in COLUMNS[1:]
-            }
-            parts.append(rows.assign(rank=rank, **sent))
-    kept = ["problem", "rank", "method", "learning_rate", *COLUMNS, "distance", "limit", "reached"]
-    kept += ["suboptimality", "consensus_distance", *(f"{c}_to_target" for c in COLUMNS[1:])]
-    return pd.concat(parts, ignore_index=True)[kept].rename(columns={"reached": "steps_to_target"})
+    for (_, name), part in frame.groupby(["problem", "criterion"], sort=False):
+        by = next(column for column, each in CRITERIA.items() if each == name)
+        last = part.groupby("method", sort=False).tail(1)
+        ordered = last.sort_values([f"{by}_to_target", "distance"]).method
+        ranks = {method: rank for rank, method in enumerate(ordered, 1)}
+        parts.append(part.assign(rank=part.method.map(ranks)))
+    ranked = pd.concat(parts, ignore_index=True)
+    kept = [
+        "problem",
+        "criterion",
+        "rank",
+        "method",
+        "options",
+        "settings",
+        "learning_rate",
+        "seeds",
+    ]
+    kept += ["step", "vectors_sent", "bits_sent", "distance", "limit"]
+    kept += [f"{c}_{what}" for c in CRITERIA for what in ("to_target", "lowest", "highest")]
+    needed = [f"{c}_{what}" for c in CRITERIA for what in ("to_target", "lowest", "highest")]
+    ranked[needed] = ranked[needed].replace(math.inf, math.nan)
+    return ranked[kept]
 
 
-def _shown(options: dict) -> str:
-    return ", ".join(
-        f"{name} {type(value).__name__}({value.k})" if hasattr(value, "k") else f"{name} {value}"
-        for name, value in options.items()
-    )
-
-
-def _draw(frame: pd.DataFrame, steps: int) -> Figure:
+def _draw(frame: pd.DataFrame) -> Figure:
     with plots.style():
-        figure = Figure(figsize=(15.5, 11.5), layout="constrained")
-        axes = figure.subplots(2, 4, width_ratios=(1, 1, 1, 1.55))
-        for row, (name, part) in zip(axes, frame.groupby("problem", sort=False), strict=True):
-            for ax, column in zip(row, COLUMNS, strict=False):
-                for method, curve in part.groupby("method", sort=False):
-                    shown = _envelope(curve[curve[column] > 0], column)
-                    look = plots.method_style(str(method))
-                    ax.plot(shown[column], shown.distance, linewidth=1.3, **look)
-                plots.style_axes(ax, column, "distance" if column == "step" else "")
-                ax.set_xscale("log")
-                ax.axhline(part.limit.iloc[0], color="#888888", linestyle="--", linewidth=1)
-                ax.set_ylim(part.limit.iloc[0] / 100, 2 * part.distance.iloc[0])
-            row[0].set_title(name)
-            _table(row[-1], part)
+        figure = Figure(figsize=(18.5, 15.5), layout="constrained")
+        axes = figure.subplots(4, 2, height_ratios=(1, 1.25, 1, 1.25))
+        for number, (problem, of_problem) in enumerate(frame.groupby("problem", sort=False)):
+            for place, (column, name) in enumerate(CRITERIA.items()):
+                part = of_problem[of_problem.criterion == name]
+                ax, below = axes[2 * number, place], axes[2 * number + 1, place]
+                _curves(ax, part[part["rank"] <= SHOWN], column)
+                ax.set_title(f"{problem}: the {SHOWN} with the fewest {name}")
+                _table(below, part, column, name)
     return figure
+
+
+def _curves(ax: Axes, part: pd.DataFrame, column: str) -> None:
+    limit, start = part.limit.iloc[0], part.distance.iloc[0]
+    for method, curve in part.groupby("method", sort=False):
+        shown = _envelope(curve[curve[column] > 0], column)
+        ax.plot(shown[column], shown.distance, **plots.method_style(str(method)))
+    plots.style_axes(ax, column, "distance")
+    ax.set_xscale("log")
+    ax.axhline(limit, color="#888888", linestyle="--", linewidth=1)
+    ax.set_ylim(limit / 30, 2 * start)
+    ends = part.groupby("method")[f"{column}_to_target"].first()
+    first = part[part[column] > 0].groupby("method")[column].min()
+    ax.set_xlim(first.min(), 4 * ends.max())
 
 
 def _envelope(curve: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -220,26 +313,39 @@ def _envelope(curve: pd.DataFrame, column: str) -> pd.DataFrame:
     return curve.groupby(place)[[column, "distance"]].agg({column: "first", "distance": "max"})
 
 
-def _table(ax: Axes, part: pd.DataFrame) -> None:
-    """The ranking, with a sample of each line: it is the legend as well."""
+def _table(ax: Axes, part: pd.DataFrame, column: str, name: str) -> None:
+    """The ranking, with a sample of each line that is drawn: it is the legend as well."""
     ax.axis("off")
-    best = part.drop_duplicates("method").sort_values("rank")
+    best = part.groupby("method", sort=False).tail(1).sort_values("rank")
     ax.set_xlim(0, 1)
-    ax.set_ylim(len(best) + 0.5, -1)
-    places = {"method": 0.14, "γ": 0.56, "steps": 0.68, "vectors": 0.83, "bits": 1.0}
-    for title, x in places.items():
-        align = "left" if title == "method" else "right"
-        ax.text(x, -0.4, title, ha=align, va="center", fontsize="small", weight="bold")
+    ax.set_ylim(len(best) + 0.5, -0.5)
+    places = {
+        "method": 0.07,
+        "options": 0.27,
+        "γ": 0.635,
+        "steps": 0.7,
+        "bits": 0.79,
+        "seeds": 0.815,
+    }
+    left = ("method", "options", "seeds")
+    titles = {each: each for each in places} | {"seeds": f"{name}, ten seeds"}
+    for place, x in places.items():
+        align = "left" if place in left else "right"
+        ax.text(x, 0, titles[place], ha=align, va="center", fontsize="small", weight="bold")
     for y, row in enumerate(rows_of(best), 1):
-        ax.plot([0, 0.12], [y, y], clip_on=False, **plots.method_style(row.method))
-        cells = {"method": row.method, "γ": f"{row.learning_rate:.3g}"}
-        if math.isnan(row.steps_to_target):
-            last = part[part.method == row.method].distance.iloc[-1]
-            cells["bits"] = f"not reached: {last:.1e} at the end"
+        if y <= SHOWN:
+            ax.plot([0, 0.06], [y, y], clip_on=False, **plots.method_style(row.method))
+        cells = {"method": row.method, "options": row.options, "γ": f"{row.learning_rate:.3g}"}
+        if math.isnan(row.step_to_target):
+            cells["seeds"] = f"not reached: {row.distance:.1e} at the end"
         else:
-            cells["steps"] = f"{row.steps_to_target:.0f}"
-            cells["vectors"] = f"{row.vectors_sent_to_target:,.0f}".replace(",", " ")
+            cells["steps"] = f"{row.step_to_target:.0f}"
             cells["bits"] = f"{row.bits_sent_to_target:.2g}"
-        for title, text in cells.items():
-            align = "left" if title == "method" else "right"
-            ax.text(places[title], y, text, ha=align, va="center", fontsize="small")
+            if row.seeds > 1:
+                ends = (getattr(row, f"{column}_{end}") for end in ("lowest", "highest"))
+                digits = ".0f" if name == "steps" else ".2g"
+                shown = ("never" if math.isnan(each) else f"{each:{digits}}" for each in ends)
+                cells["seeds"] = " … ".join(shown)
+        for place, text in cells.items():
+            align = "left" if place in left else "right"
+            ax.text(places[place], y, text, ha=align, va="center", fontsize="small")

@@ -1,10 +1,11 @@
 """What a column of a history is: one object, a `Measure`.
 
 Histories have ``suboptimality``, ``consensus_distance``, ``distance`` and ``gradient_norm`` by themselves;
-where the optimum of the problem is not known, ``value`` instead of what needs it. Others come by name or as
-objects of one's own: ``simulate(…, measures=["worst_distance", Measure(…), (name, function)])``. They are
-measured while the run goes on, without keeping iterates, and are columns like all others: of frames,
-pictures, comparisons, files, and of the exact theory.
+where the optimum of the problem is not known, ``value`` instead of what needs it, and ``margin`` if the
+problem classifies. Others come by name or as objects of one's own:
+``simulate(…, measures=["worst_distance", Measure(…), (name, function)])``. They are measured while the run
+goes on, without keeping iterates, and are columns like all others: of frames, pictures, comparisons, files,
+and of the exact theory.
 
 >>> import numpy as np
 >>> import relaysim as rs
@@ -22,6 +23,7 @@ from relaysim.measures.ready import (
     consensus_distance,
     distance,
     gradient_norm,
+    margin,
     max_consensus_distance,
     suboptimality,
     value,
@@ -38,6 +40,7 @@ __all__ = [
     "consensus_distance",
     "distance",
     "gradient_norm",
+    "margin",
     "max_consensus_distance",
     "suboptimality",
     "value",

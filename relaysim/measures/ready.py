@@ -19,6 +19,7 @@ __all__ = [
     "default_measures",
     "distance",
     "gradient_norm",
+    "margin",
     "max_consensus_distance",
     "suboptimality",
     "value",
@@ -62,6 +63,16 @@ def _accuracy(block: Block) -> np.ndarray:
     if finite.any():
         found[finite] = test_accuracy(block.points[:, finite])
     return block.of_points(found)
+
+
+def _margin(block: Block) -> np.ndarray:
+    margin = getattr(block.problem, "margin", None)
+    if not callable(margin):
+        raise ValueError(
+            "margin needs a problem that classifies, with a method margin(x), such as "
+            "relaysim.problems.Logistic"
+        )
+    return block.of_points(margin(block.points))
 
 
 def _expected_value(at_rest: float, noise: Noise) -> float:
@@ -120,6 +131,7 @@ max_consensus_distance = Measure(
     r"Largest consensus distance $\|x_i - \bar{x}\|^2$",
 )
 accuracy = Measure("accuracy", Shared(_accuracy), r"Accuracy of $\bar{x}$ on the test data")
+margin = Measure("margin", Shared(_margin), r"Margin of $\bar{x}$")
 worker_distance = Measure(
     "worker_distance",
     Shared(lambda block: block.distances),
@@ -139,6 +151,7 @@ _FURTHER = (
     worst_distance,
     max_consensus_distance,
     accuracy,
+    margin,
     worker_distance,
     worker_consensus_distance,
 )
@@ -149,7 +162,9 @@ AXIS_LABELS.update({name: measure.axis_label for name, measure in READY.items()}
 
 
 def default_measures(problem: Problem) -> tuple[Measure, ...]:
-    """The columns that a history has by itself: f(x̄) where the optimum of the problem is not known.
+    """The columns that a history has by itself.
+
+    Where the optimum of the problem is not known f(x̄) is among them, and the margin if it classifies.
 
     >>> import relaysim as rs
     >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
@@ -157,5 +172,6 @@ def default_measures(problem: Problem) -> tuple[Measure, ...]:
     ['suboptimality', 'consensus_distance', 'distance', 'gradient_norm']
     """
     if not knows_optimum(problem):
-        return tuple(measure for measure in _DEFAULT if not measure.needs_optimum)
+        known = tuple(measure for measure in _DEFAULT if not measure.needs_optimum)
+        return (*known, margin) if callable(getattr(problem, "margin", None)) else known
     return tuple(measure for measure in _DEFAULT if measure is not value)

@@ -1,13 +1,14 @@
 """Gossip matrices: the weights with which workers average what their neighbours send.
 
 W_ij is the weight that worker i gives to what j sent; rows sum to one. One matrix, or a sequence
-W_0, W_1, … of which step t uses number t modulo its length. Everything is a `scipy.sparse.csr_array`
-except `with_spectral_gap`, which is dense.
+W_0, W_1, … of which step t uses number t modulo its length, or any callable of the step that gives a matrix.
+Everything is a `scipy.sparse.csr_array` except `with_spectral_gap`, which is dense.
 """
 
 from typing import TYPE_CHECKING, NoReturn
 
 from relaysim.mixing.approximate import laplacian_sequence, perturbed
+from relaysim.mixing.by_step import LatticeSchedule, lattice_schedule
 from relaysim.mixing.exponential import one_peer_exponential
 from relaysim.mixing.finite_time import (
     base_graph,
@@ -26,10 +27,12 @@ from relaysim.mixing.weights import (
 from relaysim.support.names import attribute_error
 
 __all__ = [
+    "LatticeSchedule",
     "base_graph",
     "best_constant",
     "hyper_hypercube",
     "laplacian_sequence",
+    "lattice_schedule",
     "lazy",
     "max_degree",
     "metropolis",

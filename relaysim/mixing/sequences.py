@@ -17,6 +17,7 @@ __all__ = [
     "Mixing",
     "as_matrices",
     "as_sequence",
+    "checked",
     "graph_for",
     "is_sequence",
     "is_symmetric",
@@ -59,9 +60,11 @@ def is_sequence(mixing: object) -> TypeGuard[Sequence[Matrix]]:
     if isinstance(mixing, np.ndarray):
         return mixing.ndim == 3
     if not isinstance(mixing, Sequence) or isinstance(mixing, str):
+        mend = "relaysim.mixing makes them from a topology, as metropolis(topology)"
+        if callable(mixing):
+            mend = "a callable of the step is for relaysim.simulate, since it has no period"
         raise TypeError(
-            f"mixing must be a matrix (n, n) or a sequence of them, not {mixing!r}; "
-            f"relaysim.mixing makes them from a topology, as metropolis(topology)"
+            f"mixing must be a matrix (n, n) or a sequence of them, not {mixing!r}; {mend}"
         )
     return len(mixing) > 0 and (issparse(mixing[0]) or np.ndim(mixing[0]) == 2)
 
@@ -108,24 +111,7 @@ def as_sequence(mixing: Mixing, topology: Topology) -> tuple[csr_array, ...]:
     ValueError: the mixing matrix is 2 × 2 but the topology has 3 workers
     """
     n = topology.n
-    allowed = topology.adjacency + eye_array(n)
-    matrices = []
-    for which, matrix in _named(mixing, "the mixing matrix", "mixing matrix W_"):
-        entries = real_matrix(matrix, which)
-        if entries.shape != (n, n):
-            raise ValueError(
-                f"{which} is {_written(entries.shape)} but the topology has {n} workers"
-            )
-        W = _with_unit_rows(entries, which)
-        stray = (abs(W) - abs(W).multiply(allowed)).tocoo()
-        stray.eliminate_zeros()
-        if stray.nnz:
-            i, j = int(stray.coords[0][0]), int(stray.coords[1][0])
-            raise ValueError(
-                f"{which} has weight {W[i, j]:.3g} at ({i}, {j}), which is no edge of {topology!r}; "
-                f"pass a topology that has the edge"
-            )
-        matrices.append(W)
+    matrices = [checked(matrix, which, topology) for which, matrix in _numbered(mixing)]
     union = sum((abs(W) for W in matrices[1:]), abs(matrices[0]))
     parts = connected_components(union, directed=True, connection="strong")[0]
     if parts > 1:
@@ -134,6 +120,32 @@ def as_sequence(mixing: Mixing, topology: Topology) -> tuple[csr_array, ...]:
             f"over a period they must connect all {n} workers"
         )
     return tuple(matrices)
+
+
+def checked(matrix: Any, which: str, topology: Topology) -> csr_array:
+    """One matrix that fits a topology, a copy; ``which`` is what messages call it.
+
+    Raises:
+        TypeError, ValueError: as `as_sequence`, but for workers that are not connected.
+    """
+    n = topology.n
+    entries = real_matrix(matrix, which)
+    if entries.shape != (n, n):
+        raise ValueError(f"{which} is {_written(entries.shape)} but the topology has {n} workers")
+    W = _with_unit_rows(entries, which)
+    stray = (abs(W) - abs(W).multiply(topology.adjacency + eye_array(n))).tocoo()
+    stray.eliminate_zeros()
+    if stray.nnz:
+        i, j = int(stray.coords[0][0]), int(stray.coords[1][0])
+        raise ValueError(
+            f"{which} has weight {W[i, j]:.3g} at ({i}, {j}), which is no edge of {topology!r}; "
+            f"pass a topology that has the edge"
+        )
+    return W
+
+
+def _numbered(mixing: Mixing) -> Iterator[tuple[str, Any]]:
+    return _named(mixing, "the mixing matrix", "mixing matrix W_")
 
 
 def _named(mixing: Mixing, alone: str, numbered: str) -> Iterator[tuple[str, Any]]:

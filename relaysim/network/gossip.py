@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from scipy.sparse import csr_array
 
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.products import Product
 
-__all__ = ["EntryMix", "LossyMixChange", "MixChange"]
+__all__ = ["EntryMix", "LossyMixChange", "MixChange", "Weights"]
+
+
+class Weights:
+    """One gossip matrix in the ways that a network uses it; what a method does not use is never built.
+
+    ``vectors``: how many cross the edges when it is used.
+    """
+
+    def __init__(self, W: csr_array, arrivals: Arrivals | None):
+        self.matrix = W
+        self._arrivals = arrivals
+        self.vectors = int(W.nnz - np.count_nonzero(W.diagonal()))
+
+    @functools.cached_property
+    def product(self) -> Product:
+        """x → W x."""
+        return Product(self.matrix)
+
+    @functools.cached_property
+    def change(self) -> MixChange:
+        """x → (W − I) x."""
+        return MixChange(self.matrix)
+
+    @functools.cached_property
+    def lossy_change(self) -> LossyMixChange:
+        """The same where messages are lost."""
+        assert self._arrivals is not None
+        return LossyMixChange(self.matrix, self._arrivals)
+
+    @functools.cached_property
+    def entry_mix(self) -> EntryMix:
+        """x → W' x where not all entries cross an edge."""
+        return EntryMix(self.matrix)
 
 
 class MixChange:

@@ -9,23 +9,27 @@ count the model-sized vectors that they put on the wire.
 from __future__ import annotations
 
 import functools
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from relaysim.mixing.by_step import ByStep
 from relaysim.mixing.sequences import preserved_weights
 from relaysim.network.arrivals import Arrivals
-from relaysim.network.gossip import EntryMix, LossyMixChange, MixChange
+from relaysim.network.gossip import Weights
 from relaysim.network.pairs import PairExchange
-from relaysim.network.products import Product
 from relaysim.network.relay import LossyTreeRelay, Mail, PairMail, PairRelay, TreeRelay
 from relaysim.problems.workers import Workers
 from relaysim.support.workspace import Workspace
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["AVERAGE_COUNTS", "Network"]
+
+# Matrices of a callable of the step that are not made ready anew.
+REMEMBERED = 64
 
 #: How many vectors an exact average over n workers takes, by the way in which it is made.
 AVERAGE_COUNTS: dict[str, Callable[[int], int]] = {
@@ -40,7 +44,7 @@ class Network:
 
     Args:
         topology: a `Topology`, or a `TreePair` for methods that only relay.
-        mixing: the sequence of gossip matrices for methods that mix, else empty.
+        mixing: the gossip matrices of methods that mix, a period of them or those of a callable; else empty.
         workspace: where large arrays are borrowed.
         arrivals: which messages arrive. All of them by default.
         workers: what the problem says of them, for methods that ask.
@@ -52,7 +56,7 @@ class Network:
     def __init__(
         self,
         topology: Topology | TreePair,
-        mixing: tuple[csr_array, ...] = (),
+        mixing: tuple[csr_array, ...] | ByStep = (),
         workspace: Workspace | None = None,
         arrivals: Arrivals | None = None,
         workers: Workers | None = None,
@@ -62,28 +66,15 @@ class Network:
         self._workers = workers
         self.vectors_sent: float | np.ndarray = 0
         self._workspace = workspace or Workspace()
-        self._mixing, self._arrivals = mixing, arrivals
-        self._vectors_per_mix = [int(W.nnz - np.count_nonzero(W.diagonal())) for W in mixing]
+        self._arrivals = arrivals
+        self._by_step = mixing if isinstance(mixing, ByStep) else None
+        self._mixing = () if isinstance(mixing, ByStep) else mixing
+        self._period = [Weights(W, arrivals) for W in self._mixing]
+        # Of a callable's matrices the last ones; a new one is dear and an old one may come again.
+        self._latest: OrderedDict[int, Weights] = OrderedDict()
         self._vectors_per_relay = 2 * (self.n - 1)
 
     # What a method does not use of the following is never built.
-
-    @functools.cached_property
-    def _changes(self) -> list[MixChange]:
-        return [MixChange(W) for W in self._mixing]
-
-    @functools.cached_property
-    def _lossy_changes(self) -> list[LossyMixChange]:
-        assert self._arrivals is not None
-        return [LossyMixChange(W, self._arrivals) for W in self._mixing]
-
-    @functools.cached_property
-    def _entry_mixes(self) -> list[EntryMix]:
-        return [EntryMix(W) for W in self._mixing]
-
-    @functools.cached_property
-    def _matrices(self) -> list[Product]:
-        return [Product(W) for W in self._mixing]
 
     @functools.cached_property
     def _exchange(self) -> PairExchange:
@@ -94,6 +85,18 @@ class Network:
         if isinstance(self.topology, TreePair):
             return PairRelay(*map(self._tree_relay, (self.topology.first, self.topology.second)))
         return self._tree_relay(self.topology)
+
+    def _weights(self, round: int) -> Weights:
+        """W_t with t = ``round``."""
+        if self._by_step is None:
+            return self._period[round % len(self._period)]
+        W = self._by_step.at(round)
+        found = self._latest.get(id(W))
+        if found is None:
+            found = self._latest[id(W)] = Weights(W, self._arrivals)
+            if len(self._latest) > REMEMBERED:
+                self._latest.popitem(last=False)
+        return found
 
     def _tree_relay(self, tree: Topology) -> TreeRelay:
         if self._arrivals is None:
@@ -129,7 +132,7 @@ class Network:
     def mix(
         self, x: np.ndarray, round: int, share: float | np.ndarray = 1, further: int = 0
     ) -> np.ndarray:
-        """W_t x with t = ``round`` modulo the length of the sequence; ``(n, d[, r])``.
+        """W_t x with t = ``round``, modulo the length of a sequence; ``(n, d[, r])``.
 
         Args:
             x: what is mixed.
@@ -137,11 +140,11 @@ class Network:
             share: of a vector that is sent over each edge, ``(r,)`` where replicas differ.
             further: k ≥ 1 for the k-th round of a step that not all replicas make.
         """
-        k = round % len(self._mixing)
-        self.send(share * self._vectors_per_mix[k])
+        weights = self._weights(round)
+        self.send(share * weights.vectors)
         if self._arrivals is None:
-            return self._matrices[k](x)
-        return x + self._lossy_changes[k](x, further=further)
+            return weights.product(x)
+        return x + weights.lossy_change(x, further=further)
 
     def mix_change(
         self, x: np.ndarray, round: int, share: float = 1, laziness: float = 0
@@ -154,15 +157,15 @@ class Network:
             share: of a vector that is sent over each edge; below 1 where it is compressed.
             laziness: λ in [0, 1), to mix with (1 − λ)W_t + λI in the place of W_t.
         """
-        k = round % len(self._mixing)
-        self.send(share * self._vectors_per_mix[k])
+        weights = self._weights(round)
+        self.send(share * weights.vectors)
         if self._arrivals is None:
-            return self._changes[k](x, laziness)
-        return self._lossy_changes[k](x, laziness)
+            return weights.change(x, laziness)
+        return weights.lossy_change(x, laziness)
 
     def neighbours_with(self, kept: np.ndarray, round: int) -> np.ndarray:
         """How many neighbours by W_t have each entry set in ``kept``, 0 or 1, ``(n, d[, r])``."""
-        return self._entry_mixes[round % len(self._mixing)].neighbours_with(kept)
+        return self._weights(round).entry_mix.neighbours_with(kept)
 
     def mix_entries(
         self, x: np.ndarray, kept: np.ndarray, wanted: np.ndarray, round: int
@@ -175,7 +178,7 @@ class Network:
             wanted: which of those that its neighbours keep are sent to it, likewise.
             round: t.
         """
-        mixed, entries = self._entry_mixes[round % len(self._mixing)].mix(x, kept, wanted)
+        mixed, entries = self._weights(round).entry_mix.mix(x, kept, wanted)
         self.send(entries / x.shape[1])
         return mixed
 

@@ -69,7 +69,7 @@ def plot_history(
     Args:
         history: a `relaysim.History`.
         y: the column to draw, on a log axis.
-        x: ``"step"``, ``"vectors_sent"`` or ``"bits_sent"``.
+        x: ``"step"``, ``"vectors_sent"``, ``"bits_sent"`` or ``"time"``.
         ax: the Axes to draw into; new ones by default.
         label: the line's name in the legend; the method's, or the learning rate, by default.
         band: the two quantiles.

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, NoReturn
 from relaysim.problems import data, partitions
 from relaysim.problems.checking import check
 from relaysim.problems.feature_split import FeatureSplit
-from relaysim.problems.logistic import Logistic, NoOptimumError
+from relaysim.problems.logistic import Logistic, NoOptimumError, NoSmoothnessError
 from relaysim.problems.matrix_quadratic import MatrixQuadratic
 from relaysim.problems.problem import Problem
 from relaysim.problems.quadratics import DiagonalQuadratic, LeastSquares, random_quadratics
@@ -48,6 +48,7 @@ __all__ = [
     "Logistic",
     "MatrixQuadratic",
     "NoOptimumError",
+    "NoSmoothnessError",
     "Problem",
     "check",
     "data",

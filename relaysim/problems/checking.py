@@ -232,6 +232,7 @@ class _Contract:
             "example_variance": [("that of the examples' gradients", self._example_variance)],
             "curvature_at": [("has smoothness and strong_convexity", self._curvature_at)],
             "test_accuracy": [("shares, none where x is NaN", self._test_accuracy)],
+            "margin": [("whatever the length of x, none where x is NaN", self._margin)],
             "to_config": [("plain data with a type", self._to_config)],
         }
 
@@ -418,6 +419,13 @@ class _Contract:
         return bool(
             np.isnan(found[0]) and ((found[1:] >= 0) & (found[1:] <= 1)).all() and found[1] == alone
         )
+
+    def _margin(self) -> bool:
+        points = self.points.copy()
+        points[:, 0] = np.nan
+        found = answer(self.problem.margin(points), "margin", points.shape[1:])
+        longer = answer(self.problem.margin(3 * points), "margin", points.shape[1:])
+        return bool(np.isnan(found[0]) and np.allclose(found[1:], longer[1:], rtol=FORMULA, atol=0))
 
     def _to_config(self) -> None:
         found = self.problem.to_config()

@@ -66,18 +66,20 @@ class LinearClassifier(Objective):
             raise ValueError(
                 "x has entries that are not finite, where no class has the highest score"
             )
-        features = self._features if features is None else matrix_of(features)
+        scores = self._scores(x, self._features if features is None else matrix_of(features))
+        codes = scores[:, 0] > 0 if scores.shape[1] == 1 else scores.argmax(axis=1)
+        predicted = self.classes[codes.astype(int)]
+        return predicted[:, 0] if x.ndim == 1 else predicted
+
+    def _scores(self, x: np.ndarray, features: Matrix) -> np.ndarray:
+        """Of the second of two classes ``(k, 1, r)``, or of every class ``(k, classes, r)``."""
         points = x.reshape(*self._shape, -1)
         width = len(points) - self.intercept
         if features.shape[1] != width:
             raise ValueError(f"features must have {width} columns, not {features.shape[1]}")
         scores = np.asarray(features @ points[:width].reshape(width, -1))
         scores = scores.reshape(features.shape[0], *points.shape[1:])
-        if self.intercept:
-            scores = scores + points[-1]
-        codes = scores[:, 0] > 0 if points.shape[1] == 1 else scores.argmax(axis=1)
-        predicted = self.classes[codes.astype(int)]
-        return predicted[:, 0] if x.ndim == 1 else predicted
+        return scores + points[-1] if self.intercept else scores
 
     def accuracy(
         self,
@@ -108,6 +110,35 @@ class LinearClassifier(Objective):
         found = np.where(finite, (labels == predicted.T).mean(axis=-1), np.nan)
         return float(found) if found.ndim == 0 else found
 
+    def margin(self, x: np.ndarray) -> float | np.ndarray:
+        """The smallest of every example's own score less the best other one, over ‖x‖.
+
+        With two classes min_j y_j a_j·x / ‖x‖; with more min_j min_{c ≠ y_j} (a_j·x_{y_j} − a_j·x_c) / ‖x‖.
+        An intercept is a coefficient like others: of a feature that is 1, and in ‖x‖. Positive where x
+        separates the classes of the problem's examples.
+
+        Args:
+            x: parameters ``(d,)`` or ``(d, r)``.
+
+        Returns:
+            A number, or ``(r,)``: 0 at x = 0, where all scores are equal; NaN where x is not finite.
+        """
+        x = self._checked_points(x)
+        finite = np.isfinite(x).all(axis=0)
+        # By its largest entry first: squares of what diverges overflow.
+        direction = np.where(finite, x, 0.0)
+        direction /= _or_1(np.abs(direction).max(axis=0))
+        direction /= _or_1(np.linalg.norm(direction, axis=0))
+        scores = self._scores(direction, self._features)
+        own = (self._labels[:, None] == self.classes)[..., None]
+        if scores.shape[1] == 1:
+            lead = np.where(own[:, 1], scores[:, 0], -scores[:, 0])
+        else:
+            best_other = np.where(own, -np.inf, scores).max(axis=1)
+            lead = np.where(own, scores, -np.inf).max(axis=1) - best_other
+        found = np.where(finite, lead.min(axis=0), np.nan)
+        return float(found[0]) if x.ndim == 1 else found
+
     def test_accuracy(self, x: np.ndarray) -> float | np.ndarray:
         """`accuracy` on the test set, at x ``(d,)`` or ``(d, r)``.
 
@@ -134,3 +165,8 @@ class LinearClassifier(Objective):
         features, labels = matrix_of(given[0], " of the test set"), label_values(given[1])
         self.accuracy(np.zeros(self.d), features, labels)
         return features, labels
+
+
+def _or_1(length: np.ndarray) -> np.ndarray:
+    """Lengths to divide by: 1 in the place of 0."""
+    return np.where(length > 0, length, 1.0)

@@ -1,4 +1,4 @@
-"""Logistic regression on examples that are split over workers: two classes, or softmax for more."""
+"""Linear classification of examples that are split over workers: logistic, softmax, exponential loss."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from relaysim.problems.curvature import (
 )
 from relaysim.problems.data import Dataset
 from relaysim.problems.labelled import classes_of, pooled_examples
+from relaysim.problems.losses import BinaryLoss, ExponentialLoss
 from relaysim.problems.matrices import Matrix, with_ones
 from relaysim.problems.newton import newton
 from relaysim.problems.partitions import Partition
@@ -28,9 +29,13 @@ from relaysim.problems.separability import has_optimum_near, separates
 from relaysim.support.checks import real_array, real_number, true_or_false
 from relaysim.support.display import LATER, between, html_table
 
-__all__ = ["Logistic", "NoOptimumError"]
+__all__ = ["Logistic", "NoOptimumError", "NoSmoothnessError"]
 
 WEIGHTINGS = ("workers", "examples")
+LOSSES: dict[str, type[BinaryLoss | ExponentialLoss]] = {
+    "logistic": BinaryLoss,
+    "exponential": ExponentialLoss,
+}
 # How many classes a table names.
 MOST_CLASSES = 5
 
@@ -39,12 +44,17 @@ class NoOptimumError(ValueError, AttributeError):
     """f has no minimiser. As an AttributeError it makes ``hasattr(problem, "optimum")`` False."""
 
 
+class NoSmoothnessError(ValueError, AttributeError):
+    """No number bounds the Hessians of f at all points; ``hasattr(problem, "smoothness")`` is False."""
+
+
 class Logistic(LinearClassifier):
     """f_i(x) = (1/m_i) Σ_j log(1 + exp(−y_j a_j·x)) + (l2/2)‖x‖² over the m_i examples of worker i.
 
     With more than two classes, f_i(x) = (1/m_i) Σ_j (log Σ_c exp(a_j·x_c) − a_j·x_{y_j}) + (l2/2)‖x‖²
     with a column x_c for each class; x is then the matrix ``(p, classes)`` row by row, so that
-    d = p · classes. `coefficients` takes x apart.
+    d = p · classes. `coefficients` takes x apart. With ``loss="exponential"`` (two classes)
+    f_i(x) = (1/m_i) Σ_j exp(−y_j a_j·x) + (l2/2)‖x‖².
 
     Args:
         features: ``(n, m, p)``, m examples for each worker; or a sequence of n matrices ``(m_i, p)``,
@@ -62,6 +72,8 @@ class Logistic(LinearClassifier):
             examples: f_i(x) = (n m_i / N) (1/m_i) Σ_j (…) + (l2/2)‖x‖².
         classes: all classes in order, each of which must be there; by default those of the labels,
             sorted.
+        loss: ``"logistic"`` or ``"exponential"``. The second derivative of the latter grows with the
+            loss: it has no `smoothness`, and a rate that is too high overflows.
         test: features ``(k, p)`` and labels ``(k,)`` of a test set, or a `relaysim.problems.data.Dataset`:
             runs can then measure ``"accuracy"``.
 
@@ -76,7 +88,8 @@ class Logistic(LinearClassifier):
         TypeError: what is no array of numbers, such as a Dataset (give its features and labels).
 
     ``l2=0`` on data that a hyperplane separates has no optimum: `optimum`, `zeta2` and
-    `optimal_value` then raise `NoOptimumError`, and runs record ``value`` f(x̄) and ``gradient_norm``.
+    `optimal_value` then raise `NoOptimumError`, and runs record ``value`` f(x̄), ``gradient_norm`` and
+    ``margin``.
 
     Suboptimality sums ℓ(z* + δ) − ℓ(z*) − ℓ'(z*)δ ≥ 0 over examples (z = a·x, δ = a·(x − x*)) from a
     series for small δ, so that it keeps 12 digits, typically, however small it is. What limits it is
@@ -104,6 +117,7 @@ class Logistic(LinearClassifier):
         intercept: bool = False,
         weighting: str = "workers",
         classes: ArrayLike | None = None,
+        loss: str = "logistic",
         test: Dataset | tuple[Any, Any] | None = None,
     ):
         matrix, known, held = pooled_examples(features, labels, partition)
@@ -113,6 +127,14 @@ class Logistic(LinearClassifier):
             raise ValueError(f"weighting must be 'workers' or 'examples', not {weighting!r}")
         self.weighting = weighting
         self.classes, codes = classes_of(known, classes)
+        if loss not in LOSSES:
+            raise ValueError(f"loss must be 'logistic' or 'exponential', not {loss!r}")
+        if loss == "exponential" and len(self.classes) > 2:
+            raise ValueError(
+                f"the exponential loss takes two classes and there are {len(self.classes)}; "
+                f"use loss='logistic'"
+            )
+        self.loss = loss
         self._features, self._labels, self._partition = matrix, known, held
         self.examples = held.sizes
         self.n = len(self.examples)
@@ -123,7 +145,9 @@ class Logistic(LinearClassifier):
         if intercept:
             matrix = with_ones(matrix)
             penalty[-1] = 0
-        self._loss = PenalisedLoss(matrix, codes, len(self.classes), held, weights, penalty)
+        self._loss = PenalisedLoss(
+            matrix, codes, len(self.classes), held, weights, penalty, LOSSES[loss]
+        )
         self.d = self._loss.d
         self.test = self._checked_test_set(test)
 
@@ -264,6 +288,11 @@ class Logistic(LinearClassifier):
 
     @functools.cached_property
     def _smoothness(self) -> tuple[np.ndarray, float]:
+        if self.loss == "exponential":
+            raise NoSmoothnessError(
+                "the exponential loss has no smoothness: its curvature grows with the loss; "
+                "curvature_at(x) has that at a point"
+            )
         each, mean = largest_grams(self._loss)
         most = self._loss.parts[0][1].largest_curvature
         return most * each + self.l2, most * mean + self.l2
@@ -280,6 +309,9 @@ class Logistic(LinearClassifier):
         The curvature of the loss in its scores is at most ¼ (two classes) or ½ (more), so that
         L = ¼ max_i w_i λ_max((1/m_i) Σ_j a_j a_jᵀ) + l2, or ½ in the place of ¼, with w_i = 1, or
         n m_i / N where ``weighting="examples"``.
+
+        Raises:
+            NoSmoothnessError: the exponential loss, as `local_smoothness` and `mean_smoothness` do.
         """
         return float(self.local_smoothness.max())
 
@@ -333,7 +365,7 @@ class Logistic(LinearClassifier):
 
     def to_config(self) -> dict[str, Any]:
         """Plain data that rebuilds the problem: its arrays, and who holds which example."""
-        config = {
+        config: dict[str, Any] = {
             "type": "Logistic",
             "features": self._features,
             "labels": self._labels,
@@ -343,7 +375,12 @@ class Logistic(LinearClassifier):
             "weighting": self.weighting,
             "classes": self.classes,
         }
-        return config if self.test is None else config | {"test": list(self.test)}
+        # Keys of stored results are made of these: what is by default is not said.
+        if self.loss != "logistic":
+            config["loss"] = self.loss
+        if self.test is not None:
+            config["test"] = list(self.test)
+        return config
 
     def _repr_html_(self) -> str:
         shown = ", ".join(map(str, self.classes[:MOST_CLASSES]))
@@ -354,6 +391,7 @@ class Logistic(LinearClassifier):
             ("examples", f"{self.examples.sum()}, {between(self.examples)} a worker"),
             ("classes", f"{len(self.classes)}: {shown}"),
             ("features", "sparse" if issparse(self._features) else "dense"),
+            ("loss", self.loss),
             ("l2", self.l2),
             ("intercept", self.intercept),
             ("weighting", self.weighting),
@@ -363,6 +401,8 @@ class Logistic(LinearClassifier):
 
     def __repr__(self) -> str:
         options = ", intercept=True" if self.intercept else ""
+        if self.loss != "logistic":
+            options += f", loss={self.loss!r}"
         if self.weighting != "workers":
             options += f", weighting={self.weighting!r}"
         return (

@@ -7,13 +7,14 @@ classes), each with r replicas. Weights include 1/m_i, so that sums over a worke
 from __future__ import annotations
 
 import functools
+from typing import Self
 
 import numpy as np
 from numpy.polynomial import polynomial
 
 from relaysim.problems.example_blocks import Positions
 
-__all__ = ["BinaryLoss", "SoftmaxLoss"]
+__all__ = ["BinaryLoss", "ExponentialLoss", "SoftmaxLoss"]
 
 # Up to this change of a score a loss is expanded around the optimum; beyond, its closed form has lost
 # no more than a few digits.
@@ -22,16 +23,15 @@ SERIES_UP_TO, SERIES_TERMS = 0.02, 10
 EXTREME = 30
 
 
-class BinaryLoss:
-    """log(1 + e^{−yz}) for y = ±1 and the score z.
+class _MarginLoss:
+    """A loss of yz for y = ±1 and the score z.
 
     Args:
         codes: class numbers 0 and 1 of the examples, any shape.
         weights: of the same shape; 0 for what is no example.
     """
 
-    #: The largest second derivative of the loss by a score.
-    score_count, largest_curvature = 1, 0.25
+    score_count = 1
 
     def __init__(self, codes: np.ndarray, weights: np.ndarray):
         self.signs = np.where(codes == 1, 1.0, -1.0)
@@ -39,13 +39,24 @@ class BinaryLoss:
         self._y = self.signs[..., None]
         self._scale = (-self.signs * weights)[..., None]
 
-    @staticmethod
-    def take(loss: BinaryLoss, positions: Positions, weight: np.ndarray) -> BinaryLoss:
+    @classmethod
+    def take(cls, loss: _MarginLoss, positions: Positions, weight: np.ndarray) -> Self:
         """The loss of some of the examples, with other weights."""
-        drawn = BinaryLoss.__new__(BinaryLoss)
+        drawn = cls.__new__(cls)
         drawn._y = loss._y[positions]
         drawn._scale = -weight * drawn._y
         return drawn
+
+    def wrong(self, z: np.ndarray) -> np.ndarray:
+        """Which examples have a margin that is not positive."""
+        return (self._y * z)[..., 0] <= 0
+
+
+class BinaryLoss(_MarginLoss):
+    """log(1 + e^{−yz}) for y = ±1 and the score z; see `_MarginLoss`."""
+
+    #: The largest second derivative of the loss by a score.
+    largest_curvature = 0.25
 
     def slopes(self, z: np.ndarray) -> np.ndarray:
         """Weighted first derivatives −y w / (1 + e^{yz}), accurate at any margin, in place of z."""
@@ -70,10 +81,6 @@ class BinaryLoss:
         z = np.abs(z[..., 0])
         shrunk = np.exp(-z)
         return self.weights * shrunk / (1 + shrunk) ** 2
-
-    def wrong(self, z: np.ndarray) -> np.ndarray:
-        """Which examples have a margin that is not positive."""
-        return (self._y * z)[..., 0] <= 0
 
     def divergence(self, change: np.ndarray, reference: np.ndarray) -> np.ndarray:
         """Weighted sum of ℓ(z* + δ) − ℓ(z*) − ℓ'(z*)δ ≥ 0, without cancellation, ``(r,)``.
@@ -154,6 +161,44 @@ def _cumulant_factors() -> list[np.ndarray]:
         cumulant = polynomial.polymul(variance, factor)
         factors.append(factor)
     return factors
+
+
+class ExponentialLoss(_MarginLoss):
+    """e^{−yz} for y = ±1 and the score z; see `_MarginLoss`."""
+
+    #: No bound: the second derivative grows with the loss.
+    largest_curvature = np.inf
+
+    def slopes(self, z: np.ndarray) -> np.ndarray:
+        """Weighted first derivatives −y w e^{−yz}, in place of z."""
+        z *= -self._y
+        np.exp(z, out=z)
+        z *= self._scale
+        return z
+
+    def total(self, z: np.ndarray) -> np.ndarray:
+        """Weighted sum over all examples, ``(r,)``."""
+        return np.tensordot(self.weights, self._losses(z), axes=self.weights.ndim)
+
+    def curvature(self, z: np.ndarray) -> np.ndarray:
+        """Weighted second derivatives w e^{−yz} at one point, of the shape of the codes."""
+        return self.weights * self._losses(z)[..., 0]
+
+    def divergence(self, change: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """Weighted sum of ℓ(z* + δ) − ℓ(z*) − ℓ'(z*)δ = ℓ(z*)(e^{−yδ} − 1 + yδ) ≥ 0, ``(r,)``.
+
+        Args:
+            change: δ, ``(N, r)``; overwritten.
+            reference: z*, ``(N, 1)``.
+        """
+        y = self._y.reshape(-1, 1)
+        change *= -y
+        at_reference = self.weights.ravel() * np.exp(-y * reference)[:, 0]
+        return at_reference @ _beyond_linear(change)
+
+    def _losses(self, z: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            return np.exp(-self._y * z)
 
 
 class SoftmaxLoss:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from relaysim.problems.example_blocks import Block, Positions, lay_out
-from relaysim.problems.losses import BinaryLoss, SoftmaxLoss
+from relaysim.problems.losses import BinaryLoss, ExponentialLoss, SoftmaxLoss
 from relaysim.problems.matrices import Matrix
 from relaysim.problems.partitions import Partition
 from relaysim.support.blocks import row_blocks
@@ -33,6 +33,7 @@ class PenalisedLoss:
         partition: who holds which example.
         weights: w_i, ``(n,)``.
         penalty: λ of each feature, ``(p,)``.
+        of_two: the loss of two classes.
 
     Attributes:
         n, d, feature_count, score_count: workers, parameters d = p · c, p and c.
@@ -48,6 +49,7 @@ class PenalisedLoss:
         partition: Partition,
         weights: np.ndarray,
         penalty: np.ndarray,
+        of_two: type[BinaryLoss | ExponentialLoss] = BinaryLoss,
     ):
         self._weights, self._examples = weights, partition.sizes
         self.n, self.feature_count = len(weights), features.shape[1]
@@ -60,7 +62,7 @@ class PenalisedLoss:
             of_block = np.where(real, by_example[block.rows], 0.0)
             block_codes = np.where(real, codes[block.rows], 0)
             loss = (
-                BinaryLoss(block_codes, of_block)
+                of_two(block_codes, of_block)
                 if classes == 2
                 else SoftmaxLoss(block_codes, of_block, classes)
             )

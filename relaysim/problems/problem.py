@@ -121,6 +121,11 @@ class Problem(Protocol):
             "measure accuracy",
             "there is no such column",
         )
+        margin = Offer(
+            "``(d, k)`` to ``(k,)``: how far x separates classes, whatever its length, NaN where x is: the "
+            "measure margin, a column of histories where there is no optimum",
+            "there is no such column",
+        )
         to_config = Offer(
             "plain data with a type that relaysim knows: saved histories rebuild the problem",
             "they hold the object's arrays, and ask for problem= to run again",

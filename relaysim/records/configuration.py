@@ -15,7 +15,9 @@ from scipy.sparse import csr_array, issparse
 
 from relaysim import algorithms, compressors, faults, oracles, problems, schedules
 from relaysim.measures import READY, Measure
-from relaysim.mixing.sequences import Mixing, is_sequence
+from relaysim.mixing import LatticeSchedule
+from relaysim.mixing.by_step import AnyMixing, is_by_step
+from relaysim.mixing.sequences import is_sequence
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["decode", "encode", "encode_measures", "encode_mixing", "measures_in_file", "rebuild"]
@@ -124,6 +126,7 @@ _BUILDERS: dict[str, Callable] = {
     },
     **{name: getattr(oracles, name) for name in oracles.__all__},
     **{name: getattr(compressors, name) for name in compressors.__all__},
+    "LatticeSchedule": LatticeSchedule,
     "DiagonalQuadratic": problems.DiagonalQuadratic,
     "LeastSquares": problems.LeastSquares,
     "Logistic": problems.Logistic,
@@ -187,10 +190,18 @@ class _NotInFile:
         )
 
 
-def encode_mixing(mixing: Mixing | None) -> Any:
-    """Encode a matrix or a sequence of them (or None)."""
+def encode_mixing(mixing: AnyMixing | None) -> Any:
+    """Encode a matrix, a sequence of them or a callable of the step (or None).
+
+    Of a callable of the user's own there is only what it is called.
+    """
     if mixing is None:
         return None
+    if is_by_step(mixing):
+        if _BUILDERS.get(type(mixing).__name__) is type(mixing):
+            return encode(mixing)
+        name = getattr(mixing, "__qualname__", type(mixing).__qualname__)
+        return {"type": "unknown", "class": name, "arrays": None}
     if is_sequence(mixing):
         return [encode(np.asarray(W) if not issparse(W) else W) for W in mixing]
     return encode(mixing if issparse(mixing) else np.array(mixing, dtype=float))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import pathlib
@@ -15,12 +16,13 @@ from relaysim.algorithms.events import Algorithm
 from relaysim.faults import AnyFault
 from relaysim.measures import Measure
 from relaysim.measures.columns import bits_of
-from relaysim.mixing.sequences import Mixing
+from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Oracle
 from relaysim.problems import Problem
 from relaysim.records import archive, configuration
 from relaysim.records.loading import loaded
 from relaysim.records.state import KeptState, fingerprint
+from relaysim.records.timing import Runtime, times_of
 from relaysim.support.display import between, html_table
 from relaysim.topologies import Topology, TreePair
 
@@ -74,6 +76,7 @@ class History:
         topology: Topology | TreePair,
         algorithm: Algorithm | None,
         state: KeptState | None = None,
+        time: np.ndarray | None = None,
         interrupted: bool = False,
     ) -> None:
         self.steps = steps
@@ -89,6 +92,7 @@ class History:
         self._vectors_sent = vectors_sent
         self._last_record = last_record
         self._state = state
+        self._time = time
         self.interrupted = interrupted
 
     @property
@@ -102,10 +106,13 @@ class History:
         return getattr(self.algorithm, "label", None) or self.config["algorithm"]["class"]
 
     @property
-    def mixing(self) -> Mixing | None:
-        """The matrix or sequence of them that the run was given, as `relaysim.simulate` takes it, or None.
+    def mixing(self) -> AnyMixing | None:
+        """What the run was given to mix with, as `relaysim.simulate` takes it, or None.
 
         Like ``oracle`` and ``faults`` it is rebuilt from ``config`` each time.
+
+        Raises:
+            ValueError: a callable of the user's own, which the record cannot rebuild.
 
         >>> import relaysim as rs
         >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
@@ -145,7 +152,8 @@ class History:
         - ``distance``: (1/n) Σ_i ‖x_i − x*‖²;
         - ``gradient_norm``: ‖∇f(x̄)‖²;
         - ``vectors_sent``: by all workers together since step 0; a compressed one counts as its share;
-        - ``bits_sent``: the same in bits, 64 a number, d numbers a vector.
+        - ``bits_sent``: the same in bits, 64 a number, d numbers a vector;
+        - ``time``, where `with_time` gave one.
 
         Suboptimality and distance need a problem whose optimum is known; without it there is
         ``value``, f(x̄), instead. What else was asked for as ``measures`` comes after the gradient norm.
@@ -156,6 +164,8 @@ class History:
         sent = self._vectors_sent.reshape(len(self.steps), -1)
         data["vectors_sent"] = self._by_replica(sent)
         data["bits_sent"] = self._by_replica(bits_of(sent, self.x.shape[1]))
+        if self._time is not None:
+            data["time"] = self._by_replica(self._time)
         return pd.DataFrame(data)
 
     @functools.cached_property
@@ -240,6 +250,29 @@ class History:
             "iterates": None if self.iterates is None else self.iterates[:records],
         }
 
+    def with_time(self, runtime: Runtime | None = None) -> History:
+        """The same history with a column ``time``: when the last worker had ended each recorded step.
+
+        Args:
+            runtime: what `relaysim.analysis.runtime` makes of at least as many steps, in one draw or one
+                for each replica. None for asynchronous methods, whose events bring their own time: a step is
+                the time in which each worker takes one gradient in expectation.
+
+        Raises:
+            ValueError: too few steps, another number of draws, or a runtime where there must be none.
+
+        >>> import relaysim as rs
+        >>> ring, problem = rs.topologies.ring(4), rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
+        >>> history = rs.simulate(problem, ring, rs.algorithms.D2(), learning_rate=0.5, steps=2)
+        >>> slow = rs.analysis.runtime(ring, 2, compute=rs.analysis.Constant(3.0), latency=0.5)
+        >>> history.with_time(slow).frame.time.tolist()
+        [0.0, 3.5, 7.0]
+        """
+        timed = copy.copy(self)
+        timed.__dict__.pop("frame", None)  # it is made anew
+        timed._time = times_of(self, runtime)
+        return timed
+
     _extended: ClassVar[Callable[..., History]]
 
     @classmethod
@@ -300,7 +333,7 @@ class History:
 
         Args:
             y: the column; the suboptimality by default, or the gradient norm where no optimum is known.
-            x: ``"step"``, ``"vectors_sent"`` or ``"bits_sent"``.
+            x: ``"step"``, ``"vectors_sent"``, ``"bits_sent"`` or, after `with_time`, ``"time"``.
             theory: lay over each learning rate what theory says of it: the exact curve without noise, its
                 asymptotic rate, the expected noise floor with the 10–90 % band of a single record, and
                 theorems; see `relaysim.theory.overlay`. For at most three rates, against steps.
@@ -349,8 +382,9 @@ class History:
             "x": self.x,
         }
         arrays |= {f"column/{name}": values for name, values in self._columns.items()}
-        if self.iterates is not None:
-            arrays["iterates"] = self.iterates
+        for name, array in (("iterates", self.iterates), ("time", self._time)):
+            if array is not None:
+                arrays[name] = array
         header: dict[str, Any] = {"config": self.config}
         if self.interrupted:
             header["interrupted"] = True

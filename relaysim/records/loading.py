@@ -66,6 +66,7 @@ def _arguments(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[st
         "columns": columns,
         "measures": configuration.measures_in_file(config, list(columns)),
         "iterates": arrays.get("iterates"),
+        "time": arrays.get("time"),
         "config": config,
         "interrupted": bool(header.get("interrupted", False)),
         "state": KeptState(**header["state"]) if "state" in header else None,
@@ -75,8 +76,7 @@ def _arguments(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[st
 def _require_fitting(header: dict[str, Any], described: Mapping[str, Described]) -> None:
     """Raise where arrays are not of one run, before they are unpacked."""
     kinds = {name: "iuf" for name in described if name.startswith("column/")} | _ARRAYS
-    if "iterates" in described:
-        kinds["iterates"] = "f"
+    kinds |= {name: "f" for name in ("iterates", "time") if name in described}
     referred = set(archive.names_of_arrays(header))
     for name in (*kinds, *referred):
         if name not in described:
@@ -94,6 +94,7 @@ def _require_fitting(header: dict[str, Any], described: Mapping[str, Described])
         "last_record": [(r,)],
         "learning_rates": [(records, r)],
         "vectors_sent": [(records,), (records, 1), (records, r)],
+        "time": [(records, 1), (records, r)],
         "x": [(n, d, r)] + [(n, d)] * (r == 1),
     }
     for name, shape in shapes.items():

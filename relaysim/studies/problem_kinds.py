@@ -28,6 +28,7 @@ def _logistic(
     seed: int,
     intercept: bool = False,
     weighting: str = "workers",
+    loss: str = "logistic",
 ) -> problems.Logistic:
     """Logistic regression on data of `relaysim.problems.data` split over n workers.
 
@@ -37,7 +38,7 @@ def _logistic(
         l2: λ of the l2 term.
         partition: such as ``dirichlet(alpha=0.1)``; None where the data say who holds what.
         n, seed: workers, and the seed of the data and of the partition where they name none.
-        intercept, weighting: see `relaysim.problems.Logistic`.
+        intercept, weighting, loss: see `relaysim.problems.Logistic`.
     """
     found = _data(data, n, seed)
     split = found.partition
@@ -47,7 +48,13 @@ def _logistic(
         given = {"labels": found.labels, "features": found.features, "n": n, "seed": seed}
         split = named(partition, PARTITIONS, "partition", given)
     return problems.Logistic(
-        found.features, found.labels, l2, partition=split, intercept=intercept, weighting=weighting
+        found.features,
+        found.labels,
+        l2,
+        partition=split,
+        intercept=intercept,
+        weighting=weighting,
+        loss=loss,
     )
 
 

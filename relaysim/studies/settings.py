@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-from relaysim.algorithms.fit import check_compatible, check_faults, matrices_for
+from relaysim.algorithms.fit import check_compatible, check_faults, weights_for
 from relaysim.engine.plan import number_of_records, require_room
+from relaysim.mixing.by_step import is_by_step
 from relaysim.mixing.sequences import is_sequence
 from relaysim.records.configuration import decode, encode_mixing
 from relaysim.studies.experiment import DEFAULTS, OPTIONS, QUADRATIC
@@ -103,7 +104,7 @@ def complete(stated: Mapping[str, Any]) -> dict[str, Any]:
     built = build(setting, _stand_in(setting))
     try:
         check_compatible(built["problem"], built["topology"], built["algorithm"])
-        matrices = matrices_for(built["algorithm"], built["topology"], built["mixing"])
+        matrices = weights_for(built["algorithm"], built["topology"], built["mixing"])
         check_faults(built["faults"], built["topology"], built["algorithm"], matrices)
     except ValueError as error:
         raise SettingError("topology", f"{topology!r}: {error}") from None
@@ -245,6 +246,8 @@ def _mixing(mixing: Any) -> Any:
         return mixing
     if isinstance(mixing, Mapping):
         return dict(mixing)
+    if is_by_step(mixing):
+        return _schedule_as_text(mixing)
     if not (issparse(mixing) or isinstance(mixing, np.ndarray | tuple | list)):
         raise SettingError(
             "mixing",
@@ -252,6 +255,18 @@ def _mixing(mixing: Any) -> Any:
         )
     kind = "sequence" if is_sequence(mixing) else "matrix"
     return {kind: plain(encode_mixing(mixing))}
+
+
+def _schedule_as_text(mixing: Any) -> str:
+    """The call that makes a callable of the step, if it is one of relaysim's."""
+    text = repr(mixing)
+    if name_in(text) in MIXINGS and named(text, MIXINGS, "mixing") == mixing:
+        return text
+    raise SettingError(
+        "mixing",
+        f"a sweep cannot write down the mixing {mixing!r}, a callable of your own; take a name or a call, "
+        f"such as 'lattice_schedule(32, 16, 2, steps=100)', or matrices",
+    )
 
 
 def _matrices(described: Mapping[str, Any]) -> Any:

@@ -17,7 +17,7 @@ from relaysim.engine.plan import plan_replicas
 from relaysim.engine.run import Run
 from relaysim.engine.setup import Setup
 from relaysim.measures import suboptimality
-from relaysim.mixing.sequences import Mixing
+from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Exact, Oracle
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
@@ -99,7 +99,7 @@ def tune(
     criterion: str = "fastest",
     max_steps: int = 100_000,
     oracle: Oracle | None = None,
-    mixing: Mixing | None = None,
+    mixing: AnyMixing | None = None,
     schedule: FromStart | None = None,
     seed: int = 0,
     progress: bool | None = None,
@@ -230,7 +230,7 @@ def _start(
     count: int = 1,
     *,
     oracle: Oracle | None,
-    mixing: Mixing | None,
+    mixing: AnyMixing | None,
     seed: int,
     shape: Callable[[int], float] | None,
 ) -> Run:

@@ -9,4 +9,5 @@ AXIS_LABELS: dict[str, str] = {
     "step": "Steps",
     "vectors_sent": "Vectors sent by all workers",
     "bits_sent": "Bits sent by all workers",
+    "time": "Time",
 }

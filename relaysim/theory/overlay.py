@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from relaysim.algorithms.events import Algorithm
 from relaysim.measures import Measure
-from relaysim.mixing.sequences import Mixing
+from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Exact, Gaussian, Oracle
 from relaysim.problems import Problem
 from relaysim.theory.bounds import Bound, bounds_for
@@ -56,7 +56,7 @@ class Simulated(Protocol):
     def algorithm(self) -> Algorithm | None: ...
 
     @property
-    def mixing(self) -> Mixing | None: ...
+    def mixing(self) -> AnyMixing | None: ...
 
     @property
     def oracle(self) -> Oracle | None: ...

@@ -67,8 +67,8 @@ def bounds_for(
 
     Returns:
         The theorems whose conditions hold, possibly none: momentum, other methods, a pair of trees
-        and problems without known constants have no theorem here. Call a theorem's function to be
-        told why its condition fails.
+        and problems without known constants, such as the exponential loss, have no theorem here. Call
+        a theorem's function to be told why its condition fails.
 
     Raises:
         TypeError: the class states a theorem about another method.
