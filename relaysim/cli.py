@@ -40,7 +40,7 @@ from relaysim.version import __version__
 
 __all__ = ["main"]
 
-TUNING = ("target", "criterion", "max_steps")
+TUNING = ("schedule", "target", "criterion", "max_steps")
 FIGURE_HELP = "draw one of the paper's figures: png, pdf and csv"
 
 
@@ -188,11 +188,13 @@ def _for_tuning(stated: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tuned(parts: dict[str, Any], setting: dict[str, Any]) -> float:
-    """The learning rate that is best without noise."""
+def _tuned(parts: dict[str, Any], setting: dict[str, Any]) -> Any:
+    """The learning rate that is best without noise, or the schedule with the best start."""
     quiet = {name: parts[name] for name in ("problem", "topology", "algorithm", "mixing")}
     tuned = tune(
-        **quiet, **arguments_of(setting, TUNED), **{name: setting[name] for name in TUNING}
+        **quiet,
+        **arguments_of(setting, TUNED),
+        **{name: setting[name] for name in TUNING} | {"schedule": rate_of(setting["schedule"])},
     )
     target = setting["target"]
     if tuned.steps != tuned.steps:
@@ -204,7 +206,7 @@ def _tuned(parts: dict[str, Any], setting: dict[str, Any]) -> float:
         f"tuned learning rate {tuned.learning_rate:.6g}: without gradient noise it stays below "
         f"{target:g} from step {tuned.steps:.0f} on"
     )
-    return tuned.learning_rate
+    return tuned.schedule or tuned.learning_rate
 
 
 def _sweep(chosen: argparse.Namespace) -> int:
@@ -284,8 +286,8 @@ def _explained(each: Option) -> str:
     return f"{each.help}: {each.limits}{default}".replace("%", "%%")
 
 
-def rate_or_text(text: str) -> float | str:
-    """A learning rate as a number, or the text of a schedule."""
+def number_or_text(text: str) -> float | str:
+    """A number, or the text of what has a name: a schedule, or "none"."""
     try:
         return float(text)
     except ValueError:
@@ -323,7 +325,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, each in OPTIONS.items():
         run.add_argument(
             f"--{_dashed(name)}",
-            type=rate_or_text if name == "learning_rate" else each.kind or str,
+            type=number_or_text
+            if (each.parts and each.kind) or each.optional
+            else each.kind or str,
             nargs="+" if name == "learning_rate" else None,
             metavar=name.upper(),
             help=_explained(each),

@@ -18,7 +18,7 @@ from relaysim.support.names import attribute_error
 
 __all__ = ["Cosine", "Cyclic", "InverseSqrt", "InverseTime", "Listed", "Steps", "Tabulated"]
 
-Scaled = TypeVar("Scaled", bound="_FromStart")
+Scaled = TypeVar("Scaled", bound="FromStart")
 
 
 class Schedule:
@@ -53,7 +53,7 @@ class Tabulated(Listed):
 
 
 @dataclass(frozen=True)
-class _FromStart(Schedule):
+class FromStart(Schedule):
     """γ_t = start · shape(t)."""
 
     start: float
@@ -79,7 +79,7 @@ class _FromStart(Schedule):
 
 
 @dataclass(frozen=True)
-class InverseSqrt(_FromStart):
+class InverseSqrt(FromStart):
     """γ_t = start / √(t + 1).
 
     Args:
@@ -95,7 +95,7 @@ class InverseSqrt(_FromStart):
 
 
 @dataclass(frozen=True)
-class InverseTime(_FromStart):
+class InverseTime(FromStart):
     """γ_t = start · offset / (t + offset): the rate is half of the first one at t = offset.
 
     Args:
@@ -122,7 +122,7 @@ class InverseTime(_FromStart):
 
 
 @dataclass(frozen=True)
-class Cosine(_FromStart):
+class Cosine(FromStart):
     """γ_t = start · (1 + cos(π(t − w)/(T − w)))/2, after w steps of warm-up; 0 from step T on.
 
     In warm-up, t < w, γ_t = start · (t + 1)/w: equal increments, the first of which is step 0.
@@ -157,7 +157,7 @@ class Cosine(_FromStart):
 
 
 @dataclass(frozen=True)
-class Cyclic(_FromStart):
+class Cyclic(FromStart):
     """γ_t = start · falls_to^{k/(T − 1)} with k = t mod T: it falls over T steps, and starts anew.
 
     Args:
@@ -201,7 +201,7 @@ def fallen(falls_to: float, step: int | np.ndarray, period: int | np.ndarray) ->
 
 
 @dataclass(frozen=True)
-class Steps(_FromStart):
+class Steps(FromStart):
     """A rate that is multiplied by a factor at some steps: γ_t = start · Π factors at steps ≤ t.
 
     Args:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import pathlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from mutations import mutations
 
 import relaysim as rs
@@ -31,6 +33,7 @@ topology = "ring"
 mixing = "uniform(0.3)"
 oracle = "Gaussian(0.1)"
 """
+SWEEP = {"n": 4, "d": 2, "topology": ["chain", "star"], "learning_rate": 0.1, "steps": 3}
 SVMLIGHT = b"+1 1:0.5 3:-2\n-1 2:4e1 # a comment\n\n+1 1:-1 3:1\n-1 1:7 2:1e-3\n"
 OPTIONS = {
     "topology": "regular_tree(7, 3)",
@@ -72,7 +75,20 @@ def readers(folder: pathlib.Path) -> dict[str, Reader]:
         again = found.save(folder / "again.npz")
         return found.frame.equals(history.frame) and _content(again) == _content(path)
 
+    store = folder / "whole.db"
+    table = rs.sweep(SWEEP, store=store, progress=False)
+
+    def is_the_table(found: pd.DataFrame) -> bool:
+        return found.equals(table)
+
+    def gone_on_with(path: pathlib.Path) -> pd.DataFrame:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"\d of the results in")
+            return rs.sweep(SWEEP, store=path, progress=False)
+
     found = {
+        "store": Reader(store.read_bytes(), rs.load_sweep, is_the_table),
+        "store to go on with": Reader(store.read_bytes(), gone_on_with, is_the_table),
         "history": Reader(path.read_bytes(), rs.History.load, is_the_same),
         "history of version 0.1": Reader(former.read_bytes(), rs.History.load, is_the_same),
         "svmlight": Reader(SVMLIGHT, rs.problems.data.svmlight, _is_finite),

@@ -65,6 +65,73 @@ def test_every_method_by_object_by_text_and_by_toml(tmp_path):
         assert (rows.algorithm == type(method).__name__).all()
 
 
+@pytest.mark.parametrize("method", EVERY_METHOD, ids=written)
+def test_every_method_from_the_command_line(method, tmp_path, capsys):
+    path, arguments = tmp_path / "run.npz", ["--n", "4", "--algorithm", written(method)]
+    for key, value in RUN.items():
+        arguments += [f"--{key.replace('_', '-')}", f"{value}"]
+    assert cli.main(["run", *arguments, "--save", str(path)]) == 0
+    problem = rs.problems.random_quadratics(4, 4, zeta2=1.0, seed=0)
+    run = {"learning_rate": 0.05, "steps": 4, "seed": 1}
+    expected = rs.simulate(problem, rs.topologies.chain(4), method, **run)
+    found = rs.History.load(path)
+    assert repr(found.algorithm) == repr(method)
+    pd.testing.assert_frame_equal(found.frame, expected.frame, check_exact=True)
+
+
+def test_none_is_a_value_from_all_doors(tmp_path, capsys):
+    run = {"n": 4, "d": 3, "learning_rate": 0.1, "steps": 3}
+    problem = rs.problems.random_quadratics(4, 3, zeta2=0.1, mu=None, seed=0)
+    where = problem, rs.topologies.chain(4), rs.algorithms.RelaySGD()
+    expected = rs.simulate(*where, learning_rate=0.1, steps=3)
+    arguments = [
+        f"--{key.replace('_', '-')}={value}" for key, value in (run | {"mu": "none"}).items()
+    ]
+    assert cli.main(["run", *arguments, "--save", str(tmp_path / "run.npz")]) == 0
+    np.testing.assert_array_equal(rs.History.load(tmp_path / "run.npz").x, expected.x)
+    (tmp_path / "none.toml").write_text(
+        'n = 4\nd = 3\nlearning_rate = 0.1\nsteps = 3\nmu = "none"\n', encoding="utf-8"
+    )
+    tables = [
+        rs.sweep(settings, progress=False)
+        for settings in (run | {"mu": None}, run | {"mu": "none"}, tmp_path / "none.toml")
+    ]
+    for table in tables:
+        np.testing.assert_array_equal(table.suboptimality, expected.frame.suboptimality)
+        pd.testing.assert_frame_equal(table, tables[0], check_exact=True)
+    assert cli.main(["run", "--mu", "nome"]) == 2
+    assert "mu must be a finite number, not 'nome'" in capsys.readouterr().err
+
+
+def test_the_start_of_a_schedule_is_tuned_from_all_doors(tmp_path, capsys):
+    settings = {"n": 4, "d": 3, "schedule": "InverseSqrt(1.0)", "target": 1e-3, "algorithm": "D2"}
+    where = (
+        rs.problems.random_quadratics(4, 3, zeta2=0.1, seed=0),
+        rs.topologies.chain(4),
+        rs.algorithms.D2(),
+    )
+    schedule = rs.schedules.InverseSqrt(1.0)
+    expected = rs.tune(*where, target=1e-3, schedule=schedule)
+    assert expected.learning_rate != rs.tune(*where, target=1e-3).learning_rate
+    for stated in (settings, settings | {"schedule": schedule}):
+        row = rs.sweep(stated, store=tmp_path / "kept.db", progress=False).iloc[0]
+        assert (row.learning_rate, row.steps_to_target) == (expected.learning_rate, expected.steps)
+        assert row.schedule == "InverseSqrt(start=1.0)"
+    arguments = [f"--{key}={value}" for key, value in settings.items()]
+    path = tmp_path / "run.npz"
+    assert cli.main(["run", *arguments, "--steps", "9", "--save", str(path)]) == 0
+    run = rs.simulate(*where, learning_rate=expected.schedule, steps=9)
+    np.testing.assert_array_equal(rs.History.load(path).x, run.x)
+    for wrong, message in (
+        ({"learning_rate": 0.1}, "schedule is for runs whose rate is tuned"),
+        ({"schedule": "Listed((0.1, 0.2))"}, "schedule must be one of .* that has a start"),
+        ({"criterion": "plateau"}, "a plateau is that of a constant rate"),
+        ({"schedule": "InverseSquare(1.0)"}, "did you mean 'InverseSqrt'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rs.sweep(settings | wrong, progress=False)
+
+
 def test_what_has_a_name_is_reached_from_all_doors(tmp_path, capsys):
     pytest.importorskip("sklearn")
     settings = {
@@ -196,6 +263,17 @@ def test_names_select_and_group():
     assert table[table.topology == "torus"].cols.tolist() == [2, 2, 3, 3]
     assert sorted(table[table.algorithm == "RelaySGD"].momentum.unique()) == [0, 0.5]
     assert table.columns.is_unique
+
+
+def test_matrices_whose_digests_begin_alike_have_labels_of_their_own():
+    def weights(a):
+        return np.array([[1 - a, a], [a, 1 - a]])
+
+    run = {"algorithm": "DPSGD", "n": 2, "d": 2, "learning_rate": 0.1, "steps": 2}
+    table = rs.sweep(run | {"mixing": [weights(0.02317), weights(0.05009)]}, progress=False)
+    one, other = table.mixing.unique()
+    assert one[: len("matrix #97aff5")] == other[: len("matrix #97aff5")] == "matrix #97aff5"
+    assert table[(table.mixing == one) & (table.step == 2)].suboptimality.size == 1
 
 
 def test_a_name_that_is_no_text_for_the_graph_is_a_label_only():

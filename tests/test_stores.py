@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import signal
 import sqlite3
@@ -14,12 +15,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from mutations import mutations
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import relaysim as rs
 from relaysim import cli
 from relaysim.studies import store as stores
 from relaysim.studies import sweeps
 from relaysim.studies.store import Store, StoreError
+from relaysim.support.threads import in_processes
 from relaysim.version import __version__
 
 SMALL = {"n": 4, "d": 2, "topology": ["chain", "star"], "learning_rate": [0.1, 0.2], "steps": 3}
@@ -140,6 +143,15 @@ def test_a_damaged_file_is_refused_or_read_as_it_was(kept, tmp_path):
             refused.append(f"{error}")
     assert 50 < len(refused) < 100
     assert all("damaged.db" in message for message in refused)
+
+
+def test_a_column_of_another_name_is_named(kept):
+    path, _ = kept
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE failures RENAME COLUMN error TO errol")
+    connection.close()
+    with pytest.raises(StoreError, match=r"cannot read .*kept\.db'.*no such column: error; take"):
+        rs.sweep(SMALL, store=path, progress=False)
 
 
 def former(path, version="0.0.9"):
@@ -333,6 +345,26 @@ def alive(pid):
 
 # -- the same bits ---------------------------------------------------------------------------------------
 
+
+def threads_of_blas():
+    return [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_what_runs_in_processes_has_one_thread(n_jobs):
+    with threadpool_limits(2, "blas"):
+        assert max(threads_of_blas()) == 2
+        found = list(in_processes(threads_of_blas, [(), ()], n_jobs))
+        assert max(threads_of_blas()) == 2
+    assert [max(each) for each in found] == [1, 1]
+
+
+def test_all_that_is_parallel_has_one_thread():
+    package = pathlib.Path(rs.__file__).parent
+    users = {path.name for path in package.rglob("*.py") if "Parallel(" in path.read_text("utf-8")}
+    assert users == {"threads.py", "processes.py"}  # the latter for groups of sweeps, see below
+
+
 THREADS = """
 import sys
 import pandas as pd
@@ -342,6 +374,12 @@ settings = {"n": 4, "d": 150, "zeta2": 1.0, "learning_rate": [0.05, 0.2], "seed"
 one = rs.sweep(settings, progress=False)
 two = rs.sweep(settings, n_jobs=2, progress=False)
 pd.testing.assert_frame_equal(one, two, check_exact=True)
+def sensitivity(n_jobs):
+    ring = rs.topologies.ring(4)
+    methods = [rs.algorithms.DPSGD(), rs.algorithms.D2()]
+    options = {"zeta2": [0.1, 1.0], "problem_seeds": [0], "d": 150, "max_steps": 50, "target": 0.1}
+    return rs.analysis.heterogeneity_sensitivity(methods, ring, n_jobs=n_jobs, **options).frame
+pd.testing.assert_frame_equal(sensitivity(1), sensitivity(2), check_exact=True)
 # Others come later: equal but for rounding.
 store = sys.argv[1]
 rs.sweep(settings | {"seed": 0, "learning_rate": 0.2}, store=store, progress=False)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import relaysim as rs
+from relaysim.studies import tuning
 
 
 def equal_curvatures(n, h, spread=1.0):
@@ -415,3 +416,76 @@ def test_a_periodic_plateau_is_an_average_over_a_cycle(noise):
     level = linear.stationary(0.02 if noise else 0.0).suboptimality
     assert target / 1.15 < level < target * 1.05
     assert 8 < found.steps < 1000
+
+
+# -- schedules -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        rs.algorithms.D2(form="scaled"),
+        rs.algorithms.DSGDAC(power=1.5, start=4, floor=0.2),
+        rs.algorithms.MomentumConsensus(),
+        rs.algorithms.A2CiD2(),
+        rs.algorithms.SwarmSGD(),
+    ],
+    ids=repr,
+)
+def test_starts_of_a_schedule_side_by_side_are_runs_of_their_own(algorithm):
+    problem, ring = rs.problems.random_quadratics(4, 3, zeta2=1.0, seed=0), rs.topologies.ring(4)
+    schedule, starts = rs.schedules.Cosine(1.0, steps=20, warmup=5), [0.1, 0.4]
+    run = tuning._start(
+        problem,
+        ring,
+        algorithm,
+        np.array(starts),
+        oracle=None,
+        mixing=None,
+        seed=3,
+        shape=schedule.shape,
+    )
+    run.advance(range(16))
+    for k, start in enumerate(starts):
+        alone = rs.simulate(
+            problem, ring, algorithm, learning_rate=schedule.from_start(start), steps=15, seed=3
+        )
+        np.testing.assert_allclose(run.x[..., k], alone.x, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        rs.schedules.InverseSqrt(0.5),
+        rs.schedules.InverseTime(7.0, 10),
+        rs.schedules.Steps(1.0, {10: 3.0, 40: 0.5}),
+    ],
+    ids=repr,
+)
+def test_the_best_start_of_a_schedule(schedule):
+    problem = rs.problems.random_quadratics(6, 3, zeta2=1.0, seed=0)
+    where = problem, rs.topologies.ring(6), rs.algorithms.D2()
+
+    def steps_from(start):
+        run = rs.simulate(*where, learning_rate=schedule.from_start(start), steps=400)
+        below = run.frame.suboptimality.to_numpy() < 1e-4
+        return 401 - below[::-1].argmin() if below[-1] else np.inf
+
+    found = rs.tune(*where, target=1e-4, schedule=schedule)
+    assert found.schedule == schedule.from_start(found.learning_rate)
+    assert found.steps == steps_from(found.learning_rate)
+    assert found.steps <= min(map(steps_from, np.geomspace(0.02, 20, 60)))
+    assert rs.tune(*where, target=1e-4).schedule is None
+
+
+def test_what_is_no_schedule_with_a_start_is_refused():
+    where = (
+        rs.problems.random_quadratics(4, 2, zeta2=1.0, seed=0),
+        rs.topologies.ring(4),
+        rs.algorithms.D2(),
+    )
+    for schedule in (0.1, rs.schedules.Listed((0.2, 0.1)), lambda t: 0.1):
+        with pytest.raises(TypeError, match=r"one of relaysim\.schedules that has a start"):
+            rs.tune(*where, schedule=schedule)
+    with pytest.raises(ValueError, match="a plateau is that of a constant rate; leave out sch"):
+        rs.tune(*where, schedule=rs.schedules.InverseSqrt(0.1), criterion="plateau")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 
 from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible, cycle_of, weights_for
@@ -25,6 +24,7 @@ from relaysim.studies import tune
 from relaysim.studies.experiment import DEFAULTS, OPTIONS
 from relaysim.support.checks import real_number, shown, whole_number
 from relaysim.support.progress import progress_bar
+from relaysim.support.threads import in_processes
 from relaysim.topologies import Topology, TreePair
 
 if TYPE_CHECKING:
@@ -203,9 +203,9 @@ def heterogeneity_sensitivity(
         ]
 
     def on_all_problems(function: Callable) -> list:
-        parallel = Parallel(n_jobs=None if n_jobs == 1 else n_jobs, return_as="generator")
+        cells = [(level, seed) for level in levels for seed in seeds]
         found = []
-        for one in parallel(delayed(function)(level, seed) for level in levels for seed in seeds):
+        for one in in_processes(function, cells, n_jobs):
             found.append(one)
             bar.update()
         return found

@@ -39,7 +39,7 @@ class Events:
         self._gradients = parts.oracle.observe_events(parts.problem, parts.streams)
         self._timeline = Timeline(self._rule.draw, self._n, parts.streams)
         self._numbers = MeetingNumbers(parts.streams)
-        self._schedule = plan.schedule
+        self._schedule, self._shape = plan.schedule, plan.shape
         self._rates = plan.rates[:, None]
         self._sent = np.zeros(self._r)
         rows = x0.reshape(self._n, self._d, self._r).transpose(0, 2, 1)
@@ -104,7 +104,8 @@ class Events:
     def _rate_of(self, batch: Batch) -> float | np.ndarray:
         if self._schedule is not None:
             return float(self._schedule[self.step])
-        return self._rates[batch.replica]
+        rates = self._rates[batch.replica]
+        return rates if self._shape is None else rates * self._shape(self.step)
 
     def _rows_at(self, place: np.ndarray, time: np.ndarray, since: np.ndarray) -> Any:
         """Rows after they have flown to a time."""

@@ -35,7 +35,7 @@ class ReplicaPlan:
 
     ``rates (r,)`` and ``owners (r,)`` (positions in ``seeds``) are laid out rates outermost.
     ``has_axis`` tells whether arrays carry a replica axis; ``schedule`` holds the rate of every
-    step where it changes.
+    step where it changes. ``shape(step)`` is what all rates are multiplied by at a step.
     """
 
     rates: np.ndarray
@@ -45,6 +45,7 @@ class ReplicaPlan:
     schedule: np.ndarray | None
     x0: np.ndarray | None
     given_rate: Any
+    shape: Callable[[int], float] | None = None
 
     @property
     def r(self) -> int:

@@ -40,7 +40,7 @@ class Rounds:
             return observe(x, scratch(x.shape))
 
         self._round = Round(gradient, self.network, workspace, streams.tables("algorithm"))
-        self._schedule = plan.schedule
+        self._schedule, self._shape = plan.schedule, plan.shape
         self._rates: Rate = plan.rates if plan.has_axis else float(plan.rates[0])
         self._round.learning_rate = self._rates
         self._start_step = workspace.start_step
@@ -67,6 +67,8 @@ class Rounds:
             round.step = step
             if schedule is not None:
                 round.learning_rate = float(schedule[step])
+            elif self._shape is not None:
+                round.learning_rate = self._rates * self._shape(step)
             state = advance(state, round)
             step += 1
         self._state, self.step = state, step

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -27,6 +26,7 @@ from relaysim.figures.contraction import (
 from relaysim.figures.result import Result
 from relaysim.problems import MatrixQuadratic
 from relaysim.support.progress import progress_bar
+from relaysim.support.threads import in_processes
 
 __all__ = ["compression", "expected_errors"]
 
@@ -116,8 +116,7 @@ def compression(quick: bool = False, seed: int = 0, n_jobs: int = -1) -> Result:
     cells = [(start, name) for name in reversed(LINES) for start in STARTS]
     found = {}
     with progress_bar(len(cells), None, "compression", "methods") as bar:
-        jobs = (delayed(_cell)(*cell, m, draws, seed, quick) for cell in cells)
-        parts = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
+        parts = in_processes(_cell, [(*cell, m, draws, seed, quick) for cell in cells], n_jobs)
         for cell, part in zip(cells, parts, strict=True):
             found[cell] = part
             bar.update()

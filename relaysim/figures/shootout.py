@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -21,6 +20,7 @@ from relaysim.problems.objective import Objective
 from relaysim.records.history import History
 from relaysim.studies.naming import ALGORITHMS
 from relaysim.support.progress import progress_bar
+from relaysim.support.threads import in_processes
 
 __all__ = ["shootout"]
 
@@ -67,10 +67,8 @@ def shootout(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     rates = RATES[1::3] if quick else RATES
     parts = []
     with progress_bar(len(tasks), None, "shootout", "methods") as bar:
-        found = Parallel(n_jobs=n_jobs, return_as="generator")(
-            delayed(_both)(problem, settings, steps, rates, seed)
-            for _, problem, _, settings in tasks
-        )
+        cells = [(problem, settings, steps, rates, seed) for _, problem, _, settings in tasks]
+        found = in_processes(_both, cells, n_jobs)
         for (name, _, label, settings), frame in zip(tasks, found, strict=True):
             parts.append(frame.assign(problem=name, method=label, settings=len(settings)))
             bar.update()

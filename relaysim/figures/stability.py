@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, ScalarFormatter, StrMethodFormatter
@@ -16,6 +15,7 @@ from relaysim.algorithms.events import Algorithm
 from relaysim.figures.result import Result, rows_of
 from relaysim.problems import DiagonalQuadratic
 from relaysim.support.progress import progress_bar
+from relaysim.support.threads import in_processes
 
 __all__ = ["stability"]
 
@@ -74,7 +74,7 @@ def stability(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     ]
     rows = []
     with progress_bar(len(cells), None, "stability", "limits") as bar:
-        found = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_limits)(*c) for c in cells)
+        found = in_processes(_limits, cells, n_jobs)
         for (panel, algorithm, n), intervals in zip(cells, found, strict=True):
             known = _closed_form(panel, algorithm, n) or [(np.nan, np.nan)] * len(intervals)
             for ends, closed in zip(intervals, known, strict=True):

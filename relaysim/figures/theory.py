@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -16,6 +15,7 @@ from relaysim.engine import simulate
 from relaysim.figures.result import Result
 from relaysim.records.history import History
 from relaysim.support.progress import progress_bar
+from relaysim.support.threads import in_processes
 from relaysim.theory import Overlay, linearize, overlay
 
 __all__ = ["theory"]
@@ -49,10 +49,10 @@ def theory(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     """
     n, replicas = (8, 8) if quick else (16, 40)
     chosen = PANELS[:3] if quick else PANELS
-    tasks = (delayed(_panel)(*panel, n, seed, replicas) for panel in chosen)
+    cells = [(*panel, n, seed, replicas) for panel in chosen]
     panels = []
     with progress_bar(len(chosen), None, "theory", "methods") as bar:
-        for panel in Parallel(n_jobs=n_jobs, return_as="generator")(tasks):
+        for panel in in_processes(_panel, cells, n_jobs):
             panels.append(panel)
             bar.update()
     bounds = [bound for panel in panels for bound in panel.overlaid.bounds]

@@ -173,6 +173,13 @@ class Experiment:
         example="Cosine(0.5, steps=500, warmup=10)",
         least=0,
     )
+    schedule: Any = option(
+        None,
+        "the schedule whose start is tuned; a constant rate by default",
+        parts=SCHEDULES,
+        example="InverseSqrt(1.0)",
+        only=TUNED,
+    )
     steps: int = option(500, "updates", int, least=0, only=FIXED)
     record: int = option(1, "record every k-th step", int, least=1, only=FIXED)
     target: float = option(1e-6, "suboptimality to tune for", float, above=0, only=TUNED)

@@ -45,7 +45,7 @@ class Option:
         words: what a number is called within its limits.
         any_size: of a whole number: whether it may be 2^63 or more, as seeds are.
         choices: words that it may be.
-        optional: whether None is a value.
+        optional: whether None is a value; "none" in texts.
         only: ``FIXED`` or ``TUNED``, if it is of use to one of the two kinds of runs only.
         problem: the problem that it belongs to, if it is of use to that one only.
         argument, through: the argument of `relaysim.simulate` that it is, made by ``through`` of the value
@@ -98,7 +98,7 @@ class Option:
         example = f"such as {self.example}" if self.example else "a name or a call"
         if self.kind is None:
             return example
-        number = self._limits_of_number()
+        number = self._limits_of_number() + (", or none" if self.optional else "")
         return f"{number}, or a call {example}" if self.parts else number
 
     def _limits_of_number(self) -> str:
@@ -119,6 +119,8 @@ class Option:
         3
         """
         value = plain_scalar(value)
+        if self.optional and isinstance(value, str) and value == "none":
+            return None
         if value is None and (self.optional or self.default is None):
             return None
         if self.choices and value not in self.choices:

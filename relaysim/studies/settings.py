@@ -32,6 +32,7 @@ from relaysim.studies.naming import (
 )
 from relaysim.studies.options import FIXED, TUNED, SettingError
 from relaysim.studies.problem_kinds import PROBLEM_KINDS, OwnProblem, make_problem, plain
+from relaysim.studies.tuning import check_schedule
 from relaysim.support.checks import plain_scalar
 from relaysim.support.names import closest
 from relaysim.topologies import Topology, TreePair
@@ -91,6 +92,7 @@ def complete(stated: Mapping[str, Any]) -> dict[str, Any]:
         if name != "learning_rate"
     }
     setting["learning_rate"] = _rate(setting["learning_rate"])
+    setting["schedule"] = _as_text(setting, "schedule", SCHEDULES)
     topology, setting["topology"] = _topology(setting, stated)
     setting["n"] = topology.n
     setting["algorithm"] = _as_text(setting, "algorithm", ALGORITHMS)
@@ -184,8 +186,8 @@ def _rate(value: Any) -> Any:
         raise
 
 
-def rate_of(described: float | str) -> Any:
-    """The learning rate that plain data describe: a number, or a schedule."""
+def rate_of(described: float | str | None) -> Any:
+    """The learning rate that plain data describe: a number, or a schedule; None of None."""
     if isinstance(described, str):
         return named(described, SCHEDULES, "learning_rate")
     return described
@@ -309,6 +311,11 @@ def _check_together(setting: Mapping[str, Any]) -> None:
                 f"{key} = {setting[key]!r} is one {each.argument} and {setting[each.argument]} another; "
                 f"leave one out",
             )
+    if setting["schedule"] is not None:
+        try:
+            check_schedule(rate_of(setting["schedule"]), setting["criterion"])
+        except (TypeError, ValueError) as error:
+            raise SettingError("schedule", str(error)) from None
     if setting["problem"] == QUADRATIC:
         if setting["mu"] is not None and not setting["mu"] <= setting["smoothness"]:
             raise SettingError("mu", f"mu must lie in (0, smoothness], not {setting['mu']!r}")

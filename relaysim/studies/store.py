@@ -180,12 +180,14 @@ class Store:
 
     def keys(self) -> set[str]:
         """The keys of all stored results."""
-        return {key for (key,) in self._connection.execute("SELECT key FROM results")}
+        with _named(self.path, "read"):
+            return {key for (key,) in self._connection.execute("SELECT key FROM results")}
 
     def failures(self, version: str) -> dict[str, str]:
         """The errors of what failed in a version of relaysim, by key."""
         query = "SELECT key, error FROM failures WHERE version = ?"
-        return dict(self._connection.execute(query, (version,)))
+        with _named(self.path, "read"):
+            return dict(self._connection.execute(query, (version,)))
 
     def result(self, key: str) -> tuple[dict[str, np.ndarray], str]:
         """The result arrays of one key, and the version of relaysim that computed them."""

@@ -293,6 +293,7 @@ def _tuned(setting: dict, arguments: dict) -> Result:
             **arguments_of(setting, TUNED),
             target=setting["target"],
             criterion=setting["criterion"],
+            schedule=rate_of(setting["schedule"]),
             max_steps=setting["max_steps"],
             seed=setting["seed"],
             progress=False,

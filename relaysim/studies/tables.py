@@ -76,6 +76,7 @@ def _joined(pieces: list[Any]) -> np.ndarray:
 
 def _columns(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
     graphs = _graph_labels([setting["topology"] for setting in settings])
+    mixings = _mixing_labels([setting.get("mixing") for setting in settings])
     methods = [arguments_in(setting["algorithm"], ALGORITHMS) for setting in settings]
     chosen = {
         name
@@ -88,7 +89,9 @@ def _columns(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
         [json.dumps(setting.get("problem")) for setting in settings],
     )
     found = []
-    for setting, graph, options, problem in zip(settings, graphs, methods, problems, strict=True):
+    for setting, graph, mixing, options, problem in zip(
+        settings, graphs, mixings, methods, problems, strict=True
+    ):
         columns: dict[str, Any] = {}
         for key, value in setting.items():
             if value is None and key not in _ALWAYS:
@@ -109,10 +112,10 @@ def _columns(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     columns |= {
                         _column("topology", k): _cell(v) for k, v in said.items() if k != "n"
                     }
-            elif key == "problem":
-                columns[key] = problem
+            elif key in ("mixing", "problem"):
+                columns[key] = mixing if key == "mixing" else problem
             else:
-                columns[key] = _mixing_label(value) if key == "mixing" else value
+                columns[key] = value
         found.append({key: _cell(value) for key, value in columns.items()})
     return found
 
@@ -155,11 +158,14 @@ def _problem_label(setting: Mapping[str, Any]) -> str:
     return problem if isinstance(problem, str) else problem["class"].rpartition(".")[2]
 
 
-def _mixing_label(mixing: Any) -> Any:
-    if not isinstance(mixing, Mapping):
-        return mixing
-    (kind,) = mixing
-    return f"{kind} #{_digest(mixing)[:_SHORTEST]}"
+def _mixing_labels(described: list[Any]) -> list[str | None]:
+    """The name of each mixing; no two matrices or sequences of one's own share one."""
+    digests = [_digest(each) if isinstance(each, Mapping) else "" for each in described]
+    digits = _digits_that_tell(digests)
+    return [
+        f"{next(iter(each))} #{digest[:digits]}" if digest else each
+        for each, digest in zip(described, digests, strict=True)
+    ]
 
 
 def _digest(value: Any) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Exact, Oracle
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
+from relaysim.schedules import FromStart
 from relaysim.studies.noisy_search import NoisySearch
 from relaysim.studies.rate_search import RateSearch, first_grid, search_limits
 from relaysim.support.checks import real_number, shown, whole_number
@@ -30,9 +33,11 @@ from relaysim.topologies import Topology, TreePair
 if TYPE_CHECKING:
     from relaysim.plots.style import Axes
 
-__all__ = ["StartsBelowTargetError", "Tuning", "tune"]
+__all__ = ["StartsBelowTargetError", "Tuning", "check_schedule", "tune"]
 
 CRITERIA = ("fastest", "plateau")
+# How far the highest rate of a schedule is looked for.
+SHAPE_STEPS = 10_000
 
 
 class StartsBelowTargetError(ValueError):
@@ -44,7 +49,7 @@ class Tuning:
     """What `tune` found.
 
     Attributes:
-        learning_rate: the best rate; NaN if no rate does it within ``max_steps``.
+        learning_rate: the best rate; NaN if no rate does it within ``max_steps``. Of a schedule, its start.
         steps: first step from which its suboptimality stays below the target; NaN likewise. Where chance
             plays a part, the median over the seeds.
         frame: every rate tried: ``learning_rate``, ``steps`` (NaN where the target was not met),
@@ -53,6 +58,7 @@ class Tuning:
         target, criterion: as given.
         label: the method's name.
         interrupted: whether someone stopped the search: the rate is the best of those tried by then.
+        schedule: the schedule that was given, with the best start; None without, or if there is none.
     """
 
     learning_rate: float
@@ -62,6 +68,7 @@ class Tuning:
     criterion: str
     label: str
     interrupted: bool = False
+    schedule: FromStart | None = None
 
     def _repr_html_(self) -> str:
         tried = self.frame["learning_rate"]
@@ -93,6 +100,7 @@ def tune(
     max_steps: int = 100_000,
     oracle: Oracle | None = None,
     mixing: AnyMixing | None = None,
+    schedule: FromStart | None = None,
     seed: int = 0,
     progress: bool | None = None,
 ) -> Tuning:
@@ -109,6 +117,8 @@ def tune(
             stable rate stalls above that, the fastest one. What a method does periodically (`LocalSGD`,
             or a sequence of matrices) is averaged over its cycle, in the plateau and in ``steps``.
         max_steps: how long to wait.
+        schedule: one of `relaysim.schedules` with a start, which is what is tuned then, whatever it is:
+            step t has the rate ``schedule.from_start(learning_rate)(t)``. Only for "fastest".
         progress: a progress bar: True, False, or None: if it lasts and someone watches.
 
     Stable rates need not form an interval that starts at 0, so the first grid spans all rates from
@@ -146,6 +156,8 @@ def tune(
         raise ValueError(f"target must be a positive number, not {target!r}")
     if criterion not in CRITERIA:
         raise ValueError(f"criterion must be 'fastest' or 'plateau', not {shown(criterion)}")
+    if schedule is not None:
+        check_schedule(schedule, criterion)
     if not knows_optimum(problem):
         raise ValueError(
             "tuning needs a problem whose optimum is known; give it an `optimum` "
@@ -153,7 +165,14 @@ def tune(
         )
     max_steps, seed = whole_number(max_steps, "max_steps", 1), whole_number(seed, "seed", 0)
     start = functools.partial(
-        _start, problem, topology, algorithm, oracle=oracle, mixing=mixing, seed=seed
+        _start,
+        problem,
+        topology,
+        algorithm,
+        oracle=oracle,
+        mixing=mixing,
+        seed=seed,
+        shape=None if schedule is None else schedule.shape,
     )
     smoothness = getattr(problem, "smoothness", None) or None
     strong_convexity = getattr(problem, "mean_strong_convexity", None) or None
@@ -168,7 +187,12 @@ def tune(
             f"give a lower target than {target:g}"
         )
     with progress_bar(None, progress, f"tuning {algorithm.label}", "steps") as bar:
-        curvatures = strong_convexity or scale / 100, smoothness or np.inf
+        highest = (
+            1.0
+            if schedule is None
+            else max(map(schedule.shape, range(min(max_steps, SHAPE_STEPS))))
+        )
+        curvatures = strong_convexity or scale / 100, (smoothness or np.inf) * highest
         limits = search_limits(problem.n, algorithm.rate_scale, smoothness, strong_convexity)
         noisy = algorithm.random or not (oracle is None or isinstance(oracle, Exact))
         kind = NoisySearch if noisy else RateSearch
@@ -184,7 +208,19 @@ def tune(
     frame = search.frame()
     chosen = frame[frame.learning_rate == rate]
     steps = float(chosen.steps.iloc[-1]) if len(chosen) else float("nan")
-    return Tuning(rate, steps, frame, target, criterion, algorithm.label, interrupted)
+    best = None if schedule is None or np.isnan(rate) else schedule.from_start(rate)
+    return Tuning(rate, steps, frame, target, criterion, algorithm.label, interrupted, best)
+
+
+def check_schedule(schedule: Any, criterion: str) -> None:
+    """Raise TypeError or ValueError where a schedule has no start to tune, or none is wanted."""
+    if not isinstance(schedule, FromStart):
+        raise TypeError(
+            f"schedule must be one of relaysim.schedules that has a start, such as InverseSqrt(1.0), "
+            f"not {shown(schedule)}"
+        )
+    if criterion != "fastest":
+        raise ValueError(f"a plateau is that of a constant rate; leave out schedule = {schedule!r}")
 
 
 def _start(
@@ -198,8 +234,10 @@ def _start(
     oracle: Oracle | None,
     mixing: AnyMixing | None,
     seed: int,
+    shape: Callable[[int], float] | None,
 ) -> Run:
     seeds = [seed + first + k for k in range(count)]
     plan = plan_replicas(np.asarray(rates), seeds, None, None, 1)
+    plan = dataclasses.replace(plan, shape=shape)
     setup = Setup(problem, topology, algorithm, plan, mixing=mixing, oracle=oracle)
     return Run(setup, measures=(suboptimality,))

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, TypeVar
 
+from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
-__all__ = ["one_thread"]
+__all__ = ["in_processes", "one_thread"]
+
+Found = TypeVar("Found")
 
 
 def one_thread() -> contextlib.AbstractContextManager:
@@ -19,3 +24,25 @@ def one_thread() -> contextlib.AbstractContextManager:
     ...     pass
     """
     return threadpool_limits(limits=1, user_api="blas")
+
+
+def in_processes(
+    function: Callable[..., Found], cells: Iterable[tuple], n_jobs: int
+) -> Generator[Found]:
+    """What a function makes of each cell's arguments, in their order; each call computes with one thread.
+
+    Args:
+        function: from the arguments of a cell to what is wanted of it.
+        cells: tuples of arguments.
+        n_jobs: processes; with 1, ``joblib.parallel_config`` decides.
+
+    >>> list(in_processes(pow, [(2, 3), (3, 2)], n_jobs=1))
+    [8, 9]
+    """
+    parallel = Parallel(n_jobs=None if n_jobs == 1 else n_jobs, return_as="generator")
+    return parallel(delayed(_with_one_thread)(function, cell) for cell in cells)
+
+
+def _with_one_thread(function: Callable[..., Any], cell: tuple) -> Any:
+    with one_thread():
+        return function(*cell)

@@ -1,7 +1,7 @@
 """One thread for linear algebra: on matrices this small several only wait for each other."""
 
 import pytest
-from threadpoolctl import threadpool_limits  # comes with scikit-learn
+from threadpoolctl import threadpool_limits
 
 
 @pytest.fixture(scope="module", autouse=True)
