@@ -16,35 +16,13 @@ and of the exact theory.
 ['gradient_norm', 'max_consensus_distance', 'largest']
 """
 
-from relaysim.measures.measure import Measure, Noise
-from relaysim.measures.ready import (
-    READY,
-    accuracy,
-    consensus_distance,
-    distance,
-    gradient_norm,
-    margin,
-    max_consensus_distance,
-    suboptimality,
-    value,
-    worker_consensus_distance,
-    worker_distance,
-    worst_distance,
-)
+# What stands in the list of the ready ones is offered here.
+# ruff: noqa: F403
 
-__all__ = [
-    "READY",
-    "Measure",
-    "Noise",
-    "accuracy",
-    "consensus_distance",
-    "distance",
-    "gradient_norm",
-    "margin",
-    "max_consensus_distance",
-    "suboptimality",
-    "value",
-    "worker_consensus_distance",
-    "worker_distance",
-    "worst_distance",
-]
+from relaysim.measures import ready
+from relaysim.measures.measure import Measure as Measure
+from relaysim.measures.measure import Noise as Noise
+from relaysim.measures.ready import *
+
+__all__ = ["Measure", "Noise"]
+__all__ += ready.__all__

@@ -147,17 +147,11 @@ worker_consensus_distance = Measure(
 )
 
 _DEFAULT = (suboptimality, value, consensus_distance, distance, gradient_norm)
-_FURTHER = (
-    worst_distance,
-    max_consensus_distance,
-    accuracy,
-    margin,
-    worker_distance,
-    worker_consensus_distance,
-)
 
 #: All of them by name.
-READY: Mapping[str, Measure] = {measure.name: measure for measure in (*_DEFAULT, *_FURTHER)}
+READY: Mapping[str, Measure] = {
+    measure.name: measure for measure in tuple(globals().values()) if isinstance(measure, Measure)
+}
 AXIS_LABELS.update({name: measure.axis_label for name, measure in READY.items()})
 
 

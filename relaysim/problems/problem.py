@@ -76,7 +76,7 @@ class Problem(Protocol):
         )
         local_smoothness = Offer(
             "L_i, ``(n,)``, the largest Hessian eigenvalue of each f_i: `relaysim.algorithms.LocalRates`",
-            "that method is refused",
+            "`LocalRates` is refused",
         )
         strong_convexity = Offer(
             "μ, the smallest Hessian eigenvalue of any f_i: theorems that need one",
@@ -128,7 +128,7 @@ class Problem(Protocol):
         )
         to_config = Offer(
             "plain data with a type that relaysim knows: saved histories rebuild the problem",
-            "they hold the object's arrays, and ask for problem= to run again",
+            "they hold the object's arrays, and need problem= to run again",
         )
 
     def gradient(self, x: np.ndarray, /) -> np.ndarray:
