@@ -365,6 +365,19 @@ def test_events_are_noise_to_a_search(monkeypatch):
     assert found.steps <= 20
 
 
+@pytest.mark.parametrize("algorithm", [rs.algorithms.DPSGD(), rs.algorithms.LocalSGD(4)])
+def test_the_plateau_under_noise_is_exact_where_the_theory_is(algorithm):
+    problem, ring = rs.problems.random_quadratics(8, 4, zeta2=0.1, seed=0), rs.topologies.ring(8)
+    options = {"criterion": "plateau", "target": 1e-3, "oracle": rs.oracles.Gaussian(0.1)}
+    for seed in range(2):
+        found = rs.tune(problem, ring, algorithm, seed=seed, **options)
+        linear = rs.theory.linearize(problem, ring, algorithm, found.learning_rate)
+        exact = linear.stationary(0.1).suboptimality
+        assert 1e-3 / 1.1 <= exact <= 1e-3
+        chosen = found.frame[found.frame.learning_rate == found.learning_rate]
+        assert chosen.plateau.iloc[-1] == pytest.approx(exact, rel=1e-12)
+
+
 def test_plateaus_under_noise_are_what_they_are_said_to_be():
     """Against the exact expectation, within what the confidence intervals leave."""
     problem = rs.problems.random_quadratics(8, 4, zeta2=0.1, seed=0)

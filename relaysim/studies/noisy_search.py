@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from relaysim.engine.run import Run
@@ -36,6 +38,8 @@ MOST_RECORDS = 16_384
 # A plateau is known once half of its 95 % confidence interval (by Student's t) is below this fraction, or
 # once the interval is outside the band of those that are wanted.
 CERTAIN, STUDENT = 0.04, 2.365
+# Plateaus that seem no further from the band than this may be in it.
+CLOSE = 2.0
 # Settled: the mean over the third quarter differs from that over the last by less than this fraction.
 FLATNESS = 0.1
 
@@ -48,6 +52,8 @@ class NoisySearch(RateSearch):
     """
 
     _growing = GROWING_BY_CHANCE
+    #: The exact plateau of a rate, NaN where it has none; None where the theory has no say.
+    exact_level: Callable[[float], float] | None = None
 
     def fastest(self, rates: np.ndarray) -> float:
         """The rate that reaches the target first for most seeds; NaN if none does."""
@@ -157,7 +163,7 @@ class NoisySearch(RateSearch):
             horizon = min(horizon, self._max_steps)
             run, curves = self._run(unknown, 0, horizon)
             curves = over_a_cycle(curves, self._cycle)
-            settled, known = self._plateaus(unknown, curves, run.step)
+            settled, known = self._sharpened(unknown, *self._plateaus(unknown, curves, run.step))
             diverged = np.asarray(run.diverged.reshape(-1, SEEDS).any(axis=1))
             first = first_below(run.steps, curves, self._target).reshape(-1, SEEDS)
             rows = zip(unknown, _typical(first), np.where(known, settled, np.nan), strict=True)
@@ -174,6 +180,19 @@ class NoisySearch(RateSearch):
             if found or enough or not len(unknown) or horizon == self._max_steps:
                 return levels
             horizon *= LONGER
+
+    def _sharpened(
+        self, rates: np.ndarray, levels: np.ndarray, known: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same, with exact plateaus for those that may lie in the band."""
+        if self.exact_level is None:
+            return levels, known
+        near = (levels < CLOSE * self._target) & (levels > self._target / (CLOSE * PLATEAU_BAND))
+        for k in np.flatnonzero(near):
+            exact = self.exact_level(float(rates[k]))
+            if exact == exact:
+                levels[k], known[k] = exact, True
+        return levels, known
 
     def _nearest_below(self, levels: dict[float, float]) -> float:
         """The highest rate that stays under the target: plateaus scatter."""

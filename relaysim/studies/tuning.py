@@ -18,7 +18,7 @@ from relaysim.engine.run import Run
 from relaysim.engine.setup import Setup
 from relaysim.measures import suboptimality
 from relaysim.mixing.by_step import AnyMixing
-from relaysim.oracles import Exact, Oracle
+from relaysim.oracles import Exact, Gaussian, Oracle
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
 from relaysim.schedules import FromStart
@@ -28,6 +28,7 @@ from relaysim.support.checks import real_number, shown, whole_number
 from relaysim.support.display import between, html_table
 from relaysim.support.interrupts import called_by_user
 from relaysim.support.progress import progress_bar
+from relaysim.theory.linear import linearize
 from relaysim.topologies import Topology, TreePair
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["StartsBelowTargetError", "Tuning", "check_schedule", "tune"]
 
 CRITERIA = ("fastest", "plateau")
+# Numbers in all iterates up to which a plateau is taken from the exact theory.
+MOST_EXACT = 1000
 # How far the highest rate of a schedule is looked for.
 SHAPE_STEPS = 10_000
 
@@ -132,9 +135,10 @@ def tune(
     eight seeds from ``seed`` on: six of them have to stay below the target, and ``steps`` is the median
     over the seeds. What was chosen so has to do it again with the eight seeds that follow, watched for 5000
     steps or three times as long as it took; if it does not, other rates are tried, lower ones too. Rates are
-    then 6 % apart. A plateau is a mean over eight seeds and the last half of a run, waited for until half of
-    its 95 % confidence interval is below 4 % of it, or is outside the band; ``steps`` is the first step
-    below the target then.
+    then 6 % apart. A plateau is `Linearization.stationary` where there is one (Gaussian noise on quadratics,
+    an affine step, n d ≤ 1000), to the last digit. Else it is a mean over eight seeds and the last half of a
+    run, waited for until half of its 95 % confidence interval is below 4 % of it, or is outside the band.
+    ``steps`` is the first step below the target then.
 
     Returns:
         A `Tuning`. Rates found with ``criterion="fastest"`` are the best of those tried: `frame`
@@ -198,6 +202,10 @@ def tune(
         kind = NoisySearch if noisy else RateSearch
         cycle = cycle_of(algorithm, weights_for(algorithm, topology, mixing))
         search = kind(start, start_value, target, max_steps, curvatures, bar.update, limits, cycle)
+        if isinstance(search, NoisySearch) and isinstance(oracle, Gaussian) and algorithm.affine:
+            search.exact_level = functools.partial(
+                _floor, problem, topology, algorithm, mixing, oracle.sigma2
+            )
         interrupted = False
         try:
             rate = search.fastest(rates) if criterion == "fastest" else search.plateau(rates)
@@ -210,6 +218,24 @@ def tune(
     steps = float(chosen.steps.iloc[-1]) if len(chosen) else float("nan")
     best = None if schedule is None or np.isnan(rate) else schedule.from_start(rate)
     return Tuning(rate, steps, frame, target, criterion, algorithm.label, interrupted, best)
+
+
+def _floor(
+    problem: Problem,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
+    mixing: Any,
+    sigma2: float,
+    rate: float,
+) -> float:
+    """The exact expected suboptimality at rest; NaN where the theory has none, or not soon."""
+    if problem.n * problem.d > MOST_EXACT:
+        return float("nan")
+    try:
+        linear = linearize(problem, topology, algorithm, rate, mixing=mixing)
+        return float(linear.stationary(sigma2).suboptimality)
+    except (TypeError, ValueError):  # not quadratic, not stable, or too large
+        return float("nan")
 
 
 def check_schedule(schedule: Any, criterion: str) -> None:
