@@ -425,7 +425,7 @@ def test_svmlight_files_are_read(tmp_path, ending):
 def test_columns_may_count_from_zero(tmp_path):
     path = tmp_path / "zero"
     path.write_text("0 0:1 2:2\n1 1:3\n")
-    found = data.svmlight(path, first_column=0)
+    found = data.svmlight(path, zero_based=True)
     assert found.features.toarray().tolist() == [[1, 0, 2], [0, 3, 0]]
 
 
@@ -433,22 +433,22 @@ def test_columns_mean_the_same_in_a_training_and_a_test_set(tmp_path):
     # The test set has neither column 0 nor the last one.
     for name, text in (("training", "1 0:1 1:2 3:1\n-1 1:-2\n"), ("test", "1 1:3 2:9\n-1 1:-1\n")):
         (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=r"training, line 1: .* has column 0, .* first_column=0"):
+    with pytest.raises(ValueError, match=r"training, line 1: .* has column 0, .* zero_based=True"):
         data.svmlight(tmp_path / "training")
-    training = data.svmlight(tmp_path / "training", first_column=0)
-    test = data.svmlight(tmp_path / "test", first_column=0, width=training.features.shape[1])
+    training = data.svmlight(tmp_path / "training", zero_based=True)
+    test = data.svmlight(tmp_path / "test", zero_based=True, features=training.features.shape[1])
     assert test.features.toarray().tolist() == [[0, 3, 9, 0], [0, -1, 0, 0]]
     problem = Logistic(training.features, training.labels, 0.1, partition=[[0], [1]])
     assert problem.accuracy(problem.optimum, test.features, test.labels) == 1
-    with pytest.raises(ValueError, match=r"training, line 1: .* beyond width = 2"):
-        data.svmlight(tmp_path / "training", first_column=0, width=2)
+    with pytest.raises(ValueError, match=r"training, line 1: .* beyond features = 2"):
+        data.svmlight(tmp_path / "training", zero_based=True, features=2)
     empty = tmp_path / "zeros"
     empty.write_text("1\n-1\n")
-    assert data.svmlight(empty, width=3).features.shape == (2, 3)
-    with pytest.raises(ValueError, match="no column; give width="):
+    assert data.svmlight(empty, features=3).features.shape == (2, 3)
+    with pytest.raises(ValueError, match="no column; give features="):
         data.svmlight(empty)
-    for options in ({"first_column": 2}, {"width": 0}, {"width": 2**31}):
-        with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
+    for options in ({"zero_based": 2}, {"features": 0}, {"features": 2**31}):
+        with pytest.raises((TypeError, ValueError), match=f"{next(iter(options))} must be"):
             data.svmlight(empty, **options)
 
 
@@ -457,7 +457,7 @@ def test_columns_mean_the_same_in_a_training_and_a_test_set(tmp_path):
     [
         ("1 3000000000:1", "too large"),
         ("1 99999999999999999999:1", "too large"),
-        ("1 2000000000:1", r"column 2000000000, which takes 16 GB .* give width=2000000000"),
+        ("1 2000000000:1", r"column 2000000000, which takes 16 GB .* give features=2000000000"),
         ("1 1:nan", "not finite"),
         ("1 1:-1e999", "not finite"),
         ("nan 1:1", "not finite"),

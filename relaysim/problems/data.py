@@ -187,35 +187,36 @@ def svmlight(
     path: str | os.PathLike,
     standardize: bool = False,
     *,
-    width: int | None = None,
-    first_column: int = 1,
+    features: int | None = None,
+    zero_based: bool | str = "auto",
 ) -> Dataset:
     """A file in svmlight / LIBSVM format: a line ``label column:value column:value …`` each example.
 
     Args:
         path: the file; ``.gz`` and ``.bz2`` are unpacked.
         standardize: scale every feature to second moment 1.
-        width: p, the number of columns; the last that occurs by default. A test set whose last columns
+        features: p, the number of columns; the last that occurs by default. A test set whose last columns
             are all 0 needs that of its training set, ``training.features.shape[1]``.
-        first_column: the number that the first column has, 1, as the format has it, or 0. It is not guessed:
-            of a training and a test set, one may use column 0 and the other not.
+        zero_based: True: columns count from 0; False: from 1, as the format has it. ``"auto"``: from 1 too,
+            and a file with a column 0 is refused and says so. It is not guessed: of a training and a
+            test set, one may use column 0 and the other not, which would shift it by one.
 
     Returns:
         A `Dataset` with sparse features, ``(N, p)``.
 
     Raises:
         ValueError: a line that cannot be read, with its number; a column before the first or beyond
-            ``width``; numbers that are not finite.
+            ``features``; numbers that are not finite.
         FileNotFoundError: there is no such file.
     """
     datasets = _sklearn_datasets()
     standardize = true_or_false(standardize, "standardize")
-    first = whole_number(first_column, "first_column", 0)
-    if first > 1:
-        raise ValueError(f"first_column must be 0 or 1, not {first}")
-    given = None if width is None else whole_number(width, "width", 1)
+    if not (isinstance(zero_based, str) and zero_based == "auto"):
+        zero_based = true_or_false(zero_based, "zero_based")
+    first = 0 if zero_based is True else 1
+    given = None if features is None else whole_number(features, "features", 1)
     if given is not None and given > _MOST_COLUMNS:
-        raise ValueError(f"width must be at most {_MOST_COLUMNS}, not {given}")
+        raise ValueError(f"features must be at most {_MOST_COLUMNS}, not {given}")
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {os.fspath(path)!r}")
@@ -229,7 +230,7 @@ def svmlight(
         return datasets.load_svmlight_file(lines, zero_based=True)
 
     try:
-        features, labels = read(os.fspath(path))
+        values, labels = read(os.fspath(path))
     except (*_UNREADABLE, MemoryError) as error:
         raise refused(
             f"cannot be read as svmlight ({error}); a line is 'label column:value column:value …'",
@@ -237,32 +238,32 @@ def svmlight(
         ) from None
     if not len(labels):
         raise ValueError(f"{os.fspath(path)} holds no example")
-    columns = features.indices.astype(np.int64) - first
+    columns = values.indices.astype(np.int64) - first
 
     def beyond(limit: int) -> Callable[[bytes], bool]:
         return lambda line: bool((read(io.BytesIO(line))[0].indices - first >= limit).any())
 
     if (columns < 0).any():
         raise refused(
-            "has column 0, and columns count from 1; read it with first_column=0, and the other files "
+            "has column 0, and columns count from 1; read it with zero_based=True, and the other files "
             "of the same set as well",
             lambda line: bool((read(io.BytesIO(line))[0].indices == 0).any()),
         )
     found = int(columns.max(initial=-1)) + 1
     if given is not None and found > given:
-        raise refused(f"has a column beyond width = {given}", beyond(given))
+        raise refused(f"has a column beyond features = {given}", beyond(given))
     if given is None and found > _MOST_UNASKED:
         raise refused(
             f"has column {found - 1 + first}, which takes {8 * found / 1e9:.0f} GB for every vector of "
-            f"parameters; if it is meant, give width={found}",
+            f"parameters; if it is meant, give features={found}",
             beyond(_MOST_UNASKED),
         )
     if not found and given is None:
-        raise ValueError(f"{os.fspath(path)} has no column; give width= if all features are 0")
-    if not (np.isfinite(features.data).all() and np.isfinite(labels).all()):
+        raise ValueError(f"{os.fspath(path)} has no column; give features= if all are 0")
+    if not (np.isfinite(values.data).all() and np.isfinite(labels).all()):
         raise refused("has a number that is not finite", lambda line: _has_infinite(read, line))
     shape = (len(labels), found if given is None else given)
-    matrix = csr_array((features.data, columns, features.indptr), shape=shape)
+    matrix = csr_array((values.data, columns, values.indptr), shape=shape)
     examples = Dataset(matrix, labels, path.name)
     return examples.standardized() if standardize else examples
 
