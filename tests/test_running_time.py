@@ -26,7 +26,7 @@ def one_peer_ring(n):
 
 @pytest.mark.parametrize("n", [2, 4, 16, 64])
 def test_all_reduce_with_exponential_times_takes_harmonic_numbers(n):
-    found = runtime(rs.topologies.complete(n), 400, draws=20).per_step
+    found = runtime(rs.topologies.complete(n), 400, replicas=20).per_step
     assert found == pytest.approx(sum(1 / k for k in range(1, n + 1)), rel=0.02)
 
 
@@ -35,14 +35,14 @@ def test_all_reduce_with_exponential_times_takes_harmonic_numbers(n):
     [(16, 0.0, 1.55), (64, 0.0, 1.59), (16, 0.5, 1.71), (64, 0.5, 1.76)],
 )
 def test_pairs_on_a_ring_that_overlap_take_what_was_measured_elsewhere(n, latency, published):
-    found = runtime(one_peer_ring(n), 1000, latency=latency, overlap=True, draws=4)
+    found = runtime(one_peer_ring(n), 1000, latency=latency, overlap=True, replicas=4)
     assert found.per_step == pytest.approx(published, rel=0.02)
 
 
 @pytest.mark.parametrize("overlap", [False, True])
 def test_neighbours_wait_a_time_that_does_not_grow_with_n(overlap):
     ring, everyone = (
-        {n: runtime(graph(n), 500, overlap=overlap, draws=4).per_step for n in (16, 64)}
+        {n: runtime(graph(n), 500, overlap=overlap, replicas=4).per_step for n in (16, 64)}
         for graph in (rs.topologies.ring, rs.topologies.complete)
     )
     assert ring[64] / ring[16] < 1.06
@@ -82,7 +82,7 @@ def test_the_recursion_is_that_of_loops_over_workers(overlap, every):
         overlap=overlap,
         every=every,
         stragglers={2: 3.0},
-        draws=2,
+        replicas=2,
     )
     neighbours = slow.neighbours_of(graph)
     for draw in range(2):
@@ -125,19 +125,21 @@ BASE = {
 )
 @pytest.mark.parametrize("overlap", [False, True])
 def test_no_step_ends_sooner_where_something_takes_longer(change, overlap):
-    less = runtime(RING, 60, overlap=overlap, draws=3, **BASE).worker_times
-    more = runtime(RING, 60, overlap=overlap, draws=3, **(BASE | change)).worker_times
+    less = runtime(RING, 60, overlap=overlap, replicas=3, **BASE).worker_times
+    more = runtime(RING, 60, overlap=overlap, replicas=3, **(BASE | change)).worker_times
     assert (more >= less).all()
     assert (more[-1] > less[-1]).any()
 
 
 def test_waiting_for_more_takes_longer_and_overlap_less():
-    together = runtime(RING, 60, draws=3, **BASE).worker_times
-    assert (runtime(RING, 60, draws=3, overlap=True, **BASE).worker_times <= together).all()
-    assert (runtime(rs.topologies.complete(8), 60, draws=3, **BASE).worker_times >= together).all()
-    assert (runtime(RING, 60, draws=3, **(BASE | {"every": 4})).worker_times <= together).all()
+    together = runtime(RING, 60, replicas=3, **BASE).worker_times
+    assert (runtime(RING, 60, replicas=3, overlap=True, **BASE).worker_times <= together).all()
     assert (
-        runtime(RING, 60, draws=3, **(BASE | {"stragglers": {3: 1.0}})).time <= together.max(1)
+        runtime(rs.topologies.complete(8), 60, replicas=3, **BASE).worker_times >= together
+    ).all()
+    assert (runtime(RING, 60, replicas=3, **(BASE | {"every": 4})).worker_times <= together).all()
+    assert (
+        runtime(RING, 60, replicas=3, **(BASE | {"stragglers": {3: 1.0}})).time <= together.max(1)
     ).all()
 
 
@@ -205,7 +207,7 @@ def history_of(algorithm, **options):
 
 def test_a_history_takes_a_column_of_times_and_is_drawn_against_it(tmp_path):
     history = history_of(rs.algorithms.DPSGD(), replicas=3)
-    model = runtime(RING, 30, draws=3)
+    model = runtime(RING, 30, replicas=3)
     timed = history.with_time(model)
     assert "time" not in history.frame
     table = timed.frame.pivot(index="step", columns="replica", values="time")
@@ -221,13 +223,35 @@ def test_a_history_takes_a_column_of_times_and_is_drawn_against_it(tmp_path):
     assert one.frame.groupby("step").time.nunique().eq(1).all()
 
 
+def test_a_runtime_is_used_like_an_array():
+    one, several = runtime(RING, 20), runtime(RING, 20, replicas=3)
+    assert one.shape == (21,) == np.asarray(one).shape
+    assert several.shape == (21, 3)
+    assert len(one) == 21
+    assert (one[1:] > one[:-1]).all()
+    np.testing.assert_array_equal(2 * one - one, one.worker_times.max(axis=1)[:, 0])
+
+
+def test_a_history_makes_the_runtime_of_its_own_graph():
+    model = {"compute": Exponential(2.0), "latency": 0.5, "seed": 4}
+    history = history_of(rs.algorithms.DPSGD(overlap=True), replicas=3)
+    known = runtime(RING, 20, overlap=True, replicas=3, **model)
+    assert history.with_time(**model).frame.equals(history.with_time(known).frame)
+    with pytest.raises(
+        ValueError, match=r"give a runtime, or what makes one \(latency\), and not both"
+    ):
+        history.with_time(known, latency=1.0)
+    with pytest.raises(
+        ValueError, match="LocalSGD brings a network of its own; give with_time what"
+    ):
+        history_of(rs.algorithms.LocalSGD(5)).with_time(**model)
+
+
 def test_events_bring_their_own_time():
     history = history_of(rs.algorithms.A2CiD2())
     frame = history.with_time().frame
     assert (frame.time == frame.step).all()
-    with pytest.raises(
-        ValueError, match="events of A2CiD2 have times of their own; leave the runtime"
-    ):
+    with pytest.raises(ValueError, match="events of A2CiD2 have times of their own; leave it"):
         history.with_time(runtime(RING, 20))
 
 
@@ -241,10 +265,8 @@ def test_times_that_do_not_fit_a_history_are_refused():
         ValueError, match="the runtime is of 19 steps and the history of 20; ask for"
     ):
         history.with_time(runtime(RING, 19))
-    with pytest.raises(
-        ValueError, match="the runtime has 2 draws and the history 3 replicas; give"
-    ):
-        history.with_time(runtime(RING, 20, draws=2))
+    with pytest.raises(ValueError, match="the runtime has 2 replicas and the history 3; give"):
+        history.with_time(runtime(RING, 20, replicas=2))
 
 
 @pytest.mark.parametrize("kind", [Constant, Exponential, Pareto, LogNormal])
@@ -274,7 +296,7 @@ class Never:
         ({"bandwidth": 0.0}, "bandwidth must be positive, not 0.0"),
         ({"bits": -1.0}, "bits must be a finite number of at least 0, not -1.0"),
         ({"every": 0}, "every must be at least 1, not 0"),
-        ({"draws": 0}, "draws must be at least 1, not 0"),
+        ({"replicas": 0}, "replicas must be at least 1, not 0"),
         ({"stragglers": {8: 2.0}}, "stragglers names worker 8; there are 0 to 7"),
         ({"stragglers": {0: 0.5}}, "a factor of stragglers must be a finite number of at least 1"),
         ({"stragglers": 3}, r"stragglers must be Stragglers\(probability, factor\) or factors"),

@@ -5,7 +5,11 @@ from typing import TYPE_CHECKING, NoReturn
 from relaysim.analysis.consensus import ConsensusDecay, consensus_decay, consensus_distance
 from relaysim.analysis.power_laws import Exponent, power_law
 from relaysim.analysis.rates import Fit, fit_decay, fit_rate
-from relaysim.analysis.running_time import (
+from relaysim.analysis.sensitivity import Sensitivity, heterogeneity_sensitivity
+from relaysim.analysis.spread import relay_animation
+from relaysim.analysis.tables import compare, latex, markdown
+from relaysim.support.names import attribute_error
+from relaysim.theory.running_time import (
     Constant,
     Exponential,
     LogNormal,
@@ -14,10 +18,6 @@ from relaysim.analysis.running_time import (
     Stragglers,
     runtime,
 )
-from relaysim.analysis.sensitivity import Sensitivity, heterogeneity_sensitivity
-from relaysim.analysis.spread import relay_animation
-from relaysim.analysis.tables import compare, latex, markdown
-from relaysim.support.names import attribute_error
 
 __all__ = [
     "ConsensusDecay",

@@ -22,8 +22,9 @@ from relaysim.problems import Problem
 from relaysim.records import archive, configuration
 from relaysim.records.loading import loaded
 from relaysim.records.state import KeptState, fingerprint
-from relaysim.records.timing import Runtime, times_of
+from relaysim.records.timing import times_of
 from relaysim.support.display import between, html_table
+from relaysim.theory.running_time import Runtime
 from relaysim.topologies import Topology, TreePair
 
 if TYPE_CHECKING:
@@ -250,16 +251,19 @@ class History:
             "iterates": None if self.iterates is None else self.iterates[:records],
         }
 
-    def with_time(self, runtime: Runtime | None = None) -> History:
+    def with_time(self, runtime: Runtime | None = None, **model: Any) -> History:
         """The same history with a column ``time``: when the last worker had ended each recorded step.
 
         Args:
-            runtime: what `relaysim.analysis.runtime` makes of at least as many steps, in one draw or one
+            runtime: what `relaysim.analysis.runtime` makes of at least as many steps, in one replica or one
                 for each replica. None for asynchronous methods, whose events bring their own time: a step is
                 the time in which each worker takes one gradient in expectation.
+            model: in the place of a runtime the options of `relaysim.analysis.runtime`, on the history's own
+                graph or matrices; ``overlap`` is what the method claims, and each replica has times of
+                its own, unless they say otherwise.
 
         Raises:
-            ValueError: too few steps, another number of draws, or a runtime where there must be none.
+            ValueError: too few steps, another number of replicas, or a runtime where there must be none.
 
         >>> import relaysim as rs
         >>> ring, problem = rs.topologies.ring(4), rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
@@ -267,10 +271,12 @@ class History:
         >>> slow = rs.analysis.runtime(ring, 2, compute=rs.analysis.Constant(3.0), latency=0.5)
         >>> history.with_time(slow).frame.time.tolist()
         [0.0, 3.5, 7.0]
+        >>> history.with_time(compute=rs.analysis.Constant(3.0), latency=0.5).frame.time.tolist()
+        [0.0, 3.5, 7.0]
         """
         timed = copy.copy(self)
         timed.__dict__.pop("frame", None)  # it is made anew
-        timed._time = times_of(self, runtime)
+        timed._time = times_of(self, runtime, model)
         return timed
 
     _extended: ClassVar[Callable[..., History]]

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
 from relaysim.algorithms.events import Algorithm
+from relaysim.theory.running_time import Runtime, runtime
 
-__all__ = ["Runtime", "times_of"]
-
-
-class Runtime(Protocol):
-    """How long steps take, such as a `relaysim.analysis.Runtime`."""
-
-    @property
-    def time(self) -> np.ndarray:
-        """When the last worker has ended each step, ``(steps + 1, draws)``."""
+__all__ = ["times_of"]
 
 
 class Timed(Protocol):
@@ -26,25 +20,29 @@ class Timed(Protocol):
     algorithm: Algorithm | None
 
     @property
+    def topology(self) -> Any: ...
+
+    @property
+    def mixing(self) -> Any: ...
+
+    @property
     def replicas(self) -> int: ...
 
 
-def times_of(history: Timed, runtime: Runtime | None) -> np.ndarray:
+def times_of(history: Timed, known: Runtime | None, model: Mapping[str, Any]) -> np.ndarray:
     """The time of each record, ``(records, r)`` or ``(records, 1)``; see `relaysim.History.with_time`."""
     steps = history.steps
     if getattr(history.algorithm, "uses", None) == "events":
-        if runtime is not None:
+        if known is not None or model:
             raise ValueError(
-                f"the events of {type(history.algorithm).__name__} have times of their own; leave the "
-                f"runtime out"
+                f"the events of {type(history.algorithm).__name__} have times of their own; leave it out"
             )
         return steps[:, None].astype(float)
-    if runtime is None:
-        raise ValueError(
-            "a method of rounds has no time of its own; give with_time what "
-            "relaysim.analysis.runtime(topology, steps) returns"
-        )
-    time = runtime.time
+    if known is None:
+        known = _modelled(history, model)
+    elif model:
+        raise ValueError(f"give a runtime, or what makes one ({', '.join(model)}), and not both")
+    time = known.time
     if len(steps) and steps[-1] >= len(time):
         raise ValueError(
             f"the runtime is of {len(time) - 1} steps and the history of {steps[-1]}; ask for at least "
@@ -52,7 +50,26 @@ def times_of(history: Timed, runtime: Runtime | None) -> np.ndarray:
         )
     if time.shape[1] not in (1, history.replicas):
         raise ValueError(
-            f"the runtime has {time.shape[1]} draws and the history {history.replicas} replicas; give "
-            f"one draw, or one for each replica"
+            f"the runtime has {time.shape[1]} replicas and the history {history.replicas}; give one, or "
+            f"as many"
         )
     return time[steps]
+
+
+def _modelled(history: Timed, model: Mapping[str, Any]) -> Runtime:
+    """The runtime on the history's own graph."""
+    if not model:
+        raise ValueError(
+            "a method of rounds has no time of its own; give with_time the options of "
+            "relaysim.analysis.runtime, such as compute=Exponential(1.0), or what it returns"
+        )
+    algorithm: Any = history.algorithm
+    if getattr(algorithm, "uses", "workers") == "workers":
+        raise ValueError(
+            f"whom workers wait for does not follow from the topology where {type(algorithm).__name__} "
+            f"brings a network of its own; give with_time what relaysim.analysis.runtime(network, steps) "
+            f"returns, such as of relaysim.topologies.complete(n)"
+        )
+    network = history.topology if history.mixing is None else history.mixing
+    options = {"overlap": bool(algorithm.overlaps), "replicas": history.replicas} | dict(model)
+    return runtime(network, max(1, int(history.steps.max(initial=0))), **options)

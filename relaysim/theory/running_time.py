@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -145,15 +145,37 @@ class Stragglers:
         real_number(self.factor, "factor", 1)
 
 
-@dataclass(frozen=True)
-class Runtime:
-    """When every worker has ended every step; see `runtime`.
+@dataclass(frozen=True, eq=False)
+class Runtime(np.lib.mixins.NDArrayOperatorsMixin):
+    """When the last worker has ended each step, ``(steps + 1,)``, or ``(steps + 1, replicas)`` for several.
+
+    It is used like an array; see `runtime`.
 
     Attributes:
-        worker_times: ``(steps + 1, n, draws)``, 0 at step 0.
+        worker_times: of each worker, ``(steps + 1, n, replicas)``, 0 at step 0.
     """
 
     worker_times: np.ndarray = field(repr=False)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        time = self.time
+        found = time[:, 0] if time.shape[1] == 1 else time
+        return found if dtype is None else found.astype(dtype)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        plain = [np.asarray(given) if given is self else given for given in inputs]
+        return getattr(ufunc, method)(*plain, **options)
+
+    def __getitem__(self, which: Any) -> Any:
+        return np.asarray(self)[which]
+
+    def __len__(self) -> int:
+        return self.steps + 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(steps + 1,)``, or ``(steps + 1, replicas)``."""
+        return np.asarray(self).shape
 
     @property
     def steps(self) -> int:
@@ -162,12 +184,12 @@ class Runtime:
 
     @property
     def time(self) -> np.ndarray:
-        """When the last worker has ended each step, ``(steps + 1, draws)``."""
+        """When the last worker has ended each step, ``(steps + 1, replicas)``."""
         return self.worker_times.max(axis=1)
 
     @property
     def per_step(self) -> float:
-        """The mean time of a step, over workers and draws: in the long run the same for all who wait."""
+        """The mean time of a step, over workers and replicas: in the long run the same for all who wait."""
         return float(self.worker_times[-1].mean() / self.steps)
 
 
@@ -182,8 +204,8 @@ def runtime(
     overlap: bool = False,
     every: int = 1,
     stragglers: Stragglers | Mapping[int, float] | None = None,
-    draws: int = 1,
     seed: int = 0,
+    replicas: int = 1,
 ) -> Runtime:
     """How long a method's steps take, if every worker waits for its neighbours and for no one else.
 
@@ -209,11 +231,12 @@ def runtime(
             ``overlaps``.
         every: steps between two communications, as the period of local SGD.
         stragglers: `Stragglers`, at random, or factors of at least 1 for some workers, ``{0: 10.0}``.
-        draws: independent repetitions.
         seed: of the times. The same numbers are drawn whatever the other arguments are.
+        replicas: independent repetitions.
 
     Returns:
-        A `Runtime`, which `relaysim.History.with_time` takes.
+        A `Runtime`: when the last worker has ended each step, ``(steps + 1,)``, or ``(steps + 1, replicas)``;
+        its ``worker_times`` are those of each worker. `relaysim.History.with_time` takes it.
 
     Raises:
         ValueError, TypeError: numbers out of range, times that are not positive.
@@ -229,7 +252,7 @@ def runtime(
     """
     n, waits = _waits(network)
     steps, every = whole_number(steps, "steps", 1), whole_number(every, "every", 1)
-    draws, seed = whole_number(draws, "draws", 1), whole_number(seed, "seed", 0)
+    replicas, seed = whole_number(replicas, "replicas", 1), whole_number(seed, "seed", 0)
     true_or_false(overlap, "overlap")
     cost = _cost(n, latency, bandwidth, bits)
     links = []
@@ -245,18 +268,18 @@ def runtime(
         np.random.Generator(np.random.PCG64(child))
         for child in np.random.SeedSequence(seed).spawn(2)
     )
-    found = np.zeros((steps + 1, n, draws))
+    found = np.zeros((steps + 1, n, replicas))
     for step in range(steps):
         now = found[step]
         # Never 0, where some distributions have no time at all.
-        uniforms = np.maximum(generator.random((n, draws)), 2.0**-54)
+        uniforms = np.maximum(generator.random((n, replicas)), 2.0**-54)
         duration = np.asarray(compute.times(uniforms), dtype=float)
         if duration.shape != now.shape or not (np.isfinite(duration).all() and duration.min() > 0):
             raise ValueError(
                 f"the times of {compute!r} must be positive and finite, one for each number that they "
                 f"are made of"
             )
-        duration = duration * own * np.where(unlucky.random((n, draws)) < chance, factor, 1.0)
+        duration = duration * own * np.where(unlucky.random((n, replicas)) < chance, factor, 1.0)
         done = now + duration
         if (step + 1) % every == 0:
             sender, starts, late = links[step // every % len(links)]
