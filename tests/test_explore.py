@@ -509,7 +509,7 @@ def test_what_cannot_be_made_is_said_and_can_be_mended(values, message, capsys):
     ("arguments", "message"),
     [
         ("momentum=2", "DPSGD: momentum must lie in [0, 1), not 2"),
-        ("momentom=0.5", "it is DPSGD(momentum=0.0, overlap=False)"),
+        ("momentom=0.5", "it is DPSGD(momentum=0.0, overlap=False, consensus=1.0)"),
         ("momentum=", "cannot read"),
         ("momentum=open('x')", "cannot read"),
         ("**{'momentum': 0.5}", "cannot read"),
