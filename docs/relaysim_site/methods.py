@@ -100,6 +100,11 @@ def label_of(kind: type) -> str:
     return kind.label if isinstance(kind.label, str) else example_of(kind).label
 
 
+def uses_of(kind: type) -> str:
+    """What a method communicates with; its example where that depends on the options."""
+    return kind.uses if isinstance(kind.uses, str) else example_of(kind).uses
+
+
 def write(folder: Folder) -> None:
     """Write a page for each method, and one that lists them."""
     for name, kind in ALGORITHMS.items():
@@ -127,7 +132,7 @@ def page(name: str, kind: type, told: dict) -> str:
     )
     glance = [
         ("In code", f"`{call} <relaysim.algorithms.{name}>`"),
-        ("Needs", NEEDS.get(kind.uses, f"``{kind.uses}``")),
+        ("Needs", NEEDS.get(uses_of(kind), f"``{uses_of(kind)}``")),
         ("Sends", sent(told)),
         ("Reaches x* for any ζ²", exactness(kind, told)),
         (
@@ -160,10 +165,10 @@ def page(name: str, kind: type, told: dict) -> str:
     others = [
         f":doc:`{label_of(other)} <{called}>`"
         for called, other in ALGORITHMS.items()
-        if other.uses == kind.uses and called != name
+        if uses_of(other) == uses_of(kind) and called != name
     ]
     if others:
-        heading = KINDS.get(kind.uses, kind.uses)
+        heading = KINDS.get(uses_of(kind), uses_of(kind))
         text += [rst.title(f"See also: {heading[0].lower()}{heading[1:]}", "-"), " · ".join(others)]
     return "\n\n".join(text) + "\n"
 
@@ -211,12 +216,12 @@ def index(folder: Folder) -> str:
         "comes from. These pages are made from the classes in `relaysim.algorithms`; "
         ":doc:`../choosing` compares them.",
     ]
-    used = dict.fromkeys([*KINDS, *(kind.uses for kind in ALGORITHMS.values())])
+    used = dict.fromkeys([*KINDS, *map(uses_of, ALGORITHMS.values())])
     pages = []
     for uses in used:
         rows = []
         for name, kind in sorted(ALGORITHMS.items(), key=lambda item: label_of(item[1]).casefold()):
-            if kind.uses != uses:
+            if uses_of(kind) != uses:
                 continue
             pages.append(name)
             told = facts(folder, name)
