@@ -378,8 +378,9 @@ def test_the_plateau_under_noise_is_exact_where_the_theory_is(algorithm):
         assert chosen.plateau.iloc[-1] == pytest.approx(exact, rel=1e-12)
 
 
-def test_plateaus_under_noise_are_what_they_are_said_to_be():
-    """Against the exact expectation, within what the confidence intervals leave."""
+def test_plateaus_under_noise_are_what_they_are_said_to_be(monkeypatch):
+    """Those of several seeds against the exact expectation, within what confidence intervals leave."""
+    monkeypatch.setattr("relaysim.studies.tuning.MOST_EXACT", 0)  # or they would be the exact ones
     problem = rs.problems.random_quadratics(8, 4, zeta2=0.1, seed=0)
     for seed in range(3):
         found = rs.tune(

@@ -11,7 +11,7 @@ import numpy as np
 from relaysim.algorithms.base import Method, Round, check_momentum, no_buffer
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Network
-from relaysim.support.checks import plain_options, real_number, whole_number
+from relaysim.support.checks import plain_options, real_number, share_below_one, whole_number
 
 __all__ = ["DecentralizedAdam", "NormalizedTracking"]
 
@@ -69,10 +69,8 @@ class DecentralizedAdam(Method):
 
     def __post_init__(self) -> None:
         plain_options(self)
-        for name in ("beta1", "beta2"):
-            value = getattr(self, name)
-            if not 0 <= real_number(value, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), not {value!r}")
+        share_below_one(self.beta1, "beta1")
+        share_below_one(self.beta2, "beta2")
         if real_number(self.epsilon, "epsilon") <= 0:
             raise ValueError(f"epsilon must be above 0, not {self.epsilon!r}")
         whole_number(self.accumulate, "accumulate", 1)

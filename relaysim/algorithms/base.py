@@ -23,6 +23,7 @@ with.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -40,6 +41,8 @@ __all__ = [
     "Round",
     "check_momentum",
     "no_buffer",
+    "share_of",
+    "smallest",
     "smoothed",
 ]
 
@@ -245,6 +248,25 @@ def check_momentum(momentum: float) -> None:
 def no_buffer(x: np.ndarray) -> np.ndarray:
     """An array without rows, for a state that needs no buffer with these options."""
     return np.zeros((0, *x.shape[1:]))
+
+
+def share_of(share: float, count: int) -> int:
+    """⌈share · count⌉ of a share above 0, where 0.3 of 10 is three although rounding makes it a little more.
+
+    >>> share_of(0.1, 10), share_of(0.3, 10), share_of(0.15, 10)
+    (1, 3, 2)
+    """
+    return math.ceil(share * count * (1 - 1e-12))
+
+
+def smallest(keys: np.ndarray, count: int, axis: int) -> np.ndarray:
+    """Which are the ``count`` smallest along an axis, of the shape of the keys; of random ones a random choice.
+
+    >>> smallest(np.array([[0.3, 0.1, 0.2]]), 2, axis=1).tolist()
+    [[False, True, True]]
+    """
+    last = np.partition(keys, count - 1, axis=axis).take([count - 1], axis=axis)
+    return keys <= last
 
 
 def smoothed(

@@ -10,7 +10,7 @@ import numpy as np
 from relaysim.algorithms.base import Method, Round
 from relaysim.compressors import Identity, TopK
 from relaysim.network import Network
-from relaysim.support.checks import plain_options, real_number
+from relaysim.support.checks import plain_options, positive_share, share_below_one
 
 __all__ = ["AdaGossip", "ChocoSGD"]
 
@@ -34,8 +34,7 @@ class _Copies(Method):
             raise TypeError(
                 f"{self.compressor!r} is no compressor; see relaysim.compressors, such as TopK(k=10)"
             )
-        if not 0 < real_number(self.consensus_rate, "consensus_rate") <= 1:
-            raise ValueError(f"consensus_rate must lie in (0, 1], not {self.consensus_rate!r}")
+        positive_share(self.consensus_rate, "consensus_rate")
 
     @property
     def random(self) -> bool:
@@ -136,10 +135,8 @@ class AdaGossip(_Copies):
     affine: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        plain_options(self)
         super().__post_init__()
-        if not 0 <= real_number(self.beta, "beta") < 1:
-            raise ValueError(f"beta must lie in [0, 1), not {self.beta!r}")
+        share_below_one(self.beta, "beta")
 
     def init(self, x0: np.ndarray, network: Network) -> AdaptiveState:
         return AdaptiveState(x0, np.zeros_like(x0), np.zeros_like(x0))

@@ -15,6 +15,8 @@ from relaysim.algorithms.base import (
     Round,
     check_momentum,
     no_buffer,
+    share_of,
+    smallest,
     smoothed,
 )
 from relaysim.algorithms.gossip import MomentumState
@@ -357,11 +359,9 @@ class FedAvg(Method):
 
     def step(self, state: ParticipationState, round: Round) -> ParticipationState:
         taking, n, trailing = state.taking, len(state.x), state.x.shape[2:]
-        # ⌈Cn⌉, of a product that rounding may have lifted above a whole number.
-        count = math.ceil(self.participation * n * (1 - 1e-12))
+        count = share_of(self.participation, n)
         if self.participation < 1 and round.step % self.local_steps == 0:
-            uniform = round.uniforms((n, 1, *trailing))
-            taking = uniform <= np.partition(uniform, count - 1, axis=0)[count - 1]
+            taking = smallest(round.uniforms((n, 1, *trailing)), count, axis=0)
         direction = round.gradient(state.x)
         if self.participation < 1:
             direction *= taking

@@ -10,7 +10,7 @@ import numpy as np
 from relaysim.algorithms.base import MomentumMethod, Round, check_momentum, no_buffer, smoothed
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Network
-from relaysim.support.checks import one_of, plain_options, real_number, true_or_false
+from relaysim.support.checks import one_of, plain_options, positive_share, true_or_false
 
 __all__ = ["DPSGD", "QuasiGlobalMomentum"]
 
@@ -62,8 +62,7 @@ class DPSGD(MomentumMethod):
         plain_options(self)
         check_momentum(self.momentum)
         true_or_false(self.overlap, "overlap")
-        if not 0 < real_number(self.consensus, "consensus") <= 1:
-            raise ValueError(f"consensus must lie in (0, 1], not {self.consensus!r}")
+        positive_share(self.consensus, "consensus")
 
     @property
     def overlaps(self) -> bool:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from relaysim.algorithms.base import Method, Round
+from relaysim.algorithms.base import Method, Round, share_of, smallest
 from relaysim.algorithms.global_average import ModelState
 from relaysim.network import Network
-from relaysim.support.checks import plain_options, real_number, whole_number
+from relaysim.support.checks import plain_options, positive_share, whole_number
 
 __all__ = ["Cesar"]
 
@@ -55,8 +54,7 @@ class Cesar(Method):
 
     def __post_init__(self) -> None:
         plain_options(self)
-        if not 0 < real_number(self.share, "share") <= 1:
-            raise ValueError(f"share must lie in (0, 1], not {self.share!r}")
+        positive_share(self.share, "share")
         whole_number(self.neighbours, "neighbours", 0)
 
     def vectors_per_edge(self, d: int) -> None:
@@ -67,18 +65,7 @@ class Cesar(Method):
 
     def step(self, state: ModelState, round: Round) -> ModelState:
         half = round.descend(state.x, round.gradient(state.x))
-        count = chosen_entries(self.share, half.shape[1])
-        uniform = round.uniforms(half.shape)
-        last = np.partition(uniform, count - 1, axis=1)[:, count - 1 : count]
-        chosen = uniform <= last
+        count = share_of(self.share, half.shape[1])
+        chosen = smallest(round.uniforms(half.shape), count, axis=1)
         wanted = round.neighbours_with(chosen.astype(float)) > self.neighbours
         return ModelState(round.mix_entries(half, chosen, wanted))
-
-
-def chosen_entries(share: float, d: int) -> int:
-    """⌈share · d⌉, where 0.1 of 10 is one although 0.1 is no binary fraction.
-
-    >>> chosen_entries(0.1, 10), chosen_entries(0.3, 10), chosen_entries(0.15, 10)
-    (1, 3, 2)
-    """
-    return math.ceil(round(share * d, 9)) or 1

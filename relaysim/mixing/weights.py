@@ -15,7 +15,7 @@ from scipy.sparse import csr_array, eye_array, issparse
 
 from relaysim.mixing.precision import in_double
 from relaysim.mixing.sequences import Matrix, graph_for, is_sequence
-from relaysim.support.checks import real_number, whole_number
+from relaysim.support.checks import positive_share, real_number, whole_number
 from relaysim.topologies import Topology
 
 __all__ = [
@@ -103,8 +103,7 @@ def with_spectral_gap(n: int, gap: float) -> np.ndarray:
     [[0.75, 0.25], [0.25, 0.75]]
     """
     n = whole_number(n, "n", 1)
-    if not 0 < real_number(gap, "gap") <= 1:
-        raise ValueError(f"gap must lie in (0, 1], not {gap!r}")
+    gap = positive_share(gap, "gap")
     return (1 - gap) * np.eye(n) + gap / n
 
 

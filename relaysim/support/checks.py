@@ -20,10 +20,12 @@ __all__ = [
     "one_of",
     "plain_options",
     "plain_scalar",
+    "positive_share",
     "real_array",
     "real_matrix",
     "real_number",
     "require_memory",
+    "share_below_one",
     "shown",
     "size_text",
     "true_or_false",
@@ -93,6 +95,34 @@ def real_number(value: Any, name: str, least: float = -math.inf, most: float = m
         if most < math.inf:
             bounds = f" between {least:g} and {most:g}"
         raise ValueError(f"{name} must be a finite number{bounds}, not {plain_scalar(value)!r}")
+    return number
+
+
+def positive_share(value: Any, name: str) -> float:
+    """``value`` as a float in (0, 1]; says what was given otherwise.
+
+    >>> positive_share(0, "share")
+    Traceback (most recent call last):
+        ...
+    ValueError: share must lie in (0, 1], not 0
+    """
+    number = real_number(value, name)
+    if not 0 < number <= 1:
+        raise ValueError(f"{name} must lie in (0, 1], not {plain_scalar(value)!r}")
+    return number
+
+
+def share_below_one(value: Any, name: str) -> float:
+    """``value`` as a float in [0, 1); says what was given otherwise.
+
+    >>> share_below_one(1, "beta")
+    Traceback (most recent call last):
+        ...
+    ValueError: beta must lie in [0, 1), not 1
+    """
+    number = real_number(value, name)
+    if not 0 <= number < 1:
+        raise ValueError(f"{name} must lie in [0, 1), not {plain_scalar(value)!r}")
     return number
 
 
