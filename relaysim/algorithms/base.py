@@ -260,7 +260,7 @@ def share_of(share: float, count: int) -> int:
 
 
 def smallest(keys: np.ndarray, count: int, axis: int) -> np.ndarray:
-    """Which are the ``count`` smallest along an axis, of the shape of the keys; of random ones a random choice.
+    """Which are the ``count`` smallest along an axis, of the shape of the keys; at random if these are.
 
     >>> smallest(np.array([[0.3, 0.1, 0.2]]), 2, axis=1).tolist()
     [[False, True, True]]
