@@ -34,6 +34,7 @@ ALGORITHMS = (
     rs.algorithms.ExactDiffusion(),
     rs.algorithms.ExactDiffusion(form="scaled"),
     rs.algorithms.GradientTracking(),
+    rs.algorithms.GradientTracking(form="diging", momentum=0.6),
     rs.algorithms.QuasiGlobalMomentum(),
     rs.algorithms.QuasiGlobalMomentum(momentum=0.4),
     rs.algorithms.QuasiGlobalMomentum(form="toy"),

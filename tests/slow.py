@@ -280,19 +280,27 @@ def two_step(world, x0, rates, weights, form):
         yield x
 
 
-def gradient_tracking(world, x0, rates):
-    """X ← W(X − γY); Y ← WY + G⁺ − G, Y_0 = G_0."""
-    n, x = world.n, x0
-    gradients = world.gradients(0, x)
-    y = gradients
+def gradient_tracking(world, x0, rates, form, momentum):
+    """X ← W(X − γY), as DIGing WX − γY; Y ← WY + M⁺ − M, as ATC-DIGing W(Y + M⁺ − M); Y_0 = M_0, and M is G
+    where there is no momentum.
+    """
+    n, x, smooth = world.n, x0, Momentum(momentum, x0)
+    m = smooth.direction(world.gradients(0, x))
+    y = m
     for step, rate in enumerate(rates):
         W = world.weights(step)
-        x = world.mix(W, [x[i] - rate * y[i] for i in range(n)])
+        if form == "diging":
+            mixed = world.mix(W, x)
+            x = [mixed[i] - rate * y[i] for i in range(n)]
+        else:
+            x = world.mix(W, [x[i] - rate * y[i] for i in range(n)])
+        if form != "atc":
+            y = world.mix(W, y)
         yield x
-        renewed = world.gradients(step + 1, x)
-        mixed = world.mix(W, y)
-        y = [mixed[i] + renewed[i] - gradients[i] for i in range(n)]
-        gradients = renewed
+        before, m = m, smooth.direction(world.gradients(step + 1, x))
+        y = [y[i] + m[i] - before[i] for i in range(n)]
+        if form == "atc":
+            y = world.mix(world.weights(step + 1), y)
 
 
 def quasi_global_momentum(world, x0, rates, momentum, form):

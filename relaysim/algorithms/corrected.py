@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Method, Rate, Round
+from relaysim.algorithms.base import (
+    Method,
+    MomentumMethod,
+    Rate,
+    Round,
+    check_momentum,
+    no_buffer,
+    smoothed,
+)
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Network
 from relaysim.support.checks import one_of, plain_options
@@ -120,28 +128,51 @@ class ExactDiffusion(D2):
     lazy: ClassVar[bool] = True
 
 
+class TrackingState(NamedTuple):
+    """``x``, the ``correction`` c and the ``momentum`` buffer m (no rows without any), ``(n, d[, r])``, and
+    whether trackers have ``met``, which in ATC-DIGing they have not in the first step, ``(1, 1)``.
+    """
+
+    x: np.ndarray
+    correction: np.ndarray
+    momentum: np.ndarray
+    met: np.ndarray
+
+
 @dataclass(frozen=True)
-class GradientTracking(_Corrected):
+class GradientTracking(_Corrected, MomentumMethod):
     """Gradient tracking: a second variable follows the average gradient.
 
     X ← W(X − γY);  Y ← WY + G⁺ − G;  Y = G at the start. Written with C = G − Y, so that a step asks
     for one gradient: X' = W(X − γ(G − C));  C ← W(C − G) + G.
 
-    Under other names: NEXT, SONATA with a doubly stochastic W and linearised losses, and ATC-tracking (adapt,
-    then combine). It is neither DIGing, which moves after mixing (X ← WX − γY), nor ATC-DIGing or
-    Aug-DGM, which mixes the whole tracker (Y ← W(Y + G⁺ − G)). Each step moves by its own rate: under a
-    schedule X' = W(X − γ_t Y).
+    Args:
+        form: ``"next"``, as above: NEXT, SONATA with a doubly stochastic W and linearised losses, and
+            ATC-tracking (adapt, then combine). ``"diging"``: DIGing, which moves after mixing, X ← WX − γY,
+            with the same tracker. ``"atc"``: Aug-DGM or ATC-DIGing, X ← W(X − γY) with the whole tracker
+            mixed, Y ← W(Y + G⁺ − G): news goes two hops a step.
+        momentum: β in [0, 1). Above 0 the tracker follows momentum buffers M ← βM + (1 − β)G in the place of
+            G, with M = C = 0 at the start: momentum tracking.
 
-    Any connected topology. Sends two vectors per directed edge and step. Exact for any ζ if W is
-    doubly stochastic.
+    Each step moves by its own rate: under a schedule X' = W(X − γ_t Y).
+
+    Any connected topology. Sends two vectors per directed edge and step (``"atc"`` one in the first, in which
+    trackers are gradients still). Exact for any ζ if W is doubly stochastic, with momentum as well.
 
     Source: Di Lorenzo and Scutari, "NEXT: in-network nonconvex optimization", 2016; Scutari and Sun,
     "Distributed nonconvex constrained optimization over time-varying digraphs" (SONATA), 2019; analysed by
-    Koloskova, Lin, Stich, NeurIPS 2021; as in the code published with Vogels et al., NeurIPS 2021.
+    Koloskova, Lin, Stich, NeurIPS 2021; as in the code published with Vogels et al., NeurIPS 2021. DIGing:
+    Nedić, Olshevsky, Shi, SIAM Journal on Optimization, 2017. Aug-DGM: Xu, Zhu, Soh, Xie, CDC 2015. Momentum:
+    Takezawa, Bao, Niwa, Sato, Yamada, "Momentum tracking", TMLR 2023, whose code has the form ``"diging"``, a
+    γ that is 1 − β times this one, and buffers that begin with an average over all workers; the other forms
+    with momentum are derived here, and all are checked numerically.
 
     >>> GradientTracking().vectors_per_edge(10)
     2
     """
+
+    form: str = "next"
+    momentum: float = 0.0
 
     label: ClassVar[str] = "Gradient tracking"
     uses: ClassVar[str] = "mixing"
@@ -149,17 +180,49 @@ class GradientTracking(_Corrected):
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
+    theorems: ClassVar[tuple[str, ...]] = ("gradient_tracking_rate",)
+
+    def __post_init__(self) -> None:
+        plain_options(self)
+        one_of(self.form, "form", ("next", "diging", "atc"))
+        check_momentum(self.momentum)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a step's gradient reaches others in the next step only: in DIGing."""
+        return self.form == "diging"
+
+    @property
+    def hops_per_step(self) -> int:
+        """How many hops information can move in a step."""
+        return 2 if self.form == "atc" else 1
 
     def vectors_per_edge(self, d: int) -> float:
         return 2
 
-    theorems: ClassVar[tuple[str, ...]] = ("gradient_tracking_rate",)
+    def init(self, x0: np.ndarray, network: Network) -> Any:
+        if self.form == "next" and self.momentum == 0:
+            return CorrectedState(x0, np.zeros_like(x0))
+        buffer = np.zeros_like(x0) if self.momentum else no_buffer(x0)
+        return TrackingState(x0, np.zeros_like(x0), buffer, np.array([[self.form != "atc"]]))
 
-    def step(self, state: CorrectedState, round: Round) -> CorrectedState:
+    def step(self, state: Any, round: Round) -> CorrectedState | TrackingState:
         gradient = round.gradient(state.x)
-        untracked = gradient - state.correction
-        x = round.mix(round.descend(state.x, untracked))
-        return CorrectedState(x, gradient - round.mix(untracked))
+        if isinstance(state, CorrectedState):
+            untracked = gradient - state.correction
+            x = round.mix(round.descend(state.x, untracked))
+            return CorrectedState(x, gradient - round.mix(untracked))
+        followed, buffer = smoothed(state.momentum, gradient, self.momentum)
+        tracked = followed - state.correction
+        if self.form == "atc" and state.met:
+            tracked = round.mix(tracked)
+        if self.form == "diging":
+            x = round.mix(state.x) - round.learning_rate * tracked
+        else:
+            x = round.mix(round.descend(state.x, tracked))
+        if self.form != "atc":
+            tracked = round.mix(tracked)
+        return TrackingState(x, followed - tracked, buffer, np.ones((1, 1), dtype=bool))
 
 
 @dataclass(frozen=True)
