@@ -33,6 +33,7 @@ ALGORITHMS = (
     rs.algorithms.D2(form="scaled"),
     rs.algorithms.ExactDiffusion(),
     rs.algorithms.ExactDiffusion(form="scaled"),
+    rs.algorithms.NIDS(),
     rs.algorithms.GradientTracking(),
     rs.algorithms.GradientTracking(form="diging", momentum=0.6),
     rs.algorithms.QuasiGlobalMomentum(),
@@ -103,6 +104,8 @@ OCCASIONAL = (
     rs.algorithms.ConsensusControl,
     rs.algorithms.FedAvg,
 )
+#: Those that send nothing in their first step.
+ALONE_AT_FIRST = (rs.algorithms.NIDS,)
 #: Those whose steps do not become shorter near an optimum: each is divided by its gradients' size.
 RESCALED = (rs.algorithms.DecentralizedAdam, rs.algorithms.NormalizedTracking)
 #: Those that divide by what tends to 0, so that rounding errors grow in a long run.

@@ -280,6 +280,21 @@ def two_step(world, x0, rates, weights, form):
         yield x
 
 
+def nids(world, x0, rates):
+    """X_1 = X_0 − γG_0 alone; X_{t+1} = ½(I + W)(2X_t − X_{t−1} − γ_t G_t + γ_{t−1} G_{t−1})."""
+    n, x, before, pull_before = world.n, x0, None, None
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, x)
+        pull = [rate * gradients[i] for i in range(n)]
+        if step == 0:
+            new = [x[i] - pull[i] for i in range(n)]
+        else:
+            target = [2 * x[i] - before[i] - pull[i] + pull_before[i] for i in range(n)]
+            new = world.mix((world.weights(step) + np.eye(n)) / 2, target)
+        x, before, pull_before = new, x, pull
+        yield x
+
+
 def gradient_tracking(world, x0, rates, form, momentum):
     """X ← W(X − γY), as DIGing WX − γY; Y ← WY + M⁺ − M, as ATC-DIGing W(Y + M⁺ − M); Y_0 = M_0, and M is G
     where there is no momentum.
@@ -789,6 +804,7 @@ RULES = {
     "D2": d2,
     "ExactDiffusion": exact_diffusion,
     "GradientTracking": gradient_tracking,
+    "NIDS": nids,
     "QuasiGlobalMomentum": quasi_global_momentum,
     "SGP": sgp,
     "AllReduce": all_reduce,

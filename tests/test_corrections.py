@@ -119,3 +119,157 @@ def test_options_of_tracking_are_checked():
         rs.algorithms.GradientTracking("gt")
     with pytest.raises(ValueError, match=r"momentum must lie in \[0, 1\), not 1"):
         rs.algorithms.GradientTracking(momentum=1)
+
+
+# -- NIDS, and objectives with a term that has no gradient -----------------------------------------
+
+
+def test_nids_is_exact_diffusion_after_a_first_step_alone():
+    """The first step without peers is what a matrix W = I would make of exact diffusion's."""
+    problem, x0 = least_squares(8, 5, 4), np.random.default_rng(0).normal(size=(8, 5))
+    ring = rs.topologies.ring(8)
+    W = np.asarray(rs.mixing.metropolis(ring).todense())
+
+    def alone_at_first(step):
+        return np.eye(8) if step == 0 else W
+
+    run = {"x0": x0, "mixing": alone_at_first}
+    peers = iterates_of(problem, ring, rs.algorithms.ExactDiffusion(), 0.3, 40, **run)
+    nids = iterates_of(problem, ring, rs.algorithms.NIDS(), 0.3, 40, x0=x0)
+    assert_close_to_largest(nids, peers)
+    np.testing.assert_allclose(nids[1], x0 - 0.3 * problem.gradient(x0), rtol=0, atol=1e-14)
+    mixed = iterates_of(problem, ring, rs.algorithms.ExactDiffusion(), 0.3, 1, x0=x0)[1]
+    assert np.abs(mixed - nids[1]).max() > 0.1
+
+
+def test_nids_has_the_rates_of_exact_diffusion_whatever_the_graph():
+    problem = rs.problems.random_quadratics(n=8, d=3, zeta2=1.0, mu=0.1, seed=0)
+    for topology in (rs.topologies.ring(8), rs.topologies.star(8), rs.topologies.chain(8)):
+        radii = [
+            rs.theory.linearize(problem, topology, algorithm, 1.9).spectral_radius
+            for algorithm in (rs.algorithms.NIDS(), rs.algorithms.ExactDiffusion())
+        ]
+        assert radii[0] == pytest.approx(radii[1], rel=1e-10)
+        assert radii[0] < 1
+
+
+def composite(weight=0.1, d=20, seed=0):
+    return rs.problems.L1(rs.problems.random_quadratics(n=8, d=d, zeta2=1.0, seed=seed), weight)
+
+
+def nids_on_paper(problem, W, x, rate, steps):
+    """Z and prox, worker by worker."""
+    threshold, n = rate * problem.weight, len(x)
+
+    def shrunk(z):
+        return np.array([[np.sign(v) * max(abs(v) - threshold, 0.0) for v in row] for row in z])
+
+    before, g_before = x, problem.gradient(x)
+    z = x - rate * g_before
+    x, found = shrunk(z), [before]
+    for _ in range(steps - 1):
+        found.append(x)
+        g = problem.gradient(x)
+        sent = 2 * x - before - rate * (g - g_before)
+        mixed = np.array(
+            [(sent[i] + sum(W[i, j] * sent[j] for j in range(n))) / 2 for i in range(n)]
+        )
+        z = z - x + mixed
+        before, g_before, x = x, g, shrunk(z)
+    return np.array([*found, x])
+
+
+def test_the_proximal_step_of_nids_is_the_rule_on_paper():
+    problem, ring = composite(), rs.topologies.ring(8)
+    W = np.asarray(rs.mixing.metropolis(ring).todense())
+    x0 = np.random.default_rng(3).normal(size=(8, 20))
+    paper = nids_on_paper(problem, W, x0, 0.7, 40)
+    found = iterates_of(problem, ring, rs.algorithms.NIDS(), 0.7, 40, x0=x0)
+    assert_close_to_largest(found, paper)
+    rates = iterates_of(problem, ring, rs.algorithms.NIDS(), [0.2, 0.7], 40, x0=x0)
+    assert_close_to_largest(rates[..., 1], paper)
+
+
+@pytest.mark.parametrize("rate", [0.3, 1.9])
+def test_nids_minimises_a_sum_with_an_l1_norm(rate):
+    """To the shortest subgradient, with the zeros of the optimum; γ < 2/L whatever the graph."""
+    problem = composite()
+    run = {"learning_rate": rate, "steps": 3000, "record": [0, 3000]}
+    for topology in (rs.topologies.ring(8), rs.topologies.complete(8)):
+        history = rs.simulate(problem, topology, rs.algorithms.NIDS(), **run)
+        columns = list(history.frame.columns)
+        assert "subgradient_norm" in columns
+        assert "gradient_norm" not in columns
+        start, end = history.frame.iloc[0], history.frame.iloc[-1]
+        assert end.subgradient_norm < 1e-28 < 1e-2 < start.subgradient_norm
+        assert end.distance < 1e-28
+        assert 0 <= end.suboptimality < 1e-15  # rounding of an |x_k| counts as it is
+        if rate == 0.3:  # further up workers share a threshold, and may meet it exactly
+            np.testing.assert_array_equal(history.x == 0, np.tile(problem.optimum == 0, (8, 1)))
+    assert 8 < (problem.optimum == 0).sum() < 16
+
+
+def test_the_optimum_with_an_l1_norm_is_where_a_subgradient_vanishes():
+    """Diagonal Hessians have it in closed form; of logistic loss subgradients are below 1e-12."""
+    h, c = np.array([[1.0, 2.0, 0.5]]), np.array([[2.0, -0.1, -3.0]])
+    separate = rs.problems.L1(rs.problems.DiagonalQuadratic(h, c), 0.4)
+    np.testing.assert_allclose(separate.optimum, [1.6, 0.0, -2.2], rtol=0, atol=1e-13)
+    generator = np.random.default_rng(0)
+    features, labels = generator.normal(size=(4, 25, 6)), generator.choice([-1, 1], size=(4, 25))
+    smooth = rs.problems.Logistic(features, labels, l2=0.01)
+    problem = rs.problems.L1(smooth, 0.05)
+    x, g = problem.optimum, smooth.mean_gradient(problem.optimum)
+    assert 0 < (x == 0).sum() < 6
+    np.testing.assert_allclose(g[x != 0], -0.05 * np.sign(x[x != 0]), rtol=0, atol=1e-12)
+    assert (np.abs(g[x == 0]) <= 0.05).all()
+    none = rs.problems.L1(smooth, 0.0)
+    np.testing.assert_allclose(none.optimum, smooth.optimum, rtol=0, atol=1e-10)
+    heavy = rs.problems.L1(smooth, 10.0)
+    np.testing.assert_array_equal(heavy.optimum, 0)
+
+
+def test_suboptimality_with_an_l1_norm_has_digits_below_rounding():
+    problem = composite()
+    direction = np.random.default_rng(5).normal(size=20)
+    near, nearer = (problem.suboptimality(problem.optimum + t * direction) for t in (1e-3, 1e-11))
+    difference = problem.value(problem.optimum + 1e-3 * direction) - problem.optimal_value
+    assert near == pytest.approx(difference, rel=1e-9)
+    assert nearer == pytest.approx(1e-8 * near, rel=0.1)  # what lies on the edges of |x| is linear
+    assert problem.suboptimality(problem.optimum) == 0
+    inside = np.where(problem.optimum == 0, 0.0, direction)
+    near, nearer = (problem.suboptimality(problem.optimum + t * inside) for t in (1e-5, 1e-10))
+    assert nearer == pytest.approx(1e-10 * near, rel=1e-4)
+
+
+def test_methods_without_a_proximal_step_refuse_a_term_without_gradient():
+    problem, ring = composite(), rs.topologies.ring(8)
+    run = {"learning_rate": 0.1, "steps": 5}
+    for algorithm in (
+        rs.algorithms.ExactDiffusion(),
+        rs.algorithms.RelaySGD(),
+        rs.algorithms.A2CiD2(),
+    ):
+        name = type(algorithm).__name__
+        with pytest.raises(
+            ValueError, match=f"{name} has no proximal step for the term of L1.*NIDS"
+        ):
+            rs.simulate(problem, ring, algorithm, **run)
+    with pytest.raises(TypeError, match="its proximal step is not affine"):
+        rs.theory.linearize(problem, ring, rs.algorithms.NIDS(), 0.1)
+    with pytest.raises(ValueError, match="weight must be"):
+        rs.problems.L1(problem.problem, -1.0)
+    with pytest.raises(TypeError, match="is no problem: it lacks 'n'"):
+        rs.problems.L1(3.0, 1.0)
+    with pytest.raises(ValueError, match="has such a term already"):
+        rs.problems.L1(problem, 1.0)
+
+
+def test_a_history_with_an_l1_norm_is_kept_and_gone_on_with(tmp_path):
+    problem, ring = composite(), rs.topologies.ring(8)
+    run = {"learning_rate": 0.5, "record": 5}
+    whole = rs.simulate(problem, ring, rs.algorithms.NIDS(), steps=20, **run)
+    part = rs.simulate(problem, ring, rs.algorithms.NIDS(), steps=10, **run)
+    part.save(tmp_path / "run.npz")
+    loaded = rs.History.load(tmp_path / "run.npz")
+    assert repr(loaded.problem) == repr(problem)
+    np.testing.assert_array_equal(loaded.extend(10).x, whole.x)

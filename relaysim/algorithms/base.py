@@ -157,6 +157,11 @@ class Round:
         """L_i, the smoothness of each worker's objective, ``(n,)``."""
         return self._network.workers.local_smoothness
 
+    def regularized(self, x: np.ndarray) -> np.ndarray:
+        """prox_{γr}(x) with the term r of a composite objective, a new array; x itself without one."""
+        regularizer = self._network.regularizer
+        return x if regularizer is None else regularizer.proximal(x, self.learning_rate)
+
     @property
     def pairs(self) -> np.ndarray:
         """Both ends of every undirected edge, ``(E, 2)``."""

@@ -29,6 +29,7 @@ CLAIMS: dict[str, str] = {
     "rate_scale": "how many times higher rates may be than those of the same rule without momentum",
     "mixing_needs": "what its claims need of W: 'nothing', 'doubly stochastic', or 'symmetric', without "
     "which it has no rule at all",
+    "composite": "whether it has a proximal step for a term of the objective without gradient",
     "faults": "the kinds of faults that it has a rule for, such as 'lost messages'",
     "theorems": "names of the functions in relaysim.theory.bounds that hold of it",
 }
@@ -102,6 +103,13 @@ class Claims:
         or ``"symmetric"``, without which it has no rule and is refused.
         """
         return "nothing"
+
+    @property
+    def composite(self) -> bool:
+        """Whether it has a proximal step for a term of the objective that has no gradient; problems with one
+        are refused otherwise.
+        """
+        return False
 
     @property
     def faults(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Network
 from relaysim.support.checks import one_of, plain_options
 
-__all__ = ["D2", "EXTRA", "ExactDiffusion", "GradientTracking"]
+__all__ = ["D2", "EXTRA", "NIDS", "ExactDiffusion", "GradientTracking"]
 
 
 class CorrectedState(NamedTuple):
@@ -126,6 +126,68 @@ class ExactDiffusion(D2):
     label: ClassVar[str] = "Exact diffusion"
     theorems: ClassVar[tuple[str, ...]] = ("d2_rate",)
     lazy: ClassVar[bool] = True
+
+
+class ProximalState(NamedTuple):
+    """``x``, the ``correction`` c and what the last proximal step ``added``, x − z (no rows without such a
+    term), ``(n, d[, r])``, and whether workers have ``met``, ``(1, 1)``.
+    """
+
+    x: np.ndarray
+    correction: np.ndarray
+    added: np.ndarray
+    met: np.ndarray
+
+
+@dataclass(frozen=True)
+class NIDS(_Corrected):
+    """NIDS: exact diffusion with a first step alone, and with a proximal step.
+
+    Z¹ = X⁰ − γG⁰;  X = prox_{γr}(Z);
+    Z⁺ = Z − X + ½(I + W)(2X − X⁻ − γ(G − G⁻)), with r a term of the objective that has no gradient
+    (`relaysim.problems.L1`), and X = Z where there is none. Written with a correction that is 0 at the start:
+    C ← C + ½(W − I)(X − γG + C + X − Z), but not in the first step;  Z⁺ = X − γG + C.
+
+    Without r it differs from `ExactDiffusion` in the first step only: here workers take that alone, and there
+    peers mix already, X¹ = ½(I + W)(X⁰ − γG⁰). What follows is X⁺ = ½(I + W)(2X − X⁻ − γ(G − G⁻)) in both, so
+    that rates and stable learning rates are the same.
+
+    Any connected topology and any symmetric doubly stochastic W. Sends one vector per directed edge and step
+    after the first. Exact for any ζ, with r as well, for γ < 2/L whatever the graph.
+
+    Source: Li, Shi, Yan, "A decentralized proximal-gradient method with network independent step-sizes and
+    separated convergence rates", IEEE Transactions on Signal Processing, 2019, with one γ for all and its
+    c = 1/(2γ).
+
+    >>> NIDS().composite, ExactDiffusion().composite
+    (True, False)
+    """
+
+    label: ClassVar[str] = "NIDS"
+    uses: ClassVar[str] = "mixing"
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
+    mixing_needs: ClassVar[str] = "doubly stochastic"
+    exact: ClassVar[bool] = True
+    exact_when_mixed_further: ClassVar[bool] = True
+    composite: ClassVar[bool] = True
+
+    def init(self, x0: np.ndarray, network: Network) -> ProximalState:  # type: ignore[override]
+        smooth = network.regularizer is None
+        added = no_buffer(x0) if smooth else np.zeros_like(x0)
+        return ProximalState(x0, np.zeros_like(x0), added, np.zeros((1, 1), dtype=bool))
+
+    def step(self, state: ProximalState, round: Round) -> ProximalState:
+        correction = state.correction
+        descended = round.descend(state.x, round.gradient(state.x))
+        if state.met:
+            sent = descended + correction
+            if len(state.added):
+                sent += state.added
+            correction = correction + round.mix_change(sent, laziness=0.5)
+        z = descended + correction
+        x = round.regularized(z)
+        added = x - z if len(state.added) else state.added
+        return ProximalState(x, correction, added, np.ones((1, 1), dtype=bool))
 
 
 class TrackingState(NamedTuple):

@@ -125,6 +125,11 @@ class Network:
             )
         return self._workers
 
+    @property
+    def regularizer(self) -> Any:
+        """The term without gradient of a composite objective; None where there is none."""
+        return None if self._workers is None else self._workers.regularizer
+
     def send(self, vectors: float | np.ndarray) -> None:
         """Count vectors that a method sends in its own way; ``(r,)`` where replicas differ."""
         self.vectors_sent = self.vectors_sent + vectors

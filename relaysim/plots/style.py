@@ -131,6 +131,7 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "CESAR": ("#D18407", (0, (1.5, 2))),
     "FedAvg": ("#0C21DC", (0, (1, 2))),
     "Local rates": ("#7FA047", (0, (1.5, 5))),
+    "NIDS": ("#85A02B", (0, (3, 1.5))),
 }
 
 # Of further lines of one method: their markers, and how much paler (or darker, below 0) each is.

@@ -24,6 +24,8 @@ class Workers:
     def __init__(self, problem: Problem):
         self._problem = problem
         self.examples = counted_examples(problem)
+        #: r of a composite objective; None where there is none.
+        self.regularizer = getattr(problem, "regularizer", None)
 
     @functools.cached_property
     def local_smoothness(self) -> np.ndarray:
