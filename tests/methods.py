@@ -34,6 +34,11 @@ ALGORITHMS = (
     rs.algorithms.ExactDiffusion(),
     rs.algorithms.ExactDiffusion(form="scaled"),
     rs.algorithms.NIDS(),
+    rs.algorithms.LED(period=3),
+    rs.algorithms.KGT(period=2, rate=0.6),
+    rs.algorithms.ProxSkip(probability=0.4),
+    rs.algorithms.Scaffold(period=3),
+    rs.algorithms.Scaffold(period=2, participation=0.4),
     rs.algorithms.GradientTracking(),
     rs.algorithms.GradientTracking(form="diging", momentum=0.6),
     rs.algorithms.QuasiGlobalMomentum(),
@@ -104,6 +109,8 @@ OCCASIONAL = (
     rs.algorithms.ConsensusControl,
     rs.algorithms.FedAvg,
 )
+#: Those that mix in some steps only, so that news may wait.
+SELDOM = (rs.algorithms.LED, rs.algorithms.KGT, rs.algorithms.ProxSkip)
 #: Those that send nothing in their first step.
 ALONE_AT_FIRST = (rs.algorithms.NIDS,)
 #: Those whose steps do not become shorter near an optimum: each is divided by its gradients' size.

@@ -295,6 +295,80 @@ def nids(world, x0, rates):
         yield x
 
 
+def led(world, x0, rates, period):
+    """Φ = X; K times Φ ← Φ − γG(Φ) − Y/K; X = ½(I + W)Φ; Y ← Y + Φ − X, Y_0 = 0."""
+    n, x, y = world.n, x0, [np.zeros_like(start) for start in x0]
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        x = [x[i] - rate * g[i] - y[i] / period for i in range(n)]
+        if (step + 1) % period == 0:
+            phi, x = x, world.mix((world.weights(step) + np.eye(n)) / 2, x)
+            y = [y[i] + phi[i] - x[i] for i in range(n)]
+        yield x
+
+
+def kgt(world, x0, rates, period, rate):
+    """K times X' ← X' − γ(G(X') + C), from X' = X; Z = the mean of G + C; X ← W(X − η(X − X'));
+    C ← C − Z + WZ, C_0 = 0.
+    """
+    n, x, share, start, seen = world.n, x0, rate, x0, []
+    c = [np.zeros_like(each) for each in x0]
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        x = [x[i] - rate * (g[i] + c[i]) for i in range(n)]
+        seen.append([g[i] + c[i] for i in range(n)])
+        if len(seen) == period:
+            z = [sum(each[i] for each in seen) / period for i in range(n)]
+            W = world.weights(step)
+            x = world.mix(W, [start[i] - share * (start[i] - x[i]) for i in range(n)])
+            around = world.mix(W, z)
+            c = [c[i] - z[i] + around[i] for i in range(n)]
+            start, seen = x, []
+        yield x
+
+
+def prox_skip(world, x0, rates, probability):
+    """Z = X − γG − Y; with probability p X = ½(I + W)Z and Y ← Y + p(Z − X), else X = Z; Y_0 = 0."""
+    n, x, generator = world.n, x0, algorithm_stream(world)
+    y = [np.zeros_like(each) for each in x0]
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        z = [x[i] - rate * g[i] - y[i] for i in range(n)]
+        mixed = world.mix((world.weights(step) + np.eye(n)) / 2, z)
+        x = z
+        if probability == 1 or generator.random() < probability:
+            x = mixed
+            y = [y[i] + probability * (z[i] - x[i]) for i in range(n)]
+        yield x
+
+
+def scaffold(world, x0, rates, period, participation):
+    """y_i ← y_i − γ(g_i − c_i + c), K times; c_i ← the mean of its g_i; x = the mean of those y_i, and
+    c ← c + the sum over them of what c_i changed, over n.
+    """
+    n, x, generator = world.n, x0, algorithm_stream(world)
+    count = next(s for s in range(1, n + 1) if s / n >= participation)
+    own, server = [np.zeros_like(each) for each in x0], np.zeros_like(x0[0])
+    for step, rate in enumerate(rates):
+        if step % period == 0:
+            taking, seen = list(range(n)), [[] for _ in range(n)]
+            if participation < 1:
+                drawn = generator.random(n)
+                taking = sorted(range(n), key=lambda i: drawn[i])[:count]
+        g = world.gradients(step, x)
+        x = list(x)
+        for i in taking:
+            x[i] = x[i] - rate * (g[i] - own[i] + server)
+            seen[i].append(g[i])
+        if (step + 1) % period == 0:
+            mean = sum(x[i] for i in taking) / count
+            x = [mean.copy() for _ in range(n)]
+            for i in taking:
+                renewed = sum(seen[i]) / period
+                server, own[i] = server + (renewed - own[i]) / n, renewed
+        yield x
+
+
 def gradient_tracking(world, x0, rates, form, momentum):
     """X ← W(X − γY), as DIGing WX − γY; Y ← WY + M⁺ − M, as ATC-DIGing W(Y + M⁺ − M); Y_0 = M_0, and M is G
     where there is no momentum.
@@ -805,6 +879,10 @@ RULES = {
     "ExactDiffusion": exact_diffusion,
     "GradientTracking": gradient_tracking,
     "NIDS": nids,
+    "LED": led,
+    "KGT": kgt,
+    "ProxSkip": prox_skip,
+    "Scaffold": scaffold,
     "QuasiGlobalMomentum": quasi_global_momentum,
     "SGP": sgp,
     "AllReduce": all_reduce,

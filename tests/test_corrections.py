@@ -14,6 +14,8 @@ def falling(step):
 def assert_is_the_rule_on_paper(algorithm, rate=falling):
     for topology in (rs.topologies.star(6), rs.topologies.torus(3, 3)):
         compare_with_paper(algorithm, topology, rate)
+    if algorithm.uses == "workers":
+        return
     mixing = rs.mixing.one_peer_exponential(6)
     compare_with_paper(algorithm, rs.topologies.exponential(6), 0.1, steps=10, mixing=mixing)
 
@@ -273,3 +275,144 @@ def test_a_history_with_an_l1_norm_is_kept_and_gone_on_with(tmp_path):
     loaded = rs.History.load(tmp_path / "run.npz")
     assert repr(loaded.problem) == repr(problem)
     np.testing.assert_array_equal(loaded.extend(10).x, whole.x)
+
+
+# -- local steps with a correction -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "rate"),
+    [
+        (rs.algorithms.LED(5), 0.05),
+        (rs.algorithms.KGT(4), 0.02),
+        (rs.algorithms.KGT(3, 0.5), 0.04),
+        (rs.algorithms.ProxSkip(1.0), 0.3),
+        (rs.algorithms.Scaffold(1), 0.3),
+        (rs.algorithms.Scaffold(7), 0.3),
+    ],
+    ids=repr,
+)
+def test_local_steps_are_their_rule_on_paper_and_their_own_map(algorithm, rate):
+    assert_is_the_rule_on_paper(algorithm)
+    assert_is_predicted(algorithm, rate)
+
+
+def test_without_local_steps_they_are_methods_that_are_there():
+    problem, ring, x0 = least_squares(8, 5, 4), rs.topologies.ring(8), np.arange(40.0).reshape(8, 5)
+    exact = iterates_of(problem, ring, rs.algorithms.ExactDiffusion(), falling, 40, x0=x0)
+    for same in (rs.algorithms.LED(period=1), rs.algorithms.ProxSkip(probability=1.0)):
+        np.testing.assert_array_equal(iterates_of(problem, ring, same, falling, 40, x0=x0), exact)
+    tracking = iterates_of(problem, ring, rs.algorithms.GradientTracking(), 0.1, 40, x0=x0)
+    local = iterates_of(problem, ring, rs.algorithms.KGT(period=1), 0.1, 40, x0=x0)
+    assert_close_to_largest(local, tracking)
+
+
+def test_at_a_constant_rate_local_moves_are_what_is_tracked():
+    """K-GT's Z and SCAFFOLD's c_i as differences of models over Kγ, as published."""
+    problem, ring, K, rate, share = least_squares(8, 5, 4), rs.topologies.ring(8), 3, 0.1, 0.8
+    W = np.asarray(rs.mixing.metropolis(ring).todense())
+    x = np.ones((8, 5))
+    c = np.zeros((8, 5))
+    y, own, server = x, c, np.zeros(5)
+    for _ in range(10):
+        moved, local = x, y
+        for _ in range(K):
+            moved = moved - rate * (problem.gradient(moved) + c)
+            local = local - rate * (problem.gradient(local) - own + server)
+        z = (x - moved) / (K * rate)
+        c, x = c - z + W @ z, W @ (x - share * K * rate * z)
+        renewed = own - server + (y - local) / (K * rate)
+        server, own = server + (renewed - own).mean(axis=0), renewed
+        y = np.tile(local.mean(axis=0), (8, 1))
+    run = {"rate": rate, "steps": 30, "x0": np.ones(5)}
+    found = iterates_of(problem, ring, rs.algorithms.KGT(K, share), **run)[-1]
+    np.testing.assert_allclose(found, x, rtol=0, atol=1e-13)
+    found = iterates_of(problem, ring, rs.algorithms.Scaffold(K), **run)[-1]
+    np.testing.assert_allclose(found, y, rtol=0, atol=1e-13)
+
+
+def test_coins_of_proxskip_fall_as_often_as_they_should_and_are_shared():
+    problem, ring = least_squares(8, 2, 2), rs.topologies.ring(8)
+    algorithm = rs.algorithms.ProxSkip(0.3)
+    run = {"learning_rate": 0.1, "steps": 400, "replicas": 20}
+    history = rs.simulate(problem, ring, algorithm, **run)
+    sent = history.frame.vectors_sent.to_numpy().reshape(20, 401)
+    assert set(np.unique(np.diff(sent))) == {0, 16}  # all or nobody
+    assert len(set(sent[:, -1])) > 5
+    assert sent[:, -1].mean() / 16 / 400 == pytest.approx(0.3, abs=4 * (0.21 / 8000) ** 0.5)
+
+
+def test_scaffold_is_exact_whoever_takes_part_and_counts_what_it_sends():
+    problem = rs.problems.random_quadratics(n=9, d=3, zeta2=10.0, mu=0.25, seed=0)
+    run = {"learning_rate": 0.2, "steps": 1500, "record": [1500], "replicas": 3}
+    ring = rs.topologies.ring(9)
+    part = rs.simulate(problem, ring, rs.algorithms.Scaffold(5, participation=0.3), **run)
+    averaging = rs.simulate(problem, ring, rs.algorithms.FedAvg(5, participation=0.3), **run)
+    assert part.frame.distance.max() < 1e-24 < 1e-3 < averaging.frame.distance.min()
+    assert part.frame.vectors_sent.tolist() == [300 * 4 * 3] * 3
+    assert averaging.frame.vectors_sent.tolist() == [300 * 2 * 3] * 3
+    assert rs.algorithms.Scaffold(5, participation=0.3).gradients_per_step(9) == 3
+
+
+def of_condition(kappa, n=8, d=5):
+    """Workers with one Hessian, of eigenvalues from 1/κ to 1, optima of their own (ζ² = 1) and |x*| = 1."""
+    h, centers = np.geomspace(1 / kappa, 1, d), np.random.default_rng(0).normal(size=(n, d))
+    centers -= centers.mean(axis=0)
+    centers /= np.sqrt(np.mean(np.sum((h * centers) ** 2, axis=1)))
+    return rs.problems.DiagonalQuadratic(np.tile(h, (n, 1)), centers + d**-0.5)
+
+
+def rounds_and_steps(problem, algorithm, steps):
+    """Until ‖x_i − x*‖² is below 1e-8 on average, at γ = 1/L on a ring, looked at every fifth step."""
+    run = {"learning_rate": 1.0, "steps": steps, "record": 5}
+    frame = rs.simulate(problem, rs.topologies.ring(problem.n), algorithm, **run).frame
+    first = frame[frame.distance < 1e-8].iloc[0]
+    return first.vectors_sent / (2 * problem.n), first.step
+
+
+def test_skipping_rounds_saves_them_where_the_problem_is_worse_conditioned_than_the_graph():
+    """κ = 1000: exact diffusion 8405 rounds, ProxSkip 896 with about as many gradients (8572 and 894 in
+    another draw of the data); at their best rounds grow as √κ, those of exact diffusion as κ.
+    """
+    problem, exact = of_condition(1000), rs.algorithms.ExactDiffusion()
+    rounds, steps = rounds_and_steps(problem, exact, 8500)
+    assert rounds == steps == pytest.approx(8400, rel=0.01)
+    skipping, gradients = rounds_and_steps(problem, rs.algorithms.ProxSkip(0.1), 11_000)
+    assert skipping == pytest.approx(894, rel=0.05)
+    assert gradients == pytest.approx(steps, rel=0.15)
+    better = of_condition(100)
+    assert rounds / rounds_and_steps(better, exact, 1000)[0] == pytest.approx(10, rel=0.02)
+    best = min(rounds_and_steps(better, rs.algorithms.ProxSkip(p), 3000)[0] for p in (0.5, 0.2))
+    assert best == pytest.approx(412, rel=0.05)
+    assert 1.9 < skipping / best < 2.6  # between √10 and 2
+
+
+def test_local_steps_are_no_gain_where_the_graph_is_worse_conditioned():
+    """Ring of 16, κ = 4, to 1e-10 at best rates; five steps a round: 77 and 381 rounds, a server 12."""
+    problem = rs.problems.random_quadratics(n=16, d=5, zeta2=1.0, mu=0.25, seed=0)
+    found = {}
+    for algorithm, around in (
+        (rs.algorithms.ExactDiffusion(), 0.39),
+        (rs.algorithms.LED(5), 0.062),
+        (rs.algorithms.KGT(5), 0.0110),
+        (rs.algorithms.Scaffold(5), 0.28),
+    ):
+        rates = around * np.array([0.9, 1.0, 1.1])
+        run = {"learning_rate": rates, "steps": 2200, "stop_below": 1e-10}
+        history = rs.simulate(problem, rs.topologies.ring(16), algorithm, **run)
+        found[algorithm.label] = np.nanmin(history.steps_to(1e-10))
+    gradients = {"Exact diffusion": 74, "LED": 384, "K-GT": 1905, "SCAFFOLD": 59}
+    assert found == pytest.approx(gradients, abs=2)
+
+
+def test_options_of_local_steps_are_checked():
+    for kind in (rs.algorithms.LED, rs.algorithms.KGT, rs.algorithms.Scaffold):
+        with pytest.raises(ValueError, match="period must be at least 1, not 0"):
+            kind(period=0)
+    for probability in (0.0, 1.5):
+        with pytest.raises(ValueError, match="probability must"):
+            rs.algorithms.ProxSkip(probability)
+    with pytest.raises(ValueError, match="rate must"):
+        rs.algorithms.KGT(rate=0.0)
+    with pytest.raises(ValueError, match="participation must be above 0"):
+        rs.algorithms.Scaffold(participation=0.0)

@@ -98,6 +98,8 @@ def test_one_worker_is_gradient_descent():
             continue  # its rates are parts of 1/L
         if getattr(algorithm, "falls_to", 1.0) < 1:
             continue  # its rate falls within a round
+        if getattr(algorithm, "rate", 1.0) < 1:
+            continue  # it takes a share of its local steps
         linear = rs.theory.linearize(problem, rs.topologies.chain(1), algorithm, 0.4)
         expected = [[1 - 0.8**t, -(1 - 0.2**t)] for t in range(20)]
         np.testing.assert_allclose(linear.iterates(19)[:, 0], expected, atol=1e-14)
@@ -531,7 +533,7 @@ def test_a_single_worker_has_a_fixed_point_and_a_floor(algorithm):
     linear = rs.theory.linearize(problem, rs.topologies.chain(1), algorithm, 0.3)
     np.testing.assert_allclose(linear.fixed_point, [[2.0]], atol=1e-12)
     assert linear.stationary(0.1).suboptimality > 0
-    one_rate = getattr(algorithm, "falls_to", 1) == 1
+    one_rate = getattr(algorithm, "falls_to", 1) == getattr(algorithm, "rate", 1) == 1
     if one_rate and not (getattr(algorithm, "momentum", 0) or getattr(algorithm, "delay", 0)):
         expected = 0.5 * 0.3 * 0.12 / (2 - 0.3)  # ½γσ²/(2 − γ)
         assert linear.stationary(0.12).suboptimality == pytest.approx(expected, rel=1e-9)

@@ -19,6 +19,7 @@ from relaysim.algorithms import (
     heavy_ball,
     infrequent,
     local_rates,
+    local_steps,
     power_gossip,
     relay,
     sparse,
@@ -37,6 +38,7 @@ from relaysim.algorithms.gossip import *
 from relaysim.algorithms.heavy_ball import *
 from relaysim.algorithms.infrequent import *
 from relaysim.algorithms.local_rates import *
+from relaysim.algorithms.local_steps import *
 from relaysim.algorithms.power_gossip import *
 from relaysim.algorithms.relay import *
 from relaysim.algorithms.sparse import *
@@ -56,6 +58,7 @@ __all__ += gossip.__all__
 __all__ += heavy_ball.__all__
 __all__ += infrequent.__all__
 __all__ += local_rates.__all__
+__all__ += local_steps.__all__
 __all__ += power_gossip.__all__
 __all__ += relay.__all__
 __all__ += sparse.__all__

@@ -127,11 +127,16 @@ class Round:
         return self._mix(x, self.step + k, share, k)
 
     def mix_change(
-        self, x: np.ndarray, round: int | None = None, share: float = 1, laziness: float = 0
+        self,
+        x: np.ndarray,
+        round: int | None = None,
+        share: float | np.ndarray = 1,
+        laziness: float = 0,
     ) -> np.ndarray:
         """(W_t − I) x, to the precision of the differences between neighbours.
 
-        ``share`` of a vector crosses each edge, below 1 where x is made of what was sent compressed.
+        ``share`` of a vector crosses each edge, below 1 where x is made of what was sent compressed; ``(r,)``
+        where replicas differ.
         ``laziness`` λ mixes with (1 − λ)W_t + λI: not the same as a part of the change with W_t where
         messages are lost, since a row shares out what it lost over all that it has left.
         """

@@ -152,14 +152,15 @@ class Network:
         return x + weights.lossy_change(x, further=further)
 
     def mix_change(
-        self, x: np.ndarray, round: int, share: float = 1, laziness: float = 0
+        self, x: np.ndarray, round: int, share: float | np.ndarray = 1, laziness: float = 0
     ) -> np.ndarray:
         """(W_t − I) x, precise where x is nearly equal everywhere; ``(n, d[, r])``.
 
         Args:
             x: what is mixed.
             round: t.
-            share: of a vector that is sent over each edge; below 1 where it is compressed.
+            share: of a vector that is sent over each edge, ``(r,)`` where replicas differ; below 1 where it
+                is compressed.
             laziness: λ in [0, 1), to mix with (1 − λ)W_t + λI in the place of W_t.
         """
         weights = self._weights(round)

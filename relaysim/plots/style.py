@@ -132,6 +132,12 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "FedAvg": ("#0C21DC", (0, (1, 2))),
     "Local rates": ("#7FA047", (0, (1.5, 5))),
     "NIDS": ("#85A02B", (0, (3, 1.5))),
+    "LED": ("#3731B9", (0, (10, 5))),
+    "K-GT": ("#0C7747", (0, (5, 3))),
+    "ProxSkip": ("#2D7D68", (0, (2, 1, 1.5, 5))),
+    "SCAFFOLD": ("#B47030", (0, (3, 5))),
+    "DLM": ("#319E97", (0, (2, 5, 5, 2))),
+    "ADMM": ("#5C3799", (0, (4, 2, 2, 5))),
 }
 
 # Of further lines of one method: their markers, and how much paler (or darker, below 0) each is.
