@@ -37,6 +37,8 @@ ALGORITHMS = (
     rs.algorithms.LED(period=3),
     rs.algorithms.KGT(period=2, rate=0.6),
     rs.algorithms.ProxSkip(probability=0.4),
+    rs.algorithms.DLM(penalty=0.5),
+    rs.algorithms.ADMM(),
     rs.algorithms.Scaffold(period=3),
     rs.algorithms.Scaffold(period=2, participation=0.4),
     rs.algorithms.GradientTracking(),
@@ -111,6 +113,8 @@ OCCASIONAL = (
 )
 #: Those that mix in some steps only, so that news may wait.
 SELDOM = (rs.algorithms.LED, rs.algorithms.KGT, rs.algorithms.ProxSkip)
+#: Those that are stable at any learning rate.
+ALWAYS_STABLE = (rs.algorithms.ADMM,)
 #: Those that send nothing in their first step.
 ALONE_AT_FIRST = (rs.algorithms.NIDS,)
 #: Those whose steps do not become shorter near an optimum: each is divided by its gradients' size.

@@ -369,6 +369,45 @@ def scaffold(world, x0, rates, period, participation):
         yield x
 
 
+def dlm(world, x0, rates, penalty):
+    """X' = X − γ(G + cLX + Y), Y ← Y + cLX' with L = I − W and Y_0 = 0."""
+    n, x, y = world.n, x0, [np.zeros_like(start) for start in x0]
+    for step, rate in enumerate(rates):
+        g, mixed = world.gradients(step, x), world.mix(world.weights(step), x)
+        apart = [penalty * (x[i] - mixed[i]) for i in range(n)]
+        if step:
+            y = [y[i] + apart[i] for i in range(n)]
+        x = [x[i] - rate * (g[i] + apart[i] + y[i]) for i in range(n)]
+        yield x
+
+
+def admm(world, x0, rates, relaxation):
+    """x_i = prox_{γ f_i/s_i}(S_i/s_i), S_i = Σ_j W_ij z_ij and T_i = Σ_j W_ij z_ji over i's neighbours, which
+    are itself where it has none; z_ij ← (1 − α)z_ij − α(z_ji − 2x_j), summed up; x_i⁰ for all at the start.
+    """
+    n, d, a = world.n, len(x0[0]), relaxation
+    mine = theirs = None
+    for step, rate in enumerate(rates):
+        W = np.array(world.weights(step))
+        for i in range(n):
+            W[i, i] = 0 if any(W[i, j] for j in range(n) if j != i) else 1
+        s = [sum(W[i]) for i in range(n)]
+        if mine is None:
+            mine = theirs = [s[i] * x0[i] for i in range(n)]
+        x = []
+        for i in range(n):
+            at_0 = world.gradient(step, i, np.zeros(d))
+            hessian = np.array([world.gradient(step, i, e) - at_0 for e in np.eye(d)])
+            t, v = rate / s[i], mine[i] / s[i]
+            x.append(np.linalg.solve(np.eye(d) + t * hessian, v - t * at_0))
+        around = [sum(W[i, j] * x[j] for j in range(n)) for i in range(n)]
+        mine, theirs = (
+            [(1 - a) * mine[i] - a * (theirs[i] - 2 * around[i]) for i in range(n)],
+            [(1 - a) * theirs[i] - a * (mine[i] - 2 * s[i] * x[i]) for i in range(n)],
+        )
+        yield x
+
+
 def gradient_tracking(world, x0, rates, form, momentum):
     """X ← W(X − γY), as DIGing WX − γY; Y ← WY + M⁺ − M, as ATC-DIGing W(Y + M⁺ − M); Y_0 = M_0, and M is G
     where there is no momentum.
@@ -879,6 +918,8 @@ RULES = {
     "ExactDiffusion": exact_diffusion,
     "GradientTracking": gradient_tracking,
     "NIDS": nids,
+    "DLM": dlm,
+    "ADMM": admm,
     "LED": led,
     "KGT": kgt,
     "ProxSkip": prox_skip,

@@ -416,3 +416,121 @@ def test_options_of_local_steps_are_checked():
         rs.algorithms.KGT(rate=0.0)
     with pytest.raises(ValueError, match="participation must be above 0"):
         rs.algorithms.Scaffold(participation=0.0)
+
+
+# -- methods of multipliers ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "rate"),
+    [
+        (rs.algorithms.DLM(), 0.3),
+        (rs.algorithms.ADMM(relaxation=0.5), 2.0),
+        (rs.algorithms.ADMM(relaxation=0.8), 0.5),
+    ],
+    ids=repr,
+)
+def test_methods_of_multipliers_are_their_rule_on_paper_and_their_own_map(algorithm, rate):
+    assert_is_the_rule_on_paper(algorithm)
+    assert_is_predicted(algorithm, rate, steps=300)
+
+
+def test_dlm_from_a_common_start_is_extra_with_a_part_of_the_graph():
+    """½(I − W') = γc(I − W), where both correct by what models differed."""
+    problem, ring = least_squares(8, 5, 4), rs.topologies.ring(8)
+    W, rate, penalty = np.asarray(rs.mixing.metropolis(ring).todense()), 0.3, 0.7
+    other = np.eye(8) - 2 * rate * penalty * (np.eye(8) - W)
+    run = {"rate": rate, "steps": 40, "x0": np.ones(5)}
+    dlm = iterates_of(problem, ring, rs.algorithms.DLM(penalty), **run)
+    extra = iterates_of(problem, ring, rs.algorithms.EXTRA(), mixing=other, **run)
+    assert_close_to_largest(dlm, extra)
+
+
+def test_where_dlm_is_stable():
+    """γ(2h + 3c(1 − λ)) < 4 with the largest h and the smallest λ, for equal Hessians."""
+    h, ring = np.array([0.3, 1.2]), rs.topologies.ring(8)
+    problem = rs.problems.DiagonalQuadratic(np.tile(h, (8, 1)), np.arange(16.0).reshape(8, 2))
+    smallest = np.linalg.eigvalsh(rs.mixing.metropolis(ring).todense())[0]
+    for penalty in (0.2, 2.0):
+        found = rs.theory.max_learning_rate(problem, ring, rs.algorithms.DLM(penalty))
+        assert found == pytest.approx(4 / (2 * 1.2 + 3 * penalty * (1 - smallest)), rel=1e-6)
+
+
+def admm_over_edges(problem, neighbours, x, gamma, relaxation, steps, start):
+    """x_i = prox_{1/(ρ N_i) f_i}(Σ_j z_ij/(ρ N_i)), z_ij ← (1 − α)z_ij − α(z_ji − 2ρ x_j), ρ = 1/γ."""
+    n, rho = len(x), 1 / gamma
+    H = np.einsum("imd,ime->ide", problem.A, problem.A)
+    pull = np.einsum("imd,im->id", problem.A, problem.b)
+    z = {(i, j): rho * start[i] for i in range(n) for j in neighbours[i]}
+    for _ in range(steps):
+        x = []
+        for i in range(n):
+            t = 1 / (rho * len(neighbours[i]))
+            v = t * sum(z[i, j] for j in neighbours[i])
+            x.append(np.linalg.solve(np.eye(len(v)) + t * H[i], v + t * pull[i]))
+        z = {
+            (i, j): (1 - relaxation) * z[i, j] - relaxation * (z[j, i] - 2 * rho * x[j])
+            for i, j in z
+        }
+    return np.array(x)
+
+
+@pytest.mark.parametrize("relaxation", [0.3, 0.5, 0.8])
+def test_admm_with_variables_on_edges_is_that_with_their_sums(relaxation):
+    """On graphs with unlike degrees, all edges with one penalty: weights w, γ = w/ρ."""
+    topology, weight = rs.topologies.two_cliques(8), 0.1
+    problem = least_squares(8, 5, 4)
+    neighbours = [
+        [int(b if a == i else a) for a, b in topology.edges if i in (a, b)] for i in range(8)
+    ]
+    start = np.tile(np.arange(5.0), (8, 1))
+    paper = admm_over_edges(problem, neighbours, start, 0.6, relaxation, 30, start)
+    run = {"rate": 0.6 * weight, "steps": 30, "x0": start}
+    run["mixing"] = rs.mixing.uniform(topology, weight)
+    found = iterates_of(problem, topology, rs.algorithms.ADMM(relaxation), **run)
+    np.testing.assert_allclose(found[-1], paper, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("relaxation", [0.2, 0.5, 0.95])
+def test_admm_is_exact_at_any_learning_rate(relaxation):
+    problem = rs.problems.random_quadratics(n=8, d=3, zeta2=5.0, mu=0.1, seed=0)
+    algorithm = rs.algorithms.ADMM(relaxation)
+    if relaxation == 0.5:
+        windows = rs.theory.stable_learning_rates(problem, rs.topologies.star(8), algorithm)
+        assert windows == [(0.0, np.inf)]
+    rates = [1e-2, 0.3, 3.0, 100.0]
+    run = {"learning_rate": rates, "steps": 3000, "record": [0, 3000]}
+    frame = rs.simulate(problem, rs.topologies.ring(8), algorithm, **run).frame
+    ends = frame[frame.step == 3000].distance.to_numpy()
+    assert (ends[1:3] < 1e-24).all()
+    assert (ends < frame[frame.step == 0].distance.to_numpy() / 10).all()
+
+
+@pytest.mark.parametrize("replicas", [None, 3])
+def test_local_solves_of_quadratics(replicas):
+    """u + t∇f_i(u) = x, where A_i has more or fewer rows than columns, and rates differ."""
+    generator = np.random.default_rng(0)
+    shape = (4, 5) if replicas is None else (4, 5, replicas)
+    x = generator.normal(size=shape)
+    matrix = rs.problems.MatrixQuadratic(generator.normal(size=(4, 1, 5)), 2.0)
+    for problem in (least_squares(4, 5, 7), least_squares(4, 5, 2), matrix):
+        for rate in (0.3, 0.1 + generator.random((4, 1) if replicas is None else (4, 1, replicas))):
+            u = problem.proximal(x, rate)
+            np.testing.assert_allclose(u + rate * problem.gradient(u), x, rtol=0, atol=1e-13)
+            known = problem.proximal(x, rate, problem.gradient(x))
+            np.testing.assert_array_equal(known, u)
+
+
+def test_what_admm_and_dlm_cannot_use_is_refused():
+    features = np.random.default_rng(0).normal(size=(4, 5, 2))
+    problem = rs.problems.Logistic(features, np.arange(20).reshape(4, 5) % 2, l2=0.1)
+    with pytest.raises(ValueError, match="does not say how a worker's own problem is solved"):
+        rs.simulate(
+            problem, rs.topologies.ring(4), rs.algorithms.ADMM(), learning_rate=0.1, steps=5
+        )
+    for penalty in (0.0, -1.0, np.nan):
+        with pytest.raises(ValueError, match="penalty must"):
+            rs.algorithms.DLM(penalty)
+    for relaxation in (0.0, 1.0):
+        with pytest.raises(ValueError, match="relaxation must be above 0 and below 1"):
+            rs.algorithms.ADMM(relaxation)

@@ -77,6 +77,9 @@ class Whole:
     def hessian_product(self, x):
         return x.copy()
 
+    def proximal(self, x, rate, gradient=None):
+        return x - rate / (1 + rate) * (self.gradient(x) if gradient is None else gradient)
+
     def gradient_of(self, workers, x):
         return x - self.centers[workers]
 

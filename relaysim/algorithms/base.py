@@ -162,6 +162,21 @@ class Round:
         """L_i, the smoothness of each worker's objective, ``(n,)``."""
         return self._network.workers.local_smoothness
 
+    def proximal(self, x: np.ndarray, rate: Rate) -> np.ndarray:
+        """argmin_u f_i(u) + ‖u − x_i‖²/(2 rate) at row i, a new array by the gradient, asked for at x.
+
+        Rates are a number, ``(r,)``, or ``(n, 1[, r])`` where workers differ.
+
+        Raises:
+            ValueError: the problem has no such solve.
+        """
+        return self._network.workers.proximal(x, rate, self.gradient(x))
+
+    @property
+    def weights_of_others(self) -> np.ndarray:
+        """1 − W_t,ii, the weight of all neighbours of a worker, ``(n,)``; 1 for one that has none."""
+        return self._network.weights_of_others(self.step)
+
     def regularized(self, x: np.ndarray) -> np.ndarray:
         """prox_{γr}(x) with the term r of a composite objective, a new array; x itself without one."""
         regularizer = self._network.regularizer

@@ -134,6 +134,10 @@ class Network:
         """Count vectors that a method sends in its own way; ``(r,)`` where replicas differ."""
         self.vectors_sent = self.vectors_sent + vectors
 
+    def weights_of_others(self, round: int) -> np.ndarray:
+        """1 − W_t,ii, ``(n,)``, the weight of a worker's neighbours; 1 for one that has none."""
+        return self._weights(round).of_others
+
     def mix(
         self, x: np.ndarray, round: int, share: float | np.ndarray = 1, further: int = 0
     ) -> np.ndarray:

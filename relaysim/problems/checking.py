@@ -111,10 +111,12 @@ class _Contract:
         """∇f at ``(d,)``, from the workers' gradients."""
         return self.gradient(np.broadcast_to(x, (self.n, self.d))).mean(axis=0)
 
-    def known(self, name: str, *arrays: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    def known(
+        self, name: str, *arrays: np.ndarray, shape: tuple[int, ...], **options: Any
+    ) -> np.ndarray:
         """What an optional member says."""
         member = getattr(self.problem, name)
-        return answer(ask(member, name, *arrays) if arrays else member, name, shape)
+        return answer(ask(member, name, *arrays, **options) if arrays else member, name, shape)
 
     # -- what every problem has ------------------------------------------------------------------------
 
@@ -229,6 +231,7 @@ class _Contract:
                 ("differences of gradients", self._hessian_product),
                 ("replicas are as alone", lambda: self._hessian_product_of_replicas()),
             ],
+            "proximal": [("the gradient is (x − u)/rate at u", self._proximal)],
             "gradient_of": [("rows of gradient", self._gradient_of)],
             "examples": [("(n,) whole numbers", self._examples)],
             "sampled_gradient": [
@@ -331,6 +334,12 @@ class _Contract:
         ]
         found = relative_difference(together, np.stack(alone, axis=-1))
         return found, 1e3 * ROUNDING, "give the problem's arrays a last axis of length 1"
+
+    def _proximal(self) -> Finding:
+        rates = np.linspace(0.5, 2.0, self.n)[:, None] / self.spread
+        found = self.known("proximal", self.x, rate=rates, shape=self.x.shape)
+        pull = (self.x - found) / rates
+        return relative_difference(self.gradient(found), pull), FORMULA, "it is no such minimum"
 
     def _gradient_of(self) -> Finding:
         workers = np.array([self.n - 1, 0, self.n // 2, 0])

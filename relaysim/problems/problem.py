@@ -99,6 +99,11 @@ class Problem(Protocol):
             "of quadratics, ``(n, d[, r])`` to the same: H_i x_i, exact theory to the last digits",
             "theory takes it from differences of gradients, at the cost of some digits",
         )
+        proximal = Offer(
+            "of quadratics, ``(n, d[, r])``, rates and the gradients there (or None) to the same: argmin_u "
+            "f_i(u) + ‖u − x_i‖²/(2 rate_i), affine in x and the gradients: `relaysim.algorithms.ADMM`",
+            "`ADMM` is refused",
+        )
         gradient_of = Offer(
             "``(k,)`` workers and their points ``(k, d)`` to ``(k, d)``: fast asynchronous methods",
             "they ask for the gradients of all workers to use a few",
