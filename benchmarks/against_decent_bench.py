@@ -29,9 +29,9 @@ deviation is the largest difference of an iterate from ours over the largest ite
 
 Where the two are written apart: an iteration of LED, K-GT, FedAvg and SCAFFOLD is K steps here. LED mixes
 with the W that it is given, so that it is given ½(I + W). DLM's first iteration there only exchanges the
-start. Edges of DLM and ADMM have one penalty ρ there; here weights w and the penalty ρ/w, or the learning rate
-w/ρ. ProxSkip is given our coins. The DLM of 0.3.0 adds neighbours' messages up in the first of them, an array
-that all who received it share: "DLM, mended" adds them up in a new one.
+start. Edges of DLM and ADMM have one penalty ρ there; here weights w and the penalty ρ/w, or the learning
+rate w/ρ. ProxSkip is given our coins. The DLM of 0.3.0 adds neighbours' messages up in the first of them, an
+array that all who received it share: "DLM, mended" adds them up in a new one.
 """
 
 from __future__ import annotations
