@@ -146,3 +146,270 @@ def test_a_directed_graph_stands_as_its_links_do():
         one_way, both = (each.draw().collections for each in (graph, graph.to_undirected()))
         np.testing.assert_array_equal(one_way[-1].get_offsets(), both[-1].get_offsets())
         assert len(both) == len(one_way) + 1  # its lines
+
+
+# -- weights ---------------------------------------------------------------------------------------
+
+
+def shares_of(topology, weights, own, columns):
+    """w_ij from j to i divided by what i hears, or by what j sends, as loops."""
+    n = topology.n
+    given = np.zeros((n, n))
+    for (a, b), weight in zip(topology.edges.tolist(), weights, strict=True):
+        given[b, a] = weight
+        if not topology.is_directed:
+            given[a, b] = weight
+    for i in range(n):
+        given[i, i] = own
+    found = np.zeros((n, n))
+    for i in range(n):
+        for j in range(n):
+            whole = sum(given[:, j]) if columns else sum(given[i])
+            found[i, j] = given[i, j] / whole
+    return found
+
+
+@pytest.mark.parametrize("topology", [UNEVEN, T.directed_exponential(7), T.star(5)], ids=repr)
+@pytest.mark.parametrize("own", [1.0, 0.25])
+def test_rows_or_columns_sum_to_one(topology, own):
+    weights = np.random.default_rng(0).uniform(0.5, 2, size=len(topology.edges))
+    for passed, used in ((None, np.ones(len(weights))), (weights, weights)):
+        for make, columns in (
+            (rs.mixing.row_stochastic, False),
+            (rs.mixing.column_stochastic, True),
+        ):
+            found = make(topology, passed, own).toarray()
+            np.testing.assert_allclose(found, shares_of(topology, used, own, columns), rtol=1e-14)
+            np.testing.assert_allclose(found.sum(axis=0 if columns else 1), 1, rtol=1e-14)
+
+
+def test_weights_of_an_edge_attribute_are_those_of_its_edges():
+    graph = networkx.DiGraph()
+    graph.add_weighted_edges_from(
+        [("c", "a", 3.0), ("a", "b", 1.0), ("b", "c", 2.0), ("a", "c", 5.0)], weight="capacity"
+    )
+    topology = T.from_networkx(graph)
+    place = {node: k for k, node in enumerate(graph)}
+    by_edge = {(place[a], place[b]): w for a, b, w in graph.edges(data="capacity")}
+    weights = [by_edge[a, b] for a, b in topology.edges.tolist()]
+    for make in (rs.mixing.row_stochastic, rs.mixing.column_stochastic):
+        from_graph, from_array = make(graph, "capacity"), make(topology, weights)
+        np.testing.assert_array_equal(from_graph.toarray(), from_array.toarray())
+        assert (make(graph).toarray() == make(topology).toarray()).all()
+    assert rs.mixing.row_stochastic(graph, "capacity")[place["c"], place["a"]] == 5 / 8
+    both = graph.to_undirected()
+    shared = rs.mixing.row_stochastic(both, "capacity").toarray()
+    assert shared[place["b"], place["a"]] == 1 / 4
+    twice = networkx.MultiDiGraph([(0, 1, {"w": 1.0}), (0, 1, {"w": 2.0}), (1, 0, {"w": 1.0})])
+    np.testing.assert_array_equal(
+        rs.mixing.row_stochastic(twice, "w").toarray(), [[0.5, 0.5], [0.75, 0.25]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: rs.mixing.metropolis(UNEVEN), ValueError, r"is directed; use row_stochastic"),
+        (lambda: rs.mixing.uniform(UNEVEN, 0.1), ValueError, "is directed"),
+        (lambda: rs.mixing.max_degree(UNEVEN), ValueError, "is directed"),
+        (lambda: rs.mixing.best_constant(UNEVEN), ValueError, "is directed"),
+        (lambda: rs.mixing.laplacian_sequence(UNEVEN), ValueError, "is directed"),
+        (lambda: rs.mixing.row_stochastic(UNEVEN, [1, 2]), ValueError, "each of the 6 edges"),
+        (
+            lambda: rs.mixing.row_stochastic(UNEVEN, [1, 2, 0, 1, 1, 1]),
+            ValueError,
+            r"must be positive and finite; that of \[2, 3\] is 0",
+        ),
+        (lambda: rs.mixing.column_stochastic(UNEVEN, "w"), TypeError, "take the networkx graph"),
+        (
+            lambda: rs.mixing.column_stochastic(networkx.DiGraph([(0, 1), (1, 0)]), "w"),
+            ValueError,
+            r"the edge \(0, 1\) has no attribute 'w'",
+        ),
+        (lambda: rs.mixing.row_stochastic(T.chain(3), own=-1), ValueError, "own must be"),
+        (
+            lambda: rs.mixing.row_stochastic(T.from_edges(2, [(0, 1)], directed=True), own=0),
+            ValueError,
+            "worker 0 hears nobody, and its own weight is 0",
+        ),
+        (
+            lambda: rs.mixing.column_stochastic(T.from_edges(2, [(0, 1)], directed=True), own=0),
+            ValueError,
+            "worker 1 is heard by nobody",
+        ),
+        (lambda: rs.mixing.row_stochastic(np.eye(2)), TypeError, "needs a Topology"),
+    ],
+)
+def test_bad_weights_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+# -- what needs links in both directions -----------------------------------------------------------
+
+
+def problem_for(topology, d=3, zeta2=1.0):
+    return rs.problems.random_quadratics(n=topology.n, d=d, zeta2=zeta2, mu=0.25, seed=0)
+
+
+def simulated(topology, algorithm, **options):
+    options = {"learning_rate": 0.05, "steps": 3} | options
+    return rs.simulate(problem_for(topology), topology, algorithm, **options)
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        rs.algorithms.RelaySGD(),
+        rs.algorithms.D2(),
+        rs.algorithms.ExactDiffusion(),
+        rs.algorithms.EXTRA(),
+        rs.algorithms.PowerGossip(),
+        rs.algorithms.ChocoSGD(rs.compressors.TopK(1), 0.5),
+        rs.algorithms.A2CiD2(),
+        rs.algorithms.SwarmSGD(),
+    ],
+    ids=repr,
+)
+def test_methods_for_links_in_both_directions_refuse_one_way_links(algorithm):
+    assert not algorithm.directed
+    with pytest.raises(
+        ValueError, match=r"needs links in both directions.*is directed; use topology.to_undirected"
+    ):
+        simulated(T.directed_ring(6), algorithm)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: rs.theory.acceleration_constants(UNEVEN),
+        lambda: rs.theory.asynchronous_decay(UNEVEN, rs.algorithms.A2CiD2()),
+        lambda: rs.theory.correction_factor(UNEVEN),
+        lambda: rs.theory.key_lemma(UNEVEN),
+        lambda: rs.theory.perron_vector(UNEVEN, "hops"),
+        lambda: rs.analysis.relay_animation(UNEVEN),
+        lambda: rs.analysis.relay_animation(T.chain(5), gossip=UNEVEN),
+        lambda: rs.analysis.consensus_decay(UNEVEN, rs.algorithms.RelaySGD()),
+        lambda: rs.theory.linearize(problem_for(UNEVEN), UNEVEN, rs.algorithms.D2(), 0.1),
+    ],
+)
+def test_theory_of_links_in_both_directions_refuses_one_way_links(call):
+    with pytest.raises(ValueError, match=r"directed|needs a tree"):
+        call()
+
+
+def test_methods_of_networks_of_their_own_run_on_any_strongly_connected_graph():
+    for algorithm in (rs.algorithms.AllReduce(), rs.algorithms.SGP(), rs.algorithms.LocalSGD()):
+        one_way, both = (
+            simulated(topology, algorithm).x for topology in (UNEVEN, UNEVEN.to_undirected())
+        )
+        np.testing.assert_array_equal(one_way, both)
+
+
+@pytest.mark.filterwarnings("ignore:DPSGD on one-way links")
+@pytest.mark.parametrize("algorithm", [rs.algorithms.DPSGD(), rs.algorithms.AllReduce()], ids=repr)
+def test_graphs_that_are_not_strongly_connected_are_refused(algorithm):
+    # 0 → 1 → 2 ⇄ 3: nothing comes back from 2 and 3.
+    graph = T.from_edges(4, [(0, 1), (1, 0), (1, 2), (2, 3), (3, 2)], directed=True)
+    with pytest.raises(ValueError, match="nothing that worker 2 sends ever reaches worker 0; add"):
+        simulated(graph, algorithm)
+    simulated(
+        T.from_edges(4, [*graph.edges.tolist(), (3, 0)], directed=True), algorithm.__class__()
+    )
+
+
+def test_matrices_are_held_against_the_directions_of_edges():
+    ring = T.directed_ring(4)
+    W = rs.mixing.row_stochastic(ring)
+    assert W[1, 0] == 0.5
+    with pytest.raises(
+        ValueError, match=r"\(0, 1\), what 0 gives to what 1 sent, and .* from 1 to"
+    ):
+        simulated(ring, rs.algorithms.DPSGD(), mixing=W.T)
+    halves = [np.eye(4), np.eye(4)]
+    halves[0][1, :2] = halves[1][3, 2:] = 0.5
+    with pytest.raises(ValueError, match=r"groups that do not all reach each other; over a period"):
+        simulated(ring, rs.algorithms.DPSGD(), mixing=halves)
+    with pytest.raises(
+        ValueError, match=r"rows of the mixing matrix must .* Its columns do: is it"
+    ):
+        simulated(UNEVEN, rs.algorithms.DPSGD(), mixing=rs.mixing.column_stochastic(UNEVEN))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_method_says_where_it_ends_with_uneven_one_way_links():
+    for regular in (T.directed_ring(6), T.directed_exponential(6)):
+        simulated(regular, rs.algorithms.DPSGD())
+        simulated(regular, rs.algorithms.GradientTracking())
+    with pytest.warns(
+        UserWarning, match=r"it ends near argmin .* π_i from 0\.\d+ to 0\.\d+ .* SGP"
+    ):
+        simulated(UNEVEN, rs.algorithms.DPSGD())
+    with pytest.warns(UserWarning, match="is exact where W is doubly stochastic"):
+        simulated(UNEVEN, rs.algorithms.GradientTracking())
+
+
+def test_messages_are_lost_on_each_one_way_edge_with_its_own_probability():
+    ring = T.directed_ring(4)
+    edges = ring.edges
+    fault = rs.faults.MessageDrop([1.0, 0.0, 0.0, 0.0])  # of 0 → 1 alone
+    run = simulated(ring, rs.algorithms.DPSGD(), faults=fault, learning_rate=0.0, x0=ramp(ring))
+    np.testing.assert_array_equal(run.x[1], ramp(ring)[1])
+    assert (run.x[0] != ramp(ring)[0]).all()
+    two_ways = T.from_edges(2, [(0, 1), (1, 0)], directed=True)
+    fault = rs.faults.MessageDrop([0.0, 1.0])
+    run = simulated(
+        two_ways, rs.algorithms.DPSGD(), faults=fault, learning_rate=0.0, x0=ramp(two_ways)
+    )
+    np.testing.assert_array_equal(run.x[0], ramp(two_ways)[0])
+    assert (run.x[1] != ramp(two_ways)[1]).all()
+    assert len(edges) == 4
+
+
+def ramp(topology, d=3):
+    return np.arange(1.0, topology.n + 1)[:, None] * np.ones(d)
+
+
+# -- records and tables ----------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:DPSGD on one-way links")
+def test_a_run_on_a_digraph_is_rebuilt_from_its_record(tmp_path):
+    run = simulated(UNEVEN, rs.algorithms.DPSGD(), mixing=rs.mixing.row_stochastic(UNEVEN))
+    again = rs.simulate(**rs.rebuild(run.config))
+    np.testing.assert_array_equal(run.x, again.x)
+    assert again.topology == UNEVEN
+    path = run.save(tmp_path / "run.npz") or tmp_path / "run.npz"
+    assert rs.History.load(path).topology == UNEVEN
+    both = simulated(UNEVEN.to_undirected(), rs.algorithms.DPSGD())
+    assert "directed" not in both.config["topology"]
+
+
+@pytest.mark.filterwarnings("ignore:DPSGD on one-way links")
+def test_sweeps_take_digraphs_by_name_and_as_objects():
+    settings = {
+        "algorithm": "DPSGD",
+        "topology": [
+            "directed_ring",
+            UNEVEN,
+            "from_edges(5, [(0, 1), (1, 2), (2, 3), (3, 4), (4, 0)])",
+        ],
+        "n": 5,
+        "mixing": [None, "row_stochastic"],
+        "d": 2,
+        "zeta2": 1.0,
+        "learning_rate": 0.05,
+        "steps": 5,
+    }
+    ends = rs.sweep(settings, progress=False).query("step == 5")
+    sent = ends.groupby("topology", sort=False).vectors_sent.unique().map(list).tolist()
+    assert sent == [[5 * 5], [5 * 6], [5 * 2 * 5]]
+
+
+def test_workers_wait_for_those_that_they_hear():
+    compute = rs.analysis.Constant(1.0)
+    slow_worker = {0: 10.0}
+    ring = rs.analysis.runtime(T.directed_ring(5), 4, compute=compute, stragglers=slow_worker)
+    # The delay of 0 goes round in the direction of the links, one worker a step.
+    assert ring.worker_times[1].ravel().tolist() == [10, 10, 1, 1, 1]
+    assert ring.worker_times[2].ravel().tolist() == [20, 20, 11, 2, 2]

@@ -145,6 +145,7 @@ class GradientTracking(_Corrected):
 
     label: ClassVar[str] = "Gradient tracking"
     uses: ClassVar[str] = "mixing"
+    directed: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True

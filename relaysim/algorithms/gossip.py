@@ -55,6 +55,7 @@ class DPSGD(MomentumMethod):
 
     label: ClassVar[str] = "DP-SGD (gossip)"
     uses: ClassVar[str] = "mixing"
+    directed: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     theorems: ClassVar[tuple[str, ...]] = ("dp_sgd", "dp_sgd_rate")
 
@@ -115,6 +116,7 @@ class QuasiGlobalMomentum(MomentumMethod):
 
     label: ClassVar[str] = "Quasi-global momentum"
     uses: ClassVar[str] = "mixing"
+    directed: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self) -> None:
