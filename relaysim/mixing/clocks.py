@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import eigh, inv
 
-from relaysim.mixing.sequences import undirected_graph_for
 from relaysim.support.checks import real_number
 from relaysim.topologies import Topology
 
@@ -21,7 +20,7 @@ def edge_rates(topology: Topology, rate: float = 1.0) -> np.ndarray:
     >>> edge_rates(star(5)).tolist()
     [0.625, 0.625, 0.625, 0.625]
     """
-    i, j = undirected_graph_for(topology).edges.T
+    i, j = topology.edges.T
     return rate * (1 / topology.degrees[i] + 1 / topology.degrees[j]) / 2
 
 
@@ -71,7 +70,7 @@ def acceleration_constants(topology: Topology, rate: float = 1.0) -> tuple[float
     rate = real_number(rate, "rate", 0)
     if rate == 0:
         raise ValueError("rate must be positive, not 0: without communication nothing converges")
-    n = undirected_graph_for(topology).n
+    n = topology.n
     if n == 1 or not topology.is_connected:
         what = "has a single worker" if n == 1 else "is not connected"
         raise ValueError(
