@@ -222,7 +222,8 @@ def cycle_of(algorithm: Algorithm, matrices: tuple[csr_array, ...] | ByStep) -> 
     What is said of a run in its long term is an average over so many steps.
     """
     length = 1 if isinstance(matrices, ByStep) else max(len(matrices), 1)
-    return math.lcm(length, algorithm.cycle)
+    a_step = len(SUMS.get(algorithm.mixing_needs, (ROWS,)))
+    return math.lcm(length // math.gcd(length, a_step), algorithm.cycle)
 
 
 def _warn_unless_doubly_stochastic(

@@ -28,7 +28,7 @@ def encode(value: Any) -> Any:
 
     >>> import relaysim as rs
     >>> encode(rs.algorithms.SGP(rounds=3))
-    {'type': 'SGP', 'rounds': 3}
+    {'type': 'SGP', 'rounds': 3, 'network': 'exponential'}
     >>> encode(rs.topologies.chain(3))["edges"].tolist()
     [[0, 1], [1, 2]]
     """
