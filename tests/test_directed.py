@@ -370,6 +370,343 @@ def ramp(topology, d=3):
     return np.arange(1.0, topology.n + 1)[:, None] * np.ones(d)
 
 
+# -- methods for one-way links ---------------------------------------------------------------------
+
+A = rs.algorithms
+PUSHING = (A.SGP(rounds=1, network="topology"), A.PushDIGing())
+ONE_WAY = (*PUSHING, A.SGP(rounds=3, network="topology"), A.PushPull())
+over_one_way = pytest.mark.parametrize("algorithm", ONE_WAY, ids=repr)
+
+
+def weights_for(algorithm, topology, count, seed=0):
+    """As many steps' matrices of random weights, with the sums that the method needs."""
+    generator = np.random.default_rng(seed)
+
+    def drawn(make):
+        weights = generator.uniform(0.3, 3, size=len(topology.edges))
+        return make(topology, weights, own=generator.uniform(0.3, 2))
+
+    kinds = [rs.mixing.column_stochastic]
+    if isinstance(algorithm, A.PushPull):
+        kinds = [rs.mixing.row_stochastic, rs.mixing.column_stochastic]
+    return [drawn(kind) for _ in range(count) for kind in kinds]
+
+
+def iterates_of(topology, algorithm, **options):
+    problem = problem_for(topology)
+    options = {"learning_rate": 0.1, "steps": 40, "keep_iterates": True} | options
+    return rs.simulate(problem, topology, algorithm, **options).iterates
+
+
+def assert_same(found, expected, tolerance=1e-13):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+@over_one_way
+@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("topology", [UNEVEN, T.directed_exponential(6)], ids=repr)
+def test_a_step_over_one_way_links_is_the_rule_on_paper(algorithm, count, topology):
+    problem = problem_for(topology)
+    x0 = np.random.default_rng(1).normal(size=(topology.n, 3))
+    mixing = weights_for(algorithm, topology, count) if count else None
+    dense = [W.toarray() for W in mixing] if mixing else None
+    if dense is None:
+        ones = np.ones(len(topology.edges))
+        columns = shares_of(topology, ones, 1, columns=True)
+        rows = shares_of(topology, ones, 1, columns=False)
+        dense = [rows, columns] if isinstance(algorithm, A.PushPull) else [columns]
+
+    def rate(step):
+        return 0.3 / (1 + 0.1 * step)
+
+    run = {"x0": x0, "learning_rate": rate, "steps": 25, "mixing": mixing}
+    gradient = slow.least_squares_gradient(problem.A, problem.b)
+    paper = slow.run(algorithm, topology, gradient, x0, [rate(step) for step in range(25)], dense)
+    assert_same(iterates_of(topology, algorithm, **run), paper)
+
+
+@over_one_way
+def test_replicas_over_one_way_links_are_as_alone_and_can_be_gone_on_with(algorithm):
+    mixing = weights_for(algorithm, UNEVEN, 2)
+    noisy = {"mixing": mixing, "oracle": rs.oracles.Gaussian(0.1)}
+    run = noisy | {"learning_rate": [0.02, 0.1], "seed": [3, 5]}
+    together = iterates_of(UNEVEN, algorithm, **run)
+    for replica in range(4):
+        alone = noisy | {"learning_rate": [0.02, 0.1][replica // 2], "seed": [3, 5][replica % 2]}
+        assert_same(together[..., replica], iterates_of(UNEVEN, algorithm, **alone))
+    problem, options = problem_for(UNEVEN), run | {"keep_state": True}
+    whole = rs.simulate(problem, UNEVEN, algorithm, steps=25, **options)
+    part = rs.simulate(problem, UNEVEN, algorithm, steps=10, **options).extend(15)
+    assert part.x.tobytes() == whole.x.tobytes()
+
+
+@over_one_way
+def test_information_moves_along_the_links_only(algorithm):
+    n, d, worker = 7, 2, 2
+    topology = T.from_edges(n, [*T.directed_ring(n).edges.tolist(), (0, 4)], directed=True)
+    centers = np.random.default_rng(0).normal(size=(n, d))
+    other = centers.copy()
+    other[worker] += 1
+    before, after = (
+        rs.simulate(
+            rs.problems.DiagonalQuadratic(np.ones((n, d)), c),
+            topology,
+            algorithm,
+            learning_rate=0.1,
+            steps=8,
+            keep_iterates=True,
+        ).iterates
+        for c in (centers, other)
+    )
+    hops = slow.hop_distances(listeners_of(topology))[worker]
+    for step in range(9):
+        moved = (before[step] != after[step]).all(axis=1)
+        expected = (step > 0) & (hops <= algorithm.hops_per_step * step)
+        assert moved.tolist() == expected.tolist(), f"step {step}"
+
+
+@over_one_way
+@pytest.mark.parametrize("count", [0, 2])
+def test_the_map_of_a_method_for_one_way_links_gives_its_curve(algorithm, count):
+    mixing = weights_for(algorithm, UNEVEN, count) if count else None
+    problem = problem_for(UNEVEN)
+    x0 = np.random.default_rng(2).normal(size=(5, 3))
+    linear = rs.theory.linearize(problem, UNEVEN, algorithm, 0.1, x0, mixing)
+    # A method that uses two matrices a step has gone round after one.
+    assert linear.period == max(count, 1)
+    steps = linear.start_up + 100
+    run = {"learning_rate": 0.1, "steps": steps, "x0": x0, "mixing": mixing}
+    history = rs.simulate(problem, UNEVEN, algorithm, keep_iterates=True, **run)
+    assert_same(linear.iterates(steps), history.iterates, 1e-12)
+    curve = linear.predict(steps)
+    np.testing.assert_array_equal(curve.vectors_sent, history.frame.vectors_sent)
+    ends = rs.simulate(problem, UNEVEN, algorithm, **(run | {"steps": 2400}))
+    np.testing.assert_allclose(linear.fixed_point, ends.x, rtol=0, atol=1e-12)
+    if algorithm.exact:
+        np.testing.assert_allclose(ends.x, np.tile(problem.optimum, (5, 1)), rtol=0, atol=1e-12)
+
+
+def test_the_noise_floor_over_one_way_links_is_that_predicted():
+    problem, rate = problem_for(UNEVEN), 0.3
+    for algorithm in (PUSHING[0], A.PushPull()):
+        linear = rs.theory.linearize(problem, UNEVEN, algorithm, rate)
+        floor = linear.stationary(1.0)
+        assert linear.relaxation_time < 15
+        run = {
+            "learning_rate": rate,
+            "steps": 1200,
+            "record": range(200, 1201, 20),
+            "replicas": 200,
+        }
+        noisy = rs.simulate(problem, UNEVEN, algorithm, oracle=rs.oracles.Gaussian(1.0), **run)
+        means = noisy.frame.groupby("replica")[list(floor.index)].mean()
+        error = means.sem()
+        assert (error < 0.02 * floor).all()
+        assert ((means.mean() - floor).abs() < 4 * error).all()
+
+
+def test_stable_rates_over_one_way_links_are_those_of_runs():
+    problem, algorithm = problem_for(UNEVEN, d=2), A.PushDIGing()
+    most = rs.theory.max_learning_rate(problem, UNEVEN, algorithm)
+    below, above = (
+        rs.theory.linearize(problem, UNEVEN, algorithm, share * most).spectral_radius
+        for share in (0.99, 1.01)
+    )
+    assert below < 1 < above
+    run = {"learning_rate": [0.9 * most, 1.4 * most], "steps": 1500, "record": 1500}
+    assert rs.simulate(problem, UNEVEN, algorithm, **run).diverged.tolist() == [False, True]
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+
+def test_with_doubly_stochastic_matrices_push_sum_is_gossip():
+    topology = T.directed_exponential(6)
+    W = rs.mixing.row_stochastic(topology)
+    run = {"mixing": W, "x0": np.random.default_rng(0).normal(size=(6, 3))}
+    gossip = iterates_of(topology, A.DPSGD(), **run)
+    tracking = iterates_of(topology, A.GradientTracking(), **run)
+    assert_same(iterates_of(topology, A.SGP(rounds=1, network="topology"), **run), gossip)
+    for algorithm in (A.PushDIGing(), A.PushPull()):
+        assert_same(iterates_of(topology, algorithm, **run), tracking)
+    # The one-peer exponential sequence is what SGP brings itself.
+    complete, own = T.complete(6), {"mixing": rs.mixing.one_peer_exponential(6)}
+    for rounds in (1, 2):
+        given = iterates_of(complete, A.SGP(rounds, network="topology"), **own)
+        assert_same(given, iterates_of(complete, A.SGP(rounds)))
+
+
+@pytest.mark.parametrize("by_step", [False, True])
+def test_push_sum_averages_over_any_sequence_of_column_stochastic_matrices(by_step):
+    """Each a part of the links: the product connects, no matrix does; rows alone forget what the mean was."""
+    ring, n = T.directed_ring(5), 5
+    halves = []
+    for first in (0, 1):
+        graph = T.from_edges(n, ring.edges[first::2], directed=True)
+        halves.append(rs.mixing.column_stochastic(graph, own=0.5))
+    mixing = (lambda step: halves[step % 2]) if by_step else halves
+    x0 = np.random.default_rng(0).normal(size=(n, 3))
+    run = {"learning_rate": 0.0, "steps": 300, "x0": x0}
+    for algorithm in (*PUSHING, A.SGP(rounds=3, network="topology")):
+        ends = iterates_of(ring, algorithm, mixing=mixing, **run)[-1]
+        np.testing.assert_allclose(ends, np.tile(x0.mean(axis=0), (n, 1)), atol=1e-13)
+    if by_step:
+        return
+    rows = [W / W.sum(axis=1, keepdims=True) for W in (half.toarray() for half in halves)]
+    with pytest.warns(UserWarning, match="DPSGD on one-way links"):
+        ends = iterates_of(ring, A.DPSGD(), mixing=rows, **run)[-1]
+    assert np.abs(ends - x0.mean(axis=0)).max() > 1e-2
+    np.testing.assert_allclose(ends, np.tile(ends[0], (n, 1)), atol=1e-10)
+
+
+@pytest.mark.parametrize("algorithm", [A.PushDIGing(), A.PushPull()], ids=repr)
+def test_tracking_over_random_one_way_links_is_exact(algorithm):
+    """One of ten matrices in every step, by chance."""
+    kinds = 2 if isinstance(algorithm, A.PushPull) else 1
+    drawn = weights_for(algorithm, UNEVEN, 10)
+    which = np.random.default_rng(0).integers(10, size=1000)
+
+    def mixing(step):
+        return drawn[kinds * which[step] + step % kinds]
+
+    ends = iterates_of(UNEVEN, algorithm, mixing=mixing, learning_rate=0.2, steps=390)[-1]
+    optimum = problem_for(UNEVEN).optimum
+    np.testing.assert_allclose(ends, np.tile(optimum, (5, 1)), rtol=0, atol=1e-7)
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+ROWS, COLUMNS = rs.mixing.row_stochastic(UNEVEN), rs.mixing.column_stochastic(UNEVEN)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "mixing", "message"),
+    [
+        *(
+            (
+                each,
+                ROWS,
+                r"columns of the mixing matrix must sum to 1; column . sums to .* transpose",
+            )
+            for each in (*PUSHING, A.PushPull())
+        ),
+        (A.PushPull(), COLUMNS, "the rows of the mixing matrix must sum to 1"),
+        (A.PushPull(), (COLUMNS, ROWS), "the rows of mixing matrix W_0 must sum to 1"),
+        (A.PushPull(), (ROWS, ROWS), "the columns of mixing matrix W_1 must sum to 1"),
+        (A.PushPull(), (ROWS, np.eye(5)), "in 5 groups that do not all reach each other"),
+        (A.PushPull(), (ROWS, COLUMNS, ROWS), "the columns of mixing matrix W_0 must sum to 1"),
+        (PUSHING[0], lambda step: ROWS, "columns of the mixing matrix of step 0 must sum to 1"),
+        (PUSHING[1], 2 * COLUMNS.toarray() - np.eye(5) * 1.0, None),
+        (
+            PUSHING[0],
+            [COLUMNS, np.eye(5)[[1, 1, 2, 3, 4]].T],
+            r"row 0 of this matrix is 0: worker 0 gives all away",
+        ),
+    ],
+)
+def test_matrices_without_the_sums_that_a_method_needs_are_refused(algorithm, mixing, message):
+    if message is None:  # half of what each has would be sent twice
+        message = "push-sum divides by the mass that workers have, which needs weights of 0 or more"
+        mixing = mixing - np.eye(5) / 4 + COLUMNS.toarray() / 4
+    with pytest.raises(ValueError, match=message):
+        simulated(UNEVEN, algorithm, mixing=mixing)
+
+
+def test_what_comes_later_from_a_callable_is_looked_at_too():
+    later = {0: COLUMNS, 1: COLUMNS}
+    with pytest.raises(ValueError, match="columns of the mixing matrix of step 2 must sum to 1"):
+        simulated(UNEVEN, PUSHING[0], mixing=lambda step: later.get(step, ROWS))
+
+
+@over_one_way
+def test_methods_for_one_way_links_refuse_what_they_have_no_rule_for(algorithm):
+    with pytest.raises(ValueError, match="has no rule for lost messages"):
+        simulated(UNEVEN, algorithm, faults=rs.faults.MessageDrop(0.1))
+    with pytest.raises(ValueError, match="mixes models further, which takes rows that sum to 1"):
+        A.ConsensusControl(algorithm, 0.1)
+
+
+def test_the_network_of_sgp_is_a_word():
+    with pytest.raises(
+        ValueError, match="network must be one of 'exponential', 'topology', not 'r"
+    ):
+        A.SGP(network="ring")
+
+
+# -- claims ----------------------------------------------------------------------------------------
+
+# A directed ring of 16 and three links more; the problem is ours, since that of the numbers is not known.
+RING_AND_3 = T.from_edges(
+    16, [*T.directed_ring(16).edges.tolist(), (0, 8), (2, 14), (5, 1)], directed=True
+)
+
+
+def problem_of_the_ring():
+    return rs.problems.random_quadratics(n=16, d=5, zeta2=1.0, mu=0.25, seed=0)
+
+
+def test_tracking_over_a_directed_ring_takes_as_many_steps_as_listed():
+    """To ‖x − x*‖² < 1e-10: push-DIGing 414 (γ = .05; listed 404), AB 661 (γ = .03; listed 580)."""
+    problem = problem_of_the_ring()
+    taken = {}
+    for algorithm, rate in ((A.PushDIGing(), 0.05), (A.PushPull(), 0.03)):
+        frame = rs.simulate(problem, RING_AND_3, algorithm, learning_rate=rate, steps=800).frame
+        taken[algorithm] = int(frame.step[frame.distance < 1e-10].iloc[0])
+        assert frame.distance.iloc[-1] < 1e-11
+    assert list(taken.values()) == [414, 661]
+    assert taken[A.PushDIGing()] == pytest.approx(404, rel=0.15)
+    assert taken[A.PushPull()] == pytest.approx(580, rel=0.15)
+
+
+def test_push_sum_alone_stalls_and_its_bias_falls_with_the_rate():
+    """‖x − x*‖² = 1.3e-2 at γ = .05 (listed 1.7e-2), and to 0 as γ²."""
+    problem = problem_of_the_ring()
+    plateaus = [
+        rs.theory.linearize(problem, RING_AND_3, A.SGP(1, "topology"), rate).plateau().distance
+        for rate in (0.05, 0.001, 0.0005)
+    ]
+    assert plateaus[0] == pytest.approx(1.28e-2, rel=0.01)
+    assert plateaus[1] / plateaus[2] == pytest.approx(4, rel=0.02)
+    ends = rs.simulate(
+        problem, RING_AND_3, A.SGP(1, "topology"), learning_rate=0.05, steps=1500, record=[1500]
+    )
+    assert ends.frame.distance.iloc[0] == pytest.approx(plateaus[0], rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:DPSGD on one-way links")
+def test_rows_alone_end_where_their_own_weights_have_it():
+    """‖x̄ − x*‖² as γ → 0 is that of argmin Σ_i π_i f_i, 6.6e-2 (listed 5.3e-2), π the left Perron vector."""
+    problem = problem_of_the_ring()
+    W = rs.mixing.row_stochastic(RING_AND_3).toarray()
+    values, vectors = np.linalg.eig(W.T)
+    pi = np.real(vectors[:, np.argmin(np.abs(values - 1))])
+    pi /= pi.sum()
+    hessians = np.einsum("imd,ime->ide", problem.A, problem.A)
+    constants = np.einsum("imd,im->id", problem.A, problem.b)
+    weighed = np.linalg.solve(np.tensordot(pi, hessians, axes=1), pi @ constants)
+    predicted = np.sum((weighed - problem.optimum) ** 2)
+    assert predicted == pytest.approx(6.58e-2, rel=0.01)
+    missed = []
+    for rate in (1e-3, 1e-4):
+        fixed = rs.theory.linearize(problem, RING_AND_3, A.DPSGD(), rate).fixed_point
+        missed.append(np.abs(fixed - weighed).max())
+        measured = np.sum((fixed.mean(axis=0) - problem.optimum) ** 2)
+    assert measured == pytest.approx(predicted, rel=1e-2)
+    assert missed[0] / missed[1] == pytest.approx(10, rel=0.01)
+
+
+@pytest.mark.parametrize("algorithm", [A.D2(), A.ExactDiffusion(), A.EXTRA()], ids=repr)
+def test_why_corrections_of_gossip_are_refused_over_one_way_links(algorithm):
+    """Their modes with complex eigenvalues of W grow at any rate, although W is doubly stochastic."""
+    ring = T.directed_ring(8)
+    problem = problem_for(ring)
+    for rate in (0.3, 0.03, 0.003):
+        linear = rs.theory.linearize(
+            problem, ring.to_undirected(), algorithm, rate, mixing=rs.mixing.row_stochastic(ring)
+        )
+        assert linear.spectral_radius > 1.01
+
+
 # -- records and tables ----------------------------------------------------------------------------
 
 
