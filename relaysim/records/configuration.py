@@ -28,12 +28,13 @@ def encode(value: Any) -> Any:
 
     >>> import relaysim as rs
     >>> encode(rs.algorithms.SGP(rounds=3))
-    {'type': 'SGP', 'rounds': 3}
+    {'type': 'SGP', 'rounds': 3, 'network': 'exponential'}
     >>> encode(rs.topologies.chain(3))["edges"].tolist()
     [[0, 1], [1, 2]]
     """
     if isinstance(value, Topology):
-        return {"type": "Topology", "n": value.n, "edges": value.edges, "name": value.name}
+        graph = {"type": "Topology", "n": value.n, "edges": value.edges, "name": value.name}
+        return graph | ({"directed": True} if value.is_directed else {})
     if hasattr(value, "to_config"):
         # Arrays are a problem's own, not copied; sparse ones among them become arrays.
         plain = value.to_config()
