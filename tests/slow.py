@@ -17,7 +17,8 @@ def run(
 ):
     """Iterates ``(steps + 1, n, d)`` of an algorithm, one step for each of ``rates``.
 
-    ``mixing`` is a list of matrices that repeats, Metropolis weights by default. ``arrives(edges, step,
+    ``mixing`` is a list of matrices that repeats, Metropolis weights by default; further rounds of a step
+    use the next ones unless it has a function ``further(step, k)``. ``arrives(edges, step,
     further)`` says of messages, a list of (sender, receiver), which arrive, each time that some cross; all do
     by default. ``further`` is k ≥ 1 in the k-th round of a step that consensus control adds.
     ``smoothness`` are the workers' L_i, by default those of gradients without noise.
@@ -95,10 +96,12 @@ class World:
     def hears(self, edges, further=0):
         return list(self.arrives(edges, self.step, further))
 
-    def weights(self, step):
-        """W of a step, whose messages are the next to cross."""
+    def weights(self, step, further=0):
+        """W of a step, or of the k-th further round of it, whose messages are the next to cross."""
         self.step = step
-        return self.matrices[step % len(self.matrices)]
+        if further and hasattr(self.matrices, "further"):
+            return self.matrices.further(step, further)
+        return self.matrices[(step + further) % len(self.matrices)]
 
     def mix(self, W, x, further=0):
         """Σ_j W_ij x_j; a row without the weights of lost messages is scaled to its sum again."""
@@ -689,8 +692,7 @@ def consensus_control(world, x0, rates, base, target, most_rounds):
             mean = world.mean(x)
             if sum(np.sum((x[i] - mean) ** 2) for i in range(n)) / n <= limit:
                 break
-            W = world.weights(step + k)
-            world.step = step
+            W = world.weights(step, further=k)
             x = world.mix(W, x, further=k)
         yield x
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from relaysim.algorithms.events import Algorithm
 from relaysim.faults import AnyFault, Fault, kind_of
 from relaysim.mixing import metropolis
 from relaysim.mixing.by_step import AnyMixing, ByStep, is_by_step
+from relaysim.mixing.drawn import DrawnMixing
 from relaysim.mixing.sequences import (
     as_sequence,
     graph_for,
@@ -91,27 +91,32 @@ def matrices_for(
     """The gossip matrices of a method, which repeat, checked; says once what a claim lacks.
 
     Raises:
-        ValueError: as `weights_for`, and a callable of the step.
+        ValueError: as `weights_for`, and a callable of the step, or what draws.
 
     Warns:
         UserWarning: the method is exact with doubly stochastic matrices only, and these are not.
     """
     found = weights_for(algorithm, topology, mixing)
-    if isinstance(found, ByStep):
+    if not isinstance(found, tuple):
         raise ValueError(
-            f"mixing is a callable of the step, {shown(mixing)}, whose matrices need not repeat: without a "
-            f"period there is no rate, fixed point or bound to tell; simulate it, or give the matrices of a "
-            f"period as a sequence"
+            f"mixing is a callable of the step{_drawn(mixing)}, {shown(mixing)}, whose matrices need not "
+            f"repeat: without a period there is no rate, fixed point or bound to tell; simulate it, or give "
+            f"the matrices of a period as a sequence"
         )
     return found
 
 
+def _drawn(mixing: object) -> str:
+    return " and of what each replica draws" if isinstance(mixing, DrawnMixing) else ""
+
+
 def weights_for(
     algorithm: Algorithm, topology: Topology | TreePair, mixing: AnyMixing | None
-) -> tuple[csr_array, ...] | ByStep:
+) -> tuple[csr_array, ...] | ByStep | DrawnMixing:
     """The gossip matrices that an algorithm mixes with: a period of them, or those of a callable, checked.
 
-    Of a callable of the step W_0 is, before any work, and each later matrix when it is asked for.
+    Of a callable of the step W_0 is, before any work, and each later matrix when it is asked for. What draws
+    is what was given.
 
     Raises:
         TypeError, ValueError: matrices that do not fit the algorithm or the topology.
@@ -126,13 +131,18 @@ def weights_for(
         own = algorithm.own_mixing(topology.n) if algorithm.uses == "workers" else None
         return tuple(own or ())
     graph = graph_for(topology)
-    found: tuple[csr_array, ...] | ByStep
+    found: tuple[csr_array, ...] | ByStep | DrawnMixing
     if is_by_step(mixing):
         if algorithm.mixing_needs == "symmetric":
             raise ValueError(
                 f"{name} keeps something for each edge that it uses, which a callable of the step does not "
                 f"tell beforehand; give the matrices of a period as a sequence"
             )
+        if isinstance(mixing, DrawnMixing):
+            mixing.require_fits(graph)
+            if algorithm.mixing_needs == "doubly stochastic" and algorithm.exact:
+                _warn_unless_drawn_so(mixing, name)
+            return mixing
         found = ByStep(mixing, graph)
         first: tuple[csr_array, ...] = (found.first,)
     else:
@@ -144,13 +154,21 @@ def weights_for(
     return found
 
 
-def cycle_of(algorithm: Algorithm, matrices: tuple[csr_array, ...] | ByStep) -> int:
+def cycle_of(algorithm: Algorithm, matrices: tuple[csr_array, ...] | ByStep | DrawnMixing) -> int:
     """Steps after which the matrices and the method's own rule repeat, as far as they are known to.
 
     What is said of a run in its long term is an average over so many steps.
     """
-    length = 1 if isinstance(matrices, ByStep) else max(len(matrices), 1)
+    length = max(len(matrices), 1) if isinstance(matrices, tuple) else 1
     return math.lcm(length, algorithm.cycle)
+
+
+def _warn_unless_drawn_so(mixing: DrawnMixing, name: str) -> None:
+    if not mixing.doubly_stochastic:
+        note(
+            f"{name} is exact where W is doubly stochastic, and the columns of what {mixing!r} draws need "
+            f"not sum to 1: its matrices preserve no common weighted mean, so that it need not end anywhere"
+        )
 
 
 def _warn_unless_doubly_stochastic(matrices: tuple[csr_array, ...], name: str) -> None:
@@ -176,7 +194,7 @@ def check_faults(
     faults: AnyFault | None,
     topology: Topology | TreePair,
     algorithm: Algorithm,
-    matrices: Sequence[csr_array] | ByStep,
+    matrices: tuple[csr_array, ...] | ByStep | DrawnMixing,
 ) -> None:
     """Raise unless these faults can happen to this algorithm."""
     if faults is None:
@@ -203,11 +221,11 @@ def check_faults(
             across = receiver != sender
             faults.check_messages(np.stack([sender, receiver], axis=1)[across], topology)
 
-    if isinstance(matrices, ByStep):
-        matrices.require(check)
-    else:
+    if isinstance(matrices, tuple):
         for W in matrices:
             check(W)
+    else:
+        matrices.require(check)
 
 
 def _require_weights_to_scale(W: csr_array, kind: str) -> None:

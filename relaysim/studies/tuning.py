@@ -18,6 +18,7 @@ from relaysim.engine.run import Run
 from relaysim.engine.setup import Setup
 from relaysim.measures import suboptimality
 from relaysim.mixing.by_step import AnyMixing
+from relaysim.mixing.drawn import DrawnMixing
 from relaysim.oracles import Exact, Gaussian, Oracle
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
@@ -198,7 +199,8 @@ def tune(
         )
         curvatures = strong_convexity or scale / 100, (smoothness or np.inf) * highest
         limits = search_limits(problem.n, algorithm.rate_scale, smoothness, strong_convexity)
-        noisy = algorithm.random or not (oracle is None or isinstance(oracle, Exact))
+        drawn = algorithm.random or isinstance(mixing, DrawnMixing)
+        noisy = drawn or not (oracle is None or isinstance(oracle, Exact))
         kind = NoisySearch if noisy else RateSearch
         cycle = cycle_of(algorithm, weights_for(algorithm, topology, mixing))
         search = kind(start, start_value, target, max_steps, curvatures, bar.update, limits, cycle)
