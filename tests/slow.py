@@ -417,6 +417,33 @@ def local_sgd(world, x0, rates, period, count, growth, tolerance, falls_to):
         yield x
 
 
+def gossip_pga(world, x0, rates, period, count):
+    n, x = world.n, x0
+    for step, rate in enumerate(rates):
+        W, g = world.weights(step), world.gradients(step, x)
+        x = [x[i] - rate * g[i] for i in range(n)]
+        x = world.mix(W, x) if (step + 1) % period else [world.mean(x) for _ in range(n)]
+        yield x
+
+
+def muffliato(world, x0, rates, noise, rounds, weight):
+    n, x, generator = world.n, x0, algorithm_stream(world)
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        if noise:
+            uniform = generator.random((n, len(x0[0])))
+            g = [g[i] + noise * np.vectorize(NormalDist().inv_cdf)(uniform[i]) for i in range(n)]
+        y = [x[i] - rate * g[i] for i in range(n)]
+        before = None
+        for k in range(rounds):
+            mixed = world.mix(world.weights(rounds * step + k), y)
+            if before is not None:
+                mixed = [weight * mixed[i] + (1 - weight) * before[i] for i in range(n)]
+            before, y = y, mixed
+        x = y
+        yield x
+
+
 def fedavg(world, x0, rates, local_steps, participation, weights):
     """Every worker counts alike: these problems know nothing of examples."""
     n, x, generator = world.n, x0, algorithm_stream(world)
@@ -792,4 +819,6 @@ RULES = {
     "DelayedGradient": delayed_gradient,
     "LocalSGD": local_sgd,
     "FedAvg": fedavg,
+    "GossipPGA": gossip_pga,
+    "Muffliato": muffliato,
 }

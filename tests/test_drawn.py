@@ -173,7 +173,7 @@ def test_a_step_is_the_rule_on_paper_with_what_was_drawn(algorithm, mixing, topo
     )  # fmt: skip
     expected = slow.run(
         algorithm, topology, slow.least_squares_gradient(PROBLEM.A, PROBLEM.b), START,
-        [0.05] * STEPS, mixing=Further(mixing, STEPS),
+        [0.05] * STEPS, mixing=Further(mixing, 3 * STEPS),
     )  # fmt: skip
     size = np.abs(expected).max()
     np.testing.assert_allclose(history.iterates, expected, rtol=0, atol=1e-12 * max(size, 1))
