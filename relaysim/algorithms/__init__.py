@@ -22,6 +22,8 @@ from relaysim.algorithms import (
     local_steps,
     multipliers,
     power_gossip,
+    private,
+    push_sum,
     relay,
     sparse,
     swarm,
@@ -42,6 +44,8 @@ from relaysim.algorithms.local_rates import *
 from relaysim.algorithms.local_steps import *
 from relaysim.algorithms.multipliers import *
 from relaysim.algorithms.power_gossip import *
+from relaysim.algorithms.private import *
+from relaysim.algorithms.push_sum import *
 from relaysim.algorithms.relay import *
 from relaysim.algorithms.sparse import *
 from relaysim.algorithms.swarm import *
@@ -63,6 +67,8 @@ __all__ += local_rates.__all__
 __all__ += local_steps.__all__
 __all__ += multipliers.__all__
 __all__ += power_gossip.__all__
+__all__ += private.__all__
+__all__ += push_sum.__all__
 __all__ += relay.__all__
 __all__ += sparse.__all__
 __all__ += swarm.__all__

@@ -199,6 +199,7 @@ _CAME_LATER: dict[str, dict[str, Any]] = {
     "DPSGD": {"consensus": 1.0},
     "ExactDiffusion": {"form": "own"},
     "GradientTracking": {"form": "next", "momentum": 0.0},
+    "SGP": {"network": "exponential"},
 }
 
 
