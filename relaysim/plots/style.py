@@ -132,7 +132,7 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "FedAvg": ("#0C21DC", (0, (1, 2))),
     "Local rates": ("#7FA047", (0, (1.5, 5))),
     "Push-DIGing": ("#85A02B", (0, (3, 1.5))),
-    "Push-pull (AB)": ("#3731B9", (0, (10, 5))),
+    "Push-pull (AB)": ("#3731B9", (0, (9, 5))),
     "Gossip-PGA": ("#C116B3", (0, (5, 3))),
     "Muffliato": ("#A68836", (0, (2, 2, 5, 5))),
     "NIDS": ("#7E3836", (0, (3, 1.5, 1, 2, 1.5, 5))),
