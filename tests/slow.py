@@ -478,6 +478,12 @@ def compressed(compressor, vector, uniform):
         return np.array(
             [np.sign(v) * norm * k / (s * tau) for v, k in zip(vector, steps, strict=True)]
         )
+    if kind == "RandomRounding":
+        s, largest = compressor.levels, max(abs(v) for v in vector)
+        if largest == 0:
+            return np.zeros(d)
+        steps = [np.floor(s * abs(v) / largest + u) for v, u in zip(vector, uniform, strict=True)]
+        return np.array([np.sign(v) * largest * k / s for v, k in zip(vector, steps, strict=True)])
     raise ValueError(kind)
 
 
@@ -505,6 +511,59 @@ def choco(world, x0, rates, compressor, consensus_rate):
             + consensus_rate * sum(W[i, j] * (copies[i][j] - copies[i][i]) for j in range(n))
             for i in range(n)
         ]
+        yield x
+
+
+def lead(world, x0, rates, compressor, consensus_rate, alpha):
+    """Y = X − γG + C; Ŷ = H + Q(Y − H); C ← C − (δ/2)(Ŷ − WŶ); X' = X − γG + C; H ← (1 − α)H + αŶ. Each
+    receiver has an H of its own of each neighbour.
+    """
+    n, d, x = world.n, len(x0[0]), x0
+    generator = algorithm_stream(world)
+    c = [np.zeros(d) for _ in range(n)]
+    copies = [[np.zeros(d) for _ in range(n)] for _ in range(n)]
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, x)
+        uniform = generator.random(n * d).reshape(n, d) if compressor.random else np.zeros((n, d))
+        y = [x[i] - rate * gradients[i] + c[i] for i in range(n)]
+        sent = [compressed(compressor, y[i] - copies[i][i], uniform[i]) for i in range(n)]
+        W = world.weights(step)
+        for i in range(n):
+            estimates = [copies[i][j] + sent[j] for j in range(n)]
+            mixed = sum(W[i, j] * estimates[j] for j in range(n))
+            c[i] = c[i] - consensus_rate / 2 * (estimates[i] - mixed)
+            for j in range(n):
+                copies[i][j] = (1 - alpha) * copies[i][j] + alpha * estimates[j]
+        x = [x[i] - rate * gradients[i] + c[i] for i in range(n)]
+        yield x
+
+
+def beer(world, x0, rates, compressor, consensus_rate):
+    """X' = X + δ(W − I)H − γV; H ← H + Q(X' − H); V' = V + δ(W − I)K + G⁺ − G; K ← K + Q(V' − K), V = G at
+    first.
+    """
+    n, d, x = world.n, len(x0[0]), x0
+    generator = algorithm_stream(world)
+    of_x, of_v = ([np.zeros(d) for _ in range(n)] for _ in range(2))
+
+    def renewed(copies, vectors):
+        uniform = generator.random(n * d).reshape(n, d) if compressor.random else np.zeros((n, d))
+        return [
+            copies[i] + compressed(compressor, vectors[i] - copies[i], uniform[i]) for i in range(n)
+        ]
+
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, x)
+        if step == 0:
+            v, before = gradients, gradients
+        else:
+            mixed = world.mix(world.weights(step - 1), of_v)
+            moved = [v[i] + consensus_rate * (mixed[i] - of_v[i]) for i in range(n)]
+            v, before = [moved[i] + gradients[i] - before[i] for i in range(n)], gradients
+            of_v = renewed(of_v, v)
+        mixed = world.mix(world.weights(step), of_x)
+        x = [x[i] + consensus_rate * (mixed[i] - of_x[i]) - rate * v[i] for i in range(n)]
+        of_x = renewed(of_x, x)
         yield x
 
 
@@ -769,6 +828,8 @@ RULES = {
     "DynamicAveraging": dynamic_averaging,
     "ChocoSGD": choco,
     "LocalRates": local_rates,
+    "LEAD": lead,
+    "BEER": beer,
     "AdaGossip": ada_gossip,
     "DecentralizedAdam": decentralized_adam,
     "NormalizedTracking": normalized_tracking,

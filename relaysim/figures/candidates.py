@@ -39,6 +39,7 @@ GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
         "consensus_rate": (0.01, 0.1, 1.0),
     },
     "AllReduce": {"momentum": MOMENTA},
+    "BEER": {"compressor": COMPRESSORS, "consensus_rate": CONSENSUS_RATES},
     "Cesar": {"share": (0.1, 0.2, 0.4, 0.6, 0.8)},
     "ChocoSGD": {"compressor": COMPRESSORS, "consensus_rate": CONSENSUS_RATES},
     "ConsensusControl": {
@@ -51,6 +52,11 @@ GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "DelayedGradient": {"delay": (1, 2, 4)},
     "DynamicAveraging": {"threshold": (0.001, 0.003, 0.01, 0.03), "period": (1, 2, 4, 8)},
     "FedAvg": {"local_steps": (2, 4, 8), "participation": (0.25, 0.5, 1.0)},
+    "LEAD": {
+        "compressor": tuple(compressors.RandomRounding(levels) for levels in (1, 2, 4, 8)),
+        "consensus_rate": (0.2, 0.5, 1.0),
+        "alpha": (0.2, 0.5),
+    },
     "LocalRates": {"switch": (5, 10, 30), "gossip": (False, True)},
     "LocalSGD": {"period": (2, 4, 8, 16)},
     "MomentumConsensus": {"momentum": (0.3, 0.5, 0.7, 0.9), "omega": (0.25, 0.5, 0.75, 1.0)},
