@@ -49,6 +49,8 @@ ALGORITHMS = (
     rs.algorithms.DecentLaM(momentum=0.0),
     rs.algorithms.MomentumConsensus(momentum=0.6, omega=0.4),
     rs.algorithms.MomentumConsensus(momentum=0.6, omega=0.0),
+    rs.algorithms.HeavyBallConsensus(momentum=0.4),
+    rs.algorithms.Mudag(strong_convexity=0.1),
     rs.algorithms.DelayedGradient(delay=0),
     rs.algorithms.DelayedGradient(delay=3),
     rs.algorithms.LocalSGD(period=1),

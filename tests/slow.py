@@ -375,6 +375,55 @@ def decentlam(world, x0, rates, momentum):
         yield x
 
 
+def heavy_ball_consensus(world, x0, rates, momentum):
+    """X' = (1 + η)WX − ηX⁻ − (1 − η)γG."""
+    n, x, before = world.n, x0, x0
+    for step, rate in enumerate(rates):
+        W, gradients = world.weights(step), world.gradients(step, x)
+        eta = fastest_momentum(W) if momentum is None else momentum
+        mixed = world.mix(W, x)
+        x, before = (
+            [
+                (1 + eta) * mixed[i] - eta * before[i] - (1 - eta) * rate * gradients[i]
+                for i in range(n)
+            ],
+            x,
+        )
+        yield x
+
+
+def fastest_momentum(W):
+    """η = (1 − √(1 − λ²))/(1 + √(1 − λ²)), λ = ‖W − J‖."""
+    root = np.sqrt(1 - np.linalg.norm(W - 1 / len(W), 2) ** 2)
+    return (1 - root) / (1 + root)
+
+
+def mudag(world, x0, rates, rounds, strong_convexity):
+    """X' = PZ, Z = Y − γG(Y) + C, C ← C + X' − Z, which is X' = P(Y + X − Y⁻ − γG(Y) + γG(Y⁻)); then
+    Y' = X' + (1 − α)/(1 + α)(X' − X). P is K times A ← (1 + η)WA − ηA⁻, of which A − Z is added up here.
+    """
+    n, x, y, c = world.n, x0, x0, [0 * x for x in x0]
+    for step, rate in enumerate(rates):
+        W, gradients = world.weights(step), world.gradients(step, y)
+        eta, K = fastest_momentum(W), rounds
+        if K is None:
+            gap = 1 - np.linalg.norm(W - 1 / n, 2)
+            ratio = max(smoothness_in(world, len(x[0]))) / strong_convexity
+            K = max(1, int(np.ceil(np.log(ratio) / gap**0.5)))
+        z = [y[i] - rate * gradients[i] + c[i] for i in range(n)]
+        moved = old = [0 * x for x in x0]
+        for _ in range(K):
+            a = [z[i] + moved[i] for i in range(n)]
+            mixed = [moved[i] + sum(W[i, j] * (a[j] - a[i]) for j in range(n)) for i in range(n)]
+            moved, old = [(1 + eta) * mixed[i] - eta * old[i] for i in range(n)], moved
+        c = [c[i] + moved[i] for i in range(n)]
+        before, x = x, [z[i] + moved[i] for i in range(n)]
+        root = np.sqrt(strong_convexity * rate)
+        beta = (1 - root) / (1 + root) if rate else 0.0
+        y = [x[i] + beta * (x[i] - before[i]) for i in range(n)]
+        yield x
+
+
 def momentum_consensus(world, x0, rates, momentum, omega):
     """d_i = ω Σ_j w_ij (x_j − x_j⁻) + (1 − ω)(x_i − x_i⁻)."""
     n, x, before = world.n, x0, x0
@@ -432,14 +481,20 @@ def fedavg(world, x0, rates, local_steps, participation, weights):
         yield x
 
 
-def local_rates(world, x0, rates, switch, gossip, count):
-    """x ← x − γ mean(g_i/L_i), from ``switch`` on x − γ mean(g_i)/mean(L_i); as gossip W(X − γDG)."""
-    n, d, x = world.n, len(x0[0]), x0
+def smoothness_in(world, d):
+    """L_i of quadratics, from their gradients where they are not given."""
     smoothness = [] if world.smoothness is None else list(world.smoothness)
-    for i in range(len(smoothness), n):
+    for i in range(len(smoothness), world.n):
         at_0 = world.gradient(0, i, np.zeros(d))
         hessian = np.array([world.gradient(0, i, e) - at_0 for e in np.eye(d)])
         smoothness.append(max(np.linalg.eigvalsh((hessian + hessian.T) / 2)))
+    return smoothness
+
+
+def local_rates(world, x0, rates, switch, gossip, count):
+    """x ← x − γ mean(g_i/L_i), from ``switch`` on x − γ mean(g_i)/mean(L_i); as gossip W(X − γDG)."""
+    n, d, x = world.n, len(x0[0]), x0
+    smoothness = smoothness_in(world, d)
     for step, rate in enumerate(rates):
         local = switch is None or step < switch
         g = world.gradients(step, x)
@@ -848,6 +903,8 @@ RULES = {
     "EXTRA": extra,
     "DecentLaM": decentlam,
     "MomentumConsensus": momentum_consensus,
+    "HeavyBallConsensus": heavy_ball_consensus,
+    "Mudag": mudag,
     "DelayedGradient": delayed_gradient,
     "LocalSGD": local_sgd,
     "FedAvg": fedavg,

@@ -27,8 +27,9 @@ CLAIMS: dict[str, str] = {
     "exact": "whether, without noise and at a constant learning rate, it reaches x* for any ζ",
     "exact_when_mixed_further": "whether it is so if its iterates are mixed further after a step",
     "rate_scale": "how many times higher rates may be than those of the same rule without momentum",
-    "mixing_needs": "what its claims need of W: 'nothing', 'doubly stochastic', or 'symmetric', without "
-    "which it has no rule at all",
+    "mixing_needs": "what its claims need of W: 'nothing', 'doubly stochastic', or 'symmetric' or 'one "
+    "symmetric', without which it has no rule at all",
+    "several_rounds": "whether a mixing may stand for several rounds, as `mixing.fast_mix` makes it",
     "faults": "the kinds of faults that it has a rule for, such as 'lost messages'",
     "theorems": "names of the functions in relaysim.theory.bounds that hold of it",
 }
@@ -99,9 +100,17 @@ class Claims:
     @property
     def mixing_needs(self) -> str:
         """What its claims need of W: ``"nothing"``; ``"doubly stochastic"``, without which it is not exact;
-        or ``"symmetric"``, without which it has no rule and is refused.
+        or ``"symmetric"``, or ``"one symmetric"`` (no sequence, and one with which gossip averages), without
+        which it has no rule and is refused.
         """
         return "nothing"
+
+    @property
+    def several_rounds(self) -> bool:
+        """Whether a mixing may stand for several rounds, as that of `relaysim.mixing.fast_mix`: not where
+        what crosses an edge is compressed, or kept for that edge.
+        """
+        return True
 
     @property
     def faults(self) -> tuple[str, ...]:

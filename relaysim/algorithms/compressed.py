@@ -28,6 +28,8 @@ class _Copies(Method):
     compressor: Any
     consensus_rate: float
 
+    several_rounds: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         plain_options(self)
         if isinstance(self.compressor, type) or not hasattr(self.compressor, "compress"):

@@ -52,6 +52,7 @@ GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "DelayedGradient": {"delay": (1, 2, 4)},
     "DynamicAveraging": {"threshold": (0.001, 0.003, 0.01, 0.03), "period": (1, 2, 4, 8)},
     "FedAvg": {"local_steps": (2, 4, 8), "participation": (0.25, 0.5, 1.0)},
+    "HeavyBallConsensus": {"momentum": (None, 0.3, 0.5, 0.7)},
     "LEAD": {
         "compressor": tuple(compressors.RandomRounding(levels) for levels in (1, 2, 4, 8)),
         "consensus_rate": (0.2, 0.5, 1.0),
@@ -60,6 +61,7 @@ GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "LocalRates": {"switch": (5, 10, 30), "gossip": (False, True)},
     "LocalSGD": {"period": (2, 4, 8, 16)},
     "MomentumConsensus": {"momentum": (0.3, 0.5, 0.7, 0.9), "omega": (0.25, 0.5, 0.75, 1.0)},
+    "Mudag": {"rounds": (None, 2, 3, 4, 6, 8)},
     "NormalizedTracking": {"momentum": MOMENTA},
     "PowerGossip": {"rank": (1, 2, 4), "iterations": (1, 2, 4), "warm_start": (True, False)},
     "QuasiGlobalMomentum": {"momentum": MOMENTA[1:], "form": ("paper", "toy")},

@@ -2,11 +2,13 @@
 
 W_ij is the weight that worker i gives to what j sent; rows sum to one. One matrix, or a sequence
 W_0, W_1, … of which step t uses number t modulo its length, or any callable of the step that gives a matrix.
-Everything is a `scipy.sparse.csr_array` except `with_spectral_gap`, which is dense.
+Everything is a `scipy.sparse.csr_array` except `with_spectral_gap`, which is dense. Those of `fast_mix` and
+`chebyshev` stand for several rounds, and know what these send.
 """
 
 from typing import TYPE_CHECKING, NoReturn
 
+from relaysim.mixing.accelerated import chebyshev, fast_mix
 from relaysim.mixing.approximate import laplacian_sequence, perturbed
 from relaysim.mixing.by_step import LatticeSchedule, lattice_schedule
 from relaysim.mixing.exponential import one_peer_exponential
@@ -30,6 +32,8 @@ __all__ = [
     "LatticeSchedule",
     "base_graph",
     "best_constant",
+    "chebyshev",
+    "fast_mix",
     "hyper_hypercube",
     "laplacian_sequence",
     "lattice_schedule",

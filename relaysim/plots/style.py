@@ -94,6 +94,8 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "CESAR": ("#D18407", (0, (1.5, 2))),
     "FedAvg": ("#0C21DC", (0, (1, 2))),
     "Local rates": ("#7FA047", (0, (1.5, 5))),
+    "Mudag": ("#9B150F", (0, (1.5, 1, 1.5, 5))),
+    "Heavy-ball consensus": ("#C116B3", (0, (5, 3))),
     "LEAD": ("#85A02B", (0, (3, 1.5))),
     "BEER": ("#3731B9", (0, (10, 5))),
 }
