@@ -438,6 +438,55 @@ def decentlam(world, x0, rates, momentum):
         yield x
 
 
+def heavy_ball_consensus(world, x0, rates, momentum):
+    """X' = (1 + η)WX − ηX⁻ − (1 − η)γG."""
+    n, x, before = world.n, x0, x0
+    for step, rate in enumerate(rates):
+        W, gradients = world.weights(step), world.gradients(step, x)
+        eta = fastest_momentum(W) if momentum is None else momentum
+        mixed = world.mix(W, x)
+        x, before = (
+            [
+                (1 + eta) * mixed[i] - eta * before[i] - (1 - eta) * rate * gradients[i]
+                for i in range(n)
+            ],
+            x,
+        )
+        yield x
+
+
+def fastest_momentum(W):
+    """η = (1 − √(1 − λ²))/(1 + √(1 − λ²)), λ = ‖W − J‖."""
+    root = np.sqrt(1 - np.linalg.norm(W - 1 / len(W), 2) ** 2)
+    return (1 - root) / (1 + root)
+
+
+def mudag(world, x0, rates, rounds, strong_convexity):
+    """X' = PZ, Z = Y − γG(Y) + C, C ← C + X' − Z, which is X' = P(Y + X − Y⁻ − γG(Y) + γG(Y⁻)); then
+    Y' = X' + (1 − α)/(1 + α)(X' − X). P is K times A ← (1 + η)WA − ηA⁻, of which A − Z is added up here.
+    """
+    n, x, y, c = world.n, x0, x0, [0 * x for x in x0]
+    for step, rate in enumerate(rates):
+        W, gradients = world.weights(step), world.gradients(step, y)
+        eta, K = fastest_momentum(W), rounds
+        if K is None:
+            gap = 1 - np.linalg.norm(W - 1 / n, 2)
+            ratio = max(smoothness_in(world, len(x[0]))) / strong_convexity
+            K = max(1, int(np.ceil(np.log(ratio) / gap**0.5)))
+        z = [y[i] - rate * gradients[i] + c[i] for i in range(n)]
+        moved = old = [0 * x for x in x0]
+        for _ in range(K):
+            a = [z[i] + moved[i] for i in range(n)]
+            mixed = [moved[i] + sum(W[i, j] * (a[j] - a[i]) for j in range(n)) for i in range(n)]
+            moved, old = [(1 + eta) * mixed[i] - eta * old[i] for i in range(n)], moved
+        c = [c[i] + moved[i] for i in range(n)]
+        before, x = x, [z[i] + moved[i] for i in range(n)]
+        root = np.sqrt(strong_convexity * rate)
+        beta = (1 - root) / (1 + root) if rate else 0.0
+        y = [x[i] + beta * (x[i] - before[i]) for i in range(n)]
+        yield x
+
+
 def momentum_consensus(world, x0, rates, momentum, omega):
     """d_i = ω Σ_j w_ij (x_j − x_j⁻) + (1 − ω)(x_i − x_i⁻)."""
     n, x, before = world.n, x0, x0
@@ -522,14 +571,20 @@ def fedavg(world, x0, rates, local_steps, participation, weights):
         yield x
 
 
-def local_rates(world, x0, rates, switch, gossip, count):
-    """x ← x − γ mean(g_i/L_i), from ``switch`` on x − γ mean(g_i)/mean(L_i); as gossip W(X − γDG)."""
-    n, d, x = world.n, len(x0[0]), x0
+def smoothness_in(world, d):
+    """L_i of quadratics, from their gradients where they are not given."""
     smoothness = [] if world.smoothness is None else list(world.smoothness)
-    for i in range(len(smoothness), n):
+    for i in range(len(smoothness), world.n):
         at_0 = world.gradient(0, i, np.zeros(d))
         hessian = np.array([world.gradient(0, i, e) - at_0 for e in np.eye(d)])
         smoothness.append(max(np.linalg.eigvalsh((hessian + hessian.T) / 2)))
+    return smoothness
+
+
+def local_rates(world, x0, rates, switch, gossip, count):
+    """x ← x − γ mean(g_i/L_i), from ``switch`` on x − γ mean(g_i)/mean(L_i); as gossip W(X − γDG)."""
+    n, d, x = world.n, len(x0[0]), x0
+    smoothness = smoothness_in(world, d)
     for step, rate in enumerate(rates):
         local = switch is None or step < switch
         g = world.gradients(step, x)
@@ -568,6 +623,12 @@ def compressed(compressor, vector, uniform):
         return np.array(
             [np.sign(v) * norm * k / (s * tau) for v, k in zip(vector, steps, strict=True)]
         )
+    if kind == "RandomRounding":
+        s, largest = compressor.levels, max(abs(v) for v in vector)
+        if largest == 0:
+            return np.zeros(d)
+        steps = [np.floor(s * abs(v) / largest + u) for v, u in zip(vector, uniform, strict=True)]
+        return np.array([np.sign(v) * largest * k / s for v, k in zip(vector, steps, strict=True)])
     raise ValueError(kind)
 
 
@@ -595,6 +656,59 @@ def choco(world, x0, rates, compressor, consensus_rate):
             + consensus_rate * sum(W[i, j] * (copies[i][j] - copies[i][i]) for j in range(n))
             for i in range(n)
         ]
+        yield x
+
+
+def lead(world, x0, rates, compressor, consensus_rate, alpha):
+    """Y = X − γG + C; Ŷ = H + Q(Y − H); C ← C − (δ/2)(Ŷ − WŶ); X' = X − γG + C; H ← (1 − α)H + αŶ. Each
+    receiver has an H of its own of each neighbour.
+    """
+    n, d, x = world.n, len(x0[0]), x0
+    generator = algorithm_stream(world)
+    c = [np.zeros(d) for _ in range(n)]
+    copies = [[np.zeros(d) for _ in range(n)] for _ in range(n)]
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, x)
+        uniform = generator.random(n * d).reshape(n, d) if compressor.random else np.zeros((n, d))
+        y = [x[i] - rate * gradients[i] + c[i] for i in range(n)]
+        sent = [compressed(compressor, y[i] - copies[i][i], uniform[i]) for i in range(n)]
+        W = world.weights(step)
+        for i in range(n):
+            estimates = [copies[i][j] + sent[j] for j in range(n)]
+            mixed = sum(W[i, j] * estimates[j] for j in range(n))
+            c[i] = c[i] - consensus_rate / 2 * (estimates[i] - mixed)
+            for j in range(n):
+                copies[i][j] = (1 - alpha) * copies[i][j] + alpha * estimates[j]
+        x = [x[i] - rate * gradients[i] + c[i] for i in range(n)]
+        yield x
+
+
+def beer(world, x0, rates, compressor, consensus_rate):
+    """X' = X + δ(W − I)H − γV; H ← H + Q(X' − H); V' = V + δ(W − I)K + G⁺ − G; K ← K + Q(V' − K), V = G at
+    first.
+    """
+    n, d, x = world.n, len(x0[0]), x0
+    generator = algorithm_stream(world)
+    of_x, of_v = ([np.zeros(d) for _ in range(n)] for _ in range(2))
+
+    def renewed(copies, vectors):
+        uniform = generator.random(n * d).reshape(n, d) if compressor.random else np.zeros((n, d))
+        return [
+            copies[i] + compressed(compressor, vectors[i] - copies[i], uniform[i]) for i in range(n)
+        ]
+
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, x)
+        if step == 0:
+            v, before = gradients, gradients
+        else:
+            mixed = world.mix(world.weights(step - 1), of_v)
+            moved = [v[i] + consensus_rate * (mixed[i] - of_v[i]) for i in range(n)]
+            v, before = [moved[i] + gradients[i] - before[i] for i in range(n)], gradients
+            of_v = renewed(of_v, v)
+        mixed = world.mix(world.weights(step), of_x)
+        x = [x[i] + consensus_rate * (mixed[i] - of_x[i]) - rate * v[i] for i in range(n)]
+        of_x = renewed(of_x, x)
         yield x
 
 
@@ -858,6 +972,8 @@ RULES = {
     "DynamicAveraging": dynamic_averaging,
     "ChocoSGD": choco,
     "LocalRates": local_rates,
+    "LEAD": lead,
+    "BEER": beer,
     "AdaGossip": ada_gossip,
     "DecentralizedAdam": decentralized_adam,
     "NormalizedTracking": normalized_tracking,
@@ -878,6 +994,8 @@ RULES = {
     "EXTRA": extra,
     "DecentLaM": decentlam,
     "MomentumConsensus": momentum_consensus,
+    "HeavyBallConsensus": heavy_ball_consensus,
+    "Mudag": mudag,
     "DelayedGradient": delayed_gradient,
     "LocalSGD": local_sgd,
     "FedAvg": fedavg,

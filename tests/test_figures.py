@@ -125,6 +125,20 @@ def check_asynchrony(frame):
     assert plateaus.loc["ring", "A²CiD²"] < plateaus.loc["ring", "AD-PSGD"]
 
 
+def check_accelerated_consensus(frame):
+    course = frame[(frame.part == "course") & frame.left.notna()]
+    np.testing.assert_allclose(course.left, course.expected, rtol=0.25)
+    rounds = frame[frame.part == "rounds"].pivot_table("rounds", "n", "way")
+    growth = np.log2(rounds.loc[32] / rounds.loc[8]) / 2
+    assert growth["plain gossip"] == pytest.approx(2, abs=0.1)
+    assert growth["heavy ball (FastMix)"] == pytest.approx(1, abs=0.1)
+    assert (rounds.Chebyshev <= rounds["heavy ball (FastMix)"]).all()
+    steps = frame[frame.part == "descent"].pivot_table("steps", "kappa", "way")
+    growth = np.log10(steps.loc[100] / steps.loc[10])
+    assert growth["Mudag"] == pytest.approx(0.5, abs=0.1)
+    assert growth["Exact diffusion"] == pytest.approx(1, abs=0.1)
+
+
 def check_shootout(frame):
     ends = frame.groupby(["problem", "criterion", "method"]).tail(1)
     ends = ends.set_index(["problem", "criterion", "method"]).sort_index()
@@ -299,6 +313,7 @@ SHOWS = {
     "consensus-control": check_consensus_control,
     "asynchrony": check_asynchrony,
     "shootout": check_shootout,
+    "accelerated-consensus": check_accelerated_consensus,
     "compression": check_compression,
     "double-descent": check_double_descent,
     "separable": check_separable,

@@ -7,6 +7,7 @@ See `relaysim.algorithms.base` for the protocol, and `relaysim.algorithms.events
 # ruff: noqa: F403
 
 from relaysim.algorithms import (
+    accelerated,
     acid,
     adaptive,
     compressed,
@@ -26,6 +27,7 @@ from relaysim.algorithms import (
     sparse,
     swarm,
 )
+from relaysim.algorithms.accelerated import *
 from relaysim.algorithms.acid import *
 from relaysim.algorithms.adaptive import *
 from relaysim.algorithms.checking import check as check  # what __all__ lists are methods
@@ -48,6 +50,7 @@ from relaysim.algorithms.swarm import *
 from relaysim.support.names import attribute_error
 
 __all__: list[str] = []
+__all__ += accelerated.__all__
 __all__ += acid.__all__
 __all__ += adaptive.__all__
 __all__ += compressed.__all__

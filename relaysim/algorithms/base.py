@@ -126,6 +126,15 @@ class Round:
         """
         return self._mix(x, self.step + k, share, k)
 
+    def mix_faster(self, x: np.ndarray, rounds: int) -> np.ndarray:
+        """(P − I) x with P = `relaysim.mixing.fast_mix` of so many rounds with W_t, all of which are sent."""
+        return self._network.mix_faster(x, self.step, rounds)
+
+    @property
+    def disagreement_left(self) -> float:
+        """‖W_t − J‖₂ of a symmetric W_t: what a round leaves of ‖X − X̄‖ at the most."""
+        return self._network.disagreement_left(self.step)
+
     def mix_change(
         self, x: np.ndarray, round: int | None = None, share: float = 1, laziness: float = 0
     ) -> np.ndarray:
@@ -156,6 +165,11 @@ class Round:
     def local_smoothness(self) -> np.ndarray:
         """L_i, the smoothness of each worker's objective, ``(n,)``."""
         return self._network.workers.local_smoothness
+
+    @property
+    def strong_convexity(self) -> float:
+        """μ, the smallest Hessian eigenvalue of f."""
+        return self._network.workers.strong_convexity
 
     @property
     def pairs(self) -> np.ndarray:

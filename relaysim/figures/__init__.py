@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
+from relaysim.figures.accelerated_consensus import accelerated_consensus
 from relaysim.figures.acceleration import acceleration
 from relaysim.figures.against_n import gossip_vs_relay, scaling
 from relaysim.figures.asynchrony import asynchrony
@@ -61,6 +62,7 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "double-descent": double_descent,
     "typical-distance": typical_distance,
     "acceleration": acceleration,
+    "accelerated-consensus": accelerated_consensus,
     "separable": separable,
     "one-way-links": one_way_links,
 }

@@ -155,6 +155,20 @@ class Network:
             return weights.change(x, laziness)
         return weights.lossy_change(x, laziness)
 
+    def mix_faster(self, x: np.ndarray, round: int, rounds: int) -> np.ndarray:
+        """(P − I) x with P = `relaysim.mixing.fast_mix` of so many rounds with W_t, t = ``round``."""
+        one = self._weights(round)
+        assert isinstance(one, Weights)  # whoever asks needs one symmetric matrix
+        weights = one.faster(rounds)
+        self.send(weights.vectors)
+        return weights.change(x)
+
+    def disagreement_left(self, round: int) -> float:
+        """‖W_t − J‖₂ with t = ``round``, of a symmetric W_t."""
+        one = self._weights(round)
+        assert isinstance(one, Weights)
+        return one.left
+
     def neighbours_with(self, kept: np.ndarray, round: int) -> np.ndarray:
         """How many neighbours by W_t have each entry set in ``kept``, 0 or 1, ``(n, d[, r])``."""
         return self._weights(round).entry_mix.neighbours_with(kept)
