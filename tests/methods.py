@@ -33,7 +33,16 @@ ALGORITHMS = (
     rs.algorithms.D2(form="scaled"),
     rs.algorithms.ExactDiffusion(),
     rs.algorithms.ExactDiffusion(form="scaled"),
+    rs.algorithms.NIDS(),
+    rs.algorithms.LED(period=3),
+    rs.algorithms.KGT(period=2, rate=0.6),
+    rs.algorithms.ProxSkip(probability=0.4),
+    rs.algorithms.DLM(penalty=0.5),
+    rs.algorithms.ADMM(),
+    rs.algorithms.Scaffold(period=3),
+    rs.algorithms.Scaffold(period=2, participation=0.4),
     rs.algorithms.GradientTracking(),
+    rs.algorithms.GradientTracking(form="diging", momentum=0.6),
     rs.algorithms.QuasiGlobalMomentum(),
     rs.algorithms.QuasiGlobalMomentum(momentum=0.4),
     rs.algorithms.QuasiGlobalMomentum(form="toy"),
@@ -112,6 +121,12 @@ OCCASIONAL = (
     rs.algorithms.ConsensusControl,
     rs.algorithms.FedAvg,
 )
+#: Those that mix in some steps only, so that news may wait.
+SELDOM = (rs.algorithms.LED, rs.algorithms.KGT, rs.algorithms.ProxSkip)
+#: Those that are stable at any learning rate.
+ALWAYS_STABLE = (rs.algorithms.ADMM,)
+#: Those that send nothing in their first step.
+ALONE_AT_FIRST = (rs.algorithms.NIDS,)
 #: Those whose steps do not become shorter near an optimum: each is divided by its gradients' size.
 RESCALED = (rs.algorithms.DecentralizedAdam, rs.algorithms.NormalizedTracking)
 #: Those that divide by what tends to 0, so that rounding errors grow in a long run.

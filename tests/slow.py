@@ -283,19 +283,155 @@ def two_step(world, x0, rates, weights, form):
         yield x
 
 
-def gradient_tracking(world, x0, rates):
-    """X ← W(X − γY); Y ← WY + G⁺ − G, Y_0 = G_0."""
-    n, x = world.n, x0
-    gradients = world.gradients(0, x)
-    y = gradients
+def nids(world, x0, rates):
+    """X_1 = X_0 − γG_0 alone; X_{t+1} = ½(I + W)(2X_t − X_{t−1} − γ_t G_t + γ_{t−1} G_{t−1})."""
+    n, x, before, pull_before = world.n, x0, None, None
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, x)
+        pull = [rate * gradients[i] for i in range(n)]
+        if step == 0:
+            new = [x[i] - pull[i] for i in range(n)]
+        else:
+            target = [2 * x[i] - before[i] - pull[i] + pull_before[i] for i in range(n)]
+            new = world.mix((world.weights(step) + np.eye(n)) / 2, target)
+        x, before, pull_before = new, x, pull
+        yield x
+
+
+def led(world, x0, rates, period):
+    """Φ = X; K times Φ ← Φ − γG(Φ) − Y/K; X = ½(I + W)Φ; Y ← Y + Φ − X, Y_0 = 0."""
+    n, x, y = world.n, x0, [np.zeros_like(start) for start in x0]
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        x = [x[i] - rate * g[i] - y[i] / period for i in range(n)]
+        if (step + 1) % period == 0:
+            phi, x = x, world.mix((world.weights(step) + np.eye(n)) / 2, x)
+            y = [y[i] + phi[i] - x[i] for i in range(n)]
+        yield x
+
+
+def kgt(world, x0, rates, period, rate):
+    """K times X' ← X' − γ(G(X') + C), from X' = X; Z = the mean of G + C; X ← W(X − η(X − X'));
+    C ← C − Z + WZ, C_0 = 0.
+    """
+    n, x, share, start, seen = world.n, x0, rate, x0, []
+    c = [np.zeros_like(each) for each in x0]
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        x = [x[i] - rate * (g[i] + c[i]) for i in range(n)]
+        seen.append([g[i] + c[i] for i in range(n)])
+        if len(seen) == period:
+            z = [sum(each[i] for each in seen) / period for i in range(n)]
+            W = world.weights(step)
+            x = world.mix(W, [start[i] - share * (start[i] - x[i]) for i in range(n)])
+            around = world.mix(W, z)
+            c = [c[i] - z[i] + around[i] for i in range(n)]
+            start, seen = x, []
+        yield x
+
+
+def prox_skip(world, x0, rates, probability):
+    """Z = X − γG − Y; with probability p X = ½(I + W)Z and Y ← Y + p(Z − X), else X = Z; Y_0 = 0."""
+    n, x, generator = world.n, x0, algorithm_stream(world)
+    y = [np.zeros_like(each) for each in x0]
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        z = [x[i] - rate * g[i] - y[i] for i in range(n)]
+        mixed = world.mix((world.weights(step) + np.eye(n)) / 2, z)
+        x = z
+        if probability == 1 or generator.random() < probability:
+            x = mixed
+            y = [y[i] + probability * (z[i] - x[i]) for i in range(n)]
+        yield x
+
+
+def scaffold(world, x0, rates, period, participation):
+    """y_i ← y_i − γ(g_i − c_i + c), K times; c_i ← the mean of its g_i; x = the mean of those y_i, and
+    c ← c + the sum over them of what c_i changed, over n.
+    """
+    n, x, generator = world.n, x0, algorithm_stream(world)
+    count = next(s for s in range(1, n + 1) if s / n >= participation)
+    own, server = [np.zeros_like(each) for each in x0], np.zeros_like(x0[0])
+    for step, rate in enumerate(rates):
+        if step % period == 0:
+            taking, seen = list(range(n)), [[] for _ in range(n)]
+            if participation < 1:
+                drawn = generator.random(n)
+                taking = sorted(range(n), key=lambda i: drawn[i])[:count]
+        g = world.gradients(step, x)
+        x = list(x)
+        for i in taking:
+            x[i] = x[i] - rate * (g[i] - own[i] + server)
+            seen[i].append(g[i])
+        if (step + 1) % period == 0:
+            mean = sum(x[i] for i in taking) / count
+            x = [mean.copy() for _ in range(n)]
+            for i in taking:
+                renewed = sum(seen[i]) / period
+                server, own[i] = server + (renewed - own[i]) / n, renewed
+        yield x
+
+
+def dlm(world, x0, rates, penalty):
+    """X' = X − γ(G + cLX + Y), Y ← Y + cLX' with L = I − W and Y_0 = 0."""
+    n, x, y = world.n, x0, [np.zeros_like(start) for start in x0]
+    for step, rate in enumerate(rates):
+        g, mixed = world.gradients(step, x), world.mix(world.weights(step), x)
+        apart = [penalty * (x[i] - mixed[i]) for i in range(n)]
+        if step:
+            y = [y[i] + apart[i] for i in range(n)]
+        x = [x[i] - rate * (g[i] + apart[i] + y[i]) for i in range(n)]
+        yield x
+
+
+def admm(world, x0, rates, relaxation):
+    """x_i = prox_{γ f_i/s_i}(S_i/s_i), S_i = Σ_j W_ij z_ij and T_i = Σ_j W_ij z_ji over i's neighbours, which
+    are itself where it has none; z_ij ← (1 − α)z_ij − α(z_ji − 2x_j), summed up; x_i⁰ for all at the start.
+    """
+    n, d, a = world.n, len(x0[0]), relaxation
+    mine = theirs = None
+    for step, rate in enumerate(rates):
+        W = np.array(world.weights(step))
+        for i in range(n):
+            W[i, i] = 0 if any(W[i, j] for j in range(n) if j != i) else 1
+        s = [sum(W[i]) for i in range(n)]
+        if mine is None:
+            mine = theirs = [s[i] * x0[i] for i in range(n)]
+        x = []
+        for i in range(n):
+            at_0 = world.gradient(step, i, np.zeros(d))
+            hessian = np.array([world.gradient(step, i, e) - at_0 for e in np.eye(d)])
+            t, v = rate / s[i], mine[i] / s[i]
+            x.append(np.linalg.solve(np.eye(d) + t * hessian, v - t * at_0))
+        around = [sum(W[i, j] * x[j] for j in range(n)) for i in range(n)]
+        mine, theirs = (
+            [(1 - a) * mine[i] - a * (theirs[i] - 2 * around[i]) for i in range(n)],
+            [(1 - a) * theirs[i] - a * (mine[i] - 2 * s[i] * x[i]) for i in range(n)],
+        )
+        yield x
+
+
+def gradient_tracking(world, x0, rates, form, momentum):
+    """X ← W(X − γY), as DIGing WX − γY; Y ← WY + M⁺ − M, as ATC-DIGing W(Y + M⁺ − M); Y_0 = M_0, and M is G
+    where there is no momentum.
+    """
+    n, x, smooth = world.n, x0, Momentum(momentum, x0)
+    m = smooth.direction(world.gradients(0, x))
+    y = m
     for step, rate in enumerate(rates):
         W = world.weights(step)
-        x = world.mix(W, [x[i] - rate * y[i] for i in range(n)])
+        if form == "diging":
+            mixed = world.mix(W, x)
+            x = [mixed[i] - rate * y[i] for i in range(n)]
+        else:
+            x = world.mix(W, [x[i] - rate * y[i] for i in range(n)])
+        if form != "atc":
+            y = world.mix(W, y)
         yield x
-        renewed = world.gradients(step + 1, x)
-        mixed = world.mix(W, y)
-        y = [mixed[i] + renewed[i] - gradients[i] for i in range(n)]
-        gradients = renewed
+        before, m = m, smooth.direction(world.gradients(step + 1, x))
+        y = [y[i] + m[i] - before[i] for i in range(n)]
+        if form == "atc":
+            y = world.mix(world.weights(step + 1), y)
 
 
 def quasi_global_momentum(world, x0, rates, momentum, form):
@@ -986,6 +1122,13 @@ RULES = {
     "D2": d2,
     "ExactDiffusion": exact_diffusion,
     "GradientTracking": gradient_tracking,
+    "NIDS": nids,
+    "DLM": dlm,
+    "ADMM": admm,
+    "LED": led,
+    "KGT": kgt,
+    "ProxSkip": prox_skip,
+    "Scaffold": scaffold,
     "QuasiGlobalMomentum": quasi_global_momentum,
     "SGP": sgp,
     "PushDIGing": push_diging,

@@ -20,6 +20,8 @@ from relaysim.algorithms import (
     heavy_ball,
     infrequent,
     local_rates,
+    local_steps,
+    multipliers,
     power_gossip,
     private,
     push_sum,
@@ -41,6 +43,8 @@ from relaysim.algorithms.gossip import *
 from relaysim.algorithms.heavy_ball import *
 from relaysim.algorithms.infrequent import *
 from relaysim.algorithms.local_rates import *
+from relaysim.algorithms.local_steps import *
+from relaysim.algorithms.multipliers import *
 from relaysim.algorithms.power_gossip import *
 from relaysim.algorithms.private import *
 from relaysim.algorithms.push_sum import *
@@ -63,6 +67,8 @@ __all__ += gossip.__all__
 __all__ += heavy_ball.__all__
 __all__ += infrequent.__all__
 __all__ += local_rates.__all__
+__all__ += local_steps.__all__
+__all__ += multipliers.__all__
 __all__ += power_gossip.__all__
 __all__ += private.__all__
 __all__ += push_sum.__all__

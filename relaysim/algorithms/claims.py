@@ -31,6 +31,7 @@ CLAIMS: dict[str, str] = {
     "rule at all, 'symmetric', 'one symmetric', 'column stochastic' or 'row and column stochastic'",
     "directed": "whether it has a rule for graphs whose edges are one-way links",
     "several_rounds": "whether a mixing may stand for several rounds, as `mixing.fast_mix` makes it",
+    "composite": "whether it has a proximal step for a term of the objective without gradient",
     "faults": "the kinds of faults that it has a rule for, such as 'lost messages'",
     "theorems": "names of the functions in relaysim.theory.bounds that hold of it",
 }
@@ -106,6 +107,13 @@ class Claims:
         stochastic"``: it mixes twice a step, with a matrix whose rows sum to 1 and one whose columns do.
         """
         return "nothing"
+
+    @property
+    def composite(self) -> bool:
+        """Whether it has a proximal step for a term of the objective that has no gradient; problems with one
+        are refused otherwise.
+        """
+        return False
 
     @property
     def directed(self) -> bool:

@@ -75,6 +75,11 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
             f"the problem has {problem.n} workers and {topology!r} has {topology.n}; "
             f"make them equal"
         )
+    if getattr(problem, "regularizer", None) is not None and not algorithm.composite:
+        raise ValueError(
+            f"{type(algorithm).__name__} has no proximal step for the term of {problem!r} that has no "
+            f"gradient; use relaysim.algorithms.NIDS(), or leave the term out"
+        )
     algorithm.vectors_per_edge(int(problem.d))  # a compressor may refuse some lengths
     name = type(algorithm).__name__
     if isinstance(topology, TreePair):

@@ -29,6 +29,12 @@ class Weights:
         self._faster: dict[int, Weights] = {}
 
     @functools.cached_property
+    def of_others(self) -> np.ndarray:
+        """1 − W_ii, ``(n,)``, or 1 where that is 0."""
+        weights = 1 - self.matrix.diagonal()
+        return np.where(weights == 0, 1.0, weights)
+
+    @functools.cached_property
     def product(self) -> Product:
         """x → W x."""
         return Product(self.matrix)

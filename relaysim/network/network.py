@@ -19,6 +19,7 @@ from relaysim.mixing.by_step import ByStep
 from relaysim.mixing.drawn import DrawnMixing
 from relaysim.mixing.sequences import preserved_weights
 from relaysim.network.arrivals import Arrivals
+from relaysim.network.gossip import Weights
 from relaysim.network.pairs import PairExchange
 from relaysim.network.relay import LossyTreeRelay, Mail, PairMail, PairRelay, TreeRelay
 from relaysim.network.weighting import AnyWeights, weighting
@@ -157,17 +158,19 @@ class Network:
 
     def mix_faster(self, x: np.ndarray, round: int, rounds: int) -> np.ndarray:
         """(P − I) x with P = `relaysim.mixing.fast_mix` of so many rounds with W_t, t = ``round``."""
-        one = self._weights(round)
-        assert isinstance(one, Weights)  # whoever asks needs one symmetric matrix
-        weights = one.faster(rounds)
+        weights = self._one_matrix(round).faster(rounds)
         self.send(weights.vectors)
         return weights.change(x)
 
     def disagreement_left(self, round: int) -> float:
         """‖W_t − J‖₂ with t = ``round``, of a symmetric W_t."""
-        one = self._weights(round)
-        assert isinstance(one, Weights)
-        return one.left
+        return self._one_matrix(round).left
+
+    def _one_matrix(self, round: int) -> Weights:
+        """W_t of a method that is given no other than one for all replicas."""
+        weights = self._weights(round)
+        assert isinstance(weights, Weights)
+        return weights
 
     def neighbours_with(self, kept: np.ndarray, round: int) -> np.ndarray:
         """How many neighbours by W_t have each entry set in ``kept``, 0 or 1, ``(n, d[, r])``."""

@@ -41,7 +41,7 @@ def encode(value: Any) -> Any:
     if hasattr(value, "to_config"):
         # Arrays are a problem's own, not copied; sparse ones among them become arrays.
         plain = value.to_config()
-        return {k: encode(v) if issparse(v) or isinstance(v, list) else v for k, v in plain.items()}
+        return {k: v if isinstance(v, np.ndarray) else encode(v) for k, v in plain.items()}
     if _BUILDERS.get(type(value).__name__) is type(value):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {"type": type(value).__name__} | {name: encode(v) for name, v in fields.items()}
@@ -147,6 +147,7 @@ _BUILDERS: dict[str, Callable] = {
     "fast_mix": fast_mix,
     "chebyshev": chebyshev,
     "DiagonalQuadratic": problems.DiagonalQuadratic,
+    "L1": problems.L1,
     "LeastSquares": problems.LeastSquares,
     "Logistic": problems.Logistic,
     "MatrixQuadratic": problems.MatrixQuadratic,
