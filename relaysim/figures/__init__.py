@@ -33,6 +33,7 @@ from relaysim.figures.star import star
 from relaysim.figures.theory import theory
 from relaysim.figures.typical_distance import typical_distance
 from relaysim.figures.unreliable import unreliable
+from relaysim.figures.zoo import zoo
 from relaysim.support.names import attribute_error
 
 __all__ = ["FIGURES", "Result"]
@@ -62,6 +63,7 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "typical-distance": typical_distance,
     "acceleration": acceleration,
     "accelerated-consensus": accelerated_consensus,
+    "zoo": zoo,
     "separable": separable,
 }
 
