@@ -17,7 +17,8 @@ def run(
 ):
     """Iterates ``(steps + 1, n, d)`` of an algorithm, one step for each of ``rates``.
 
-    ``mixing`` is a list of matrices that repeats, Metropolis weights by default. ``arrives(edges, step,
+    ``mixing`` is a list of matrices that repeats, Metropolis weights by default; further rounds of a step
+    use the next ones unless it has a function ``further(step, k)``. ``arrives(edges, step,
     further)`` says of messages, a list of (sender, receiver), which arrive, each time that some cross; all do
     by default. ``further`` is k ≥ 1 in the k-th round of a step that consensus control adds.
     ``smoothness`` are the workers' L_i, by default those of gradients without noise.
@@ -95,10 +96,12 @@ class World:
     def hears(self, edges, further=0):
         return list(self.arrives(edges, self.step, further))
 
-    def weights(self, step):
-        """W of a step, whose messages are the next to cross."""
+    def weights(self, step, further=0):
+        """W of a step, or of the k-th further round of it, whose messages are the next to cross."""
         self.step = step
-        return self.matrices[step % len(self.matrices)]
+        if further and hasattr(self.matrices, "further"):
+            return self.matrices.further(step, further)
+        return self.matrices[(step + further) % len(self.matrices)]
 
     def mix(self, W, x, further=0):
         """Σ_j W_ij x_j; a row without the weights of lost messages is scaled to its sum again."""
@@ -309,10 +312,70 @@ def quasi_global_momentum(world, x0, rates, momentum, form):
         yield x
 
 
-def sgp(world, x0, rates, rounds):
+def pushed(world, C, x):
+    """Worker j sends C_ij x_j to every i; what i gets is added up."""
+    got = [0 * x[i] for i in range(world.n)]
+    for j in range(world.n):
+        for i in range(world.n):
+            if C[i, j] != 0:
+                got[i] = got[i] + C[i, j] * x[j]
+    return got
+
+
+def push_on_topology(world, x0, rates, rounds):
+    """u_i ← u_i − γ g_i(u_i / w_i), and then rounds in which j shares out u_j and w_j."""
+    u, w, z = x0, [1.0] * world.n, x0
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, z)
+        u = [u[i] - rate * gradients[i] for i in range(world.n)]
+        for k in range(rounds):
+            C = world.weights(rounds * step + k)
+            u, w = pushed(world, C, u), pushed(world, C, w)
+        z = [u[i] / w[i] for i in range(world.n)]
+        yield z
+
+
+def push_diging(world, x0, rates):
+    """y_i shares out and follows the gradient, u_i moves by it and shares out; x_i = u_i / v_i."""
+    u, v, x, y, gradients = x0, [1.0] * world.n, x0, None, None
+    for step, rate in enumerate(rates):
+        renewed = world.gradients(step, x)
+        if step == 0:
+            y = renewed
+        else:
+            y = pushed(world, world.weights(step - 1), y)
+            y = [y[i] + renewed[i] - gradients[i] for i in range(world.n)]
+        gradients = renewed
+        C = world.weights(step)
+        u = pushed(world, C, [u[i] - rate * y[i] for i in range(world.n)])
+        v = pushed(world, C, v)
+        x = [u[i] / v[i] for i in range(world.n)]
+        yield x
+
+
+def push_pull(world, x0, rates):
+    """x_i averages what it hears of x_j − γ y_j with R; y_j is shared out with C and follows the gradient."""
+    x, y, gradients = x0, None, None
+    for step, rate in enumerate(rates):
+        renewed = world.gradients(step, x)
+        if step == 0:
+            y = renewed
+        else:
+            y = pushed(world, world.weights(2 * step - 1), y)
+            y = [y[i] + renewed[i] - gradients[i] for i in range(world.n)]
+        gradients = renewed
+        R = world.weights(2 * step)
+        x = world.mix(R, [x[i] - rate * y[i] for i in range(world.n)])
+        yield x
+
+
+def sgp(world, x0, rates, rounds, network):
     """Push-sum with its weights: i keeps half and sends half to i + 2^(k mod ⌈log₂ n⌉). A worker that does
     not hear its peer keeps its other half too.
     """
+    if network == "topology":
+        yield from push_on_topology(world, x0, rates, rounds)
+        return
     n = world.n
     x, z, w = x0, x0, [1.0] * n
     period = 1
@@ -460,6 +523,33 @@ def local_sgd(world, x0, rates, period, count, growth, tolerance, falls_to):
             if np.linalg.norm(mean - before) < tolerance * np.linalg.norm(before):
                 period = growth * period
             before, k = mean, 0
+        yield x
+
+
+def gossip_pga(world, x0, rates, period, count):
+    n, x = world.n, x0
+    for step, rate in enumerate(rates):
+        W, g = world.weights(step), world.gradients(step, x)
+        x = [x[i] - rate * g[i] for i in range(n)]
+        x = world.mix(W, x) if (step + 1) % period else [world.mean(x) for _ in range(n)]
+        yield x
+
+
+def muffliato(world, x0, rates, noise, rounds, weight):
+    n, x, generator = world.n, x0, algorithm_stream(world)
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        if noise:
+            uniform = generator.random((n, len(x0[0])))
+            g = [g[i] + noise * np.vectorize(NormalDist().inv_cdf)(uniform[i]) for i in range(n)]
+        y = [x[i] - rate * g[i] for i in range(n)]
+        before = None
+        for k in range(rounds):
+            mixed = world.mix(world.weights(rounds * step + k), y)
+            if before is not None:
+                mixed = [weight * mixed[i] + (1 - weight) * before[i] for i in range(n)]
+            before, y = y, mixed
+        x = y
         yield x
 
 
@@ -803,8 +893,7 @@ def consensus_control(world, x0, rates, base, target, most_rounds):
             mean = world.mean(x)
             if sum(np.sum((x[i] - mean) ** 2) for i in range(n)) / n <= limit:
                 break
-            W = world.weights(step + k)
-            world.step = step
+            W = world.weights(step, further=k)
             x = world.mix(W, x, further=k)
         yield x
 
@@ -899,6 +988,8 @@ RULES = {
     "GradientTracking": gradient_tracking,
     "QuasiGlobalMomentum": quasi_global_momentum,
     "SGP": sgp,
+    "PushDIGing": push_diging,
+    "PushPull": push_pull,
     "AllReduce": all_reduce,
     "EXTRA": extra,
     "DecentLaM": decentlam,
@@ -908,4 +999,6 @@ RULES = {
     "DelayedGradient": delayed_gradient,
     "LocalSGD": local_sgd,
     "FedAvg": fedavg,
+    "GossipPGA": gossip_pga,
+    "Muffliato": muffliato,
 }

@@ -46,7 +46,7 @@ TRIED: Mapping[str, tuple[Any, ...]] = {
     ),
     "consensus_rate": (0.2, 0.5, 0.6, 1.0),
 }
-RATES = np.geomspace(1 / 32, 8, 12)
+RATES = np.geomspace(1 / 32, 64, 14)  # with dampened momentum high ones are stable
 TARGET = 1e-8
 DIMENSION = 32
 # Steps to see how much crosses the edges in a round.

@@ -131,10 +131,14 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "CESAR": ("#D18407", (0, (1.5, 2))),
     "FedAvg": ("#0C21DC", (0, (1, 2))),
     "Local rates": ("#7FA047", (0, (1.5, 5))),
+    "LEAD": ("#7E5719", (0, (1, 2, 2, 1))),
+    "BEER": ("#8F8B2A", (0, (2, 5, 1.5, 1))),
+    "Heavy-ball consensus": ("#793A2D", (0, (1, 4, 3, 1.5, 1.5, 4))),
     "Mudag": ("#9B150F", (0, (1.5, 1, 1.5, 5))),
-    "Heavy-ball consensus": ("#C116B3", (0, (5, 3))),
-    "LEAD": ("#85A02B", (0, (3, 1.5))),
-    "BEER": ("#3731B9", (0, (10, 5))),
+    "Push-DIGing": ("#85A02B", (0, (3, 1.5))),
+    "Push-pull (AB)": ("#3731B9", (0, (10, 5))),
+    "Gossip-PGA": ("#C116B3", (0, (5, 3))),
+    "Muffliato": ("#A68836", (0, (2, 2, 5, 5))),
 }
 
 # Of further lines of one method: their markers, and how much paler (or darker, below 0) each is.

@@ -15,8 +15,10 @@ from scipy.sparse import csr_array, issparse
 
 from relaysim import algorithms, compressors, faults, oracles, problems, schedules
 from relaysim.measures import READY, Measure
-from relaysim.mixing import LatticeSchedule, chebyshev, fast_mix
-from relaysim.mixing.by_step import AnyMixing, is_by_step
+from relaysim.mixing import chebyshev, fast_mix
+from relaysim.mixing.by_step import AnyMixing, LatticeSchedule, is_by_step
+from relaysim.mixing.drawn import Epidemic, Equidyn, RandomMatching
+from relaysim.mixing.matcha import Matcha
 from relaysim.mixing.rounds import is_several_rounds, rounds_of
 from relaysim.mixing.sequences import is_sequence, mixing_in_double
 from relaysim.topologies import Topology, TreePair
@@ -29,12 +31,13 @@ def encode(value: Any) -> Any:
 
     >>> import relaysim as rs
     >>> encode(rs.algorithms.SGP(rounds=3))
-    {'type': 'SGP', 'rounds': 3}
+    {'type': 'SGP', 'rounds': 3, 'network': 'exponential'}
     >>> encode(rs.topologies.chain(3))["edges"].tolist()
     [[0, 1], [1, 2]]
     """
     if isinstance(value, Topology):
-        return {"type": "Topology", "n": value.n, "edges": value.edges, "name": value.name}
+        graph = {"type": "Topology", "n": value.n, "edges": value.edges, "name": value.name}
+        return graph | ({"directed": True} if value.is_directed else {})
     if hasattr(value, "to_config"):
         # Arrays are a problem's own, not copied; sparse ones among them become arrays.
         plain = value.to_config()
@@ -65,6 +68,10 @@ def encode(value: Any) -> Any:
     return {"type": "unknown", "class": type(value).__qualname__, "arrays": arrays or None}
 
 
+# What is a mapping of numbers, and describes no object.
+_PLAIN = ("stop_when",)
+
+
 def rebuild(config: dict[str, Any], **given: Any) -> dict[str, Any]:
     """The keyword arguments of `relaysim.simulate` that a `History.config` describes.
 
@@ -86,9 +93,11 @@ def rebuild(config: dict[str, Any], **given: Any) -> dict[str, Any]:
     unknown = [key for key in given if key not in config]
     if unknown:
         raise TypeError(f"unknown argument {unknown[0]!r}; there are {', '.join(config)}")
-    return {
-        key: given[key] if key in given else decode(value, key) for key, value in config.items()
-    }
+    found = {}
+    for key, value in config.items():
+        plain = key in _PLAIN
+        found[key] = given[key] if key in given else value if plain else decode(value, key)
+    return found
 
 
 def decode(value: Any, what: str = "value") -> Any:
@@ -133,6 +142,10 @@ _BUILDERS: dict[str, Callable] = {
     "LatticeSchedule": LatticeSchedule,
     "fast_mix": fast_mix,
     "chebyshev": chebyshev,
+    "RandomMatching": RandomMatching,
+    "Equidyn": Equidyn,
+    "Epidemic": Epidemic,
+    "Matcha": Matcha,
     "DiagonalQuadratic": problems.DiagonalQuadratic,
     "LeastSquares": problems.LeastSquares,
     "Logistic": problems.Logistic,
