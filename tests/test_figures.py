@@ -18,7 +18,15 @@ from relaysim.figures.relay_theory import key_lemma, learning_rate_correction
 from relaysim.figures.typical_distance import exact_distances
 
 # Over five seconds in their quick versions; that of `heterogeneity` is drawn in test_cli.py as well.
-SLOW = {"heterogeneity", "scaling", "gossip-vs-relay", "sensitivity", "stability", "shootout"}
+SLOW = {
+    "heterogeneity",
+    "scaling",
+    "gossip-vs-relay",
+    "sensitivity",
+    "stability",
+    "shootout",
+    "zoo",
+}
 
 
 @pytest.mark.parametrize(
@@ -137,6 +145,20 @@ def check_accelerated_consensus(frame):
     growth = np.log10(steps.loc[100] / steps.loc[10])
     assert growth["Mudag"] == pytest.approx(0.5, abs=0.1)
     assert growth["Exact diffusion"] == pytest.approx(1, abs=0.1)
+
+
+def check_zoo(frame):
+    assert (frame.gradients.notna().groupby(frame.method).mean() > 0.5).all()
+    for (_, criterion), part in frame.groupby(["graph", "criterion"]):
+        needed = part.sort_values("rank")[criterion].dropna()
+        assert needed.is_monotonic_increasing
+        assert len(part) == frame.method.nunique()
+    at = frame.set_index(["graph", "criterion", "method"]).sort_index()
+    for graph in ("ring", "exponential graph"):
+        fewest = at.loc[graph, "gradients"].gradients
+        assert fewest["Mudag"] < fewest["Exact diffusion"] < fewest["BEER"]
+        sent = at.loc[graph, "bits"].bits
+        assert sent["LEAD"] < sent["Exact diffusion"] / 4
 
 
 def check_shootout(frame):
@@ -313,6 +335,7 @@ SHOWS = {
     "consensus-control": check_consensus_control,
     "asynchrony": check_asynchrony,
     "shootout": check_shootout,
+    "zoo": check_zoo,
     "accelerated-consensus": check_accelerated_consensus,
     "compression": check_compression,
     "double-descent": check_double_descent,

@@ -34,6 +34,7 @@ from relaysim.figures.star import star
 from relaysim.figures.theory import theory
 from relaysim.figures.typical_distance import typical_distance
 from relaysim.figures.unreliable import unreliable
+from relaysim.figures.zoo import zoo
 from relaysim.support.names import attribute_error
 
 __all__ = ["FIGURES", "Result"]
@@ -63,6 +64,7 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "typical-distance": typical_distance,
     "acceleration": acceleration,
     "accelerated-consensus": accelerated_consensus,
+    "zoo": zoo,
     "separable": separable,
     "one-way-links": one_way_links,
 }

@@ -118,9 +118,18 @@ class Network:
             )
         return self._workers
 
+    @property
+    def regularizer(self) -> Any:
+        """The term without gradient of a composite objective; None where there is none."""
+        return None if self._workers is None else self._workers.regularizer
+
     def send(self, vectors: float | np.ndarray) -> None:
         """Count vectors that a method sends in its own way; ``(r,)`` where replicas differ."""
         self.vectors_sent = self.vectors_sent + vectors
+
+    def weights_of_others(self, round: int) -> np.ndarray:
+        """1 − W_t,ii, ``(n,)``, the weight of a worker's neighbours; 1 for one that has none."""
+        return self._weights(round).of_others
 
     def mix(
         self, x: np.ndarray, round: int, share: float | np.ndarray = 1, further: int = 0
@@ -140,14 +149,15 @@ class Network:
         return x + weights.lossy_change(x, further=further)
 
     def mix_change(
-        self, x: np.ndarray, round: int, share: float = 1, laziness: float = 0
+        self, x: np.ndarray, round: int, share: float | np.ndarray = 1, laziness: float = 0
     ) -> np.ndarray:
         """(W_t − I) x, precise where x is nearly equal everywhere; ``(n, d[, r])``.
 
         Args:
             x: what is mixed.
             round: t.
-            share: of a vector that is sent over each edge; below 1 where it is compressed.
+            share: of a vector that is sent over each edge, ``(r,)`` where replicas differ; below 1 where it
+                is compressed.
             laziness: λ in [0, 1), to mix with (1 − λ)W_t + λI in the place of W_t.
         """
         weights = self._weights(round)
