@@ -29,6 +29,8 @@ CLAIMS: dict[str, str] = {
     "rate_scale": "how many times higher rates may be than those of the same rule without momentum",
     "mixing_needs": "what its claims need of W: 'nothing', 'doubly stochastic', or 'symmetric', without "
     "which it has no rule at all",
+    "oracle_needs": "what it asks of the oracle: 'nothing' but gradients, or 'examples', those on examples "
+    "by their numbers, without which it is refused",
     "faults": "the kinds of faults that it has a rule for, such as 'lost messages'",
     "theorems": "names of the functions in relaysim.theory.bounds that hold of it",
 }
@@ -100,6 +102,14 @@ class Claims:
     def mixing_needs(self) -> str:
         """What its claims need of W: ``"nothing"``; ``"doubly stochastic"``, without which it is not exact;
         or ``"symmetric"``, without which it has no rule and is refused.
+        """
+        return "nothing"
+
+    @property
+    def oracle_needs(self) -> str:
+        """What it asks of the oracle: ``"nothing"`` but a gradient a step; or ``"examples"``, gradients on
+        examples by their numbers (``round.samples``), as `relaysim.oracles.Table` gives them, without which
+        it is refused.
         """
         return "nothing"
 
