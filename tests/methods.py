@@ -108,6 +108,12 @@ RESCALED = (rs.algorithms.DecentralizedAdam, rs.algorithms.NormalizedTracking)
 SENSITIVE = (rs.algorithms.AdaGossip, rs.algorithms.NormalizedTracking)
 #: Those whose step is an affine map of their state on quadratics.
 AFFINE = tuple(algorithm for algorithm in ALGORITHMS if algorithm.affine)
+#: Those that ask for gradients on examples by their numbers; `tests/test_variance.py` goes through them.
+BY_NUMBER = (
+    rs.algorithms.GTSAGA(),
+    rs.algorithms.GTSARAH(period=5),
+    rs.algorithms.GTSVRG(period=5),
+)
 #: Those that are events in continuous time; `tests/test_events.py` goes through them.
 ASYNCHRONOUS = (
     rs.algorithms.A2CiD2(),

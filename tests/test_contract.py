@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import slow
-from methods import ALGORITHMS, ASYNCHRONOUS, OCCASIONAL, RESCALED, SENSITIVE
+from methods import ALGORITHMS, ASYNCHRONOUS, BY_NUMBER, OCCASIONAL, RESCALED, SENSITIVE
 from scipy.sparse import csr_array
 
 import relaysim as rs
@@ -942,7 +942,7 @@ def test_claims_that_depend_on_options(algorithm, exact):
 
 def test_the_table_has_every_algorithm():
     listed = {name for name in rs.algorithms.__all__ if name[0].isupper()}
-    table = {type(algorithm).__name__ for algorithm in ALGORITHMS + ASYNCHRONOUS}
+    table = {type(algorithm).__name__ for algorithm in ALGORITHMS + ASYNCHRONOUS + BY_NUMBER}
     assert table == listed - {"Critical"}
 
 

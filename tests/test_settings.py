@@ -373,7 +373,16 @@ def test_options_that_came_later_are_in_no_text_where_all_is_as_before():
         ({"problem": "Logistc"}, r"unknown problem 'Logistc'; did you mean 'Logistic'\?"),
         ({"problem": "Logistic", "zeta2": 1.0}, "zeta2 is for the problem random_quadratics"),
         ({"oracle": "Gaussian(0.1)", "sigma2": 0.1}, "leave one out"),
-        ({"oracle": "Minibatch(4)"}, "has no examples to draw from"),
+        (
+            {
+                "problem": rs.problems.DiagonalQuadratic(np.ones((4, 2)), np.ones((4, 2))),
+                "oracle": "Minibatch(4)",
+                "learning_rate": 0.1,
+                "steps": 5,
+            },
+            "has no examples to draw from",
+        ),
+        ({"algorithm": "GTSAGA"}, r"by their numbers, which Exact\(\) does not give; use oracle="),
         ({"faults": "MessageDrop(0.1)"}, "faults is for runs at a given learning_rate"),
         ({"learning_rate": lambda t: 0.1}, "cannot write down the learning rate"),
         ({"learning_rate": "Cosin(1, 2)"}, r"did you mean 'Cosine'\?"),
@@ -521,6 +530,7 @@ CALLS = {
 @pytest.mark.parametrize("method", ALGORITHMS)
 def test_what_is_planned_can_be_run(method):
     planned, refused = 0, []
+    by_number = ALGORITHMS[method].oracle_needs == "examples"
     for call in CALLS.get(method, (method,)):
         for graph in ("chain", "star", "ring", "complete", "binary_tree", "double_binary_tree"):
             for n, d in ((1, 4), (2, 3), (3, 4), (4, 6)):
@@ -528,6 +538,7 @@ def test_what_is_planned_can_be_run(method):
                     stated = {"algorithm": call, "topology": graph, "n": n, "d": d, "zeta2": 0.0}
                     seeds = (more := dict(more)).pop("seed", [0])
                     stated |= {"learning_rate": 0.05, "steps": 2} | more
+                    stated |= {"oracle": "Table(2)"} if by_number else {}
                     try:
                         group = [complete(stated | {"seed": seed}) for seed in seeds]
                     except ValueError as error:

@@ -23,6 +23,7 @@ from relaysim.algorithms import (
     relay,
     sparse,
     swarm,
+    variance_reduced,
 )
 from relaysim.algorithms.acid import *
 from relaysim.algorithms.adaptive import *
@@ -41,6 +42,7 @@ from relaysim.algorithms.power_gossip import *
 from relaysim.algorithms.relay import *
 from relaysim.algorithms.sparse import *
 from relaysim.algorithms.swarm import *
+from relaysim.algorithms.variance_reduced import *
 from relaysim.support.names import attribute_error
 
 __all__: list[str] = []
@@ -60,6 +62,7 @@ __all__ += power_gossip.__all__
 __all__ += relay.__all__
 __all__ += sparse.__all__
 __all__ += swarm.__all__
+__all__ += variance_reduced.__all__
 
 
 def __getattr__(name: str) -> object:

@@ -50,9 +50,12 @@ def _needs_nothing(build: Callable) -> bool:
     return all(parameter.default is not inspect.Parameter.empty for parameter in parameters)
 
 
-#: Methods that a name stands for.
+#: Methods that a name stands for, and that need no other oracle than there is here.
 METHODS: tuple[str, ...] = tuple(
-    name for name, build in ALGORITHMS.items() if name in _ARGUMENTS or _needs_nothing(build)
+    name
+    for name, build in ALGORITHMS.items()
+    if (name in _ARGUMENTS or _needs_nothing(build))
+    and getattr(build, "oracle_needs", "nothing") != "examples"
 )
 
 
