@@ -120,6 +120,7 @@ ASYNCHRONOUS = (
     rs.algorithms.A2CiD2(rate=2.5),
     rs.algorithms.A2CiD2(accelerated=False),
     rs.algorithms.A2CiD2(momentum_rate=0.7),
+    rs.algorithms.DADAO(condition=20.0),
     rs.algorithms.SwarmSGD(),
     rs.algorithms.SwarmSGD(local_steps=3),
     rs.algorithms.SwarmSGD(local_steps=2.5, geometric=True),

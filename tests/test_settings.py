@@ -521,6 +521,7 @@ def test_every_option_says_what_it_is():
 CALLS = {
     "ChocoSGD": ("ChocoSGD(TopK(2), 0.5)", "ChocoSGD(LowRank(1, 3), 0.5)"),
     "ConsensusControl": ("ConsensusControl(D2(), Critical(1.0))",),
+    "DADAO": ("DADAO(4)",),
     "DynamicAveraging": ("DynamicAveraging(0.1)",),
     "PowerGossip": ("PowerGossip", "PowerGossip(rows=3)"),
     "SingleMerge": ("SingleMerge(1)",),

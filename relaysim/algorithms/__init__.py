@@ -12,6 +12,7 @@ from relaysim.algorithms import (
     compressed,
     control,
     corrected,
+    dadao,
     delayed,
     disagreement,
     global_average,
@@ -31,6 +32,7 @@ from relaysim.algorithms.checking import check as check  # what __all__ lists ar
 from relaysim.algorithms.compressed import *
 from relaysim.algorithms.control import *
 from relaysim.algorithms.corrected import *
+from relaysim.algorithms.dadao import *
 from relaysim.algorithms.delayed import *
 from relaysim.algorithms.disagreement import *
 from relaysim.algorithms.global_average import *
@@ -51,6 +53,7 @@ __all__ += adaptive.__all__
 __all__ += compressed.__all__
 __all__ += control.__all__
 __all__ += corrected.__all__
+__all__ += dadao.__all__
 __all__ += delayed.__all__
 __all__ += disagreement.__all__
 __all__ += global_average.__all__

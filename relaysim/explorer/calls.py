@@ -40,6 +40,7 @@ _ARGUMENTS: Mapping[str, str | Callable[[int], str]] = {
     "random_regular": "degree=3, seed=0",
     "watts_strogatz": "k=4, p=0.2, seed=0",
     "barabasi_albert": "m=2, seed=0",
+    "DADAO": "condition=10.0",
     "SingleMerge": "merge_at=100",
     "DynamicAveraging": "threshold=1.0",
 }

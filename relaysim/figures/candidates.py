@@ -16,6 +16,7 @@ __all__ = ["LEFT_OUT", "candidates", "options_of"]
 
 #: Methods that take no part, and why.
 LEFT_OUT: Mapping[str, str] = {
+    "DADAO": "it is told the condition number",
     "DSGDAC": "at a constant rate it is DP-SGD with overlap",
     **dict.fromkeys(
         ("GTSAGA", "GTSARAH", "GTSVRG"), "it takes gradients on examples, others exact ones"

@@ -93,6 +93,7 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "Normalised tracking": ("#155995", (0, (1, 5))),
     "CESAR": ("#D18407", (0, (1.5, 2))),
     "FedAvg": ("#0C21DC", (0, (1, 2))),
+    "DADAO": ("#237C6E", (0, (2, 1, 1.5, 5))),
     "GT-SARAH": ("#791396", (0, (10, 5))),
     "GT-SVRG": ("#137950", (0, (5, 3))),
     "GT-SAGA": ("#85A02B", (0, (3, 1.5))),
