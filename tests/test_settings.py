@@ -523,6 +523,7 @@ CALLS = {
     "ConsensusControl": ("ConsensusControl(D2(), Critical(1.0))",),
     "DADAO": ("DADAO(4)",),
     "DynamicAveraging": ("DynamicAveraging(0.1)",),
+    "LocalRates": ("LocalRates(1)",),
     "PowerGossip": ("PowerGossip", "PowerGossip(rows=3)"),
     "SingleMerge": ("SingleMerge(1)",),
 }

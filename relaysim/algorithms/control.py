@@ -105,6 +105,11 @@ class ConsensusControl(Method):
                 f"consensus control watches the one gradient of a step, and {type(self.base).__name__} "
                 f"asks for gradients on single examples; take a method such as GradientTracking()"
             )
+        if self.base.mixing_needs.endswith("column stochastic"):
+            raise ValueError(
+                f"consensus control mixes models further, which takes rows that sum to 1, and not columns "
+                f"as those of {type(self.base).__name__} do; give it a method such as DPSGD()"
+            )
         whole_number(self.most_rounds, "most_rounds", 0)
         target = self.target
         if isinstance(target, list | tuple):

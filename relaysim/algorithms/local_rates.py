@@ -51,11 +51,12 @@ class LocalRates(Method):
     (True, False)
     """
 
-    switch: int | None = 0
+    switch: int | None
     gossip: bool = False
     count: str = "ring"
 
     label: ClassVar[str] = "Local rates"
+    directed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain_options(self)
