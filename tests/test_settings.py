@@ -298,6 +298,9 @@ def test_names_of_graphs_make_the_same_graphs(name):
         "social_network": "social_network()",
         "spanning_tree": "spanning_tree(torus(3, 3), root=2)",
         "TreePair": "TreePair(chain(4), star(4))",
+        "random_spanning_tree": "random_spanning_tree(torus(3, 3), seed=2)",
+        "best_spanning_tree": "best_spanning_tree(torus(3, 3), by='diameter')",
+        "tree_pair": "tree_pair(torus(3, 3))",
     }
     if name in ("from_edges", "union_topology"):
         pytest.skip("what it makes has no name")
