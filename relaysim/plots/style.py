@@ -130,13 +130,15 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "Normalised tracking": ("#155995", (0, (1, 5))),
     "CESAR": ("#D18407", (0, (1.5, 2))),
     "FedAvg": ("#0C21DC", (0, (1, 2))),
-    "DADAO": ("#237C6E", (0, (2, 1, 1.5, 5))),
+    "DADAO": ("#93071D", (0, (1.5, 5, 4, 1))),
+    "GT-SVRG": ("#12856C", (0, (2, 1.5, 1.5, 1, 5, 2))),
     "GT-SAGA": ("#6C4FDF", (0, (2, 2, 1.5, 1, 1.5, 4))),
     "GT-SARAH": ("#793A2D", (0, (1, 4, 3, 1.5, 1.5, 4))),
-    "GT-SVRG": ("#137950", (0, (5, 3))),
     "Local rates": ("#7FA047", (0, (1.5, 5))),
     "Push-DIGing": ("#85A02B", (0, (3, 1.5))),
     "Push-pull (AB)": ("#3731B9", (0, (10, 5))),
+    "Gossip-PGA": ("#C116B3", (0, (5, 3))),
+    "Muffliato": ("#A68836", (0, (2, 2, 5, 5))),
 }
 
 # Of further lines of one method: their markers, and how much paler (or darker, below 0) each is.
