@@ -12,6 +12,7 @@ from methods import (
     ALONE_AT_FIRST,
     ALWAYS_STABLE,
     ASYNCHRONOUS,
+    BY_NUMBER,
     OCCASIONAL,
     RESCALED,
     SELDOM,
@@ -973,7 +974,7 @@ def test_claims_that_depend_on_options(algorithm, exact):
 
 def test_the_table_has_every_algorithm():
     listed = {name for name in rs.algorithms.__all__ if name[0].isupper()}
-    table = {type(algorithm).__name__ for algorithm in ALGORITHMS + ASYNCHRONOUS}
+    table = {type(algorithm).__name__ for algorithm in ALGORITHMS + ASYNCHRONOUS + BY_NUMBER}
     assert table == listed - {"Critical"}
 
 
