@@ -34,6 +34,7 @@ constant_and_falling = pytest.mark.parametrize(
 )
 
 
+@functools.cache  # its singular values took longer than most runs
 def least_squares(n, d, rows, seed=0):
     """Heterogeneous least squares of largest Hessian eigenvalue 1."""
     generator = np.random.default_rng(seed)
@@ -192,7 +193,7 @@ def test_arrays_keep_their_shapes(algorithm, replicas):
 @pytest.mark.parametrize("sigma2", [None, 0.5])
 def test_a_replica_equals_its_run_alone(algorithm, sigma2):
     rates, seeds = [0.02, 0.3, 0.1], [3, 11]
-    steps = 40 if isinstance(algorithm, SENSITIVE) else 200
+    steps = 40 if isinstance(algorithm, SENSITIVE) else 80
     topology = topology_for(algorithm)
     problem = least_squares(8, 5, 4)
     options = {
@@ -201,9 +202,11 @@ def test_a_replica_equals_its_run_alone(algorithm, sigma2):
     }
     together = iterates_of(problem, topology, algorithm, rates, steps, seed=seeds, **options)
     assert together.shape == (steps + 1, 8, 5, 6)
+    draws = sigma2 is not None or algorithm.random
     for replica in range(6):
         rate, seed = rates[replica // 2], seeds[replica % 2]
-        alone = iterates_of(problem, topology, algorithm, rate, steps, seed=seed, **options)
+        if draws or seed == seeds[0]:  # what draws nothing is one run for all seeds
+            alone = iterates_of(problem, topology, algorithm, rate, steps, seed=seed, **options)
         assert_close_to_largest(together[..., replica], alone)
 
 
@@ -437,13 +440,14 @@ def test_vectors_per_edge_is_what_is_sent(algorithm):
 )
 def test_exact_methods_reach_the_optimum_and_the_others_stall(algorithm):
     problem = rs.problems.random_quadratics(n=9, d=4, zeta2=10.0, mu=0.25, seed=0)
+    steps = 2000 if algorithm.exact else 1000  # the slowest needs 1750, and stalls by 700
     history = rs.simulate(
         problem,
         rs.topologies.binary_tree(9),
         algorithm,
         learning_rate=0.1,
-        steps=4000,
-        record=[3996, 4000],  # a whole number of SGP's periods apart
+        steps=steps,
+        record=[steps - 4, steps],  # a whole number of SGP's periods apart
         x0=starting_points(9, 4) if algorithm.exact else None,
     )
     distance = history.frame.distance.iloc[-1]
@@ -552,8 +556,8 @@ def test_a_claim_that_is_missing_is_named_with_its_meaning():
 def test_methods_that_are_not_exact_are_so_where_all_workers_agree(algorithm):
     problem = rs.problems.random_quadratics(n=9, d=4, zeta2=0.0, mu=0.25, seed=0)
     history = rs.simulate(
-        problem, rs.topologies.binary_tree(9), algorithm, learning_rate=0.1, steps=4000, record=4000
-    )
+        problem, rs.topologies.binary_tree(9), algorithm, learning_rate=0.1, steps=1500, record=1500
+    )  # the slowest needs 1320
     assert history.frame.distance.iloc[-1] < 1e-24
 
 
