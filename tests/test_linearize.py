@@ -58,6 +58,12 @@ def assert_predicts(problem, topology, algorithm, rate, steps, x0=None, mixing=N
         np.testing.assert_allclose(curve[column], frame[column], rtol=0, atol=1e-11 * scale)
 
 
+def steps_to_arrive(linear):
+    """Whole periods until the slowest error is below rounding: ρ^steps < 1e-16."""
+    steps = math.log(1e-16) / math.log(linear.spectral_radius)
+    return linear.period * math.ceil(steps / linear.period)
+
+
 # -- the curve -------------------------------------------------------------------------------------
 
 
@@ -133,7 +139,7 @@ def test_repeating_mixing_matrices_make_one_map_a_period(mixing, algorithm):
         topology,
         algorithm,
         learning_rate=0.2,
-        steps=1200 * len(mixing),
+        steps=steps_to_arrive(linear),
         mixing=mixing,
         record=10**6,
     ).x
@@ -154,9 +160,8 @@ def test_matrices_that_are_not_doubly_stochastic(algorithm):
     assert_predicts(problem, topology, algorithm, 0.2, 60, mixing=weighted(6))
     linear = rs.theory.linearize(problem, topology, algorithm, 0.2, mixing=weighted(6))
     assert linear.spectral_radius < 1
-    x = rs.simulate(
-        problem, topology, algorithm, learning_rate=0.2, steps=4000, record=4000, mixing=weighted(6)
-    ).x
+    run = {"learning_rate": 0.2, "mixing": weighted(6), "steps": steps_to_arrive(linear)}
+    x = rs.simulate(problem, topology, algorithm, **run, record=10**6).x
     np.testing.assert_allclose(linear.fixed_point, x, atol=1e-10)
 
 
@@ -196,12 +201,9 @@ def test_where_a_method_ends(algorithm):
     x0 = np.random.default_rng(3).normal(size=(7, 3))
     for topology in topologies_for(algorithm, 7):
         linear = rs.theory.linearize(problem, topology, algorithm, 0.1, x0)
-        x = rs.simulate(
-            problem, topology, algorithm, learning_rate=0.1, steps=9000, x0=x0, record=9000
-        ).x
+        run = {"learning_rate": 0.1, "x0": x0, "steps": steps_to_arrive(linear)}
+        x = rs.simulate(problem, topology, algorithm, **run, record=10**6).x
         tolerance = 1e-11 if linear.period == 1 else 1e-9
-        steps = 9000 % linear.period
-        assert steps == 0
         np.testing.assert_allclose(linear.fixed_point, x, atol=tolerance)
         if algorithm.exact:
             np.testing.assert_allclose(
