@@ -524,7 +524,7 @@ def test_what_is_planned_can_be_run(method):
     for call in CALLS.get(method, (method,)):
         for graph in ("chain", "star", "ring", "complete", "binary_tree", "double_binary_tree"):
             for n, d in ((1, 4), (2, 3), (3, 4), (4, 6)):
-                for more in ({}, {"drop": 0.1}, {"seed": [0, 1], "drop": 0.1}, {"sigma2": 0.1}):
+                for more in ({}, {"seed": [0, 1], "drop": 0.1}, {"sigma2": 0.1}):
                     stated = {"algorithm": call, "topology": graph, "n": n, "d": d, "zeta2": 0.0}
                     seeds = (more := dict(more)).pop("seed", [0])
                     stated |= {"learning_rate": 0.05, "steps": 2} | more
