@@ -1,6 +1,7 @@
 """Asynchronous methods: what they promise, and what is known of them exactly."""
 
 import dataclasses
+import functools
 import types
 
 import numpy as np
@@ -30,6 +31,7 @@ GRAPHS = (
 over_algorithms = pytest.mark.parametrize("algorithm", ASYNCHRONOUS, ids=repr)
 
 
+@functools.cache
 def least_squares(n, d, rows, seed=0):
     generator = np.random.default_rng(seed)
     A = generator.normal(size=(n, rows, d))
