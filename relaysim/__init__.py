@@ -43,6 +43,7 @@ __all__ = [
     "measures",
     "mixing",
     "oracles",
+    "plot",
     "plots",
     "problems",
     "rebuild",
@@ -58,12 +59,15 @@ __all__ = [
 if TYPE_CHECKING:
     from relaysim import analysis, figures, plots, theory
     from relaysim.explorer import explore
+    from relaysim.plots import plot
 else:
 
     def __getattr__(name: str) -> Any:
         # Matplotlib takes half a second to import, so it waits until something is drawn.
         if name in ("analysis", "figures", "plots", "theory"):
             return importlib.import_module(f"relaysim.{name}")
+        if name == "plot":
+            return importlib.import_module("relaysim.plots").plot
         if name == "explore":
             return importlib.import_module("relaysim.explorer").explore
         raise attribute_error(__name__, name, __all__)

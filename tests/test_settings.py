@@ -527,6 +527,7 @@ CALLS = {
     "ChocoSGD": ("ChocoSGD(TopK(2), 0.5)", "ChocoSGD(LowRank(1, 3), 0.5)"),
     "ConsensusControl": ("ConsensusControl(D2(), Critical(1.0))",),
     "DynamicAveraging": ("DynamicAveraging(0.1)",),
+    "LocalRates": ("LocalRates(1)",),
     "PowerGossip": ("PowerGossip", "PowerGossip(rows=3)"),
     "SingleMerge": ("SingleMerge(1)",),
 }

@@ -118,6 +118,10 @@ class Claims:
         """
         return 1
 
+    def gradients_per_step(self, n: int) -> float:
+        """Gradients that n workers take together in a step, on average over a cycle: one each by default."""
+        return n
+
     @property
     def rate_scale(self) -> float:
         """How many times higher rates may be than those of the same rule without momentum, at least 1.

@@ -349,6 +349,10 @@ class FedAvg(Method):
         """
         return 2 / self.local_steps if self.participation == 1 else None
 
+    def gradients_per_step(self, n: int) -> float:
+        """One for each worker that takes part."""
+        return share_of(self.participation, n)
+
     def own_mixing(self, n: int) -> None:
         """None: a server averages."""
 

@@ -51,7 +51,7 @@ class LocalRates(Method):
     (True, False)
     """
 
-    switch: int | None = 0
+    switch: int | None
     gossip: bool = False
     count: str = "ring"
 

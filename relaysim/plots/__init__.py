@@ -3,12 +3,15 @@
 from typing import TYPE_CHECKING, NoReturn
 
 from relaysim.plots.animation import RelayAnimation
-from relaysim.plots.curves import draw_line, plot_history
+from relaysim.plots.comparison import plot
+from relaysim.plots.curves import plot_history
 from relaysim.plots.graphs import draw_topology
+from relaysim.plots.lines import draw_line
 from relaysim.plots.spacetime import spacetime
 from relaysim.plots.studies import plot_partition, plot_sensitivity, plot_tuning
 from relaysim.plots.style import (
     AXIS_LABELS,
+    PAGES,
     STYLE,
     add_legend,
     method_style,
@@ -19,12 +22,14 @@ from relaysim.support.names import attribute_error
 
 __all__ = [
     "AXIS_LABELS",
+    "PAGES",
     "STYLE",
     "RelayAnimation",
     "add_legend",
     "draw_line",
     "draw_topology",
     "method_style",
+    "plot",
     "plot_history",
     "plot_partition",
     "plot_sensitivity",

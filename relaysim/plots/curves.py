@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cbook import normalize_kwargs
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
+from matplotlib.lines import Line2D
 
-from relaysim.plots.style import AXIS_LABELS, add_legend, line_name, method_style, style, style_axes
+from relaysim.plots.lines import SCALES, Band, check_band, draw_line, unused_look
+from relaysim.plots.style import (
+    AXIS_LABELS,
+    add_legend,
+    line_name,
+    method_style,
+    new_axes,
+    style,
+    style_axes,
+)
+from relaysim.support.checks import one_of
 
-__all__ = ["Overlaid", "Recorded", "draw_line", "plot_history"]
+__all__ = [
+    "Overlaid",
+    "Recorded",
+    "by_rate",
+    "frame_of",
+    "keep_in_sight",
+    "plot_history",
+    "rate_name",
+]
 
 # More lines than this are told apart by a colour bar.
 MOST_IN_LEGEND = 10
+GRADIENTS = "gradients"
 
 
 class Recorded(Protocol):
@@ -36,6 +56,9 @@ class Recorded(Protocol):
 
     @property
     def algorithm(self) -> object: ...
+
+    @property
+    def topology(self) -> Any: ...
 
     @property
     def axis_labels(self) -> dict[str, str]: ...
@@ -57,74 +80,107 @@ def plot_history(
     *,
     ax: Axes | None = None,
     label: str | None = None,
-    band: tuple[float, float] = (0.1, 0.9),
+    band: Band = "quantile",
+    scale: str = "log",
     overlays: Sequence[Overlaid] = (),
     **line: Any,
 ) -> Axes:
     """Draw a column of a history's frame: a line for each learning rate.
 
-    Replicas that differ in their seed only are one line, their median, with a band between two
-    quantiles.
+    Replicas that differ in their seed only are one line, with a band.
 
     Args:
         history: a `relaysim.History`.
-        y: the column to draw, on a log axis.
-        x: ``"step"``, ``"vectors_sent"``, ``"bits_sent"`` or ``"time"``.
-        ax: the Axes to draw into; new ones by default.
+        y: the column to draw.
+        x: ``"step"``, ``"vectors_sent"``, ``"bits_sent"``, ``"gradients"`` (of all workers), ``"time"`` or
+            another column.
+        ax: the Axes to draw into; new ones by default. Into Axes that have a line of this look a method is
+            drawn paler or darker, with markers.
         label: the line's name in the legend; the method's, or the learning rate, by default.
-        band: the two quantiles.
+        band: ``"quantile"``: the median, and the quantiles .1 and .9; two other quantiles, such as (.25,
+            .75); ``"std"``: the mean and a standard deviation on either side; ``"minmax"``: the median and
+            all; None for the median alone.
+        scale: ``"log"`` or ``"linear"``.
         overlays: what to lay over the curves, one for each of some learning rates: objects that
             ``draw(ax, which="")``, and have a ``learning_rate`` to be told apart by, such as
             `relaysim.theory.Overlay`; `relaysim.History.plot` finds them.
-        line: further arguments of ``Axes.plot``.
+        line: further arguments of ``Axes.plot``, by any of their names (``lw`` is ``linewidth``).
 
     Returns:
-        The matplotlib Axes.
+        The matplotlib Axes. Where a curve has nothing to show, its name in the legend says why.
 
     Raises:
-        ValueError: a column that this history does not have.
+        ValueError: a column that this history does not have, or a band or scale that there is not.
     """
-    frame = history.frame
-    for column in (x, y):
-        if column not in frame:
-            raise ValueError(f"no column {column!r}; there are {', '.join(frame.columns)}")
+    frame = frame_of(history, x, y)
+    check_band(band)
+    one_of(scale, "scale", SCALES)
+    look = method_style(history.label)
+    groups = list(by_rate(history, frame))
+    by_color = len(groups) > MOST_IN_LEGEND
     with style():
         own = ax is None
-        if ax is None:
-            _, ax = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
-        scheduled = callable(history.config["learning_rate"]) or isinstance(
-            history.config["learning_rate"], dict
-        )
-        key = 0.0 * frame["learning_rate"] if scheduled else frame["learning_rate"]
-        groups = list(frame.groupby(key.rename("rate")))
-        by_color = len(groups) > MOST_IN_LEGEND
+        ax = new_axes(5.2, 3.4) if ax is None else ax
         colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(groups)))
         for color, (rate, group) in zip(colors, groups, strict=True):
-            look = method_style(history.label)
-            name = _described(history) if label is None else label
+            chosen = dict(look)
             if len(groups) > 1:
-                look["color"] = color
                 name = rate_name(rate, frame["learning_rate"].unique())
                 name = name if label is None else f"{label}, {name}"
-                look["linestyle"] = "-" if by_color else look["linestyle"]
-            draw_line(ax, group, x, y, {"label": line_name(name)} | look | line, band)
+                chosen |= {"color": color} | ({"linestyle": "-"} if by_color else {})
+            else:
+                name = _described(history) if label is None else label
+            chosen = chosen if by_color else unused_look(ax, chosen)
+            options = {"label": line_name(name)} | chosen | normalize_kwargs(line, Line2D)
+            draw_line(ax, group, x, y, options, band, scale)
         for overlay in overlays:
             which = f", γ = {overlay.learning_rate:.3g}" if len(overlays) > 1 else ""
             overlay.draw(ax, which=which)
-        style_axes(ax, x, y, AXIS_LABELS | history.axis_labels)
-        # What has diverged shall not flatten the rest.
-        values = frame[y][frame["step"] == frame["step"].min()]
-        highest = 1e6 * values.max()
-        if np.isfinite(highest) and highest > 0 and ax.get_ylim()[1] > highest:
-            ax.set_ylim(top=highest, auto=None)  # what is drawn here later still finds its place
+        style_axes(ax, x, y, AXIS_LABELS | history.axis_labels, scale)
+        keep_in_sight(ax, [frame], y, scale)
         if by_color:
             rates = [rate for rate, _ in groups]
             norm = LogNorm(min(r for r in rates if r > 0), max(rates))
-            shown = ScalarMappable(norm, matplotlib.colormaps["viridis"].resampled(256))
-            ax.figure.colorbar(shown, ax=ax, label="Learning rate γ")
+            mapped = ScalarMappable(norm, matplotlib.colormaps["viridis"].resampled(256))
+            ax.figure.colorbar(mapped, ax=ax, label="Learning rate γ")
         else:
             add_legend(ax, widen=own)
     return ax
+
+
+def frame_of(history: Recorded, *columns: str) -> pd.DataFrame:
+    """The history's frame, with the gradients that all workers took where these are asked for.
+
+    Raises:
+        ValueError: a column that there is not.
+    """
+    frame = history.frame
+    if GRADIENTS in columns:
+        n = history.topology.n
+        counted = getattr(history.algorithm, "gradients_per_step", None)
+        frame = frame.assign(gradients=frame["step"] * (n if counted is None else counted(n)))
+    for column in columns:
+        if column not in frame:
+            there = ", ".join([*history.frame.columns, GRADIENTS])
+            raise ValueError(f"no column {column!r}; there are {there}")
+    return frame
+
+
+def by_rate(history: Recorded, frame: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame]]:
+    """The rows of each learning rate; of a schedule, all."""
+    given = history.config["learning_rate"]
+    scheduled = callable(given) or isinstance(given, dict)
+    key = 0.0 * frame["learning_rate"] if scheduled else frame["learning_rate"]
+    for rate, group in frame.groupby(key.rename("rate")):
+        yield float(str(rate)), group
+
+
+def keep_in_sight(ax: Axes, frames: Sequence[pd.DataFrame], y: str, scale: str) -> None:
+    """Let what has diverged not flatten the rest."""
+    starts = [frame[y][frame["step"] == frame["step"].min()].max() for frame in frames]
+    highest = (1e6 if scale == "log" else 10) * max(starts, default=np.nan)
+    if np.isfinite(highest) and highest > 0 and ax.get_ylim()[1] > highest:
+        ax.set_ylim(top=highest, auto=None)  # what is drawn here later still finds its place
 
 
 def rate_name(rate: float, among: np.ndarray) -> str:
@@ -159,28 +215,3 @@ def _described(history: Recorded) -> str:
         if getattr(algorithm, field.name) != field.default and not told(field)
     ]
     return f"{history.label} ({', '.join(changed)})" if changed else history.label
-
-
-def draw_line(
-    ax: Axes,
-    frame: pd.DataFrame,
-    x: str,
-    y: str,
-    line: Mapping[str, Any],
-    band: tuple[float, float] = (0.1, 0.9),
-) -> None:
-    """One line for all replicas of a frame: their median, with a band between two quantiles.
-
-    Args:
-        ax: the Axes to draw into.
-        frame: rows of a `relaysim.History.frame`.
-        x, y: its columns to draw.
-        line: arguments of ``Axes.plot``.
-        band: the two quantiles.
-    """
-    by_step = frame.groupby("step")[y]
-    across = frame.groupby("step")[x].median()  # replicas may send at times of their own
-    (drawn,) = ax.plot(across, by_step.median().where(lambda v: v > 0), **line)
-    if frame["replica"].nunique() > 1:
-        low, high = (by_step.quantile(q) for q in band)
-        ax.fill_between(across, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)

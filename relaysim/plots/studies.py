@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
 
-from relaysim.plots.style import add_legend, line_name, method_style, style
+from relaysim.plots.style import add_legend, line_name, method_style, new_axes, style
 
 __all__ = ["plot_partition", "plot_sensitivity", "plot_tuning"]
 
@@ -63,7 +62,7 @@ def plot_tuning(tuning: Tuned, *, ax: Axes | None = None, **line: Any) -> Axes:
     frame = tuning.frame[tuning.frame[column] > 0]
     with style():
         if ax is None:
-            _, ax = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
+            ax = new_axes(5.2, 3.4)
         look = method_style(tuning.label) | {"marker": ".", "markersize": 5}
         ax.plot(
             frame["learning_rate"],
@@ -142,7 +141,7 @@ def plot_sensitivity(
         typical = typical.sort_index(ascending=False)
     with style():
         if ax is None:
-            _, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+            ax = new_axes(6.4, 3.6)
         exponents = found.exponents[found.exponents.measure == y].set_index(ENTRY)
         names = _entry_names(found.frame)
         drawn: dict[str, int] = {}
@@ -216,7 +215,7 @@ def plot_partition(
     colors = matplotlib.colormaps["viridis"](np.linspace(0.05, 0.95, counts.shape[1]))
     with style():
         if ax is None:
-            _, ax = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
+            ax = new_axes(6.4, 2.8)
         below = np.zeros(partition.n)
         stacks = []
         for color, label in zip(colors, counts.columns, strict=True):

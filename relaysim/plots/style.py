@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import colorsys
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes as Axes  # for rooms that may not import matplotlib themselves
 from matplotlib.cbook import is_math_text
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.mathtext import MathTextParser
@@ -27,11 +29,13 @@ from matplotlib.path import Path
 from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike
 
+from relaysim.support.checks import one_of
 from relaysim.support.labels import AXIS_LABELS
 
 __all__ = [
     "AXIS_LABELS",
     "NO_VALUE",
+    "PAGES",
     "STYLE",
     "add_legend",
     "drawable",
@@ -39,8 +43,10 @@ __all__ = [
     "ink_on",
     "line_name",
     "method_style",
+    "new_axes",
     "style",
     "style_axes",
+    "variant",
 ]
 
 #: Matplotlib settings of every picture here.
@@ -58,6 +64,37 @@ STYLE: Mapping[str, object] = {
     "lines.linewidth": 1.8,
     "savefig.dpi": 200,
     "pdf.fonttype": 42,
+}
+
+#: What a page asks for beside: sizes in inches and points, and fonts that journals take.
+PAGES: Mapping[str, Mapping[str, object]] = {
+    "paper": {
+        "figure.figsize": (3.35, 2.35),
+        "font.size": 8,
+        "axes.titlesize": 8,
+        "lines.linewidth": 1.3,
+        "lines.markersize": 4,
+        "legend.handlelength": 2.6,
+        "savefig.dpi": 300,
+        "ps.fonttype": 42,
+    },
+    "paper-wide": {
+        "figure.figsize": (6.9, 2.8),
+        "font.size": 8,
+        "axes.titlesize": 8,
+        "lines.linewidth": 1.4,
+        "lines.markersize": 4,
+        "savefig.dpi": 300,
+        "ps.fonttype": 42,
+    },
+    "slides": {
+        "figure.figsize": (9.0, 5.0),
+        "font.size": 17,
+        "axes.titlesize": 17,
+        "lines.linewidth": 3.0,
+        "lines.markersize": 9,
+    },
+    "notebook": {"figure.figsize": (6.4, 4.0), "font.size": 11, "axes.titlesize": 11},
 }
 
 #: The colour of what no value is known of.
@@ -96,6 +133,10 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "Local rates": ("#7FA047", (0, (1.5, 5))),
 }
 
+# Of further lines of one method: their markers, and how much paler (or darker, below 0) each is.
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_SHADINGS = (0.45, -0.45, 0.2)
+
 # For methods that are not in the table: strokes and gaps that can be told apart in one colour (or a line
 # without gaps), luminances of the lightness 8 and 30 in CIELAB, and how far from grey colours are.
 _FURTHER_DASHES = (
@@ -119,19 +160,44 @@ _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 
 @contextmanager
-def style() -> Iterator[None]:
+def style(page: str | None = None) -> Iterator[None]:
     """Draw with `STYLE`, and leave matplotlib's settings as they were.
 
-    ``matplotlib.rc_context`` would also undo what a notebook sets when its first figure is made, and
-    later figures would not show.
+    What the user has set otherwise than matplotlib has it stays: a grid switched on, a font, a size.
+
+    Args:
+        page: what it is for, which sets sizes and fonts, whatever the user has set of these: ``"paper"``
+            (one column, 3.35 inches), ``"paper-wide"`` (two, 6.9 inches), ``"slides"`` or ``"notebook"``.
+
+    Raises:
+        ValueError: a page of another name.
+
+    >>> with style("paper"):
+    ...     matplotlib.rcParams["figure.figsize"], matplotlib.rcParams["pdf.fonttype"]
+    ([3.35, 2.35], 42)
     """
     settings: Any = matplotlib.rcParams  # whose names are literals, other ones in each version
-    before = {name: settings[name] for name in STYLE}
-    settings.update(STYLE)
+    unset: Any = matplotlib.rcParamsDefault
+    wanted = {name: value for name, value in STYLE.items() if settings[name] == unset[name]}
+    if page is not None:
+        wanted |= PAGES[one_of(page, "page", tuple(PAGES))]
+    before = {name: settings[name] for name in wanted}
+    # ``matplotlib.rc_context`` would also undo what a notebook sets when its first figure is made, and later
+    # figures would not show.
+    settings.update(wanted)
     try:
         yield
     finally:
         settings.update(before)
+
+
+def new_axes(width: float, height: float) -> Axes:
+    """Axes of a new figure, of this size in inches where the user's settings have none of their own."""
+    settings: Any = matplotlib.rcParams
+    chosen = list(settings["figure.figsize"]) != list(matplotlib.rcParamsDefault["figure.figsize"])
+    size = None if chosen else (width, height)
+    _, ax = plt.subplots(figsize=size, layout="constrained")
+    return ax
 
 
 def method_style(label: str) -> dict[str, Any]:
@@ -149,6 +215,32 @@ def method_style(label: str) -> dict[str, Any]:
     return {"color": color, "linestyle": dash}
 
 
+def variant(look: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """One of the looks of a method that comes several times: its colour, paler or darker, with a marker.
+
+    Args:
+        look: of the method, as `method_style` has it.
+        number: 0 for the look itself, 1, 2, … for others; they come again after 21.
+
+    >>> variant(method_style("RelaySGD"), 0) == method_style("RelaySGD")
+    True
+    >>> [variant(method_style("RelaySGD"), k)["marker"] for k in (1, 2, 3)]
+    ['o', 's', '^']
+    """
+    varied = dict(look)
+    if number == 0:
+        return varied
+    number = (number - 1) % (len(_MARKERS) * len(_SHADINGS))
+    paler = _SHADINGS[number % len(_SHADINGS)]
+    rgb = np.array(to_rgb(look["color"]))
+    rgb = rgb + paler * (1 - rgb) if paler > 0 else rgb * (1 + paler)
+    varied |= {
+        "color": to_hex(np.clip(rgb, 0, 1).tolist()),
+        "marker": _MARKERS[number % len(_MARKERS)],
+    }
+    return varied | {"markersize": 5, "fillstyle": "none" if number % 2 else "full"}
+
+
 def _look_from(label: str) -> tuple[str, object]:
     """A dark colour and a dash that a label always gives."""
     drawn = hashlib.sha256(label.encode()).digest()
@@ -162,9 +254,11 @@ def _look_from(label: str) -> tuple[str, object]:
     return to_hex((red, green, blue)), dash
 
 
-def style_axes(ax: Axes, x: str, y: str, labels: Mapping[str, str] = AXIS_LABELS) -> None:
-    """Label the axes by the columns that they show, the vertical one in powers of ten."""
-    ax.set_yscale("log")
+def style_axes(
+    ax: Axes, x: str, y: str, labels: Mapping[str, str] = AXIS_LABELS, scale: str = "log"
+) -> None:
+    """Label the axes by the columns that they show, the vertical one in powers of ten or linear."""
+    ax.set_yscale(scale)
     ax.set_xlabel(drawable(labels.get(x, x)))
     ax.set_ylabel(drawable(labels.get(y, y)))
 
@@ -211,6 +305,12 @@ def add_legend(ax: Axes, widen: bool = False, **options: Any) -> Legend:
         return legend
     figure.draw_without_rendering()
     if hidden_by(legend):
+        # As many columns as let it end with the figure.
+        height = legend.get_window_extent().height
+        options |= {"ncols": math.ceil(height / (0.97 * figure.bbox.height))}
+        if options["ncols"] > 1:
+            legend = ax.legend(**options)
+            figure.draw_without_rendering()
         if widen:
             width, height = figure.get_size_inches()
             figure.set_size_inches(width + legend.get_window_extent().width / figure.dpi, height)

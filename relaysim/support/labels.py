@@ -9,5 +9,6 @@ AXIS_LABELS: dict[str, str] = {
     "step": "Steps",
     "vectors_sent": "Vectors sent by all workers",
     "bits_sent": "Bits sent by all workers",
+    "gradients": "Gradients of all workers",
     "time": "Time",
 }
