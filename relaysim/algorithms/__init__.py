@@ -20,6 +20,7 @@ from relaysim.algorithms import (
     infrequent,
     local_rates,
     power_gossip,
+    push_sum,
     relay,
     sparse,
     swarm,
@@ -38,6 +39,7 @@ from relaysim.algorithms.heavy_ball import *
 from relaysim.algorithms.infrequent import *
 from relaysim.algorithms.local_rates import *
 from relaysim.algorithms.power_gossip import *
+from relaysim.algorithms.push_sum import *
 from relaysim.algorithms.relay import *
 from relaysim.algorithms.sparse import *
 from relaysim.algorithms.swarm import *
@@ -57,6 +59,7 @@ __all__ += heavy_ball.__all__
 __all__ += infrequent.__all__
 __all__ += local_rates.__all__
 __all__ += power_gossip.__all__
+__all__ += push_sum.__all__
 __all__ += relay.__all__
 __all__ += sparse.__all__
 __all__ += swarm.__all__

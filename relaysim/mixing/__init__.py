@@ -1,6 +1,7 @@
 """Gossip matrices: the weights with which workers average what their neighbours send.
 
-W_ij is the weight that worker i gives to what j sent; rows sum to one. One matrix, or a sequence
+W_ij is the weight that worker i gives to what j sent; rows sum to one, or columns for methods that push their
+mass on (`column_stochastic`). One matrix, or a sequence
 W_0, W_1, … of which step t uses number t modulo its length, or any callable of the step that gives a matrix.
 Everything is a `scipy.sparse.csr_array` except `with_spectral_gap`, which is dense.
 """
@@ -16,6 +17,7 @@ from relaysim.mixing.finite_time import (
     simple_base_graph,
     union_topology,
 )
+from relaysim.mixing.one_way import column_stochastic, row_stochastic
 from relaysim.mixing.weights import (
     best_constant,
     lazy,
@@ -30,6 +32,7 @@ __all__ = [
     "LatticeSchedule",
     "base_graph",
     "best_constant",
+    "column_stochastic",
     "hyper_hypercube",
     "laplacian_sequence",
     "lattice_schedule",
@@ -38,6 +41,7 @@ __all__ = [
     "metropolis",
     "one_peer_exponential",
     "perturbed",
+    "row_stochastic",
     "simple_base_graph",
     "uniform",
     "union_topology",
