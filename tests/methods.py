@@ -61,6 +61,8 @@ ALGORITHMS = (
     rs.algorithms.DecentLaM(momentum=0.0),
     rs.algorithms.MomentumConsensus(momentum=0.6, omega=0.4),
     rs.algorithms.MomentumConsensus(momentum=0.6, omega=0.0),
+    rs.algorithms.HeavyBallConsensus(momentum=0.4),
+    rs.algorithms.Mudag(strong_convexity=0.1),
     rs.algorithms.DelayedGradient(delay=0),
     rs.algorithms.DelayedGradient(delay=3),
     rs.algorithms.LocalSGD(period=1),
@@ -94,6 +96,9 @@ ALGORITHMS = (
     rs.algorithms.LocalRates(switch=6, gossip=True),
     rs.algorithms.AdaGossip(rs.compressors.TopK(2), consensus_rate=0.05),
     rs.algorithms.AdaGossip(rs.compressors.QSGD(15), consensus_rate=0.1, beta=0.9),
+    rs.algorithms.LEAD(rs.compressors.Identity(), consensus_rate=0.7),
+    rs.algorithms.LEAD(rs.compressors.RandomRounding(2), consensus_rate=0.2),
+    rs.algorithms.BEER(rs.compressors.RandomK(3), consensus_rate=0.6),
     rs.algorithms.DecentralizedAdam(),
     rs.algorithms.DecentralizedAdam(beta1=0.5, beta2=0.8, epsilon=0.1, accumulate=3),
     rs.algorithms.NormalizedTracking(),
@@ -125,15 +130,22 @@ ALONE_AT_FIRST = (rs.algorithms.NIDS,)
 #: Those whose steps do not become shorter near an optimum: each is divided by its gradients' size.
 RESCALED = (rs.algorithms.DecentralizedAdam, rs.algorithms.NormalizedTracking)
 #: Those that divide by what tends to 0, so that rounding errors grow in a long run.
-SENSITIVE = (rs.algorithms.AdaGossip, rs.algorithms.NormalizedTracking)
+SENSITIVE = (rs.algorithms.AdaGossip, rs.algorithms.NormalizedTracking, rs.algorithms.LEAD)
 #: Those whose step is an affine map of their state on quadratics.
 AFFINE = tuple(algorithm for algorithm in ALGORITHMS if algorithm.affine)
+#: Those that ask for gradients on examples by their numbers; `tests/test_variance.py` goes through them.
+BY_NUMBER = (
+    rs.algorithms.GTSAGA(),
+    rs.algorithms.GTSARAH(period=5),
+    rs.algorithms.GTSVRG(period=5),
+)
 #: Those that are events in continuous time; `tests/test_events.py` goes through them.
 ASYNCHRONOUS = (
     rs.algorithms.A2CiD2(),
     rs.algorithms.A2CiD2(rate=2.5),
     rs.algorithms.A2CiD2(accelerated=False),
     rs.algorithms.A2CiD2(momentum_rate=0.7),
+    rs.algorithms.DADAO(condition=20.0),
     rs.algorithms.SwarmSGD(),
     rs.algorithms.SwarmSGD(local_steps=3),
     rs.algorithms.SwarmSGD(local_steps=2.5, geometric=True),

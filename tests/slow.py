@@ -13,7 +13,16 @@ import numpy as np
 
 
 def run(
-    algorithm, topology, gradient, x0, rates, mixing=None, arrives=None, seed=0, smoothness=None
+    algorithm,
+    topology,
+    gradient,
+    x0,
+    rates,
+    mixing=None,
+    arrives=None,
+    seed=0,
+    smoothness=None,
+    examples=None,
 ):
     """Iterates ``(steps + 1, n, d)`` of an algorithm, one step for each of ``rates``.
 
@@ -21,12 +30,15 @@ def run(
     use the next ones unless it has a function ``further(step, k)``. ``arrives(edges, step,
     further)`` says of messages, a list of (sender, receiver), which arrive, each time that some cross; all do
     by default. ``further`` is k ≥ 1 in the k-th round of a step that consensus control adds.
-    ``smoothness`` are the workers' L_i, by default those of gradients without noise.
+    ``smoothness`` are the workers' L_i, by default those of gradients without noise. ``examples`` has their
+    ``counts``, the ``gradient(worker, number, x)`` on one of them, and ``draw()``, which gives each worker
+    the numbers of its next batch.
     """
     rule = RULES[type(algorithm).__name__]
     options = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)}
     start = [np.array(x, dtype=float) for x in x0]
     world = World(topology, gradient, mixing, arrives, seed, smoothness)
+    world.examples = examples
     steps = rule(world, start, list(rates), **options)
     return np.array([start, *steps])
 
@@ -434,6 +446,83 @@ def gradient_tracking(world, x0, rates, form, momentum):
             y = world.mix(world.weights(step + 1), y)
 
 
+def on_batch(world, x, batch):
+    """The mean gradient at x_i over the examples of each worker's batch."""
+    own = world.examples.gradient
+    return [sum(own(i, s, x[i]) for s in batch[i]) / len(batch[i]) for i in range(world.n)]
+
+
+def on_all(world, x):
+    return on_batch(world, x, [range(m) for m in world.examples.counts])
+
+
+def gt_saga(world, x0, rates, refresh):
+    """V = ∇f_s(X) − T_s + mean T;  Y ← W(Y + V − V⁻);  X ← W(X − γY);  T_s ← ∇f_s(X before)."""
+    n, x, examples = world.n, x0, world.examples
+    y = v = [np.zeros_like(each) for each in x0]
+    tables = [[examples.gradient(i, s, x0[i]) for s in range(examples.counts[i])] for i in range(n)]
+    for step, rate in enumerate(rates):
+        if refresh == "fresh" and step:
+            for i, batch in enumerate(examples.draw()):
+                for s in batch:
+                    tables[i][s] = examples.gradient(i, s, x[i])
+        drawn = examples.draw()
+        new = []
+        for i in range(n):
+            seen = sum(tables[i][s] for s in drawn[i]) / len(drawn[i])
+            now = sum(examples.gradient(i, s, x[i]) for s in drawn[i]) / len(drawn[i])
+            new.append(now - seen + sum(tables[i]) / len(tables[i]))
+        if refresh == "used":
+            for i in range(n):
+                for s in drawn[i]:
+                    tables[i][s] = examples.gradient(i, s, x[i])
+        W = world.weights(step)
+        y = world.mix(W, [y[i] + new[i] - v[i] for i in range(n)])
+        x, v = world.mix(W, [x[i] - rate * y[i] for i in range(n)]), new
+        yield x
+
+
+def gt_sarah(world, x0, rates, period):
+    """V = ∇f(X) now and then, else V + ∇f_s(X) − ∇f_s(X⁻);  Y ← WY + V − V⁻;  X ← WX − γY."""
+    n, x, before = world.n, x0, x0
+    y = v = [np.zeros_like(each) for each in x0]
+    for step, rate in enumerate(rates):
+        if step % period == 0:
+            estimate = on_all(world, x)
+        else:
+            drawn = world.examples.draw()
+            now, then = on_batch(world, x, drawn), on_batch(world, before, drawn)
+            estimate = [v[i] + now[i] - then[i] for i in range(n)]
+        before = x
+        x, y, v = tracked(world, step, rate, x, y, v, estimate)
+        yield x
+
+
+def gt_svrg(world, x0, rates, period):
+    """V = ∇f_s(X) − ∇f_s(X̃) + ∇f(X̃), X̃ = X now and then;  Y ← WY + V − V⁻;  X ← WX − γY."""
+    n, x = world.n, x0
+    y = v = [np.zeros_like(each) for each in x0]
+    for step, rate in enumerate(rates):
+        if step % period == 0:
+            snapshot, full = x, on_all(world, x)
+            estimate = full
+        else:
+            drawn = world.examples.draw()
+            now, then = on_batch(world, x, drawn), on_batch(world, snapshot, drawn)
+            estimate = [now[i] - then[i] + full[i] for i in range(n)]
+        x, y, v = tracked(world, step, rate, x, y, v, estimate)
+        yield x
+
+
+def tracked(world, step, rate, x, y, v, estimate):
+    """X, Y and V after Y ← WY + V − V⁻;  X ← WX − γY."""
+    W = world.weights(step)
+    mixed = world.mix(W, y)
+    y = [mixed[i] + estimate[i] - v[i] for i in range(world.n)]
+    mixed = world.mix(W, x)
+    return [mixed[i] - rate * y[i] for i in range(world.n)], y, estimate
+
+
 def quasi_global_momentum(world, x0, rates, momentum, form):
     """X' = W(X − γ(βM + G)), by the toy code divided by 1 + β;  M ← βM + (1 − β)(X − X')/γ."""
     n, x, m = world.n, x0, [np.zeros_like(start) for start in x0]
@@ -574,6 +663,55 @@ def decentlam(world, x0, rates, momentum):
         yield x
 
 
+def heavy_ball_consensus(world, x0, rates, momentum):
+    """X' = (1 + η)WX − ηX⁻ − (1 − η)γG."""
+    n, x, before = world.n, x0, x0
+    for step, rate in enumerate(rates):
+        W, gradients = world.weights(step), world.gradients(step, x)
+        eta = fastest_momentum(W) if momentum is None else momentum
+        mixed = world.mix(W, x)
+        x, before = (
+            [
+                (1 + eta) * mixed[i] - eta * before[i] - (1 - eta) * rate * gradients[i]
+                for i in range(n)
+            ],
+            x,
+        )
+        yield x
+
+
+def fastest_momentum(W):
+    """η = (1 − √(1 − λ²))/(1 + √(1 − λ²)), λ = ‖W − J‖."""
+    root = np.sqrt(1 - np.linalg.norm(W - 1 / len(W), 2) ** 2)
+    return (1 - root) / (1 + root)
+
+
+def mudag(world, x0, rates, rounds, strong_convexity):
+    """X' = PZ, Z = Y − γG(Y) + C, C ← C + X' − Z, which is X' = P(Y + X − Y⁻ − γG(Y) + γG(Y⁻)); then
+    Y' = X' + (1 − α)/(1 + α)(X' − X). P is K times A ← (1 + η)WA − ηA⁻, of which A − Z is added up here.
+    """
+    n, x, y, c = world.n, x0, x0, [0 * x for x in x0]
+    for step, rate in enumerate(rates):
+        W, gradients = world.weights(step), world.gradients(step, y)
+        eta, K = fastest_momentum(W), rounds
+        if K is None:
+            gap = 1 - np.linalg.norm(W - 1 / n, 2)
+            ratio = max(smoothness_in(world, len(x[0]))) / strong_convexity
+            K = max(1, int(np.ceil(np.log(ratio) / gap**0.5)))
+        z = [y[i] - rate * gradients[i] + c[i] for i in range(n)]
+        moved = old = [0 * x for x in x0]
+        for _ in range(K):
+            a = [z[i] + moved[i] for i in range(n)]
+            mixed = [moved[i] + sum(W[i, j] * (a[j] - a[i]) for j in range(n)) for i in range(n)]
+            moved, old = [(1 + eta) * mixed[i] - eta * old[i] for i in range(n)], moved
+        c = [c[i] + moved[i] for i in range(n)]
+        before, x = x, [z[i] + moved[i] for i in range(n)]
+        root = np.sqrt(strong_convexity * rate)
+        beta = (1 - root) / (1 + root) if rate else 0.0
+        y = [x[i] + beta * (x[i] - before[i]) for i in range(n)]
+        yield x
+
+
 def momentum_consensus(world, x0, rates, momentum, omega):
     """d_i = ω Σ_j w_ij (x_j − x_j⁻) + (1 − ω)(x_i − x_i⁻)."""
     n, x, before = world.n, x0, x0
@@ -658,14 +796,20 @@ def fedavg(world, x0, rates, local_steps, participation, weights):
         yield x
 
 
-def local_rates(world, x0, rates, switch, gossip, count):
-    """x ← x − γ mean(g_i/L_i), from ``switch`` on x − γ mean(g_i)/mean(L_i); as gossip W(X − γDG)."""
-    n, d, x = world.n, len(x0[0]), x0
+def smoothness_in(world, d):
+    """L_i of quadratics, from their gradients where they are not given."""
     smoothness = [] if world.smoothness is None else list(world.smoothness)
-    for i in range(len(smoothness), n):
+    for i in range(len(smoothness), world.n):
         at_0 = world.gradient(0, i, np.zeros(d))
         hessian = np.array([world.gradient(0, i, e) - at_0 for e in np.eye(d)])
         smoothness.append(max(np.linalg.eigvalsh((hessian + hessian.T) / 2)))
+    return smoothness
+
+
+def local_rates(world, x0, rates, switch, gossip, count):
+    """x ← x − γ mean(g_i/L_i), from ``switch`` on x − γ mean(g_i)/mean(L_i); as gossip W(X − γDG)."""
+    n, d, x = world.n, len(x0[0]), x0
+    smoothness = smoothness_in(world, d)
     for step, rate in enumerate(rates):
         local = switch is None or step < switch
         g = world.gradients(step, x)
@@ -704,6 +848,12 @@ def compressed(compressor, vector, uniform):
         return np.array(
             [np.sign(v) * norm * k / (s * tau) for v, k in zip(vector, steps, strict=True)]
         )
+    if kind == "RandomRounding":
+        s, largest = compressor.levels, max(abs(v) for v in vector)
+        if largest == 0:
+            return np.zeros(d)
+        steps = [np.floor(s * abs(v) / largest + u) for v, u in zip(vector, uniform, strict=True)]
+        return np.array([np.sign(v) * largest * k / s for v, k in zip(vector, steps, strict=True)])
     raise ValueError(kind)
 
 
@@ -731,6 +881,59 @@ def choco(world, x0, rates, compressor, consensus_rate):
             + consensus_rate * sum(W[i, j] * (copies[i][j] - copies[i][i]) for j in range(n))
             for i in range(n)
         ]
+        yield x
+
+
+def lead(world, x0, rates, compressor, consensus_rate, alpha):
+    """Y = X − γG + C; Ŷ = H + Q(Y − H); C ← C − (δ/2)(Ŷ − WŶ); X' = X − γG + C; H ← (1 − α)H + αŶ. Each
+    receiver has an H of its own of each neighbour.
+    """
+    n, d, x = world.n, len(x0[0]), x0
+    generator = algorithm_stream(world)
+    c = [np.zeros(d) for _ in range(n)]
+    copies = [[np.zeros(d) for _ in range(n)] for _ in range(n)]
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, x)
+        uniform = generator.random(n * d).reshape(n, d) if compressor.random else np.zeros((n, d))
+        y = [x[i] - rate * gradients[i] + c[i] for i in range(n)]
+        sent = [compressed(compressor, y[i] - copies[i][i], uniform[i]) for i in range(n)]
+        W = world.weights(step)
+        for i in range(n):
+            estimates = [copies[i][j] + sent[j] for j in range(n)]
+            mixed = sum(W[i, j] * estimates[j] for j in range(n))
+            c[i] = c[i] - consensus_rate / 2 * (estimates[i] - mixed)
+            for j in range(n):
+                copies[i][j] = (1 - alpha) * copies[i][j] + alpha * estimates[j]
+        x = [x[i] - rate * gradients[i] + c[i] for i in range(n)]
+        yield x
+
+
+def beer(world, x0, rates, compressor, consensus_rate):
+    """X' = X + δ(W − I)H − γV; H ← H + Q(X' − H); V' = V + δ(W − I)K + G⁺ − G; K ← K + Q(V' − K), V = G at
+    first.
+    """
+    n, d, x = world.n, len(x0[0]), x0
+    generator = algorithm_stream(world)
+    of_x, of_v = ([np.zeros(d) for _ in range(n)] for _ in range(2))
+
+    def renewed(copies, vectors):
+        uniform = generator.random(n * d).reshape(n, d) if compressor.random else np.zeros((n, d))
+        return [
+            copies[i] + compressed(compressor, vectors[i] - copies[i], uniform[i]) for i in range(n)
+        ]
+
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, x)
+        if step == 0:
+            v, before = gradients, gradients
+        else:
+            mixed = world.mix(world.weights(step - 1), of_v)
+            moved = [v[i] + consensus_rate * (mixed[i] - of_v[i]) for i in range(n)]
+            v, before = [moved[i] + gradients[i] - before[i] for i in range(n)], gradients
+            of_v = renewed(of_v, v)
+        mixed = world.mix(world.weights(step), of_x)
+        x = [x[i] + consensus_rate * (mixed[i] - of_x[i]) - rate * v[i] for i in range(n)]
+        of_x = renewed(of_x, x)
         yield x
 
 
@@ -994,6 +1197,8 @@ RULES = {
     "DynamicAveraging": dynamic_averaging,
     "ChocoSGD": choco,
     "LocalRates": local_rates,
+    "LEAD": lead,
+    "BEER": beer,
     "AdaGossip": ada_gossip,
     "DecentralizedAdam": decentralized_adam,
     "NormalizedTracking": normalized_tracking,
@@ -1018,9 +1223,14 @@ RULES = {
     "PushDIGing": push_diging,
     "PushPull": push_pull,
     "AllReduce": all_reduce,
+    "GTSAGA": gt_saga,
+    "GTSARAH": gt_sarah,
+    "GTSVRG": gt_svrg,
     "EXTRA": extra,
     "DecentLaM": decentlam,
     "MomentumConsensus": momentum_consensus,
+    "HeavyBallConsensus": heavy_ball_consensus,
+    "Mudag": mudag,
     "DelayedGradient": delayed_gradient,
     "LocalSGD": local_sgd,
     "FedAvg": fedavg,

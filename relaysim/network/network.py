@@ -19,6 +19,7 @@ from relaysim.mixing.by_step import ByStep
 from relaysim.mixing.drawn import DrawnMixing
 from relaysim.mixing.sequences import preserved_weights
 from relaysim.network.arrivals import Arrivals
+from relaysim.network.gossip import Weights
 from relaysim.network.pairs import PairExchange
 from relaysim.network.relay import LossyTreeRelay, Mail, PairMail, PairRelay, TreeRelay
 from relaysim.network.weighting import AnyWeights, weighting
@@ -164,6 +165,22 @@ class Network:
         if self._arrivals is None:
             return weights.change(x, laziness)
         return weights.lossy_change(x, laziness)
+
+    def mix_faster(self, x: np.ndarray, round: int, rounds: int) -> np.ndarray:
+        """(P − I) x with P = `relaysim.mixing.fast_mix` of so many rounds with W_t, t = ``round``."""
+        weights = self._one_matrix(round).faster(rounds)
+        self.send(weights.vectors)
+        return weights.change(x)
+
+    def disagreement_left(self, round: int) -> float:
+        """‖W_t − J‖₂ with t = ``round``, of a symmetric W_t."""
+        return self._one_matrix(round).left
+
+    def _one_matrix(self, round: int) -> Weights:
+        """W_t of a method that is given no other than one for all replicas."""
+        weights = self._weights(round)
+        assert isinstance(weights, Weights)
+        return weights
 
     def neighbours_with(self, kept: np.ndarray, round: int) -> np.ndarray:
         """How many neighbours by W_t have each entry set in ``kept``, 0 or 1, ``(n, d[, r])``."""

@@ -92,8 +92,8 @@ class Problem(Protocol):
             "largest Hessian eigenvalue of f itself: sharper theorems", "L stands for it"
         )
         mean_strong_convexity = Offer(
-            "smallest Hessian eigenvalue of f itself: how long `tune` may take",
-            "`tune` takes L/100, and theorems take μ",
+            "smallest Hessian eigenvalue of f itself: how long `tune` may take, `relaysim.algorithms.Mudag`",
+            "`tune` takes L/100, and theorems and `Mudag` take μ",
         )
         hessian_product = Offer(
             "of quadratics, ``(n, d[, r])`` to the same: H_i x_i, exact theory to the last digits",

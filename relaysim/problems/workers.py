@@ -8,9 +8,9 @@ import numpy as np
 
 from relaysim.problems.problem import Problem
 from relaysim.support.callbacks import answer, ask
-from relaysim.support.checks import real_array, shown
+from relaysim.support.checks import real_array, real_number, shown
 
-__all__ = ["Workers", "counted_examples", "local_smoothness"]
+__all__ = ["Workers", "counted_examples", "local_smoothness", "mean_strong_convexity"]
 
 
 MEANINGS = {
@@ -20,7 +20,7 @@ MEANINGS = {
 
 
 class Workers:
-    """Facts of a problem's workers, ``(n,)`` each, computed when a method asks."""
+    """Facts of a problem's workers, ``(n,)`` each, and of f, computed when a method asks."""
 
     def __init__(self, problem: Problem):
         self._problem = problem
@@ -43,6 +43,11 @@ class Workers:
         """L_i; see the function `local_smoothness`."""
         return local_smoothness(self._problem)
 
+    @functools.cached_property
+    def strong_convexity(self) -> float:
+        """μ of f; see the function `mean_strong_convexity`."""
+        return mean_strong_convexity(self._problem)
+
 
 def local_smoothness(problem: Problem) -> np.ndarray:
     """L_i for each worker, ``(n,)``: no Hessian of f_i has a larger eigenvalue.
@@ -62,6 +67,27 @@ def local_smoothness(problem: Problem) -> np.ndarray:
             f"local_smoothness, (n,) largest Hessian eigenvalues"
         )
     return _positive_numbers(given, "local_smoothness", problem.n)
+
+
+def mean_strong_convexity(problem: Problem) -> float:
+    """μ > 0, the smallest Hessian eigenvalue of f; that of all f_i where the problem says no other.
+
+    Raises:
+        ValueError: the problem does not say, or says 0.
+
+    >>> from relaysim.problems import DiagonalQuadratic
+    >>> h = np.array([[1.0, 0.5], [3.0, 4.0]])
+    >>> mean_strong_convexity(DiagonalQuadratic(h, np.zeros((2, 2))))
+    2.0
+    """
+    for name in ("mean_strong_convexity", "strong_convexity"):
+        given = getattr(problem, name, None)
+        if given is not None and real_number(given, name) > 0:
+            return float(given)
+    raise ValueError(
+        f"{shown(problem)} does not say how strongly convex f is, or is not; give the method's "
+        f"strong_convexity, the smallest Hessian eigenvalue of f"
+    )
 
 
 def counted_examples(problem: Problem) -> np.ndarray:
