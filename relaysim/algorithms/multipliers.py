@@ -140,12 +140,12 @@ class ADMM(Method):
     def step(self, state: EdgesState, round: Round) -> EdgesState:
         weights = round.weights_of_others.reshape(-1, *(1,) * (state.x.ndim - 1))
         agreed = state.sum + state.difference
-        agreed /= 2 * weights
+        agreed *= 0.5 / weights
         x = round.proximal(agreed, round.learning_rate / weights)
         change = round.mix_change(x)
         change *= 2 * self.relaxation
         difference = state.difference + change
-        change += (4 * self.relaxation * weights) * x
+        change += x * (4 * self.relaxation * weights)
         if self.relaxation != 0.5:
             change += (1 - 2 * self.relaxation) * state.sum
         return EdgesState(x, change, difference)

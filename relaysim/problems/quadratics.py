@@ -184,10 +184,11 @@ class LeastSquares(RowExamples, Quadratic):
         product = np.matvec if x.ndim == 2 else np.matmul
         h = curvatures.reshape(curvatures.shape + (1,) * (x.ndim - 2))
         seen = product(vectors.transpose(0, 2, 1), gradient)
-        move = product(vectors, seen / (1 + rate * h))
+        move = product(vectors, seen / (rate * h + 1.0))
         if vectors.shape[2] < self.d:  # what A_i does not see has no curvature
             move += gradient - product(vectors, seen)
-        return x - rate * move
+        move *= rate
+        return np.subtract(x, move, out=move)
 
     def _work(self) -> float:
         return self.A.size * self.d
