@@ -22,6 +22,7 @@ from relaysim.algorithms import (
     power_gossip,
     private,
     relay,
+    robust,
     sparse,
     swarm,
 )
@@ -41,6 +42,7 @@ from relaysim.algorithms.local_rates import *
 from relaysim.algorithms.power_gossip import *
 from relaysim.algorithms.private import *
 from relaysim.algorithms.relay import *
+from relaysim.algorithms.robust import *
 from relaysim.algorithms.sparse import *
 from relaysim.algorithms.swarm import *
 from relaysim.support.names import attribute_error
@@ -61,6 +63,7 @@ __all__ += local_rates.__all__
 __all__ += power_gossip.__all__
 __all__ += private.__all__
 __all__ += relay.__all__
+__all__ += robust.__all__
 __all__ += sparse.__all__
 __all__ += swarm.__all__
 

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 
 from relaysim.algorithms.claims import require_claims
 from relaysim.algorithms.events import Algorithm
-from relaysim.faults import AnyFault, Fault, kind_of
+from relaysim.faults import LOST_MESSAGES, AnyFault, Fault, kind_of
 from relaysim.mixing import metropolis
 from relaysim.mixing.by_step import AnyMixing, ByStep, is_by_step
 from relaysim.mixing.drawn import DrawnMixing
@@ -214,7 +214,7 @@ def check_faults(
         faults.check(topology)
 
     def check(W: csr_array) -> None:
-        if not getattr(faults, "never", False):
+        if kind == LOST_MESSAGES and not getattr(faults, "never", False):
             _require_weights_to_scale(W, kind)
         if isinstance(faults, Fault):
             receiver, sender = W.nonzero()

@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.products import Product
+from relaysim.network.slots import Slots
 
 __all__ = ["EntryMix", "LossyMixChange", "MixChange", "Weights"]
 
@@ -39,6 +40,11 @@ class Weights:
         """The same where messages are lost."""
         assert self._arrivals is not None
         return LossyMixChange(self.matrix, self._arrivals)
+
+    @functools.cached_property
+    def slots(self) -> Slots:
+        """What everyone hears, message by message."""
+        return Slots.of(self.matrix)
 
     @functools.cached_property
     def entry_mix(self) -> EntryMix:
