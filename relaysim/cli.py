@@ -32,7 +32,7 @@ from relaysim.studies.options import FIXED, TUNED, Option
 from relaysim.studies.problem_kinds import PROBLEM_KINDS
 from relaysim.studies.settings import arguments_of, build, complete, rate_of
 from relaysim.studies.sweeps import sweep
-from relaysim.studies.tuning import tune
+from relaysim.studies.tuning import searched
 from relaysim.support.checks import whole_number
 from relaysim.support.files import written_aside
 from relaysim.support.names import closest
@@ -191,7 +191,7 @@ def _for_tuning(stated: dict[str, Any]) -> dict[str, Any]:
 def _tuned(parts: dict[str, Any], setting: dict[str, Any]) -> Any:
     """The learning rate that is best without noise, or the schedule with the best start."""
     quiet = {name: parts[name] for name in ("problem", "topology", "algorithm", "mixing")}
-    tuned = tune(
+    tuned = searched(
         **quiet,
         **arguments_of(setting, TUNED),
         **{name: setting[name] for name in TUNING} | {"schedule": rate_of(setting["schedule"])},

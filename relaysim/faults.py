@@ -157,7 +157,8 @@ class MessageDrop(Fault):
 
     Args:
         probability: of a directed message being lost, in [0, 1]: one number, or one for each edge of
-            ``topology.edges``, ``(m,)``, which then holds in both directions. Messages of different
+            ``topology.edges``, ``(m,)``, which then holds in both directions unless the topology is
+            directed. Messages of different
             rounds, and the two vectors that gradient tracking sends in one, are lost independently.
             Replicas with the same seed lose the same messages.
 
@@ -300,14 +301,18 @@ class Byzantine(Fault):
 def _of_edges(
     fault: MessageDrop, topology: Topology | TreePair
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """The function from edges ``(messages, 2)``, in either direction, to their probabilities."""
+    """The function from edges ``(messages, 2)``, of an undirected graph in either direction, to their
+    probabilities.
+    """
     n = topology.n
-    low, high = _edges_of(topology).T
-    known = low * n + high
+    one_way = isinstance(topology, Topology) and topology.is_directed
+    first, second = _edges_of(topology).T
+    known = first * n + second
     probabilities = np.array(fault.probability)
 
     def of_edges(edges: np.ndarray) -> np.ndarray:
-        keys = edges.min(axis=1) * n + edges.max(axis=1)
+        first, second = (edges if one_way else np.sort(edges, axis=1)).T
+        keys = first * n + second
         place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
         stray = known[place] != keys
         if stray.any():

@@ -28,3 +28,11 @@ def any_graphs(draw, least=1, most=10):
     pairs = [(a, b) for a in range(n) for b in range(n) if a != b]
     edges = draw(st.lists(st.sampled_from(pairs), max_size=15)) if pairs else []
     return n, edges
+
+
+@st.composite
+def digraphs(draw, least=1, most=8):
+    """Some one-way links, with which not everyone need be reached."""
+    n = draw(st.integers(least, most))
+    pairs = [(a, b) for a in range(n) for b in range(n) if a != b]
+    return n, draw(st.lists(st.sampled_from(pairs), max_size=20)) if pairs else []

@@ -334,10 +334,70 @@ def quasi_global_momentum(world, x0, rates, momentum, form):
         yield x
 
 
-def sgp(world, x0, rates, rounds):
+def pushed(world, C, x):
+    """Worker j sends C_ij x_j to every i; what i gets is added up."""
+    got = [0 * x[i] for i in range(world.n)]
+    for j in range(world.n):
+        for i in range(world.n):
+            if C[i, j] != 0:
+                got[i] = got[i] + C[i, j] * x[j]
+    return got
+
+
+def push_on_topology(world, x0, rates, rounds):
+    """u_i ← u_i − γ g_i(u_i / w_i), and then rounds in which j shares out u_j and w_j."""
+    u, w, z = x0, [1.0] * world.n, x0
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, z)
+        u = [u[i] - rate * gradients[i] for i in range(world.n)]
+        for k in range(rounds):
+            C = world.weights(rounds * step + k)
+            u, w = pushed(world, C, u), pushed(world, C, w)
+        z = [u[i] / w[i] for i in range(world.n)]
+        yield z
+
+
+def push_diging(world, x0, rates):
+    """y_i shares out and follows the gradient, u_i moves by it and shares out; x_i = u_i / v_i."""
+    u, v, x, y, gradients = x0, [1.0] * world.n, x0, None, None
+    for step, rate in enumerate(rates):
+        renewed = world.gradients(step, x)
+        if step == 0:
+            y = renewed
+        else:
+            y = pushed(world, world.weights(step - 1), y)
+            y = [y[i] + renewed[i] - gradients[i] for i in range(world.n)]
+        gradients = renewed
+        C = world.weights(step)
+        u = pushed(world, C, [u[i] - rate * y[i] for i in range(world.n)])
+        v = pushed(world, C, v)
+        x = [u[i] / v[i] for i in range(world.n)]
+        yield x
+
+
+def push_pull(world, x0, rates):
+    """x_i averages what it hears of x_j − γ y_j with R; y_j is shared out with C and follows the gradient."""
+    x, y, gradients = x0, None, None
+    for step, rate in enumerate(rates):
+        renewed = world.gradients(step, x)
+        if step == 0:
+            y = renewed
+        else:
+            y = pushed(world, world.weights(2 * step - 1), y)
+            y = [y[i] + renewed[i] - gradients[i] for i in range(world.n)]
+        gradients = renewed
+        R = world.weights(2 * step)
+        x = world.mix(R, [x[i] - rate * y[i] for i in range(world.n)])
+        yield x
+
+
+def sgp(world, x0, rates, rounds, network):
     """Push-sum with its weights: i keeps half and sends half to i + 2^(k mod ⌈log₂ n⌉). A worker that does
     not hear its peer keeps its other half too.
     """
+    if network == "topology":
+        yield from push_on_topology(world, x0, rates, rounds)
+        return
     n = world.n
     x, z, w = x0, x0, [1.0] * n
     period = 1
@@ -870,6 +930,8 @@ RULES = {
     "GradientTracking": gradient_tracking,
     "QuasiGlobalMomentum": quasi_global_momentum,
     "SGP": sgp,
+    "PushDIGing": push_diging,
+    "PushPull": push_pull,
     "AllReduce": all_reduce,
     "EXTRA": extra,
     "DecentLaM": decentlam,

@@ -167,6 +167,11 @@ def test_a_few_workers(n):
 @pytest.mark.parametrize("algorithm", MIXING_METHODS, ids=repr)
 @pytest.mark.filterwarnings("ignore:.*is exact where W is doubly stochastic")
 def test_a_step_is_the_rule_on_paper_with_what_was_drawn(algorithm, mixing, topology):
+    columns = algorithm.mixing_needs == "column stochastic" and not mixing.doubly_stochastic
+    if columns or algorithm.mixing_needs == "row and column stochastic":
+        with pytest.raises(ValueError, match="needs matrices whose columns sum to 1"):
+            rs.simulate(PROBLEM, topology, algorithm, learning_rate=0.05, steps=1, mixing=mixing)
+        return
     history = rs.simulate(
         PROBLEM, topology, algorithm, learning_rate=0.05, steps=STEPS, mixing=mixing, x0=START,
         keep_iterates=True,
@@ -409,6 +414,12 @@ def test_matcha_wakes_the_edge_that_holds_two_cliques_together():
         (lambda: matcha(RING, 1.5), ValueError, r"budget must lie in \(0, 1\], not 1.5"),
         (lambda: matcha(rs.topologies.from_edges(3, [(0, 1)]), 0.5), ValueError, "not connected"),
         (lambda: matcha(8, 0.5), TypeError, "needs a Topology"),
+        (lambda: matcha(rs.topologies.directed_ring(4), 0.5), ValueError, "an undirected graph"),
+        (
+            lambda: random_matching(rs.topologies.directed_ring(4)),
+            ValueError,
+            "an undirected graph",
+        ),
         (lambda: random_matching("ring"), TypeError, "needs a Topology"),
         (
             lambda: epidemic(8, 8),

@@ -130,6 +130,7 @@ MEASURES = [
         {"learning_rate": 300.0},
         {"learning_rate": [0.1, 0.4], "stop_below": 0.5, "replicas": 3},
         {"stop_below": 1e6},
+        {"learning_rate": [0.1, 0.4], "stop_when": {"gradient_norm": 0.1, "vectors_sent": 150}},
         {"learning_rate": rs.schedules.Listed((0.3, 0.2, 0.1))},
         {"learning_rate": lambda step: 0.3 / (1 + 0.1 * step), "replicas": 2},
         {"x0": np.random.default_rng(1).normal(size=(N, D, 4))},

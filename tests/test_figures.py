@@ -277,6 +277,18 @@ def check_acceleration(frame):
                 assert f"{value:.{digits}f}" == text, (graph, n)
 
 
+def check_one_way_links(frame):
+    biased = frame[frame.panel == "limit"].distance.iloc[0]
+    ends = frame[frame.panel == "curves"].groupby("method").distance.last()
+    assert ends["DP-SGD (gossip)"] == pytest.approx(biased, rel=0.25)
+    assert ends["SGP"] < 0.3 * biased
+    assert ends[["Push-DIGing", "Push-pull (AB)"]].max() < 1e-3 * biased
+    lowest = frame[frame.panel == "plateaus"].groupby("method").distance.first()
+    assert lowest["DP-SGD (gossip)"] == pytest.approx(biased, rel=0.01)
+    assert lowest["SGP"] < 1e-5 * biased
+    assert frame.weight.sum() == pytest.approx(16)
+
+
 SHOWS = {
     "scaling": check_scaling,
     "mean-estimation": check_mean_estimation,
@@ -290,6 +302,7 @@ SHOWS = {
     "compression": check_compression,
     "double-descent": check_double_descent,
     "separable": check_separable,
+    "one-way-links": check_one_way_links,
     "typical-distance": check_typical_distance,
     "acceleration": check_acceleration,
 }

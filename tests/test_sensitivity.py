@@ -172,7 +172,7 @@ def test_plots_have_a_line_for_each_method(on_quadratics, y):
 def test_what_cannot_be_measured(change, message, monkeypatch):
     """It is refused before anything runs, in one line."""
     ran = []
-    monkeypatch.setattr("relaysim.analysis.sensitivity.tune", tuned_by(ran))
+    monkeypatch.setattr("relaysim.analysis.sensitivity.searched", tuned_by(ran))
     arguments = {"algorithm": RelaySGD(), "topology": chain(8), "plateaus": False}
     arguments |= {"zeta2": [1.0, 10.0]} | change
     with pytest.raises((ValueError, TypeError), match=message) as refused:
@@ -189,7 +189,7 @@ def test_what_cannot_be_measured(change, message, monkeypatch):
 def by_formula(monkeypatch):
     """Steps that grow like ζ² on rings and like its root elsewhere, in the place of tuned ones."""
     ran = []
-    monkeypatch.setattr("relaysim.analysis.sensitivity.tune", tuned_by(ran))
+    monkeypatch.setattr("relaysim.analysis.sensitivity.searched", tuned_by(ran))
     return ran
 
 

@@ -336,6 +336,43 @@ def test_stop_below_without_a_replica_axis(block_bytes, monkeypatch):
     np.testing.assert_array_equal(stopped.x, full.iterates[end])
 
 
+@pytest.mark.parametrize("block_bytes", [1 << 19, 0], ids=["late", "at once"])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"gradient_norm": 1e-6},
+        {"vectors_sent": 155},
+        {"bits_sent": 64 * D * 10 * 20},
+        {"consensus_distance": 1e-5, "vectors_sent": 900},
+        {"worst": 1e-3},
+    ],
+    ids=repr,
+)
+def test_stop_when_ends_each_replica_at_its_first_record_beyond_a_limit(
+    limits, block_bytes, monkeypatch
+):
+    monkeypatch.setattr("relaysim.engine.recording.BLOCK_BYTES", block_bytes)
+    options = {"learning_rate": [0.3, 0.05, 0.5], "steps": 200, "record": 3}
+    options["measures"] = [("worst", lambda x: np.square(x).sum(axis=1).max(axis=0))]
+    full, stopped = simulate(**options), simulate(stop_when=limits, **options)
+    for replica in range(3):
+        rows = full.frame[full.frame.replica == replica]
+        met = [
+            rows[name] >= limit if name.endswith("_sent") else rows[name] < limit
+            for name, limit in limits.items()
+        ]
+        met = np.any(met, axis=0)
+        end = int(met.argmax()) if met.any() else len(rows) - 1
+        found = stopped.frame[stopped.frame.replica == replica]
+        assert found.step.tolist() == rows.step.tolist()[: end + 1]
+        np.testing.assert_allclose(found.gradient_norm, rows.gradient_norm[: end + 1], rtol=1e-6)
+
+
+def test_stop_when_needs_no_optimum():
+    history = simulate(Cosh(), steps=400, stop_when={"gradient_norm": 1e-8})
+    assert history.frame.gradient_norm.iloc[-1] < 1e-8 <= history.frame.gradient_norm.iloc[-2]
+
+
 def growing(steps, **options):
     """Each step multiplies x − x* by −9, up to rounding."""
     problem = rs.problems.DiagonalQuadratic(np.ones((2, 1)), np.full((2, 1), 5.0))
@@ -633,6 +670,7 @@ RUNS = {
     },
     "numpy seeds": {"seed": np.arange(2), "record": np.array([0, 20]), "steps": 20},
     "numpy threshold": {"stop_below": np.float32(1e-3)},
+    "limits": {"stop_when": {"gradient_norm": 1e-3, "bits_sent": 1e6}, "steps": 100},
 }
 over_runs = pytest.mark.parametrize("options", RUNS.values(), ids=RUNS)
 
@@ -835,6 +873,17 @@ UNCONNECTED = rs.topologies.from_edges(N, [(0, 1), (2, 3)])
             {"stop_below": 1e-6, "problem": Cosh()},
             ValueError,
             "needs a problem whose optimum is known",
+        ),
+        ({"stop_when": 1e-6}, TypeError, r"stop_when must be a mapping such as .*, not 1e-06"),
+        (
+            {"stop_when": {"loss": 1}},
+            ValueError,
+            "stop_when has no column 'loss'; there are subopt",
+        ),
+        (
+            {"stop_when": {"vectors_sent": "many"}},
+            TypeError,
+            r"stop_when\['vectors_sent'\] must be",
         ),
         ({"faults": 0.1}, TypeError, "0.1 is no kind of fault"),
         ({"problem": NoGradient()}, TypeError, "is no problem: it lacks 'gradient'"),

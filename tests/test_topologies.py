@@ -410,7 +410,7 @@ def test_a_pair_offers_nothing_that_it_cannot_mean():
             r"shape \(m, 2\), not \(1, 3\)",
         ),
         (lambda: topologies.from_edges(3, [(0.0, 1.0)]), ValueError, "whole numbers"),
-        (lambda: topologies.from_networkx(networkx.DiGraph()), ValueError, "directed"),
+        (lambda: topologies.from_networkx(networkx.DiGraph()), ValueError, "n must be at least 1"),
         (lambda: topologies.from_networkx(networkx.Graph()), ValueError, "n must be at least 1"),
         (
             lambda: topologies.from_networkx(networkx.Graph([(0, 0)])),

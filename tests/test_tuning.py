@@ -320,14 +320,15 @@ def test_under_noise_a_rate_is_found_where_there_is_one(algorithm, topology):
 
 def test_under_noise_what_no_rate_can_do_is_told():
     problem = rs.problems.random_quadratics(8, 5, zeta2=1.0, mu=0.25, seed=7)
-    found = rs.tune(
-        problem,
-        rs.topologies.ring(8),
-        rs.algorithms.AllReduce(),
-        target=1e-8,
-        oracle=rs.oracles.Gaussian(0.1),
-        max_steps=2000,
-    )
+    with pytest.warns(UserWarning, match="All-reduce reached a suboptimality of 1e-08 for good"):
+        found = rs.tune(
+            problem,
+            rs.topologies.ring(8),
+            rs.algorithms.AllReduce(),
+            target=1e-8,
+            oracle=rs.oracles.Gaussian(0.1),
+            max_steps=2000,
+        )
     assert np.isnan(found.learning_rate)
 
 
@@ -415,7 +416,8 @@ def test_a_start_below_the_target_is_refused():
 
 def test_max_steps_is_the_longest_wait():
     problem = rs.problems.random_quadratics(8, 4, zeta2=1.0, seed=0)
-    found = rs.tune(problem, rs.topologies.chain(8), rs.algorithms.RelaySGD(), max_steps=5)
+    with pytest.warns(UserWarning, match="within max_steps = 5; raise one of them"):
+        found = rs.tune(problem, rs.topologies.chain(8), rs.algorithms.RelaySGD(), max_steps=5)
     assert np.isnan(found.steps)
     ax = found.plot()
     ax.figure.canvas.draw()
@@ -503,3 +505,108 @@ def test_what_is_no_schedule_with_a_start_is_refused():
             rs.tune(*where, schedule=schedule)
     with pytest.raises(ValueError, match="a plateau is that of a constant rate; leave out sch"):
         rs.tune(*where, schedule=rs.schedules.InverseSqrt(0.1), criterion="plateau")
+
+
+# -- options, and other measures -------------------------------------------------------------------
+
+EIGHT = rs.problems.random_quadratics(8, 4, zeta2=1.0, seed=0)
+
+
+def test_options_are_tuned_each_with_a_rate_of_its_own():
+    ring, momenta = rs.topologies.ring(8), [0.0, np.float64(0.3), 0.6]
+    found = rs.tune(EIGHT, ring, rs.algorithms.DPSGD(), target=1e-3, over={"momentum": momenta})
+    alone = [rs.tune(EIGHT, ring, rs.algorithms.DPSGD(float(m)), target=1e-3) for m in momenta]
+    best = min(alone, key=lambda each: each.steps)
+    assert (found.algorithm, found.learning_rate, found.steps) == (
+        best.algorithm,
+        best.learning_rate,
+        best.steps,
+    )
+    assert found.options == {"momentum": found.algorithm.momentum}
+    assert type(found.algorithm.momentum) is float
+    for momentum, each in zip(momenta, alone, strict=True):
+        rows = found.frame[found.frame.momentum == momentum].drop(columns="momentum")
+        np.testing.assert_array_equal(rows.steps.min(), each.steps)
+    names = [text.get_text() for text in found.plot().get_legend().get_texts()]
+    assert names[:3] == ["momentum = 0.0", "momentum = 0.3", "momentum = 0.6"]
+    assert "momentum" in found._repr_html_()
+
+
+def test_options_that_are_objects_are_combined():
+    compressors = [rs.compressors.TopK(2), rs.compressors.Sign()]
+    found = rs.tune(
+        EIGHT,
+        rs.topologies.ring(8),
+        rs.algorithms.ChocoSGD(),
+        target=1e-2,
+        over={"compressor": compressors, "consensus_rate": (0.2, 0.6)},
+        max_steps=3000,
+    )
+    tried = {(repr(c), rate) for c, rate in found.frame[["compressor", "consensus_rate"]].values}
+    assert tried == {(repr(c), rate) for c in compressors for rate in (0.2, 0.6)}
+    assert found.algorithm.compressor in compressors
+
+
+@pytest.mark.parametrize("criterion", ["fastest", "plateau"])
+def test_a_rate_is_tuned_for_any_measure(criterion):
+    ring, options = rs.topologies.ring(8), {"criterion": criterion, "target": 1e-3}
+    found = rs.tune(EIGHT, ring, rs.algorithms.DPSGD(), measure="gradient_norm", **options)
+    run = rs.simulate(
+        EIGHT, ring, rs.algorithms.DPSGD(), learning_rate=found.learning_rate, steps=2000
+    )
+    norms = run.frame.gradient_norm
+    assert found.measure == "gradient_norm"
+    assert (norms[run.frame.step >= found.steps] < 1e-3).all()
+    if criterion == "fastest":
+        assert norms[run.frame.step == found.steps - 1].item() >= 1e-3
+    else:
+        assert 1e-3 / 1.1 <= norms.iloc[-1] <= 1e-3
+
+
+def test_problems_without_an_optimum_are_tuned():
+    class Cosh:
+        n, d = 4, 2
+        centers = np.arange(8.0).reshape(4, 2) / 8
+
+        def value(self, x):
+            return float(np.cosh(x - self.centers).sum() / 4)
+
+        def gradient(self, x):
+            return np.sinh(x - self.centers.reshape(4, 2, *(1,) * (x.ndim - 2)))
+
+    problem, ring = Cosh(), rs.topologies.ring(4)
+    where = (problem, ring, rs.algorithms.GradientTracking())
+    found = rs.tune(*where, measure="gradient_norm", target=1e-8)
+    run = rs.simulate(*where, learning_rate=found.learning_rate, steps=int(found.steps))
+    assert run.frame.gradient_norm.iloc[-1] < 1e-8 <= run.frame.gradient_norm.iloc[-2]
+    with pytest.raises(ValueError, match=r"optimum is known; .* measure='gradient_norm'"):
+        rs.tune(*where)
+    least = problem.value(run.x.mean(axis=0))
+    assert rs.tune(*where, measure=("low", lambda x: 2 - x.max(axis=(0, 1))), target=1.6).steps > 0
+    assert rs.tune(*where, measure="value", target=least + 1e-6).steps > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        (
+            {"over": {"momentun": [0.5]}},
+            ValueError,
+            "DPSGD has no option 'momentun'; it has momentum",
+        ),
+        ({"over": {"momentum": 0.5}}, TypeError, r"over\['momentum'\] must be a list of values"),
+        ({"over": {"momentum": []}}, ValueError, r"over\['momentum'\] is empty; give at least one"),
+        ({"over": {"momentum": [0.5, 1.5]}}, ValueError, r"momentum must .* not 1.5"),
+        (
+            {"over": ["momentum"]},
+            TypeError,
+            r"over must be a mapping such as .*, not \['momentum'\]",
+        ),
+        ({"measure": "loss"}, ValueError, "unknown measure 'loss'"),
+        ({"measure": "worker_distance"}, ValueError, "is a number of each worker"),
+        ({"measure": "gradient_norm", "target": 0.0}, ValueError, "target must be a positive"),
+    ],
+)
+def test_what_cannot_be_tuned_is_said_before_anything_runs(options, kind, message):
+    with pytest.raises(kind, match=message):
+        rs.tune(EIGHT, rs.topologies.ring(8), rs.algorithms.DPSGD(), **options)

@@ -21,6 +21,7 @@ from relaysim.algorithms import (
     local_rates,
     power_gossip,
     private,
+    push_sum,
     relay,
     robust,
     sparse,
@@ -41,6 +42,7 @@ from relaysim.algorithms.infrequent import *
 from relaysim.algorithms.local_rates import *
 from relaysim.algorithms.power_gossip import *
 from relaysim.algorithms.private import *
+from relaysim.algorithms.push_sum import *
 from relaysim.algorithms.relay import *
 from relaysim.algorithms.robust import *
 from relaysim.algorithms.sparse import *
@@ -62,6 +64,7 @@ __all__ += infrequent.__all__
 __all__ += local_rates.__all__
 __all__ += power_gossip.__all__
 __all__ += private.__all__
+__all__ += push_sum.__all__
 __all__ += relay.__all__
 __all__ += robust.__all__
 __all__ += sparse.__all__

@@ -27,8 +27,9 @@ CLAIMS: dict[str, str] = {
     "exact": "whether, without noise and at a constant learning rate, it reaches x* for any ζ",
     "exact_when_mixed_further": "whether it is so if its iterates are mixed further after a step",
     "rate_scale": "how many times higher rates may be than those of the same rule without momentum",
-    "mixing_needs": "what its claims need of W: 'nothing', 'doubly stochastic', or 'symmetric', without "
-    "which it has no rule at all",
+    "mixing_needs": "what its claims need of W: 'nothing', 'doubly stochastic', or, without which it has no "
+    "rule at all, 'symmetric', 'column stochastic' or 'row and column stochastic'",
+    "directed": "whether it has a rule for graphs whose edges are one-way links",
     "faults": "the kinds of faults that it has a rule for, such as 'lost messages'",
     "theorems": "names of the functions in relaysim.theory.bounds that hold of it",
 }
@@ -99,9 +100,19 @@ class Claims:
     @property
     def mixing_needs(self) -> str:
         """What its claims need of W: ``"nothing"``; ``"doubly stochastic"``, without which it is not exact;
-        or ``"symmetric"``, without which it has no rule and is refused.
+        or what without which it has no rule and is refused: ``"symmetric"``, ``"column stochastic"``, or
+        ``"row and column stochastic"``: it mixes twice a step, with a matrix whose rows sum to 1 and one
+        whose columns do.
         """
         return "nothing"
+
+    @property
+    def directed(self) -> bool:
+        """Whether it has a rule for graphs whose edges are one-way links; without it is refused there.
+
+        One that brings its own network uses none of them.
+        """
+        return self.uses == "workers"
 
     @property
     def faults(self) -> tuple[str, ...]:

@@ -100,6 +100,11 @@ class ConsensusControl(Method):
                 "consensus control holds its method to one distance: give ConsensusControl the method of "
                 "the inner one, and the smaller of both targets"
             )
+        if self.base.mixing_needs.endswith("column stochastic"):
+            raise ValueError(
+                f"consensus control mixes models further, which takes rows that sum to 1, and not columns "
+                f"as those of {type(self.base).__name__} do; give it a method such as DPSGD()"
+            )
         whole_number(self.most_rounds, "most_rounds", 0)
         target = self.target
         if isinstance(target, list | tuple):

@@ -51,10 +51,11 @@ class D2(_Corrected):
             learning rate 0 it waits, and X' = WX. With both the mean moves by −γ_t times the mean gradient,
             which it would not with 2X − X⁻ − γ_t (G − G⁻): that ends beside x* where the rate falls.
 
-    Any connected topology. Sends one vector per directed edge and step. Exact for any ζ if W is doubly
-    stochastic, where it is stable: a mode with eigenvalue λ of W and curvature h needs
+    Any connected undirected topology. Sends one vector per directed edge and step. Exact for any ζ if W is
+    doubly stochastic, where it is stable: a mode with eigenvalue λ of W and curvature h needs
     1 + λ(3 − 2γh) > 0 and |λ(1 − γh)| < 1, so that small rates need λ_min(W) > −1/3; see
-    `ExactDiffusion` for a variant that does not.
+    `ExactDiffusion` for a variant that does not. Modes of one-way links, whose eigenvalues are complex, grow
+    at any rate.
 
     Source: Tang, Lian, Yan, Zhang, Liu, "D²: decentralized training over decentralized data", ICML
     2018, at a constant rate; ``"scaled"`` as in the code published with Lin et al., "Quasi-global momentum",
@@ -105,7 +106,7 @@ class ExactDiffusion(D2):
     X ← ½(W + I)(2X − X⁻ − γ(G − G⁻)); under a schedule as `D2`, in either ``form``. Where messages are
     lost it is the lazy matrix that loses their weights ½W_ij, and has its rows scaled to sum to 1 again.
 
-    Any connected topology and any symmetric doubly stochastic W without negative weights: the lazy
+    Any connected undirected topology and any symmetric doubly stochastic W without negative weights: the lazy
     matrix has no negative eigenvalue. Sends one vector per directed edge and step. Exact for any ζ.
 
     Source: Yuan, Ying, Zhao, Sayed, "Exact diffusion for distributed optimization and learning",
@@ -132,8 +133,8 @@ class GradientTracking(_Corrected):
     Aug-DGM, which mixes the whole tracker (Y ← W(Y + G⁺ − G)). Each step moves by its own rate: under a
     schedule X' = W(X − γ_t Y).
 
-    Any connected topology. Sends two vectors per directed edge and step. Exact for any ζ if W is
-    doubly stochastic.
+    Any connected topology, one-way links too. Sends two vectors per directed edge and step. Exact for any ζ
+    if W is doubly stochastic, as on regular one-way links; see `PushDIGing` and `PushPull` for others.
 
     Source: Di Lorenzo and Scutari, "NEXT: in-network nonconvex optimization", 2016; Scutari and Sun,
     "Distributed nonconvex constrained optimization over time-varying digraphs" (SONATA), 2019; analysed by
@@ -145,6 +146,7 @@ class GradientTracking(_Corrected):
 
     label: ClassVar[str] = "Gradient tracking"
     uses: ClassVar[str] = "mixing"
+    directed: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
@@ -169,9 +171,9 @@ class EXTRA(_Corrected):
     X¹ = WX⁰ − γG⁰;  X^{t+2} = (I + W)X^{t+1} − ½(I + W)X^t − γ(G^{t+1} − G^t), written with a correction:
     X' = WX − γG + C;  C ← C + ½(W − I)X;  C = 0 at the start.
 
-    Any connected topology. Sends one vector per directed edge and step. Exact for any ζ if W is doubly
-    stochastic, but not if X is mixed further after a step: what corrects it is the disagreement of X, which
-    that takes away. Stable for γ < 2 λ_min(½(I + W)) / L (constant not verified).
+    Any connected undirected topology. Sends one vector per directed edge and step. Exact for any ζ if W is
+    doubly stochastic, but not if X is mixed further after a step: what corrects it is the disagreement of X,
+    which that takes away. Stable for γ < 2 λ_min(½(I + W)) / L (constant not verified).
 
     Source: Shi, Ling, Wu, Yin, "EXTRA: an exact first-order algorithm for decentralized consensus
     optimization", SIAM Journal on Optimization, 2015.

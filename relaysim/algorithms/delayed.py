@@ -43,6 +43,7 @@ class DelayedGradient(Method):
 
     label: ClassVar[str] = "Delayed gradients"
     uses: ClassVar[str] = "mixing"
+    directed: ClassVar[bool] = True
     overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 

@@ -55,6 +55,7 @@ class DSGDAC(Method):
 
     label: ClassVar[str] = "DSGD-AC"
     uses: ClassVar[str] = "mixing"
+    directed: ClassVar[bool] = True
     overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 

@@ -170,6 +170,11 @@ def check_graph(topology: Topology, name: str) -> None:
         ...
     ValueError: SwarmSGD needs neighbours that meet: chain(1) has a single worker; take two or more
     """
+    if topology.is_directed:
+        raise ValueError(
+            f"{name} needs neighbours that meet, each hearing the other, and {topology!r} is directed; use "
+            f"topology.to_undirected()"
+        )
     if topology.n == 1:
         raise ValueError(
             f"{name} needs neighbours that meet: {topology!r} has a single worker; take two or more"

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csgraph, csr_array
 
 from relaysim.algorithms.claims import require_claims
 from relaysim.algorithms.events import Algorithm
 from relaysim.faults import LOST_MESSAGES, AnyFault, Fault, kind_of
-from relaysim.mixing import metropolis
+from relaysim.mixing import column_stochastic, metropolis, row_stochastic
 from relaysim.mixing.by_step import AnyMixing, ByStep, is_by_step
 from relaysim.mixing.drawn import DrawnMixing
 from relaysim.mixing.sequences import (
+    COLUMNS,
+    ROWS,
+    Mixing,
     as_sequence,
     graph_for,
     preserved_weights,
@@ -29,6 +33,12 @@ __all__ = ["check_compatible", "check_faults", "cycle_of", "matrices_for", "weig
 
 # A matrix is doubly stochastic if its columns sum to 1 up to this.
 DOUBLY_STOCHASTIC_TO = 1e-8
+# What must sum to 1 of the matrices that are used one after the other, rows where nothing is said.
+SUMS = {
+    "column stochastic": (COLUMNS,),
+    "row and column stochastic": (ROWS, COLUMNS),
+}
+FOR_ONE_WAY_LINKS = ('SGP(network="topology")', "PushDIGing()", "PushPull()")
 
 
 def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
@@ -72,9 +82,11 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
                 f"two trees; use one tree, such as relaysim.topologies.binary_tree({topology.n})"
             )
         return
-    if not topology.is_connected:
+    _require_all_reached(topology)
+    if topology.is_directed and not algorithm.directed:
         raise ValueError(
-            f"{topology!r} is not connected: some workers could never hear of each other; add edges"
+            f"{name} needs links in both directions, and {topology!r} is directed; use "
+            f"topology.to_undirected(), or a method for one-way links: {', '.join(FOR_ONE_WAY_LINKS)}"
         )
     if algorithm.uses == "relay" and not topology.is_tree:
         raise ValueError(
@@ -83,6 +95,24 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
         )
     if hasattr(algorithm, "rule"):
         algorithm.rule(topology)  # of events: a graph that it cannot use
+
+
+def _require_all_reached(topology: Topology) -> None:
+    if topology.is_strongly_connected:
+        return
+    if not topology.is_directed:
+        raise ValueError(
+            f"{topology!r} is not connected: some workers could never hear of each other; add edges"
+        )
+    # A group that no worker within it sends out of, as there always is one, and a worker outside.
+    _, group = csgraph.connected_components(topology.adjacency, connection="strong")
+    source, target = group[topology.edges].T
+    closed = int(np.setdiff1d(group, source[source != target])[0])
+    a, b = int(np.argmax(group == closed)), int(np.argmax(group != closed))
+    raise ValueError(
+        f"{topology!r} is not strongly connected: nothing that worker {a} sends ever reaches worker {b}; add "
+        f"edges"
+    )
 
 
 def matrices_for(
@@ -94,7 +124,8 @@ def matrices_for(
         ValueError: as `weights_for`, and a callable of the step, or what draws.
 
     Warns:
-        UserWarning: the method is exact with doubly stochastic matrices only, and these are not.
+        UserWarning: the method is exact with doubly stochastic matrices only, and these are not; or they are
+            not on a directed graph.
     """
     found = weights_for(algorithm, topology, mixing)
     if not isinstance(found, tuple):
@@ -132,6 +163,7 @@ def weights_for(
         return tuple(own or ())
     graph = graph_for(topology)
     found: tuple[csr_array, ...] | ByStep | DrawnMixing
+    sums = SUMS.get(algorithm.mixing_needs, (ROWS,))
     if is_by_step(mixing):
         if algorithm.mixing_needs == "symmetric":
             raise ValueError(
@@ -140,18 +172,69 @@ def weights_for(
             )
         if isinstance(mixing, DrawnMixing):
             mixing.require_fits(graph)
+            _require_rows(mixing, sums, name)
             if algorithm.mixing_needs == "doubly stochastic" and algorithm.exact:
                 _warn_unless_drawn_so(mixing, name)
             return mixing
-        found = ByStep(mixing, graph)
+        found = ByStep(mixing, graph, sums)
         first: tuple[csr_array, ...] = (found.first,)
     else:
-        found = first = as_sequence(metropolis(graph) if mixing is None else mixing, graph)
+        found = first = as_sequence(
+            _default(graph, sums) if mixing is None else mixing, graph, sums
+        )
     if algorithm.mixing_needs == "symmetric":
         require_symmetric(first)
-    elif algorithm.mixing_needs == "doubly stochastic" and algorithm.exact:
-        _warn_unless_doubly_stochastic(first, name)
+    elif algorithm.mixing_needs == "column stochastic":
+        _require_mass(found)
+    elif sums == (ROWS,):
+        needed = algorithm.mixing_needs == "doubly stochastic" and algorithm.exact
+        if needed or graph.is_directed:
+            _warn_unless_doubly_stochastic(first, name, needed)
     return found
+
+
+def _default(graph: Topology, sums: Sequence[str]) -> Mixing:
+    """The weights of a graph for which a user names none."""
+    if not graph.is_directed:
+        return metropolis(graph)
+    return [row_stochastic(graph) if each == ROWS else column_stochastic(graph) for each in sums]
+
+
+def _require_mass(matrices: tuple[csr_array, ...] | ByStep) -> None:
+    """Raise where a worker's mass, by which push-sum divides, could become 0 or less."""
+
+    def check(W: csr_array) -> None:
+        entries = W.tocoo()
+        if entries.nnz and entries.data.min() < 0:
+            k = int(entries.data.argmin())
+            i, j = (int(ends[k]) for ends in entries.coords)
+            raise ValueError(
+                f"push-sum divides by the mass that workers have, which needs weights of 0 or more; this "
+                f"matrix gives worker i = {i} the weight {entries.data[k]:.4g} for worker j = {j}: use "
+                f"relaysim.mixing.column_stochastic(topology)"
+            )
+        empty = np.flatnonzero(W.sum(axis=1) == 0)
+        if len(empty):
+            raise ValueError(
+                f"push-sum divides by the mass that workers have, and row {empty[0]} of this matrix is 0: "
+                f"worker {empty[0]} gives all away and gets nothing; let it keep a part, as "
+                f"relaysim.mixing.column_stochastic(topology) does"
+            )
+
+    if isinstance(matrices, ByStep):
+        matrices.require(check)
+    else:
+        for W in matrices:
+            check(W)
+
+
+def _require_rows(mixing: DrawnMixing, sums: Sequence[str], name: str) -> None:
+    """Raise where a method needs columns that sum to 1, which those of what is drawn need not."""
+    if tuple(sums) != (ROWS,) and not (len(sums) == 1 and mixing.doubly_stochastic):
+        raise ValueError(
+            f"{name} needs matrices whose columns sum to 1, and {mixing!r} draws such whose rows do; give it "
+            f"relaysim.mixing.column_stochastic(topology), or nothing"
+        )
 
 
 def cycle_of(algorithm: Algorithm, matrices: tuple[csr_array, ...] | ByStep | DrawnMixing) -> int:
@@ -160,7 +243,8 @@ def cycle_of(algorithm: Algorithm, matrices: tuple[csr_array, ...] | ByStep | Dr
     What is said of a run in its long term is an average over so many steps.
     """
     length = max(len(matrices), 1) if isinstance(matrices, tuple) else 1
-    return math.lcm(length, algorithm.cycle)
+    a_step = len(SUMS.get(algorithm.mixing_needs, (ROWS,)))
+    return math.lcm(length // math.gcd(length, a_step), algorithm.cycle)
 
 
 def _warn_unless_drawn_so(mixing: DrawnMixing, name: str) -> None:
@@ -171,23 +255,32 @@ def _warn_unless_drawn_so(mixing: DrawnMixing, name: str) -> None:
         )
 
 
-def _warn_unless_doubly_stochastic(matrices: tuple[csr_array, ...], name: str) -> None:
+def _warn_unless_doubly_stochastic(
+    matrices: tuple[csr_array, ...], name: str, needed: bool
+) -> None:
+    """Say where a method ends with these; ``needed`` if it would be exact with doubly stochastic ones."""
     sums = np.array([W.sum(axis=0) for W in matrices])
     if np.abs(sums - 1).max() <= DOUBLY_STOCHASTIC_TO:
         return
     weights = preserved_weights(matrices)
+    largest = sum_text(sums.max())
     if weights is None:
         end = "its matrices preserve no common weighted mean, so that it need not end anywhere"
     else:
         low, high = weights.min(), weights.max()
         end = (
-            f"it ends at argmin Σ_i π_i f_i instead of x*, with weights π_i from {low:.4g} to {high:.4g} "
-            f"that W preserves, not 1/n"
+            f"it ends {'at' if needed else 'near'} argmin Σ_i π_i f_i instead of x*, with weights π_i from "
+            f"{low:.4g} to {high:.4g} that W preserves, not 1/n"
         )
-    note(
-        f"{name} is exact where W is doubly stochastic, and a column of this W sums to "
-        f"{sum_text(sums.max())}: {end}"
-    )
+    if needed:
+        note(
+            f"{name} is exact where W is doubly stochastic, and a column of this W sums to {largest}: {end}"
+        )
+    else:
+        note(
+            f"{name} on one-way links, with a W of which a column sums to {largest}: {end}; those without "
+            f"this bias are {', '.join(FOR_ONE_WAY_LINKS)}"
+        )
 
 
 def check_faults(

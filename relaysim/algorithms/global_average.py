@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from relaysim.algorithms.base import (
     Method,
@@ -20,13 +19,11 @@ from relaysim.algorithms.base import (
     smoothed,
 )
 from relaysim.algorithms.gossip import MomentumState
-from relaysim.faults import LOST_MESSAGES
-from relaysim.mixing import one_peer_exponential
 from relaysim.network import AVERAGE_COUNTS, Network
 from relaysim.schedules import fallen, share_at_the_end
 from relaysim.support.checks import one_of, plain_options, real_number, whole_number
 
-__all__ = ["SGP", "AllReduce", "FedAvg", "LocalSGD"]
+__all__ = ["AllReduce", "FedAvg", "LocalSGD"]
 
 
 class ModelState(NamedTuple):
@@ -89,59 +86,6 @@ class AllReduce(MomentumMethod):
         direction, momentum = smoothed(state.momentum, round.gradient(state.x), self.momentum)
         averaged = round.average(round.descend(state.x, direction), self.count)
         return MomentumState(averaged, momentum)
-
-
-@dataclass(frozen=True)
-class SGP(Method):
-    """Stochastic gradient push on the time-varying one-peer exponential graph.
-
-    X ← P_k … (X − γG), in each of ``rounds`` rounds worker i averaging with i − 2^(k mod ⌈log₂ n⌉)
-    and k counting rounds over the whole run. These matrices are doubly stochastic, so that the
-    push-sum weights stay 1.
-
-    Args:
-        rounds: averaging rounds in a step, at least 1.
-
-    Of the topology it uses only n; n vectors a round. Exact only if the rounds of every step average
-    exactly; otherwise, like gossip, it stalls at a distance that grows with γζ.
-
-    Source: Assran, Loizou, Ballas, Rabbat, "Stochastic gradient push", ICML 2019, in the form of the
-    code published with Vogels et al., NeurIPS 2021.
-
-    >>> SGP().rounds
-    2
-    """
-
-    rounds: int = 2
-
-    label: ClassVar[str] = "SGP"
-    uses: ClassVar[str] = "workers"
-    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
-
-    def __post_init__(self) -> None:
-        plain_options(self)
-        whole_number(self.rounds, "rounds", 1)
-
-    @property
-    def hops_per_step(self) -> int:
-        return self.rounds
-
-    def vectors_per_edge(self, d: int) -> float:
-        """Vectors that each worker sends in a step."""
-        return self.rounds
-
-    def own_mixing(self, n: int) -> tuple[csr_array, ...]:
-        """The one-peer exponential sequence."""
-        return one_peer_exponential(n)
-
-    def init(self, x0: np.ndarray, network: Network) -> ModelState:
-        return ModelState(x0)
-
-    def step(self, state: ModelState, round: Round) -> ModelState:
-        x = round.descend(state.x, round.gradient(state.x))
-        for k in range(self.rounds):
-            x = round.mix(x, self.rounds * round.step + k)
-        return ModelState(x)
 
 
 class GrowingState(NamedTuple):

@@ -54,7 +54,8 @@ class DPSGD(MomentumMethod):
     moves as in parallel SGD whatever a (derived here, and checked by simulation).
 
     Any connected topology. Sends one vector per directed edge and step. Not exact: at a constant
-    learning rate it stalls at a distance that grows with γ ζ / (1 − λ₂).
+    learning rate it stalls at a distance that grows with γ ζ / (1 − λ₂). Over one-way links whose W is not
+    doubly stochastic it does so about argmin Σ_i π_i f_i, with the left eigenvector π of W.
 
     Source: Lian et al., "Can decentralized algorithms outperform centralized algorithms?", NeurIPS
     2017 (which has ``overlap=True``); published names DP-SGD, gossip SGD, DGD.
@@ -69,6 +70,7 @@ class DPSGD(MomentumMethod):
 
     label: ClassVar[str] = "DP-SGD (gossip)"
     uses: ClassVar[str] = "mixing"
+    directed: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, LIES)
     theorems: ClassVar[tuple[str, ...]] = ("dp_sgd", "dp_sgd_rate")
 
@@ -129,6 +131,7 @@ class QuasiGlobalMomentum(MomentumMethod):
 
     label: ClassVar[str] = "Quasi-global momentum"
     uses: ClassVar[str] = "mixing"
+    directed: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, LIES)
 
     def __post_init__(self) -> None:

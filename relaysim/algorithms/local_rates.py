@@ -56,6 +56,7 @@ class LocalRates(Method):
     count: str = "ring"
 
     label: ClassVar[str] = "Local rates"
+    directed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain_options(self)

@@ -20,8 +20,8 @@ from relaysim.problems import Logistic, Problem, partitions, random_quadratics
 from relaysim.problems.curvature import HESSIANS_UP_TO
 from relaysim.problems.data import Dataset
 from relaysim.problems.objective import Objective
-from relaysim.studies import tune
 from relaysim.studies.experiment import DEFAULTS, OPTIONS
+from relaysim.studies.tuning import searched
 from relaysim.support.checks import real_number, shown, whole_number
 from relaysim.support.progress import progress_bar
 from relaysim.support.threads import in_processes
@@ -259,7 +259,7 @@ def _measure(
     max_steps: int,
 ) -> dict[str, float]:
     """Steps at the best rate, and where a run at the given rate comes to rest (not without one)."""
-    tuned = tune(
+    tuned = searched(
         problem,
         graph,
         method,

@@ -58,7 +58,8 @@ def extended(
 
 def state_arguments(config: dict[str, Any]) -> list[str]:
     """What `History.extend` may be given again."""
-    return [key for key in config if key not in ("steps", "record", "keep_iterates", "stop_below")]
+    plain = ("steps", "record", "keep_iterates", "stop_below", "stop_when")
+    return [key for key in config if key not in plain]
 
 
 def _objects(history: History) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from relaysim.engine.ledger import Block, Ledger
 from relaysim.engine.recording import Recorder
 from relaysim.engine.setup import Setup
 from relaysim.engine.states import laid_out, saved
+from relaysim.engine.stopping import Stopping
 from relaysim.measures.measure import Measure
 from relaysim.support.blocks import row_blocks
 from relaysim.support.interrupts import StopRequest
@@ -30,9 +31,9 @@ class Run:
         setup: its parts.
         measures: what is measured of every record.
         keep_iterates: of every record; those of some workers only where these are listed.
-        stop_below: a replica ends with the record at which its suboptimality is below this.
+        stopping: with which record a replica ends.
 
-    Replicas that diverged, or reached ``stop_below``, leave the computation with the block of records in
+    Replicas that diverged, or are to stop, leave the computation with the block of records in
     which they did; the others go on.
     """
 
@@ -42,7 +43,7 @@ class Run:
         *,
         measures: tuple[Measure, ...],
         keep_iterates: bool | list[int] = False,
-        stop_below: float | None = None,
+        stopping: Stopping | None = None,
     ):
         self.plan = setup.plan
         self.measures = measures
@@ -53,7 +54,7 @@ class Run:
         self.active = np.arange(setup.plan.r)
         self._streams = setup.streams
         self._machine = setup.machine()
-        self._stop_below, self._keeps_iterates = stop_below, keep_iterates is not False
+        self._stopping, self._keeps_iterates = stopping, keep_iterates is not False
         self._kept_workers = slice(None) if isinstance(keep_iterates, bool) else keep_iterates
         self._recorder = Recorder(setup.scope, setup.x0.shape, measures)
         # Steps of the records that are not measured yet, and what was sent by then.
@@ -207,9 +208,10 @@ class Run:
         for values in measured.values():
             each = is_bad if values.ndim == 2 else is_bad[:, None]
             np.copyto(values, np.nan, where=each)
-        if self._stop_below is not None:
-            below = measured["suboptimality"] < self._stop_below
-            first = np.where(below.any(axis=0), below.argmax(axis=0), count)
+        sent = _stacked(self._sent, r)
+        if self._stopping:
+            met = np.broadcast_to(self._stopping.met(measured, sent), (count, r))
+            first = np.where(met.any(axis=0), met.argmax(axis=0), count)
             stop = first < np.minimum(first_bad, count)
             for k in np.flatnonzero(stop):
                 x = iterates[first[k]]
@@ -221,7 +223,6 @@ class Run:
             kept = iterates[:, self._kept_workers].copy()
             for k in np.flatnonzero(first_bad < count):
                 kept[first_bad[k] :, ..., *((k,) if self.plan.has_axis else ())] = np.nan
-        sent = _stacked(self._sent, r)
         self.ledger.add(Block(self._pending, self.active, measured, sent, kept))
         self._pending, self._sent = [], []
         if leave.any():

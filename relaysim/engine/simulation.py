@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,17 +21,17 @@ from relaysim.engine.plan import (
 )
 from relaysim.engine.run import Run
 from relaysim.engine.setup import Setup
+from relaysim.engine.stopping import Stopping
 from relaysim.faults import AnyFault
 from relaysim.measures.columns import further_measures, measures_of
 from relaysim.mixing.by_step import AnyMixing, is_by_step
 from relaysim.mixing.sequences import mixing_in_double
 from relaysim.oracles import Oracle
 from relaysim.problems import Problem
-from relaysim.problems.problem import knows_optimum
 from relaysim.records import configuration
 from relaysim.records.history import History
 from relaysim.records.state import KeptState
-from relaysim.support.checks import real_number, shown, whole_number
+from relaysim.support.checks import shown, whole_number
 from relaysim.support.interrupts import called_by_user, stops_in_order
 from relaysim.support.progress import progress_bar
 from relaysim.support.streams import seed_array
@@ -61,6 +61,7 @@ def simulate(
     keep_iterates: bool | Sequence[int] = False,
     measures: Sequence[Any] | None = None,
     stop_below: float | None = None,
+    stop_when: Mapping[str, float] | None = None,
     keep_state: bool | None = None,
     progress: bool | None = None,
 ) -> History:
@@ -91,6 +92,8 @@ def simulate(
         measures: further columns, in a list: Measures, names of ready ones (`relaysim.measures`), and
             pairs of a name and a function of x, ``(n, d[, r])`` to ``()`` or ``(r,)``.
         stop_below: end a replica with the record at which its suboptimality is below this.
+        stop_when: end a replica with the first record at which a column is below its limit, or at which as
+            much was sent: ``{"gradient_norm": 1e-6, "vectors_sent": 1e5}``, ``"bits_sent"``.
         keep_state: keep the state after the last step, with which `History.extend` goes on; True, False,
             or None: if it takes up to 64 MB.
         progress: a progress bar: True, False, or None: if the run is long and someone watches.
@@ -127,6 +130,7 @@ def simulate(
         keep_iterates=keep_iterates,
         measures=measures,
         stop_below=stop_below,
+        stop_when=stop_when,
     )
     return experiment.history(keep_state, progress)
 
@@ -155,6 +159,7 @@ class Experiment:
         keep_iterates: bool | Sequence[int] = False,
         measures: Sequence[Any] | None = None,
         stop_below: float | None = None,
+        stop_when: Mapping[str, float] | None = None,
     ):
         self.steps = whole_number(steps, "steps", 0)
         records = number_of_records(record, self.steps)
@@ -174,20 +179,13 @@ class Experiment:
             "measures": None if measures is None else further_measures(measures),
         }
         self.measures = measures_of(problem, self.parts["measures"])
-        if stop_below is not None:
-            if not knows_optimum(problem):
-                raise ValueError(
-                    "stop_below needs a problem whose optimum is known; give the problem an `optimum`"
-                )
-            if not real_number(stop_below, "stop_below") > 0:
-                raise ValueError(f"stop_below must be positive, not {stop_below!r}")
-            stop_below = float(stop_below)
         setup = Setup(
             problem, topology, algorithm, self.plan, mixing=mixing, oracle=oracle, faults=faults
         )
+        stopping = Stopping(setup.problem, self.measures, stop_below, stop_when)
         kept = _kept_iterates(keep_iterates, setup.problem.n)
         self._require_room(kept, setup.problem.n, setup.problem.d)
-        self.run = Run(setup, measures=self.measures, keep_iterates=kept, stop_below=stop_below)
+        self.run = Run(setup, measures=self.measures, keep_iterates=kept, stopping=stopping)
         # The last step whose record is behind us.
         self._done = -1
         listed = not (record is None or isinstance(record, str)) and np.ndim(record) > 0
@@ -205,7 +203,8 @@ class Experiment:
             "record": list(self.recorded) if listed else configuration.encode(record),
             "keep_iterates": kept,
             "measures": configuration.encode_measures(self.parts["measures"]),
-            "stop_below": stop_below,
+            "stop_below": None if stop_below is None else float(stop_below),
+            "stop_when": None if stop_when is None else dict(stop_when),
         }
 
     def _require_room(self, kept: bool | list[int], n: int, d: int) -> None:

@@ -19,6 +19,7 @@ from relaysim.figures.finite_time import finite_time
 from relaysim.figures.heterogeneity import heterogeneity
 from relaysim.figures.logistic import logistic
 from relaysim.figures.mean_estimation import mean_estimation
+from relaysim.figures.one_way_links import one_way_links
 from relaysim.figures.relay_spectrum import relay_spectrum
 from relaysim.figures.relay_theory import key_lemma, learning_rate_correction
 from relaysim.figures.relaysgd_vs_grad import relaysgd_vs_grad
@@ -61,6 +62,7 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "typical-distance": typical_distance,
     "acceleration": acceleration,
     "separable": separable,
+    "one-way-links": one_way_links,
 }
 
 

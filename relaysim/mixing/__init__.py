@@ -1,9 +1,9 @@
 """Gossip matrices: the weights with which workers average what their neighbours send.
 
-W_ij is the weight that worker i gives to what j sent; rows sum to one. One matrix, or a sequence
-W_0, W_1, … of which step t uses number t modulo its length, any callable of the step that gives a matrix, or
-what draws one for each step and replica, see `relaysim.mixing.drawn`. Matrices are `scipy.sparse.csr_array`,
-except that of `with_spectral_gap`, which is dense.
+W_ij is the weight that worker i gives to what j sent; rows sum to one, or columns for methods that push their
+mass on (`column_stochastic`). One matrix, or a sequence W_0, W_1, … of which step t uses number t modulo its
+length, any callable of the step that gives a matrix, or what draws one for each step and replica, see
+`relaysim.mixing.drawn`. Matrices are `scipy.sparse.csr_array`; that of `with_spectral_gap` is dense.
 """
 
 from typing import TYPE_CHECKING, NoReturn
@@ -19,6 +19,7 @@ from relaysim.mixing.finite_time import (
     union_topology,
 )
 from relaysim.mixing.matcha import matcha
+from relaysim.mixing.one_way import column_stochastic, row_stochastic
 from relaysim.mixing.weights import (
     best_constant,
     lazy,
@@ -33,6 +34,7 @@ __all__ = [
     "LatticeSchedule",
     "base_graph",
     "best_constant",
+    "column_stochastic",
     "epidemic",
     "equidyn",
     "hyper_hypercube",
@@ -45,6 +47,7 @@ __all__ = [
     "one_peer_exponential",
     "perturbed",
     "random_matching",
+    "row_stochastic",
     "simple_base_graph",
     "uniform",
     "union_topology",

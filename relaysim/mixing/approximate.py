@@ -13,7 +13,7 @@ from scipy.linalg import eigvalsh, pinvh
 from scipy.optimize import brentq
 from scipy.sparse import coo_array, csr_array
 
-from relaysim.mixing.sequences import Mixing, as_matrices, graph_for, is_symmetric
+from relaysim.mixing.sequences import Mixing, as_matrices, is_symmetric, undirected_graph_for
 from relaysim.mixing.weights import uniform
 from relaysim.support.checks import real_number, whole_number
 from relaysim.topologies import Topology
@@ -46,7 +46,7 @@ def laplacian_sequence(topology: Topology) -> tuple[csr_array, ...]:
 
     Raises:
         TypeError: not a `Topology`.
-        ValueError: not connected, or a product further than 1e-10 from J = 11ᵀ/n, in the 2-norm.
+        ValueError: directed, not connected, or a product further than 1e-10 from J = 11ᵀ/n, in the 2-norm.
 
     Source: derived here; unverified as a construction of Fainman and Vlaski, 2025.
 
@@ -57,7 +57,7 @@ def laplacian_sequence(topology: Topology) -> tuple[csr_array, ...]:
     >>> (period[1] @ period[0]).toarray()[0].round(12).tolist()
     [0.25, 0.25, 0.25, 0.25]
     """
-    if not graph_for(topology).is_connected:
+    if not undirected_graph_for(topology).is_connected:
         raise ValueError(f"{topology!r} is not connected, so no sequence on its edges averages")
     if topology.n == 1:
         return (csr_array(np.ones((1, 1))),)

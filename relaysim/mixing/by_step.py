@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeGuard
 
@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from relaysim.mixing.drawn import DrawnMixing
-from relaysim.mixing.sequences import Matrix, Mixing, checked
+from relaysim.mixing.sequences import ROWS, Matrix, Mixing, checked
 from relaysim.support.checks import whole_number
 from relaysim.topologies import Topology
 
@@ -40,15 +40,18 @@ class ByStep:
     Args:
         call: gives a matrix ``(n, n)`` for the step 0, 1, …; it is not asked for them in order, nor once.
         topology: whose edges they may have weights on.
+        sums: what of them must sum to 1, in turn; see `as_sequence`.
 
     Raises:
         TypeError, ValueError: what is wrong with W_0, before any work; with a later one when it is asked for.
     """
 
-    def __init__(self, call: Callable[[int], Matrix], topology: Topology):
-        self._call, self._topology = call, topology
+    def __init__(
+        self, call: Callable[[int], Matrix], topology: Topology, sums: Sequence[str] = (ROWS,)
+    ):
+        self._call, self._topology, self._sums = call, topology, sums
         # By the identity of what the callable gave, which is kept so that no other object has it.
-        self._known: OrderedDict[int, tuple[Any, csr_array]] = OrderedDict()
+        self._known: OrderedDict[tuple[int, str], tuple[Any, csr_array]] = OrderedDict()
         self._checks: list[Callable[[csr_array], None]] = []
         self.first = self.at(0)
 
@@ -60,13 +63,14 @@ class ByStep:
     def at(self, step: int) -> csr_array:
         """W_t, the same object where the callable gives the same object."""
         given = self._call(step)
-        known = self._known.get(id(given))
+        sums = self._sums[step % len(self._sums)]
+        known = self._known.get((id(given), sums))
         if known is None:
             which = f"the mixing matrix of step {step}"
-            known = given, checked(given, which, self._topology)
+            known = given, checked(given, which, self._topology, (sums,))
             for check in self._checks:
                 check(known[1])
-            self._known[id(given)] = known
+            self._known[id(given), sums] = known
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
         return known[1]

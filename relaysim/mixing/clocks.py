@@ -54,7 +54,7 @@ def acceleration_constants(topology: Topology, rate: float = 1.0) -> tuple[float
 
     Raises:
         TypeError: not a `Topology`.
-        ValueError: a single worker, a topology that is not connected, or a rate of 0 or less.
+        ValueError: a single worker, a topology that is directed or not connected, or a rate of 0 or less.
 
     Source: Nabli, Belilovsky, Oyallon, "A²CiD²", NeurIPS 2023, and its published code, whose graphs
     are regular: λ_ij = rate/deg.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
@@ -13,6 +14,8 @@ from relaysim.mixing.precision import in_double
 from relaysim.topologies import Topology, TreePair
 
 __all__ = [
+    "COLUMNS",
+    "ROWS",
     "Matrix",
     "Mixing",
     "as_matrices",
@@ -25,12 +28,15 @@ __all__ = [
     "preserved_weights",
     "require_symmetric",
     "sum_text",
+    "undirected_graph_for",
 ]
 
 Matrix: TypeAlias = np.ndarray | csr_array
 #: One gossip matrix, or a sequence of them that repeats with the step.
 Mixing: TypeAlias = Matrix | Sequence[Matrix]
-ROW_SUM_TOLERANCE = 1e-8
+#: What sums to 1: what a worker makes of what it hears, or what others make of what it sends.
+ROWS, COLUMNS = "rows", "columns"
+SUM_TOLERANCE = 1e-8
 SYMMETRY_TOLERANCE = 1e-12
 
 
@@ -49,6 +55,25 @@ def graph_for(topology: object) -> Topology:
             why = "; a pair of trees has none, since each tree carries half of the coordinates"
         raise TypeError(f"a mixing matrix needs a Topology, not {topology!r}{why}")
     return topology
+
+
+def undirected_graph_for(topology: object) -> Topology:
+    """The topology, if its edges can have weights that are the same in both directions.
+
+    >>> from relaysim.topologies import directed_ring
+    >>> undirected_graph_for(directed_ring(4))
+    Traceback (most recent call last):
+        ...
+    ValueError: weights that are the same in both directions need ... directed_ring(4) is directed; ...
+    """
+    graph = graph_for(topology)
+    if graph.is_directed:
+        raise ValueError(
+            f"weights that are the same in both directions need an undirected graph, and {graph!r} is "
+            f"directed; use row_stochastic(topology), column_stochastic(topology) or "
+            f"topology.to_undirected()"
+        )
+    return graph
 
 
 def is_sequence(mixing: object) -> TypeGuard[Sequence[Matrix]]:
@@ -94,16 +119,24 @@ def as_matrices(W: Mixing) -> tuple[csr_array, ...]:
                 f"all matrices of a sequence must be of one size; W_0 has {matrices[0].shape[0]} "
                 f"rows and {which} has {entries.shape[0]}"
             )
-        matrices.append(_with_unit_rows(entries, which))
+        matrices.append(_with_unit_sums(entries, which, ROWS))
     return tuple(matrices)
 
 
-def as_sequence(mixing: Mixing, topology: Topology) -> tuple[csr_array, ...]:
+def as_sequence(
+    mixing: Mixing, topology: Topology, sums: Sequence[str] = (ROWS,)
+) -> tuple[csr_array, ...]:
     """Check a matrix, or a sequence of them, against a topology; always returns a tuple.
+
+    Args:
+        mixing: what was given.
+        topology: whose edges have weights.
+        sums: what must sum to 1, in turn of the matrices that are used one after the other: with (ROWS,
+            COLUMNS) the rows of W_0, the columns of W_1, …; of a single matrix both.
 
     Raises:
         TypeError: no matrix, or entries that are not real.
-        ValueError: wrong size, not finite, rows that do not sum to one, entries off the topology's
+        ValueError: wrong size, not finite, rows or columns that do not sum to one, entries off the topology's
             edges, or workers that no product of the sequence connects.
 
     >>> from relaysim.topologies import chain
@@ -112,16 +145,27 @@ def as_sequence(mixing: Mixing, topology: Topology) -> tuple[csr_array, ...]:
         ...
     ValueError: the mixing matrix is 2 × 2 but the topology has 3 workers
     """
-    n = topology.n
-    matrices = [checked(matrix, which, topology) for which, matrix in _numbered(mixing)]
+    named = list(_numbered(mixing))
+    uses = range(math.lcm(len(named), len(sums)))
+    matrices = [
+        checked(matrix, which, topology, {sums[t % len(sums)] for t in uses[k :: len(named)]})
+        for k, (which, matrix) in enumerate(named)
+    ]
+    for each in range(len(sums)):
+        used = [matrices[t % len(matrices)] for t in uses[each :: len(sums)]]
+        _require_connected(used, topology)
+    return tuple(matrices)
+
+
+def _require_connected(matrices: Sequence[csr_array], topology: Topology) -> None:
     union = sum((abs(W) for W in matrices[1:]), abs(matrices[0]))
     parts = connected_components(union, directed=True, connection="strong")[0]
     if parts > 1:
+        never = "do not all reach each other" if topology.is_directed else "never exchange anything"
         raise ValueError(
-            f"the mixing matrices leave the workers in {parts} groups that never exchange anything; "
-            f"over a period they must connect all {n} workers"
+            f"the mixing matrices leave the workers in {parts} groups that {never}; "
+            f"over a period they must connect all {topology.n} workers"
         )
-    return tuple(matrices)
 
 
 def mixing_in_double(mixing: Mixing) -> Mixing:
@@ -140,8 +184,11 @@ def sum_text(total: float) -> str:
     return f"1 {'+' if total > 1 else '−'} {abs(total - 1):.2g}" if written == "1" else written
 
 
-def checked(matrix: Any, which: str, topology: Topology) -> csr_array:
-    """One matrix that fits a topology, a copy; ``which`` is what messages call it.
+def checked(
+    matrix: Any, which: str, topology: Topology, sums: Iterable[str] = (ROWS,)
+) -> csr_array:
+    """One matrix that fits a topology, a copy; ``which`` is what messages call it, ``sums`` what of it must
+    sum to 1.
 
     Raises:
         TypeError, ValueError: as `as_sequence`, but for workers that are not connected.
@@ -150,14 +197,16 @@ def checked(matrix: Any, which: str, topology: Topology) -> csr_array:
     entries = in_double(matrix, which)
     if entries.shape != (n, n):
         raise ValueError(f"{which} is {_written(entries.shape)} but the topology has {n} workers")
-    W = _with_unit_rows(entries, which)
+    W = _with_unit_sums(entries, which, *sums)
     stray = (abs(W) - abs(W).multiply(topology.adjacency + eye_array(n))).tocoo()
     stray.eliminate_zeros()
     if stray.nnz:
         i, j = int(stray.coords[0][0]), int(stray.coords[1][0])
+        why = f", which is no edge of {topology!r}"
+        if topology.is_directed:
+            why = f", what {i} gives to what {j} sent, and {topology!r} has no edge from {j} to {i}"
         raise ValueError(
-            f"{which} has weight {W[i, j]:.3g} at ({i}, {j}), which is no edge of {topology!r}; "
-            f"pass a topology that has the edge"
+            f"{which} has weight {W[i, j]:.3g} at ({i}, {j}){why}; pass a topology that has the edge"
         )
     return W
 
@@ -181,20 +230,25 @@ def _named(mixing: Mixing, alone: str, numbered: str) -> Iterator[tuple[str, Any
             yield f"{numbered}{t}", matrix
 
 
-def _with_unit_rows(matrix: Matrix, which: str) -> csr_array:
-    """A copy without explicit zeros, after a look at its entries and the sums of its rows."""
+def _with_unit_sums(matrix: Matrix, which: str, *sums: str) -> csr_array:
+    """A copy without explicit zeros, after a look at its entries and the sums of its rows or columns."""
     W = csr_array(matrix).astype(float)
     W.sum_duplicates()
     W.eliminate_zeros()
     if not np.isfinite(W.data).all():
         raise ValueError(f"{which} has entries that are not finite")
-    sums = W.sum(axis=1)
-    worst = int(np.argmax(np.abs(sums - 1)))
-    if abs(sums[worst] - 1) > ROW_SUM_TOLERANCE:
-        raise ValueError(
-            f"the rows of {which} must sum to 1; row {worst} sums to {sum_text(sums[worst])}. "
-            f"Put 1 − (the rest of the row) on the diagonal"
-        )
+    off = {ROWS: W.sum(axis=1) - 1, COLUMNS: W.sum(axis=0) - 1}
+    for each in sorted(sums, reverse=True):
+        worst = int(np.argmax(np.abs(off[each])))
+        if abs(off[each][worst]) > SUM_TOLERANCE:
+            one, other = each.removesuffix("s"), COLUMNS if each == ROWS else ROWS
+            mend = f"Put 1 − (the rest of the {one}) on the diagonal"
+            if np.abs(off[other]).max() <= SUM_TOLERANCE:
+                mend = f"Its {other} do: is it the transpose that is meant?"
+            raise ValueError(
+                f"the {each} of {which} must sum to 1; {one} {worst} sums to "
+                f"{sum_text(1 + off[each][worst])}. {mend}"
+            )
     return W
 
 

@@ -1,7 +1,7 @@
 """Gossip matrices: the weights with which workers average what their neighbours send.
 
-W_ij is the weight that worker i gives to what j sent; rows sum to one. Everything is a
-`scipy.sparse.csr_array` except `with_spectral_gap`, which is dense.
+W_ij is the weight that worker i gives to what j sent; rows sum to one, and weights are the same in both
+directions. Everything is a `scipy.sparse.csr_array` except `with_spectral_gap`, which is dense.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from scipy.linalg import eigvalsh
 from scipy.sparse import csr_array, eye_array, issparse
 
 from relaysim.mixing.precision import in_double
-from relaysim.mixing.sequences import Matrix, graph_for, is_sequence
+from relaysim.mixing.sequences import Matrix, is_sequence, undirected_graph_for
 from relaysim.support.checks import positive_share, real_number, whole_number
 from relaysim.topologies import Topology
 
@@ -38,7 +38,7 @@ def metropolis(topology: Topology) -> csr_array:
     >>> metropolis(chain(3)).toarray().round(3).tolist()
     [[0.667, 0.333, 0.0], [0.333, 0.333, 0.333], [0.0, 0.333, 0.667]]
     """
-    degrees = graph_for(topology).degrees
+    degrees = undirected_graph_for(topology).degrees
     return _from_weights(
         topology, 1 / (1 + np.maximum(degrees[topology.src], degrees[topology.dst]))
     )
@@ -54,7 +54,7 @@ def uniform(topology: Topology, weight: float) -> csr_array:
     [0.5, 0.25, 0.0, 0.25]
     """
     weight = real_number(weight, "weight")
-    return _from_weights(topology, np.full(len(graph_for(topology).src), weight))
+    return _from_weights(topology, np.full(len(undirected_graph_for(topology).src), weight))
 
 
 def max_degree(topology: Topology) -> csr_array:
@@ -64,7 +64,7 @@ def max_degree(topology: Topology) -> csr_array:
     >>> float(max_degree(star(5))[1, 0])
     0.2
     """
-    return uniform(topology, 1 / (1 + graph_for(topology).degrees.max()))
+    return uniform(topology, 1 / (1 + undirected_graph_for(topology).degrees.max()))
 
 
 def best_constant(topology: Topology) -> csr_array:
@@ -80,7 +80,7 @@ def best_constant(topology: Topology) -> csr_array:
     >>> round(float(best_constant(complete(4))[0, 1]), 12)
     0.25
     """
-    if not graph_for(topology).is_connected:
+    if not undirected_graph_for(topology).is_connected:
         raise ValueError(f"{topology!r} is not connected, so no constant weight makes it average")
     if topology.n == 1:
         return csr_array(np.ones((1, 1)))

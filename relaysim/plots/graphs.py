@@ -15,16 +15,25 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from relaysim.plots.layouts import Graph, GraphPair, Layout, layout_of, smallest_distance
+from relaysim.plots.layouts import (
+    Graph,
+    GraphPair,
+    Layout,
+    is_directed,
+    layout_of,
+    smallest_distance,
+    undirected,
+)
 from relaysim.plots.style import NO_VALUE, drawable, ink_on, style
 from relaysim.support.checks import real_array, shown
 
 __all__ = ["colour_norm", "draw_graph", "draw_topology"]
 
-PLAIN = "#a6cee3"
+PLAIN, EDGE = "#a6cee3", "#888888"
 # Points: a worker's largest and smallest diameter, and the smallest number that one can read.
 LARGEST, SMALLEST, SMALLEST_FONT = 18.0, 2.5, 4.5
 # Of the distance between two workers.
@@ -56,7 +65,8 @@ def draw_topology(
 
     Trees stand level by level, stars around their hub, long chains in folds, rings and other graphs along
     a circle on it, tori and grids as grids (bent edges join opposite sides), hypercubes by their digits,
-    two cliques side by side, and others by their distances.
+    two cliques side by side, and others by their distances. Directed graphs stand as their links do in both
+    directions, with an arrow for each edge; two opposite ones bend apart.
 
     Args:
         topology: a `relaysim.topologies.Topology`, or a `TreePair` (both trees side by side).
@@ -76,7 +86,7 @@ def draw_topology(
         TypeError: what is no topology.
     """
     graphs = [topology.first, topology.second] if isinstance(topology, GraphPair) else [topology]
-    if not all(isinstance(graph, Graph) for graph in graphs):
+    if not all(isinstance(undirected(graph), Graph) for graph in graphs):
         raise TypeError(f"only a Topology or a TreePair can be drawn, not {shown(topology)}")
     if values is not None:
         values = real_array(values, "values")
@@ -150,8 +160,11 @@ def draw_graph(
     if len(topology.edges):
         crowding = min(1.0, math.sqrt(3 * topology.n / len(topology.edges)))
         width = crowding * float(np.clip(diameter / 10, 0.4, 1.1))
-        lines = _edge_lines(at, topology.edges, layout.bulge)
-        ax.add_collection(LineCollection(lines, colors="#888888", linewidths=width, zorder=1))
+        if is_directed(topology):
+            _draw_arrows(ax, at, topology.edges, layout.bulge, diameter, width)
+        else:
+            lines = _edge_lines(at, topology.edges, layout.bulge)
+            ax.add_collection(LineCollection(lines, colors=EDGE, linewidths=width, zorder=1))
     look: dict[str, Any] = {
         "s": diameter**2,
         "linewidths": min(0.8, diameter / 10),
@@ -252,6 +265,27 @@ def _fit(ax: Axes, layout: Layout, with_bar: bool) -> float:
     if layout.equal:
         return nearest * scale.min()
     return smallest_distance(layout.at * scale)
+
+
+def _draw_arrows(
+    ax: Axes,
+    at: np.ndarray,
+    edges: np.ndarray,
+    bulge: np.ndarray,
+    diameter: float,
+    width: float,
+) -> None:
+    """An arrow for each edge, from the rim of its source to that of its target, as bent as its bulge."""
+    starts, ends = at[edges[:, 0]], at[edges[:, 1]]
+    # An arc of matplotlib's with rad = 1 is half as high as it is long, to the right.
+    bends = -2 * bulge / np.hypot(*(ends - starts).T)
+    head = float(np.clip(diameter * 0.55, 3.0, 8.0))
+    look: dict[str, Any] = {"color": EDGE, "linewidth": width, "zorder": 1}
+    look |= {"shrinkA": diameter / 2, "shrinkB": diameter / 2 + width}
+    look |= {"arrowstyle": "-|>", "mutation_scale": head}
+    for start, end, bend in zip(starts, ends, bends, strict=True):
+        arc = f"arc3,rad={bend:.6f}"
+        ax.add_patch(FancyArrowPatch(tuple(start), tuple(end), connectionstyle=arc, **look))
 
 
 def _edge_lines(at: np.ndarray, edges: np.ndarray, bulge: np.ndarray) -> list[np.ndarray]:

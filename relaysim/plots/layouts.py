@@ -7,19 +7,29 @@ their edges.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import networkx
 import numpy as np
 from scipy.sparse import csgraph, csr_array
 from scipy.spatial import KDTree
 
-__all__ = ["Graph", "GraphPair", "Layout", "layout_of", "smallest_distance"]
+__all__ = [
+    "Graph",
+    "GraphPair",
+    "Layout",
+    "is_directed",
+    "layout_of",
+    "smallest_distance",
+    "undirected",
+]
 
 # A longer chain is folded.
 LONGEST_LINE = 20
 # Workers up to which distances on paper follow those in the graph, in so many rounds of O(n²).
 MOST_BY_DISTANCE, ROUNDS = 400, 150
+# By how much of their length two opposite links bend apart.
+APART = 0.1
 
 
 @runtime_checkable
@@ -77,8 +87,21 @@ class Layout(NamedTuple):
     bulge: np.ndarray
 
 
+def is_directed(graph: object) -> bool:
+    """Whether a graph says that its edges are one-way links, source first."""
+    return bool(getattr(graph, "is_directed", False))
+
+
+def undirected(graph: Any) -> Any:
+    """The graph with every link in both directions, which says where its workers stand."""
+    return graph.to_undirected() if is_directed(graph) else graph
+
+
 def layout_of(topology: Graph) -> Layout:
-    """The layout that shows a graph's structure."""
+    """The layout that shows a graph's structure; of a directed one that of its links in both directions."""
+    if is_directed(topology):
+        links = undirected(topology)
+        return _one_way(topology.edges, links.edges, layout_of(links))
     n = topology.n
     straight = np.zeros(len(topology.edges))
     if n == 1:
@@ -96,6 +119,18 @@ def layout_of(topology: Graph) -> Layout:
     if _is_along_a_circle(topology):
         return Layout(_circle(n), (4.2, 4.2), True, straight)
     return Layout(_layout_by_distance(topology), (4.8, 4.2), True, straight)
+
+
+def _one_way(edges: np.ndarray, links: np.ndarray, layout: Layout) -> Layout:
+    """The layout of ``links`` for one-way ``edges`` over them; opposite ones bend to their own left each."""
+    n = len(layout.at)
+    keys = edges[:, 0] * n + edges[:, 1]
+    both_ways = np.isin(keys, edges[:, 1] * n + edges[:, 0])
+    low, high = edges.min(axis=1), edges.max(axis=1)
+    bulge = layout.bulge[np.searchsorted(links[:, 0] * n + links[:, 1], low * n + high)]
+    bulge = np.where(edges[:, 0] == low, bulge, -bulge)
+    length = np.hypot(*(layout.at[edges[:, 1]] - layout.at[edges[:, 0]]).T)
+    return layout._replace(bulge=bulge + np.where(both_ways, APART * length, 0))
 
 
 def _circle(n: int) -> np.ndarray:

@@ -8,9 +8,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cbook import normalize_kwargs
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
 
-from relaysim.plots.style import add_legend, line_name, method_style, new_axes, style
+from relaysim.plots.style import add_legend, line_name, method_style, new_axes, style, variant
 
 __all__ = ["plot_partition", "plot_sensitivity", "plot_tuning"]
 
@@ -31,6 +33,8 @@ class Tuned(Protocol):
     target: float
     criterion: str
     label: str
+    measure: str
+    options: dict[str, Any]
 
 
 class Studied(Protocol):
@@ -55,22 +59,27 @@ class Partitioned(Protocol):
 
 
 def plot_tuning(tuning: Tuned, *, ax: Axes | None = None, **line: Any) -> Axes:
-    """Draw what each learning rate tried came to, and mark the one chosen; returns the Axes."""
+    """Draw what each learning rate tried came to, and mark the one chosen; returns the Axes.
+
+    A line for each combination of options that was tried.
+    """
     chosen = tuning.frame[tuning.frame["learning_rate"] == tuning.learning_rate]
+    for name, value in tuning.options.items():
+        chosen = chosen[np.array([each == value for each in chosen[name]], dtype=bool)]
     stalls = tuning.criterion == "plateau" and (chosen["plateau"] > 0).any()
     column = "plateau" if stalls else "steps"
     frame = tuning.frame[tuning.frame[column] > 0]
+    of = tuning.measure.replace("_", " ")
     with style():
-        if ax is None:
-            ax = new_axes(5.2, 3.4)
-        look = method_style(tuning.label) | {"marker": ".", "markersize": 5}
-        ax.plot(
-            frame["learning_rate"],
-            frame[column],
-            **(look | {"label": line_name(tuning.label)} | line),
-        )
+        own = ax is None
+        ax = new_axes(5.2, 3.4) if ax is None else ax
+        for number, (name, group) in enumerate(_by_options(tuning, frame)):
+            look = variant(method_style(tuning.label), number) if tuning.options else {}
+            look = method_style(tuning.label) | {"marker": "."} | look | {"markersize": 5}
+            given = {"label": line_name(name)} | normalize_kwargs(line, Line2D)
+            ax.plot(group["learning_rate"], group[column], **(look | given))
         chosen = chosen[chosen[column] > 0]
-        found = f"γ = {tuning.learning_rate:.4g}, {tuning.steps:.0f} steps"
+        found_text = f"γ = {tuning.learning_rate:.4g}, {tuning.steps:.0f} steps"
         ax.plot(
             chosen["learning_rate"],
             chosen[column],
@@ -78,7 +87,7 @@ def plot_tuning(tuning: Tuned, *, ax: Axes | None = None, **line: Any) -> Axes:
             color="black",
             fillstyle="none",
             markersize=9,
-            label=found if len(chosen) else "no rate meets the target",
+            label=found_text if len(chosen) else "no rate meets the target",
         )
         if column == "plateau":
             ax.axhline(tuning.target, color="#888888", linestyle="--", linewidth=1, label="target")
@@ -93,12 +102,22 @@ def plot_tuning(tuning: Tuned, *, ax: Axes | None = None, **line: Any) -> Axes:
                     axis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         ax.set_xlabel("Learning rate γ")
         ax.set_ylabel(
-            "Plateau of the suboptimality"
-            if column == "plateau"
-            else f"Steps to suboptimality {tuning.target:.3g}"
+            f"Plateau of the {of}" if column == "plateau" else f"Steps to {of} {tuning.target:.3g}"
         )
-        add_legend(ax)
+        add_legend(ax, widen=own)
     return ax
+
+
+def _by_options(tuning: Tuned, frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each combination of options, in the order in which they were tried, and its name."""
+    if not tuning.options:
+        return [(tuning.label, frame)]
+    keys = [repr(each) for each in zip(*(frame[name] for name in tuning.options), strict=True)]
+    found = []
+    for _, group in frame.groupby(keys, sort=False):
+        first = group.iloc[0]
+        found.append((", ".join(f"{name} = {first[name]}" for name in tuning.options), group))
+    return found
 
 
 def plot_sensitivity(

@@ -29,12 +29,13 @@ def encode(value: Any) -> Any:
 
     >>> import relaysim as rs
     >>> encode(rs.algorithms.SGP(rounds=3))
-    {'type': 'SGP', 'rounds': 3}
+    {'type': 'SGP', 'rounds': 3, 'network': 'exponential'}
     >>> encode(rs.topologies.chain(3))["edges"].tolist()
     [[0, 1], [1, 2]]
     """
     if isinstance(value, Topology):
-        return {"type": "Topology", "n": value.n, "edges": value.edges, "name": value.name}
+        graph = {"type": "Topology", "n": value.n, "edges": value.edges, "name": value.name}
+        return graph | ({"directed": True} if value.is_directed else {})
     if hasattr(value, "to_config"):
         # Arrays are a problem's own, not copied; sparse ones among them become arrays.
         plain = value.to_config()
@@ -62,6 +63,10 @@ def encode(value: Any) -> Any:
     return {"type": "unknown", "class": type(value).__qualname__, "arrays": arrays or None}
 
 
+# What is a mapping of numbers, and describes no object.
+_PLAIN = ("stop_when",)
+
+
 def rebuild(config: dict[str, Any], **given: Any) -> dict[str, Any]:
     """The keyword arguments of `relaysim.simulate` that a `History.config` describes.
 
@@ -83,9 +88,11 @@ def rebuild(config: dict[str, Any], **given: Any) -> dict[str, Any]:
     unknown = [key for key in given if key not in config]
     if unknown:
         raise TypeError(f"unknown argument {unknown[0]!r}; there are {', '.join(config)}")
-    return {
-        key: given[key] if key in given else decode(value, key) for key, value in config.items()
-    }
+    found = {}
+    for key, value in config.items():
+        plain = key in _PLAIN
+        found[key] = given[key] if key in given else value if plain else decode(value, key)
+    return found
 
 
 def decode(value: Any, what: str = "value") -> Any:

@@ -281,7 +281,7 @@ class _Contract:
         if self.algorithm.uses == "events" or not isinstance(graph, Topology):
             findings.absent(claim, "it is measured in rounds on one graph")
             return
-        distance = _hops_from(graph, 0)
+        distance = graph.distances_from(0)
 
         def moves() -> Finding:
             n, d = self.shape
@@ -367,16 +367,6 @@ def _read_only(state: Any) -> Any:
         parts = map(_read_only, state)
         return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
     return read_only(np.asarray(state))
-
-
-def _hops_from(graph: Topology, worker: int) -> np.ndarray:
-    """Hops to every worker, ``(n,)``, along edges in either direction."""
-    distance = np.full(graph.n, np.inf)
-    distance[worker] = 0
-    for _ in range(graph.n):
-        for ends in (graph.edges.T, graph.edges.T[::-1]):
-            np.minimum.at(distance, ends[1], distance[ends[0]] + 1)
-    return distance
 
 
 checking.checked_by(examine)

@@ -16,6 +16,7 @@ from relaysim.studies.rate_search import (
     SETTLES_AFTER,
     STAYS_STEPS,
     RateSearch,
+    curves_of,
 )
 from relaysim.studies.settling import every_phase, first_below, over_a_cycle, stays_below
 
@@ -104,7 +105,7 @@ class NoisySearch(RateSearch):
         run = self._start(rates, first, SEEDS)
         run.advance(range(0, horizon + 1, every_phase(1 + horizon // MOST_RECORDS, self._cycle)))
         self._on_progress(len(rates))
-        return run, run.column("suboptimality")
+        return run, curves_of(run)
 
     def _judge(self, rates: np.ndarray, first: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
         """Steps to the target of each rate, ``(k,)``, and which rates will not get there."""

@@ -11,7 +11,7 @@ import pandas as pd
 from relaysim.engine.run import Run
 from relaysim.studies.settling import over_a_cycle, overshoot, settled_levels, stays_below
 
-__all__ = ["RateSearch", "first_grid", "search_limits"]
+__all__ = ["RateSearch", "curves_of", "first_grid", "search_limits"]
 
 # The first grid: 1e-5 / L up to 4 (n + 2) / L in steps of 25 %. A chain is stable up to (n + 2) / 2,
 # and momentum β multiplies that by (1 + β) / (1 − β).
@@ -74,17 +74,23 @@ def _count(high: float, ratio: float) -> int:
     return int(np.ceil(np.log(high) / np.log(ratio))) + 1
 
 
+def curves_of(run: Run) -> np.ndarray:
+    """What is tuned for, at all records so far, ``(records, r)``: the only measure of the run."""
+    return run.column(run.measures[0].name)
+
+
 class RateSearch:
     """Runs of many rates, and what was learnt about each, where nothing is left to chance.
 
     Args:
         start: a run of rates ``(r,)`` as replicas, at step 0.
-        start_value: suboptimality at step 0, above the target.
+        start_value: what is tuned for at step 0, above the target.
         target, max_steps: of `relaysim.tune`.
         curvatures: of the slowest and of the fastest mode.
         on_progress: told how many rates were advanced.
         limits: the lowest and the highest rate that may be tried, beyond the first grid.
         cycle: steps after which the rule repeats, over which plateaus are averaged.
+        squared: whether what is tuned for is a square that falls to 0, no faster than the squared error.
     """
 
     _growing = GROWING
@@ -99,7 +105,9 @@ class RateSearch:
         on_progress: Callable,
         limits: tuple[float, float],
         cycle: int = 1,
+        squared: bool = True,
     ) -> None:
+        self._squared = squared
         self._start, self._start_value = start, start_value
         self._target, self._max_steps = target, max_steps
         self._slowest, self._fastest_mode = curvatures
@@ -171,7 +179,7 @@ class RateSearch:
             watch = max(LASTING_STEPS, int(LASTING * reached[order[0]]))
             run.advance(range(watch + 1))
             self._on_progress(len(unsure))
-            steps = stays_below(run.steps, run.column("suboptimality"), self._target, self._growing)
+            steps = stays_below(run.steps, curves_of(run), self._target, self._growing)
             for rate, taken, gone in zip(unsure, steps, run.diverged, strict=True):
                 lasting = taken == reached[rate] and not gone
                 entry = self._tried[rate]
@@ -206,6 +214,8 @@ class RateSearch:
 
     def _fewest_steps(self, rates: np.ndarray) -> np.ndarray:
         """Half of the steps that a rate needs if nothing shrinks faster than by 1 − γL, ``(r,)``."""
+        if not self._squared:
+            return np.zeros(len(rates))
         shrink = np.clip(rates * self._fastest_mode, 0, 0.999)
         return 0.5 * np.log(self._start_value / self._target) / (-2 * np.log1p(-shrink))
 
@@ -237,7 +247,7 @@ class RateSearch:
         while True:
             _record_up_to(run, horizon)
             self._on_progress(len(rates))
-            curves = run.column("suboptimality")
+            curves = curves_of(run)
             steps = stays_below(run.steps, curves, self._target, self._growing)
             steps[steps > self._max_steps] = np.nan
             best = np.nanmin(steps) if np.isfinite(steps).any() else np.inf
@@ -310,7 +320,7 @@ class RateSearch:
             horizon = min(horizon, self._max_steps)
             _record_up_to(run, horizon)
             self._on_progress(len(rates))
-            curves = over_a_cycle(run.column("suboptimality"), self._cycle)
+            curves = over_a_cycle(curves_of(run), self._cycle)
             plateaus = settled_levels(curves, self._target, PLATEAU_FLATNESS)
             early = rates * self._slowest * run.step < SETTLES_AFTER
             plateaus[early & (plateaus > 0)] = np.nan

@@ -223,7 +223,7 @@ def _topology(
         if "n" in stated and topology.n != n:
             raise SettingError("n", f"topology {text} has its own size and n = {n}; leave n out")
     elif isinstance(topology, Mapping) and {*topology} == {"name", "n", "edges"}:
-        topology = Topology(topology["n"], topology["edges"], topology["name"])
+        topology = _graph(topology)
     elif not isinstance(topology, Topology | TreePair):
         raise SettingError("topology", f"topology must be a name or a Topology, not {topology!r}")
     elif "n" in stated and topology.n != n:
@@ -341,10 +341,8 @@ def _stand_in(setting: Mapping[str, Any]) -> Any:
 def build(setting: Mapping[str, Any], problem: Any = None) -> dict[str, Any]:
     """The objects that a complete setting describes, as arguments of `relaysim.simulate`."""
     described = setting["topology"]
-    if isinstance(described, str):
-        topology = named(described, GRAPHS, "topology")
-    else:
-        topology = Topology(described["n"], described["edges"], described["name"])
+    is_named = isinstance(described, str)
+    topology = named(described, GRAPHS, "topology") if is_named else _graph(described)
     mixing = setting["mixing"]
     if isinstance(mixing, str):
         mixing = named(mixing, MIXINGS, "mixing", {"topology": topology, "n": topology.n})
@@ -409,7 +407,14 @@ def former_key(setting: Mapping[str, Any]) -> str:
 
 def _described(topology: Topology) -> dict[str, Any]:
     """A graph as plain data."""
-    return {"name": topology.name, "n": topology.n, "edges": topology.edges.tolist()}
+    graph = {"name": topology.name, "n": topology.n, "edges": topology.edges.tolist()}
+    return graph | ({"directed": True} if topology.is_directed else {})
+
+
+def _graph(described: Mapping[str, Any]) -> Topology:
+    """The graph that is described so."""
+    directed = described.get("directed", False)
+    return Topology(described["n"], described["edges"], described["name"], directed)
 
 
 def _hash(setting: Mapping[str, Any]) -> str:

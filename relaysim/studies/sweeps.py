@@ -26,7 +26,7 @@ from relaysim.studies.processes import computed, termination_as_exit
 from relaysim.studies.settings import arguments_of, build, former_key, key_of, rate_of
 from relaysim.studies.store import Store, stored_results
 from relaysim.studies.tables import rows_of, table_of
-from relaysim.studies.tuning import StartsBelowTargetError, tune
+from relaysim.studies.tuning import StartsBelowTargetError, searched
 from relaysim.support.progress import progress_bar, someone_watches
 from relaysim.support.threads import one_thread
 from relaysim.version import __version__
@@ -288,7 +288,7 @@ def _rates(group: list[dict]) -> list[float] | str:
 
 def _tuned(setting: dict, arguments: dict) -> Result:
     try:
-        found = tune(
+        found = searched(
             **arguments,
             **arguments_of(setting, TUNED),
             target=setting["target"],

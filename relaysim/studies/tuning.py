@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,8 @@ from relaysim.engine.plan import plan_replicas
 from relaysim.engine.run import Run
 from relaysim.engine.setup import Setup
 from relaysim.measures import suboptimality
+from relaysim.measures.columns import further_measures
+from relaysim.measures.measure import Measure
 from relaysim.mixing.by_step import AnyMixing
 from relaysim.mixing.drawn import DrawnMixing
 from relaysim.oracles import Exact, Gaussian, Oracle
@@ -24,10 +28,11 @@ from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
 from relaysim.schedules import FromStart
 from relaysim.studies.noisy_search import NoisySearch
-from relaysim.studies.rate_search import RateSearch, first_grid, search_limits
-from relaysim.support.checks import real_number, shown, whole_number
+from relaysim.studies.rate_search import RateSearch, curves_of, first_grid, search_limits
+from relaysim.support.checks import plain_scalar, real_number, shown, whole_number
 from relaysim.support.display import between, html_table
 from relaysim.support.interrupts import called_by_user
+from relaysim.support.notes import note
 from relaysim.support.progress import progress_bar
 from relaysim.theory.linear import linearize
 from relaysim.topologies import Topology, TreePair
@@ -35,13 +40,18 @@ from relaysim.topologies import Topology, TreePair
 if TYPE_CHECKING:
     from relaysim.plots.style import Axes
 
-__all__ = ["StartsBelowTargetError", "Tuning", "check_schedule", "tune"]
+__all__ = ["StartsBelowTargetError", "Tuning", "check_schedule", "searched", "tune"]
 
 CRITERIA = ("fastest", "plateau")
 # Numbers in all iterates up to which a plateau is taken from the exact theory.
 MOST_EXACT = 1000
 # How far the highest rate of a schedule is looked for.
 SHAPE_STEPS = 10_000
+# Options that take so many times longer than the best are not waited for, but this long at least.
+NOT_WAITED_FOR, LEAST_STEPS = 10, 1000
+# What falls to 0 no faster than the squared error; of the value it is not known where it ends.
+SQUARES = ("suboptimality", "gradient_norm", "distance")
+VALUE = "value"
 
 
 class StartsBelowTargetError(ValueError):
@@ -63,6 +73,10 @@ class Tuning:
         label: the method's name.
         interrupted: whether someone stopped the search: the rate is the best of those tried by then.
         schedule: the schedule that was given, with the best start; None without, or if there is none.
+        algorithm: the method, with the best of the options that were tried.
+        options: of these the best, by name; empty where only the rate was tuned. `frame` has a column for
+            each.
+        measure: the column that had to fall below the target.
     """
 
     learning_rate: float
@@ -73,13 +87,17 @@ class Tuning:
     label: str
     interrupted: bool = False
     schedule: FromStart | None = None
+    algorithm: Algorithm | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    measure: str = suboptimality.name
 
     def _repr_html_(self) -> str:
         tried = self.frame["learning_rate"]
         found = np.isfinite(self.learning_rate)
         rows = [
             ("criterion", self.criterion),
-            ("target of the suboptimality", self.target),
+            (f"target of the {self.measure.replace('_', ' ')}", self.target),
+            *self.options.items(),
             ("best learning rate", self.learning_rate if found else "no rate meets the target"),
             ("steps to the target", self.steps if np.isfinite(self.steps) else "none"),
             ("rates tried", f"{len(tried)}, {between(tried)}" if len(tried) else 0),
@@ -101,6 +119,8 @@ def tune(
     *,
     target: float = 1e-6,
     criterion: str = "fastest",
+    over: Mapping[str, Iterable[Any]] | None = None,
+    measure: Any = suboptimality.name,
     max_steps: int = 100_000,
     oracle: Oracle | None = None,
     mixing: AnyMixing | None = None,
@@ -108,19 +128,25 @@ def tune(
     seed: int = 0,
     progress: bool | None = None,
 ) -> Tuning:
-    """Find a learning rate by watching whole grids of them at once.
+    """Find a learning rate, and options of the method, by watching whole grids of rates at once.
 
     Args:
-        problem, topology, algorithm, oracle, mixing, seed: as for `relaysim.simulate`. The problem
-            must know its optimum.
-        target: suboptimality f(x̄) − f(x*) to reach.
+        problem, topology, algorithm, oracle, mixing, seed: as for `relaysim.simulate`.
+        target: suboptimality f(x̄) − f(x*) to reach, or of another measure.
         criterion: ``"fastest"``: the rate whose suboptimality falls below the target and stays
             there in the fewest steps (watched for 5000 steps, or three times as long as it took, at
             the end of which it must not be growing). ``"plateau"``:
             for methods that stall, a rate whose plateau lies in [target / 1.1, target]; where no
             stable rate stalls above that, the fastest one. What a method does periodically (`LocalSGD`,
             or a sequence of matrices) is averaged over its cycle, in the plateau and in ``steps``.
-        max_steps: how long to wait.
+        over: values of options of the method, all of which are combined, each with a learning rate tuned for
+            it: ``{"momentum": [0, 0.5, 0.9]}``. The best has the fewest steps; for plateaus, those to the
+            target.
+        measure: what has to fall below the target: the name of a measure, a `relaysim.measures.Measure` or
+            a pair of a name and a function, as for `relaysim.simulate`. ``"gradient_norm"`` and
+            ``"value"`` need no optimum.
+        max_steps: how long to wait. Of several combinations of options, those that take ten times as long as
+            the best are not waited for.
         schedule: one of `relaysim.schedules` with a start, which is what is tuned then, whatever it is:
             step t has the rate ``schedule.from_start(learning_rate)(t)``. Only for "fastest".
         progress: a progress bar: True, False, or None: if it lasts and someone watches.
@@ -143,37 +169,155 @@ def tune(
 
     Returns:
         A `Tuning`. Rates found with ``criterion="fastest"`` are the best of those tried: `frame`
-        lists them all. Ctrl-C ends the search with what is known by then, ``interrupted``.
+        lists them all. Ctrl-C ends the search with what is known by then, ``interrupted``. Where
+        ``max_steps`` ended it without a rate, a warning says so.
 
     Raises:
-        ValueError: a target that is not positive, an unknown criterion, or a problem without an
-            optimum.
+        ValueError: a target that is not positive (for the value, any), an unknown criterion, option or
+            measure, or one that needs an optimum that is not known.
 
     >>> import relaysim as rs
     >>> problem = rs.problems.random_quadratics(n=8, d=4, zeta2=1.0, seed=0)
     >>> found = tune(problem, rs.topologies.chain(8), rs.algorithms.RelaySGD(), target=1e-6)
     >>> found.steps < 40 and 0.5 < found.learning_rate < 3
     True
+    >>> found = tune(problem, rs.topologies.ring(8), rs.algorithms.DPSGD(), target=1e-3,
+    ...              over={"momentum": [0.0, 0.3, 0.6]})
+    >>> found.algorithm.momentum, len(found.frame.momentum.unique())
+    (0.6, 3)
     """
-    check_compatible(problem, topology, algorithm)
+    found = searched(
+        problem,
+        topology,
+        algorithm,
+        target=target,
+        criterion=criterion,
+        over=over,
+        measure=measure,
+        max_steps=max_steps,
+        oracle=oracle,
+        mixing=mixing,
+        schedule=schedule,
+        seed=seed,
+        progress=progress,
+    )
+    nowhere = np.isnan(found.learning_rate) and not found.interrupted
+    if nowhere and not found.frame["diverged"].all():
+        note(
+            f"no learning rate of {found.label} reached a {found.measure} of {found.target:g} for good "
+            f"within max_steps = {max_steps}; raise one of them"
+        )
+    return found
+
+
+def searched(
+    problem: Problem,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
+    *,
+    target: float = 1e-6,
+    criterion: str = "fastest",
+    over: Mapping[str, Iterable[Any]] | None = None,
+    measure: Any = suboptimality.name,
+    max_steps: int = 100_000,
+    seed: int = 0,
+    progress: bool | None = None,
+    **options: Any,
+) -> Tuning:
+    """As `tune`, for those that know what to do where there is no rate."""
+    column = _measure_of(problem, measure)
     target = real_number(target, "target")
-    if not target > 0:
+    if not target > 0 and column.name != VALUE:
         raise ValueError(f"target must be a positive number, not {target!r}")
     if criterion not in CRITERIA:
         raise ValueError(f"criterion must be 'fastest' or 'plateau', not {shown(criterion)}")
-    if schedule is not None:
+    if (schedule := options.get("schedule")) is not None:
         check_schedule(schedule, criterion)
-    if not knows_optimum(problem):
-        raise ValueError(
-            "tuning needs a problem whose optimum is known; give it an `optimum` "
-            "(logistic regression has one for sure with l2 > 0)"
-        )
     max_steps, seed = whole_number(max_steps, "max_steps", 1), whole_number(seed, "seed", 0)
+    found: list[Tuning] = []
+    longest = max_steps
+    combinations = list(_combined(algorithm, over))
+    for _, method in combinations:
+        check_compatible(problem, topology, method)
+    for values, method in combinations:
+        goal = target, criterion, column, longest
+        each = _of_rates(problem, topology, method, *goal, seed=seed, progress=progress, **options)
+        each.options = values
+        for name in reversed(values):
+            each.frame.insert(0, name, [values[name]] * len(each.frame))
+        found.append(each)
+        if each.interrupted:
+            break
+        if each.steps == each.steps:
+            longest = min(longest, max(LEAST_STEPS, math.ceil(NOT_WAITED_FOR * each.steps)))
+    best = min(found, key=lambda each: math.inf if np.isnan(each.steps) else each.steps)
+    frame = pd.concat([each.frame for each in found], ignore_index=True)
+    return dataclasses.replace(best, frame=frame, interrupted=found[-1].interrupted)
+
+
+def _measure_of(problem: Problem, measure: Any) -> Measure:
+    """What is tuned for, if this problem has it."""
+    (column,) = further_measures([measure])
+    if column.per_worker:
+        raise ValueError(f"{column.name!r} is a number of each worker; tune for one of all workers")
+    if column.needs_optimum and not knows_optimum(problem):
+        raise ValueError(
+            f"tuning for {column.name} needs a problem whose optimum is known; give it an `optimum` "
+            "(logistic regression has one for sure with l2 > 0), or tune for measure='gradient_norm'"
+        )
+    return column
+
+
+def _combined(
+    algorithm: Algorithm, over: Mapping[str, Iterable[Any]] | None
+) -> Iterator[tuple[dict[str, Any], Algorithm]]:
+    """All combinations of options, and the method with each."""
+    if over is None:
+        yield {}, algorithm
+        return
+    if not isinstance(over, Mapping):
+        raise TypeError(
+            f"over must be a mapping such as {{'momentum': [0, 0.9]}}, not {shown(over)}"
+        )
+    made: Any = algorithm  # a dataclass, as each method is
+    fields = [each.name for each in dataclasses.fields(made)]
+    lists: dict[str, list[Any]] = {}
+    for name, values in over.items():
+        if name not in fields:
+            there = f"it has {', '.join(fields)}" if fields else "it has none"
+            raise ValueError(f"{type(algorithm).__name__} has no option {shown(name)}; {there}")
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise TypeError(f"over[{name!r}] must be a list of values, not {shown(values)}")
+        lists[name] = [plain_scalar(each) for each in values]
+        if not lists[name]:
+            raise ValueError(f"over[{name!r}] is empty; give at least one value, or leave it out")
+    for chosen in itertools.product(*lists.values()):
+        options = dict(zip(lists, chosen, strict=True))
+        yield options, dataclasses.replace(made, **options)
+
+
+def _of_rates(
+    problem: Problem,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
+    target: float,
+    criterion: str,
+    measure: Measure,
+    max_steps: int,
+    *,
+    seed: int,
+    progress: bool | None,
+    oracle: Oracle | None = None,
+    mixing: AnyMixing | None = None,
+    schedule: FromStart | None = None,
+) -> Tuning:
+    """The best rate of a method whose options are what they are."""
     start = functools.partial(
         _start,
         problem,
         topology,
         algorithm,
+        measure=measure,
         oracle=oracle,
         mixing=mixing,
         seed=seed,
@@ -185,10 +329,10 @@ def tune(
     rates = first_grid(problem.n, algorithm.rate_scale) / scale
     start_run = start(rates[:1])
     start_run.advance([0])
-    start_value = float(start_run.column("suboptimality")[0, 0])
+    start_value = float(curves_of(start_run)[0, 0])
     if start_value < target:
         raise StartsBelowTargetError(
-            f"the start is below the target already: its suboptimality is {start_value:.3g}; "
+            f"the start is below the target already: its {measure.name} is {start_value:.3g}; "
             f"give a lower target than {target:g}"
         )
     with progress_bar(None, progress, f"tuning {algorithm.label}", "steps") as bar:
@@ -203,8 +347,10 @@ def tune(
         noisy = drawn or not (oracle is None or isinstance(oracle, Exact))
         kind = NoisySearch if noisy else RateSearch
         cycle = cycle_of(algorithm, weights_for(algorithm, topology, mixing))
-        search = kind(start, start_value, target, max_steps, curvatures, bar.update, limits, cycle)
-        if isinstance(search, NoisySearch) and isinstance(oracle, Gaussian) and algorithm.affine:
+        watched = start, start_value, target, max_steps, curvatures, bar.update, limits, cycle
+        search = kind(*watched, squared=measure.name in SQUARES)
+        exactly = measure.name == suboptimality.name and algorithm.affine
+        if isinstance(search, NoisySearch) and isinstance(oracle, Gaussian) and exactly:
             search.exact_level = functools.partial(
                 _floor, problem, topology, algorithm, mixing, oracle.sigma2
             )
@@ -212,14 +358,25 @@ def tune(
         try:
             rate = search.fastest(rates) if criterion == "fastest" else search.plateau(rates)
         except KeyboardInterrupt:
-            if not called_by_user("tune"):
+            if not called_by_user("tune", "searched", "_of_rates"):
                 raise
             rate, interrupted = search.best_so_far(criterion), True
     frame = search.frame()
     chosen = frame[frame.learning_rate == rate]
     steps = float(chosen.steps.iloc[-1]) if len(chosen) else float("nan")
     best = None if schedule is None or np.isnan(rate) else schedule.from_start(rate)
-    return Tuning(rate, steps, frame, target, criterion, algorithm.label, interrupted, best)
+    return Tuning(
+        rate,
+        steps,
+        frame,
+        target,
+        criterion,
+        algorithm.label,
+        interrupted,
+        best,
+        algorithm=algorithm,
+        measure=measure.name,
+    )
 
 
 def _floor(
@@ -263,9 +420,10 @@ def _start(
     mixing: AnyMixing | None,
     seed: int,
     shape: Callable[[int], float] | None,
+    measure: Measure = suboptimality,
 ) -> Run:
     seeds = [seed + first + k for k in range(count)]
     plan = plan_replicas(np.asarray(rates), seeds, None, None, 1)
     plan = dataclasses.replace(plan, shape=shape)
     setup = Setup(problem, topology, algorithm, plan, mixing=mixing, oracle=oracle)
-    return Run(setup, measures=(suboptimality,))
+    return Run(setup, measures=(measure,))

@@ -2,8 +2,8 @@
 
 The map is taken from ``step``, applied to many states at once as replicas; there is no second copy of
 any rule. y holds everything that depends on the data: iterates first, then momentum, corrections,
-messages. Counts of who has been heard do not, and are first brought to where they stay; the steps before
-that, in which other rules hold, are run as they are.
+messages. Counts of who has been heard and the masses of push-sum do not, and are first brought to where they
+stay, or repeat with the matrices; the steps before that, in which other rules hold, are run as they are.
 """
 
 from __future__ import annotations
@@ -35,10 +35,22 @@ __all__ = ["AffineStep"]
 BATCH_BYTES = 1 << 24
 # A method that needs more steps than this to become steady is taken for one that never does.
 MOST_STARTING_STEPS = 1 << 20
+# Relative changes from one period to the next with which what converges is about to rest.
+ROUNDING = 2.0**-49
 # Periods later, a rule is looked at again.
 OTHER_PERIODS = (1, 2, 3, 5, 7)
 
 Gradient = Callable[[np.ndarray], np.ndarray]
+
+
+class _Counting(Network):
+    """A network that knows what was sent each time."""
+
+    sendings: list[Any]
+
+    def send(self, vectors: float | np.ndarray) -> None:
+        self.sendings.append(vectors)
+        super().send(vectors)
 
 
 class AffineStep:
@@ -79,7 +91,7 @@ class AffineStep:
         self.problem, self.algorithm = problem, algorithm
         self.learning_rate = learning_rate
         self.period = cycle_of(algorithm, matrices)
-        self._network = Network(topology, matrices, Workspace(), workers=Workers(problem))
+        self._network = _Counting(topology, matrices, Workspace(), workers=Workers(problem))
         self._round = Round(self._gradient, self._network, Workspace(), self._no_numbers)
         self._round.learning_rate = learning_rate
         self._observe = Exact().observe(problem, Streams([0], np.zeros(1, dtype=np.intp)))
@@ -136,27 +148,35 @@ class AffineStep:
     # -- the state -----------------------------------------------------------------------------------
 
     def _start(self, state: Any) -> None:
-        """Step until only what depends on the data still changes, and to the end of a period."""
+        """Step, a period at a time, until only what depends on the data still changes in one."""
         self.starting: list[np.ndarray] = []
         self.sent: list[float | np.ndarray] = [0]
-        steady = False
+        nearly_since: int | None = None
         with np.errstate(all="ignore"):
             while True:
                 step = len(self.starting)
-                following = self._step(state, step, self._gradient)
-                steady = steady or _same_counts(state, following)
-                if steady and step % self.period == 0:
+                states, sent = [state], []
+                for phase in range(self.period):
+                    states.append(self._step(states[-1], step + phase, self._gradient))
+                    sent.append(self._network.vectors_sent)
+                changed = _change_of_counts(state, states[-1])
+                if not changed <= ROUNDING:
+                    nearly_since = None
+                elif nearly_since is None:
+                    nearly_since = step
+                # What converges comes to rest an eighth of the way later, or goes on in its last digit.
+                if changed == 0 or (nearly_since is not None and 8 * step >= 9 * nearly_since + 64):
                     break
-                if step == MOST_STARTING_STEPS:
+                if step >= MOST_STARTING_STEPS:
                     raise TypeError(
                         f"{self.algorithm!r} does not become steady: what in its state does not "
                         f"depend on the data still changes after {step} steps"
                     )
-                self.starting.append(state.x[..., 0])
-                self.sent.append(self._network.vectors_sent)
-                state = following
+                self.starting += [each.x[..., 0] for each in states[:-1]]
+                self.sent += sent
+                state = states[-1]
         self.start_up = step
-        self._template = state
+        self._templates = states[:-1]
         self._constants = np.zeros(self._ends[-1])
         self._varying = np.arange(self._ends[-1])
         self._scales = np.ones(len(self._varying))
@@ -172,14 +192,16 @@ class AffineStep:
     def _step(self, state: Any, step: int, gradient: Gradient) -> Any:
         self._round.step = step
         self._round.gradient = gradient
+        self._network.sendings = []
         return self.algorithm.step(state, self._round)
 
     def _find_varying(self) -> np.ndarray:
         """False in arrays that a step hands on whatever they hold, such as a copy of x0."""
         random = np.random.default_rng(1).normal(size=(len(self._varying), 1))
         changed = np.zeros(len(random), dtype=bool)
-        for step in range(self.start_up, self.start_up + self.period):
-            following = self._step(self._unflatten(random), step, self.curvature)
+        for phase in range(self.period):
+            given = self._unflatten(random, phase)
+            following = self._step(given, self.start_up + phase, self.curvature)
             changed |= (self._flatten(following) != random)[:, 0]
         for k in range(len(self._shapes)):
             part = slice(self._ends[k], self._ends[k + 1])
@@ -196,8 +218,8 @@ class AffineStep:
         count = self.problem.n * self.problem.d
         y[:count, 0] = np.random.default_rng(3).normal(size=count)
         largest = np.zeros(len(self._shapes))
-        for step in range(self.start_up, self.start_up + 4):
-            y = self._flatten(self._step(self._unflatten(y), step, self.curvature))
+        for phase in range(4):
+            y = self.linear(y, phase)
             size = np.abs(y[:count]).max()
             if not (np.isfinite(y).all() and size > 0):
                 break
@@ -218,7 +240,7 @@ class AffineStep:
         everything = np.concatenate([part.reshape(-1, part.shape[2]) for part in _data(state)])
         return everything[self._varying] / self._scales[:, None]
 
-    def _unflatten(self, y: np.ndarray, constants: np.ndarray | None = None) -> Any:
+    def _unflatten(self, y: np.ndarray, phase: int, constants: np.ndarray | None = None) -> Any:
         """The steady state that holds these data, ``(N, r)``, and constants, or 0 in their place."""
         everything = np.zeros((self._ends[-1], y.shape[1]))
         if constants is not None:
@@ -226,7 +248,7 @@ class AffineStep:
         everything[self._varying] = y * self._scales[:, None]
         pieces = zip(self._shapes, self._ends, self._ends[1:], strict=False)
         parts = iter([everything[a:b].reshape(*shape, y.shape[1]) for shape, a, b in pieces])
-        return _rebuilt(self._template, parts)
+        return _rebuilt(self._templates[phase % self.period], parts)
 
     # -- the map -------------------------------------------------------------------------------------
 
@@ -237,7 +259,7 @@ class AffineStep:
     def _apply(
         self, y: np.ndarray, phase: int, gradient: Gradient, constants: np.ndarray | None = None
     ) -> np.ndarray:
-        state = self._unflatten(y, constants)
+        state = self._unflatten(y, phase, constants)
         return self._flatten(self._step(state, self.start_up + phase, gradient))
 
     def _require_affine_step(self) -> None:
@@ -309,24 +331,23 @@ class AffineStep:
             return self.algorithm.conserved(state, self._network, self.learning_rate)
 
         def respond(y: np.ndarray) -> np.ndarray:
-            found = quantities(self._unflatten(y))
+            found = quantities(self._unflatten(y, 0))
             assert found is not None, "what one state conserves all do"
             return found.reshape(-1, y.shape[1])
 
-        if quantities(self._template) is None:
+        if quantities(self._templates[0]) is None:
             return csr_array((0, self.states))
         # After one more step: y may hold sums that do not fit the messages, which a step mends.
         found = csr_array(_matrix(respond, self.states) @ self.matrices[0])
         return found[np.flatnonzero(abs(found).sum(axis=1) > 0)]
 
     @functools.cached_property
-    def sent_per_step(self) -> list[float | np.ndarray]:
-        """Vectors sent in each step of a period."""
+    def sent_per_step(self) -> list[list[float]]:
+        """Vectors sent in each step of a period, a number for each time that some are."""
         counts = []
         for phase in range(self.period):
-            before = self._network.vectors_sent
             self.linear(np.zeros((self.states, 1)), phase)
-            counts.append(self._network.vectors_sent - before)
+            counts.append(self._network.sendings)
         return counts
 
 
@@ -374,9 +395,17 @@ def _rebuilt(state: Any, data: Iterator[np.ndarray]) -> Any:
     return type(state)(*parts)
 
 
-def _same_counts(state: Any, following: Any) -> bool:
-    pairs = zip(_leaves(state), _leaves(following), strict=True)
-    return all(np.array_equal(old, new) for old, new in pairs if np.ndim(new) != 3)
+def _change_of_counts(state: Any, following: Any) -> float:
+    """The largest relative change of what does not depend on the data."""
+    largest = 0.0
+    for old, new in zip(_leaves(state), _leaves(following), strict=True):
+        if np.ndim(new) == 3 or np.array_equal(old, new):
+            continue
+        if np.shape(old) != np.shape(new):
+            return math.inf
+        sizes = np.maximum(np.abs(old), np.abs(new))
+        largest = max(largest, float(np.max(np.abs(new - old) / np.where(sizes > 0, sizes, 1))))
+    return largest
 
 
 def _close(a: np.ndarray, b: np.ndarray, summands: float) -> bool:

@@ -209,10 +209,11 @@ class Linearization:
         names = [each.name for each in measures]
         found |= {name: np.concatenate([part[name].ravel() for part in parts]) for name in names}
         per_step = self._map.sent_per_step
-        rest = max(count - self.start_up, 0)
-        later: np.ndarray = np.resize(np.asarray(per_step), rest)[: max(rest - 1, 0)]
-        sent = np.concatenate([self._map.sent, self._map.sent[-1] + np.cumsum(later)])
-        sent = sent[:count]
+        # Added up one by one, as a run does it.
+        times = np.resize([len(each) for each in per_step], max(count - self.start_up - 1, 0))
+        later = np.resize(np.concatenate(per_step), times.sum())
+        running = np.cumsum(np.concatenate([self._map.sent[-1:], later]))
+        sent = np.concatenate([self._map.sent, running[np.cumsum(times)]])[:count]
         counts = {"vectors_sent": sent, "bits_sent": bits_of(sent, self.problem.d)}
         return pd.DataFrame(found | counts)
 

@@ -1,8 +1,8 @@
 """Communication graphs: who can talk to whom.
 
-A topology is an undirected simple graph over workers 0 … n−1. Every undirected edge is two directed
-ones; these are kept sorted by receiver, because all that a round does with messages is to sum what
-each worker received.
+A topology is a simple graph over workers 0 … n−1, undirected unless it says otherwise: an edge (a, b) of a
+directed one lets b hear what a sends, and nothing more. Every undirected edge is two directed ones; these are
+kept sorted by receiver, because all that a round does with messages is to sum what each worker received.
 """
 
 from typing import TYPE_CHECKING, NoReturn
@@ -16,7 +16,16 @@ from relaysim.topologies.random_graphs import (
     social_network,
     watts_strogatz,
 )
-from relaysim.topologies.regular import complete, exponential, hypercube, ring, torus, two_cliques
+from relaysim.topologies.regular import (
+    complete,
+    directed_exponential,
+    directed_ring,
+    exponential,
+    hypercube,
+    ring,
+    torus,
+    two_cliques,
+)
 from relaysim.topologies.trees import (
     binary_tree,
     chain,
@@ -33,6 +42,8 @@ __all__ = [
     "binary_tree",
     "chain",
     "complete",
+    "directed_exponential",
+    "directed_ring",
     "double_binary_tree",
     "erdos_renyi",
     "exponential",

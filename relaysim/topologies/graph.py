@@ -1,8 +1,8 @@
 """The classes of communication graphs: one graph, and two trees that share the work.
 
-A topology is an undirected simple graph over workers 0 … n−1. Every undirected edge is two directed
-ones; these are kept sorted by receiver, because all that a round does with messages is to sum what
-each worker received.
+A topology is a simple graph over workers 0 … n−1, undirected unless it says otherwise. Every undirected
+edge is two directed ones; these are kept sorted by receiver, because all that a round does with messages is
+to sum what each worker received.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import networkx
 import numpy as np
 from scipy.sparse import csgraph, csr_array
 
-from relaysim.support.checks import require_memory, whole_number
+from relaysim.support.checks import require_memory, true_or_false, whole_number
 
 if TYPE_CHECKING:
     from relaysim.plots.style import Axes
@@ -38,13 +38,16 @@ def graph_size(n: int, edges_each: float = 1) -> int:
 
 
 class Topology:
-    """An immutable undirected graph of n workers.
+    """An immutable graph of n workers, undirected or directed.
 
     Args:
         n: number of workers, at least 1.
-        edges: ``(m, 2)`` pairs of distinct workers. An edge given twice, or in both directions,
-            is one edge.
+        edges: ``(m, 2)`` pairs of distinct workers. An edge given twice is one edge; so is, where the graph
+            is undirected, one given in both directions.
         name: how the topology presents itself; it takes no part in comparison.
+        directed: whether each pair is a one-way link (source, target): what the source sends, the target
+            hears. A gossip matrix may then have weight W_ij, which i gives to what j sent, where there is an
+            edge (j, i).
 
     Raises:
         ValueError: a worker outside 0 … n−1, or an edge from a worker to itself.
@@ -55,11 +58,15 @@ class Topology:
     >>> from relaysim.topologies import chain
     >>> topology == chain(3)
     True
+    >>> one_way = Topology(3, [(1, 0), (1, 2)], directed=True)
+    >>> one_way.edges.tolist(), one_way.in_degrees.tolist(), one_way.diameter
+    ([[1, 0], [1, 2]], [1, 0, 1], inf)
     """
 
-    def __init__(self, n: int, edges: Iterable, name: str | None = None):
+    def __init__(self, n: int, edges: Iterable, name: str | None = None, directed: bool = False):
         self._n = graph_size(n)
-        self._edges = _normalised_edges(self._n, edges)
+        self._is_directed = true_or_false(directed, "directed")
+        self._edges = _normalised_edges(self._n, edges, self._is_directed)
         self._name = name
 
     @property
@@ -68,66 +75,111 @@ class Topology:
         return self._n
 
     @property
+    def is_directed(self) -> bool:
+        """Whether its edges are one-way links."""
+        return self._is_directed
+
+    @property
     def edges(self) -> np.ndarray:
-        """Undirected edges ``(m, 2)``, each with the smaller worker first, in increasing order."""
+        """The edges ``(m, 2)`` in increasing order, each with the smaller worker first; of a directed graph
+        with its source first.
+        """
         return self._edges
 
     @property
     def name(self) -> str:
         """A short label, such as ``ring(8)``."""
-        return self._name or f"Topology(n={self.n}, {len(self.edges)} edges)"
+        one_way = "directed " if self.is_directed else ""
+        return self._name or f"Topology(n={self.n}, {len(self.edges)} {one_way}edges)"
 
     @functools.cached_property
     def degrees(self) -> np.ndarray:
-        """Number of neighbours of each worker, ``(n,)``."""
-        return _frozen(np.bincount(self.edges.ravel(), minlength=self.n))
+        """Number of neighbours of each worker, ``(n,)``.
+
+        Raises:
+            ValueError: the graph is directed, see `in_degrees` and `out_degrees`.
+        """
+        self._require_undirected("degrees", "in_degrees and out_degrees")
+        return self.in_degrees
 
     @functools.cached_property
-    def _directed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        source = np.concatenate([self.edges[:, 0], self.edges[:, 1]])
-        receiver = np.concatenate([self.edges[:, 1], self.edges[:, 0]])
+    def in_degrees(self) -> np.ndarray:
+        """How many each worker hears, ``(n,)``; its neighbours where the graph is undirected."""
+        return _frozen(np.bincount(self.dst, minlength=self.n))
+
+    @functools.cached_property
+    def out_degrees(self) -> np.ndarray:
+        """How many hear each worker, ``(n,)``; its neighbours where the graph is undirected."""
+        return _frozen(np.bincount(self.src, minlength=self.n))
+
+    def _require_undirected(self, what: str, mend: str) -> None:
+        if self.is_directed:
+            raise ValueError(
+                f"{self!r} is directed and has no {what}; use {mend}, or to_undirected()"
+            )
+
+    @functools.cached_property
+    def _messages(self) -> tuple[np.ndarray, np.ndarray]:
+        source, receiver = self.edges.T
+        if not self.is_directed:
+            source, receiver = (
+                np.concatenate(ends) for ends in ((source, receiver), (receiver, source))
+            )
         order = np.lexsort((source, receiver))
-        source, receiver = source[order], receiver[order]
-        # Sorting the edges by (source, receiver) lists the mirror images of the edges as stored.
-        reverse = np.empty(len(source), dtype=np.intp)
-        reverse[np.lexsort((receiver, source))] = np.arange(len(source))
-        return _frozen(source), _frozen(receiver), _frozen(reverse)
+        return _frozen(source[order]), _frozen(receiver[order])
 
     @property
     def src(self) -> np.ndarray:
-        """Sender of each directed edge, ``(2m,)``; edges are sorted by receiver, then sender."""
-        return self._directed[0]
+        """Sender of each directed edge, ``(2m,)``, or ``(m,)`` of a directed graph; they are sorted by
+        receiver, then sender.
+        """
+        return self._messages[0]
 
     @property
     def dst(self) -> np.ndarray:
-        """Receiver of each directed edge, ``(2m,)``, not decreasing."""
-        return self._directed[1]
+        """Receiver of each directed edge, ``(2m,)``, or ``(m,)`` of a directed graph, not decreasing."""
+        return self._messages[1]
 
-    @property
+    @functools.cached_property
     def reverse(self) -> np.ndarray:
-        """Position of the opposite direction of each directed edge, ``(2m,)``."""
-        return self._directed[2]
+        """Position of the opposite direction of each directed edge, ``(2m,)``.
+
+        Raises:
+            ValueError: the graph is directed.
+        """
+        self._require_undirected("reverse, since not every edge has one", "src and dst")
+        # Sorting the edges by (source, receiver) lists the mirror images of the edges as stored.
+        reverse = np.empty(len(self.src), dtype=np.intp)
+        reverse[np.lexsort((self.dst, self.src))] = np.arange(len(reverse))
+        return _frozen(reverse)
 
     @property
     def adjacency(self) -> csr_array:
-        """The 0–1 adjacency matrix, sparse ``(n, n)``."""
-        offsets = np.concatenate([[0], np.cumsum(self.degrees)])
+        """The 0–1 adjacency matrix, sparse ``(n, n)``: 1 at (i, j) where i hears what j sends."""
+        offsets = np.concatenate([[0], np.cumsum(self.in_degrees)])
         return csr_array((np.ones(len(self.src)), self.src, offsets), shape=(self.n, self.n))
 
     @functools.cached_property
     def is_connected(self) -> bool:
-        """Whether every worker can reach every other one."""
+        """Whether the graph is in one piece, directions of edges left aside."""
         return csgraph.connected_components(self.adjacency, directed=False)[0] == 1
+
+    @functools.cached_property
+    def is_strongly_connected(self) -> bool:
+        """Whether every worker can reach every other one, along the directions of edges."""
+        if not self.is_directed:
+            return self.is_connected
+        return csgraph.connected_components(self.adjacency, connection="strong")[0] == 1
 
     @property
     def is_tree(self) -> bool:
-        """Whether the graph is connected and without cycles."""
-        return len(self.edges) == self.n - 1 and self.is_connected
+        """Whether the graph is connected, without cycles, and undirected."""
+        return not self.is_directed and len(self.edges) == self.n - 1 and self.is_connected
 
     @functools.cached_property
     def diameter(self) -> int | float:
-        """Largest hop distance between two workers; ``math.inf`` where some are not connected."""
-        if not self.is_connected:
+        """Largest hop distance from a worker to another; ``math.inf`` where one cannot be reached."""
+        if not self.is_strongly_connected:
             return math.inf
         if self.is_tree:
             # On a tree, the worker furthest from any worker is an end of a longest path.
@@ -137,7 +189,8 @@ class Topology:
         return int(max(_distances(adjacency, worker).max() for worker in range(self.n)))
 
     def distances_from(self, worker: int) -> np.ndarray:
-        """Hop distances from one worker to all, ``(n,)``; ``inf`` where there is no path.
+        """Hop distances from one worker to all, ``(n,)``, along the directions of edges; ``inf`` where there
+        is no path.
 
         Raises:
             ValueError: no such worker: they count from 0.
@@ -148,16 +201,28 @@ class Topology:
         """
         if whole_number(worker, "worker", 0) >= self.n:
             raise ValueError(f"worker must be one of 0 … {self.n - 1}, not {worker}")
-        return _distances(self.adjacency, worker)
+        return _distances(self.adjacency.T if self.is_directed else self.adjacency, worker)
+
+    def to_undirected(self) -> Topology:
+        """The graph with every link in both directions; itself where it is so already.
+
+        >>> from relaysim.topologies import directed_ring, ring
+        >>> directed_ring(5).to_undirected() == ring(5)
+        True
+        """
+        if not self.is_directed:
+            return self
+        return Topology(self.n, self.edges, f"{self.name}.to_undirected()")
 
     def to_networkx(self) -> networkx.Graph:
-        """The same graph for networkx, with workers as integer nodes.
+        """The same graph for networkx, a DiGraph if it is directed, with workers as integer nodes.
 
         >>> from relaysim.topologies import ring
         >>> networkx.is_isomorphic(ring(5).to_networkx(), networkx.cycle_graph(5))
         True
         """
-        graph = networkx.empty_graph(self.n)
+        kind = networkx.DiGraph if self.is_directed else networkx.Graph
+        graph = networkx.empty_graph(self.n, create_using=kind)
         graph.add_edges_from(self.edges.tolist())
         return graph
 
@@ -175,10 +240,20 @@ class Topology:
         quick = "diameter" in self.__dict__ or searches * (self.n + len(self.edges)) <= SEARCH_NOW
         rows = [
             ("workers", self.n),
-            ("edges", len(self.edges)),
-            ("neighbours of a worker", between(self.degrees)),
-            ("connected", self.is_connected),
-            ("tree", self.is_tree),
+            ("one-way edges" if self.is_directed else "edges", len(self.edges)),
+            *(
+                [
+                    ("heard by a worker", between(self.in_degrees)),
+                    ("who hear a worker", between(self.out_degrees)),
+                    ("strongly connected", self.is_strongly_connected),
+                ]
+                if self.is_directed
+                else [
+                    ("neighbours of a worker", between(self.degrees)),
+                    ("connected", self.is_connected),
+                    ("tree", self.is_tree),
+                ]
+            ),
             ("diameter", self.diameter if quick else LATER),
         ]
         return html_table(self.name, rows)
@@ -186,7 +261,8 @@ class Topology:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Topology):
             return NotImplemented
-        return self.n == other.n and np.array_equal(self.edges, other.edges)
+        same_kind = self.n == other.n and self.is_directed == other.is_directed
+        return same_kind and np.array_equal(self.edges, other.edges)
 
     def __hash__(self) -> int:
         return hash((self.n, self.edges.tobytes()))
@@ -250,32 +326,39 @@ class TreePair:
         return f"TreePair({self.first!r}, {self.second!r})"
 
 
-def from_edges(n: int, edges: Iterable) -> Topology:
+def from_edges(n: int, edges: Iterable, directed: bool = False) -> Topology:
     """A topology from pairs of workers; see `Topology` for what is accepted.
+
+    With ``directed`` each pair is a one-way link, (source, target).
 
     >>> from_edges(3, [(0, 1), (1, 2)]).is_tree
     True
+    >>> from_edges(3, [(0, 1), (1, 2), (2, 0)], directed=True).diameter
+    2
     """
-    return Topology(n, edges)
+    return Topology(n, edges, directed=directed)
 
 
 def from_networkx(graph: networkx.Graph, name: str | None = None) -> Topology:
     """A topology from a networkx graph; its nodes become 0 … n−1 in the graph's own order.
 
+    A DiGraph becomes a directed topology, in which a sends to b where it has an edge from a to b. Weights of
+    edges are for `relaysim.mixing.row_stochastic` and `relaysim.mixing.column_stochastic`.
+
     Raises:
-        ValueError: the graph is directed (pass ``graph.to_undirected()``) or has self-loops.
+        ValueError: the graph has self-loops.
 
     >>> from relaysim.topologies import chain
     >>> from_networkx(networkx.path_graph("abc")) == chain(3)
     True
+    >>> from_networkx(networkx.DiGraph([("a", "b"), ("b", "c")])).edges.tolist()
+    [[0, 1], [1, 2]]
     """
     if not isinstance(graph, networkx.Graph):
         raise TypeError(f"from_networkx needs a networkx graph, not {graph!r}")
-    if graph.is_directed():
-        raise ValueError("the graph is directed; pass graph.to_undirected() if that is meant")
     position = {node: k for k, node in enumerate(graph.nodes)}
     edges = [(position[a], position[b]) for a, b in graph.edges()]
-    return Topology(len(position), edges, name)
+    return Topology(len(position), edges, name, graph.is_directed())
 
 
 def pairs_of(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -292,7 +375,7 @@ def _frozen(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _normalised_edges(n: int, edges: Iterable) -> np.ndarray:
+def _normalised_edges(n: int, edges: Iterable, directed: bool) -> np.ndarray:
     try:
         ends = np.asarray(edges if isinstance(edges, np.ndarray) else list(edges))
     except (TypeError, ValueError):
@@ -310,6 +393,6 @@ def _normalised_edges(n: int, edges: Iterable) -> np.ndarray:
     loops = ends[:, 0] == ends[:, 1]
     if loops.any():
         raise ValueError(f"edge {ends[loops][0].tolist()} links a worker with itself; leave it out")
-    low, high = ends.min(axis=1).astype(np.int64), ends.max(axis=1).astype(np.int64)
-    keys = np.unique(low * n + high)
+    first, second = (ends if directed else np.sort(ends, axis=1)).T.astype(np.int64)
+    keys = np.unique(first * n + second)
     return _frozen(pairs_of(keys // n, keys % n).astype(np.intp))

@@ -7,7 +7,16 @@ import numpy as np
 from relaysim.support.checks import whole_number
 from relaysim.topologies.graph import Topology, graph_size, pairs_of
 
-__all__ = ["complete", "exponential", "hypercube", "ring", "torus", "two_cliques"]
+__all__ = [
+    "complete",
+    "directed_exponential",
+    "directed_ring",
+    "exponential",
+    "hypercube",
+    "ring",
+    "torus",
+    "two_cliques",
+]
 
 
 def ring(n: int) -> Topology:
@@ -19,6 +28,15 @@ def ring(n: int) -> Topology:
     [[0, 1], [0, 3], [1, 2], [2, 3]]
     """
     return _circulant(n, [1], f"ring({n})")
+
+
+def directed_ring(n: int) -> Topology:
+    """Workers in a circle of one-way links: i sends to i + 1 modulo n. Diameter n − 1.
+
+    >>> directed_ring(4).edges.tolist()
+    [[0, 1], [1, 2], [2, 3], [3, 0]]
+    """
+    return _circulant(n, [1], f"directed_ring({n})", directed=True)
 
 
 def complete(n: int) -> Topology:
@@ -37,8 +55,18 @@ def exponential(n: int) -> Topology:
     >>> exponential(8).degrees.tolist()
     [5, 5, 5, 5, 5, 5, 5, 5]
     """
-    hops = [2**k for k in range((whole_number(n, "n", 1) - 1).bit_length())]
-    return _circulant(n, hops, f"exponential({n})")
+    return _circulant(n, _powers_of_two(n), f"exponential({n})")
+
+
+def directed_exponential(n: int) -> Topology:
+    """Worker i sends to i + 2^k modulo n, for every 2^k < n.
+
+    Source: Assran, Loizou, Ballas, Rabbat, "Stochastic gradient push", ICML 2019.
+
+    >>> directed_exponential(8).out_degrees.tolist()
+    [3, 3, 3, 3, 3, 3, 3, 3]
+    """
+    return _circulant(n, _powers_of_two(n), f"directed_exponential({n})", directed=True)
 
 
 def hypercube(n: int) -> Topology:
@@ -91,8 +119,13 @@ def two_cliques(n: int) -> Topology:
     return Topology(n, np.concatenate([first, second, [[half - 1, half]]]), f"two_cliques({n})")
 
 
-def _circulant(n: int, hops: list[int], name: str) -> Topology:
+def _powers_of_two(n: int) -> list[int]:
+    """Those below n."""
+    return [2**k for k in range((whole_number(n, "n", 1) - 1).bit_length())]
+
+
+def _circulant(n: int, hops: list[int], name: str, directed: bool = False) -> Topology:
     workers = np.arange(graph_size(n, len(hops)))
     links = [pairs_of(workers, (workers + hop) % n) for hop in hops]
     edges = np.concatenate([np.empty((0, 2), int), *links])
-    return Topology(n, edges[edges[:, 0] != edges[:, 1]], name)
+    return Topology(n, edges[edges[:, 0] != edges[:, 1]], name, directed)

@@ -83,7 +83,7 @@ def spanning_tree(topology: Topology, root: int | None = None) -> Topology:
             breadth-first tree has the smallest diameter.
 
     Raises:
-        ValueError: the topology is not connected, or the root is not one of its workers.
+        ValueError: the topology is directed, or not connected, or the root is not one of its workers.
 
     >>> from relaysim.topologies import ring, torus
     >>> spanning_tree(ring(5), root=0).edges.tolist()
@@ -93,6 +93,11 @@ def spanning_tree(topology: Topology, root: int | None = None) -> Topology:
     """
     if not isinstance(topology, Topology):
         raise TypeError(f"spanning_tree needs a Topology, not {topology!r}")
+    if topology.is_directed:
+        raise ValueError(
+            f"the edges of a spanning tree carry messages both ways, which those of {topology!r} do not; "
+            f"use topology.to_undirected() if they can"
+        )
     if not topology.is_connected:
         raise ValueError(f"{topology!r} is not connected, so it has no spanning tree")
     if root is None:
