@@ -1042,7 +1042,7 @@ def test_an_average_is_counted_as_a_ring_or_all_to_all():
         if "count" in getattr(kind, "__dataclass_fields__", ())
     ]
     options = {"SingleMerge": {"merge_at": 5, "probability": 0.0}, "LocalSGD": {"period": 5}}
-    options["GossipPGA"] = {"period": 1}
+    options |= {"GossipPGA": {"period": 1}, "LocalRates": {"switch": None}}
     each_step = {"AllReduce", "LocalRates", "GossipPGA"}
     assert {kind.__name__ for kind in averaging} == each_step | {*options}
     problem = least_squares(9, 2, 2)

@@ -135,6 +135,8 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "Push-pull (AB)": ("#3731B9", (0, (10, 5))),
     "Gossip-PGA": ("#C116B3", (0, (5, 3))),
     "Muffliato": ("#A68836", (0, (2, 2, 5, 5))),
+    "Clipped gossip": ("#0560AB", (0, (1, 1, 2, 5))),
+    "Trimmed mean": ("#A0277F", (0, (6, 1, 2, 5))),
 }
 
 # Of further lines of one method: their markers, and how much paler (or darker, below 0) each is.
