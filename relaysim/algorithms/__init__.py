@@ -7,6 +7,7 @@ See `relaysim.algorithms.base` for the protocol, and `relaysim.algorithms.events
 # ruff: noqa: F403
 
 from relaysim.algorithms import (
+    accelerated,
     acid,
     adaptive,
     compressed,
@@ -19,6 +20,8 @@ from relaysim.algorithms import (
     heavy_ball,
     infrequent,
     local_rates,
+    local_steps,
+    multipliers,
     power_gossip,
     private,
     push_sum,
@@ -27,6 +30,7 @@ from relaysim.algorithms import (
     sparse,
     swarm,
 )
+from relaysim.algorithms.accelerated import *
 from relaysim.algorithms.acid import *
 from relaysim.algorithms.adaptive import *
 from relaysim.algorithms.checking import check as check  # what __all__ lists are methods
@@ -40,6 +44,8 @@ from relaysim.algorithms.gossip import *
 from relaysim.algorithms.heavy_ball import *
 from relaysim.algorithms.infrequent import *
 from relaysim.algorithms.local_rates import *
+from relaysim.algorithms.local_steps import *
+from relaysim.algorithms.multipliers import *
 from relaysim.algorithms.power_gossip import *
 from relaysim.algorithms.private import *
 from relaysim.algorithms.push_sum import *
@@ -50,6 +56,7 @@ from relaysim.algorithms.swarm import *
 from relaysim.support.names import attribute_error
 
 __all__: list[str] = []
+__all__ += accelerated.__all__
 __all__ += acid.__all__
 __all__ += adaptive.__all__
 __all__ += compressed.__all__
@@ -62,6 +69,8 @@ __all__ += gossip.__all__
 __all__ += heavy_ball.__all__
 __all__ += infrequent.__all__
 __all__ += local_rates.__all__
+__all__ += local_steps.__all__
+__all__ += multipliers.__all__
 __all__ += power_gossip.__all__
 __all__ += private.__all__
 __all__ += push_sum.__all__

@@ -21,6 +21,7 @@ class _Robust(Method):
 
     uses: ClassVar[str] = "mixing"
     affine: ClassVar[bool] = False
+    several_rounds: ClassVar[bool] = False
     faults: ClassVar[tuple[str, ...]] = (LIES,)
 
     def init(self, x0: np.ndarray, network: Network) -> ModelState:

@@ -210,6 +210,7 @@ _CAME_LATER: dict[str, dict[str, Any]] = {
     "D2": {"form": "own"},
     "DPSGD": {"consensus": 1.0},
     "ExactDiffusion": {"form": "own"},
+    "GradientTracking": {"form": "next", "momentum": 0.0},
     "SGP": {"network": "exponential"},
 }
 
