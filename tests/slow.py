@@ -13,7 +13,17 @@ import numpy as np
 
 
 def run(
-    algorithm, topology, gradient, x0, rates, mixing=None, arrives=None, seed=0, smoothness=None
+    algorithm,
+    topology,
+    gradient,
+    x0,
+    rates,
+    mixing=None,
+    arrives=None,
+    seed=0,
+    smoothness=None,
+    examples=None,
+    lies=None,
 ):
     """Iterates ``(steps + 1, n, d)`` of an algorithm, one step for each of ``rates``.
 
@@ -21,12 +31,17 @@ def run(
     use the next ones unless it has a function ``further(step, k)``. ``arrives(edges, step,
     further)`` says of messages, a list of (sender, receiver), which arrive, each time that some cross; all do
     by default. ``further`` is k ≥ 1 in the k-th round of a step that consensus control adds.
-    ``smoothness`` are the workers' L_i, by default those of gradients without noise.
+    ``smoothness`` are the workers' L_i, by default those of gradients without noise. ``examples`` has their
+    ``counts``, the ``gradient(worker, number, x)`` on one of them, and ``draw()``, which gives each worker
+    the numbers of its next batch.
+    ``smoothness`` are the workers' L_i, by default those of gradients without noise. ``lies(W, x)`` has by
+    (sender, receiver) what is told instead of the sender's own; all are honest by default.
     """
     rule = RULES[type(algorithm).__name__]
     options = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)}
     start = [np.array(x, dtype=float) for x in x0]
-    world = World(topology, gradient, mixing, arrives, seed, smoothness)
+    world = World(topology, gradient, mixing, arrives, seed, smoothness, lies)
+    world.examples = examples
     steps = rule(world, start, list(rates), **options)
     return np.array([start, *steps])
 
@@ -78,8 +93,11 @@ def metropolis(neighbours):
 class World:
     """The workers: their neighbours, trees, gossip weights and gradients."""
 
-    def __init__(self, topology, gradient, mixing, arrives=None, seed=0, smoothness=None):
+    def __init__(
+        self, topology, gradient, mixing, arrives=None, seed=0, smoothness=None, lies=None
+    ):
         self.n, self.step, self.seed = topology.n, 0, seed
+        self.lies = lies or (lambda W, x: {})
         self.smoothness = smoothness
         self.gradient = gradient
         self.arrives = arrives or (lambda edges, step, further: [True] * len(edges))
@@ -107,17 +125,26 @@ class World:
         """Σ_j W_ij x_j; a row without the weights of lost messages is scaled to its sum again."""
         edges = [(j, i) for i in range(self.n) for j in range(self.n) if W[i, j] != 0 and i != j]
         arrived = dict(zip(edges, self.hears(edges, further), strict=True))
+        told = self.lies(W, x)
         result = []
         for i in range(self.n):
             total, weight = W[i, i] * x[i], W[i, i]
             for j in range(self.n):
                 if arrived.get((j, i)):
-                    total, weight = total + W[i, j] * x[j], weight + W[i, j]
+                    total, weight = total + W[i, j] * told.get((j, i), x[j]), weight + W[i, j]
             if all(arrived[j, k] for j, k in edges if k == i):
                 result.append(total)
             else:
                 result.append(total / weight if weight else x[i])
         return result
+
+    def heard(self, W, x):
+        """For every worker the weights and vectors of its neighbours by W."""
+        told = self.lies(W, x)
+        return [
+            [(W[i, j], told.get((j, i), x[j])) for j in range(self.n) if j != i and W[i, j] != 0]
+            for i in range(self.n)
+        ]
 
     def mean(self, x):
         return sum(x[1:], x[0]) / self.n
@@ -283,19 +310,232 @@ def two_step(world, x0, rates, weights, form):
         yield x
 
 
-def gradient_tracking(world, x0, rates):
-    """X ← W(X − γY); Y ← WY + G⁺ − G, Y_0 = G_0."""
-    n, x = world.n, x0
-    gradients = world.gradients(0, x)
-    y = gradients
+def nids(world, x0, rates):
+    """X_1 = X_0 − γG_0 alone; X_{t+1} = ½(I + W)(2X_t − X_{t−1} − γ_t G_t + γ_{t−1} G_{t−1})."""
+    n, x, before, pull_before = world.n, x0, None, None
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, x)
+        pull = [rate * gradients[i] for i in range(n)]
+        if step == 0:
+            new = [x[i] - pull[i] for i in range(n)]
+        else:
+            target = [2 * x[i] - before[i] - pull[i] + pull_before[i] for i in range(n)]
+            new = world.mix((world.weights(step) + np.eye(n)) / 2, target)
+        x, before, pull_before = new, x, pull
+        yield x
+
+
+def led(world, x0, rates, period):
+    """Φ = X; K times Φ ← Φ − γG(Φ) − Y/K; X = ½(I + W)Φ; Y ← Y + Φ − X, Y_0 = 0."""
+    n, x, y = world.n, x0, [np.zeros_like(start) for start in x0]
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        x = [x[i] - rate * g[i] - y[i] / period for i in range(n)]
+        if (step + 1) % period == 0:
+            phi, x = x, world.mix((world.weights(step) + np.eye(n)) / 2, x)
+            y = [y[i] + phi[i] - x[i] for i in range(n)]
+        yield x
+
+
+def kgt(world, x0, rates, period, rate):
+    """K times X' ← X' − γ(G(X') + C), from X' = X; Z = the mean of G + C; X ← W(X − η(X − X'));
+    C ← C − Z + WZ, C_0 = 0.
+    """
+    n, x, share, start, seen = world.n, x0, rate, x0, []
+    c = [np.zeros_like(each) for each in x0]
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        x = [x[i] - rate * (g[i] + c[i]) for i in range(n)]
+        seen.append([g[i] + c[i] for i in range(n)])
+        if len(seen) == period:
+            z = [sum(each[i] for each in seen) / period for i in range(n)]
+            W = world.weights(step)
+            x = world.mix(W, [start[i] - share * (start[i] - x[i]) for i in range(n)])
+            around = world.mix(W, z)
+            c = [c[i] - z[i] + around[i] for i in range(n)]
+            start, seen = x, []
+        yield x
+
+
+def prox_skip(world, x0, rates, probability):
+    """Z = X − γG − Y; with probability p X = ½(I + W)Z and Y ← Y + p(Z − X), else X = Z; Y_0 = 0."""
+    n, x, generator = world.n, x0, algorithm_stream(world)
+    y = [np.zeros_like(each) for each in x0]
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        z = [x[i] - rate * g[i] - y[i] for i in range(n)]
+        mixed = world.mix((world.weights(step) + np.eye(n)) / 2, z)
+        x = z
+        if probability == 1 or generator.random() < probability:
+            x = mixed
+            y = [y[i] + probability * (z[i] - x[i]) for i in range(n)]
+        yield x
+
+
+def scaffold(world, x0, rates, period, participation):
+    """y_i ← y_i − γ(g_i − c_i + c), K times; c_i ← the mean of its g_i; x = the mean of those y_i, and
+    c ← c + the sum over them of what c_i changed, over n.
+    """
+    n, x, generator = world.n, x0, algorithm_stream(world)
+    count = next(s for s in range(1, n + 1) if s / n >= participation)
+    own, server = [np.zeros_like(each) for each in x0], np.zeros_like(x0[0])
+    for step, rate in enumerate(rates):
+        if step % period == 0:
+            taking, seen = list(range(n)), [[] for _ in range(n)]
+            if participation < 1:
+                drawn = generator.random(n)
+                taking = sorted(range(n), key=lambda i: drawn[i])[:count]
+        g = world.gradients(step, x)
+        x = list(x)
+        for i in taking:
+            x[i] = x[i] - rate * (g[i] - own[i] + server)
+            seen[i].append(g[i])
+        if (step + 1) % period == 0:
+            mean = sum(x[i] for i in taking) / count
+            x = [mean.copy() for _ in range(n)]
+            for i in taking:
+                renewed = sum(seen[i]) / period
+                server, own[i] = server + (renewed - own[i]) / n, renewed
+        yield x
+
+
+def dlm(world, x0, rates, penalty):
+    """X' = X − γ(G + cLX + Y), Y ← Y + cLX' with L = I − W and Y_0 = 0."""
+    n, x, y = world.n, x0, [np.zeros_like(start) for start in x0]
+    for step, rate in enumerate(rates):
+        g, mixed = world.gradients(step, x), world.mix(world.weights(step), x)
+        apart = [penalty * (x[i] - mixed[i]) for i in range(n)]
+        if step:
+            y = [y[i] + apart[i] for i in range(n)]
+        x = [x[i] - rate * (g[i] + apart[i] + y[i]) for i in range(n)]
+        yield x
+
+
+def admm(world, x0, rates, relaxation):
+    """x_i = prox_{γ f_i/s_i}(S_i/s_i), S_i = Σ_j W_ij z_ij and T_i = Σ_j W_ij z_ji over i's neighbours, which
+    are itself where it has none; z_ij ← (1 − α)z_ij − α(z_ji − 2x_j), summed up; x_i⁰ for all at the start.
+    """
+    n, d, a = world.n, len(x0[0]), relaxation
+    mine = theirs = None
+    for step, rate in enumerate(rates):
+        W = np.array(world.weights(step))
+        for i in range(n):
+            W[i, i] = 0 if any(W[i, j] for j in range(n) if j != i) else 1
+        s = [sum(W[i]) for i in range(n)]
+        if mine is None:
+            mine = theirs = [s[i] * x0[i] for i in range(n)]
+        x = []
+        for i in range(n):
+            at_0 = world.gradient(step, i, np.zeros(d))
+            hessian = np.array([world.gradient(step, i, e) - at_0 for e in np.eye(d)])
+            t, v = rate / s[i], mine[i] / s[i]
+            x.append(np.linalg.solve(np.eye(d) + t * hessian, v - t * at_0))
+        around = [sum(W[i, j] * x[j] for j in range(n)) for i in range(n)]
+        mine, theirs = (
+            [(1 - a) * mine[i] - a * (theirs[i] - 2 * around[i]) for i in range(n)],
+            [(1 - a) * theirs[i] - a * (mine[i] - 2 * s[i] * x[i]) for i in range(n)],
+        )
+        yield x
+
+
+def gradient_tracking(world, x0, rates, form, momentum):
+    """X ← W(X − γY), as DIGing WX − γY; Y ← WY + M⁺ − M, as ATC-DIGing W(Y + M⁺ − M); Y_0 = M_0, and M is G
+    where there is no momentum.
+    """
+    n, x, smooth = world.n, x0, Momentum(momentum, x0)
+    m = smooth.direction(world.gradients(0, x))
+    y = m
     for step, rate in enumerate(rates):
         W = world.weights(step)
-        x = world.mix(W, [x[i] - rate * y[i] for i in range(n)])
+        if form == "diging":
+            mixed = world.mix(W, x)
+            x = [mixed[i] - rate * y[i] for i in range(n)]
+        else:
+            x = world.mix(W, [x[i] - rate * y[i] for i in range(n)])
+        if form != "atc":
+            y = world.mix(W, y)
         yield x
-        renewed = world.gradients(step + 1, x)
-        mixed = world.mix(W, y)
-        y = [mixed[i] + renewed[i] - gradients[i] for i in range(n)]
-        gradients = renewed
+        before, m = m, smooth.direction(world.gradients(step + 1, x))
+        y = [y[i] + m[i] - before[i] for i in range(n)]
+        if form == "atc":
+            y = world.mix(world.weights(step + 1), y)
+
+
+def on_batch(world, x, batch):
+    """The mean gradient at x_i over the examples of each worker's batch."""
+    own = world.examples.gradient
+    return [sum(own(i, s, x[i]) for s in batch[i]) / len(batch[i]) for i in range(world.n)]
+
+
+def on_all(world, x):
+    return on_batch(world, x, [range(m) for m in world.examples.counts])
+
+
+def gt_saga(world, x0, rates, refresh):
+    """V = ∇f_s(X) − T_s + mean T;  Y ← W(Y + V − V⁻);  X ← W(X − γY);  T_s ← ∇f_s(X before)."""
+    n, x, examples = world.n, x0, world.examples
+    y = v = [np.zeros_like(each) for each in x0]
+    tables = [[examples.gradient(i, s, x0[i]) for s in range(examples.counts[i])] for i in range(n)]
+    for step, rate in enumerate(rates):
+        if refresh == "fresh" and step:
+            for i, batch in enumerate(examples.draw()):
+                for s in batch:
+                    tables[i][s] = examples.gradient(i, s, x[i])
+        drawn = examples.draw()
+        new = []
+        for i in range(n):
+            seen = sum(tables[i][s] for s in drawn[i]) / len(drawn[i])
+            now = sum(examples.gradient(i, s, x[i]) for s in drawn[i]) / len(drawn[i])
+            new.append(now - seen + sum(tables[i]) / len(tables[i]))
+        if refresh == "used":
+            for i in range(n):
+                for s in drawn[i]:
+                    tables[i][s] = examples.gradient(i, s, x[i])
+        W = world.weights(step)
+        y = world.mix(W, [y[i] + new[i] - v[i] for i in range(n)])
+        x, v = world.mix(W, [x[i] - rate * y[i] for i in range(n)]), new
+        yield x
+
+
+def gt_sarah(world, x0, rates, period):
+    """V = ∇f(X) now and then, else V + ∇f_s(X) − ∇f_s(X⁻);  Y ← WY + V − V⁻;  X ← WX − γY."""
+    n, x, before = world.n, x0, x0
+    y = v = [np.zeros_like(each) for each in x0]
+    for step, rate in enumerate(rates):
+        if step % period == 0:
+            estimate = on_all(world, x)
+        else:
+            drawn = world.examples.draw()
+            now, then = on_batch(world, x, drawn), on_batch(world, before, drawn)
+            estimate = [v[i] + now[i] - then[i] for i in range(n)]
+        before = x
+        x, y, v = tracked(world, step, rate, x, y, v, estimate)
+        yield x
+
+
+def gt_svrg(world, x0, rates, period):
+    """V = ∇f_s(X) − ∇f_s(X̃) + ∇f(X̃), X̃ = X now and then;  Y ← WY + V − V⁻;  X ← WX − γY."""
+    n, x = world.n, x0
+    y = v = [np.zeros_like(each) for each in x0]
+    for step, rate in enumerate(rates):
+        if step % period == 0:
+            snapshot, full = x, on_all(world, x)
+            estimate = full
+        else:
+            drawn = world.examples.draw()
+            now, then = on_batch(world, x, drawn), on_batch(world, snapshot, drawn)
+            estimate = [now[i] - then[i] + full[i] for i in range(n)]
+        x, y, v = tracked(world, step, rate, x, y, v, estimate)
+        yield x
+
+
+def tracked(world, step, rate, x, y, v, estimate):
+    """X, Y and V after Y ← WY + V − V⁻;  X ← WX − γY."""
+    W = world.weights(step)
+    mixed = world.mix(W, y)
+    y = [mixed[i] + estimate[i] - v[i] for i in range(world.n)]
+    mixed = world.mix(W, x)
+    return [mixed[i] - rate * y[i] for i in range(world.n)], y, estimate
 
 
 def quasi_global_momentum(world, x0, rates, momentum, form):
@@ -523,6 +763,42 @@ def local_sgd(world, x0, rates, period, count, growth, tolerance, falls_to):
             if np.linalg.norm(mean - before) < tolerance * np.linalg.norm(before):
                 period = growth * period
             before, k = mean, 0
+        yield x
+
+
+def clipped_gossip(world, x0, rates, radius):
+    n, x = world.n, x0
+    for step, rate in enumerate(rates):
+        W, g = world.weights(step), world.gradients(step, x)
+        half = [x[i] - rate * g[i] for i in range(n)]
+        x = []
+        for i, messages in enumerate(world.heard(W, half)):
+            distances = sorted(np.sqrt(np.sum((v - half[i]) ** 2)) for _, v in messages)
+            tau = radius
+            if radius is None and messages:
+                tau = distances[-2] if len(distances) > 1 else distances[-1]
+            moved = half[i]
+            for weight, v in messages:
+                distance = np.sqrt(np.sum((v - half[i]) ** 2))
+                part = min(1.0, tau / distance) if distance > 0 else 1.0
+                moved = moved + weight * part * (v - half[i])
+            x.append(moved)
+        yield x
+
+
+def trimmed_mean(world, x0, rates, trim):
+    n, x = world.n, x0
+    for step, rate in enumerate(rates):
+        W, g = world.weights(step), world.gradients(step, x)
+        half = [x[i] - rate * g[i] for i in range(n)]
+        x = []
+        for i, messages in enumerate(world.heard(W, half)):
+            votes = np.sort([half[i]] + [v for _, v in messages], axis=0)
+            count = len(votes)
+            ends = count if trim is None else trim
+            while count - 2 * ends < 1:
+                ends -= 1
+            x.append(np.mean(votes[ends : count - ends], axis=0))
         yield x
 
 
@@ -986,11 +1262,21 @@ RULES = {
     "D2": d2,
     "ExactDiffusion": exact_diffusion,
     "GradientTracking": gradient_tracking,
+    "NIDS": nids,
+    "DLM": dlm,
+    "ADMM": admm,
+    "LED": led,
+    "KGT": kgt,
+    "ProxSkip": prox_skip,
+    "Scaffold": scaffold,
     "QuasiGlobalMomentum": quasi_global_momentum,
     "SGP": sgp,
     "PushDIGing": push_diging,
     "PushPull": push_pull,
     "AllReduce": all_reduce,
+    "GTSAGA": gt_saga,
+    "GTSARAH": gt_sarah,
+    "GTSVRG": gt_svrg,
     "EXTRA": extra,
     "DecentLaM": decentlam,
     "MomentumConsensus": momentum_consensus,
@@ -1000,5 +1286,7 @@ RULES = {
     "LocalSGD": local_sgd,
     "FedAvg": fedavg,
     "GossipPGA": gossip_pga,
+    "ClippedGossip": clipped_gossip,
+    "TrimmedMean": trimmed_mean,
     "Muffliato": muffliato,
 }

@@ -11,7 +11,7 @@ from scipy.sparse import csgraph, csr_array
 
 from relaysim.algorithms.claims import require_claims
 from relaysim.algorithms.events import Algorithm
-from relaysim.faults import AnyFault, Fault, kind_of
+from relaysim.faults import LOST_MESSAGES, AnyFault, Fault, kind_of
 from relaysim.mixing import column_stochastic, metropolis, row_stochastic
 from relaysim.mixing.accelerated import disagreement_left
 from relaysim.mixing.by_step import AnyMixing, ByStep, is_by_step
@@ -31,7 +31,14 @@ from relaysim.support.checks import real_array, shown, whole_number
 from relaysim.support.notes import note
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["check_compatible", "check_faults", "cycle_of", "matrices_for", "weights_for"]
+__all__ = [
+    "check_compatible",
+    "check_faults",
+    "check_oracle",
+    "cycle_of",
+    "matrices_for",
+    "weights_for",
+]
 
 # A matrix is doubly stochastic if its columns sum to 1 up to this.
 DOUBLY_STOCHASTIC_TO = 1e-8
@@ -74,6 +81,11 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
         raise ValueError(
             f"the problem has {problem.n} workers and {topology!r} has {topology.n}; "
             f"make them equal"
+        )
+    if getattr(problem, "regularizer", None) is not None and not algorithm.composite:
+        raise ValueError(
+            f"{type(algorithm).__name__} has no proximal step for the term of {problem!r} that has no "
+            f"gradient; use relaysim.algorithms.NIDS(), or leave the term out"
         )
     algorithm.vectors_per_edge(int(problem.d))  # a compressor may refuse some lengths
     name = type(algorithm).__name__
@@ -258,14 +270,23 @@ def cycle_of(algorithm: Algorithm, matrices: tuple[csr_array, ...] | ByStep | Dr
     return math.lcm(length // math.gcd(length, a_step), algorithm.cycle)
 
 
+def _warn_unless_drawn_so(mixing: DrawnMixing, name: str) -> None:
+    if not mixing.doubly_stochastic:
+        note(
+            f"{name} is exact where W is doubly stochastic, and the columns of what {mixing!r} draws need "
+            f"not sum to 1: its matrices preserve no common weighted mean, so that it need not end anywhere"
+        )
+
+
 def _require_each_round(matrices: tuple[csr_array, ...] | ByStep, name: str) -> None:
     """Raise where a matrix stands for several rounds."""
 
     def check(W: csr_array) -> None:
         if is_several_rounds(W):
             raise ValueError(
-                f"{name} compresses what crosses an edge, or keeps something for it, which it can do for one "
-                f"round only; this mixing stands for {rounds_of(W)}: give the matrix of one round"
+                f"{name} compresses what crosses an edge, keeps something for it, or asks for sums of "
+                f"columns, which it can do for one round only; this mixing stands for {rounds_of(W)}: give "
+                f"the matrix of one round"
             )
 
     if isinstance(matrices, ByStep):
@@ -288,14 +309,6 @@ def _require_one_that_averages(matrices: tuple[csr_array, ...], name: str) -> No
         raise ValueError(
             f"{name} needs a matrix whose gossip averages, and this one leaves {left:.6g} of the "
             f"disagreement; use relaysim.mixing.metropolis(topology)"
-        )
-
-
-def _warn_unless_drawn_so(mixing: DrawnMixing, name: str) -> None:
-    if not mixing.doubly_stochastic:
-        note(
-            f"{name} is exact where W is doubly stochastic, and the columns of what {mixing!r} draws need "
-            f"not sum to 1: its matrices preserve no common weighted mean, so that it need not end anywhere"
         )
 
 
@@ -324,6 +337,15 @@ def _warn_unless_doubly_stochastic(
         note(
             f"{name} on one-way links, with a W of which a column sums to {largest}: {end}; those without "
             f"this bias are {', '.join(FOR_ONE_WAY_LINKS)}"
+        )
+
+
+def check_oracle(oracle: object, algorithm: Algorithm) -> None:
+    """Raise unless the oracle gives what the algorithm says that it asks for."""
+    if algorithm.oracle_needs == "examples" and not hasattr(oracle, "observe_samples"):
+        raise ValueError(
+            f"{type(algorithm).__name__} asks for gradients on examples by their numbers, which {oracle!r} "
+            f"does not give; use oracle=relaysim.oracles.Table(size=1), on a problem with examples"
         )
 
 
@@ -356,7 +378,7 @@ def check_faults(
                 f"there is no rule for {kind} within the {rounds_of(W)} rounds that this mixing stands for; "
                 f"give the matrix of one round, or leave faults out"
             )
-        if not getattr(faults, "never", False):
+        if kind == LOST_MESSAGES and not getattr(faults, "never", False):
             _require_weights_to_scale(W, kind)
         if isinstance(faults, Fault):
             receiver, sender = W.nonzero()

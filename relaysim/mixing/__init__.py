@@ -3,8 +3,8 @@
 W_ij is the weight that worker i gives to what j sent; rows sum to one, or columns for methods that push their
 mass on (`column_stochastic`). One matrix, or a sequence W_0, W_1, … of which step t uses number t modulo its
 length, any callable of the step that gives a matrix, or what draws one for each step and replica, see
-`relaysim.mixing.drawn`. Matrices are `scipy.sparse.csr_array`; that of `with_spectral_gap` is dense; those
-of `fast_mix` and `chebyshev` stand for several rounds, and know what these send.
+`relaysim.mixing.drawn`. Matrices are `scipy.sparse.csr_array`; that of `with_spectral_gap` is dense, and
+those of `fast_mix` and `chebyshev` stand for several rounds, and know what these send.
 """
 
 from typing import TYPE_CHECKING, NoReturn

@@ -11,6 +11,7 @@ from relaysim.mixing.accelerated import disagreement_left, fast_mix
 from relaysim.mixing.rounds import SeveralRounds, is_several_rounds, rounds_of
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.products import Product
+from relaysim.network.slots import Slots
 
 __all__ = ["EntryMix", "LossyMixChange", "MixChange", "RoundsChange", "Weights"]
 
@@ -27,6 +28,12 @@ class Weights:
         one = W.one_round if is_several_rounds(W) else W
         self.vectors = rounds_of(W) * int(one.nnz - np.count_nonzero(one.diagonal()))
         self._faster: dict[int, Weights] = {}
+
+    @functools.cached_property
+    def of_others(self) -> np.ndarray:
+        """1 − W_ii, ``(n,)``, or 1 where that is 0."""
+        weights = 1 - self.matrix.diagonal()
+        return np.where(weights == 0, 1.0, weights)
 
     @functools.cached_property
     def product(self) -> Product:
@@ -60,6 +67,11 @@ class Weights:
         """The same where messages are lost."""
         assert self._arrivals is not None
         return LossyMixChange(self.matrix, self._arrivals)
+
+    @functools.cached_property
+    def slots(self) -> Slots:
+        """What everyone hears, message by message."""
+        return Slots.of(self.matrix)
 
     @functools.cached_property
     def entry_mix(self) -> EntryMix:

@@ -7,6 +7,7 @@ import functools
 import numpy as np
 
 from relaysim.problems.problem import Problem
+from relaysim.support.callbacks import answer, ask
 from relaysim.support.checks import real_array, real_number, shown
 
 __all__ = ["Workers", "counted_examples", "local_smoothness", "mean_strong_convexity"]
@@ -24,6 +25,18 @@ class Workers:
     def __init__(self, problem: Problem):
         self._problem = problem
         self.examples = counted_examples(problem)
+        #: r of a composite objective; None where there is none.
+        self.regularizer = getattr(problem, "regularizer", None)
+
+    def proximal(self, x: np.ndarray, rate: float | np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """argmin_u f_i(u) + ‖u − x_i‖²/(2 rate) at row i, from the gradients at x."""
+        solve = getattr(self._problem, "proximal", None)
+        if solve is None:
+            raise ValueError(
+                f"{shown(self._problem)} does not say how a worker's own problem is solved; use a quadratic "
+                f"such as relaysim.problems.LeastSquares, or give it a method proximal(x, rate, gradient)"
+            )
+        return answer(ask(solve, "proximal", x, rate=rate, gradient=gradient), "proximal", x.shape)
 
     @functools.cached_property
     def local_smoothness(self) -> np.ndarray:
