@@ -33,7 +33,16 @@ ALGORITHMS = (
     rs.algorithms.D2(form="scaled"),
     rs.algorithms.ExactDiffusion(),
     rs.algorithms.ExactDiffusion(form="scaled"),
+    rs.algorithms.NIDS(),
+    rs.algorithms.LED(period=3),
+    rs.algorithms.KGT(period=2, rate=0.6),
+    rs.algorithms.ProxSkip(probability=0.4),
+    rs.algorithms.DLM(penalty=0.5),
+    rs.algorithms.ADMM(),
+    rs.algorithms.Scaffold(period=3),
+    rs.algorithms.Scaffold(period=2, participation=0.4),
     rs.algorithms.GradientTracking(),
+    rs.algorithms.GradientTracking(form="diging", momentum=0.6),
     rs.algorithms.QuasiGlobalMomentum(),
     rs.algorithms.QuasiGlobalMomentum(momentum=0.4),
     rs.algorithms.QuasiGlobalMomentum(form="toy"),
@@ -52,6 +61,8 @@ ALGORITHMS = (
     rs.algorithms.DecentLaM(momentum=0.0),
     rs.algorithms.MomentumConsensus(momentum=0.6, omega=0.4),
     rs.algorithms.MomentumConsensus(momentum=0.6, omega=0.0),
+    rs.algorithms.HeavyBallConsensus(momentum=0.4),
+    rs.algorithms.Mudag(strong_convexity=0.1),
     rs.algorithms.DelayedGradient(delay=0),
     rs.algorithms.DelayedGradient(delay=3),
     rs.algorithms.LocalSGD(period=1),
@@ -85,6 +96,9 @@ ALGORITHMS = (
     rs.algorithms.LocalRates(switch=6, gossip=True),
     rs.algorithms.AdaGossip(rs.compressors.TopK(2), consensus_rate=0.05),
     rs.algorithms.AdaGossip(rs.compressors.QSGD(15), consensus_rate=0.1, beta=0.9),
+    rs.algorithms.LEAD(rs.compressors.Identity(), consensus_rate=0.7),
+    rs.algorithms.LEAD(rs.compressors.RandomRounding(2), consensus_rate=0.2),
+    rs.algorithms.BEER(rs.compressors.RandomK(3), consensus_rate=0.6),
     rs.algorithms.DecentralizedAdam(),
     rs.algorithms.DecentralizedAdam(beta1=0.5, beta2=0.8, epsilon=0.1, accumulate=3),
     rs.algorithms.NormalizedTracking(),
@@ -93,6 +107,8 @@ ALGORITHMS = (
     rs.algorithms.Cesar(share=0.4, neighbours=0),
     rs.algorithms.GossipPGA(period=4),
     rs.algorithms.Muffliato(noise=0.0, rounds=3, weight=1.2),
+    rs.algorithms.ClippedGossip(),
+    rs.algorithms.TrimmedMean(trim=1),
     rs.algorithms.PowerGossip(),
     rs.algorithms.PowerGossip(rank=2),
     rs.algorithms.PowerGossip(iterations=2),
@@ -107,10 +123,18 @@ OCCASIONAL = (
     rs.algorithms.ConsensusControl,
     rs.algorithms.FedAvg,
 )
+#: Those that mix in some steps only, so that news may wait.
+SELDOM = (rs.algorithms.LED, rs.algorithms.KGT, rs.algorithms.ProxSkip)
+#: Those that are stable at any learning rate.
+ALWAYS_STABLE = (rs.algorithms.ADMM,)
+#: Those that send nothing in their first step.
+ALONE_AT_FIRST = (rs.algorithms.NIDS,)
 #: Those whose steps do not become shorter near an optimum: each is divided by its gradients' size.
 RESCALED = (rs.algorithms.DecentralizedAdam, rs.algorithms.NormalizedTracking)
 #: Those that divide by what tends to 0, so that rounding errors grow in a long run.
-SENSITIVE = (rs.algorithms.AdaGossip, rs.algorithms.NormalizedTracking)
+SENSITIVE = (rs.algorithms.AdaGossip, rs.algorithms.NormalizedTracking, rs.algorithms.LEAD)
+#: Those that leave out some of what they hear.
+DISCARDING = (rs.algorithms.TrimmedMean,)
 #: Those whose step is an affine map of their state on quadratics.
 AFFINE = tuple(algorithm for algorithm in ALGORITHMS if algorithm.affine)
 #: Those that ask for gradients on examples by their numbers; `tests/test_variance.py` goes through them.

@@ -31,7 +31,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 from relaysim.algorithms.claims import Claims
-from relaysim.network import Network
+from relaysim.network import Heard, Network
 from relaysim.support.blocks import BLOCK_BYTES, row_blocks
 from relaysim.support.workspace import Workspace
 
@@ -77,7 +77,7 @@ class Round:
             for once a step. The result is a scratch array.
         samples: what `Samples` gives, in scratch arrays too, for methods that say
             ``oracle_needs = "examples"``; their ``gradient`` is that on all examples.
-        mix, mix_further, mix_change, mix_entries, neighbours_with, pairs, pairs_with_weight,
+        mix, mix_further, mix_change, hear, mix_entries, neighbours_with, pairs, pairs_with_weight,
             pair_differences, exchange, average, relay, inbox, send: see `relaysim.network.Network`.
         scratch, fresh: see `relaysim.support.workspace.Workspace`.
         uniforms: ``uniforms(shape)``, independent numbers in [0, 1) of a shape such as ``(n, d[, r])``,
@@ -148,16 +148,36 @@ class Round:
         """
         return self._mix(x, self.step + k, share, k)
 
+    def mix_faster(self, x: np.ndarray, rounds: int) -> np.ndarray:
+        """(P − I) x with P = `relaysim.mixing.fast_mix` of so many rounds with W_t, all of which are sent."""
+        return self._network.mix_faster(x, self.step, rounds)
+
+    @property
+    def disagreement_left(self) -> float:
+        """‖W_t − J‖₂ of a symmetric W_t: what a round leaves of ‖X − X̄‖ at the most."""
+        return self._network.disagreement_left(self.step)
+
     def mix_change(
-        self, x: np.ndarray, round: int | None = None, share: float = 1, laziness: float = 0
+        self,
+        x: np.ndarray,
+        round: int | None = None,
+        share: float | np.ndarray = 1,
+        laziness: float = 0,
     ) -> np.ndarray:
         """(W_t − I) x, to the precision of the differences between neighbours.
 
-        ``share`` of a vector crosses each edge, below 1 where x is made of what was sent compressed.
+        ``share`` of a vector crosses each edge, below 1 where x is made of what was sent compressed; ``(r,)``
+        where replicas differ.
         ``laziness`` λ mixes with (1 − λ)W_t + λI: not the same as a part of the change with W_t where
         messages are lost, since a row shares out what it lost over all that it has left.
         """
         return self._mix_change(x, self.step if round is None else round, share, laziness)
+
+    def hear(self, x: np.ndarray) -> Heard:
+        """What everyone hears of x where W_t has weight, message by message, for rules that look at each; see
+        `relaysim.network.Heard`.
+        """
+        return self._network.hear(x, self.step)
 
     def neighbours_with(self, kept: np.ndarray) -> np.ndarray:
         """How many neighbours by W_t have each entry set in ``kept``, 0 or 1, ``(n, d[, r])``."""
@@ -188,6 +208,31 @@ class Round:
     def local_smoothness(self) -> np.ndarray:
         """L_i, the smoothness of each worker's objective, ``(n,)``."""
         return self._network.workers.local_smoothness
+
+    def proximal(self, x: np.ndarray, rate: Rate) -> np.ndarray:
+        """argmin_u f_i(u) + ‖u − x_i‖²/(2 rate) at row i, a new array by the gradient, asked for at x.
+
+        Rates are a number, ``(r,)``, or ``(n, 1[, r])`` where workers differ.
+
+        Raises:
+            ValueError: the problem has no such solve.
+        """
+        return self._network.workers.proximal(x, rate, self.gradient(x))
+
+    @property
+    def weights_of_others(self) -> np.ndarray:
+        """1 − W_t,ii, the weight of all neighbours of a worker, ``(n,)``; 1 for one that has none."""
+        return self._network.weights_of_others(self.step)
+
+    def regularized(self, x: np.ndarray) -> np.ndarray:
+        """prox_{γr}(x) with the term r of a composite objective, a new array; x itself without one."""
+        regularizer = self._network.regularizer
+        return x if regularizer is None else regularizer.proximal(x, self.learning_rate)
+
+    @property
+    def strong_convexity(self) -> float:
+        """μ, the smallest Hessian eigenvalue of f."""
+        return self._network.workers.strong_convexity
 
     @property
     def pairs(self) -> np.ndarray:

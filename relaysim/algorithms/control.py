@@ -156,6 +156,10 @@ class ConsensusControl(Method):
         return self.base.mixing_needs
 
     @property
+    def several_rounds(self) -> bool:
+        return self.base.several_rounds
+
+    @property
     def faults(self) -> tuple[str, ...]:
         return self.base.faults
 

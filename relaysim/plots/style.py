@@ -139,6 +139,17 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "Push-pull (AB)": ("#3731B9", (0, (9, 5))),
     "Gossip-PGA": ("#C116B3", (0, (5, 3))),
     "Muffliato": ("#A68836", (0, (2, 2, 5, 5))),
+    "Mudag": ("#0560AB", (0, (1, 1, 2, 5))),
+    "Heavy-ball consensus": ("#A0277F", (0, (6, 1, 2, 5))),
+    "LEAD": ("#15A29F", (0, (8, 2, 1, 2))),
+    "BEER": ("#647B23", (0, (1.5, 1, 5, 1.5))),
+    "NIDS": ("#7E3836", (0, (3, 1.5, 1, 2, 1.5, 5))),
+    "LED": ("#429C7B", (0, (1.5, 1, 6, 2, 2, 1.5))),
+    "K-GT": ("#0AA3AF", (0, (2, 5, 1, 2))),
+    "ProxSkip": ("#2D7D68", (0, (2, 1, 1.5, 5))),
+    "SCAFFOLD": ("#B47030", (0, (3, 5))),
+    "DLM": ("#319E97", (0, (2, 5, 5, 2))),
+    "ADMM": ("#5C3799", (0, (4, 2, 2, 5))),
 }
 
 # Of further lines of one method: their markers, and how much paler (or darker, below 0) each is.
