@@ -91,6 +91,8 @@ ALGORITHMS = (
     rs.algorithms.NormalizedTracking(momentum=0.5),
     rs.algorithms.Cesar(share=0.6),
     rs.algorithms.Cesar(share=0.4, neighbours=0),
+    rs.algorithms.GossipPGA(period=4),
+    rs.algorithms.Muffliato(noise=0.0, rounds=3, weight=1.2),
     rs.algorithms.PowerGossip(),
     rs.algorithms.PowerGossip(rank=2),
     rs.algorithms.PowerGossip(iterations=2),

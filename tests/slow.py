@@ -17,7 +17,8 @@ def run(
 ):
     """Iterates ``(steps + 1, n, d)`` of an algorithm, one step for each of ``rates``.
 
-    ``mixing`` is a list of matrices that repeats, Metropolis weights by default. ``arrives(edges, step,
+    ``mixing`` is a list of matrices that repeats, Metropolis weights by default; further rounds of a step
+    use the next ones unless it has a function ``further(step, k)``. ``arrives(edges, step,
     further)`` says of messages, a list of (sender, receiver), which arrive, each time that some cross; all do
     by default. ``further`` is k ≥ 1 in the k-th round of a step that consensus control adds.
     ``smoothness`` are the workers' L_i, by default those of gradients without noise.
@@ -95,10 +96,12 @@ class World:
     def hears(self, edges, further=0):
         return list(self.arrives(edges, self.step, further))
 
-    def weights(self, step):
-        """W of a step, whose messages are the next to cross."""
+    def weights(self, step, further=0):
+        """W of a step, or of the k-th further round of it, whose messages are the next to cross."""
         self.step = step
-        return self.matrices[step % len(self.matrices)]
+        if further and hasattr(self.matrices, "further"):
+            return self.matrices.further(step, further)
+        return self.matrices[(step + further) % len(self.matrices)]
 
     def mix(self, W, x, further=0):
         """Σ_j W_ij x_j; a row without the weights of lost messages is scaled to its sum again."""
@@ -474,6 +477,33 @@ def local_sgd(world, x0, rates, period, count, growth, tolerance, falls_to):
         yield x
 
 
+def gossip_pga(world, x0, rates, period, count):
+    n, x = world.n, x0
+    for step, rate in enumerate(rates):
+        W, g = world.weights(step), world.gradients(step, x)
+        x = [x[i] - rate * g[i] for i in range(n)]
+        x = world.mix(W, x) if (step + 1) % period else [world.mean(x) for _ in range(n)]
+        yield x
+
+
+def muffliato(world, x0, rates, noise, rounds, weight):
+    n, x, generator = world.n, x0, algorithm_stream(world)
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        if noise:
+            uniform = generator.random((n, len(x0[0])))
+            g = [g[i] + noise * np.vectorize(NormalDist().inv_cdf)(uniform[i]) for i in range(n)]
+        y = [x[i] - rate * g[i] for i in range(n)]
+        before = None
+        for k in range(rounds):
+            mixed = world.mix(world.weights(rounds * step + k), y)
+            if before is not None:
+                mixed = [weight * mixed[i] + (1 - weight) * before[i] for i in range(n)]
+            before, y = y, mixed
+        x = y
+        yield x
+
+
 def fedavg(world, x0, rates, local_steps, participation, weights):
     """Every worker counts alike: these problems know nothing of examples."""
     n, x, generator = world.n, x0, algorithm_stream(world)
@@ -749,8 +779,7 @@ def consensus_control(world, x0, rates, base, target, most_rounds):
             mean = world.mean(x)
             if sum(np.sum((x[i] - mean) ** 2) for i in range(n)) / n <= limit:
                 break
-            W = world.weights(step + k)
-            world.step = step
+            W = world.weights(step, further=k)
             x = world.mix(W, x, further=k)
         yield x
 
@@ -852,4 +881,6 @@ RULES = {
     "DelayedGradient": delayed_gradient,
     "LocalSGD": local_sgd,
     "FedAvg": fedavg,
+    "GossipPGA": gossip_pga,
+    "Muffliato": muffliato,
 }

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import slow
 
 import relaysim as rs
 
@@ -107,6 +108,82 @@ def test_adam_on_own_gradients_stalls_where_data_differ(zeta2, least, most):
     error = history.iterates.mean(axis=1) - problem.optimum[:, None]
     plateau = np.mean(np.sum(error**2, axis=1), axis=0)
     assert least < plateau[0] / plateau[1] < most
+
+
+# -- global averages and noise ---------------------------------------------------------------------
+
+
+def test_a_global_average_now_and_then_brings_the_plateau_down():
+    """Right after an average, against gossip: 2.7e-4 against .156 here. (Where 2.7e-3 against .106 was
+    measured apart from this is not known; both say that little but the mean's bias is left.)
+    """
+    problem = rs.problems.random_quadratics(n=16, d=10, zeta2=1.0, mu=0.25, seed=0)
+    run = {"learning_rate": 0.1, "steps": 1600, "record": range(1592, 1601)}
+    gossip, averaged = (
+        rs.simulate(problem, rs.topologies.ring(16), algorithm, **run).frame.distance.to_numpy()
+        for algorithm in (rs.algorithms.DPSGD(), rs.algorithms.GossipPGA(8))
+    )
+    assert gossip[-1] == pytest.approx(0.156, rel=0.01)
+    assert averaged[-1] == averaged.min() == pytest.approx(2.75e-4, rel=0.01)
+    assert averaged.mean() < gossip[-1] / 5
+
+
+@pytest.mark.parametrize(
+    ("graph", "rounds"), [(rs.topologies.hypercube(64), 8), (rs.topologies.ring(64), 74)], ids=repr
+)
+def test_muffliato_leaves_the_means_share_of_the_noise(graph, rounds):
+    """Averaging is one step at rate 1 on ½‖x − v_i‖²: σ²/n = 3.9e-3, and what the rounds have left of it."""
+    n, sigma = 64, 0.5
+    W = rs.mixing.metropolis(graph).toarray()
+    method = rs.algorithms.Muffliato.for_gap(rs.theory.spectral_gap(W), n, sigma)
+    assert method.rounds == rounds
+    values = np.random.default_rng(0).uniform(size=(n, 8))
+    problem = rs.problems.DiagonalQuadratic(np.ones((n, 8)), values)
+    frame = rs.simulate(problem, graph, method, learning_rate=1.0, steps=1, replicas=300).frame
+    error = frame[frame.step == 1].distance / 8
+    before, mixed = np.eye(n), W
+    for _ in range(rounds - 1):
+        before, mixed = mixed, method.weight * W @ mixed + (1 - method.weight) * before
+    expected = sigma**2 * np.sum(mixed**2) / n
+    expected += np.mean((mixed @ values - values.mean(axis=0)) ** 2)
+    assert abs(error.mean() - expected) < 3 * error.std() / len(error) ** 0.5
+    assert expected == pytest.approx(sigma**2 / n, rel=0.02)
+
+
+@pytest.mark.parametrize(("n", "listed"), [(8, 25), (16, 50), (32, 98)])
+def test_rounds_that_muffliato_takes_on_rings(n, listed):
+    """To 1e-10 of Ξ² at the start; plain gossip takes 52, 205 and 783."""
+    ring = rs.topologies.ring(n)
+    gap = rs.theory.spectral_gap(rs.mixing.metropolis(ring))
+    weight = rs.algorithms.Muffliato.for_gap(gap, n).weight
+    start = np.random.default_rng(0).normal(size=(n, 50))
+    problem = equal_hessians(n, np.ones(50), 0.0)
+    taken = []
+    for rounds in (listed - 1, listed):
+        method = rs.algorithms.Muffliato(0.0, rounds, weight)
+        frame = rs.simulate(problem, ring, method, learning_rate=0.0, steps=1, x0=start).frame
+        taken.append(frame.consensus_distance[1] / frame.consensus_distance[0])
+    assert taken[0] > 1e-10 > taken[1]
+
+
+@pytest.mark.parametrize("rounds", [1, 4])
+def test_muffliatos_noise_is_that_on_paper(rounds):
+    problem, ring = equal_hessians(6, [0.3, 1.0], 1.0), rs.topologies.ring(6)
+    method = rs.algorithms.Muffliato(0.7, rounds, 1.3)
+    run = {"learning_rate": 0.2, "steps": 12, "keep_iterates": True}
+    together = rs.simulate(problem, ring, method, seed=[5, 6], **run)
+    for k, seed in enumerate([5, 6]):
+        paper = slow.run(
+            method,
+            ring,
+            lambda step, worker, x: problem.h[worker] * (x - problem.centers[worker]),
+            np.zeros((6, 2)),
+            [0.2] * 12,
+            seed=seed,
+        )
+        np.testing.assert_allclose(together.iterates[..., k], paper, rtol=0, atol=1e-12)
+    half = rs.simulate(problem, ring, method, seed=[5, 6], **(run | {"steps": 5}))
+    np.testing.assert_array_equal(half.extend(7).x, together.x)
 
 
 # -- sparse gossip ---------------------------------------------------------------------------------

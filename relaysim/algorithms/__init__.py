@@ -20,6 +20,7 @@ from relaysim.algorithms import (
     infrequent,
     local_rates,
     power_gossip,
+    private,
     push_sum,
     relay,
     sparse,
@@ -39,6 +40,7 @@ from relaysim.algorithms.heavy_ball import *
 from relaysim.algorithms.infrequent import *
 from relaysim.algorithms.local_rates import *
 from relaysim.algorithms.power_gossip import *
+from relaysim.algorithms.private import *
 from relaysim.algorithms.push_sum import *
 from relaysim.algorithms.relay import *
 from relaysim.algorithms.sparse import *
@@ -59,6 +61,7 @@ __all__ += heavy_ball.__all__
 __all__ += infrequent.__all__
 __all__ += local_rates.__all__
 __all__ += power_gossip.__all__
+__all__ += private.__all__
 __all__ += push_sum.__all__
 __all__ += relay.__all__
 __all__ += sparse.__all__

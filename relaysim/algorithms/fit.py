@@ -14,6 +14,7 @@ from relaysim.algorithms.events import Algorithm
 from relaysim.faults import AnyFault, Fault, kind_of
 from relaysim.mixing import column_stochastic, metropolis, row_stochastic
 from relaysim.mixing.by_step import AnyMixing, ByStep, is_by_step
+from relaysim.mixing.drawn import DrawnMixing
 from relaysim.mixing.sequences import (
     COLUMNS,
     ROWS,
@@ -120,28 +121,33 @@ def matrices_for(
     """The gossip matrices of a method, which repeat, checked; says once what a claim lacks.
 
     Raises:
-        ValueError: as `weights_for`, and a callable of the step.
+        ValueError: as `weights_for`, and a callable of the step, or what draws.
 
     Warns:
         UserWarning: the method is exact with doubly stochastic matrices only, and these are not; or they are
             not on a directed graph.
     """
     found = weights_for(algorithm, topology, mixing)
-    if isinstance(found, ByStep):
+    if not isinstance(found, tuple):
         raise ValueError(
-            f"mixing is a callable of the step, {shown(mixing)}, whose matrices need not repeat: without a "
-            f"period there is no rate, fixed point or bound to tell; simulate it, or give the matrices of a "
-            f"period as a sequence"
+            f"mixing is a callable of the step{_drawn(mixing)}, {shown(mixing)}, whose matrices need not "
+            f"repeat: without a period there is no rate, fixed point or bound to tell; simulate it, or give "
+            f"the matrices of a period as a sequence"
         )
     return found
 
 
+def _drawn(mixing: object) -> str:
+    return " and of what each replica draws" if isinstance(mixing, DrawnMixing) else ""
+
+
 def weights_for(
     algorithm: Algorithm, topology: Topology | TreePair, mixing: AnyMixing | None
-) -> tuple[csr_array, ...] | ByStep:
+) -> tuple[csr_array, ...] | ByStep | DrawnMixing:
     """The gossip matrices that an algorithm mixes with: a period of them, or those of a callable, checked.
 
-    Of a callable of the step W_0 is, before any work, and each later matrix when it is asked for.
+    Of a callable of the step W_0 is, before any work, and each later matrix when it is asked for. What draws
+    is what was given.
 
     Raises:
         TypeError, ValueError: matrices that do not fit the algorithm or the topology.
@@ -156,7 +162,7 @@ def weights_for(
         own = algorithm.own_mixing(topology.n) if algorithm.uses == "workers" else None
         return tuple(own or ())
     graph = graph_for(topology)
-    found: tuple[csr_array, ...] | ByStep
+    found: tuple[csr_array, ...] | ByStep | DrawnMixing
     sums = SUMS.get(algorithm.mixing_needs, (ROWS,))
     if is_by_step(mixing):
         if algorithm.mixing_needs == "symmetric":
@@ -164,6 +170,12 @@ def weights_for(
                 f"{name} keeps something for each edge that it uses, which a callable of the step does not "
                 f"tell beforehand; give the matrices of a period as a sequence"
             )
+        if isinstance(mixing, DrawnMixing):
+            mixing.require_fits(graph)
+            _require_rows(mixing, sums, name)
+            if algorithm.mixing_needs == "doubly stochastic" and algorithm.exact:
+                _warn_unless_drawn_so(mixing, name)
+            return mixing
         found = ByStep(mixing, graph, sums)
         first: tuple[csr_array, ...] = (found.first,)
     else:
@@ -216,14 +228,31 @@ def _require_mass(matrices: tuple[csr_array, ...] | ByStep) -> None:
             check(W)
 
 
-def cycle_of(algorithm: Algorithm, matrices: tuple[csr_array, ...] | ByStep) -> int:
+def _require_rows(mixing: DrawnMixing, sums: Sequence[str], name: str) -> None:
+    """Raise where a method needs columns that sum to 1, which those of what is drawn need not."""
+    if tuple(sums) != (ROWS,) and not (len(sums) == 1 and mixing.doubly_stochastic):
+        raise ValueError(
+            f"{name} needs matrices whose columns sum to 1, and {mixing!r} draws such whose rows do; give it "
+            f"relaysim.mixing.column_stochastic(topology), or nothing"
+        )
+
+
+def cycle_of(algorithm: Algorithm, matrices: tuple[csr_array, ...] | ByStep | DrawnMixing) -> int:
     """Steps after which the matrices and the method's own rule repeat, as far as they are known to.
 
     What is said of a run in its long term is an average over so many steps.
     """
-    length = 1 if isinstance(matrices, ByStep) else max(len(matrices), 1)
+    length = max(len(matrices), 1) if isinstance(matrices, tuple) else 1
     a_step = len(SUMS.get(algorithm.mixing_needs, (ROWS,)))
     return math.lcm(length // math.gcd(length, a_step), algorithm.cycle)
+
+
+def _warn_unless_drawn_so(mixing: DrawnMixing, name: str) -> None:
+    if not mixing.doubly_stochastic:
+        note(
+            f"{name} is exact where W is doubly stochastic, and the columns of what {mixing!r} draws need "
+            f"not sum to 1: its matrices preserve no common weighted mean, so that it need not end anywhere"
+        )
 
 
 def _warn_unless_doubly_stochastic(
@@ -258,7 +287,7 @@ def check_faults(
     faults: AnyFault | None,
     topology: Topology | TreePair,
     algorithm: Algorithm,
-    matrices: Sequence[csr_array] | ByStep,
+    matrices: tuple[csr_array, ...] | ByStep | DrawnMixing,
 ) -> None:
     """Raise unless these faults can happen to this algorithm."""
     if faults is None:
@@ -285,11 +314,11 @@ def check_faults(
             across = receiver != sender
             faults.check_messages(np.stack([sender, receiver], axis=1)[across], topology)
 
-    if isinstance(matrices, ByStep):
-        matrices.require(check)
-    else:
+    if isinstance(matrices, tuple):
         for W in matrices:
             check(W)
+    else:
+        matrices.require(check)
 
 
 def _require_weights_to_scale(W: csr_array, kind: str) -> None:

@@ -32,7 +32,9 @@ class Rounds:
         arrivals = None
         if parts.faults is not None:
             arrivals = Arrivals(parts.faults, parts.topology, streams, lambda: self._round.step)
-        self.network = Network(parts.topology, parts.matrices, workspace, arrivals, parts.workers)
+        self.network = Network(
+            parts.topology, parts.matrices, workspace, arrivals, parts.workers, streams
+        )
         observe = parts.oracle.observe(parts.problem, streams)
         scratch = workspace.scratch
 

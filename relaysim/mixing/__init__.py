@@ -1,15 +1,16 @@
 """Gossip matrices: the weights with which workers average what their neighbours send.
 
 W_ij is the weight that worker i gives to what j sent; rows sum to one, or columns for methods that push their
-mass on (`column_stochastic`). One matrix, or a sequence
-W_0, W_1, … of which step t uses number t modulo its length, or any callable of the step that gives a matrix.
-Everything is a `scipy.sparse.csr_array` except `with_spectral_gap`, which is dense.
+mass on (`column_stochastic`). One matrix, or a sequence W_0, W_1, … of which step t uses number t modulo its
+length, any callable of the step that gives a matrix, or what draws one for each step and replica, see
+`relaysim.mixing.drawn`. Matrices are `scipy.sparse.csr_array`; that of `with_spectral_gap` is dense.
 """
 
 from typing import TYPE_CHECKING, NoReturn
 
 from relaysim.mixing.approximate import laplacian_sequence, perturbed
 from relaysim.mixing.by_step import LatticeSchedule, lattice_schedule
+from relaysim.mixing.drawn import epidemic, equidyn, random_matching
 from relaysim.mixing.exponential import one_peer_exponential
 from relaysim.mixing.finite_time import (
     base_graph,
@@ -17,6 +18,7 @@ from relaysim.mixing.finite_time import (
     simple_base_graph,
     union_topology,
 )
+from relaysim.mixing.matcha import matcha
 from relaysim.mixing.one_way import column_stochastic, row_stochastic
 from relaysim.mixing.weights import (
     best_constant,
@@ -33,14 +35,18 @@ __all__ = [
     "base_graph",
     "best_constant",
     "column_stochastic",
+    "epidemic",
+    "equidyn",
     "hyper_hypercube",
     "laplacian_sequence",
     "lattice_schedule",
     "lazy",
+    "matcha",
     "max_degree",
     "metropolis",
     "one_peer_exponential",
     "perturbed",
+    "random_matching",
     "row_stochastic",
     "simple_base_graph",
     "uniform",

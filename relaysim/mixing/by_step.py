@@ -10,14 +10,16 @@ from typing import Any, TypeAlias, TypeGuard
 import numpy as np
 from scipy.sparse import csr_array
 
+from relaysim.mixing.drawn import DrawnMixing
 from relaysim.mixing.sequences import ROWS, Matrix, Mixing, checked
 from relaysim.support.checks import whole_number
 from relaysim.topologies import Topology
 
 __all__ = ["AnyMixing", "ByStep", "LatticeSchedule", "is_by_step", "lattice_schedule"]
 
-#: A matrix, a sequence that repeats with the step, or a callable that has one for each step.
-AnyMixing: TypeAlias = Mixing | Callable[[int], Matrix]
+#: A matrix, a sequence that repeats with the step, a callable that has one for each step, or what draws one
+#: for each step and replica.
+AnyMixing: TypeAlias = Mixing | Callable[[int], Matrix] | DrawnMixing
 
 # So many matrices that a callable gave are known again when it gives them once more.
 REMEMBERED = 64

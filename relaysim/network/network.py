@@ -9,7 +9,6 @@ count the model-sized vectors that they put on the wire.
 from __future__ import annotations
 
 import functools
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -17,19 +16,18 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from relaysim.mixing.by_step import ByStep
+from relaysim.mixing.drawn import DrawnMixing
 from relaysim.mixing.sequences import preserved_weights
 from relaysim.network.arrivals import Arrivals
-from relaysim.network.gossip import Weights
 from relaysim.network.pairs import PairExchange
 from relaysim.network.relay import LossyTreeRelay, Mail, PairMail, PairRelay, TreeRelay
+from relaysim.network.weighting import AnyWeights, weighting
 from relaysim.problems.workers import Workers
+from relaysim.support.streams import Streams
 from relaysim.support.workspace import Workspace
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["AVERAGE_COUNTS", "Network"]
-
-# Matrices of a callable of the step that are not made ready anew.
-REMEMBERED = 64
 
 #: How many vectors an exact average over n workers takes, by the way in which it is made.
 AVERAGE_COUNTS: dict[str, Callable[[int], int]] = {
@@ -44,10 +42,12 @@ class Network:
 
     Args:
         topology: a `Topology`, or a `TreePair` for methods that only relay.
-        mixing: the gossip matrices of methods that mix, a period of them or those of a callable; else empty.
+        mixing: the gossip matrices of methods that mix, a period of them, those of a callable, or what draws
+            them; else empty.
         workspace: where large arrays are borrowed.
         arrivals: which messages arrive. All of them by default.
         workers: what the problem says of them, for methods that ask.
+        streams: random numbers of the replicas, for what draws.
 
     ``vectors_sent`` counts model-sized vectors over all workers since the network was made: a number, or
     ``(r,)`` where replicas send differently. A compressed vector counts as its share of 64 d bits.
@@ -56,10 +56,11 @@ class Network:
     def __init__(
         self,
         topology: Topology | TreePair,
-        mixing: tuple[csr_array, ...] | ByStep = (),
+        mixing: tuple[csr_array, ...] | ByStep | DrawnMixing = (),
         workspace: Workspace | None = None,
         arrivals: Arrivals | None = None,
         workers: Workers | None = None,
+        streams: Streams | None = None,
     ):
         self.topology = topology
         self.n = topology.n
@@ -67,11 +68,9 @@ class Network:
         self.vectors_sent: float | np.ndarray = 0
         self._workspace = workspace or Workspace()
         self._arrivals = arrivals
-        self._by_step = mixing if isinstance(mixing, ByStep) else None
-        self._mixing = () if isinstance(mixing, ByStep) else mixing
-        self._period = [Weights(W, arrivals) for W in self._mixing]
-        # Of a callable's matrices the last ones; a new one is dear and an old one may come again.
-        self._latest: OrderedDict[int, Weights] = OrderedDict()
+        # What repeats; of other matrices nobody knows beforehand.
+        self._mixing = mixing if isinstance(mixing, tuple) else ()
+        self._weighting = weighting(mixing, arrivals, streams)
         self._vectors_per_relay = 2 * (self.n - 1)
 
     # What a method does not use of the following is never built.
@@ -86,17 +85,9 @@ class Network:
             return PairRelay(*map(self._tree_relay, (self.topology.first, self.topology.second)))
         return self._tree_relay(self.topology)
 
-    def _weights(self, round: int) -> Weights:
-        """W_t with t = ``round``."""
-        if self._by_step is None:
-            return self._period[round % len(self._period)]
-        W = self._by_step.at(round)
-        found = self._latest.get(id(W))
-        if found is None:
-            found = self._latest[id(W)] = Weights(W, self._arrivals)
-            if len(self._latest) > REMEMBERED:
-                self._latest.popitem(last=False)
-        return found
+    def _weights(self, round: int, further: int = 0) -> AnyWeights:
+        """W_t with t = ``round``; the k-th further one is another draw, if weights are drawn."""
+        return self._weighting.at(round, further)
 
     def _tree_relay(self, tree: Topology) -> TreeRelay:
         if self._arrivals is None:
@@ -107,6 +98,7 @@ class Network:
         """Go on with these replicas only (a boolean mask over the present ones)."""
         if isinstance(self.vectors_sent, np.ndarray):
             self.vectors_sent = self.vectors_sent[replicas]
+        self._weighting.keep()
 
     def resume(self, state: object) -> None:
         """Take up a state whose messages were kept: those on which everyone is heard are known again."""
@@ -140,7 +132,7 @@ class Network:
             share: of a vector that is sent over each edge, ``(r,)`` where replicas differ.
             further: k ≥ 1 for the k-th round of a step that not all replicas make.
         """
-        weights = self._weights(round)
+        weights = self._weights(round, further)
         self.send(share * weights.vectors)
         if self._arrivals is None:
             return weights.product(x)

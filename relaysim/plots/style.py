@@ -133,6 +133,8 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "Local rates": ("#7FA047", (0, (1.5, 5))),
     "Push-DIGing": ("#85A02B", (0, (3, 1.5))),
     "Push-pull (AB)": ("#3731B9", (0, (10, 5))),
+    "Gossip-PGA": ("#C116B3", (0, (5, 3))),
+    "Muffliato": ("#A68836", (0, (2, 2, 5, 5))),
 }
 
 # Of further lines of one method: their markers, and how much paler (or darker, below 0) each is.

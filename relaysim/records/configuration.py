@@ -15,8 +15,9 @@ from scipy.sparse import csr_array, issparse
 
 from relaysim import algorithms, compressors, faults, oracles, problems, schedules
 from relaysim.measures import READY, Measure
-from relaysim.mixing import LatticeSchedule
-from relaysim.mixing.by_step import AnyMixing, is_by_step
+from relaysim.mixing.by_step import AnyMixing, LatticeSchedule, is_by_step
+from relaysim.mixing.drawn import Epidemic, Equidyn, RandomMatching
+from relaysim.mixing.matcha import Matcha
 from relaysim.mixing.sequences import is_sequence, mixing_in_double
 from relaysim.topologies import Topology, TreePair
 
@@ -134,6 +135,10 @@ _BUILDERS: dict[str, Callable] = {
     **{name: getattr(oracles, name) for name in oracles.__all__},
     **{name: getattr(compressors, name) for name in compressors.__all__},
     "LatticeSchedule": LatticeSchedule,
+    "RandomMatching": RandomMatching,
+    "Equidyn": Equidyn,
+    "Epidemic": Epidemic,
+    "Matcha": Matcha,
     "DiagonalQuadratic": problems.DiagonalQuadratic,
     "LeastSquares": problems.LeastSquares,
     "Logistic": problems.Logistic,

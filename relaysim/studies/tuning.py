@@ -22,6 +22,7 @@ from relaysim.measures import suboptimality
 from relaysim.measures.columns import further_measures
 from relaysim.measures.measure import Measure
 from relaysim.mixing.by_step import AnyMixing
+from relaysim.mixing.drawn import DrawnMixing
 from relaysim.oracles import Exact, Gaussian, Oracle
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
@@ -342,7 +343,8 @@ def _of_rates(
         )
         curvatures = strong_convexity or scale / 100, (smoothness or np.inf) * highest
         limits = search_limits(problem.n, algorithm.rate_scale, smoothness, strong_convexity)
-        noisy = algorithm.random or not (oracle is None or isinstance(oracle, Exact))
+        drawn = algorithm.random or isinstance(mixing, DrawnMixing)
+        noisy = drawn or not (oracle is None or isinstance(oracle, Exact))
         kind = NoisySearch if noisy else RateSearch
         cycle = cycle_of(algorithm, weights_for(algorithm, topology, mixing))
         watched = start, start_value, target, max_steps, curvatures, bar.update, limits, cycle

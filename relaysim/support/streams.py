@@ -11,10 +11,21 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["EventDraw", "Source", "Streams", "numbers_within", "seed_array"]
+__all__ = [
+    "EventDraw",
+    "Source",
+    "Streams",
+    "below",
+    "distinct_below",
+    "numbers_within",
+    "seed_array",
+]
 
 # The position of a purpose is part of every result; append, never reorder.
-PURPOSES = ("gradient", "faults", "sampling", "algorithm")
+PURPOSES = ("gradient", "faults", "sampling", "algorithm", "mixing")
+
+# About how many numbers of rounds are drawn at once: it is part of every result of what draws by round.
+_NUMBERS_OF_ROUNDS = 1 << 10
 
 # Numbers for the events of a seed's position, one row for each of their workers.
 EventDraw = Callable[[int, np.ndarray], np.ndarray]
@@ -102,6 +113,28 @@ class Streams:
         """
         generators = [self.generator(purpose, seed, *within) for seed in self.seeds]
         return _uniforms(self, generators, count)
+
+    def rounds(self, purpose: str, count: int) -> Callable[[int, int], np.ndarray]:
+        """A function of the number of a round that has its numbers in [0, 1), ``(count, seeds)``.
+
+        They belong to the round, whatever was asked for before, so that nothing needs to be kept of them.
+        Its second argument is k ≥ 1 for the k-th of further ones that belong to this round, else 0.
+        """
+        block = max(1, _NUMBERS_OF_ROUNDS // max(count, 1))
+        at, drawn = -1, np.empty((0, 0, 0))
+
+        def of_round(round: int, further: int = 0) -> np.ndarray:
+            nonlocal at, drawn
+            if further:
+                each = [self.generator(purpose, seed, round, further) for seed in self.seeds]
+                return np.stack([generator.random(count) for generator in each], axis=-1)
+            if round // block != at:
+                at = round // block
+                each = [self.generator(purpose, seed, at) for seed in self.seeds]
+                drawn = np.stack([generator.random((block, count)) for generator in each], axis=-1)
+            return drawn[round % block]
+
+        return of_round
 
     def tables(self, purpose: str) -> Callable[[tuple[int, ...]], np.ndarray]:
         """A function that draws numbers in [0, 1) of a shape ``(n, d)`` or ``(n, d, r)``."""
@@ -300,7 +333,7 @@ def numbers_within(group: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _distinct_below(uniform: np.ndarray, available: np.ndarray) -> np.ndarray:
+def distinct_below(uniform: np.ndarray, available: np.ndarray) -> np.ndarray:
     """Distinct numbers below ``available (…)`` from uniform ones in [0, 1), ``(…, size)``.
 
     By Floyd's method (Bentley, Floyd, CACM 1987), for all at once: the k-th number is drawn from the
@@ -310,7 +343,7 @@ def _distinct_below(uniform: np.ndarray, available: np.ndarray) -> np.ndarray:
     chosen = np.empty((size, *uniform.shape[:-1]), dtype=np.intp)
     for k in range(size):
         last = available - size + k
-        drawn = _below(uniform[..., k], last + 1)
+        drawn = below(uniform[..., k], last + 1)
         taken = (chosen[:k] == drawn).any(axis=0)
         chosen[k] = np.where(taken, last, drawn)
     return np.moveaxis(chosen, 0, -1).copy()
@@ -358,13 +391,13 @@ class _Epochs:
 
 def _each_below(uniform: np.ndarray, available: np.ndarray) -> np.ndarray:
     """Independent numbers below ``available (…)``, from uniform ones in [0, 1), ``(…, size)``."""
-    return _below(uniform, available[..., None])
+    return below(uniform, available[..., None])
 
 
-def _below(uniform: np.ndarray, limits: np.ndarray) -> np.ndarray:
+def below(uniform: np.ndarray, limits: np.ndarray | int) -> np.ndarray:
     """Whole numbers from 0 to limits − 1, from uniform ones in [0, 1)."""
     # The product may round up to the limit itself.
     return np.minimum((uniform * limits).astype(np.intp), limits - 1)
 
 
-_DRAWS = {"with replacement": _each_below, "without replacement": _distinct_below}
+_DRAWS = {"with replacement": _each_below, "without replacement": distinct_below}
