@@ -633,6 +633,20 @@ def test_the_network_of_sgp_is_a_word():
         A.SGP(network="ring")
 
 
+@pytest.mark.filterwarnings("ignore:.* is of float32 and its (rows|columns) sum to 1 in single")
+def test_weights_in_single_precision_sum_to_one_in_double(tmp_path):
+    for algorithm in (*PUSHING, A.PushPull()):
+        mixing = [W.astype(np.float32) for W in weights_for(algorithm, UNEVEN, 1)]
+        run = simulated(UNEVEN, algorithm, mixing=mixing, learning_rate=0.2, steps=300)
+        again = rs.simulate(**rs.rebuild(run.config))
+        np.testing.assert_array_equal(run.x, again.x)
+    assert run.frame.distance.iloc[-1] < 1e-9
+    with pytest.warns(UserWarning, match="and its columns sum to 1 in single precision only"):
+        simulated(
+            UNEVEN, PUSHING[0], mixing=weights_for(PUSHING[0], UNEVEN, 1)[0].astype(np.float32)
+        )
+
+
 # -- claims ----------------------------------------------------------------------------------------
 
 # A directed ring of 16 and three links more; the problem is ours, since that of the numbers is not known.
