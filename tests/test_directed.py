@@ -214,6 +214,7 @@ def test_weights_of_an_edge_attribute_are_those_of_its_edges():
         (lambda: rs.mixing.max_degree(UNEVEN), ValueError, "is directed"),
         (lambda: rs.mixing.best_constant(UNEVEN), ValueError, "is directed"),
         (lambda: rs.mixing.laplacian_sequence(UNEVEN), ValueError, "is directed"),
+        (lambda: rs.mixing.random_matching(UNEVEN), ValueError, "is directed"),
         (lambda: rs.mixing.row_stochastic(UNEVEN, [1, 2]), ValueError, "each of the 6 edges"),
         (
             lambda: rs.mixing.row_stochastic(UNEVEN, [1, 2, 0, 1, 1, 1]),
@@ -316,6 +317,15 @@ def test_graphs_that_are_not_strongly_connected_are_refused(algorithm):
     simulated(
         T.from_edges(4, [*graph.edges.tolist(), (3, 0)], directed=True), algorithm.__class__()
     )
+
+
+def test_what_is_drawn_is_held_against_the_directions_of_edges():
+    matching = rs.mixing.random_matching(T.ring(5))
+    with pytest.raises(ValueError, match="which is no edge of directed_ring"):
+        simulated(T.directed_ring(5), rs.algorithms.DPSGD(), mixing=matching)
+    both = [(a, b) for a, b in T.ring(5).edges.tolist()]
+    both_ways = T.from_edges(5, both + [(b, a) for a, b in both], directed=True)
+    simulated(both_ways, rs.algorithms.DPSGD(), mixing=matching)
 
 
 def test_matrices_are_held_against_the_directions_of_edges():
