@@ -569,6 +569,21 @@ def test_push_sum_averages_over_any_sequence_of_column_stochastic_matrices(by_st
     np.testing.assert_allclose(ends, np.tile(ends[0], (n, 1)), atol=1e-10)
 
 
+@pytest.mark.parametrize("algorithm", PUSHING, ids=repr)
+def test_where_replicas_draw_their_weights_each_has_masses_of_its_own(algorithm):
+    complete = T.complete(6)
+    run = {"mixing": rs.mixing.random_matching(complete), "oracle": rs.oracles.Gaussian(0.1)}
+    together = iterates_of(complete, algorithm, seed=[3, 5], learning_rate=[0.05, 0.1], **run)
+    for replica in range(4):
+        alone = {"seed": [3, 5][replica % 2], "learning_rate": [0.05, 0.1][replica // 2]} | run
+        assert_same(together[..., replica], iterates_of(complete, algorithm, **alone))
+    assert (together[..., 0] != together[..., 1]).any()
+    problem, options = problem_for(complete), {"seed": [3, 5], "learning_rate": 0.1} | run
+    whole = rs.simulate(problem, complete, algorithm, steps=20, **options)
+    part = rs.simulate(problem, complete, algorithm, steps=8, keep_state=True, **options)
+    assert part.extend(12).x.tobytes() == whole.x.tobytes()
+
+
 @pytest.mark.parametrize("algorithm", [A.PushDIGing(), A.PushPull()], ids=repr)
 def test_tracking_over_random_one_way_links_is_exact(algorithm):
     """One of ten matrices in every step, by chance."""

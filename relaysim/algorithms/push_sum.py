@@ -20,26 +20,28 @@ __all__ = ["SGP", "PushDIGing", "PushPull"]
 
 
 class MassState(NamedTuple):
-    """``x (n, d[, r])`` and each worker's ``mass (n, 1)``, 1 at the start and Σ_i mass_i = n ever after."""
+    """``x (n, d[, r])`` and each worker's ``mass (n, 1)``, or ``(n, 1, r)`` where replicas draw their
+    weights; 1 at the start, and Σ_i mass_i = n ever after.
+    """
 
     x: np.ndarray
     mass: np.ndarray
 
 
 class TrackedMassState(NamedTuple):
-    """``x`` and the ``correction`` c, ``(n, d[, r])``, 0 at the start; and each worker's ``mass (n, 1)``."""
+    """``x`` and the ``correction`` c, ``(n, d[, r])``, 0 at the start; and each worker's ``mass``."""
 
     x: np.ndarray
     correction: np.ndarray
     mass: np.ndarray
 
 
-def _own_mass(x0: np.ndarray) -> np.ndarray:
-    return np.ones((len(x0), 1))
+def _own_mass(x0: np.ndarray, network: Network) -> np.ndarray:
+    return np.ones((len(x0), 1, *(x0.shape[2:] if network.draws else ())))
 
 
 def _times(mass: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return x * mass.reshape(-1, *(1,) * (x.ndim - 1))
+    return x * (mass if mass.ndim == x.ndim else mass[..., None])
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class SGP(Method):
         return one_peer_exponential(n) if self._has_own_graph else None
 
     def init(self, x0: np.ndarray, network: Network) -> ModelState | MassState:
-        return ModelState(x0) if self._has_own_graph else MassState(x0, _own_mass(x0))
+        return ModelState(x0) if self._has_own_graph else MassState(x0, _own_mass(x0, network))
 
     def step(self, state: ModelState | MassState, round: Round) -> ModelState | MassState:
         if isinstance(state, MassState):
@@ -160,7 +162,7 @@ class PushDIGing(Method):
         return 2 + 1 / d
 
     def init(self, x0: np.ndarray, network: Network) -> TrackedMassState:
-        return TrackedMassState(x0, np.zeros_like(x0), _own_mass(x0))
+        return TrackedMassState(x0, np.zeros_like(x0), _own_mass(x0, network))
 
     def conserved(
         self, state: TrackedMassState, network: Network, learning_rate: Rate

@@ -49,8 +49,9 @@ class Network:
         workers: what the problem says of them, for methods that ask.
         streams: random numbers of the replicas, for what draws.
 
-    ``vectors_sent`` counts model-sized vectors over all workers since the network was made: a number, or
-    ``(r,)`` where replicas send differently. A compressed vector counts as its share of 64 d bits.
+    ``draws``: whether every replica draws its weights. ``vectors_sent`` counts model-sized vectors over all
+    workers since the network was made: a number, or ``(r,)`` where replicas send differently. A compressed
+    vector counts as its share of 64 d bits.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Network:
         # What repeats; of other matrices nobody knows beforehand.
         self._mixing = mixing if isinstance(mixing, tuple) else ()
         self._weighting = weighting(mixing, arrivals, streams)
+        self.draws = isinstance(mixing, DrawnMixing)
         self._vectors_per_relay = 2 * (self.n - 1)
 
     # What a method does not use of the following is never built.
