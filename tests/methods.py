@@ -33,7 +33,16 @@ ALGORITHMS = (
     rs.algorithms.D2(form="scaled"),
     rs.algorithms.ExactDiffusion(),
     rs.algorithms.ExactDiffusion(form="scaled"),
+    rs.algorithms.NIDS(),
+    rs.algorithms.LED(period=3),
+    rs.algorithms.KGT(period=2, rate=0.6),
+    rs.algorithms.ProxSkip(probability=0.4),
+    rs.algorithms.DLM(penalty=0.5),
+    rs.algorithms.ADMM(),
+    rs.algorithms.Scaffold(period=3),
+    rs.algorithms.Scaffold(period=2, participation=0.4),
     rs.algorithms.GradientTracking(),
+    rs.algorithms.GradientTracking(form="diging", momentum=0.6),
     rs.algorithms.QuasiGlobalMomentum(),
     rs.algorithms.QuasiGlobalMomentum(momentum=0.4),
     rs.algorithms.QuasiGlobalMomentum(form="toy"),
@@ -52,6 +61,8 @@ ALGORITHMS = (
     rs.algorithms.DecentLaM(momentum=0.0),
     rs.algorithms.MomentumConsensus(momentum=0.6, omega=0.4),
     rs.algorithms.MomentumConsensus(momentum=0.6, omega=0.0),
+    rs.algorithms.HeavyBallConsensus(momentum=0.4),
+    rs.algorithms.Mudag(strong_convexity=0.1),
     rs.algorithms.DelayedGradient(delay=0),
     rs.algorithms.DelayedGradient(delay=3),
     rs.algorithms.LocalSGD(period=1),
@@ -85,6 +96,9 @@ ALGORITHMS = (
     rs.algorithms.LocalRates(switch=6, gossip=True),
     rs.algorithms.AdaGossip(rs.compressors.TopK(2), consensus_rate=0.05),
     rs.algorithms.AdaGossip(rs.compressors.QSGD(15), consensus_rate=0.1, beta=0.9),
+    rs.algorithms.LEAD(rs.compressors.Identity(), consensus_rate=0.7),
+    rs.algorithms.LEAD(rs.compressors.RandomRounding(2), consensus_rate=0.2),
+    rs.algorithms.BEER(rs.compressors.RandomK(3), consensus_rate=0.6),
     rs.algorithms.DecentralizedAdam(),
     rs.algorithms.DecentralizedAdam(beta1=0.5, beta2=0.8, epsilon=0.1, accumulate=3),
     rs.algorithms.NormalizedTracking(),
@@ -107,18 +121,31 @@ OCCASIONAL = (
     rs.algorithms.ConsensusControl,
     rs.algorithms.FedAvg,
 )
+#: Those that mix in some steps only, so that news may wait.
+SELDOM = (rs.algorithms.LED, rs.algorithms.KGT, rs.algorithms.ProxSkip)
+#: Those that are stable at any learning rate.
+ALWAYS_STABLE = (rs.algorithms.ADMM,)
+#: Those that send nothing in their first step.
+ALONE_AT_FIRST = (rs.algorithms.NIDS,)
 #: Those whose steps do not become shorter near an optimum: each is divided by its gradients' size.
 RESCALED = (rs.algorithms.DecentralizedAdam, rs.algorithms.NormalizedTracking)
 #: Those that divide by what tends to 0, so that rounding errors grow in a long run.
-SENSITIVE = (rs.algorithms.AdaGossip, rs.algorithms.NormalizedTracking)
+SENSITIVE = (rs.algorithms.AdaGossip, rs.algorithms.NormalizedTracking, rs.algorithms.LEAD)
 #: Those whose step is an affine map of their state on quadratics.
 AFFINE = tuple(algorithm for algorithm in ALGORITHMS if algorithm.affine)
+#: Those that ask for gradients on examples by their numbers; `tests/test_variance.py` goes through them.
+BY_NUMBER = (
+    rs.algorithms.GTSAGA(),
+    rs.algorithms.GTSARAH(period=5),
+    rs.algorithms.GTSVRG(period=5),
+)
 #: Those that are events in continuous time; `tests/test_events.py` goes through them.
 ASYNCHRONOUS = (
     rs.algorithms.A2CiD2(),
     rs.algorithms.A2CiD2(rate=2.5),
     rs.algorithms.A2CiD2(accelerated=False),
     rs.algorithms.A2CiD2(momentum_rate=0.7),
+    rs.algorithms.DADAO(condition=20.0),
     rs.algorithms.SwarmSGD(),
     rs.algorithms.SwarmSGD(local_steps=3),
     rs.algorithms.SwarmSGD(local_steps=2.5, geometric=True),

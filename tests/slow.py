@@ -13,7 +13,16 @@ import numpy as np
 
 
 def run(
-    algorithm, topology, gradient, x0, rates, mixing=None, arrives=None, seed=0, smoothness=None
+    algorithm,
+    topology,
+    gradient,
+    x0,
+    rates,
+    mixing=None,
+    arrives=None,
+    seed=0,
+    smoothness=None,
+    examples=None,
 ):
     """Iterates ``(steps + 1, n, d)`` of an algorithm, one step for each of ``rates``.
 
@@ -21,12 +30,15 @@ def run(
     use the next ones unless it has a function ``further(step, k)``. ``arrives(edges, step,
     further)`` says of messages, a list of (sender, receiver), which arrive, each time that some cross; all do
     by default. ``further`` is k ≥ 1 in the k-th round of a step that consensus control adds.
-    ``smoothness`` are the workers' L_i, by default those of gradients without noise.
+    ``smoothness`` are the workers' L_i, by default those of gradients without noise. ``examples`` has their
+    ``counts``, the ``gradient(worker, number, x)`` on one of them, and ``draw()``, which gives each worker
+    the numbers of its next batch.
     """
     rule = RULES[type(algorithm).__name__]
     options = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)}
     start = [np.array(x, dtype=float) for x in x0]
     world = World(topology, gradient, mixing, arrives, seed, smoothness)
+    world.examples = examples
     steps = rule(world, start, list(rates), **options)
     return np.array([start, *steps])
 
@@ -283,19 +295,232 @@ def two_step(world, x0, rates, weights, form):
         yield x
 
 
-def gradient_tracking(world, x0, rates):
-    """X ← W(X − γY); Y ← WY + G⁺ − G, Y_0 = G_0."""
-    n, x = world.n, x0
-    gradients = world.gradients(0, x)
-    y = gradients
+def nids(world, x0, rates):
+    """X_1 = X_0 − γG_0 alone; X_{t+1} = ½(I + W)(2X_t − X_{t−1} − γ_t G_t + γ_{t−1} G_{t−1})."""
+    n, x, before, pull_before = world.n, x0, None, None
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, x)
+        pull = [rate * gradients[i] for i in range(n)]
+        if step == 0:
+            new = [x[i] - pull[i] for i in range(n)]
+        else:
+            target = [2 * x[i] - before[i] - pull[i] + pull_before[i] for i in range(n)]
+            new = world.mix((world.weights(step) + np.eye(n)) / 2, target)
+        x, before, pull_before = new, x, pull
+        yield x
+
+
+def led(world, x0, rates, period):
+    """Φ = X; K times Φ ← Φ − γG(Φ) − Y/K; X = ½(I + W)Φ; Y ← Y + Φ − X, Y_0 = 0."""
+    n, x, y = world.n, x0, [np.zeros_like(start) for start in x0]
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        x = [x[i] - rate * g[i] - y[i] / period for i in range(n)]
+        if (step + 1) % period == 0:
+            phi, x = x, world.mix((world.weights(step) + np.eye(n)) / 2, x)
+            y = [y[i] + phi[i] - x[i] for i in range(n)]
+        yield x
+
+
+def kgt(world, x0, rates, period, rate):
+    """K times X' ← X' − γ(G(X') + C), from X' = X; Z = the mean of G + C; X ← W(X − η(X − X'));
+    C ← C − Z + WZ, C_0 = 0.
+    """
+    n, x, share, start, seen = world.n, x0, rate, x0, []
+    c = [np.zeros_like(each) for each in x0]
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        x = [x[i] - rate * (g[i] + c[i]) for i in range(n)]
+        seen.append([g[i] + c[i] for i in range(n)])
+        if len(seen) == period:
+            z = [sum(each[i] for each in seen) / period for i in range(n)]
+            W = world.weights(step)
+            x = world.mix(W, [start[i] - share * (start[i] - x[i]) for i in range(n)])
+            around = world.mix(W, z)
+            c = [c[i] - z[i] + around[i] for i in range(n)]
+            start, seen = x, []
+        yield x
+
+
+def prox_skip(world, x0, rates, probability):
+    """Z = X − γG − Y; with probability p X = ½(I + W)Z and Y ← Y + p(Z − X), else X = Z; Y_0 = 0."""
+    n, x, generator = world.n, x0, algorithm_stream(world)
+    y = [np.zeros_like(each) for each in x0]
+    for step, rate in enumerate(rates):
+        g = world.gradients(step, x)
+        z = [x[i] - rate * g[i] - y[i] for i in range(n)]
+        mixed = world.mix((world.weights(step) + np.eye(n)) / 2, z)
+        x = z
+        if probability == 1 or generator.random() < probability:
+            x = mixed
+            y = [y[i] + probability * (z[i] - x[i]) for i in range(n)]
+        yield x
+
+
+def scaffold(world, x0, rates, period, participation):
+    """y_i ← y_i − γ(g_i − c_i + c), K times; c_i ← the mean of its g_i; x = the mean of those y_i, and
+    c ← c + the sum over them of what c_i changed, over n.
+    """
+    n, x, generator = world.n, x0, algorithm_stream(world)
+    count = next(s for s in range(1, n + 1) if s / n >= participation)
+    own, server = [np.zeros_like(each) for each in x0], np.zeros_like(x0[0])
+    for step, rate in enumerate(rates):
+        if step % period == 0:
+            taking, seen = list(range(n)), [[] for _ in range(n)]
+            if participation < 1:
+                drawn = generator.random(n)
+                taking = sorted(range(n), key=lambda i: drawn[i])[:count]
+        g = world.gradients(step, x)
+        x = list(x)
+        for i in taking:
+            x[i] = x[i] - rate * (g[i] - own[i] + server)
+            seen[i].append(g[i])
+        if (step + 1) % period == 0:
+            mean = sum(x[i] for i in taking) / count
+            x = [mean.copy() for _ in range(n)]
+            for i in taking:
+                renewed = sum(seen[i]) / period
+                server, own[i] = server + (renewed - own[i]) / n, renewed
+        yield x
+
+
+def dlm(world, x0, rates, penalty):
+    """X' = X − γ(G + cLX + Y), Y ← Y + cLX' with L = I − W and Y_0 = 0."""
+    n, x, y = world.n, x0, [np.zeros_like(start) for start in x0]
+    for step, rate in enumerate(rates):
+        g, mixed = world.gradients(step, x), world.mix(world.weights(step), x)
+        apart = [penalty * (x[i] - mixed[i]) for i in range(n)]
+        if step:
+            y = [y[i] + apart[i] for i in range(n)]
+        x = [x[i] - rate * (g[i] + apart[i] + y[i]) for i in range(n)]
+        yield x
+
+
+def admm(world, x0, rates, relaxation):
+    """x_i = prox_{γ f_i/s_i}(S_i/s_i), S_i = Σ_j W_ij z_ij and T_i = Σ_j W_ij z_ji over i's neighbours, which
+    are itself where it has none; z_ij ← (1 − α)z_ij − α(z_ji − 2x_j), summed up; x_i⁰ for all at the start.
+    """
+    n, d, a = world.n, len(x0[0]), relaxation
+    mine = theirs = None
+    for step, rate in enumerate(rates):
+        W = np.array(world.weights(step))
+        for i in range(n):
+            W[i, i] = 0 if any(W[i, j] for j in range(n) if j != i) else 1
+        s = [sum(W[i]) for i in range(n)]
+        if mine is None:
+            mine = theirs = [s[i] * x0[i] for i in range(n)]
+        x = []
+        for i in range(n):
+            at_0 = world.gradient(step, i, np.zeros(d))
+            hessian = np.array([world.gradient(step, i, e) - at_0 for e in np.eye(d)])
+            t, v = rate / s[i], mine[i] / s[i]
+            x.append(np.linalg.solve(np.eye(d) + t * hessian, v - t * at_0))
+        around = [sum(W[i, j] * x[j] for j in range(n)) for i in range(n)]
+        mine, theirs = (
+            [(1 - a) * mine[i] - a * (theirs[i] - 2 * around[i]) for i in range(n)],
+            [(1 - a) * theirs[i] - a * (mine[i] - 2 * s[i] * x[i]) for i in range(n)],
+        )
+        yield x
+
+
+def gradient_tracking(world, x0, rates, form, momentum):
+    """X ← W(X − γY), as DIGing WX − γY; Y ← WY + M⁺ − M, as ATC-DIGing W(Y + M⁺ − M); Y_0 = M_0, and M is G
+    where there is no momentum.
+    """
+    n, x, smooth = world.n, x0, Momentum(momentum, x0)
+    m = smooth.direction(world.gradients(0, x))
+    y = m
     for step, rate in enumerate(rates):
         W = world.weights(step)
-        x = world.mix(W, [x[i] - rate * y[i] for i in range(n)])
+        if form == "diging":
+            mixed = world.mix(W, x)
+            x = [mixed[i] - rate * y[i] for i in range(n)]
+        else:
+            x = world.mix(W, [x[i] - rate * y[i] for i in range(n)])
+        if form != "atc":
+            y = world.mix(W, y)
         yield x
-        renewed = world.gradients(step + 1, x)
-        mixed = world.mix(W, y)
-        y = [mixed[i] + renewed[i] - gradients[i] for i in range(n)]
-        gradients = renewed
+        before, m = m, smooth.direction(world.gradients(step + 1, x))
+        y = [y[i] + m[i] - before[i] for i in range(n)]
+        if form == "atc":
+            y = world.mix(world.weights(step + 1), y)
+
+
+def on_batch(world, x, batch):
+    """The mean gradient at x_i over the examples of each worker's batch."""
+    own = world.examples.gradient
+    return [sum(own(i, s, x[i]) for s in batch[i]) / len(batch[i]) for i in range(world.n)]
+
+
+def on_all(world, x):
+    return on_batch(world, x, [range(m) for m in world.examples.counts])
+
+
+def gt_saga(world, x0, rates, refresh):
+    """V = ∇f_s(X) − T_s + mean T;  Y ← W(Y + V − V⁻);  X ← W(X − γY);  T_s ← ∇f_s(X before)."""
+    n, x, examples = world.n, x0, world.examples
+    y = v = [np.zeros_like(each) for each in x0]
+    tables = [[examples.gradient(i, s, x0[i]) for s in range(examples.counts[i])] for i in range(n)]
+    for step, rate in enumerate(rates):
+        if refresh == "fresh" and step:
+            for i, batch in enumerate(examples.draw()):
+                for s in batch:
+                    tables[i][s] = examples.gradient(i, s, x[i])
+        drawn = examples.draw()
+        new = []
+        for i in range(n):
+            seen = sum(tables[i][s] for s in drawn[i]) / len(drawn[i])
+            now = sum(examples.gradient(i, s, x[i]) for s in drawn[i]) / len(drawn[i])
+            new.append(now - seen + sum(tables[i]) / len(tables[i]))
+        if refresh == "used":
+            for i in range(n):
+                for s in drawn[i]:
+                    tables[i][s] = examples.gradient(i, s, x[i])
+        W = world.weights(step)
+        y = world.mix(W, [y[i] + new[i] - v[i] for i in range(n)])
+        x, v = world.mix(W, [x[i] - rate * y[i] for i in range(n)]), new
+        yield x
+
+
+def gt_sarah(world, x0, rates, period):
+    """V = ∇f(X) now and then, else V + ∇f_s(X) − ∇f_s(X⁻);  Y ← WY + V − V⁻;  X ← WX − γY."""
+    n, x, before = world.n, x0, x0
+    y = v = [np.zeros_like(each) for each in x0]
+    for step, rate in enumerate(rates):
+        if step % period == 0:
+            estimate = on_all(world, x)
+        else:
+            drawn = world.examples.draw()
+            now, then = on_batch(world, x, drawn), on_batch(world, before, drawn)
+            estimate = [v[i] + now[i] - then[i] for i in range(n)]
+        before = x
+        x, y, v = tracked(world, step, rate, x, y, v, estimate)
+        yield x
+
+
+def gt_svrg(world, x0, rates, period):
+    """V = ∇f_s(X) − ∇f_s(X̃) + ∇f(X̃), X̃ = X now and then;  Y ← WY + V − V⁻;  X ← WX − γY."""
+    n, x = world.n, x0
+    y = v = [np.zeros_like(each) for each in x0]
+    for step, rate in enumerate(rates):
+        if step % period == 0:
+            snapshot, full = x, on_all(world, x)
+            estimate = full
+        else:
+            drawn = world.examples.draw()
+            now, then = on_batch(world, x, drawn), on_batch(world, snapshot, drawn)
+            estimate = [now[i] - then[i] + full[i] for i in range(n)]
+        x, y, v = tracked(world, step, rate, x, y, v, estimate)
+        yield x
+
+
+def tracked(world, step, rate, x, y, v, estimate):
+    """X, Y and V after Y ← WY + V − V⁻;  X ← WX − γY."""
+    W = world.weights(step)
+    mixed = world.mix(W, y)
+    y = [mixed[i] + estimate[i] - v[i] for i in range(world.n)]
+    mixed = world.mix(W, x)
+    return [mixed[i] - rate * y[i] for i in range(world.n)], y, estimate
 
 
 def quasi_global_momentum(world, x0, rates, momentum, form):
@@ -438,6 +663,55 @@ def decentlam(world, x0, rates, momentum):
         yield x
 
 
+def heavy_ball_consensus(world, x0, rates, momentum):
+    """X' = (1 + η)WX − ηX⁻ − (1 − η)γG."""
+    n, x, before = world.n, x0, x0
+    for step, rate in enumerate(rates):
+        W, gradients = world.weights(step), world.gradients(step, x)
+        eta = fastest_momentum(W) if momentum is None else momentum
+        mixed = world.mix(W, x)
+        x, before = (
+            [
+                (1 + eta) * mixed[i] - eta * before[i] - (1 - eta) * rate * gradients[i]
+                for i in range(n)
+            ],
+            x,
+        )
+        yield x
+
+
+def fastest_momentum(W):
+    """η = (1 − √(1 − λ²))/(1 + √(1 − λ²)), λ = ‖W − J‖."""
+    root = np.sqrt(1 - np.linalg.norm(W - 1 / len(W), 2) ** 2)
+    return (1 - root) / (1 + root)
+
+
+def mudag(world, x0, rates, rounds, strong_convexity):
+    """X' = PZ, Z = Y − γG(Y) + C, C ← C + X' − Z, which is X' = P(Y + X − Y⁻ − γG(Y) + γG(Y⁻)); then
+    Y' = X' + (1 − α)/(1 + α)(X' − X). P is K times A ← (1 + η)WA − ηA⁻, of which A − Z is added up here.
+    """
+    n, x, y, c = world.n, x0, x0, [0 * x for x in x0]
+    for step, rate in enumerate(rates):
+        W, gradients = world.weights(step), world.gradients(step, y)
+        eta, K = fastest_momentum(W), rounds
+        if K is None:
+            gap = 1 - np.linalg.norm(W - 1 / n, 2)
+            ratio = max(smoothness_in(world, len(x[0]))) / strong_convexity
+            K = max(1, int(np.ceil(np.log(ratio) / gap**0.5)))
+        z = [y[i] - rate * gradients[i] + c[i] for i in range(n)]
+        moved = old = [0 * x for x in x0]
+        for _ in range(K):
+            a = [z[i] + moved[i] for i in range(n)]
+            mixed = [moved[i] + sum(W[i, j] * (a[j] - a[i]) for j in range(n)) for i in range(n)]
+            moved, old = [(1 + eta) * mixed[i] - eta * old[i] for i in range(n)], moved
+        c = [c[i] + moved[i] for i in range(n)]
+        before, x = x, [z[i] + moved[i] for i in range(n)]
+        root = np.sqrt(strong_convexity * rate)
+        beta = (1 - root) / (1 + root) if rate else 0.0
+        y = [x[i] + beta * (x[i] - before[i]) for i in range(n)]
+        yield x
+
+
 def momentum_consensus(world, x0, rates, momentum, omega):
     """d_i = ω Σ_j w_ij (x_j − x_j⁻) + (1 − ω)(x_i − x_i⁻)."""
     n, x, before = world.n, x0, x0
@@ -522,14 +796,20 @@ def fedavg(world, x0, rates, local_steps, participation, weights):
         yield x
 
 
-def local_rates(world, x0, rates, switch, gossip, count):
-    """x ← x − γ mean(g_i/L_i), from ``switch`` on x − γ mean(g_i)/mean(L_i); as gossip W(X − γDG)."""
-    n, d, x = world.n, len(x0[0]), x0
+def smoothness_in(world, d):
+    """L_i of quadratics, from their gradients where they are not given."""
     smoothness = [] if world.smoothness is None else list(world.smoothness)
-    for i in range(len(smoothness), n):
+    for i in range(len(smoothness), world.n):
         at_0 = world.gradient(0, i, np.zeros(d))
         hessian = np.array([world.gradient(0, i, e) - at_0 for e in np.eye(d)])
         smoothness.append(max(np.linalg.eigvalsh((hessian + hessian.T) / 2)))
+    return smoothness
+
+
+def local_rates(world, x0, rates, switch, gossip, count):
+    """x ← x − γ mean(g_i/L_i), from ``switch`` on x − γ mean(g_i)/mean(L_i); as gossip W(X − γDG)."""
+    n, d, x = world.n, len(x0[0]), x0
+    smoothness = smoothness_in(world, d)
     for step, rate in enumerate(rates):
         local = switch is None or step < switch
         g = world.gradients(step, x)
@@ -568,6 +848,12 @@ def compressed(compressor, vector, uniform):
         return np.array(
             [np.sign(v) * norm * k / (s * tau) for v, k in zip(vector, steps, strict=True)]
         )
+    if kind == "RandomRounding":
+        s, largest = compressor.levels, max(abs(v) for v in vector)
+        if largest == 0:
+            return np.zeros(d)
+        steps = [np.floor(s * abs(v) / largest + u) for v, u in zip(vector, uniform, strict=True)]
+        return np.array([np.sign(v) * largest * k / s for v, k in zip(vector, steps, strict=True)])
     raise ValueError(kind)
 
 
@@ -595,6 +881,59 @@ def choco(world, x0, rates, compressor, consensus_rate):
             + consensus_rate * sum(W[i, j] * (copies[i][j] - copies[i][i]) for j in range(n))
             for i in range(n)
         ]
+        yield x
+
+
+def lead(world, x0, rates, compressor, consensus_rate, alpha):
+    """Y = X − γG + C; Ŷ = H + Q(Y − H); C ← C − (δ/2)(Ŷ − WŶ); X' = X − γG + C; H ← (1 − α)H + αŶ. Each
+    receiver has an H of its own of each neighbour.
+    """
+    n, d, x = world.n, len(x0[0]), x0
+    generator = algorithm_stream(world)
+    c = [np.zeros(d) for _ in range(n)]
+    copies = [[np.zeros(d) for _ in range(n)] for _ in range(n)]
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, x)
+        uniform = generator.random(n * d).reshape(n, d) if compressor.random else np.zeros((n, d))
+        y = [x[i] - rate * gradients[i] + c[i] for i in range(n)]
+        sent = [compressed(compressor, y[i] - copies[i][i], uniform[i]) for i in range(n)]
+        W = world.weights(step)
+        for i in range(n):
+            estimates = [copies[i][j] + sent[j] for j in range(n)]
+            mixed = sum(W[i, j] * estimates[j] for j in range(n))
+            c[i] = c[i] - consensus_rate / 2 * (estimates[i] - mixed)
+            for j in range(n):
+                copies[i][j] = (1 - alpha) * copies[i][j] + alpha * estimates[j]
+        x = [x[i] - rate * gradients[i] + c[i] for i in range(n)]
+        yield x
+
+
+def beer(world, x0, rates, compressor, consensus_rate):
+    """X' = X + δ(W − I)H − γV; H ← H + Q(X' − H); V' = V + δ(W − I)K + G⁺ − G; K ← K + Q(V' − K), V = G at
+    first.
+    """
+    n, d, x = world.n, len(x0[0]), x0
+    generator = algorithm_stream(world)
+    of_x, of_v = ([np.zeros(d) for _ in range(n)] for _ in range(2))
+
+    def renewed(copies, vectors):
+        uniform = generator.random(n * d).reshape(n, d) if compressor.random else np.zeros((n, d))
+        return [
+            copies[i] + compressed(compressor, vectors[i] - copies[i], uniform[i]) for i in range(n)
+        ]
+
+    for step, rate in enumerate(rates):
+        gradients = world.gradients(step, x)
+        if step == 0:
+            v, before = gradients, gradients
+        else:
+            mixed = world.mix(world.weights(step - 1), of_v)
+            moved = [v[i] + consensus_rate * (mixed[i] - of_v[i]) for i in range(n)]
+            v, before = [moved[i] + gradients[i] - before[i] for i in range(n)], gradients
+            of_v = renewed(of_v, v)
+        mixed = world.mix(world.weights(step), of_x)
+        x = [x[i] + consensus_rate * (mixed[i] - of_x[i]) - rate * v[i] for i in range(n)]
+        of_x = renewed(of_x, x)
         yield x
 
 
@@ -858,6 +1197,8 @@ RULES = {
     "DynamicAveraging": dynamic_averaging,
     "ChocoSGD": choco,
     "LocalRates": local_rates,
+    "LEAD": lead,
+    "BEER": beer,
     "AdaGossip": ada_gossip,
     "DecentralizedAdam": decentralized_adam,
     "NormalizedTracking": normalized_tracking,
@@ -870,14 +1211,26 @@ RULES = {
     "D2": d2,
     "ExactDiffusion": exact_diffusion,
     "GradientTracking": gradient_tracking,
+    "NIDS": nids,
+    "DLM": dlm,
+    "ADMM": admm,
+    "LED": led,
+    "KGT": kgt,
+    "ProxSkip": prox_skip,
+    "Scaffold": scaffold,
     "QuasiGlobalMomentum": quasi_global_momentum,
     "SGP": sgp,
     "PushDIGing": push_diging,
     "PushPull": push_pull,
     "AllReduce": all_reduce,
+    "GTSAGA": gt_saga,
+    "GTSARAH": gt_sarah,
+    "GTSVRG": gt_svrg,
     "EXTRA": extra,
     "DecentLaM": decentlam,
     "MomentumConsensus": momentum_consensus,
+    "HeavyBallConsensus": heavy_ball_consensus,
+    "Mudag": mudag,
     "DelayedGradient": delayed_gradient,
     "LocalSGD": local_sgd,
     "FedAvg": fedavg,

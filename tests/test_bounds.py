@@ -685,6 +685,8 @@ def test_which_theorems_apply():
     assert names(equal, chain, algorithms.RelaySGD(unheard="counts")) == ["relay_sgd_rate"]
     assert names(equal, rs.topologies.double_binary_tree(8), algorithms.RelaySGD()) == []
     assert names(problem, ring, algorithms.GradientTracking()) == ["gradient_tracking_rate"]
+    for other in ({"form": "diging"}, {"form": "atc"}, {"momentum": 0.5}):
+        assert names(problem, ring, algorithms.GradientTracking(**other)) == []
     assert names(problem, ring, algorithms.D2()) == []  # λ_n = −1/3
     assert names(problem, chain, algorithms.D2()) == ["d2_rate"]
     assert names(problem, ring, algorithms.ExactDiffusion()) == ["d2_rate"]

@@ -215,6 +215,7 @@ def test_weights_of_an_edge_attribute_are_those_of_its_edges():
         (lambda: rs.mixing.best_constant(UNEVEN), ValueError, "is directed"),
         (lambda: rs.mixing.laplacian_sequence(UNEVEN), ValueError, "is directed"),
         (lambda: rs.mixing.random_matching(UNEVEN), ValueError, "is directed"),
+        (lambda: rs.mixing.matcha(UNEVEN, 0.5), ValueError, "is directed"),
         (lambda: rs.mixing.row_stochastic(UNEVEN, [1, 2]), ValueError, "each of the 6 edges"),
         (
             lambda: rs.mixing.row_stochastic(UNEVEN, [1, 2, 0, 1, 1, 1]),

@@ -139,7 +139,8 @@ def test_every_method_that_may_lose_messages_follows_its_rule_on_paper(algorithm
     def gradient(step, worker, x):
         return PROBLEM.gradient(np.tile(x, (7, 1)))[worker]
 
-    expected = slow.run(algorithm, topology, gradient, START, [RATE] * STEPS, arrives=arrives)
+    rates = [RATE] * STEPS
+    expected = slow.run(algorithm, topology, gradient, START, rates, arrives=arrives, seed=6)
     history = rs.simulate(
         PROBLEM,
         topology,

@@ -18,7 +18,15 @@ from relaysim.figures.relay_theory import key_lemma, learning_rate_correction
 from relaysim.figures.typical_distance import exact_distances
 
 # Over five seconds in their quick versions; that of `heterogeneity` is drawn in test_cli.py as well.
-SLOW = {"heterogeneity", "scaling", "gossip-vs-relay", "sensitivity", "stability", "shootout"}
+SLOW = {
+    "heterogeneity",
+    "scaling",
+    "gossip-vs-relay",
+    "sensitivity",
+    "stability",
+    "shootout",
+    "zoo",
+}
 
 
 @pytest.mark.parametrize(
@@ -123,6 +131,34 @@ def check_asynchrony(frame):
     ends = frame[(frame.experiment == "descent") & (frame.step > 60)]
     plateaus = ends.groupby(["topology", "method"]).distance.mean().unstack()
     assert plateaus.loc["ring", "A²CiD²"] < plateaus.loc["ring", "AD-PSGD"]
+
+
+def check_accelerated_consensus(frame):
+    course = frame[(frame.part == "course") & frame.left.notna()]
+    np.testing.assert_allclose(course.left, course.expected, rtol=0.25)
+    rounds = frame[frame.part == "rounds"].pivot_table("rounds", "n", "way")
+    growth = np.log2(rounds.loc[32] / rounds.loc[8]) / 2
+    assert growth["plain gossip"] == pytest.approx(2, abs=0.1)
+    assert growth["heavy ball (FastMix)"] == pytest.approx(1, abs=0.1)
+    assert (rounds.Chebyshev <= rounds["heavy ball (FastMix)"]).all()
+    steps = frame[frame.part == "descent"].pivot_table("steps", "kappa", "way")
+    growth = np.log10(steps.loc[100] / steps.loc[10])
+    assert growth["Mudag"] == pytest.approx(0.5, abs=0.1)
+    assert growth["Exact diffusion"] == pytest.approx(1, abs=0.1)
+
+
+def check_zoo(frame):
+    assert (frame.gradients.notna().groupby(frame.method).mean() > 0.5).all()
+    for (_, criterion), part in frame.groupby(["graph", "criterion"]):
+        needed = part.sort_values("rank")[criterion].dropna()
+        assert needed.is_monotonic_increasing
+        assert len(part) == frame.method.nunique()
+    at = frame.set_index(["graph", "criterion", "method"]).sort_index()
+    for graph in ("ring", "exponential graph"):
+        fewest = at.loc[graph, "gradients"].gradients
+        assert fewest["Mudag"] < fewest["Exact diffusion"] < fewest["BEER"]
+        sent = at.loc[graph, "bits"].bits
+        assert sent["LEAD"] < sent["Exact diffusion"] / 4
 
 
 def check_shootout(frame):
@@ -299,6 +335,8 @@ SHOWS = {
     "consensus-control": check_consensus_control,
     "asynchrony": check_asynchrony,
     "shootout": check_shootout,
+    "zoo": check_zoo,
+    "accelerated-consensus": check_accelerated_consensus,
     "compression": check_compression,
     "double-descent": check_double_descent,
     "separable": check_separable,

@@ -6,13 +6,14 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from methods import AFFINE, ALGORITHMS
+from methods import AFFINE, ALGORITHMS, ALWAYS_STABLE
 from scipy import stats
 
 import relaysim as rs
 from relaysim.algorithms import fit
 from relaysim.algorithms.base import Method
 from relaysim.network import Network
+from relaysim.problems.workers import Workers
 from relaysim.support.workspace import Workspace
 from relaysim.theory import spectra
 
@@ -94,10 +95,14 @@ def test_one_worker_is_gradient_descent():
     for algorithm in AFFINE:
         if getattr(algorithm, "momentum", 0) or getattr(algorithm, "delay", 0):
             continue
-        if isinstance(algorithm, rs.algorithms.LocalRates):
-            continue  # its rates are parts of 1/L
+        if isinstance(algorithm, rs.algorithms.LocalRates | rs.algorithms.ADMM):
+            continue  # its rates are parts of 1/L; it solves
+        if isinstance(algorithm, rs.algorithms.Mudag):
+            continue  # nor is it without other workers
         if getattr(algorithm, "falls_to", 1.0) < 1:
             continue  # its rate falls within a round
+        if getattr(algorithm, "rate", 1.0) < 1:
+            continue  # it takes a share of its local steps
         linear = rs.theory.linearize(problem, rs.topologies.chain(1), algorithm, 0.4)
         expected = [[1 - 0.8**t, -(1 - 0.2**t)] for t in range(20)]
         np.testing.assert_allclose(linear.iterates(19)[:, 0], expected, atol=1e-14)
@@ -155,7 +160,11 @@ def weighted_for(algorithm, n):
 
 
 @pytest.mark.filterwarnings("ignore:.* is exact where W is doubly stochastic")
-@pytest.mark.parametrize("algorithm", [a for a in AFFINE if a.uses == "mixing"], ids=repr)
+@pytest.mark.parametrize(
+    "algorithm",
+    [a for a in AFFINE if a.uses == "mixing" and "symmetric" not in a.mixing_needs],
+    ids=repr,
+)
 def test_matrices_that_are_not_doubly_stochastic(algorithm):
     problem, topology = least_squares(6), rs.topologies.ring(6)
     mixing = weighted_for(algorithm, 6)
@@ -236,10 +245,12 @@ def test_a_singular_mean_hessian_has_no_single_fixed_point():
 def test_what_a_method_says_it_conserves_it_conserves_whatever_the_gradients(algorithm):
     generator = np.random.default_rng(0)
     for topology in topologies_for(algorithm, 9):
-        uneven = weighted_for(algorithm, 9)
-        for mixing in (None, uneven) if repr(topology) == "ring(9)" else (None,):
+        symmetric = algorithm.mixing_needs in ("symmetric", "one symmetric")
+        uneven = repr(topology) == "ring(9)" and not symmetric
+        for mixing in (None, weighted_for(algorithm, 9)) if uneven else (None,):
             matrices = fit.matrices_for(algorithm, topology, mixing)
-            network = Network(topology, matrices, Workspace())
+            workers = Workers(least_squares(9, 4))
+            network = Network(topology, matrices, Workspace(), workers=workers)
             round = rs.algorithms.base.Round(
                 lambda x: generator.normal(size=x.shape), network, Workspace(), generator.random
             )
@@ -283,7 +294,11 @@ def growth_factor(problem, topology, algorithm, rate, radius):
     return radius * np.abs(np.roots([1, *-coefficients[::-1]])).max() ** (1 / stride)
 
 
-STEADY = [a for a in AFFINE if getattr(a, "unheard", "initial") == "initial"]
+STEADY = [
+    a
+    for a in AFFINE
+    if getattr(a, "unheard", "initial") == "initial" and not isinstance(a, ALWAYS_STABLE)
+]
 
 
 # One tree for every method; all networks take a minute together.
@@ -540,7 +555,10 @@ def test_a_single_worker_has_a_fixed_point_and_a_floor(algorithm):
     linear = rs.theory.linearize(problem, rs.topologies.chain(1), algorithm, 0.3)
     np.testing.assert_allclose(linear.fixed_point, [[2.0]], atol=1e-12)
     assert linear.stationary(0.1).suboptimality > 0
-    one_rate = getattr(algorithm, "falls_to", 1) == 1
+    if isinstance(algorithm, rs.algorithms.ADMM):
+        return  # it solves
+    one_rate = getattr(algorithm, "falls_to", 1) == getattr(algorithm, "rate", 1) == 1
+    one_rate &= not isinstance(algorithm, rs.algorithms.Mudag)  # it has momentum all the same
     if one_rate and not (getattr(algorithm, "momentum", 0) or getattr(algorithm, "delay", 0)):
         expected = 0.5 * 0.3 * 0.12 / (2 - 0.3)  # ½γσ²/(2 − γ)
         assert linear.stationary(0.12).suboptimality == pytest.approx(expected, rel=1e-9)

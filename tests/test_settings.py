@@ -298,6 +298,9 @@ def test_names_of_graphs_make_the_same_graphs(name):
         "social_network": "social_network()",
         "spanning_tree": "spanning_tree(torus(3, 3), root=2)",
         "TreePair": "TreePair(chain(4), star(4))",
+        "random_spanning_tree": "random_spanning_tree(torus(3, 3), seed=2)",
+        "best_spanning_tree": "best_spanning_tree(torus(3, 3), by='diameter')",
+        "tree_pair": "tree_pair(torus(3, 3))",
     }
     if name in ("from_edges", "union_topology"):
         pytest.skip("what it makes has no name")
@@ -373,7 +376,16 @@ def test_options_that_came_later_are_in_no_text_where_all_is_as_before():
         ({"problem": "Logistc"}, r"unknown problem 'Logistc'; did you mean 'Logistic'\?"),
         ({"problem": "Logistic", "zeta2": 1.0}, "zeta2 is for the problem random_quadratics"),
         ({"oracle": "Gaussian(0.1)", "sigma2": 0.1}, "leave one out"),
-        ({"oracle": "Minibatch(4)"}, "has no examples to draw from"),
+        (
+            {
+                "problem": rs.problems.DiagonalQuadratic(np.ones((4, 2)), np.ones((4, 2))),
+                "oracle": "Minibatch(4)",
+                "learning_rate": 0.1,
+                "steps": 5,
+            },
+            "has no examples to draw from",
+        ),
+        ({"algorithm": "GTSAGA"}, r"by their numbers, which Exact\(\) does not give; use oracle="),
         ({"faults": "MessageDrop(0.1)"}, "faults is for runs at a given learning_rate"),
         ({"learning_rate": lambda t: 0.1}, "cannot write down the learning rate"),
         ({"learning_rate": "Cosin(1, 2)"}, r"did you mean 'Cosine'\?"),
@@ -512,6 +524,7 @@ def test_every_option_says_what_it_is():
 CALLS = {
     "ChocoSGD": ("ChocoSGD(TopK(2), 0.5)", "ChocoSGD(LowRank(1, 3), 0.5)"),
     "ConsensusControl": ("ConsensusControl(D2(), Critical(1.0))",),
+    "DADAO": ("DADAO(4)",),
     "DynamicAveraging": ("DynamicAveraging(0.1)",),
     "LocalRates": ("LocalRates(1)",),
     "PowerGossip": ("PowerGossip", "PowerGossip(rows=3)"),
@@ -522,6 +535,7 @@ CALLS = {
 @pytest.mark.parametrize("method", ALGORITHMS)
 def test_what_is_planned_can_be_run(method):
     planned, refused = 0, []
+    by_number = ALGORITHMS[method].oracle_needs == "examples"
     for call in CALLS.get(method, (method,)):
         for graph in ("chain", "star", "ring", "complete", "binary_tree", "double_binary_tree"):
             for n, d in ((1, 4), (2, 3), (3, 4), (4, 6)):
@@ -529,6 +543,7 @@ def test_what_is_planned_can_be_run(method):
                     stated = {"algorithm": call, "topology": graph, "n": n, "d": d, "zeta2": 0.0}
                     seeds = (more := dict(more)).pop("seed", [0])
                     stated |= {"learning_rate": 0.05, "steps": 2} | more
+                    stated |= {"oracle": "Table(2)"} if by_number else {}
                     try:
                         group = [complete(stated | {"seed": seed}) for seed in seeds]
                     except ValueError as error:

@@ -134,6 +134,11 @@ def page(name: str, kind: type, told: dict) -> str:
         ("In code", f"`{call} <relaysim.algorithms.{name}>`"),
         ("Needs", NEEDS.get(uses_of(kind), f"``{uses_of(kind)}``")),
         ("One-way links", one_way_links(kind)),
+        *(
+            [("Gradients", "on examples by their numbers: ``oracle=relaysim.oracles.Table()``")]
+            if kind.oracle_needs == "examples"
+            else []
+        ),
         ("Sends", sent(told)),
         ("Reaches x* for any ζ²", exactness(kind, told)),
         (

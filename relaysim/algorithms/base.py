@@ -14,7 +14,8 @@ something to say:
 - for ``uses = "workers"``, ``own_mixing(n)``: the sequence of matrices that it mixes with, where it
   mixes with some.
 
-A step asks for one gradient, at ``state.x`` or where it likes, and changes no array that it was
+A step asks for one gradient, at ``state.x`` or where it likes (or on examples by their numbers, where it
+claims to need that), and changes no array that it was
 given. What it keeps in the state it has made in this step or had from ``init``: buffers that it
 borrows are taken back when the next step has ended. Arrays that differ between replicas have three
 axes, replicas last. All that a rule remembers is in the state, so that a run can be kept and gone on
@@ -39,6 +40,7 @@ __all__ = [
     "MomentumMethod",
     "Rate",
     "Round",
+    "Samples",
     "check_momentum",
     "no_buffer",
     "share_of",
@@ -50,6 +52,21 @@ __all__ = [
 Rate: TypeAlias = float | np.ndarray
 
 
+class Samples(Protocol):
+    """The workers' examples, of which a step asks by their numbers; see `relaysim.oracles.Table`."""
+
+    def draw(self) -> np.ndarray:
+        """The numbers of a batch of each worker, ``(n, size)``, or ``(n, size, r)`` where replicas have
+        their own.
+        """
+
+    def gradient(self, x: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """The workers' gradients at x ``(n, d[, r])``, means over the examples of these numbers."""
+
+    def full_gradient(self, x: np.ndarray) -> np.ndarray:
+        """The workers' gradients at x on all of their examples."""
+
+
 class Round:
     """All that an algorithm sees of the world in one step.
 
@@ -58,6 +75,8 @@ class Round:
         learning_rate: γ, a float, or ``(r,)`` with one for each replica.
         gradient: ``gradient(x)``, the workers' observed gradients at ``(n, d[, r])``, to be asked
             for once a step. The result is a scratch array.
+        samples: what `Samples` gives, in scratch arrays too, for methods that say
+            ``oracle_needs = "examples"``; their ``gradient`` is that on all examples.
         mix, mix_further, mix_change, mix_entries, neighbours_with, pairs, pairs_with_weight,
             pair_differences, exchange, average, relay, inbox, send: see `relaysim.network.Network`.
         scratch, fresh: see `relaysim.support.workspace.Workspace`.
@@ -69,6 +88,7 @@ class Round:
         "_mix",
         "_mix_change",
         "_network",
+        "_samples",
         "average",
         "fresh",
         "gradient",
@@ -87,7 +107,9 @@ class Round:
         network: Network,
         workspace: Workspace,
         uniforms: Callable[[tuple[int, ...]], np.ndarray],
+        samples: Samples | None = None,
     ):
+        self._samples = samples
         self.step = 0
         self.learning_rate: Rate = 0.0
         self.gradient = gradient
@@ -126,12 +148,26 @@ class Round:
         """
         return self._mix(x, self.step + k, share, k)
 
+    def mix_faster(self, x: np.ndarray, rounds: int) -> np.ndarray:
+        """(P − I) x with P = `relaysim.mixing.fast_mix` of so many rounds with W_t, all of which are sent."""
+        return self._network.mix_faster(x, self.step, rounds)
+
+    @property
+    def disagreement_left(self) -> float:
+        """‖W_t − J‖₂ of a symmetric W_t: what a round leaves of ‖X − X̄‖ at the most."""
+        return self._network.disagreement_left(self.step)
+
     def mix_change(
-        self, x: np.ndarray, round: int | None = None, share: float = 1, laziness: float = 0
+        self,
+        x: np.ndarray,
+        round: int | None = None,
+        share: float | np.ndarray = 1,
+        laziness: float = 0,
     ) -> np.ndarray:
         """(W_t − I) x, to the precision of the differences between neighbours.
 
-        ``share`` of a vector crosses each edge, below 1 where x is made of what was sent compressed.
+        ``share`` of a vector crosses each edge, below 1 where x is made of what was sent compressed; ``(r,)``
+        where replicas differ.
         ``laziness`` λ mixes with (1 − λ)W_t + λI: not the same as a part of the change with W_t where
         messages are lost, since a row shares out what it lost over all that it has left.
         """
@@ -148,6 +184,16 @@ class Round:
         return self._network.mix_entries(x, kept, wanted, self.step)
 
     @property
+    def samples(self) -> Samples:
+        """The workers' examples."""
+        if self._samples is None:
+            raise TypeError(
+                "a step asks for gradients on examples by their numbers; say so in the class of the method: "
+                "oracle_needs = 'examples'"
+            )
+        return self._samples
+
+    @property
     def examples(self) -> np.ndarray:
         """How many examples each worker has, ``(n,)``; one each where the problem does not say."""
         return self._network.workers.examples
@@ -156,6 +202,31 @@ class Round:
     def local_smoothness(self) -> np.ndarray:
         """L_i, the smoothness of each worker's objective, ``(n,)``."""
         return self._network.workers.local_smoothness
+
+    def proximal(self, x: np.ndarray, rate: Rate) -> np.ndarray:
+        """argmin_u f_i(u) + ‖u − x_i‖²/(2 rate) at row i, a new array by the gradient, asked for at x.
+
+        Rates are a number, ``(r,)``, or ``(n, 1[, r])`` where workers differ.
+
+        Raises:
+            ValueError: the problem has no such solve.
+        """
+        return self._network.workers.proximal(x, rate, self.gradient(x))
+
+    @property
+    def weights_of_others(self) -> np.ndarray:
+        """1 − W_t,ii, the weight of all neighbours of a worker, ``(n,)``; 1 for one that has none."""
+        return self._network.weights_of_others(self.step)
+
+    def regularized(self, x: np.ndarray) -> np.ndarray:
+        """prox_{γr}(x) with the term r of a composite objective, a new array; x itself without one."""
+        regularizer = self._network.regularizer
+        return x if regularizer is None else regularizer.proximal(x, self.learning_rate)
+
+    @property
+    def strong_convexity(self) -> float:
+        """μ, the smallest Hessian eigenvalue of f."""
+        return self._network.workers.strong_convexity
 
     @property
     def pairs(self) -> np.ndarray:

@@ -28,8 +28,12 @@ CLAIMS: dict[str, str] = {
     "exact_when_mixed_further": "whether it is so if its iterates are mixed further after a step",
     "rate_scale": "how many times higher rates may be than those of the same rule without momentum",
     "mixing_needs": "what its claims need of W: 'nothing', 'doubly stochastic', or, without which it has no "
-    "rule at all, 'symmetric', 'column stochastic' or 'row and column stochastic'",
+    "rule at all, 'symmetric', 'one symmetric', 'column stochastic' or 'row and column stochastic'",
+    "oracle_needs": "what it asks of the oracle: 'nothing' but gradients, or 'examples', those on examples "
+    "by their numbers, without which it is refused",
     "directed": "whether it has a rule for graphs whose edges are one-way links",
+    "several_rounds": "whether a mixing may stand for several rounds, as `mixing.fast_mix` makes it",
+    "composite": "whether it has a proximal step for a term of the objective without gradient",
     "faults": "the kinds of faults that it has a rule for, such as 'lost messages'",
     "theorems": "names of the functions in relaysim.theory.bounds that hold of it",
 }
@@ -100,9 +104,24 @@ class Claims:
     @property
     def mixing_needs(self) -> str:
         """What its claims need of W: ``"nothing"``; ``"doubly stochastic"``, without which it is not exact;
-        or what without which it has no rule and is refused: ``"symmetric"``, ``"column stochastic"``, or
-        ``"row and column stochastic"``: it mixes twice a step, with a matrix whose rows sum to 1 and one
-        whose columns do.
+        or what without which it has no rule and is refused: ``"symmetric"``, ``"one symmetric"`` (no
+        sequence, and one with which gossip averages), ``"column stochastic"``, or ``"row and column
+        stochastic"``: it mixes twice a step, with a matrix whose rows sum to 1 and one whose columns do.
+        """
+        return "nothing"
+
+    @property
+    def composite(self) -> bool:
+        """Whether it has a proximal step for a term of the objective that has no gradient; problems with one
+        are refused otherwise.
+        """
+        return False
+
+    @property
+    def oracle_needs(self) -> str:
+        """What it asks of the oracle: ``"nothing"`` but a gradient a step; or ``"examples"``, gradients on
+        examples by their numbers (``round.samples``), as `relaysim.oracles.Table` gives them, without which
+        it is refused.
         """
         return "nothing"
 
@@ -113,6 +132,13 @@ class Claims:
         One that brings its own network uses none of them.
         """
         return self.uses == "workers"
+
+    @property
+    def several_rounds(self) -> bool:
+        """Whether a mixing may stand for several rounds, as that of `relaysim.mixing.fast_mix`: not where
+        what crosses an edge is compressed, or kept for that edge, nor where columns have to sum to 1.
+        """
+        return True
 
     @property
     def faults(self) -> tuple[str, ...]:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Method, Rate, Round
+from relaysim.algorithms.base import (
+    Method,
+    MomentumMethod,
+    Rate,
+    Round,
+    check_momentum,
+    no_buffer,
+    smoothed,
+)
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Network
 from relaysim.support.checks import one_of, plain_options
 
-__all__ = ["D2", "EXTRA", "ExactDiffusion", "GradientTracking"]
+__all__ = ["D2", "EXTRA", "NIDS", "ExactDiffusion", "GradientTracking"]
 
 
 class CorrectedState(NamedTuple):
@@ -121,28 +129,114 @@ class ExactDiffusion(D2):
     lazy: ClassVar[bool] = True
 
 
+class ProximalState(NamedTuple):
+    """``x``, the ``correction`` c and what the last proximal step ``added``, x − z (no rows without such a
+    term), ``(n, d[, r])``, and whether workers have ``met``, ``(1, 1)``.
+    """
+
+    x: np.ndarray
+    correction: np.ndarray
+    added: np.ndarray
+    met: np.ndarray
+
+
 @dataclass(frozen=True)
-class GradientTracking(_Corrected):
+class NIDS(_Corrected):
+    """NIDS: exact diffusion with a first step alone, and with a proximal step.
+
+    Z¹ = X⁰ − γG⁰;  X = prox_{γr}(Z);
+    Z⁺ = Z − X + ½(I + W)(2X − X⁻ − γ(G − G⁻)), with r a term of the objective that has no gradient
+    (`relaysim.problems.L1`), and X = Z where there is none. Written with a correction that is 0 at the start:
+    C ← C + ½(W − I)(X − γG + C + X − Z), but not in the first step;  Z⁺ = X − γG + C.
+
+    Without r it differs from `ExactDiffusion` in the first step only: here workers take that alone, and there
+    peers mix already, X¹ = ½(I + W)(X⁰ − γG⁰). What follows is X⁺ = ½(I + W)(2X − X⁻ − γ(G − G⁻)) in both, so
+    that rates and stable learning rates are the same.
+
+    Any connected topology and any symmetric doubly stochastic W. Sends one vector per directed edge and step
+    after the first. Exact for any ζ, with r as well, for γ < 2/L whatever the graph.
+
+    Source: Li, Shi, Yan, "A decentralized proximal-gradient method with network independent step-sizes and
+    separated convergence rates", IEEE Transactions on Signal Processing, 2019, with one γ for all and its
+    c = 1/(2γ).
+
+    >>> NIDS().composite, ExactDiffusion().composite
+    (True, False)
+    """
+
+    label: ClassVar[str] = "NIDS"
+    uses: ClassVar[str] = "mixing"
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
+    mixing_needs: ClassVar[str] = "doubly stochastic"
+    exact: ClassVar[bool] = True
+    exact_when_mixed_further: ClassVar[bool] = True
+    composite: ClassVar[bool] = True
+
+    def init(self, x0: np.ndarray, network: Network) -> ProximalState:  # type: ignore[override]
+        smooth = network.regularizer is None
+        added = no_buffer(x0) if smooth else np.zeros_like(x0)
+        return ProximalState(x0, np.zeros_like(x0), added, np.zeros((1, 1), dtype=bool))
+
+    def step(self, state: ProximalState, round: Round) -> ProximalState:
+        correction = state.correction
+        descended = round.descend(state.x, round.gradient(state.x))
+        if state.met:
+            sent = descended + correction
+            if len(state.added):
+                sent += state.added
+            correction = correction + round.mix_change(sent, laziness=0.5)
+        z = descended + correction
+        x = round.regularized(z)
+        added = x - z if len(state.added) else state.added
+        return ProximalState(x, correction, added, np.ones((1, 1), dtype=bool))
+
+
+class TrackingState(NamedTuple):
+    """``x``, the ``correction`` c and the ``momentum`` buffer m (no rows without any), ``(n, d[, r])``, and
+    whether trackers have ``met``, which in ATC-DIGing they have not in the first step, ``(1, 1)``.
+    """
+
+    x: np.ndarray
+    correction: np.ndarray
+    momentum: np.ndarray
+    met: np.ndarray
+
+
+@dataclass(frozen=True)
+class GradientTracking(_Corrected, MomentumMethod):
     """Gradient tracking: a second variable follows the average gradient.
 
     X ← W(X − γY);  Y ← WY + G⁺ − G;  Y = G at the start. Written with C = G − Y, so that a step asks
     for one gradient: X' = W(X − γ(G − C));  C ← W(C − G) + G.
 
-    Under other names: NEXT, SONATA with a doubly stochastic W and linearised losses, and ATC-tracking (adapt,
-    then combine). It is neither DIGing, which moves after mixing (X ← WX − γY), nor ATC-DIGing or
-    Aug-DGM, which mixes the whole tracker (Y ← W(Y + G⁺ − G)). Each step moves by its own rate: under a
-    schedule X' = W(X − γ_t Y).
+    Args:
+        form: ``"next"``, as above: NEXT, SONATA with a doubly stochastic W and linearised losses, and
+            ATC-tracking (adapt, then combine). ``"diging"``: DIGing, which moves after mixing, X ← WX − γY,
+            with the same tracker. ``"atc"``: Aug-DGM or ATC-DIGing, X ← W(X − γY) with the whole tracker
+            mixed, Y ← W(Y + G⁺ − G): news goes two hops a step.
+        momentum: β in [0, 1). Above 0 the tracker follows momentum buffers M ← βM + (1 − β)G in the place of
+            G, with M = C = 0 at the start: momentum tracking.
 
-    Any connected topology, one-way links too. Sends two vectors per directed edge and step. Exact for any ζ
-    if W is doubly stochastic, as on regular one-way links; see `PushDIGing` and `PushPull` for others.
+    Each step moves by its own rate: under a schedule X' = W(X − γ_t Y).
+
+    Any connected topology, one-way links too. Sends two vectors per directed edge and step (``"atc"`` one in
+    the first, in which trackers are gradients still). Exact for any ζ if W is doubly stochastic, as on
+    regular one-way links, with momentum as well; see `PushDIGing` and `PushPull` for others.
 
     Source: Di Lorenzo and Scutari, "NEXT: in-network nonconvex optimization", 2016; Scutari and Sun,
     "Distributed nonconvex constrained optimization over time-varying digraphs" (SONATA), 2019; analysed by
-    Koloskova, Lin, Stich, NeurIPS 2021; as in the code published with Vogels et al., NeurIPS 2021.
+    Koloskova, Lin, Stich, NeurIPS 2021; as in the code published with Vogels et al., NeurIPS 2021. DIGing:
+    Nedić, Olshevsky, Shi, SIAM Journal on Optimization, 2017. Aug-DGM: Xu, Zhu, Soh, Xie, CDC 2015. Momentum:
+    Takezawa, Bao, Niwa, Sato, Yamada, "Momentum tracking", TMLR 2023, whose code has the form ``"diging"``, a
+    γ that is 1 − β times this one, and buffers that begin with an average over all workers; the other forms
+    with momentum are derived here, and all are checked numerically.
 
     >>> GradientTracking().vectors_per_edge(10)
     2
     """
+
+    form: str = "next"
+    momentum: float = 0.0
 
     label: ClassVar[str] = "Gradient tracking"
     uses: ClassVar[str] = "mixing"
@@ -151,17 +245,49 @@ class GradientTracking(_Corrected):
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
+    theorems: ClassVar[tuple[str, ...]] = ("gradient_tracking_rate",)
+
+    def __post_init__(self) -> None:
+        plain_options(self)
+        one_of(self.form, "form", ("next", "diging", "atc"))
+        check_momentum(self.momentum)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a step's gradient reaches others in the next step only: in DIGing."""
+        return self.form == "diging"
+
+    @property
+    def hops_per_step(self) -> int:
+        """How many hops information can move in a step."""
+        return 2 if self.form == "atc" else 1
 
     def vectors_per_edge(self, d: int) -> float:
         return 2
 
-    theorems: ClassVar[tuple[str, ...]] = ("gradient_tracking_rate",)
+    def init(self, x0: np.ndarray, network: Network) -> Any:
+        if self.form == "next" and self.momentum == 0:
+            return CorrectedState(x0, np.zeros_like(x0))
+        buffer = np.zeros_like(x0) if self.momentum else no_buffer(x0)
+        return TrackingState(x0, np.zeros_like(x0), buffer, np.array([[self.form != "atc"]]))
 
-    def step(self, state: CorrectedState, round: Round) -> CorrectedState:
+    def step(self, state: Any, round: Round) -> CorrectedState | TrackingState:
         gradient = round.gradient(state.x)
-        untracked = gradient - state.correction
-        x = round.mix(round.descend(state.x, untracked))
-        return CorrectedState(x, gradient - round.mix(untracked))
+        if isinstance(state, CorrectedState):
+            untracked = gradient - state.correction
+            x = round.mix(round.descend(state.x, untracked))
+            return CorrectedState(x, gradient - round.mix(untracked))
+        followed, buffer = smoothed(state.momentum, gradient, self.momentum)
+        tracked = followed - state.correction
+        if self.form == "atc" and state.met:
+            tracked = round.mix(tracked)
+        if self.form == "diging":
+            x = round.mix(state.x) - round.learning_rate * tracked
+        else:
+            x = round.mix(round.descend(state.x, tracked))
+        if self.form != "atc":
+            tracked = round.mix(tracked)
+        return TrackingState(x, followed - tracked, buffer, np.ones((1, 1), dtype=bool))
 
 
 @dataclass(frozen=True)

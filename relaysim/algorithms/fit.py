@@ -13,8 +13,10 @@ from relaysim.algorithms.claims import require_claims
 from relaysim.algorithms.events import Algorithm
 from relaysim.faults import AnyFault, Fault, kind_of
 from relaysim.mixing import column_stochastic, metropolis, row_stochastic
+from relaysim.mixing.accelerated import disagreement_left
 from relaysim.mixing.by_step import AnyMixing, ByStep, is_by_step
 from relaysim.mixing.drawn import DrawnMixing
+from relaysim.mixing.rounds import is_several_rounds, rounds_of
 from relaysim.mixing.sequences import (
     COLUMNS,
     ROWS,
@@ -29,7 +31,14 @@ from relaysim.support.checks import real_array, shown, whole_number
 from relaysim.support.notes import note
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["check_compatible", "check_faults", "cycle_of", "matrices_for", "weights_for"]
+__all__ = [
+    "check_compatible",
+    "check_faults",
+    "check_oracle",
+    "cycle_of",
+    "matrices_for",
+    "weights_for",
+]
 
 # A matrix is doubly stochastic if its columns sum to 1 up to this.
 DOUBLY_STOCHASTIC_TO = 1e-8
@@ -72,6 +81,11 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
         raise ValueError(
             f"the problem has {problem.n} workers and {topology!r} has {topology.n}; "
             f"make them equal"
+        )
+    if getattr(problem, "regularizer", None) is not None and not algorithm.composite:
+        raise ValueError(
+            f"{type(algorithm).__name__} has no proximal step for the term of {problem!r} that has no "
+            f"gradient; use relaysim.algorithms.NIDS(), or leave the term out"
         )
     algorithm.vectors_per_edge(int(problem.d))  # a compressor may refuse some lengths
     name = type(algorithm).__name__
@@ -170,6 +184,11 @@ def weights_for(
                 f"{name} keeps something for each edge that it uses, which a callable of the step does not "
                 f"tell beforehand; give the matrices of a period as a sequence"
             )
+        if algorithm.mixing_needs == "one symmetric":
+            raise ValueError(
+                f"{name} takes its momentum from the eigenvalues of one matrix, and a callable of the step "
+                f"has one for each; give a matrix"
+            )
         if isinstance(mixing, DrawnMixing):
             mixing.require_fits(graph)
             _require_rows(mixing, sums, name)
@@ -182,7 +201,11 @@ def weights_for(
         found = first = as_sequence(
             _default(graph, sums) if mixing is None else mixing, graph, sums
         )
-    if algorithm.mixing_needs == "symmetric":
+    if not algorithm.several_rounds:
+        _require_each_round(found, name)
+    if algorithm.mixing_needs == "one symmetric":
+        _require_one_that_averages(first, name)
+    elif algorithm.mixing_needs == "symmetric":
         require_symmetric(first)
     elif algorithm.mixing_needs == "column stochastic":
         _require_mass(found)
@@ -255,6 +278,40 @@ def _warn_unless_drawn_so(mixing: DrawnMixing, name: str) -> None:
         )
 
 
+def _require_each_round(matrices: tuple[csr_array, ...] | ByStep, name: str) -> None:
+    """Raise where a matrix stands for several rounds."""
+
+    def check(W: csr_array) -> None:
+        if is_several_rounds(W):
+            raise ValueError(
+                f"{name} compresses what crosses an edge, keeps something for it, or asks for sums of "
+                f"columns, which it can do for one round only; this mixing stands for {rounds_of(W)}: give "
+                f"the matrix of one round"
+            )
+
+    if isinstance(matrices, ByStep):
+        matrices.require(check)
+    else:
+        for W in matrices:
+            check(W)
+
+
+def _require_one_that_averages(matrices: tuple[csr_array, ...], name: str) -> None:
+    """Raise unless there is one symmetric matrix, with which gossip averages."""
+    if len(matrices) > 1:
+        raise ValueError(
+            f"{name} takes its momentum from the eigenvalues of one matrix, not of a sequence of "
+            f"{len(matrices)}; leave mixing out, or give one matrix"
+        )
+    require_symmetric(matrices)
+    left = disagreement_left(matrices[0])
+    if not left < 1 - 1e-14:
+        raise ValueError(
+            f"{name} needs a matrix whose gossip averages, and this one leaves {left:.6g} of the "
+            f"disagreement; use relaysim.mixing.metropolis(topology)"
+        )
+
+
 def _warn_unless_doubly_stochastic(
     matrices: tuple[csr_array, ...], name: str, needed: bool
 ) -> None:
@@ -283,6 +340,15 @@ def _warn_unless_doubly_stochastic(
         )
 
 
+def check_oracle(oracle: object, algorithm: Algorithm) -> None:
+    """Raise unless the oracle gives what the algorithm says that it asks for."""
+    if algorithm.oracle_needs == "examples" and not hasattr(oracle, "observe_samples"):
+        raise ValueError(
+            f"{type(algorithm).__name__} asks for gradients on examples by their numbers, which {oracle!r} "
+            f"does not give; use oracle=relaysim.oracles.Table(size=1), on a problem with examples"
+        )
+
+
 def check_faults(
     faults: AnyFault | None,
     topology: Topology | TreePair,
@@ -307,6 +373,11 @@ def check_faults(
         faults.check(topology)
 
     def check(W: csr_array) -> None:
+        if is_several_rounds(W):
+            raise ValueError(
+                f"there is no rule for {kind} within the {rounds_of(W)} rounds that this mixing stands for; "
+                f"give the matrix of one round, or leave faults out"
+            )
         if not getattr(faults, "never", False):
             _require_weights_to_scale(W, kind)
         if isinstance(faults, Fault):

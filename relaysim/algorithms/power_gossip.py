@@ -83,6 +83,7 @@ class PowerGossip(Method):
     label: ClassVar[str] = "PowerGossip"
     uses: ClassVar[str] = "mixing"
     mixing_needs: ClassVar[str] = "symmetric"
+    several_rounds: ClassVar[bool] = False
     affine: ClassVar[bool] = False
     random: ClassVar[bool] = True
 

@@ -97,6 +97,10 @@ class SGP(Method):
         return "nothing" if self._has_own_graph else "column stochastic"
 
     @property
+    def several_rounds(self) -> bool:
+        return self._has_own_graph
+
+    @property
     def faults(self) -> tuple[str, ...]:
         return (LOST_MESSAGES,) if self._has_own_graph else ()
 
@@ -156,6 +160,7 @@ class PushDIGing(Method):
     uses: ClassVar[str] = "mixing"
     directed: ClassVar[bool] = True
     mixing_needs: ClassVar[str] = "column stochastic"
+    several_rounds: ClassVar[bool] = False
     exact: ClassVar[bool] = True
 
     def vectors_per_edge(self, d: int) -> float:
@@ -205,6 +210,7 @@ class PushPull(Method):
     uses: ClassVar[str] = "mixing"
     directed: ClassVar[bool] = True
     mixing_needs: ClassVar[str] = "row and column stochastic"
+    several_rounds: ClassVar[bool] = False
     exact: ClassVar[bool] = True
 
     def vectors_per_edge(self, d: int) -> float:

@@ -50,6 +50,7 @@ class Cesar(Method):
     label: ClassVar[str] = "CESAR"
     uses: ClassVar[str] = "mixing"
     affine: ClassVar[bool] = False
+    several_rounds: ClassVar[bool] = False
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

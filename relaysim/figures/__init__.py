@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
+from relaysim.figures.accelerated_consensus import accelerated_consensus
 from relaysim.figures.acceleration import acceleration
 from relaysim.figures.against_n import gossip_vs_relay, scaling
 from relaysim.figures.asynchrony import asynchrony
@@ -33,6 +34,7 @@ from relaysim.figures.star import star
 from relaysim.figures.theory import theory
 from relaysim.figures.typical_distance import typical_distance
 from relaysim.figures.unreliable import unreliable
+from relaysim.figures.zoo import zoo
 from relaysim.support.names import attribute_error
 
 __all__ = ["FIGURES", "Result"]
@@ -61,6 +63,8 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "double-descent": double_descent,
     "typical-distance": typical_distance,
     "acceleration": acceleration,
+    "accelerated-consensus": accelerated_consensus,
+    "zoo": zoo,
     "separable": separable,
     "one-way-links": one_way_links,
 }

@@ -16,7 +16,11 @@ __all__ = ["LEFT_OUT", "candidates", "options_of"]
 
 #: Methods that take no part, and why.
 LEFT_OUT: Mapping[str, str] = {
+    "DADAO": "it is told the condition number",
     "DSGDAC": "at a constant rate it is DP-SGD with overlap",
+    **dict.fromkeys(
+        ("GTSAGA", "GTSARAH", "GTSVRG"), "it takes gradients on examples, others exact ones"
+    ),
 }
 MOMENTA = (0.0, 0.3, 0.5, 0.7, 0.9)
 CONSENSUS_RATES = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
@@ -39,6 +43,7 @@ GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
         "consensus_rate": (0.01, 0.1, 1.0),
     },
     "AllReduce": {"momentum": MOMENTA},
+    "BEER": {"compressor": COMPRESSORS, "consensus_rate": CONSENSUS_RATES},
     "Cesar": {"share": (0.1, 0.2, 0.4, 0.6, 0.8)},
     "ChocoSGD": {"compressor": COMPRESSORS, "consensus_rate": CONSENSUS_RATES},
     "ConsensusControl": {
@@ -51,9 +56,16 @@ GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "DelayedGradient": {"delay": (1, 2, 4)},
     "DynamicAveraging": {"threshold": (0.001, 0.003, 0.01, 0.03), "period": (1, 2, 4, 8)},
     "FedAvg": {"local_steps": (2, 4, 8), "participation": (0.25, 0.5, 1.0)},
+    "HeavyBallConsensus": {"momentum": (None, 0.3, 0.5, 0.7)},
+    "LEAD": {
+        "compressor": tuple(compressors.RandomRounding(levels) for levels in (1, 2, 4, 8)),
+        "consensus_rate": (0.2, 0.5, 1.0),
+        "alpha": (0.2, 0.5),
+    },
     "LocalRates": {"switch": (5, 10, 30), "gossip": (False, True)},
     "LocalSGD": {"period": (2, 4, 8, 16)},
     "MomentumConsensus": {"momentum": (0.3, 0.5, 0.7, 0.9), "omega": (0.25, 0.5, 0.75, 1.0)},
+    "Mudag": {"rounds": (None, 2, 3, 4, 6, 8)},
     "NormalizedTracking": {"momentum": MOMENTA},
     "PowerGossip": {"rank": (1, 2, 4), "iterations": (1, 2, 4), "warm_start": (True, False)},
     "QuasiGlobalMomentum": {"momentum": MOMENTA[1:], "form": ("paper", "toy")},

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 
 from relaysim import plots, problems, topologies
 from relaysim.algorithms.events import Algorithm
-from relaysim.engine import simulate
-from relaysim.figures.candidates import LEFT_OUT, candidates, options_of
+from relaysim.figures.best_settings import SEARCH_SEEDS, SEEDS, BestSettings, Setting
+from relaysim.figures.candidates import LEFT_OUT, candidates
 from relaysim.figures.result import Result, rows_of
 from relaysim.problems.objective import Objective
-from relaysim.records.history import History
 from relaysim.studies.naming import ALGORITHMS
 from relaysim.support.progress import progress_bar
 from relaysim.support.threads import in_processes
@@ -27,17 +26,6 @@ __all__ = ["shootout"]
 #: What is to be few, and how each is called.
 CRITERIA = {"step": "steps", "bits_sent": "bits"}
 RATES = np.geomspace(1 / 256, 8, 12)
-# Steps of the first search, in which most methods get there.
-FIRST_STEPS = 300
-# Where no setting of a method is there by then, those that are nearest go on.
-SETTINGS_LONGER = 3
-# The best of the first search are searched around by these factors, over these many times the steps.
-FINER = 2.0 ** np.linspace(-0.75, 0.75, 7)
-SETTINGS_REFINED, MARGIN_OF_STEPS = 2, 4
-# So many of these are run whole, until one is there for good.
-RATES_REPORTED = 4
-# Of random methods: seeds to choose by, and others to report.
-SEARCH_SEEDS, SEEDS = range(100, 103), range(10)
 # How many are drawn.
 SHOWN = 10
 TARGET = 1e-3
@@ -75,7 +63,8 @@ def shootout(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     frame = _ranked(pd.concat(parts, ignore_index=True))
     counted = sum(len(settings) for name, _, _, settings in tasks if name == "quadratic")
     left_out = "; ".join(
-        f"{ALGORITHMS[name]().label} takes no part: {why}" for name, why in LEFT_OUT.items()
+        f"{getattr(ALGORITHMS[name], 'label', name)} takes no part: {why}"
+        for name, why in LEFT_OUT.items()
     )
     caption = (
         f"{n} workers on a ring (the relay family on the chain within it), d = 64: quadratics with "
@@ -116,6 +105,11 @@ def _logistic(n: int, seed: int) -> problems.Logistic:
     return problems.Logistic(features.reshape(-1, 64), labels.ravel(), l2=0.1, partition=owners)
 
 
+def _graph(n: int, method: Algorithm) -> topologies.Topology:
+    """A ring, and for what relays the chain within it."""
+    return (topologies.chain if method.uses == "relay" else topologies.ring)(n)
+
+
 # -- one method ------------------------------------------------------------------------------------
 
 
@@ -123,7 +117,9 @@ def _both(
     problem: Objective, settings: Sequence[Algorithm], steps: int, rates: np.ndarray, seed: int
 ) -> pd.DataFrame:
     """The curves of a method at its best for each criterion."""
-    search = _Search(problem, settings, steps, seed)
+    graph = functools.partial(_graph, problem.n)
+    setting = Setting(problem, graph, steps, TARGET, tuple(CRITERIA))
+    search = BestSettings(setting, settings, seed)
     first = search.first(rates / problem.smoothness)
     return pd.concat(
         [
@@ -132,121 +128,6 @@ def _both(
         ],
         ignore_index=True,
     )
-
-
-class _Search:
-    """For the best of a method's settings and rates; what both criteria ask for is run once."""
-
-    def __init__(
-        self, problem: Objective, settings: Sequence[Algorithm], steps: int, seed: int
-    ) -> None:
-        self.problem, self.settings, self.steps, self.seed = problem, settings, steps, seed
-        self._refined: dict[tuple[int, float], pd.DataFrame] = {}
-        self._reported: dict[tuple[int, float], tuple[pd.DataFrame, pd.DataFrame]] = {}
-
-    def first(self, rates: np.ndarray) -> pd.DataFrame:
-        """All settings at all rates, for as many steps as most methods need."""
-        every = range(len(self.settings))
-        found = self._tried(every, rates, min(self.steps, FIRST_STEPS), [100])
-        if not np.isfinite(found.step).any() and self.steps > FIRST_STEPS:
-            nearest = _sorted(found, "step").setting.drop_duplicates()[:SETTINGS_LONGER]
-            found = self._tried(list(nearest), rates, self.steps, [100])
-        return found
-
-    def best(self, first: pd.DataFrame, criterion: str) -> pd.DataFrame:
-        """The curve of the best of what was tried first, and of rates around the best of that."""
-        around = _sorted(first, criterion).drop_duplicates("setting")[:SETTINGS_REFINED]
-        tried = pd.concat([self._finer(row) for row in rows_of(around)])
-        ranked = list(rows_of(_sorted(tried, criterion)[:RATES_REPORTED]))
-        # Who was there within the search may leave later, at the limit of stability.
-        for row in ranked:
-            curve = self._curve(row, criterion)
-            there = math.isfinite(curve[f"{criterion}_to_target"].iloc[0])
-            if there or math.isinf(getattr(row, criterion)):
-                return curve
-        return self._curve(ranked[0], criterion)
-
-    def _finer(self, row: Any) -> pd.DataFrame:
-        key = row.setting, row.learning_rate
-        if key not in self._refined:
-            horizon = MARGIN_OF_STEPS * row.step + FIRST_STEPS
-            horizon = int(min(self.steps, horizon))
-            near = row.learning_rate * FINER
-            self._refined[key] = self._tried([row.setting], near, horizon, SEARCH_SEEDS)
-        return self._refined[key]
-
-    def _tried(
-        self, numbers: Sequence[int], rates: np.ndarray, steps: int, seeds: Sequence[int]
-    ) -> pd.DataFrame:
-        """What each setting and rate needs to the target (inf: more) in the median, and where it ends."""
-        parts = []
-        for number in numbers:
-            needed = _needed(self._run(number, rates, steps, seeds))
-            needed = needed.groupby("learning_rate", as_index=False)[[*CRITERIA, "end"]].median()
-            parts.append(needed.assign(setting=number))
-        return pd.concat(parts, ignore_index=True)
-
-    def _curve(self, row: Any, criterion: str) -> pd.DataFrame:
-        """Of the seed that is nearest to the median, with the median, lowest and highest of all."""
-        key = row.setting, row.learning_rate
-        if key not in self._reported:
-            history = self._run(row.setting, np.array([row.learning_rate]), self.steps, SEEDS)
-            self._reported[key] = history.frame, _needed(history)
-        frame, needed = self._reported[key]
-        # The lower of the two in the middle is one that was measured.
-        ordered = needed.sort_values([criterion, "end"])
-        middle = ordered.replica.iloc[(len(ordered) - 1) // 2]
-        summary: dict[str, float] = {}
-        for column in CRITERIA:
-            summary[f"{column}_to_target"] = needed.set_index("replica")[column][middle]
-            summary[f"{column}_lowest"] = needed[column].min()
-            summary[f"{column}_highest"] = needed[column].max()
-        frame = frame[frame.replica == middle]
-        return frame.assign(
-            options=options_of(self.settings[row.setting]),
-            limit=TARGET * frame.distance.iloc[0],
-            seeds=len(needed),
-            **summary,
-        )
-
-    def _run(self, number: int, rates: np.ndarray, steps: int, seeds: Sequence[int]) -> History:
-        """A method that draws nothing has one seed."""
-        method, n = self.settings[number], self.problem.n
-        return simulate(
-            self.problem,
-            topologies.chain(n) if method.uses == "relay" else topologies.ring(n),
-            method,
-            learning_rate=rates,
-            steps=steps,
-            seed=[self.seed + each for each in (seeds if method.random else seeds[:1])],
-            progress=False,
-            keep_state=False,
-        )
-
-
-def _sorted(tried: pd.DataFrame, criterion: str) -> pd.DataFrame:
-    return tried.sort_values([criterion, "end", "learning_rate"])
-
-
-def _needed(history: History) -> pd.DataFrame:
-    """Of each replica: steps and bits after which it is below the target for good, and its last distance."""
-    frame = history.frame
-    rows = []
-    for replica, part in frame.groupby("replica"):
-        distance = part.distance.to_numpy()
-        above = np.flatnonzero(~(distance <= TARGET * distance[0]))
-        reached = above[-1] + 1 if len(above) else 0
-        there = reached < len(part)
-        end = distance[-1]
-        rows.append(
-            {
-                "replica": replica,
-                "learning_rate": part.learning_rate.iloc[0],
-                "end": end if math.isfinite(end) else math.inf,
-                **{c: float(part[c].iloc[reached]) if there else math.inf for c in CRITERIA},
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 # -- all of them -----------------------------------------------------------------------------------

@@ -111,6 +111,14 @@ class Block:
         return real_array(found, "the problem's value").reshape(len(found))
 
     @functools.cached_property
+    def shortest_subgradient(self) -> np.ndarray:
+        """The shortest subgradient at x̄ of f and the term that it has no gradient of, ``(d, k r)``."""
+        regularizer = getattr(self.problem, "regularizer", None)
+        if regularizer is None:
+            return self.mean_gradient
+        return regularizer.shortest(self.mean_gradient, self.points)
+
+    @functools.cached_property
     def mean_gradient(self) -> np.ndarray:
         """∇f(x̄), ``(d, k r)``."""
         problem, points = self.problem, self.points

@@ -21,6 +21,7 @@ __all__ = [
     "gradient_norm",
     "margin",
     "max_consensus_distance",
+    "subgradient_norm",
     "suboptimality",
     "value",
     "worker_consensus_distance",
@@ -49,6 +50,11 @@ def _distance(block: Block) -> np.ndarray:
 def _gradient_norm(block: Block) -> np.ndarray:
     gradient = block.mean_gradient
     return block.of_points(np.einsum("dk,dk->k", gradient, gradient))
+
+
+def _subgradient_norm(block: Block) -> np.ndarray:
+    subgradient = block.shortest_subgradient
+    return block.of_points(np.einsum("dk,dk->k", subgradient, subgradient))
 
 
 def _accuracy(block: Block) -> np.ndarray:
@@ -119,6 +125,11 @@ gradient_norm = Measure(
     r"Gradient norm $\|\nabla f(\bar{x})\|^2$",
     expectation=_expected_gradient_norm,
 )
+subgradient_norm = Measure(
+    "subgradient_norm",
+    Shared(_subgradient_norm),
+    r"Shortest subgradient, squared, at $\bar{x}$",
+)
 worst_distance = Measure(
     "worst_distance",
     Shared(lambda block: block.distances.max(axis=1)),
@@ -158,14 +169,18 @@ AXIS_LABELS.update({name: measure.axis_label for name, measure in READY.items()}
 def default_measures(problem: Problem) -> tuple[Measure, ...]:
     """The columns that a history has by itself.
 
-    Where the optimum of the problem is not known f(x̄) is among them, and the margin if it classifies.
+    Where the optimum of the problem is not known f(x̄) is among them, and the margin if it classifies. Where
+    there is a term without gradient the shortest subgradient stands in the place of the gradient.
 
     >>> import relaysim as rs
     >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
     >>> [measure.name for measure in default_measures(problem)]
     ['suboptimality', 'consensus_distance', 'distance', 'gradient_norm']
     """
+    offered = _DEFAULT
+    if getattr(problem, "regularizer", None) is not None:
+        offered = (*_DEFAULT[:-1], subgradient_norm)  # in the place of gradient_norm
     if not knows_optimum(problem):
-        known = tuple(measure for measure in _DEFAULT if not measure.needs_optimum)
+        known = tuple(measure for measure in offered if not measure.needs_optimum)
         return (*known, margin) if callable(getattr(problem, "margin", None)) else known
-    return tuple(measure for measure in _DEFAULT if measure is not value)
+    return tuple(measure for measure in offered if measure is not value)

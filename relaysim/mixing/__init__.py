@@ -3,11 +3,13 @@
 W_ij is the weight that worker i gives to what j sent; rows sum to one, or columns for methods that push their
 mass on (`column_stochastic`). One matrix, or a sequence W_0, W_1, … of which step t uses number t modulo its
 length, any callable of the step that gives a matrix, or what draws one for each step and replica, see
-`relaysim.mixing.drawn`. Matrices are `scipy.sparse.csr_array`; that of `with_spectral_gap` is dense.
+`relaysim.mixing.drawn`. Matrices are `scipy.sparse.csr_array`; that of `with_spectral_gap` is dense, and
+those of `fast_mix` and `chebyshev` stand for several rounds, and know what these send.
 """
 
 from typing import TYPE_CHECKING, NoReturn
 
+from relaysim.mixing.accelerated import chebyshev, fast_mix
 from relaysim.mixing.approximate import laplacian_sequence, perturbed
 from relaysim.mixing.by_step import LatticeSchedule, lattice_schedule
 from relaysim.mixing.drawn import epidemic, equidyn, random_matching
@@ -34,9 +36,11 @@ __all__ = [
     "LatticeSchedule",
     "base_graph",
     "best_constant",
+    "chebyshev",
     "column_stochastic",
     "epidemic",
     "equidyn",
+    "fast_mix",
     "hyper_hypercube",
     "laplacian_sequence",
     "lattice_schedule",

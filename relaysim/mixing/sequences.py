@@ -11,6 +11,7 @@ from scipy.sparse import csr_array, eye_array, issparse
 from scipy.sparse.csgraph import connected_components
 
 from relaysim.mixing.precision import in_double
+from relaysim.mixing.rounds import is_several_rounds
 from relaysim.topologies import Topology, TreePair
 
 __all__ = [
@@ -108,7 +109,7 @@ def as_matrices(W: Mixing) -> tuple[csr_array, ...]:
     """
     matrices: list[csr_array] = []
     for which, matrix in _named(W, "W", "W_"):
-        entries = in_double(matrix, which)
+        entries = matrix if is_several_rounds(matrix) else in_double(matrix, which)
         if entries.ndim != 2 or entries.shape[0] != entries.shape[1]:
             raise ValueError(
                 f"{which} must be a square matrix (n, n), or a sequence of them; it is "
@@ -170,7 +171,9 @@ def _require_connected(matrices: Sequence[csr_array], topology: Topology) -> Non
 
 def mixing_in_double(mixing: Mixing) -> Mixing:
     """What `in_double` makes of a matrix, or of each of a sequence; a sequence is a tuple then."""
-    each = tuple(in_double(W, which) for which, W in _numbered(mixing))
+    each = tuple(
+        W if is_several_rounds(W) else in_double(W, which) for which, W in _numbered(mixing)
+    )
     return each if is_sequence(mixing) else each[0]
 
 
@@ -190,9 +193,14 @@ def checked(
     """One matrix that fits a topology, a copy; ``which`` is what messages call it, ``sums`` what of it must
     sum to 1.
 
+    One that stands for several rounds is not copied; that of each round has to fit.
+
     Raises:
         TypeError, ValueError: as `as_sequence`, but for workers that are not connected.
     """
+    if is_several_rounds(matrix):
+        checked(matrix.one_round, f"the matrix of each round of {which}", topology)
+        return matrix
     n = topology.n
     entries = in_double(matrix, which)
     if entries.shape != (n, n):
@@ -232,6 +240,8 @@ def _named(mixing: Mixing, alone: str, numbered: str) -> Iterator[tuple[str, Any
 
 def _with_unit_sums(matrix: Matrix, which: str, *sums: str) -> csr_array:
     """A copy without explicit zeros, after a look at its entries and the sums of its rows or columns."""
+    if is_several_rounds(matrix):
+        return matrix
     W = csr_array(matrix).astype(float)
     W.sum_duplicates()
     W.eliminate_zeros()
@@ -271,8 +281,9 @@ def require_symmetric(matrices: Sequence[csr_array]) -> None:
         if not is_symmetric(W):
             i, j = np.unravel_index(abs(W - W.T).tocsr().argmax(), W.shape)
             raise ValueError(
-                f"the mixing matrix must be symmetric where neighbours act as pairs; at ({i}, {j}) it "
-                f"has {W[i, j]:.6g} and at ({j}, {i}) {W[j, i]:.6g}"
+                f"the mixing matrix must be symmetric for this method, in which neighbours act as pairs or "
+                f"momentum comes from real eigenvalues; at ({i}, {j}) it has {W[i, j]:.6g} and at "
+                f"({j}, {i}) {W[j, i]:.6g}"
             )
 
 

@@ -7,10 +7,12 @@ import functools
 import numpy as np
 from scipy.sparse import csr_array
 
+from relaysim.mixing.accelerated import disagreement_left, fast_mix
+from relaysim.mixing.rounds import SeveralRounds, is_several_rounds, rounds_of
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.products import Product
 
-__all__ = ["EntryMix", "LossyMixChange", "MixChange", "Weights"]
+__all__ = ["EntryMix", "LossyMixChange", "MixChange", "RoundsChange", "Weights"]
 
 
 class Weights:
@@ -22,7 +24,15 @@ class Weights:
     def __init__(self, W: csr_array, arrivals: Arrivals | None):
         self.matrix = W
         self._arrivals = arrivals
-        self.vectors = int(W.nnz - np.count_nonzero(W.diagonal()))
+        one = W.one_round if is_several_rounds(W) else W
+        self.vectors = rounds_of(W) * int(one.nnz - np.count_nonzero(one.diagonal()))
+        self._faster: dict[int, Weights] = {}
+
+    @functools.cached_property
+    def of_others(self) -> np.ndarray:
+        """1 − W_ii, ``(n,)``, or 1 where that is 0."""
+        weights = 1 - self.matrix.diagonal()
+        return np.where(weights == 0, 1.0, weights)
 
     @functools.cached_property
     def product(self) -> Product:
@@ -30,9 +40,26 @@ class Weights:
         return Product(self.matrix)
 
     @functools.cached_property
-    def change(self) -> MixChange:
+    def change(self) -> MixChange | RoundsChange:
         """x → (W − I) x."""
-        return MixChange(self.matrix)
+        W = self.matrix
+        # Many rounds on a small graph touch more edges than all that their matrix has.
+        by_round = is_several_rounds(W) and rounds_of(W) * W.one_round.nnz < W.nnz
+        return RoundsChange(W) if by_round else MixChange(W)
+
+    @functools.cached_property
+    def left(self) -> float:
+        """‖W − J‖₂, of a symmetric W."""
+        return disagreement_left(self.matrix)
+
+    def faster(self, rounds: int) -> Weights:
+        """So many rounds with this matrix as `relaysim.mixing.fast_mix` makes them."""
+        if rounds not in self._faster:
+            one = csr_array(self.matrix)
+            made = Weights(fast_mix(one, rounds), self._arrivals)
+            made.vectors = rounds * self.vectors
+            self._faster[rounds] = made
+        return self._faster[rounds]
 
     @functools.cached_property
     def lossy_change(self) -> LossyMixChange:
@@ -78,6 +105,29 @@ class MixChange:
         difference = x.take(self._from, 0, None, "clip")
         difference -= x.take(self._to, 0, None, "clip")
         return difference
+
+
+class RoundsChange:
+    """(P − I) x of several rounds, made one by one: as precise as `MixChange`, and moving as far."""
+
+    def __init__(self, P: SeveralRounds):
+        self._one = MixChange(P.one_round)
+        self._factors = P.factors.tolist()
+
+    def __call__(self, x: np.ndarray, laziness: float = 0) -> np.ndarray:
+        # With D_k = A_k − X it is D_{k+1} = a_k (D_k + (W − I) A_k) + (1 − a_k) D_{k−1}.
+        change = self._factors[0] * self._one(x)
+        before = np.zeros_like(x)
+        for factor in self._factors[1:]:
+            following = self._one(x + change)
+            following += change
+            following *= factor
+            before *= 1 - factor
+            following += before
+            before, change = change, following
+        if laziness:
+            change *= 1 - laziness
+        return change
 
 
 class LossyMixChange(MixChange):

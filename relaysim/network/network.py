@@ -19,6 +19,7 @@ from relaysim.mixing.by_step import ByStep
 from relaysim.mixing.drawn import DrawnMixing
 from relaysim.mixing.sequences import preserved_weights
 from relaysim.network.arrivals import Arrivals
+from relaysim.network.gossip import Weights
 from relaysim.network.pairs import PairExchange
 from relaysim.network.relay import LossyTreeRelay, Mail, PairMail, PairRelay, TreeRelay
 from relaysim.network.weighting import AnyWeights, weighting
@@ -119,9 +120,18 @@ class Network:
             )
         return self._workers
 
+    @property
+    def regularizer(self) -> Any:
+        """The term without gradient of a composite objective; None where there is none."""
+        return None if self._workers is None else self._workers.regularizer
+
     def send(self, vectors: float | np.ndarray) -> None:
         """Count vectors that a method sends in its own way; ``(r,)`` where replicas differ."""
         self.vectors_sent = self.vectors_sent + vectors
+
+    def weights_of_others(self, round: int) -> np.ndarray:
+        """1 − W_t,ii, ``(n,)``, the weight of a worker's neighbours; 1 for one that has none."""
+        return self._weights(round).of_others
 
     def mix(
         self, x: np.ndarray, round: int, share: float | np.ndarray = 1, further: int = 0
@@ -141,14 +151,15 @@ class Network:
         return x + weights.lossy_change(x, further=further)
 
     def mix_change(
-        self, x: np.ndarray, round: int, share: float = 1, laziness: float = 0
+        self, x: np.ndarray, round: int, share: float | np.ndarray = 1, laziness: float = 0
     ) -> np.ndarray:
         """(W_t − I) x, precise where x is nearly equal everywhere; ``(n, d[, r])``.
 
         Args:
             x: what is mixed.
             round: t.
-            share: of a vector that is sent over each edge; below 1 where it is compressed.
+            share: of a vector that is sent over each edge, ``(r,)`` where replicas differ; below 1 where it
+                is compressed.
             laziness: λ in [0, 1), to mix with (1 − λ)W_t + λI in the place of W_t.
         """
         weights = self._weights(round)
@@ -156,6 +167,22 @@ class Network:
         if self._arrivals is None:
             return weights.change(x, laziness)
         return weights.lossy_change(x, laziness)
+
+    def mix_faster(self, x: np.ndarray, round: int, rounds: int) -> np.ndarray:
+        """(P − I) x with P = `relaysim.mixing.fast_mix` of so many rounds with W_t, t = ``round``."""
+        weights = self._one_matrix(round).faster(rounds)
+        self.send(weights.vectors)
+        return weights.change(x)
+
+    def disagreement_left(self, round: int) -> float:
+        """‖W_t − J‖₂ with t = ``round``, of a symmetric W_t."""
+        return self._one_matrix(round).left
+
+    def _one_matrix(self, round: int) -> Weights:
+        """W_t of a method that is given no other than one for all replicas."""
+        weights = self._weights(round)
+        assert isinstance(weights, Weights)
+        return weights
 
     def neighbours_with(self, kept: np.ndarray, round: int) -> np.ndarray:
         """How many neighbours by W_t have each entry set in ``kept``, 0 or 1, ``(n, d[, r])``."""

@@ -34,14 +34,17 @@ from typing import TYPE_CHECKING, NoReturn
 
 from relaysim.problems import data, partitions
 from relaysim.problems.checking import check
+from relaysim.problems.composite import L1
+from relaysim.problems.drawn import random_quadratics
 from relaysim.problems.feature_split import FeatureSplit
 from relaysim.problems.logistic import Logistic, NoOptimumError, NoSmoothnessError
 from relaysim.problems.matrix_quadratic import MatrixQuadratic
 from relaysim.problems.problem import Problem
-from relaysim.problems.quadratics import DiagonalQuadratic, LeastSquares, random_quadratics
+from relaysim.problems.quadratics import DiagonalQuadratic, LeastSquares
 from relaysim.support.names import attribute_error
 
 __all__ = [
+    "L1",
     "DiagonalQuadratic",
     "FeatureSplit",
     "LeastSquares",

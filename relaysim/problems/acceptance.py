@@ -92,17 +92,17 @@ def stationarity(problem: WithOptimum, start: np.ndarray) -> tuple[float, float,
     optimum = real_array(problem.optimum, "the problem's optimum", shape=start.shape, finite=True)
     with np.errstate(all="ignore"):
         gradients = _gradients(problem, optimum)
-        at_optimum = _norm(gradients.mean(axis=0))
+        at_optimum = _norm(_descends(problem, optimum, gradients))
         allowed = ROUNDING * _norm(gradients) / np.sqrt(len(gradients))
         if at_optimum <= allowed:
             return at_optimum, allowed, np.nan
-        at_start = _norm(_gradients(problem, start).mean(axis=0))
+        at_start = _norm(_descends(problem, start, _gradients(problem, start)))
         allowed = max(allowed, NEAR_ZERO * at_start)
         if at_optimum <= allowed:
             return at_optimum, allowed, at_start
         length = max(_norm(optimum), _norm(start), 1.0 if at_start <= at_optimum else 0.0)
         away = optimum + length / np.sqrt(len(optimum))
-        apart = _norm(_gradients(problem, away).mean(axis=0))
+        apart = _norm(_descends(problem, away, _gradients(problem, away)))
         if np.isfinite(apart):
             allowed = max(allowed, NEAR_ZERO * apart)
     return at_optimum, allowed, at_start
@@ -112,6 +112,12 @@ def _gradients(problem: Problem, x: np.ndarray) -> np.ndarray:
     """Those of all workers at one point ``(d,)``, ``(n, d)``."""
     points = np.broadcast_to(x, (problem.n, len(x)))
     return answer(ask(problem.gradient, "gradient", points), "gradient", points.shape)
+
+
+def _descends(problem: Problem, x: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    """The mean gradient at ``(d,)``, or the shortest subgradient where there is a term without gradient."""
+    mean, regularizer = gradients.mean(axis=0), getattr(problem, "regularizer", None)
+    return mean if regularizer is None else regularizer.shortest(mean, x)
 
 
 def _norm(array: np.ndarray) -> float:

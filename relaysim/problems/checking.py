@@ -11,6 +11,7 @@ import numpy as np
 
 from relaysim.problems.acceptance import require_number, stationarity
 from relaysim.problems.problem import OPTIONAL, REQUIRED
+from relaysim.problems.regularizer_claims import regularizer_claims
 from relaysim.problems.workers import local_smoothness
 from relaysim.support.callbacks import answer, ask
 from relaysim.support.checks import real_array, real_number, whole_number
@@ -101,14 +102,21 @@ class _Contract:
     def value(self, x: np.ndarray) -> float:
         return require_number(ask(self.problem.value, "value", x), "value", "at a point")
 
+    def smooth_value(self, x: np.ndarray) -> float:
+        """What gradients are of: the value without the term that has none."""
+        regularizer = getattr(self.problem, "regularizer", None)
+        return self.value(x) - (0.0 if regularizer is None else float(regularizer.value(x)))
+
     def mean_gradient(self, x: np.ndarray) -> np.ndarray:
         """∇f at ``(d,)``, from the workers' gradients."""
         return self.gradient(np.broadcast_to(x, (self.n, self.d))).mean(axis=0)
 
-    def known(self, name: str, *arrays: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    def known(
+        self, name: str, *arrays: np.ndarray, shape: tuple[int, ...], **options: Any
+    ) -> np.ndarray:
         """What an optional member says."""
         member = getattr(self.problem, name)
-        return answer(ask(member, name, *arrays) if arrays else member, name, shape)
+        return answer(ask(member, name, *arrays, **options) if arrays else member, name, shape)
 
     # -- what every problem has ------------------------------------------------------------------------
 
@@ -184,7 +192,7 @@ class _Contract:
             size = float(np.abs(gradient) @ np.abs(direction)) or 1.0
             errors = []
             for step in self.spread * STEPS:
-                there, back = self.value(x + step * direction), self.value(x - step * direction)
+                there, back = (self.smooth_value(x + s * direction) for s in (step, -step))
                 rounding = 1e-15 * max(abs(there), abs(back)) / step
                 slope = (there - back) / (2 * step)
                 errors.append(max(abs(slope - exact) - rounding, 0) / size)
@@ -201,6 +209,7 @@ class _Contract:
             "optimal_value": [("value(optimum)", self._optimal_value)],
             "suboptimality": [("the difference of values", self._suboptimality)],
             "mean_gradient": [("the mean of the workers' gradients", self._mean_gradient)],
+            "regularizer": regularizer_claims(self.problem, self.others, self.points),
             "zeta2": [("(1/n) Σ_i ‖∇f_i(x*)‖²", self._zeta2)],
             "smoothness": [
                 ("no f_i curves more", lambda: self._curves_at_most("smoothness", False))
@@ -222,6 +231,7 @@ class _Contract:
                 ("differences of gradients", self._hessian_product),
                 ("replicas are as alone", lambda: self._hessian_product_of_replicas()),
             ],
+            "proximal": [("the gradient is (x − u)/rate at u", self._proximal)],
             "gradient_of": [("rows of gradient", self._gradient_of)],
             "examples": [("(n,) whole numbers", self._examples)],
             "sampled_gradient": [
@@ -324,6 +334,12 @@ class _Contract:
         ]
         found = relative_difference(together, np.stack(alone, axis=-1))
         return found, 1e3 * ROUNDING, "give the problem's arrays a last axis of length 1"
+
+    def _proximal(self) -> Finding:
+        rates = np.linspace(0.5, 2.0, self.n)[:, None] / self.spread
+        found = self.known("proximal", self.x, rate=rates, shape=self.x.shape)
+        pull = (self.x - found) / rates
+        return relative_difference(self.gradient(found), pull), FORMULA, "it is no such minimum"
 
     def _gradient_of(self) -> Finding:
         workers = np.array([self.n - 1, 0, self.n // 2, 0])

@@ -67,6 +67,12 @@ class Problem(Protocol):
         mean_gradient = Offer(
             "``(d, k)`` to ``(d, k)``: ∇f in one go", "a record costs the gradients of n workers"
         )
+        regularizer = Offer(
+            "r, a term without gradient that all workers add to their f_i, an object with value(x), "
+            "proximal(x, rate) and shortest(gradient, x) as `relaysim.problems.L1` has: methods with a "
+            "proximal step, and the measure subgradient_norm; value and optimum are then those of f + r",
+            "the objective is f alone",
+        )
         zeta2 = Offer(
             "ζ² = (1/n) Σ_i ‖∇f_i(x*)‖²", "theorems take it from the gradients at the optimum"
         )
@@ -86,12 +92,17 @@ class Problem(Protocol):
             "largest Hessian eigenvalue of f itself: sharper theorems", "L stands for it"
         )
         mean_strong_convexity = Offer(
-            "smallest Hessian eigenvalue of f itself: how long `tune` may take",
-            "`tune` takes L/100, and theorems take μ",
+            "smallest Hessian eigenvalue of f itself: how long `tune` may take, `relaysim.algorithms.Mudag`",
+            "`tune` takes L/100, and theorems and `Mudag` take μ",
         )
         hessian_product = Offer(
             "of quadratics, ``(n, d[, r])`` to the same: H_i x_i, exact theory to the last digits",
             "theory takes it from differences of gradients, at the cost of some digits",
+        )
+        proximal = Offer(
+            "of quadratics, ``(n, d[, r])``, rates and the gradients there (or None) to the same: argmin_u "
+            "f_i(u) + ‖u − x_i‖²/(2 rate_i), affine in x and the gradients: `relaysim.algorithms.ADMM`",
+            "`ADMM` is refused",
         )
         gradient_of = Offer(
             "``(k,)`` workers and their points ``(k, d)`` to ``(k, d)``: fast asynchronous methods",

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from relaysim.problems.examples import RowExamples
 from relaysim.problems.objective import Objective
 from relaysim.problems.workers import counted_examples
 from relaysim.support.blocks import row_blocks
-from relaysim.support.checks import real_array, real_number, whole_number
+from relaysim.support.checks import real_array
 from relaysim.support.display import LATER, html_table
 
-__all__ = ["DiagonalQuadratic", "LeastSquares", "random_quadratics"]
+__all__ = ["DiagonalQuadratic", "LeastSquares"]
 
 # A table computes what takes no more multiplications.
 WORK_NOW = 1e8
@@ -31,16 +32,18 @@ class Quadratic(Objective):
     matrix_shape: tuple[int, int] | None = None
     recipe: dict | None = None
     #: How many examples each f_i stands for, ``(n,)``; None: all workers' alike.
-    examples: np.ndarray | None = None
+    examples: Any = None
+    # What was given.
+    _given: np.ndarray | None = None
 
     def _count_examples(self, examples: ArrayLike | None) -> None:
         if examples is not None:
-            self.examples = real_array(examples, "examples", copy=True)
+            self.examples = self._given = real_array(examples, "examples", copy=True)
             counted_examples(self)  # raises unless it is a positive number for each worker
-            self.examples.setflags(write=False)
+            self._given.setflags(write=False)
 
     def _examples_config(self) -> dict[str, np.ndarray]:
-        return {} if self.examples is None else {"examples": self.examples}
+        return {} if self._given is None else {"examples": self._given}
 
     @property
     @abc.abstractmethod
@@ -97,14 +100,15 @@ class Quadratic(Objective):
         return vector if x.ndim == 1 else vector[:, None]
 
 
-class LeastSquares(Quadratic):
+class LeastSquares(RowExamples, Quadratic):
     """f_i(x) = ½‖A_i x − b_i‖², so that ∇f_i(x) = A_iᵀ(A_i x − b_i).
 
     Args:
         A: ``(n, m, d)``, a matrix for each worker.
         b: ``(n, m)``.
         examples: how many examples each f_i stands for, ``(n,)``, by which `FedAvg` weighs workers; f is
-            the mean of the f_i whatever they are.
+            the mean of the f_i whatever they are. By default each row is one. Minibatches draw from a
+            worker's first rows, as many as it has examples, where the others are 0.
 
     Raises:
         ValueError: shapes that do not fit, or entries that are not finite.
@@ -125,8 +129,11 @@ class LeastSquares(Quadratic):
         if b.shape != A.shape[:2]:
             raise ValueError(f"b must have shape (n, m) = {A.shape[:2]}, not {b.shape}")
         self.A, self.b = A, b
-        self.n, _, self.d = A.shape
+        self.n, rows, self.d = A.shape
         self._count_examples(examples)
+        counts = np.full(self.n, rows) if self._given is None else self._given
+        self.examples = counts.astype(int) if (counts == np.rint(counts)).all() else counts
+        self.examples.setflags(write=False)
         self._projected = np.einsum("nmd,nm->nd", A, b)
         # Aᵀ(Ax) costs 2md a worker and (AᵀA)x costs d²; the first also needs no further memory.
         self._hessians = None if 2 * A.shape[1] < self.d else A.transpose(0, 2, 1) @ A
@@ -155,6 +162,32 @@ class LeastSquares(Quadratic):
         """A_iᵀA_i x_i at row i, the gradients without their constant part; ``(n, d[, r])``."""
         self._check_iterates(x)
         return self._multiply(x, np.empty(x.shape))
+
+    @functools.cached_property
+    def _curvatures(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each A_iᵀA_i the eigenvalues that A_i sees, ``(n, k)``, and their vectors, ``(n, d, k)``."""
+        _, singular, right = np.linalg.svd(self.A, full_matrices=False)
+        return singular**2, np.ascontiguousarray(right.transpose(0, 2, 1))
+
+    def proximal(
+        self, x: np.ndarray, rate: float | np.ndarray, gradient: np.ndarray | None = None
+    ) -> np.ndarray:
+        """argmin_u f_i(u) + ‖u − x_i‖²/(2 rate) at row i, x − rate (I + rate H_i)⁻¹∇f_i(x); ``(n, d[, r])``.
+
+        Args:
+            x: where the steps begin.
+            rate: a number, ``(r,)``, or ``(n, 1[, r])`` where workers differ.
+            gradient: those at x, where they are known.
+        """
+        gradient = self.gradient(x) if gradient is None else gradient
+        curvatures, vectors = self._curvatures
+        product = np.matvec if x.ndim == 2 else np.matmul
+        h = curvatures.reshape(curvatures.shape + (1,) * (x.ndim - 2))
+        seen = product(vectors.transpose(0, 2, 1), gradient)
+        move = product(vectors, seen / (1 + rate * h))
+        if vectors.shape[2] < self.d:  # what A_i does not see has no curvature
+            move += gradient - product(vectors, seen)
+        return x - rate * move
 
     def _work(self) -> float:
         return self.A.size * self.d
@@ -306,6 +339,17 @@ class DiagonalQuadratic(Quadratic):
         self._check_iterates(x)
         return self.h.reshape(self.h.shape + (1,) * (x.ndim - 2)) * x
 
+    def proximal(
+        self, x: np.ndarray, rate: float | np.ndarray, gradient: np.ndarray | None = None
+    ) -> np.ndarray:
+        """argmin_u f_i(u) + ‖u − x_i‖²/(2 rate) at row i, x − rate ∇f_i(x)/(1 + rate h_i); ``(n, d[, r])``.
+
+        Args: as of `LeastSquares.proximal`.
+        """
+        gradient = self.gradient(x) if gradient is None else gradient
+        h = self.h.reshape(self.h.shape + (1,) * (x.ndim - 2))
+        return x - rate * gradient / (1 + rate * h)
+
     @functools.cached_property
     def optimum(self) -> np.ndarray:
         """x*, the minimiser of f, ``(d,)``."""
@@ -357,83 +401,3 @@ class DiagonalQuadratic(Quadratic):
 
     def __repr__(self) -> str:
         return f"DiagonalQuadratic(n={self.n}, d={self.d})"
-
-
-def random_quadratics(
-    n: int,
-    d: int,
-    *,
-    zeta2: float,
-    mu: float | None = 0.25,
-    smoothness: float = 1.0,
-    r0: float = 1.0,
-    seed: int,
-) -> LeastSquares:
-    """Random least squares with chosen heterogeneity, the problems of the RelaySum paper.
-
-    A_i = U_i diag(s) V_iᵀ with U_i, V_i from the singular value decomposition of a Gaussian matrix
-    and s = linspace(√mu, √smoothness, d). Every worker's optimum is moved from the joint one by
-    α δ_i with Gaussian δ_i shifted so that Σ_i A_iᵀA_i δ_i = 0; ζ² = α² (1/n) Σ_i ‖A_iᵀA_i δ_i‖²
-    then gives α. (The published code bounds singular values: its ``mu=0.5`` is 0.25 here.)
-
-    Args:
-        n: workers.
-        d: parameters.
-        zeta2: ζ² = (1/n) Σ_i ‖∇f_i(x*)‖², at least 0, met to rounding.
-        mu: smallest Hessian eigenvalue of each f_i. ``None`` keeps the Gaussian matrices, scaled
-            to the largest singular value √smoothness.
-        smoothness: largest Hessian eigenvalue of each f_i (with d = 1 there is only the one, mu).
-        r0: distance of the joint optimum from 0, the default starting point.
-        seed: a whole number.
-
-    Raises:
-        ValueError: numbers out of range, or zeta2 > 0 with a single worker.
-
-    Source: Vogels et al., "RelaySum", NeurIPS 2021, and its published code.
-
-    >>> problem = random_quadratics(n=8, d=5, zeta2=10.0, seed=0)
-    >>> abs(problem.zeta2 - 10) < 1e-10, abs(problem.smoothness - 1) < 1e-12
-    (True, True)
-    """
-    n, d = whole_number(n, "n", 1), whole_number(d, "d", 1)
-    seed = whole_number(seed, "seed", 0)
-    zeta2, r0 = real_number(zeta2, "zeta2", 0), real_number(r0, "r0", 0)
-    if zeta2 > 0 and n == 1:
-        raise ValueError(f"a single worker has zeta2 = 0; {zeta2!r} cannot be reached")
-    if not real_number(smoothness, "smoothness") > 0:
-        raise ValueError(f"smoothness must be positive, not {smoothness!r}")
-    if mu is not None and not 0 < real_number(mu, "mu") <= smoothness:
-        raise ValueError(f"mu must lie in (0, smoothness={smoothness}], not {mu!r}")
-
-    generator = np.random.default_rng(seed)
-    A = generator.standard_normal((n, d, d))
-    if mu is None:
-        A *= np.sqrt(smoothness) / np.linalg.norm(A, ord=2, axis=(1, 2))[:, None, None]
-    else:
-        left, _, right = np.linalg.svd(A)
-        A = left * np.linspace(np.sqrt(mu), np.sqrt(smoothness), d) @ right
-    hessians = A.transpose(0, 2, 1) @ A
-    offsets = generator.standard_normal((n, d))
-    pull = (hessians @ offsets[:, :, None])[:, :, 0]
-    offsets -= np.linalg.solve(hessians.mean(axis=0), pull.mean(axis=0))
-    pull = (hessians @ offsets[:, :, None])[:, :, 0]
-    if zeta2 == 0:
-        offsets[:] = 0
-    else:
-        offsets *= np.sqrt(zeta2 / (np.einsum("nd,nd->", pull, pull) / n))
-    direction = generator.standard_normal(d)
-    optimum = direction * (r0 / np.linalg.norm(direction))
-    b = (A @ (optimum + offsets)[:, :, None])[:, :, 0]
-
-    problem = LeastSquares(A, b)
-    problem.recipe = {
-        "type": "random_quadratics",
-        "n": n,
-        "d": d,
-        "zeta2": zeta2,
-        "mu": None if mu is None else float(mu),
-        "smoothness": float(smoothness),
-        "r0": r0,
-        "seed": seed,
-    }
-    return problem

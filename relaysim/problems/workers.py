@@ -7,9 +7,10 @@ import functools
 import numpy as np
 
 from relaysim.problems.problem import Problem
-from relaysim.support.checks import real_array, shown
+from relaysim.support.callbacks import answer, ask
+from relaysim.support.checks import real_array, real_number, shown
 
-__all__ = ["Workers", "counted_examples", "local_smoothness"]
+__all__ = ["Workers", "counted_examples", "local_smoothness", "mean_strong_convexity"]
 
 
 MEANINGS = {
@@ -19,16 +20,33 @@ MEANINGS = {
 
 
 class Workers:
-    """Facts of a problem's workers, ``(n,)`` each, computed when a method asks."""
+    """Facts of a problem's workers, ``(n,)`` each, and of f, computed when a method asks."""
 
     def __init__(self, problem: Problem):
         self._problem = problem
         self.examples = counted_examples(problem)
+        #: r of a composite objective; None where there is none.
+        self.regularizer = getattr(problem, "regularizer", None)
+
+    def proximal(self, x: np.ndarray, rate: float | np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """argmin_u f_i(u) + ‖u − x_i‖²/(2 rate) at row i, from the gradients at x."""
+        solve = getattr(self._problem, "proximal", None)
+        if solve is None:
+            raise ValueError(
+                f"{shown(self._problem)} does not say how a worker's own problem is solved; use a quadratic "
+                f"such as relaysim.problems.LeastSquares, or give it a method proximal(x, rate, gradient)"
+            )
+        return answer(ask(solve, "proximal", x, rate=rate, gradient=gradient), "proximal", x.shape)
 
     @functools.cached_property
     def local_smoothness(self) -> np.ndarray:
         """L_i; see the function `local_smoothness`."""
         return local_smoothness(self._problem)
+
+    @functools.cached_property
+    def strong_convexity(self) -> float:
+        """μ of f; see the function `mean_strong_convexity`."""
+        return mean_strong_convexity(self._problem)
 
 
 def local_smoothness(problem: Problem) -> np.ndarray:
@@ -49,6 +67,27 @@ def local_smoothness(problem: Problem) -> np.ndarray:
             f"local_smoothness, (n,) largest Hessian eigenvalues"
         )
     return _positive_numbers(given, "local_smoothness", problem.n)
+
+
+def mean_strong_convexity(problem: Problem) -> float:
+    """μ > 0, the smallest Hessian eigenvalue of f; that of all f_i where the problem says no other.
+
+    Raises:
+        ValueError: the problem does not say, or says 0.
+
+    >>> from relaysim.problems import DiagonalQuadratic
+    >>> h = np.array([[1.0, 0.5], [3.0, 4.0]])
+    >>> mean_strong_convexity(DiagonalQuadratic(h, np.zeros((2, 2))))
+    2.0
+    """
+    for name in ("mean_strong_convexity", "strong_convexity"):
+        given = getattr(problem, name, None)
+        if given is not None and real_number(given, name) > 0:
+            return float(given)
+    raise ValueError(
+        f"{shown(problem)} does not say how strongly convex f is, or is not; give the method's "
+        f"strong_convexity, the smallest Hessian eigenvalue of f"
+    )
 
 
 def counted_examples(problem: Problem) -> np.ndarray:

@@ -15,9 +15,11 @@ from scipy.sparse import csr_array, issparse
 
 from relaysim import algorithms, compressors, faults, oracles, problems, schedules
 from relaysim.measures import READY, Measure
-from relaysim.mixing.by_step import AnyMixing, LatticeSchedule, is_by_step
+from relaysim.mixing import LatticeSchedule, chebyshev, fast_mix
+from relaysim.mixing.by_step import AnyMixing, is_by_step
 from relaysim.mixing.drawn import Epidemic, Equidyn, RandomMatching
 from relaysim.mixing.matcha import Matcha
+from relaysim.mixing.rounds import is_several_rounds, rounds_of
 from relaysim.mixing.sequences import is_sequence, mixing_in_double
 from relaysim.topologies import Topology, TreePair
 
@@ -39,10 +41,13 @@ def encode(value: Any) -> Any:
     if hasattr(value, "to_config"):
         # Arrays are a problem's own, not copied; sparse ones among them become arrays.
         plain = value.to_config()
-        return {k: encode(v) if issparse(v) or isinstance(v, list) else v for k, v in plain.items()}
+        return {k: v if isinstance(v, np.ndarray) else encode(v) for k, v in plain.items()}
     if _BUILDERS.get(type(value).__name__) is type(value):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {"type": type(value).__name__} | {name: encode(v) for name, v in fields.items()}
+    if is_several_rounds(value):
+        rounds = {"W": encode(value.one_round), "rounds": rounds_of(value)}
+        return {"type": value.kind, **rounds}
     if issparse(value):
         rows = csr_array(value)
         arrays = {"starts": rows.indptr, "columns": rows.indices, "weights": rows.data}
@@ -139,7 +144,10 @@ _BUILDERS: dict[str, Callable] = {
     "Equidyn": Equidyn,
     "Epidemic": Epidemic,
     "Matcha": Matcha,
+    "fast_mix": fast_mix,
+    "chebyshev": chebyshev,
     "DiagonalQuadratic": problems.DiagonalQuadratic,
+    "L1": problems.L1,
     "LeastSquares": problems.LeastSquares,
     "Logistic": problems.Logistic,
     "MatrixQuadratic": problems.MatrixQuadratic,

@@ -28,6 +28,8 @@ _ALSO_KNOWN_AS = {
     "gossip": "DPSGD",
     "next": "GradientTracking",
     "diging": "GradientTracking",
+    "augdgm": "GradientTracking",
+    "momentum_tracking": "GradientTracking",
     "choco": "ChocoSGD",
     "adpsgd": "A2CiD2",
     "federated": "FedAvg",

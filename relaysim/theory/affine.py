@@ -119,6 +119,11 @@ class AffineStep:
         return (self._gradient(far * x) - self._gradient(np.zeros(x.shape))) / far
 
     def _require_affine_gradients(self) -> None:
+        if getattr(self.problem, "regularizer", None) is not None:
+            raise TypeError(
+                f"{self.problem!r} is not quadratic: its proximal step is not affine, so that no method "
+                f"on it has a matrix; use relaysim.simulate, or the problem without that term"
+            )
         u, v = np.random.default_rng(0).normal(size=(2, self.problem.n, self.problem.d, 1))
         constant = self._gradient(np.zeros(u.shape))
         change = np.abs(self._gradient(u) - constant).max()

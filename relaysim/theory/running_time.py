@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, issparse
 from scipy.special import ndtri
 
+from relaysim.mixing.rounds import is_several_rounds, rounds_of
 from relaysim.mixing.sequences import Mixing, is_sequence
 from relaysim.support.checks import real_array, real_number, shown, true_or_false, whole_number
 from relaysim.topologies import Topology, TreePair
@@ -298,6 +299,12 @@ def _waits(network: object) -> tuple[int, list[tuple[np.ndarray, np.ndarray, np.
         graphs = [network.adjacency]
     else:
         given = list(network) if is_sequence(network) else [network]
+        for W in given:
+            if is_several_rounds(W):
+                raise ValueError(
+                    f"a step with {rounds_of(W)} rounds waits in each of them, of which there is no model "
+                    f"here; give the matrix of one round"
+                )
         graphs = [
             csr_array(W) if issparse(W) else csr_array(real_array(W, "mixing")) for W in given
         ]

@@ -279,7 +279,8 @@ def _relay_sgd_rate(setting: _Setting, algorithm: RelaySGD) -> dict[str, Any] | 
 def _gradient_tracking_rate(
     setting: _Setting, algorithm: GradientTracking
 ) -> dict[str, Any] | None:
-    if setting.eigenvalues is None or setting.contraction == 0:
+    other = algorithm.form != "next" or algorithm.momentum > 0
+    if other or setting.eigenvalues is None or setting.contraction == 0:
         return None
     c = 1 - min(setting.eigenvalues[1], 0.0) ** 2
     return setting.of_case | {"p": setting.contraction, "c": c}
