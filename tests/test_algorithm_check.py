@@ -30,7 +30,8 @@ FAULTS = "faults: a loss that never happens changes nothing, one that does is su
 
 
 @pytest.mark.parametrize("algorithm", [*ALGORITHMS, *ASYNCHRONOUS, *BY_NUMBER], ids=repr)
-def test_all_methods_hold(algorithm):
+def test_all_methods_hold(algorithm, monkeypatch):
+    monkeypatch.setattr("relaysim.studies.contract.STEPS_TO_THE_OPTIMUM", 2000)
     topology = TREE if algorithm.uses == "relay" else RING
     table = rs.algorithms.check(algorithm, PROBLEM, topology)
     assert table.holds.all(), f"\n{table}"

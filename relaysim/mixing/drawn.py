@@ -111,9 +111,8 @@ class DrawnMixing:
             raise ValueError(
                 f"{self!r} mixes {self.n} workers but the topology has {n}; make them equal"
             )
-        ends = self.edges if topology.is_directed else np.sort(self.edges, axis=1)
-        keys = ends[:, 0] * n + ends[:, 1]
-        stray = ~np.isin(keys, topology.edges[:, 0] * n + topology.edges[:, 1])
+        keys = self.edges[:, 0] * n + self.edges[:, 1]
+        stray = ~np.isin(keys, topology.src * n + topology.dst)
         if stray.any():
             i, j = sorted(self.edges[stray][0].tolist())
             raise ValueError(

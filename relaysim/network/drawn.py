@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 
 from relaysim.mixing.drawn import Draw
 from relaysim.network.arrivals import Arrivals
+from relaysim.network.slots import Slots, slotted
 
 __all__ = ["DrawnWeights", "EdgeNumbers"]
 
@@ -69,6 +70,17 @@ class DrawnWeights:
         self._starts = np.concatenate([[0], np.cumsum(np.bincount(self._to, minlength=rows))])
         sent = np.bincount(self._replica, minlength=r)
         self.vectors: int | np.ndarray = int(sent[0]) if owner is None else sent
+
+    @functools.cached_property
+    def slots(self) -> Slots:
+        """What everyone hears, message by message."""
+        rows = len(self._starts) - 1
+        r = np.size(self.vectors)
+        found = slotted(self._to, self._sender, self._weight, rows, np.arange(rows) // r)
+        if np.ndim(self.vectors) == 0:
+            return found
+        shape = (-1, rows // r, r)
+        return Slots(found.senders.reshape(shape), found.weights.reshape(shape))
 
     @property
     def entry_mix(self) -> DrawnWeights:

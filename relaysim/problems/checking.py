@@ -233,6 +233,7 @@ class _Contract:
             ],
             "proximal": [("the gradient is (x − u)/rate at u", self._proximal)],
             "gradient_of": [("rows of gradient", self._gradient_of)],
+            "among": [("their gradients", self._among)],
             "examples": [("(n,) whole numbers", self._examples)],
             "sampled_gradient": [
                 ("its mean over all examples is the gradient", self._sampled_mean),
@@ -310,6 +311,13 @@ class _Contract:
         changes = np.linalg.norm(self.gradient(self.others).copy() - self.gradient(self.x), axis=1)
         found = changes / steps / local_smoothness(self.problem)
         return float(np.max(found)), 1 + FORMULA, "gradients of a worker change faster than this"
+
+    def _among(self) -> Finding:
+        some = np.arange(0, self.n, 2)
+        expected = self.gradient(self.x)[some].copy()
+        part = self.problem.among(some)
+        found = part.gradient(self.x[some])
+        return relative_difference(found, expected), FORMULA, "these workers have others"
 
     def _curves_at_least(self, name: str, of_mean: bool) -> Finding:
         steps, changes = self._pairs(of_mean)
