@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from relaysim import (
     algorithms,
+    attacks,
     compressors,
     faults,
     measures,
@@ -35,6 +36,7 @@ __all__ = [
     "__version__",
     "algorithms",
     "analysis",
+    "attacks",
     "compressors",
     "explore",
     "faults",

@@ -107,6 +107,8 @@ ALGORITHMS = (
     rs.algorithms.Cesar(share=0.4, neighbours=0),
     rs.algorithms.GossipPGA(period=4),
     rs.algorithms.Muffliato(noise=0.0, rounds=3, weight=1.2),
+    rs.algorithms.ClippedGossip(),
+    rs.algorithms.TrimmedMean(trim=1),
     rs.algorithms.PowerGossip(),
     rs.algorithms.PowerGossip(rank=2),
     rs.algorithms.PowerGossip(iterations=2),
@@ -131,6 +133,8 @@ ALONE_AT_FIRST = (rs.algorithms.NIDS,)
 RESCALED = (rs.algorithms.DecentralizedAdam, rs.algorithms.NormalizedTracking)
 #: Those that divide by what tends to 0, so that rounding errors grow in a long run.
 SENSITIVE = (rs.algorithms.AdaGossip, rs.algorithms.NormalizedTracking, rs.algorithms.LEAD)
+#: Those that leave out some of what they hear.
+DISCARDING = (rs.algorithms.TrimmedMean,)
 #: Those whose step is an affine map of their state on quadratics.
 AFFINE = tuple(algorithm for algorithm in ALGORITHMS if algorithm.affine)
 #: Those that ask for gradients on examples by their numbers; `tests/test_variance.py` goes through them.

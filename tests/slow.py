@@ -23,6 +23,7 @@ def run(
     seed=0,
     smoothness=None,
     examples=None,
+    lies=None,
 ):
     """Iterates ``(steps + 1, n, d)`` of an algorithm, one step for each of ``rates``.
 
@@ -33,11 +34,13 @@ def run(
     ``smoothness`` are the workers' L_i, by default those of gradients without noise. ``examples`` has their
     ``counts``, the ``gradient(worker, number, x)`` on one of them, and ``draw()``, which gives each worker
     the numbers of its next batch.
+    ``smoothness`` are the workers' L_i, by default those of gradients without noise. ``lies(W, x)`` has by
+    (sender, receiver) what is told instead of the sender's own; all are honest by default.
     """
     rule = RULES[type(algorithm).__name__]
     options = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)}
     start = [np.array(x, dtype=float) for x in x0]
-    world = World(topology, gradient, mixing, arrives, seed, smoothness)
+    world = World(topology, gradient, mixing, arrives, seed, smoothness, lies)
     world.examples = examples
     steps = rule(world, start, list(rates), **options)
     return np.array([start, *steps])
@@ -90,8 +93,11 @@ def metropolis(neighbours):
 class World:
     """The workers: their neighbours, trees, gossip weights and gradients."""
 
-    def __init__(self, topology, gradient, mixing, arrives=None, seed=0, smoothness=None):
+    def __init__(
+        self, topology, gradient, mixing, arrives=None, seed=0, smoothness=None, lies=None
+    ):
         self.n, self.step, self.seed = topology.n, 0, seed
+        self.lies = lies or (lambda W, x: {})
         self.smoothness = smoothness
         self.gradient = gradient
         self.arrives = arrives or (lambda edges, step, further: [True] * len(edges))
@@ -119,17 +125,26 @@ class World:
         """Σ_j W_ij x_j; a row without the weights of lost messages is scaled to its sum again."""
         edges = [(j, i) for i in range(self.n) for j in range(self.n) if W[i, j] != 0 and i != j]
         arrived = dict(zip(edges, self.hears(edges, further), strict=True))
+        told = self.lies(W, x)
         result = []
         for i in range(self.n):
             total, weight = W[i, i] * x[i], W[i, i]
             for j in range(self.n):
                 if arrived.get((j, i)):
-                    total, weight = total + W[i, j] * x[j], weight + W[i, j]
+                    total, weight = total + W[i, j] * told.get((j, i), x[j]), weight + W[i, j]
             if all(arrived[j, k] for j, k in edges if k == i):
                 result.append(total)
             else:
                 result.append(total / weight if weight else x[i])
         return result
+
+    def heard(self, W, x):
+        """For every worker the weights and vectors of its neighbours by W."""
+        told = self.lies(W, x)
+        return [
+            [(W[i, j], told.get((j, i), x[j])) for j in range(self.n) if j != i and W[i, j] != 0]
+            for i in range(self.n)
+        ]
 
     def mean(self, x):
         return sum(x[1:], x[0]) / self.n
@@ -751,6 +766,42 @@ def local_sgd(world, x0, rates, period, count, growth, tolerance, falls_to):
         yield x
 
 
+def clipped_gossip(world, x0, rates, radius):
+    n, x = world.n, x0
+    for step, rate in enumerate(rates):
+        W, g = world.weights(step), world.gradients(step, x)
+        half = [x[i] - rate * g[i] for i in range(n)]
+        x = []
+        for i, messages in enumerate(world.heard(W, half)):
+            distances = sorted(np.sqrt(np.sum((v - half[i]) ** 2)) for _, v in messages)
+            tau = radius
+            if radius is None and messages:
+                tau = distances[-2] if len(distances) > 1 else distances[-1]
+            moved = half[i]
+            for weight, v in messages:
+                distance = np.sqrt(np.sum((v - half[i]) ** 2))
+                part = min(1.0, tau / distance) if distance > 0 else 1.0
+                moved = moved + weight * part * (v - half[i])
+            x.append(moved)
+        yield x
+
+
+def trimmed_mean(world, x0, rates, trim):
+    n, x = world.n, x0
+    for step, rate in enumerate(rates):
+        W, g = world.weights(step), world.gradients(step, x)
+        half = [x[i] - rate * g[i] for i in range(n)]
+        x = []
+        for i, messages in enumerate(world.heard(W, half)):
+            votes = np.sort([half[i]] + [v for _, v in messages], axis=0)
+            count = len(votes)
+            ends = count if trim is None else trim
+            while count - 2 * ends < 1:
+                ends -= 1
+            x.append(np.mean(votes[ends : count - ends], axis=0))
+        yield x
+
+
 def gossip_pga(world, x0, rates, period, count):
     n, x = world.n, x0
     for step, rate in enumerate(rates):
@@ -1235,5 +1286,7 @@ RULES = {
     "LocalSGD": local_sgd,
     "FedAvg": fedavg,
     "GossipPGA": gossip_pga,
+    "ClippedGossip": clipped_gossip,
+    "TrimmedMean": trimmed_mean,
     "Muffliato": muffliato,
 }

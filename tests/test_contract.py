@@ -13,6 +13,7 @@ from methods import (
     ALWAYS_STABLE,
     ASYNCHRONOUS,
     BY_NUMBER,
+    DISCARDING,
     OCCASIONAL,
     RESCALED,
     SELDOM,
@@ -149,7 +150,7 @@ def test_a_sequence_of_matrices_repeats_with_the_step(algorithm, sequence):
         ):
             compare_with_paper(algorithm, topology, 0.1, steps=10, mixing=mixing)
         return
-    if isinstance(algorithm, rs.algorithms.PowerGossip):  # both ends of an edge have one weight
+    if algorithm.mixing_needs == "symmetric":  # both ends of an edge have one weight
         mixing = [csr_array((W + W.T) / 2) for W in mixing]
     if isinstance(algorithm, rs.algorithms.PushPull):  # it takes two matrices a step
         mixing = [W for W in mixing for _ in range(2)]
@@ -466,7 +467,7 @@ def test_vectors_per_edge_is_what_is_sent(algorithm):
 )
 def test_exact_methods_reach_the_optimum_and_the_others_stall(algorithm):
     problem = rs.problems.random_quadratics(n=9, d=4, zeta2=10.0, mu=0.25, seed=0)
-    steps = 2000 if algorithm.exact else 1000  # the slowest needs 1750, and stalls by 700
+    steps = 3600 if algorithm.exact else 1000  # the slowest needs 3400, and stalls by 700
     history = rs.simulate(
         problem,
         rs.topologies.binary_tree(9),
@@ -544,7 +545,7 @@ def test_matrices_without_a_common_weighted_mean_are_told_of():
 @pytest.mark.parametrize("target", [0.01, 0.003])
 def test_what_is_exact_when_mixed_further_is_what_it_says(base, target):
     problem = rs.problems.random_quadratics(n=9, d=4, zeta2=10.0, mu=0.25, seed=0)
-    run = {"learning_rate": 0.1, "steps": 2000, "record": [2000]}
+    run = {"learning_rate": 0.1, "steps": 3600, "record": [3600]}
     algorithm = rs.algorithms.ConsensusControl(base, target)
     end = rs.simulate(problem, rs.topologies.binary_tree(9), algorithm, **run).frame.distance.iloc[
         0
@@ -666,8 +667,8 @@ def test_information_moves_one_hop_a_round(algorithm, topology):
             moved = before[step] != found[step]
             assert not moved[hops > step].any(), f"{changed}, step {step}"
             front = step - late
-            if sends_parts(algorithm) or isinstance(algorithm, SELDOM):
-                continue  # what has changed need not be sent at once
+            if sends_parts(algorithm) or isinstance(algorithm, (*SELDOM, *DISCARDING)):
+                continue  # what has changed need not be sent at once, or count
             assert moved[hops == front].all() or front <= 0, f"{changed}, step {step}"
 
 
@@ -1066,8 +1067,9 @@ def test_an_average_is_counted_as_a_ring_or_all_to_all():
         if "count" in getattr(kind, "__dataclass_fields__", ())
     ]
     options = {"SingleMerge": {"merge_at": 5, "probability": 0.0}, "LocalSGD": {"period": 5}}
-    each_step = {"AllReduce", "LocalRates"}
-    assert {kind.__name__ for kind in averaging} == {*each_step, *options}
+    options |= {"GossipPGA": {"period": 1}, "LocalRates": {"switch": None}}
+    each_step = {"AllReduce", "LocalRates", "GossipPGA"}
+    assert {kind.__name__ for kind in averaging} == each_step | {*options}
     problem = least_squares(9, 2, 2)
     for kind in averaging:
         sent = {}

@@ -418,6 +418,12 @@ def test_matcha_wakes_the_edge_that_holds_two_cliques_together():
         (lambda: matcha(RING, 1.5), ValueError, r"budget must lie in \(0, 1\], not 1.5"),
         (lambda: matcha(rs.topologies.from_edges(3, [(0, 1)]), 0.5), ValueError, "not connected"),
         (lambda: matcha(8, 0.5), TypeError, "needs a Topology"),
+        (lambda: matcha(rs.topologies.directed_ring(4), 0.5), ValueError, "an undirected graph"),
+        (
+            lambda: random_matching(rs.topologies.directed_ring(4)),
+            ValueError,
+            "an undirected graph",
+        ),
         (lambda: random_matching("ring"), TypeError, "needs a Topology"),
         (
             lambda: epidemic(8, 8),

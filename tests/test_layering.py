@@ -23,7 +23,7 @@ FACE = "__init__"
 
 #: What runs, short of running it.
 PARTS = (
-    "support topologies compressors schedules mixing problems oracles faults network algorithms "
+    "support topologies compressors schedules mixing problems oracles attacks faults network algorithms "
     "measures"
 )
 #: The rooms, from the ground up (a module at the top is one too), and which others each may import.
@@ -37,8 +37,9 @@ ROOMS = {
     "mixing": "support topologies",
     "problems": "support plots",
     "oracles": "support problems",
-    "faults": "support topologies",
-    "network": "support topologies mixing faults problems",
+    "attacks": "support",
+    "faults": "support topologies attacks",
+    "network": "support topologies mixing attacks faults problems",
     "algorithms": "support topologies compressors schedules mixing faults network",
     "measures": "support problems oracles",
     "theory": f"{PARTS} plots",

@@ -50,8 +50,8 @@ def test_what_relaysim_ships_holds(problem):
 class Whole:
     """f_i(x) = ½ mean_j ‖x − c_ij‖²: everything that a problem may have, written out."""
 
-    def __init__(self):
-        self.points = np.random.default_rng(0).normal(size=(5, 4, 2))
+    def __init__(self, workers=range(5)):
+        self.points = np.random.default_rng(0).normal(size=(5, 4, 2))[list(workers)]
         self.centers = self.points.mean(axis=1)
         self.n, self.m, self.d = self.points.shape
         self.optimum = self.centers.mean(axis=0)
@@ -100,6 +100,9 @@ class Whole:
 
     def margin(self, x):
         return x.min(axis=0) / np.linalg.norm(x, axis=0)
+
+    def among(self, workers):
+        return Whole(workers)
 
     def to_config(self):
         return {"type": "Whole"}
@@ -190,6 +193,7 @@ def broken(self, *arguments):
         ("mean_smoothness", 0.9, "mean_smoothness: f does not curve more"),
         ("mean_strong_convexity", 1.1, "mean_strong_convexity: f does not curve less"),
         ("hessian_product", Whole.gradient, "hessian_product: differences of gradients"),
+        ("among", lambda self, workers: Whole(workers[::-1]), "among: their gradients"),
         ("gradient_of", lambda self, workers, x: x, "gradient_of: rows of gradient"),
         (
             "examples",

@@ -27,6 +27,7 @@ from relaysim.algorithms import (
     private,
     push_sum,
     relay,
+    robust,
     sparse,
     swarm,
     variance_reduced,
@@ -52,6 +53,7 @@ from relaysim.algorithms.power_gossip import *
 from relaysim.algorithms.private import *
 from relaysim.algorithms.push_sum import *
 from relaysim.algorithms.relay import *
+from relaysim.algorithms.robust import *
 from relaysim.algorithms.sparse import *
 from relaysim.algorithms.swarm import *
 from relaysim.algorithms.variance_reduced import *
@@ -78,6 +80,7 @@ __all__ += power_gossip.__all__
 __all__ += private.__all__
 __all__ += push_sum.__all__
 __all__ += relay.__all__
+__all__ += robust.__all__
 __all__ += sparse.__all__
 __all__ += swarm.__all__
 __all__ += variance_reduced.__all__

@@ -31,7 +31,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 from relaysim.algorithms.claims import Claims
-from relaysim.network import Network
+from relaysim.network import Heard, Network
 from relaysim.support.blocks import BLOCK_BYTES, row_blocks
 from relaysim.support.workspace import Workspace
 
@@ -77,7 +77,7 @@ class Round:
             for once a step. The result is a scratch array.
         samples: what `Samples` gives, in scratch arrays too, for methods that say
             ``oracle_needs = "examples"``; their ``gradient`` is that on all examples.
-        mix, mix_further, mix_change, mix_entries, neighbours_with, pairs, pairs_with_weight,
+        mix, mix_further, mix_change, hear, mix_entries, neighbours_with, pairs, pairs_with_weight,
             pair_differences, exchange, average, relay, inbox, send: see `relaysim.network.Network`.
         scratch, fresh: see `relaysim.support.workspace.Workspace`.
         uniforms: ``uniforms(shape)``, independent numbers in [0, 1) of a shape such as ``(n, d[, r])``,
@@ -172,6 +172,12 @@ class Round:
         messages are lost, since a row shares out what it lost over all that it has left.
         """
         return self._mix_change(x, self.step if round is None else round, share, laziness)
+
+    def hear(self, x: np.ndarray) -> Heard:
+        """What everyone hears of x where W_t has weight, message by message, for rules that look at each; see
+        `relaysim.network.Heard`.
+        """
+        return self._network.hear(x, self.step)
 
     def neighbours_with(self, kept: np.ndarray) -> np.ndarray:
         """How many neighbours by W_t have each entry set in ``kept``, 0 or 1, ``(n, d[, r])``."""

@@ -11,7 +11,7 @@ from scipy.sparse import csgraph, csr_array
 
 from relaysim.algorithms.claims import require_claims
 from relaysim.algorithms.events import Algorithm
-from relaysim.faults import AnyFault, Fault, kind_of
+from relaysim.faults import LOST_MESSAGES, AnyFault, Fault, kind_of
 from relaysim.mixing import column_stochastic, metropolis, row_stochastic
 from relaysim.mixing.accelerated import disagreement_left
 from relaysim.mixing.by_step import AnyMixing, ByStep, is_by_step
@@ -378,7 +378,7 @@ def check_faults(
                 f"there is no rule for {kind} within the {rounds_of(W)} rounds that this mixing stands for; "
                 f"give the matrix of one round, or leave faults out"
             )
-        if not getattr(faults, "never", False):
+        if kind == LOST_MESSAGES and not getattr(faults, "never", False):
             _require_weights_to_scale(W, kind)
         if isinstance(faults, Fault):
             receiver, sender = W.nonzero()

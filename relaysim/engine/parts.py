@@ -10,7 +10,8 @@ from relaysim.algorithms.base import Samples
 from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible, check_faults, check_oracle, weights_for
 from relaysim.engine.plan import ReplicaPlan
-from relaysim.faults import AnyFault
+from relaysim.faults import AnyFault, liars_of
+from relaysim.measures.scope import Scope
 from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Exact, Oracle, gives_samples
 from relaysim.problems import Problem
@@ -62,6 +63,7 @@ class Parts:
         check_faults(faults, topology, algorithm, self.matrices)
         never = faults is None or getattr(faults, "never", False)
         self.faults = None if never else faults
+        self.scope = Scope(problem, liars_of(self.faults))
         self.streams = Streams(plan.seeds, plan.owners if plan.has_axis else None)
         self.x0 = starting_points(plan.x0, problem, plan.r if plan.has_axis else None)
         require_accepted(problem, self.x0)

@@ -6,12 +6,10 @@ array operations for many steps instead of many for each.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from relaysim.measures.columns import values_of
 from relaysim.measures.measure import Measure
+from relaysim.measures.scope import Scope
 
 __all__ = ["Recorder"]
 
@@ -23,16 +21,16 @@ class Recorder:
     """Collects iterates ``(n, d[, r])`` and turns them into one value a record and replica.
 
     Args:
-        problem: what is measured on.
+        scope: whose iterates are measured, and on what.
         shape: of the iterates.
         measures: what is measured of them.
 
     ``capacity`` is the number of records that make a block.
     """
 
-    def __init__(self, problem: Any, shape: tuple[int, ...], measures: tuple[Measure, ...]):
+    def __init__(self, scope: Scope, shape: tuple[int, ...], measures: tuple[Measure, ...]):
         self.measures = measures
-        self._problem = problem
+        self._scope = scope
         self._resize(shape)
 
     def _resize(self, shape: tuple[int, ...]) -> None:
@@ -61,13 +59,13 @@ class Recorder:
         return np.empty((0, *self._shape))
 
     def flush(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Measure the block: values by name, see `values_of`, and the iterates ``(k, n, d[, r])``.
+        """Measure the block: values by name, see `Scope.values_of`, and the iterates ``(k, n, d[, r])``.
 
         The iterates are a view that the next record overwrites.
         """
         block = self.pending
         self._filled = 0
-        return values_of(self._problem, block, self.measures), block
+        return self._scope.values_of(block, self.measures), block
 
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""

@@ -9,8 +9,10 @@ import numpy as np
 from relaysim.algorithms.base import Method, Rate, Round
 from relaysim.engine.parts import Parts
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
+from relaysim.faults import Byzantine
 from relaysim.network import Network
 from relaysim.network.arrivals import Arrivals
+from relaysim.network.crossing import Lies
 from relaysim.support.workspace import Workspace
 
 __all__ = ["Rounds"]
@@ -29,11 +31,14 @@ class Rounds:
         self.step = 0
         plan, streams, x0 = parts.plan, parts.streams, parts.x0
         workspace = Workspace(16 * x0.size)  # bytes of a tree's messages
-        arrivals = None
-        if parts.faults is not None:
-            arrivals = Arrivals(parts.faults, parts.topology, streams, lambda: self._round.step)
+        faults, arrivals, lies = parts.faults, None, None
+        if isinstance(faults, Byzantine):
+            liars = np.isin(np.arange(parts.topology.n), faults.workers)
+            lies = Lies(liars, faults.attack, streams.tables("faults"))
+        elif faults is not None:
+            arrivals = Arrivals(faults, parts.topology, streams, lambda: self._round.step)
         self.network = Network(
-            parts.topology, parts.matrices, workspace, arrivals, parts.workers, streams
+            parts.topology, parts.matrices, workspace, arrivals, parts.workers, streams, lies
         )
         samples = parts.samples(workspace.scratch)
         gradient = parts.gradient(workspace.scratch) if samples is None else samples.full_gradient

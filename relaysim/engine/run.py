@@ -13,7 +13,6 @@ from relaysim.engine.recording import Recorder
 from relaysim.engine.setup import Setup
 from relaysim.engine.states import laid_out, saved
 from relaysim.engine.stopping import Stopping
-from relaysim.measures.columns import check_shapes
 from relaysim.measures.measure import Measure
 from relaysim.support.blocks import row_blocks
 from relaysim.support.interrupts import StopRequest
@@ -48,7 +47,8 @@ class Run:
     ):
         self.plan = setup.plan
         self.measures = measures
-        check_shapes(setup.problem, setup.x0, measures)
+        self._scope = setup.scope
+        self._scope.check_shapes(setup.x0, measures)
         self.ledger = Ledger(setup.plan.r, setup.plan.has_axis)
         # Replicas that are still computed, by their number in the plan.
         self.active = np.arange(setup.plan.r)
@@ -56,14 +56,14 @@ class Run:
         self._machine = setup.machine()
         self._stopping, self._keeps_iterates = stopping, keep_iterates is not False
         self._kept_workers = slice(None) if isinstance(keep_iterates, bool) else keep_iterates
-        self._recorder = Recorder(setup.problem, setup.x0.shape, measures)
+        self._recorder = Recorder(setup.scope, setup.x0.shape, measures)
         # Steps of the records that are not measured yet, and what was sent by then.
         self._pending: list[int] = []
         self._sent: list[float | np.ndarray] = []
-        optimum = getattr(setup.problem, "optimum", None)
+        optimum = getattr(setup.scope.problem, "optimum", None)
         d = setup.problem.d
         self._center = np.zeros(d) if optimum is None else np.asarray(optimum, dtype=float)
-        start = _squared_size(setup.x0[None], self._center).ravel()
+        start = self._size(setup.x0[None]).ravel()
         self._limit = _divergence_limit(self._center, start)
 
     @property
@@ -131,7 +131,7 @@ class Run:
         self._measure()
         if unrecorded and not stop.made and len(self.active):
             with np.errstate(all="ignore"):
-                size = _squared_size(self._machine.x[None], self._center).ravel()
+                size = self._size(self._machine.x[None]).ravel()
             self.diverged[self.active[~(size <= self._limit[self.active])]] = True
         return state
 
@@ -196,7 +196,7 @@ class Run:
             measured, iterates = self._recorder.flush()
             size = measured.get("distance")
             if size is None:
-                size = _squared_size(iterates, self._center).reshape(count, r)
+                size = self._size(iterates).reshape(count, r)
         before = self.ledger.records
         bad = ~(size <= self._limit[self.active])
         first_bad = np.where(bad.any(axis=0), bad.argmax(axis=0), count)
@@ -227,6 +227,10 @@ class Run:
         self._pending, self._sent = [], []
         if leave.any():
             self._leave(leave)
+
+    def _size(self, iterates: np.ndarray) -> np.ndarray:
+        """How far those who are measured are from the center; see `_squared_size`."""
+        return _squared_size(self._scope.of(iterates), self._center)
 
     def _leave(self, leave: np.ndarray) -> None:
         """Go on without these replicas (a boolean mask over the active ones).

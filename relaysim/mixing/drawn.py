@@ -28,7 +28,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from relaysim.mixing.sequences import graph_for
+from relaysim.mixing.sequences import undirected_graph_for
 from relaysim.support.checks import (
     plain_options,
     positive_share,
@@ -111,8 +111,8 @@ class DrawnMixing:
             raise ValueError(
                 f"{self!r} mixes {self.n} workers but the topology has {n}; make them equal"
             )
-        keys = self.edges.min(axis=1) * n + self.edges.max(axis=1)
-        stray = ~np.isin(keys, topology.edges[:, 0] * n + topology.edges[:, 1])
+        keys = self.edges[:, 0] * n + self.edges[:, 1]
+        stray = ~np.isin(keys, topology.src * n + topology.dst)
         if stray.any():
             i, j = sorted(self.edges[stray][0].tolist())
             raise ValueError(
@@ -143,7 +143,7 @@ class RandomMatching(DrawnMixing):
     least_own_weight = 0.5
 
     def __post_init__(self) -> None:
-        graph_for(self.topology)
+        undirected_graph_for(self.topology)
 
     @property
     def n(self) -> int:  # type: ignore[override]

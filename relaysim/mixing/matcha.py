@@ -10,7 +10,7 @@ from scipy.linalg import eigh, eigvalsh
 from scipy.optimize import linprog, minimize_scalar
 
 from relaysim.mixing.drawn import Draw, DrawnMixing
-from relaysim.mixing.sequences import graph_for
+from relaysim.mixing.sequences import undirected_graph_for
 from relaysim.support.checks import plain_options, positive_share
 from relaysim.topologies import Topology
 
@@ -41,7 +41,7 @@ class Matcha(DrawnMixing):
 
     def __post_init__(self) -> None:
         plain_options(self)
-        graph = graph_for(self.topology)
+        graph = undirected_graph_for(self.topology)
         object.__setattr__(self, "budget", positive_share(self.budget, "budget"))
         if not graph.is_connected:
             raise ValueError(

@@ -2,5 +2,6 @@
 
 from relaysim.network.network import AVERAGE_COUNTS, Network
 from relaysim.network.relay import Mail, PairMail
+from relaysim.network.slots import Heard
 
-__all__ = ["AVERAGE_COUNTS", "Mail", "Network", "PairMail"]
+__all__ = ["AVERAGE_COUNTS", "Heard", "Mail", "Network", "PairMail"]

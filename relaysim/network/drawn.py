@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 
 from relaysim.mixing.drawn import Draw
 from relaysim.network.arrivals import Arrivals
+from relaysim.network.slots import Slots, slotted
 
 __all__ = ["DrawnWeights", "EdgeNumbers"]
 
@@ -70,18 +71,21 @@ class DrawnWeights:
         sent = np.bincount(self._replica, minlength=r)
         self.vectors: int | np.ndarray = int(sent[0]) if owner is None else sent
 
+    @functools.cached_property
+    def slots(self) -> Slots:
+        """What everyone hears, message by message."""
+        rows = len(self._starts) - 1
+        r = np.size(self.vectors)
+        found = slotted(self._to, self._sender, self._weight, rows, np.arange(rows) // r)
+        if np.ndim(self.vectors) == 0:
+            return found
+        shape = (-1, rows // r, r)
+        return Slots(found.senders.reshape(shape), found.weights.reshape(shape))
+
     @property
     def entry_mix(self) -> DrawnWeights:
         """Itself."""
         return self
-
-    @property
-    def of_others(self) -> np.ndarray:
-        """Refused: who asks keeps variables of edges, which are others in each step."""
-        raise ValueError(
-            "ADMM keeps variables of its edges, and what is drawn has others in each step; give it a matrix, "
-            "mixing=W"
-        )
 
     def product(self, x: np.ndarray) -> np.ndarray:
         """W x."""

@@ -11,6 +11,7 @@ from relaysim.mixing.accelerated import disagreement_left, fast_mix
 from relaysim.mixing.rounds import SeveralRounds, is_several_rounds, rounds_of
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.products import Product
+from relaysim.network.slots import Slots
 
 __all__ = ["EntryMix", "LossyMixChange", "MixChange", "RoundsChange", "Weights"]
 
@@ -66,6 +67,11 @@ class Weights:
         """The same where messages are lost."""
         assert self._arrivals is not None
         return LossyMixChange(self.matrix, self._arrivals)
+
+    @functools.cached_property
+    def slots(self) -> Slots:
+        """What everyone hears, message by message."""
+        return Slots.of(self.matrix)
 
     @functools.cached_property
     def entry_mix(self) -> EntryMix:

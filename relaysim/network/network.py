@@ -19,10 +19,12 @@ from relaysim.mixing.by_step import ByStep
 from relaysim.mixing.drawn import DrawnMixing
 from relaysim.mixing.sequences import preserved_weights
 from relaysim.network.arrivals import Arrivals
+from relaysim.network.crossing import AnyWeights, Crossing, Faithful, Lies, Lossy
 from relaysim.network.gossip import Weights
 from relaysim.network.pairs import PairExchange
 from relaysim.network.relay import LossyTreeRelay, Mail, PairMail, PairRelay, TreeRelay
-from relaysim.network.weighting import AnyWeights, weighting
+from relaysim.network.slots import Heard
+from relaysim.network.weighting import weighting
 from relaysim.problems.workers import Workers
 from relaysim.support.streams import Streams
 from relaysim.support.workspace import Workspace
@@ -49,9 +51,11 @@ class Network:
         arrivals: which messages arrive. All of them by default.
         workers: what the problem says of them, for methods that ask.
         streams: random numbers of the replicas, for what draws.
+        lies: what some workers tell others. All are honest by default.
 
-    ``vectors_sent`` counts model-sized vectors over all workers since the network was made: a number, or
-    ``(r,)`` where replicas send differently. A compressed vector counts as its share of 64 d bits.
+    ``draws``: whether every replica draws its weights. ``vectors_sent`` counts model-sized vectors over all
+    workers since the network was made: a number, or ``(r,)`` where replicas send differently. A compressed
+    vector counts as its share of 64 d bits.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Network:
         arrivals: Arrivals | None = None,
         workers: Workers | None = None,
         streams: Streams | None = None,
+        lies: Lies | None = None,
     ):
         self.topology = topology
         self.n = topology.n
@@ -72,6 +77,8 @@ class Network:
         # What repeats; of other matrices nobody knows beforehand.
         self._mixing = mixing if isinstance(mixing, tuple) else ()
         self._weighting = weighting(mixing, arrivals, streams)
+        self.draws = isinstance(mixing, DrawnMixing)
+        self._crossing: Crossing = lies or (Faithful() if arrivals is None else Lossy(arrivals))
         self._vectors_per_relay = 2 * (self.n - 1)
 
     # What a method does not use of the following is never built.
@@ -129,7 +136,7 @@ class Network:
 
     def weights_of_others(self, round: int) -> np.ndarray:
         """1 − W_t,ii, ``(n,)``, the weight of a worker's neighbours; 1 for one that has none."""
-        return self._weights(round).of_others
+        return self._one_matrix(round).of_others
 
     def mix(
         self, x: np.ndarray, round: int, share: float | np.ndarray = 1, further: int = 0
@@ -144,9 +151,7 @@ class Network:
         """
         weights = self._weights(round, further)
         self.send(share * weights.vectors)
-        if self._arrivals is None:
-            return weights.product(x)
-        return x + weights.lossy_change(x, further=further)
+        return self._crossing.mixed(weights, x, further)
 
     def mix_change(
         self, x: np.ndarray, round: int, share: float | np.ndarray = 1, laziness: float = 0
@@ -162,9 +167,13 @@ class Network:
         """
         weights = self._weights(round)
         self.send(share * weights.vectors)
-        if self._arrivals is None:
-            return weights.change(x, laziness)
-        return weights.lossy_change(x, laziness)
+        return self._crossing.changed(weights, x, laziness)
+
+    def hear(self, x: np.ndarray, round: int) -> Heard:
+        """What everyone hears of x with t = ``round``, message by message; see `Heard`."""
+        weights = self._weights(round)
+        self.send(weights.vectors)
+        return self._crossing.heard(weights, x)
 
     def mix_faster(self, x: np.ndarray, round: int, rounds: int) -> np.ndarray:
         """(P − I) x with P = `relaysim.mixing.fast_mix` of so many rounds with W_t, t = ``round``."""

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from scipy.sparse import csr_array
 
 from relaysim.mixing.by_step import ByStep
 from relaysim.mixing.drawn import DrawnMixing
 from relaysim.network.arrivals import Arrivals
+from relaysim.network.crossing import AnyWeights
 from relaysim.network.drawn import DrawnWeights, EdgeNumbers
 from relaysim.network.gossip import Weights
 from relaysim.support.streams import Streams
 
-__all__ = ["AnyWeights", "Weighting", "weighting"]
-
-AnyWeights: TypeAlias = Weights | DrawnWeights
+__all__ = ["Weighting", "weighting"]
 
 # Matrices of a callable of the step that are not made ready anew.
 REMEMBERED = 64

@@ -47,12 +47,11 @@ class MatrixQuadratic(DiagonalQuadratic):
 
     def to_config(self) -> dict:
         """Plain data that rebuilds the problem: its arrays."""
+        return {"type": "MatrixQuadratic"} | self._arrays()
+
+    def _arrays(self) -> dict[str, np.ndarray]:
         shape = (self.n, *self.matrix_shape)
-        return {
-            "type": "MatrixQuadratic",
-            "centers": self.centers.reshape(shape),
-            "h": self.h.reshape(shape),
-        }
+        return {"centers": self.centers.reshape(shape), "h": self.h.reshape(shape)}
 
     def __repr__(self) -> str:
         return f"MatrixQuadratic(n={self.n}, matrix_shape={self.matrix_shape})"

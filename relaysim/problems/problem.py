@@ -108,6 +108,11 @@ class Problem(Protocol):
             "``(k,)`` workers and their points ``(k, d)`` to ``(k, d)``: fast asynchronous methods",
             "they ask for the gradients of all workers to use a few",
         )
+        among = Offer(
+            "``(k,)`` workers to the problem of these alone: columns of runs with "
+            "`relaysim.faults.Byzantine` workers, which are of the others",
+            "such runs are refused",
+        )
         examples = Offer(
             "``(n,)`` whole numbers, how many each worker has: minibatches, and the weights of "
             "`relaysim.algorithms.FedAvg`",

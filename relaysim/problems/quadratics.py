@@ -42,7 +42,12 @@ class Quadratic(Objective):
             counted_examples(self)  # raises unless it is a positive number for each worker
             self._given.setflags(write=False)
 
-    def _examples_config(self) -> dict[str, np.ndarray]:
+    def among(self, workers: np.ndarray) -> Quadratic:
+        """The problem of these workers alone: f is the mean of their f_i."""
+        return type(self)(**{name: array[workers] for name, array in self._arrays().items()})
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """What it is made of, by the names of its arguments; a row for each worker."""
         return {} if self._given is None else {"examples": self._given}
 
     @property
@@ -268,7 +273,10 @@ class LeastSquares(RowExamples, Quadratic):
         """Plain data that rebuilds the problem: its recipe if it has one, else its arrays."""
         if self.recipe is not None:
             return dict(self.recipe)
-        return {"type": "LeastSquares", "A": self.A, "b": self.b} | self._examples_config()
+        return {"type": "LeastSquares"} | self._arrays()
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {"A": self.A, "b": self.b} | super()._arrays()
 
     def __repr__(self) -> str:
         if self.recipe is not None:
@@ -397,8 +405,10 @@ class DiagonalQuadratic(Quadratic):
 
     def to_config(self) -> dict:
         """Plain data that rebuilds the problem: its arrays."""
-        arrays = {"h": self.h, "centers": self.centers}
-        return {"type": "DiagonalQuadratic"} | arrays | self._examples_config()
+        return {"type": "DiagonalQuadratic"} | self._arrays()
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {"h": self.h, "centers": self.centers} | super()._arrays()
 
     def __repr__(self) -> str:
         return f"DiagonalQuadratic(n={self.n}, d={self.d})"

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-from relaysim import algorithms, compressors, faults, oracles, problems, schedules
+from relaysim import algorithms, attacks, compressors, faults, oracles, problems, schedules
 from relaysim.measures import READY, Measure
 from relaysim.mixing import LatticeSchedule, chebyshev, fast_mix
 from relaysim.mixing.by_step import AnyMixing, is_by_step
@@ -137,6 +137,7 @@ _BUILDERS: dict[str, Callable] = {
         for name, kind in vars(faults).items()
         if isinstance(kind, type) and issubclass(kind, faults.Fault) and kind is not faults.Fault
     },
+    **{name: getattr(attacks, name) for name in attacks.__all__ if name != "Attack"},
     **{name: getattr(oracles, name) for name in oracles.__all__},
     **{name: getattr(compressors, name) for name in compressors.__all__},
     "LatticeSchedule": LatticeSchedule,

@@ -18,7 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from relaysim import algorithms, compressors, faults, mixing, oracles, schedules, topologies
+from relaysim import (
+    algorithms,
+    attacks,
+    compressors,
+    faults,
+    mixing,
+    oracles,
+    schedules,
+    topologies,
+)
 from relaysim.algorithms.claims import Claims
 from relaysim.problems import data, partitions
 from relaysim.support.names import closest
@@ -82,6 +91,7 @@ FAULTS: Mapping[str, Callable] = _of(faults, _is_part)
 SCHEDULES: Mapping[str, Callable] = _of(schedules, _is_part, ("Tabulated",))
 DATASETS: Mapping[str, Callable] = _of(data, callable, ("Dataset",))
 PARTITIONS: Mapping[str, Callable] = _of(partitions, callable, ("Partition",))
+ATTACKS: Mapping[str, Callable] = _of(attacks, _is_part)
 COMPRESSORS: Mapping[str, Callable] = _of(compressors, _is_part)
 #: What may stand within a call.
 _PARTS: Mapping[str, Callable] = {
@@ -91,6 +101,7 @@ _PARTS: Mapping[str, Callable] = {
     **MIXINGS,
     **ORACLES,
     **FAULTS,
+    **ATTACKS,
     **SCHEDULES,
     **DATASETS,
     **PARTITIONS,
@@ -102,6 +113,7 @@ _HOMES: Mapping[str, Iterable[str]] = {
     "rs.mixing": mixing.__all__,
     "rs.oracles": oracles.__all__,
     "rs.faults": faults.__all__,
+    "rs.attacks": attacks.__all__,
     "rs.schedules": schedules.__all__,
     "rs.problems.data": data.__all__,
     "rs.problems.partitions": partitions.__all__,

@@ -1,0 +1,135 @@
+"""Gossip that holds where some neighbours lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from relaysim.algorithms.base import Method, Round
+from relaysim.algorithms.global_average import ModelState
+from relaysim.faults import LIES
+from relaysim.network import Heard, Network
+from relaysim.support.checks import plain_options, real_number, whole_number
+
+__all__ = ["ClippedGossip", "TrimmedMean"]
+
+
+class _Robust(Method):
+    """A step on the own gradient, and then what a rule makes of all that is heard."""
+
+    uses: ClassVar[str] = "mixing"
+    affine: ClassVar[bool] = False
+    several_rounds: ClassVar[bool] = False
+    faults: ClassVar[tuple[str, ...]] = (LIES,)
+
+    def init(self, x0: np.ndarray, network: Network) -> ModelState:
+        return ModelState(x0)
+
+    def step(self, state: ModelState, round: Round) -> ModelState:
+        half = round.descend(state.x, round.gradient(state.x))
+        return ModelState(self.aggregate(half, round.hear(half)))
+
+    def aggregate(self, x: np.ndarray, heard: Heard) -> np.ndarray:
+        """What each worker makes of its own, ``(n, d[, r])``, and what it heard."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ClippedGossip(_Robust):
+    """ClippedGossip: gossip that moves no further towards a neighbour than a radius lets it.
+
+    x_i ← x_i − γ g_i;  then  x_i ← x_i + Σ_j w_ij clip(x_j − x_i, τ_i),  clip(v, τ) = v · min(1, τ/‖v‖).
+
+    Args:
+        radius: τ, positive; by default τ_i is the second largest of worker i's distances to its neighbours
+            (its only one if it has one).
+
+    The default clips one message, the furthest, to the length of the next. It holds against one liar in a
+    neighbourhood and fails with two, who hide behind each other: of twelve honest workers, 1.8 apart, who
+    average for 300 rounds one who drives them apart leaves 9e-4 (and 1.8 with plain gossip), and two leave
+    1.8 or more. A radius that fits the honest workers' distances holds, if slowly. A large one is `DPSGD`.
+
+    Any connected topology. Sends one vector per directed edge and step. Not exact, liars or not: the mean
+    moves where clipping is not symmetric.
+
+    Source: He, Karimireddy, Jaggi, "Byzantine-robust decentralized learning via ClippedGossip", 2022; the
+    default radius is that of its published code.
+
+    >>> ClippedGossip(radius=0.5)
+    ClippedGossip(radius=0.5)
+    """
+
+    radius: float | None = None
+
+    label: ClassVar[str] = "Clipped gossip"
+
+    def __post_init__(self) -> None:
+        plain_options(self)
+        if self.radius is not None and not real_number(self.radius, "radius") > 0:
+            raise ValueError(f"radius must be positive, or None, not {self.radius!r}")
+
+    def aggregate(self, x: np.ndarray, heard: Heard) -> np.ndarray:
+        vectors, weights = heard
+        difference = vectors - x
+        distance = np.sqrt((difference**2).sum(axis=2, keepdims=True))
+        radius = self._second_largest(distance, weights) if self.radius is None else self.radius
+        clipped = np.minimum(1, radius / np.where(distance > 0, distance, 1))
+        return x + (weights * clipped * difference).sum(axis=0)
+
+    @staticmethod
+    def _second_largest(distance: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Of each worker's neighbours, ``(n, 1[, r])``; the largest of one."""
+        if not len(distance):
+            return np.zeros(distance.shape[1:])
+        there = np.broadcast_to(weights != 0, distance.shape)
+        ordered = np.sort(np.where(there, distance, -1.0), axis=0)
+        second = ordered[-min(2, len(ordered))]
+        return np.where(second < 0, ordered[-1], second)
+
+
+@dataclass(frozen=True)
+class TrimmedMean(_Robust):
+    """Gossip by trimmed means: number by number, the largest and smallest of what is heard do not count.
+
+    x_i ← x_i − γ g_i;  then each number of x_i becomes the mean of those of worker i and its neighbours
+    without the ``trim`` largest and the ``trim`` smallest, or as many of them as leave one at least.
+
+    Args:
+        trim: how many are left out at either end, at least 0, or None for as many as there can be: the
+            coordinatewise median.
+
+    W only says who is a neighbour. While fewer lie to a worker than it trims on either end, it stays among
+    what honest ones say; where few are heard less is trimmed (nothing of two), and liars can lead it away.
+
+    Any connected topology. Sends one vector per directed edge and step. Not exact, liars or not, and worse
+    the more honest workers differ: who is far from the others is left out.
+
+    Source: Yin, Chen, Kannan, Bartlett, "Byzantine-robust distributed learning: towards optimal statistical
+    rates", ICML 2018, as gossip in the code published with He, Karimireddy, Jaggi, 2022.
+
+    >>> TrimmedMean(trim=2)
+    TrimmedMean(trim=2)
+    """
+
+    trim: int | None = 1
+
+    label: ClassVar[str] = "Trimmed mean"
+
+    def __post_init__(self) -> None:
+        plain_options(self)
+        if self.trim is not None:
+            whole_number(self.trim, "trim", 0)
+
+    def aggregate(self, x: np.ndarray, heard: Heard) -> np.ndarray:
+        vectors, weights = heard
+        there = np.broadcast_to(weights != 0, vectors.shape)
+        values = np.concatenate([x[None], np.where(there, vectors, np.inf)])
+        values.sort(axis=0)
+        count = 1 + there.sum(axis=0)
+        most = (count - 1) // 2
+        trim = most if self.trim is None else np.minimum(self.trim, most)
+        place = np.arange(len(values)).reshape((-1,) + (1,) * x.ndim)
+        counts = (place >= trim) & (place < count - trim)
+        return np.where(counts, values, 0).sum(axis=0) / (count - 2 * trim)

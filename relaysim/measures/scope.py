@@ -1,0 +1,61 @@
+"""Whose iterates are measured, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from relaysim.measures.columns import check_shapes, values_of
+from relaysim.measures.measure import Measure
+
+__all__ = ["Scope"]
+
+
+class Scope:
+    """All workers and their problem, or some of them and the problem of these alone.
+
+    Args:
+        problem: of all workers.
+        without: the workers whose iterates say nothing.
+
+    ``problem`` is what is measured on.
+
+    Raises:
+        ValueError: some are left out of a problem that cannot say what the others minimise.
+    """
+
+    def __init__(self, problem: Any, without: tuple[int, ...] = ()):
+        self.problem = problem
+        self._workers = np.setdiff1d(np.arange(problem.n), without) if without else None
+        if self._workers is not None:
+            among = getattr(problem, "among", None)
+            if among is None:
+                raise ValueError(
+                    f"columns are of the workers who do not lie, and {problem!r} cannot say what these "
+                    f"minimise; give it a method among(workers) that returns the problem of these alone"
+                )
+            self.problem = among(self._workers)
+
+    def of(self, iterates: np.ndarray) -> np.ndarray:
+        """Those that are measured, of iterates ``(k, n, d[, r])``."""
+        return iterates if self._workers is None else iterates[:, self._workers]
+
+    def values_of(self, iterates: np.ndarray, measures: Iterable[Measure]) -> dict[str, np.ndarray]:
+        """As the function `values_of`; measures of every worker are NaN for those left out."""
+        measures = tuple(measures)
+        found = values_of(self.problem, self.of(iterates), measures)
+        if self._workers is None:
+            return found
+        for measure in measures:
+            if measure.per_worker:
+                of_some = found[measure.name]
+                whole = np.full((len(of_some), iterates.shape[1], of_some.shape[2]), np.nan)
+                whole[:, self._workers] = of_some
+                found[measure.name] = whole
+        return found
+
+    def check_shapes(self, start: np.ndarray, measures: Iterable[Measure]) -> None:
+        """As the function `check_shapes`."""
+        check_shapes(self.problem, self.of(start[None])[0], measures)

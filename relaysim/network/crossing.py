@@ -1,0 +1,99 @@
+"""What becomes of vectors on their way: nothing, or they are lost, or their senders lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from relaysim.attacks import Attack, Told
+from relaysim.network.arrivals import Arrivals
+from relaysim.network.drawn import DrawnWeights
+from relaysim.network.gossip import Weights
+from relaysim.network.slots import Heard
+
+__all__ = ["AnyWeights", "Crossing", "Faithful", "Lies", "Lossy"]
+
+AnyWeights: TypeAlias = Weights | DrawnWeights
+
+
+class Crossing(Protocol):
+    """How vectors are mixed with given weights."""
+
+    def mixed(self, weights: AnyWeights, x: np.ndarray, further: int) -> np.ndarray:
+        """W x, ``(n, d[, r])``."""
+
+    def changed(self, weights: AnyWeights, x: np.ndarray, laziness: float) -> np.ndarray:
+        """(W − I) x for the lazy matrix, to the precision of the differences between neighbours."""
+
+    def heard(self, weights: AnyWeights, x: np.ndarray) -> Heard:
+        """What everyone hears, message by message."""
+
+
+class Faithful:
+    """Everything arrives as it was sent."""
+
+    def mixed(self, weights: AnyWeights, x: np.ndarray, further: int) -> np.ndarray:
+        return weights.product(x)
+
+    def changed(self, weights: AnyWeights, x: np.ndarray, laziness: float) -> np.ndarray:
+        return weights.change(x, laziness)
+
+    def heard(self, weights: AnyWeights, x: np.ndarray) -> Heard:
+        return weights.slots.hear(x)
+
+
+class Lossy(Faithful):
+    """Some messages do not arrive."""
+
+    def __init__(self, arrivals: Arrivals):
+        self._arrivals = arrivals
+
+    def mixed(self, weights: AnyWeights, x: np.ndarray, further: int) -> np.ndarray:
+        return x + weights.lossy_change(x, further=further)
+
+    def changed(self, weights: AnyWeights, x: np.ndarray, laziness: float) -> np.ndarray:
+        return weights.lossy_change(x, laziness)
+
+
+class Lies(Faithful):
+    """Some workers tell others what an attack says.
+
+    Args:
+        liars: ``(n,)``, who does.
+        attack: what they tell.
+        uniforms: ``uniforms(shape)``, random numbers of the replicas.
+    """
+
+    def __init__(
+        self,
+        liars: np.ndarray,
+        attack: Attack,
+        uniforms: Callable[[tuple[int, ...]], np.ndarray],
+    ):
+        self._liars, self._attack, self._uniforms = liars, attack, uniforms
+
+    def mixed(self, weights: AnyWeights, x: np.ndarray, further: int) -> np.ndarray:
+        return x + self.changed(weights, x, 0)
+
+    def changed(self, weights: AnyWeights, x: np.ndarray, laziness: float) -> np.ndarray:
+        heard = self.heard(weights, x)
+        return (1 - laziness) * (heard.weights * (heard.vectors - x)).sum(axis=0)
+
+    def heard(self, weights: AnyWeights, x: np.ndarray) -> Heard:
+        slots = weights.slots
+        heard = slots.hear(x)
+        liars = self._liars.reshape((-1,) + (1,) * (x.ndim - 1))
+        lying = slots.by_sender(np.broadcast_to(liars, (len(x), 1, *x.shape[2:])))
+        lying = lying & (heard.weights != 0)
+        told = Told(
+            own=x,
+            sent=heard.vectors,
+            weights=heard.weights,
+            lying=lying,
+            liars=int(self._liars.sum()),
+            by_sender=slots.by_sender,
+            uniforms=self._uniforms,
+        )
+        return heard._replace(vectors=np.where(lying, self._attack.lies(told), heard.vectors))
