@@ -1,5 +1,6 @@
 """Hypothesis draws the same examples in every run, and keeps no database of failures."""
 
+import gc
 import os
 
 import pytest
@@ -12,6 +13,16 @@ settings.register_profile(
     "relaysim", deadline=None, max_examples=60, derandomize=True, database=None
 )
 settings.load_profile("relaysim")
+
+
+def pytest_sessionstart():
+    """Thousands of tests are made, and stay: nothing is to be looked for among them, then or later."""
+    gc.disable()
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items):

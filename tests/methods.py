@@ -137,12 +137,19 @@ SENSITIVE = (rs.algorithms.AdaGossip, rs.algorithms.NormalizedTracking, rs.algor
 DISCARDING = (rs.algorithms.TrimmedMean,)
 #: Those whose step is an affine map of their state on quadratics.
 AFFINE = tuple(algorithm for algorithm in ALGORITHMS if algorithm.affine)
+#: Those that ask for gradients on examples by their numbers; `tests/test_variance.py` goes through them.
+BY_NUMBER = (
+    rs.algorithms.GTSAGA(),
+    rs.algorithms.GTSARAH(period=5),
+    rs.algorithms.GTSVRG(period=5),
+)
 #: Those that are events in continuous time; `tests/test_events.py` goes through them.
 ASYNCHRONOUS = (
     rs.algorithms.A2CiD2(),
     rs.algorithms.A2CiD2(rate=2.5),
     rs.algorithms.A2CiD2(accelerated=False),
     rs.algorithms.A2CiD2(momentum_rate=0.7),
+    rs.algorithms.DADAO(condition=20.0),
     rs.algorithms.SwarmSGD(),
     rs.algorithms.SwarmSGD(local_steps=3),
     rs.algorithms.SwarmSGD(local_steps=2.5, geometric=True),

@@ -22,6 +22,7 @@ def run(
     arrives=None,
     seed=0,
     smoothness=None,
+    examples=None,
     lies=None,
 ):
     """Iterates ``(steps + 1, n, d)`` of an algorithm, one step for each of ``rates``.
@@ -30,6 +31,9 @@ def run(
     use the next ones unless it has a function ``further(step, k)``. ``arrives(edges, step,
     further)`` says of messages, a list of (sender, receiver), which arrive, each time that some cross; all do
     by default. ``further`` is k ≥ 1 in the k-th round of a step that consensus control adds.
+    ``smoothness`` are the workers' L_i, by default those of gradients without noise. ``examples`` has their
+    ``counts``, the ``gradient(worker, number, x)`` on one of them, and ``draw()``, which gives each worker
+    the numbers of its next batch.
     ``smoothness`` are the workers' L_i, by default those of gradients without noise. ``lies(W, x)`` has by
     (sender, receiver) what is told instead of the sender's own; all are honest by default.
     """
@@ -37,6 +41,7 @@ def run(
     options = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)}
     start = [np.array(x, dtype=float) for x in x0]
     world = World(topology, gradient, mixing, arrives, seed, smoothness, lies)
+    world.examples = examples
     steps = rule(world, start, list(rates), **options)
     return np.array([start, *steps])
 
@@ -454,6 +459,83 @@ def gradient_tracking(world, x0, rates, form, momentum):
         y = [y[i] + m[i] - before[i] for i in range(n)]
         if form == "atc":
             y = world.mix(world.weights(step + 1), y)
+
+
+def on_batch(world, x, batch):
+    """The mean gradient at x_i over the examples of each worker's batch."""
+    own = world.examples.gradient
+    return [sum(own(i, s, x[i]) for s in batch[i]) / len(batch[i]) for i in range(world.n)]
+
+
+def on_all(world, x):
+    return on_batch(world, x, [range(m) for m in world.examples.counts])
+
+
+def gt_saga(world, x0, rates, refresh):
+    """V = ∇f_s(X) − T_s + mean T;  Y ← W(Y + V − V⁻);  X ← W(X − γY);  T_s ← ∇f_s(X before)."""
+    n, x, examples = world.n, x0, world.examples
+    y = v = [np.zeros_like(each) for each in x0]
+    tables = [[examples.gradient(i, s, x0[i]) for s in range(examples.counts[i])] for i in range(n)]
+    for step, rate in enumerate(rates):
+        if refresh == "fresh" and step:
+            for i, batch in enumerate(examples.draw()):
+                for s in batch:
+                    tables[i][s] = examples.gradient(i, s, x[i])
+        drawn = examples.draw()
+        new = []
+        for i in range(n):
+            seen = sum(tables[i][s] for s in drawn[i]) / len(drawn[i])
+            now = sum(examples.gradient(i, s, x[i]) for s in drawn[i]) / len(drawn[i])
+            new.append(now - seen + sum(tables[i]) / len(tables[i]))
+        if refresh == "used":
+            for i in range(n):
+                for s in drawn[i]:
+                    tables[i][s] = examples.gradient(i, s, x[i])
+        W = world.weights(step)
+        y = world.mix(W, [y[i] + new[i] - v[i] for i in range(n)])
+        x, v = world.mix(W, [x[i] - rate * y[i] for i in range(n)]), new
+        yield x
+
+
+def gt_sarah(world, x0, rates, period):
+    """V = ∇f(X) now and then, else V + ∇f_s(X) − ∇f_s(X⁻);  Y ← WY + V − V⁻;  X ← WX − γY."""
+    n, x, before = world.n, x0, x0
+    y = v = [np.zeros_like(each) for each in x0]
+    for step, rate in enumerate(rates):
+        if step % period == 0:
+            estimate = on_all(world, x)
+        else:
+            drawn = world.examples.draw()
+            now, then = on_batch(world, x, drawn), on_batch(world, before, drawn)
+            estimate = [v[i] + now[i] - then[i] for i in range(n)]
+        before = x
+        x, y, v = tracked(world, step, rate, x, y, v, estimate)
+        yield x
+
+
+def gt_svrg(world, x0, rates, period):
+    """V = ∇f_s(X) − ∇f_s(X̃) + ∇f(X̃), X̃ = X now and then;  Y ← WY + V − V⁻;  X ← WX − γY."""
+    n, x = world.n, x0
+    y = v = [np.zeros_like(each) for each in x0]
+    for step, rate in enumerate(rates):
+        if step % period == 0:
+            snapshot, full = x, on_all(world, x)
+            estimate = full
+        else:
+            drawn = world.examples.draw()
+            now, then = on_batch(world, x, drawn), on_batch(world, snapshot, drawn)
+            estimate = [now[i] - then[i] + full[i] for i in range(n)]
+        x, y, v = tracked(world, step, rate, x, y, v, estimate)
+        yield x
+
+
+def tracked(world, step, rate, x, y, v, estimate):
+    """X, Y and V after Y ← WY + V − V⁻;  X ← WX − γY."""
+    W = world.weights(step)
+    mixed = world.mix(W, y)
+    y = [mixed[i] + estimate[i] - v[i] for i in range(world.n)]
+    mixed = world.mix(W, x)
+    return [mixed[i] - rate * y[i] for i in range(world.n)], y, estimate
 
 
 def quasi_global_momentum(world, x0, rates, momentum, form):
@@ -1192,6 +1274,9 @@ RULES = {
     "PushDIGing": push_diging,
     "PushPull": push_pull,
     "AllReduce": all_reduce,
+    "GTSAGA": gt_saga,
+    "GTSARAH": gt_sarah,
+    "GTSVRG": gt_svrg,
     "EXTRA": extra,
     "DecentLaM": decentlam,
     "MomentumConsensus": momentum_consensus,

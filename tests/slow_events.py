@@ -27,6 +27,7 @@ def run(algorithm, topology, gradient, x0, rates, seed=0):
     kind = type(algorithm).__name__
     rule = {
         "A2CiD2": Momentum,
+        "DADAO": Dadao,
         "SwarmSGD": Blocking if getattr(algorithm, "blocking", 0) else NonBlocking,
     }
     world = rule[kind](algorithm, topology, [x.copy() for x in x0])
@@ -90,6 +91,63 @@ class Momentum:
         self.x[i], self.x[j] = self.x[i] - D / 2, self.x[j] + D / 2
         self.tilde[i] = self.tilde[i] - self.alpha_tilde * D
         self.tilde[j] = self.tilde[j] + self.alpha_tilde * D
+
+
+class Dadao:
+    """Six vectors of every worker, moved by the matrix exponential of the flow; as published, for L = 1/(4γ).
+
+    y and z are published in the units of gradients: here they are divided by L, which is then left out.
+    """
+
+    def __init__(self, algorithm, topology, x):
+        nu = 1 / (2 * algorithm.condition)
+        root = np.sqrt(nu)
+        self.nu, self.delta, self.gamma_tilde = nu, root / 4, 1 / (4 * root)
+        eta, alpha, alpha_tilde, theta = root / 8, root / 4, root / 8, 1 / (2 * root)
+        self.matrix = np.zeros((6, 6))
+        self.matrix[0, [0, 1]] = -eta, eta
+        self.matrix[1, [0, 1]] = eta, -eta
+        self.matrix[2, [2, 3]] = -alpha, alpha
+        self.matrix[3, [1, 2, 4]] = -theta * nu, -theta, -theta
+        self.matrix[4, [4, 5]] = -alpha, alpha
+        self.matrix[5, [4, 5]] = alpha_tilde, -alpha_tilde
+        n, edges = topology.n, topology.edges.tolist()
+        L = np.zeros((n, n))
+        for i, j in edges:
+            L[i, i] += 1 / len(edges)
+            L[j, j] += 1 / len(edges)
+            L[i, j] -= 1 / len(edges)
+            L[j, i] -= 1 / len(edges)
+        chi1, inverse = 1 / np.linalg.eigvalsh(L)[1], np.linalg.pinv(L)
+        chi2 = max((inverse[i, i] + inverse[j, j] - 2 * inverse[i, j]) / 2 for i, j in edges)
+        self.beta_tilde = 2 * chi1 / np.sqrt(2 * chi1 * chi2) / root
+        self.rows = [np.stack([z, z, 0 * z, 0 * z, 0 * z, 0 * z]) for z in x]
+
+    @property
+    def x(self):
+        return [each[0] for each in self.rows]
+
+    def flow(self, elapsed):
+        exponential = expm(elapsed * self.matrix)
+        self.rows = [exponential @ each for each in self.rows]
+
+    def point(self, i):
+        return self.rows[i][0]
+
+    def descend(self, i, change):
+        own = self.rows[i]
+        v = 4 * change - self.nu * own[0] - own[3]
+        own[0] -= v / 4
+        own[1] -= self.gamma_tilde * v
+        own[3] += (self.delta + 1) * v
+
+    def meet(self, i, j):
+        one, other = self.rows[i], self.rows[j]
+        D = (one[2] + one[4]) - (other[2] + other[4])
+        one[4] -= D / 2
+        other[4] += D / 2
+        one[5] -= self.beta_tilde * D
+        other[5] += self.beta_tilde * D
 
 
 class Blocking:

@@ -132,11 +132,6 @@ def test_run_tunes_when_no_rate_is_given(capsys):
     assert "tuned learning rate" in capsys.readouterr().out
 
 
-def test_importing_the_package_imports_no_matplotlib():
-    script = "import sys, relaysim; assert not any(m.startswith('matplotlib') for m in sys.modules)"
-    subprocess.run([sys.executable, "-c", script], check=True)
-
-
 @pytest.mark.parametrize("arguments", [["list"], ["run", "--help"]])
 def test_output_that_has_no_greek_letters(arguments):
     script = "import sys; from relaysim.cli import main; sys.exit(main())"

@@ -10,7 +10,7 @@ from typing import ClassVar
 import networkx
 import numpy as np
 import pytest
-from methods import ALGORITHMS, ASYNCHRONOUS
+from methods import ALGORITHMS, ASYNCHRONOUS, BY_NUMBER
 
 import relaysim as rs
 from relaysim.algorithms.claims import Claims
@@ -133,7 +133,7 @@ def test_every_method_has_a_table():
             assert issubclass(kind, Claims), (
                 f"{name} should inherit relaysim.algorithms.claims.Claims"
             )
-    assert {type(algorithm) for algorithm in ALGORITHMS + ASYNCHRONOUS} >= {
+    assert {type(algorithm) for algorithm in ALGORITHMS + ASYNCHRONOUS + BY_NUMBER} >= {
         kind
         for name, kind in vars(rs.algorithms).items()
         if inspect.isclass(kind) and hasattr(kind, "uses")

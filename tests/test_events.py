@@ -1,6 +1,7 @@
 """Asynchronous methods: what they promise, and what is known of them exactly."""
 
 import dataclasses
+import functools
 import types
 
 import numpy as np
@@ -30,6 +31,7 @@ GRAPHS = (
 over_algorithms = pytest.mark.parametrize("algorithm", ASYNCHRONOUS, ids=repr)
 
 
+@functools.cache
 def least_squares(n, d, rows, seed=0):
     generator = np.random.default_rng(seed)
     A = generator.normal(size=(n, rows, d))
@@ -198,7 +200,7 @@ def test_arrays_keep_their_shapes(algorithm, replicas):
 @over_algorithms
 @pytest.mark.parametrize("sigma2", [None, 0.5])
 def test_a_replica_equals_its_run_alone(algorithm, sigma2):
-    rates, seeds, steps = [0.02, 0.3, 0.1], [3, 11], 100
+    rates, seeds, steps = [0.02, 0.3, 0.1], [3, 11], 50
     problem, topology = least_squares(8, 5, 4), rs.topologies.two_cliques(8)
     oracle = None if sigma2 is None else rs.oracles.Gaussian(sigma2)
     options = {"x0": start(8, 5), "oracle": oracle}
@@ -217,7 +219,7 @@ def test_replicas_that_leave_do_not_change_the_others(algorithm):
     problem, topology = least_squares(8, 5, 4), rs.topologies.ring(8)
     if getattr(algorithm, "quantizer", None) is not None:
         algorithm = dataclasses.replace(algorithm, quantizer=None)  # its range would end the run
-    options = {"steps": 120, "oracle": rs.oracles.Gaussian(0.1), "x0": start(8, 5)}
+    options = {"steps": 70, "oracle": rs.oracles.Gaussian(0.1), "x0": start(8, 5)}
     rates = [0.1, 80.0, 0.2]
     together = rs.simulate(
         problem, topology, algorithm, learning_rate=rates, seed=[1, 2], record=7, **options
@@ -859,7 +861,8 @@ def test_theory_of_pairs_checks_what_it_is_given():
         asynchronous_consensus(ring, A2CiD2(), np.ones(4), [-1])
 
 
-def test_asynchronous_methods_can_be_tuned_swept_and_plotted(tmp_path):
+def test_asynchronous_methods_can_be_tuned_swept_and_plotted(tmp_path, monkeypatch):
+    monkeypatch.setattr("relaysim.studies.noisy_search.LASTING_STEPS", 400)
     problem, topology = (
         rs.problems.random_quadratics(n=6, d=3, zeta2=0.0, seed=0),
         rs.topologies.ring(6),

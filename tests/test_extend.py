@@ -10,7 +10,7 @@ from methods import ALGORITHMS, ASYNCHRONOUS
 import relaysim as rs
 from relaysim.records import archive
 
-N, D, FIRST, SECOND = 8, 5, 23, 20
+N, D, FIRST, SECOND = 8, 5, 23, 10
 X0 = np.random.default_rng(3).normal(size=(N, D))
 
 

@@ -17,21 +17,17 @@ from relaysim.figures.relay_spectrum import relay_spectrum
 from relaysim.figures.relay_theory import key_lemma, learning_rate_correction
 from relaysim.figures.typical_distance import exact_distances
 
-# Over five seconds in their quick versions; that of `heterogeneity` is drawn in test_cli.py as well.
-SLOW = {
-    "heterogeneity",
-    "scaling",
-    "gossip-vs-relay",
-    "sensitivity",
-    "stability",
-    "shootout",
-    "zoo",
-}
+# Over five seconds in their quick versions.
+SLOW = {"scaling", "gossip-vs-relay", "sensitivity", "stability", "shootout", "zoo"}
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in FIGURES],
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+        for name in FIGURES
+        if name != "heterogeneity"  # test_cli.py draws it
+    ],
 )
 def test_a_figure_is_written_whole_and_shows_what_it_should(name, tmp_path):
     assert cli.main(["figure", name, "--quick", "--out", str(tmp_path), "--jobs", "1"]) == 0

@@ -340,7 +340,10 @@ def sampled(index, *replicas):
         ),
         (
             lambda: run(
-                rs.problems.random_quadratics(n=3, d=2, zeta2=1.0, seed=0), SAMPLINGS[0], 0, 0.1
+                rs.problems.DiagonalQuadratic(np.ones((3, 2)), np.ones((3, 2))),
+                SAMPLINGS[0],
+                0,
+                0.1,
             ),
             TypeError,
             "no examples to draw from",

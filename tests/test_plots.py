@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.transforms import Bbox
-from methods import ALGORITHMS, ASYNCHRONOUS
+from methods import ALGORITHMS, ASYNCHRONOUS, BY_NUMBER
 from scipy.stats import wasserstein_distance
 
 import relaysim as rs
@@ -398,7 +398,7 @@ EYES = {
         ]
     ),
 }
-LABELS = sorted({algorithm.label for algorithm in ALGORITHMS})
+LABELS = sorted({algorithm.label for algorithm in ALGORITHMS + BY_NUMBER})
 OWN_LABELS = [
     f"{name} {k}" for name in ("A method of one's own", "DIGing", "μ²-SGD") for k in range(10)
 ]
@@ -449,7 +449,7 @@ def test_methods_can_be_told_apart(seen):
 
 @pytest.mark.parametrize("seen", ["grey", *EYES])
 def test_a_method_without_a_look_gets_one_apart_from_all_in_the_table(seen):
-    labels = {algorithm.label for algorithm in (*ALGORITHMS, *ASYNCHRONOUS)}
+    labels = {algorithm.label for algorithm in (*ALGORITHMS, *ASYNCHRONOUS, *BY_NUMBER)}
     known = {label: plots.method_style(label) for label in labels}
     for own in (f"My method {k}" for k in range(200)):  # so that every dash comes in both shades
         look = plots.method_style(own)

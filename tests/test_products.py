@@ -5,6 +5,7 @@ with it are replicas of which half diverge beside it.
 """
 
 import dataclasses
+import functools
 import itertools
 
 import numpy as np
@@ -34,6 +35,7 @@ class Watched(rs.problems.Logistic):
         return super().sampled_gradient(*args, **options)
 
 
+@functools.cache
 def data(n):
     """Features ``(n, examples, D)`` and labels ±1 ``(n, examples)``, another law for each worker."""
     generator = np.random.default_rng(n)
@@ -41,6 +43,7 @@ def data(n):
     return features, np.where(generator.random((n, EXAMPLES)) < 0.5, 1.0, -1.0)
 
 
+@functools.cache
 def problem_of(n):
     features, labels = data(n)
     owners = np.repeat(np.arange(n), EXAMPLES)

@@ -76,6 +76,7 @@ def on_quadratics():
     )
 
 
+@pytest.mark.xdist_group("sensitivity")
 def test_exact_methods_are_flat_and_others_are_not(on_quadratics):
     table = on_quadratics.exponents.pivot(index="method", columns="measure", values="exponent")
     assert table.steps_to_target[["RelaySGD", "D²"]].abs().max() < 0.1
@@ -89,6 +90,7 @@ def test_exact_methods_are_flat_and_others_are_not(on_quadratics):
     assert (exact.consensus_distance == 0).all()
 
 
+@pytest.mark.xdist_group("sensitivity")
 def test_the_frame_says_what_was_run(on_quadratics):
     frame = on_quadratics.frame
     assert len(frame) == 4 * 3 * 2
@@ -130,6 +132,7 @@ def test_data_report_the_zeta2_that_alpha_brings():
     assert [tick.get_text().split("\n")[0] for tick in ax.get_xticklabels()] == ["∞", "0.1"]
 
 
+@pytest.mark.xdist_group("sensitivity")
 @pytest.mark.parametrize("y", ["steps_to_target", "plateau", "consensus_distance"])
 def test_plots_have_a_line_for_each_method(on_quadratics, y):
     ax = on_quadratics.plot(y)

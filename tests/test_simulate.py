@@ -529,7 +529,9 @@ def test_rates_with_the_same_seed_see_the_same_noise():
 
 def test_noise_does_not_depend_on_the_replicas_beside_it(monkeypatch):
     alone = noise_of(1.0, 300, seed=7)
-    monkeypatch.setattr("relaysim.oracles.DRAW_AHEAD", 1000)  # many draws, of other lengths
+    monkeypatch.setattr(
+        "relaysim.oracles.observed.DRAW_AHEAD", 1000
+    )  # many draws, of other lengths
     beside = noise_of(1.0, 300, seed=[3, 7, 4])
     np.testing.assert_array_equal(beside[..., 1], alone)
     np.testing.assert_array_equal(noise_of(1.0, 300, seed=7), alone)

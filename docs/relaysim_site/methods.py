@@ -133,6 +133,11 @@ def page(name: str, kind: type, told: dict) -> str:
     glance = [
         ("In code", f"`{call} <relaysim.algorithms.{name}>`"),
         ("Needs", NEEDS.get(uses_of(kind), f"``{uses_of(kind)}``")),
+        *(
+            [("Gradients", "on examples by their numbers: ``oracle=relaysim.oracles.Table()``")]
+            if kind.oracle_needs == "examples"
+            else []
+        ),
         ("Sends", sent(told)),
         ("Reaches x* for any ζ²", exactness(kind, told)),
         (

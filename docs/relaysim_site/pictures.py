@@ -121,13 +121,16 @@ def run(method) -> rs.History:
     problem = rs.problems.random_quadratics(**PROBLEM)
     n = PROBLEM["n"]
     topologies = rs.topologies.binary_tree(n), rs.topologies.ring(n), rs.topologies.complete(n)
+    options = {"steps": STEPS}
+    if method.oracle_needs == "examples":
+        options["oracle"] = rs.oracles.Table()
     for topology in topologies:
         rate = LEARNING_RATE
         try:
-            history = rs.simulate(problem, topology, method, learning_rate=rate, steps=STEPS)
+            history = rs.simulate(problem, topology, method, learning_rate=rate, **options)
             while history.diverged.any():
                 rate /= 2
-                history = rs.simulate(problem, topology, method, learning_rate=rate, steps=STEPS)
+                history = rs.simulate(problem, topology, method, learning_rate=rate, **options)
         except ValueError:
             if topology is topologies[-1]:
                 raise

@@ -13,6 +13,7 @@ from relaysim.algorithms import (
     compressed,
     control,
     corrected,
+    dadao,
     delayed,
     disagreement,
     global_average,
@@ -29,6 +30,7 @@ from relaysim.algorithms import (
     robust,
     sparse,
     swarm,
+    variance_reduced,
 )
 from relaysim.algorithms.accelerated import *
 from relaysim.algorithms.acid import *
@@ -37,6 +39,7 @@ from relaysim.algorithms.checking import check as check  # what __all__ lists ar
 from relaysim.algorithms.compressed import *
 from relaysim.algorithms.control import *
 from relaysim.algorithms.corrected import *
+from relaysim.algorithms.dadao import *
 from relaysim.algorithms.delayed import *
 from relaysim.algorithms.disagreement import *
 from relaysim.algorithms.global_average import *
@@ -53,6 +56,7 @@ from relaysim.algorithms.relay import *
 from relaysim.algorithms.robust import *
 from relaysim.algorithms.sparse import *
 from relaysim.algorithms.swarm import *
+from relaysim.algorithms.variance_reduced import *
 from relaysim.support.names import attribute_error
 
 __all__: list[str] = []
@@ -62,6 +66,7 @@ __all__ += adaptive.__all__
 __all__ += compressed.__all__
 __all__ += control.__all__
 __all__ += corrected.__all__
+__all__ += dadao.__all__
 __all__ += delayed.__all__
 __all__ += disagreement.__all__
 __all__ += global_average.__all__
@@ -78,6 +83,7 @@ __all__ += relay.__all__
 __all__ += robust.__all__
 __all__ += sparse.__all__
 __all__ += swarm.__all__
+__all__ += variance_reduced.__all__
 
 
 def __getattr__(name: str) -> object:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from relaysim.algorithms.base import Rate
-from relaysim.algorithms.events import EventMethod, Events, Meeting, Meetings, check_graph
+from relaysim.algorithms.events import EventMethod, Meeting, PoissonClocks, check_graph
 from relaysim.mixing.clocks import acceleration_constants, edge_rates
 from relaysim.support.checks import plain_options, real_number, true_or_false
 from relaysim.topologies import Topology
@@ -89,35 +89,17 @@ class A2CiD2(EventMethod):
         return _PairwiseAveraging(topology, rates, eta, math.sqrt(chi1 / chi2) / 2)
 
 
-class _PairwiseAveraging:
+class _PairwiseAveraging(PoissonClocks):
     """The rule on one graph, with meetings at ``rates (E,)``; see `relaysim.algorithms.events.Rule`."""
 
     linear = True
 
     def __init__(self, topology: Topology, rates: np.ndarray, eta: float, alpha_tilde: float):
-        self.meetings = Meetings(rates, poisson=True)
+        super().__init__(topology, rates)
         self.eta, self.alpha_tilde = eta, alpha_tilde
-        self._n, self._edges = topology.n, topology.edges
-        self._until = np.cumsum(rates)
 
     def vectors_per_meeting(self, d: int) -> int:
         return 2
-
-    def draw(self, generator: np.random.Generator, start: int, units: int) -> Events:
-        total = float(self._until[-1])
-        gradients = generator.poisson(self._n * units)
-        meetings = generator.poisson(total * units)
-        time = generator.random(gradients + meetings) * units
-        worker = generator.integers(self._n, size=gradients)
-        edge = np.searchsorted(self._until, generator.random(meetings) * total, side="right")
-        ends = self._edges[np.minimum(edge, len(self._edges) - 1)]
-        first = np.concatenate([worker, ends[:, 0]])
-        second = np.concatenate([np.full(gradients, -1), ends[:, 1]])
-        order = np.argsort(time, kind="stable")
-        time = time[order]
-        # A product may round up to the end of the last unit.
-        unit = np.minimum(time.astype(np.intp), units - 1)
-        return Events(start + unit, time - unit, first[order], second[order])
 
     def init(self, x0: np.ndarray) -> MomentumState:
         return MomentumState(x0, x0.copy())

@@ -14,7 +14,8 @@ something to say:
 - for ``uses = "workers"``, ``own_mixing(n)``: the sequence of matrices that it mixes with, where it
   mixes with some.
 
-A step asks for one gradient, at ``state.x`` or where it likes, and changes no array that it was
+A step asks for one gradient, at ``state.x`` or where it likes (or on examples by their numbers, where it
+claims to need that), and changes no array that it was
 given. What it keeps in the state it has made in this step or had from ``init``: buffers that it
 borrows are taken back when the next step has ended. Arrays that differ between replicas have three
 axes, replicas last. All that a rule remembers is in the state, so that a run can be kept and gone on
@@ -39,6 +40,7 @@ __all__ = [
     "MomentumMethod",
     "Rate",
     "Round",
+    "Samples",
     "check_momentum",
     "no_buffer",
     "share_of",
@@ -50,6 +52,21 @@ __all__ = [
 Rate: TypeAlias = float | np.ndarray
 
 
+class Samples(Protocol):
+    """The workers' examples, of which a step asks by their numbers; see `relaysim.oracles.Table`."""
+
+    def draw(self) -> np.ndarray:
+        """The numbers of a batch of each worker, ``(n, size)``, or ``(n, size, r)`` where replicas have
+        their own.
+        """
+
+    def gradient(self, x: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """The workers' gradients at x ``(n, d[, r])``, means over the examples of these numbers."""
+
+    def full_gradient(self, x: np.ndarray) -> np.ndarray:
+        """The workers' gradients at x on all of their examples."""
+
+
 class Round:
     """All that an algorithm sees of the world in one step.
 
@@ -58,6 +75,8 @@ class Round:
         learning_rate: γ, a float, or ``(r,)`` with one for each replica.
         gradient: ``gradient(x)``, the workers' observed gradients at ``(n, d[, r])``, to be asked
             for once a step. The result is a scratch array.
+        samples: what `Samples` gives, in scratch arrays too, for methods that say
+            ``oracle_needs = "examples"``; their ``gradient`` is that on all examples.
         mix, mix_further, mix_change, hear, mix_entries, neighbours_with, pairs, pairs_with_weight,
             pair_differences, exchange, average, relay, inbox, send: see `relaysim.network.Network`.
         scratch, fresh: see `relaysim.support.workspace.Workspace`.
@@ -69,6 +88,7 @@ class Round:
         "_mix",
         "_mix_change",
         "_network",
+        "_samples",
         "average",
         "fresh",
         "gradient",
@@ -87,7 +107,9 @@ class Round:
         network: Network,
         workspace: Workspace,
         uniforms: Callable[[tuple[int, ...]], np.ndarray],
+        samples: Samples | None = None,
     ):
+        self._samples = samples
         self.step = 0
         self.learning_rate: Rate = 0.0
         self.gradient = gradient
@@ -166,6 +188,16 @@ class Round:
         by who receives; each entry's weights are scaled to sum to 1.
         """
         return self._network.mix_entries(x, kept, wanted, self.step)
+
+    @property
+    def samples(self) -> Samples:
+        """The workers' examples."""
+        if self._samples is None:
+            raise TypeError(
+                "a step asks for gradients on examples by their numbers; say so in the class of the method: "
+                "oracle_needs = 'examples'"
+            )
+        return self._samples
 
     @property
     def examples(self) -> np.ndarray:

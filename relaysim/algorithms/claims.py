@@ -29,6 +29,8 @@ CLAIMS: dict[str, str] = {
     "rate_scale": "how many times higher rates may be than those of the same rule without momentum",
     "mixing_needs": "what its claims need of W: 'nothing', 'doubly stochastic', or, without which it has no "
     "rule at all, 'symmetric', 'one symmetric', 'column stochastic' or 'row and column stochastic'",
+    "oracle_needs": "what it asks of the oracle: 'nothing' but gradients, or 'examples', those on examples "
+    "by their numbers, without which it is refused",
     "directed": "whether it has a rule for graphs whose edges are one-way links",
     "several_rounds": "whether a mixing may stand for several rounds, as `mixing.fast_mix` makes it",
     "composite": "whether it has a proximal step for a term of the objective without gradient",
@@ -114,6 +116,14 @@ class Claims:
         are refused otherwise.
         """
         return False
+
+    @property
+    def oracle_needs(self) -> str:
+        """What it asks of the oracle: ``"nothing"`` but a gradient a step; or ``"examples"``, gradients on
+        examples by their numbers (``round.samples``), as `relaysim.oracles.Table` gives them, without which
+        it is refused.
+        """
+        return "nothing"
 
     @property
     def directed(self) -> bool:

@@ -100,6 +100,11 @@ class ConsensusControl(Method):
                 "consensus control holds its method to one distance: give ConsensusControl the method of "
                 "the inner one, and the smaller of both targets"
             )
+        if self.base.oracle_needs != "nothing":
+            raise ValueError(
+                f"consensus control watches the one gradient of a step, and {type(self.base).__name__} "
+                f"asks for gradients on single examples; take a method such as GradientTracking()"
+            )
         if self.base.mixing_needs.endswith("column stochastic"):
             raise ValueError(
                 f"consensus control mixes models further, which takes rows that sum to 1, and not columns "

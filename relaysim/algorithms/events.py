@@ -32,6 +32,7 @@ __all__ = [
     "Meeting",
     "Meetings",
     "PairRule",
+    "PoissonClocks",
     "Rule",
     "check_graph",
     "says_how_pairs_meet",
@@ -128,6 +129,39 @@ class PairRule(Rule[Rows], Protocol[Rows]):
 def says_how_pairs_meet(rule: Rule[Rows]) -> TypeGuard[PairRule[Rows]]:
     """Whether a rule is a `PairRule`."""
     return hasattr(rule, "meetings") and hasattr(rule, "linear")
+
+
+class PoissonClocks:
+    """The events of workers and pairs that act at the points of independent Poisson processes.
+
+    Each worker takes gradients at rate 1, and neighbours meet at rates of their own.
+
+    Args:
+        topology: who are neighbours.
+        rates: of the meetings over each of its edges, ``(E,)``.
+    """
+
+    def __init__(self, topology: Topology, rates: np.ndarray):
+        self.meetings = Meetings(rates, poisson=True)
+        self._n, self._edges = topology.n, topology.edges
+        self._until = np.cumsum(rates)
+
+    def draw(self, generator: np.random.Generator, start: int, units: int) -> Events:
+        """The events of the units start, …, start + units − 1."""
+        total = float(self._until[-1])
+        gradients = generator.poisson(self._n * units)
+        meetings = generator.poisson(total * units)
+        time = generator.random(gradients + meetings) * units
+        worker = generator.integers(self._n, size=gradients)
+        edge = np.searchsorted(self._until, generator.random(meetings) * total, side="right")
+        ends = self._edges[np.minimum(edge, len(self._edges) - 1)]
+        first = np.concatenate([worker, ends[:, 0]])
+        second = np.concatenate([np.full(gradients, -1), ends[:, 1]])
+        order = np.argsort(time, kind="stable")
+        time = time[order]
+        # A product may round up to the end of the last unit.
+        unit = np.minimum(time.astype(np.intp), units - 1)
+        return Events(start + unit, time - unit, first[order], second[order])
 
 
 class EventsSetup(Protocol[Machine_co]):

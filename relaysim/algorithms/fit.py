@@ -31,7 +31,14 @@ from relaysim.support.checks import real_array, shown, whole_number
 from relaysim.support.notes import note
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["check_compatible", "check_faults", "cycle_of", "matrices_for", "weights_for"]
+__all__ = [
+    "check_compatible",
+    "check_faults",
+    "check_oracle",
+    "cycle_of",
+    "matrices_for",
+    "weights_for",
+]
 
 # A matrix is doubly stochastic if its columns sum to 1 up to this.
 DOUBLY_STOCHASTIC_TO = 1e-8
@@ -330,6 +337,15 @@ def _warn_unless_doubly_stochastic(
         note(
             f"{name} on one-way links, with a W of which a column sums to {largest}: {end}; those without "
             f"this bias are {', '.join(FOR_ONE_WAY_LINKS)}"
+        )
+
+
+def check_oracle(oracle: object, algorithm: Algorithm) -> None:
+    """Raise unless the oracle gives what the algorithm says that it asks for."""
+    if algorithm.oracle_needs == "examples" and not hasattr(oracle, "observe_samples"):
+        raise ValueError(
+            f"{type(algorithm).__name__} asks for gradients on examples by their numbers, which {oracle!r} "
+            f"does not give; use oracle=relaysim.oracles.Table(size=1), on a problem with examples"
         )
 
 

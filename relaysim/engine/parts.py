@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
+
+from relaysim.algorithms.base import Samples
 from relaysim.algorithms.events import Algorithm
-from relaysim.algorithms.fit import check_compatible, check_faults, weights_for
+from relaysim.algorithms.fit import check_compatible, check_faults, check_oracle, weights_for
 from relaysim.engine.plan import ReplicaPlan
 from relaysim.faults import AnyFault, liars_of
 from relaysim.measures.scope import Scope
 from relaysim.mixing.by_step import AnyMixing
-from relaysim.oracles import Exact, Oracle
+from relaysim.oracles import Exact, Oracle, gives_samples
 from relaysim.problems import Problem
 from relaysim.problems.acceptance import require_accepted
 from relaysim.problems.workers import Workers
@@ -17,6 +22,9 @@ from relaysim.support.streams import Streams
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["Parts"]
+
+# shape → an array that serves until the step ends
+Scratch = Callable[[tuple[int, ...]], np.ndarray]
 
 
 class Parts:
@@ -50,6 +58,7 @@ class Parts:
             raise TypeError(
                 f"{self.oracle!r} is no oracle; see relaysim.oracles, such as Gaussian(sigma2=0.01)"
             )
+        check_oracle(self.oracle, algorithm)
         self.matrices = weights_for(algorithm, topology, mixing)
         check_faults(faults, topology, algorithm, self.matrices)
         never = faults is None or getattr(faults, "never", False)
@@ -58,3 +67,15 @@ class Parts:
         self.streams = Streams(plan.seeds, plan.owners if plan.has_axis else None)
         self.x0 = starting_points(plan.x0, problem, plan.r if plan.has_axis else None)
         require_accepted(problem, self.x0)
+
+    def gradient(self, scratch: Scratch) -> Callable[[np.ndarray], np.ndarray]:
+        """The workers' gradients as the oracle shows them, in arrays that are lent."""
+        observe = self.oracle.observe(self.problem, self.streams)
+        return lambda x: observe(x, scratch(x.shape))
+
+    def samples(self, scratch: Scratch) -> Samples | None:
+        """What steps see of examples by their numbers, in arrays that are lent; None for who does not ask."""
+        if self.algorithm.oracle_needs != "examples":
+            return None
+        assert gives_samples(self.oracle), "it was refused otherwise"
+        return self.oracle.observe_samples(self.problem, self.streams, scratch)

@@ -40,13 +40,10 @@ class Rounds:
         self.network = Network(
             parts.topology, parts.matrices, workspace, arrivals, parts.workers, streams, lies
         )
-        observe = parts.oracle.observe(parts.problem, streams)
-        scratch = workspace.scratch
-
-        def gradient(x: np.ndarray) -> np.ndarray:
-            return observe(x, scratch(x.shape))
-
-        self._round = Round(gradient, self.network, workspace, streams.tables("algorithm"))
+        samples = parts.samples(workspace.scratch)
+        gradient = parts.gradient(workspace.scratch) if samples is None else samples.full_gradient
+        uniforms = streams.tables("algorithm")
+        self._round = Round(gradient, self.network, workspace, uniforms, samples)
         self._schedule, self._shape = plan.schedule, plan.shape
         self._rates: Rate = plan.rates if plan.has_axis else float(plan.rates[0])
         self._round.learning_rate = self._rates

@@ -40,6 +40,7 @@ _ARGUMENTS: Mapping[str, str | Callable[[int], str]] = {
     "random_regular": "degree=3, seed=0",
     "watts_strogatz": "k=4, p=0.2, seed=0",
     "barabasi_albert": "m=2, seed=0",
+    "DADAO": "condition=10.0",
     "SingleMerge": "merge_at=100",
     "DynamicAveraging": "threshold=1.0",
 }
@@ -50,9 +51,12 @@ def _needs_nothing(build: Callable) -> bool:
     return all(parameter.default is not inspect.Parameter.empty for parameter in parameters)
 
 
-#: Methods that a name stands for.
+#: Methods that a name stands for, and that need no other oracle than there is here.
 METHODS: tuple[str, ...] = tuple(
-    name for name, build in ALGORITHMS.items() if name in _ARGUMENTS or _needs_nothing(build)
+    name
+    for name, build in ALGORITHMS.items()
+    if (name in _ARGUMENTS or _needs_nothing(build))
+    and getattr(build, "oracle_needs", "nothing") != "examples"
 )
 
 

@@ -16,7 +16,11 @@ __all__ = ["LEFT_OUT", "candidates", "options_of"]
 
 #: Methods that take no part, and why.
 LEFT_OUT: Mapping[str, str] = {
+    "DADAO": "it is told the condition number",
     "DSGDAC": "at a constant rate it is DP-SGD with overlap",
+    **dict.fromkeys(
+        ("GTSAGA", "GTSARAH", "GTSVRG"), "it takes gradients on examples, others exact ones"
+    ),
 }
 MOMENTA = (0.0, 0.3, 0.5, 0.7, 0.9)
 CONSENSUS_RATES = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)

@@ -63,7 +63,8 @@ def shootout(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     frame = _ranked(pd.concat(parts, ignore_index=True))
     counted = sum(len(settings) for name, _, _, settings in tasks if name == "quadratic")
     left_out = "; ".join(
-        f"{ALGORITHMS[name]().label} takes no part: {why}" for name, why in LEFT_OUT.items()
+        f"{getattr(ALGORITHMS[name], 'label', name)} takes no part: {why}"
+        for name, why in LEFT_OUT.items()
     )
     caption = (
         f"{n} workers on a ring (the relay family on the chain within it), d = 64: quadratics with "

@@ -8,7 +8,7 @@ from scipy.linalg import eigh, inv
 from relaysim.support.checks import real_number
 from relaysim.topologies import Topology
 
-__all__ = ["acceleration_constants", "edge_rates", "meeting_laplacian"]
+__all__ = ["acceleration_constants", "constants_of_rates", "edge_rates", "meeting_laplacian"]
 
 
 def edge_rates(topology: Topology, rate: float = 1.0) -> np.ndarray:
@@ -31,9 +31,13 @@ def meeting_laplacian(topology: Topology, rate: float = 1.0) -> np.ndarray:
     >>> meeting_laplacian(chain(2)).tolist()
     [[1.0, -1.0], [-1.0, 1.0]]
     """
+    return _laplacian(topology, edge_rates(topology, rate))
+
+
+def _laplacian(topology: Topology, rates: np.ndarray) -> np.ndarray:
     i, j = topology.edges.T
     laplacian = np.zeros((topology.n, topology.n))
-    laplacian[i, j] = laplacian[j, i] = -edge_rates(topology, rate)
+    laplacian[i, j] = laplacian[j, i] = -rates
     laplacian[np.diag_indices(topology.n)] = -laplacian.sum(axis=1)
     return laplacian
 
@@ -77,14 +81,26 @@ def acceleration_constants(topology: Topology, rate: float = 1.0) -> tuple[float
             f"{topology!r} {what}; acceleration_constants needs a connected topology of two or more"
         )
     # At rate 1; both constants are inversely proportional to it.
+    chi1, chi2 = constants_of_rates(topology, edge_rates(topology))
+    return chi1 / rate, chi2 / rate
+
+
+def constants_of_rates(topology: Topology, rates: np.ndarray) -> tuple[float, float]:
+    """(χ₁, χ₂) where neighbours meet at these rates, ``(E,)``: 1/λ₂(Λ), and half the largest resistance.
+
+    >>> from relaysim.topologies import star
+    >>> constants = constants_of_rates(star(5), np.full(4, 1 / 4))
+    >>> [round(chi, 12) for chi in constants]
+    [4.0, 2.0]
+    """
     i, j = topology.edges.T
-    laplacian = meeting_laplacian(topology)
+    n, laplacian = topology.n, _laplacian(topology, rates)
     # A multiple of J moves the mode 1 above all others: eigenvalues are at most 2 max_i Λ_ii.
     lifted = laplacian + (2 * laplacian.diagonal().max() + 1) / n
     vector = eigh(lifted, subset_by_index=[0, 0])[1][:, 0]
-    smallest = (edge_rates(topology) * (vector[i] - vector[j]) ** 2).sum()
+    smallest = (rates * (vector[i] - vector[j]) ** 2).sum()
     smallest /= ((vector - vector.mean()) ** 2).sum()
     # Λ⁺ = (Λ + J)⁻¹ − J; the last term drops out of differences of entries.
     inverse = inv(laplacian + 1 / n)
     resistance = inverse[i, i] + inverse[j, j] - inverse[i, j] - inverse[j, i]
-    return float(1 / smallest) / rate, float(resistance.max()) / 2 / rate
+    return float(1 / smallest), float(resistance.max()) / 2

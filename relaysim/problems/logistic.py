@@ -19,6 +19,7 @@ from relaysim.problems.curvature import (
     mean_hessian,
 )
 from relaysim.problems.data import Dataset
+from relaysim.problems.examples import ExampleNumbers, points_of_workers
 from relaysim.problems.labelled import classes_of, pooled_examples
 from relaysim.problems.losses import BinaryLoss, ExponentialLoss
 from relaysim.problems.matrices import Matrix, with_ones
@@ -137,6 +138,7 @@ class Logistic(LinearClassifier):
         self.loss = loss
         self._features, self._labels, self._partition = matrix, known, held
         self.examples = held.sizes
+        self._numbers = ExampleNumbers(self.examples)
         self.n = len(self.examples)
         weights = np.full(self.n, self.n / len(known))
         if weighting == "workers":
@@ -174,7 +176,7 @@ class Logistic(LinearClassifier):
             IndexError: a number that is none of a worker's examples.
         """
         x, out = self._checked_iterates(x, out)
-        return self._loss.sampled_gradient(x, self._checked_index(index, x), out)
+        return self._loss.sampled_gradient(x, self._numbers.checked(index, x), out)
 
     def value(self, x: np.ndarray) -> float | np.ndarray:
         """f(x) for x ``(d,)`` or ``(d, r)``: a number, or one for each replica ``(r,)``."""
@@ -207,36 +209,6 @@ class Logistic(LinearClassifier):
         if out is None or not out.flags.c_contiguous:
             out = np.empty(x.shape)
         return x if x.flags.c_contiguous else np.ascontiguousarray(x), out
-
-    def _checked_index(self, index: ArrayLike, x: np.ndarray) -> np.ndarray:
-        index = np.asarray(index)
-        if index.dtype.kind not in "iu":
-            raise TypeError(f"index must be of whole numbers, not of {index.dtype}")
-        shapes = (2,) if x.ndim == 2 else (2, 3)
-        if (
-            index.ndim not in shapes
-            or len(index) != self.n
-            or not index.shape[1]
-            or index.shape[2:] not in ((), x.shape[2:])
-        ):
-            raise ValueError(
-                f"index must have shape (n, size), n = {self.n}, or (n, size, r) with the r of x, "
-                f"not {index.shape}"
-            )
-        # Unsigned, negative numbers are too large as well.
-        outside = index.astype(np.uint64) >= self._example_limits[index.ndim]
-        if outside.any():
-            worker, position = np.argwhere(outside)[0][:2]
-            wrong = index[worker, position][outside[worker, position]].ravel()[0]
-            raise IndexError(
-                f"worker {worker} has the examples 0 to {self.examples[worker] - 1}, and no {wrong}"
-            )
-        return index
-
-    @functools.cached_property
-    def _example_limits(self) -> dict[int, np.ndarray]:
-        limits = self.examples.astype(np.uint64)
-        return {2: limits[:, None], 3: limits[:, None, None]}
 
     # -- the optimum ---------------------------------------------------------------------------------
 
@@ -353,15 +325,7 @@ class Logistic(LinearClassifier):
         (1/m_i) Σ_j ‖g_j − g̅‖² with the gradients g_j of worker i's losses (times n m_i / N where
         ``weighting="examples"``).
         """
-        x = real_array(x, "x")
-        if x.shape not in ((self.d,), (self.n, self.d)):
-            raise ValueError(
-                f"x must have shape (d,) = ({self.d},) or (n, d) = ({self.n}, {self.d}), "
-                f"not {x.shape}"
-            )
-        return self._loss.example_variance(
-            np.ascontiguousarray(np.broadcast_to(x, (self.n, self.d)))
-        )
+        return self._loss.example_variance(points_of_workers(x, self.n, self.d))
 
     def to_config(self) -> dict[str, Any]:
         """Plain data that rebuilds the problem: its arrays, and who holds which example."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from relaysim.problems.examples import RowExamples
 from relaysim.problems.objective import Objective
 from relaysim.problems.workers import counted_examples
 from relaysim.support.blocks import row_blocks
@@ -31,13 +32,15 @@ class Quadratic(Objective):
     matrix_shape: tuple[int, int] | None = None
     recipe: dict | None = None
     #: How many examples each f_i stands for, ``(n,)``; None: all workers' alike.
-    examples: np.ndarray | None = None
+    examples: Any = None
+    # What was given.
+    _given: np.ndarray | None = None
 
     def _count_examples(self, examples: ArrayLike | None) -> None:
         if examples is not None:
-            self.examples = real_array(examples, "examples", copy=True)
+            self.examples = self._given = real_array(examples, "examples", copy=True)
             counted_examples(self)  # raises unless it is a positive number for each worker
-            self.examples.setflags(write=False)
+            self._given.setflags(write=False)
 
     def among(self, workers: np.ndarray) -> Quadratic:
         """The problem of these workers alone: f is the mean of their f_i."""
@@ -45,7 +48,7 @@ class Quadratic(Objective):
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """What it is made of, by the names of its arguments; a row for each worker."""
-        return {} if self.examples is None else {"examples": self.examples}
+        return {} if self._given is None else {"examples": self._given}
 
     @property
     @abc.abstractmethod
@@ -102,14 +105,15 @@ class Quadratic(Objective):
         return vector if x.ndim == 1 else vector[:, None]
 
 
-class LeastSquares(Quadratic):
+class LeastSquares(RowExamples, Quadratic):
     """f_i(x) = ½‖A_i x − b_i‖², so that ∇f_i(x) = A_iᵀ(A_i x − b_i).
 
     Args:
         A: ``(n, m, d)``, a matrix for each worker.
         b: ``(n, m)``.
         examples: how many examples each f_i stands for, ``(n,)``, by which `FedAvg` weighs workers; f is
-            the mean of the f_i whatever they are.
+            the mean of the f_i whatever they are. By default each row is one. Minibatches draw from a
+            worker's first rows, as many as it has examples, where the others are 0.
 
     Raises:
         ValueError: shapes that do not fit, or entries that are not finite.
@@ -130,8 +134,11 @@ class LeastSquares(Quadratic):
         if b.shape != A.shape[:2]:
             raise ValueError(f"b must have shape (n, m) = {A.shape[:2]}, not {b.shape}")
         self.A, self.b = A, b
-        self.n, _, self.d = A.shape
+        self.n, rows, self.d = A.shape
         self._count_examples(examples)
+        counts = np.full(self.n, rows) if self._given is None else self._given
+        self.examples = counts.astype(int) if (counts == np.rint(counts)).all() else counts
+        self.examples.setflags(write=False)
         self._projected = np.einsum("nmd,nm->nd", A, b)
         # Aᵀ(Ax) costs 2md a worker and (AᵀA)x costs d²; the first also needs no further memory.
         self._hessians = None if 2 * A.shape[1] < self.d else A.transpose(0, 2, 1) @ A

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,14 @@ from relaysim.algorithms.fit import check_compatible, cycle_of, matrices_for
 from relaysim.engine import simulate
 from relaysim.faults import MessageDrop
 from relaysim.network import Network
-from relaysim.oracles import Gaussian
-from relaysim.problems import DiagonalQuadratic, random_quadratics
+from relaysim.oracles import Exact, Gaussian, Samples, Table
+from relaysim.problems import LeastSquares, random_quadratics
 from relaysim.problems.workers import Workers
 from relaysim.records.history import History
 from relaysim.support.callbacks import answer, ask, read_only
 from relaysim.support.checks import real_number, whole_number
 from relaysim.support.findings import Finding, Findings, FindingsTable, relative_difference
+from relaysim.support.streams import Streams
 from relaysim.support.workspace import Workspace
 from relaysim.theory.linear import linearize
 from relaysim.topologies import Topology
@@ -75,6 +76,7 @@ class _Contract:
         self.algorithm, self.problem, self.topology = algorithm, problem, topology
         self.rate, self.steps, self.mixing = rate, steps, mixing
         self.matrices = matrices_for(algorithm, topology, mixing)
+        self.by_number = algorithm.oracle_needs == "examples"
         self.shape = (int(problem.n), int(problem.d))
         self.x0 = np.random.default_rng(0).normal(size=self.shape)
 
@@ -88,6 +90,8 @@ class _Contract:
         }
         if self.mixing is not None:
             given["mixing"] = self.mixing
+        if self.by_number:
+            options["oracle"] = Table()
         return simulate(
             self.problem if problem is None else problem,
             self.topology,
@@ -117,7 +121,8 @@ class _Contract:
         def uniforms(shape: tuple[int, ...]) -> np.ndarray:
             return np.random.default_rng(step).random(shape)  # the same in both tries
 
-        round = Round(gradient, network, Workspace(), uniforms)
+        samples = _SameDraws(self.problem, lambda: step) if self.by_number else None
+        round = Round(gradient, network, Workspace(), uniforms, samples)
         round.learning_rate = self.rate
         state = _read_only(self.algorithm.init(read_only(self.x0), network))
         for step in range(self.steps):
@@ -132,7 +137,11 @@ class _Contract:
         findings.examine("init and step write into nothing that they were given", self._only_reads)
         findings.examine("the state is a NamedTuple of arrays, x (n, d) among them", self._is_state)
         findings.examine("a step is a function of its arguments", self._is_function)
-        findings.examine("a step asks for one gradient", self._asks_once)
+        claim = "a step asks for one gradient"
+        if self.by_number:
+            findings.absent(claim, "it asks for gradients on examples by their numbers")
+        else:
+            findings.examine(claim, self._asks_once)
         self._examine_conserved(findings)
 
     def _only_reads(self) -> bool:
@@ -293,7 +302,7 @@ class _Contract:
             start[0] += 1
             runs = [
                 self.simulate(
-                    DiagonalQuadratic(np.ones((n, d)), c), x0=x, keep_iterates=True
+                    LeastSquares(np.tile(np.eye(d), (n, 1, 1)), c), x0=x, keep_iterates=True
                 ).iterates
                 for c, x in ((centers, self.x0), (other, start))
             ]
@@ -355,6 +364,19 @@ class _Contract:
         never = self.simulate(faults=MessageDrop(0.0)).x
         often = self.simulate(faults=MessageDrop(0.3)).x
         return bool((never == self.simulate().x).all() and np.isfinite(often).all())
+
+
+class _SameDraws(Samples):
+    """Examples of which a step draws the same ones in both tries."""
+
+    def __init__(self, problem: Any, step: Callable[[], int]):
+        super().__init__(
+            problem, self._numbers, Exact().observe(problem, Streams([0], None)), np.empty
+        )
+        self._counts, self._step = np.asarray(problem.examples), step
+
+    def _numbers(self) -> np.ndarray:
+        return np.random.default_rng(self._step()).integers(0, self._counts)[:, None]
 
 
 def _arrays(state: Any) -> list[np.ndarray]:

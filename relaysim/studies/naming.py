@@ -31,7 +31,7 @@ from relaysim import (
 from relaysim.algorithms.claims import Claims
 from relaysim.problems import data, partitions
 from relaysim.support.names import closest
-from relaysim.topologies import Topology
+from relaysim.topologies import Topology, TreePair
 
 __all__ = [
     "ALGORITHMS",
@@ -70,11 +70,19 @@ ALGORITHMS: Mapping[str, Callable] = _of(
     algorithms, lambda made: inspect.isclass(made) and issubclass(made, Claims)
 )
 #: Graphs that a name alone stands for, and those that need what is in a call.
-_CALLED = ("Topology", "from_edges", "from_networkx", "spanning_tree", "TreePair")
+_OF_GRAPHS = ("spanning_tree", "random_spanning_tree", "best_spanning_tree", "tree_pair")
+_CALLED = (
+    "Topology",
+    "from_edges",
+    "from_networkx",
+    "TreePair",
+    "all_spanning_trees",
+    *_OF_GRAPHS,
+)
 TOPOLOGIES: Mapping[str, Callable] = _of(topologies, callable, _CALLED)
 GRAPHS: Mapping[str, Callable] = {
     **TOPOLOGIES,
-    **{name: getattr(topologies, name) for name in ("spanning_tree", "from_edges", "TreePair")},
+    **{name: getattr(topologies, name) for name in (*_OF_GRAPHS, "from_edges", "TreePair")},
     "union_topology": mixing.union_topology,
 }
 MIXINGS: Mapping[str, Callable] = _of(mixing, callable, ("union_topology",))
@@ -246,8 +254,11 @@ def written(value: Any) -> str:
         return _written_graph(value)
     name = type(value).__name__
     if _is_part(type(value)) and _PARTS.get(name) is type(value):
-        if name == "TreePair" and value == topologies.double_binary_tree(value.n):
-            return f"double_binary_tree({value.n})"
+        if isinstance(value, TreePair):
+            # A tree is named after the call that its pair comes from.
+            for call in (f"double_binary_tree({value.n})", value.first.name.partition(" of ")[2]):
+                if _makes(call, value):
+                    return call
         given = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
         came_later = _CAME_LATER.get(name, {}).items()
         said = {option: each for option, each in given.items() if (option, each) not in came_later}
@@ -257,12 +268,17 @@ def written(value: Any) -> str:
 
 def _written_graph(graph: Topology) -> str:
     """The graph's name, if it is a call that makes this very graph: its edges say what it is."""
-    try:
-        if "(" in graph.name and named(graph.name, GRAPHS, "topology") == graph:
-            return graph.name
-    except ValueError:
-        pass
+    if _makes(graph.name, graph):
+        return graph.name
     raise ValueError(f"no text stands for {graph!r}, a graph of your own")
+
+
+def _makes(call: str, graph: Topology | TreePair) -> bool:
+    """Whether a call makes this very graph, or pair."""
+    try:
+        return "(" in call and named(call, GRAPHS, "topology") == graph
+    except ValueError:
+        return False
 
 
 class _Reader:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-from relaysim.algorithms.fit import check_compatible, check_faults, weights_for
+from relaysim.algorithms.fit import check_compatible, check_faults, check_oracle, weights_for
 from relaysim.engine.plan import number_of_records, require_room
 from relaysim.mixing.by_step import is_by_step
 from relaysim.mixing.sequences import is_sequence
+from relaysim.oracles import Exact
 from relaysim.records.configuration import decode, encode_mixing
 from relaysim.studies.experiment import DEFAULTS, OPTIONS, QUADRATIC
 from relaysim.studies.naming import (
@@ -114,6 +115,10 @@ def complete(stated: Mapping[str, Any]) -> dict[str, Any]:
             require_room(records, 6, f"{records} records", "record less often")
         except ValueError as error:
             raise SettingError("record", str(error)) from None
+    try:
+        check_oracle(built["oracle"] or Exact(), built["algorithm"])
+    except ValueError as error:
+        raise SettingError("oracle", str(error)) from None
     if hasattr(built["oracle"], "check"):
         built["oracle"].check(built["problem"])
     return setting
@@ -328,7 +333,8 @@ class _Sizes:
 
     def __init__(self, n: int, d: int):
         self.n, self.d = n, d
-        self.gradient = self.value = None
+        self.gradient = self.value = self.sampled_gradient = None
+        self.examples = np.full(n, d)
 
     def __repr__(self) -> str:
         return QUADRATIC

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import operator
 import os
@@ -308,6 +309,7 @@ def true_or_false(value: object, name: str) -> bool:
     return bool(value)
 
 
+@functools.cache  # each run asks five times
 def memory_bytes() -> int:
     """The memory of this machine, or of the container that this process runs in."""
     try:

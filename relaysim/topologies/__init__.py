@@ -26,6 +26,12 @@ from relaysim.topologies.regular import (
     torus,
     two_cliques,
 )
+from relaysim.topologies.spanning import (
+    all_spanning_trees,
+    best_spanning_tree,
+    random_spanning_tree,
+    tree_pair,
+)
 from relaysim.topologies.trees import (
     binary_tree,
     chain,
@@ -38,7 +44,9 @@ from relaysim.topologies.trees import (
 __all__ = [
     "Topology",
     "TreePair",
+    "all_spanning_trees",
     "barabasi_albert",
+    "best_spanning_tree",
     "binary_tree",
     "chain",
     "complete",
@@ -51,12 +59,14 @@ __all__ = [
     "from_networkx",
     "hypercube",
     "random_regular",
+    "random_spanning_tree",
     "regular_tree",
     "ring",
     "social_network",
     "spanning_tree",
     "star",
     "torus",
+    "tree_pair",
     "two_cliques",
     "watts_strogatz",
 ]

@@ -10,7 +10,15 @@ from scipy.sparse import csgraph, csr_array
 from relaysim.support.checks import whole_number
 from relaysim.topologies.graph import Topology, TreePair, graph_size, pairs_of
 
-__all__ = ["binary_tree", "chain", "double_binary_tree", "regular_tree", "spanning_tree", "star"]
+__all__ = [
+    "binary_tree",
+    "chain",
+    "double_binary_tree",
+    "regular_tree",
+    "spannable",
+    "spanning_tree",
+    "star",
+]
 
 
 def chain(n: int) -> Topology:
@@ -91,15 +99,7 @@ def spanning_tree(topology: Topology, root: int | None = None) -> Topology:
     >>> spanning_tree(torus(3, 3)).diameter
     4
     """
-    if not isinstance(topology, Topology):
-        raise TypeError(f"spanning_tree needs a Topology, not {topology!r}")
-    if topology.is_directed:
-        raise ValueError(
-            f"the edges of a spanning tree carry messages both ways, which those of {topology!r} do not; "
-            f"use topology.to_undirected() if they can"
-        )
-    if not topology.is_connected:
-        raise ValueError(f"{topology!r} is not connected, so it has no spanning tree")
+    topology = spannable(topology, "spanning_tree")
     if root is None:
         adjacency = topology.adjacency
         trees = (_breadth_first_tree(topology, adjacency, worker) for worker in range(topology.n))
@@ -108,6 +108,20 @@ def spanning_tree(topology: Topology, root: int | None = None) -> Topology:
     if root >= topology.n:
         raise ValueError(f"root must be a worker 0 … {topology.n - 1}, not {root}")
     return _breadth_first_tree(topology, topology.adjacency, root)
+
+
+def spannable(topology: Topology, name: str) -> Topology:
+    """The topology, once it is known to have spanning trees; raises for who calls by this name."""
+    if not isinstance(topology, Topology):
+        raise TypeError(f"{name} needs a Topology, not {topology!r}")
+    if topology.is_directed:
+        raise ValueError(
+            f"the edges of a spanning tree carry messages both ways, which those of {topology!r} do not; "
+            f"use topology.to_undirected() if they can"
+        )
+    if not topology.is_connected:
+        raise ValueError(f"{topology!r} is not connected, so it has no spanning tree")
+    return topology
 
 
 def _breadth_first_tree(topology: Topology, adjacency: csr_array, root: int) -> Topology:

@@ -1,9 +1,4 @@
-"""How a worker sees its gradient: exactly, with noise, or from a few examples.
-
-An oracle is a frozen dataclass with ``observe(problem, streams)``, which returns the function that
-a step calls for its gradients, and ``observe_events(problem, streams)``, which returns the
-`EventGradients` of asynchronous methods. ``streams`` says which replica draws from which seed.
-"""
+"""Oracles of gradients that are seen as they are: exact, with noise, or from a few examples."""
 
 from __future__ import annotations
 
@@ -24,10 +19,20 @@ from relaysim.support.checks import (
     unmasked,
     whole_number,
 )
-from relaysim.support.names import attribute_error
 from relaysim.support.streams import EventDraw, Streams
 
-__all__ = ["Exact", "Gaussian", "Minibatch"]
+__all__ = [
+    "EventGradients",
+    "Exact",
+    "Gaussian",
+    "Gradient",
+    "Minibatch",
+    "Oracle",
+    "WithExamples",
+    "checked_gradient",
+    "evaluator",
+    "has_examples",
+]
 
 # How many random numbers are drawn at a time; it changes no result.
 DRAW_AHEAD = 1 << 16
@@ -104,7 +109,7 @@ def checked_gradient(found: np.ndarray, x: np.ndarray, name: str = "gradient") -
     return found
 
 
-def _evaluator(function: Callable[..., Any], name: str) -> Callable[..., np.ndarray]:
+def evaluator(function: Callable[..., Any], name: str) -> Callable[..., np.ndarray]:
     """``(out, x, …) → out``, which writes into ``out`` what a problem says of x ``(n, d[, r])``.
 
     x is the run's memory: a problem cannot write into what it is given to read. One that takes ``out``
@@ -228,7 +233,7 @@ class Exact:
 
     def observe(self, problem: Problem, streams: Streams) -> Gradient:
         """The function ``(x, out) → out`` for one run, which writes the gradients into ``out``."""
-        evaluate = _evaluator(problem.gradient, "gradient")
+        evaluate = evaluator(problem.gradient, "gradient")
         untried = streams.owner is not None
 
         def gradient(x: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -359,11 +364,11 @@ class Minibatch:
 
     def observe(self, problem: Problem, streams: Streams) -> Gradient:
         """The function ``(x, out) → out`` for one run, which writes the gradients into ``out``."""
-        sampled = self._checked(problem)
+        sampled = self.drawn_from(problem)
         batches = streams.batches(
             "sampling", np.asarray(sampled.examples), self.size, self.sampling, DRAW_AHEAD
         )
-        evaluate = _evaluator(sampled.sampled_gradient, "sampled_gradient")
+        evaluate = evaluator(sampled.sampled_gradient, "sampled_gradient")
 
         def gradient(x: np.ndarray, out: np.ndarray) -> np.ndarray:
             return evaluate(out, x, batches())
@@ -372,8 +377,8 @@ class Minibatch:
 
     def observe_events(self, problem: Problem, streams: Streams) -> EventGradients:
         """The gradients of single workers, for one run; each event draws its own examples."""
-        sampled = self._checked(problem)
-        evaluate = _evaluator(sampled.sampled_gradient, "sampled_gradient")
+        sampled = self.drawn_from(problem)
+        evaluate = evaluator(sampled.sampled_gradient, "sampled_gradient")
         points = _Table(problem.n, streams, _the_same)
         examples = _Table(problem.n, streams, np.zeros_like)  # everyone has an example 0
 
@@ -392,7 +397,7 @@ class Minibatch:
         With v_i the variance of the gradient over worker i's m_i examples it is the mean of v_i/size,
         and without replacement that of (v_i/size)(m_i − size)/(m_i − 1).
         """
-        sampled = self._checked(problem)
+        sampled = self.drawn_from(problem)
         variance = sampled.example_variance(x) / self.size
         if self.sampling != "with replacement":
             m = np.asarray(sampled.examples)
@@ -401,12 +406,17 @@ class Minibatch:
 
     def check(self, problem: Problem) -> None:
         """Raise unless the problem has examples to draw from, and every worker enough of them."""
-        self._checked(problem)
+        self.drawn_from(problem)
 
-    def _checked(self, problem: Problem) -> WithExamples:
+    def drawn_from(self, problem: Problem) -> WithExamples:
+        """The problem, once it is known to have examples, and every worker enough of them.
+
+        Raises:
+            TypeError, ValueError: it has none, or too few.
+        """
         if not has_examples(problem):
             raise TypeError(
-                f"{problem!r} has no examples to draw from; Minibatch is for problems such as "
+                f"{problem!r} has no examples to draw from; {type(self).__name__} is for problems such as "
                 f"relaysim.problems.Logistic, and Gaussian(sigma2=…) gives any problem noise"
             )
         examples = np.asarray(unmasked(problem.examples, "the problem's examples"))
@@ -422,7 +432,3 @@ class Minibatch:
                 f"distinct ones; take a smaller size or sampling='with replacement'"
             )
         return problem
-
-
-def __getattr__(name: str) -> object:
-    raise attribute_error(__name__, name, __all__)
