@@ -139,6 +139,8 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "Push-pull (AB)": ("#3731B9", (0, (10, 5))),
     "Gossip-PGA": ("#C116B3", (0, (5, 3))),
     "Muffliato": ("#A68836", (0, (2, 2, 5, 5))),
+    "Clipped gossip": ("#94983A", (0, (3, 5, 2, 1, 3, 1))),
+    "Trimmed mean": ("#C87C50", (0, (3, 3, 1, 3, 1, 1))),
     "Mudag": ("#0560AB", (0, (1, 1, 2, 5))),
     "Heavy-ball consensus": ("#A0277F", (0, (6, 1, 2, 5))),
     "LEAD": ("#15A29F", (0, (8, 2, 1, 2))),
