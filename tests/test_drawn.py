@@ -31,9 +31,6 @@ MIXING_METHODS = [
     for algorithm in ALGORITHMS
     if algorithm.uses == "mixing"
     and algorithm.mixing_needs not in ("symmetric", "one symmetric")
-    and not isinstance(
-        algorithm, rs.algorithms.ADMM
-    )  # it keeps variables of its edges, and refuses
 ]
 
 
@@ -470,6 +467,20 @@ def test_what_does_not_fit_is_refused_before_any_work(mixing, algorithm, message
     problem = type("Untouched", (), {"n": N, "d": 4, "gradient": never, "value": never})()
     with pytest.raises(ValueError, match=message):
         rs.simulate(problem, RING, algorithm, mixing=mixing, learning_rate=0.1, steps=2)
+
+
+def test_what_keeps_variables_of_edges_refuses_edges_that_change():
+    with pytest.raises(
+        ValueError, match="keeps variables of its edges, and what is drawn has others"
+    ):
+        rs.simulate(
+            PROBLEM,
+            RING,
+            rs.algorithms.ADMM(),
+            mixing=random_matching(RING),
+            learning_rate=1.0,
+            steps=2,
+        )
 
 
 def test_weights_that_lost_messages_would_make_negative_are_refused():

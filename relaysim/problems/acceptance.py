@@ -14,6 +14,7 @@ __all__ = [
     "NEAR_ZERO",
     "ROUNDING",
     "require_accepted",
+    "require_config",
     "require_number",
     "require_optimum",
     "stationarity",
@@ -127,3 +128,10 @@ def _norm(array: np.ndarray) -> float:
         return largest
     scaled = array / largest
     return largest * float(np.sqrt(np.vdot(scaled, scaled)))
+
+
+def require_config(problem: Any) -> None:
+    """Raise TypeError unless a problem's ``to_config`` gives a mapping with a type."""
+    found = problem.to_config()
+    if not isinstance(found, dict) or not isinstance(found.get("type"), str):
+        raise TypeError(f"it must be a dict with a type, not {type(found).__name__}")
