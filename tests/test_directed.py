@@ -214,6 +214,8 @@ def test_weights_of_an_edge_attribute_are_those_of_its_edges():
         (lambda: rs.mixing.max_degree(UNEVEN), ValueError, "is directed"),
         (lambda: rs.mixing.best_constant(UNEVEN), ValueError, "is directed"),
         (lambda: rs.mixing.laplacian_sequence(UNEVEN), ValueError, "is directed"),
+        (lambda: rs.mixing.random_matching(UNEVEN), ValueError, "is directed"),
+        (lambda: rs.mixing.matcha(UNEVEN, 0.5), ValueError, "is directed"),
         (lambda: rs.mixing.row_stochastic(UNEVEN, [1, 2]), ValueError, "each of the 6 edges"),
         (
             lambda: rs.mixing.row_stochastic(UNEVEN, [1, 2, 0, 1, 1, 1]),
@@ -316,6 +318,15 @@ def test_graphs_that_are_not_strongly_connected_are_refused(algorithm):
     simulated(
         T.from_edges(4, [*graph.edges.tolist(), (3, 0)], directed=True), algorithm.__class__()
     )
+
+
+def test_what_is_drawn_is_held_against_the_directions_of_edges():
+    matching = rs.mixing.random_matching(T.ring(5))
+    with pytest.raises(ValueError, match="which is no edge of directed_ring"):
+        simulated(T.directed_ring(5), rs.algorithms.DPSGD(), mixing=matching)
+    both = [(a, b) for a, b in T.ring(5).edges.tolist()]
+    both_ways = T.from_edges(5, both + [(b, a) for a, b in both], directed=True)
+    simulated(both_ways, rs.algorithms.DPSGD(), mixing=matching)
 
 
 def test_matrices_are_held_against_the_directions_of_edges():
@@ -559,6 +570,21 @@ def test_push_sum_averages_over_any_sequence_of_column_stochastic_matrices(by_st
     np.testing.assert_allclose(ends, np.tile(ends[0], (n, 1)), atol=1e-10)
 
 
+@pytest.mark.parametrize("algorithm", PUSHING, ids=repr)
+def test_where_replicas_draw_their_weights_each_has_masses_of_its_own(algorithm):
+    complete = T.complete(6)
+    run = {"mixing": rs.mixing.random_matching(complete), "oracle": rs.oracles.Gaussian(0.1)}
+    together = iterates_of(complete, algorithm, seed=[3, 5], learning_rate=[0.05, 0.1], **run)
+    for replica in range(4):
+        alone = {"seed": [3, 5][replica % 2], "learning_rate": [0.05, 0.1][replica // 2]} | run
+        assert_same(together[..., replica], iterates_of(complete, algorithm, **alone))
+    assert (together[..., 0] != together[..., 1]).any()
+    problem, options = problem_for(complete), {"seed": [3, 5], "learning_rate": 0.1} | run
+    whole = rs.simulate(problem, complete, algorithm, steps=20, **options)
+    part = rs.simulate(problem, complete, algorithm, steps=8, keep_state=True, **options)
+    assert part.extend(12).x.tobytes() == whole.x.tobytes()
+
+
 @pytest.mark.parametrize("algorithm", [A.PushDIGing(), A.PushPull()], ids=repr)
 def test_tracking_over_random_one_way_links_is_exact(algorithm):
     """One of ten matrices in every step, by chance."""
@@ -631,6 +657,20 @@ def test_the_network_of_sgp_is_a_word():
         ValueError, match="network must be one of 'exponential', 'topology', not 'r"
     ):
         A.SGP(network="ring")
+
+
+@pytest.mark.filterwarnings("ignore:.* is of float32 and its (rows|columns) sum to 1 in single")
+def test_weights_in_single_precision_sum_to_one_in_double(tmp_path):
+    for algorithm in (*PUSHING, A.PushPull()):
+        mixing = [W.astype(np.float32) for W in weights_for(algorithm, UNEVEN, 1)]
+        run = simulated(UNEVEN, algorithm, mixing=mixing, learning_rate=0.2, steps=300)
+        again = rs.simulate(**rs.rebuild(run.config))
+        np.testing.assert_array_equal(run.x, again.x)
+    assert run.frame.distance.iloc[-1] < 1e-9
+    with pytest.warns(UserWarning, match="and its columns sum to 1 in single precision only"):
+        simulated(
+            UNEVEN, PUSHING[0], mixing=weights_for(PUSHING[0], UNEVEN, 1)[0].astype(np.float32)
+        )
 
 
 # -- claims ----------------------------------------------------------------------------------------

@@ -196,7 +196,9 @@ def is_refused(algorithm, topology, fault, matrices):
     if matrices is not None:
         if algorithm.uses != "mixing":
             return True
-        if algorithm.mixing_needs == "symmetric" and any((W != W.T).any() for W in matrices):
+        if "symmetric" in algorithm.mixing_needs and any((W != W.T).any() for W in matrices):
+            return True
+        if algorithm.mixing_needs == "one symmetric" and len(matrices) > 1:
             return True
     if fault is None:
         return False

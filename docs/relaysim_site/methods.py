@@ -133,6 +133,7 @@ def page(name: str, kind: type, told: dict) -> str:
     glance = [
         ("In code", f"`{call} <relaysim.algorithms.{name}>`"),
         ("Needs", NEEDS.get(uses_of(kind), f"``{uses_of(kind)}``")),
+        ("One-way links", one_way_links(kind)),
         *(
             [("Gradients", "on examples by their numbers: ``oracle=relaysim.oracles.Table()``")]
             if kind.oracle_needs == "examples"
@@ -192,6 +193,14 @@ def sent(told: dict) -> str:
             f"every step"
         )
     return f"{claim}; in the picture {total:.4g} vectors a step by all {PROBLEM['n']} workers"
+
+
+def one_way_links(kind: type) -> str:
+    """What a method makes of directed graphs."""
+    if uses_of(kind) == "workers":
+        return "it uses its own network"
+    directed = kind.directed if isinstance(kind.directed, bool) else example_of(kind).directed
+    return "can be used, see the guide to directed graphs" if directed else "are refused"
 
 
 def exactness(kind: type, told: dict) -> str:

@@ -20,26 +20,28 @@ __all__ = ["SGP", "PushDIGing", "PushPull"]
 
 
 class MassState(NamedTuple):
-    """``x (n, d[, r])`` and each worker's ``mass (n, 1)``, 1 at the start and Σ_i mass_i = n ever after."""
+    """``x (n, d[, r])`` and each worker's ``mass (n, 1)``, or ``(n, 1, r)`` where replicas draw their
+    weights; 1 at the start, and Σ_i mass_i = n ever after.
+    """
 
     x: np.ndarray
     mass: np.ndarray
 
 
 class TrackedMassState(NamedTuple):
-    """``x`` and the ``correction`` c, ``(n, d[, r])``, 0 at the start; and each worker's ``mass (n, 1)``."""
+    """``x`` and the ``correction`` c, ``(n, d[, r])``, 0 at the start; and each worker's ``mass``."""
 
     x: np.ndarray
     correction: np.ndarray
     mass: np.ndarray
 
 
-def _own_mass(x0: np.ndarray) -> np.ndarray:
-    return np.ones((len(x0), 1))
+def _own_mass(x0: np.ndarray, network: Network) -> np.ndarray:
+    return np.ones((len(x0), 1, *(x0.shape[2:] if network.draws else ())))
 
 
 def _times(mass: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return x * mass.reshape(-1, *(1,) * (x.ndim - 1))
+    return x * (mass if mass.ndim == x.ndim else mass[..., None])
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class SGP(Method):
         return one_peer_exponential(n) if self._has_own_graph else None
 
     def init(self, x0: np.ndarray, network: Network) -> ModelState | MassState:
-        return ModelState(x0) if self._has_own_graph else MassState(x0, _own_mass(x0))
+        return ModelState(x0) if self._has_own_graph else MassState(x0, _own_mass(x0, network))
 
     def step(self, state: ModelState | MassState, round: Round) -> ModelState | MassState:
         if isinstance(state, MassState):
@@ -142,12 +144,13 @@ class PushDIGing(Method):
     start, and any matrix C whose columns sum to 1, or any sequence or callable of them. Written with
     c = G − Y, so that a step asks for one gradient; c = 0 at the start.
 
-    Any strongly connected topology, by default with `relaysim.mixing.column_stochastic` where it is directed;
-    a worker has to know how many hear it. Sends two vectors and v_j over each edge and step. Exact for any ζ.
-    Where columns and rows of C sum to 1 v stays 1, and X ← C(X − γY) is `GradientTracking` as it is here.
+    Any connected topology, strongly if it is directed, and then by default with
+    `relaysim.mixing.column_stochastic`; a worker has to know how many hear it. Sends two vectors and v_j over
+    each edge and step. Exact for any ζ. Where columns and rows of C sum to 1 v stays 1, and what is left is
+    `GradientTracking`.
 
     Source: Nedić, Olshevsky, Shi, "Achieving geometric convergence for distributed optimization over
-    time-varying graphs", SIAM Journal on Optimization, 2017.
+    time-varying graphs", SIAM Journal on Optimization, 2017, by texts that quote its rule and weights.
 
     >>> PushDIGing().vectors_per_edge(10)
     2.1
@@ -164,7 +167,7 @@ class PushDIGing(Method):
         return 2 + 1 / d
 
     def init(self, x0: np.ndarray, network: Network) -> TrackedMassState:
-        return TrackedMassState(x0, np.zeros_like(x0), _own_mass(x0))
+        return TrackedMassState(x0, np.zeros_like(x0), _own_mass(x0, network))
 
     def conserved(
         self, state: TrackedMassState, network: Network, learning_rate: Rate
@@ -188,15 +191,16 @@ class PushPull(Method):
     X ← R(X − γY);  Y ← CY + G⁺ − G, with Y = G at the start, rows of R and columns of C summing to 1. Written
     with c = G − Y, so that a step asks for one gradient; c = 0 at the start.
 
-    Any strongly connected topology. ``simulate(…, mixing=(R, C))``; a longer sequence is used in turn, R_0,
-    C_0, R_1, …, and of a single matrix both rows and columns have to sum to 1. By default, where the topology
-    is directed, `relaysim.mixing.row_stochastic` and `relaysim.mixing.column_stochastic`. Sends two vectors
-    over each edge and step, and divides by nothing. Exact for any ζ. With one matrix for both it is
-    `GradientTracking` as it is here. AB in its first form moves after it has pulled, X ← RX − γY.
+    Any connected topology, strongly if it is directed. ``simulate(…, mixing=(R, C))``; a longer sequence is
+    used in turn, R_0, C_0, R_1, …, and of a single matrix both rows and columns have to sum to 1. By default,
+    where the topology is directed, `relaysim.mixing.row_stochastic` and `relaysim.mixing.column_stochastic`.
+    Sends two vectors over each edge and step, and divides by nothing. Exact for any ζ. With one matrix for
+    both it is `GradientTracking`. AB in its first form moves after it has pulled, X ← RX − γY.
 
     Source: Pu, Shi, Xu, Nedić, "Push–pull gradient methods for distributed optimization in networks", IEEE
     Transactions on Automatic Control, 2021; Xin and Khan, "A linear algorithm for optimization over directed
-    graphs with geometric convergence", IEEE Control Systems Letters, 2018.
+    graphs with geometric convergence", IEEE Control Systems Letters, 2018. The rule is that of the former, by
+    its abstract and public code; the first form of the latter is not verified.
 
     >>> PushPull().vectors_per_edge(10)
     2

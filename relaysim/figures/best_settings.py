@@ -65,6 +65,7 @@ class BestSettings:
 
     def __init__(self, setting: Setting, settings: Sequence[Algorithm], seed: int) -> None:
         self.setting, self.settings, self.steps, self.seed = setting, settings, setting.steps, seed
+        self._columns = tuple(dict.fromkeys(("step", *setting.criteria)))
         self._refined: dict[tuple[int, float], pd.DataFrame] = {}
         self._reported: dict[tuple[int, float], tuple[pd.DataFrame, pd.DataFrame]] = {}
 
@@ -106,7 +107,7 @@ class BestSettings:
         parts = []
         for number in numbers:
             needed = self._needed(self._run(number, rates, steps, seeds))
-            columns = [*self.setting.criteria, "end"]
+            columns = [*self._columns, "end"]
             needed = needed.groupby("learning_rate", as_index=False)[columns].median()
             parts.append(needed.assign(setting=number))
         return pd.concat(parts, ignore_index=True)
@@ -154,7 +155,7 @@ class BestSettings:
 
     def _needed(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Of each replica what it needs until it is below the target for good, and its last distance."""
-        rows, criteria = [], self.setting.criteria
+        rows = []
         for replica, part in frame.groupby("replica"):
             distance = part.distance.to_numpy()
             above = np.flatnonzero(~(distance <= self.setting.target * distance[0]))
@@ -166,7 +167,10 @@ class BestSettings:
                     "replica": replica,
                     "learning_rate": part.learning_rate.iloc[0],
                     "end": end if math.isfinite(end) else math.inf,
-                    **{c: float(part[c].iloc[reached]) if there else math.inf for c in criteria},
+                    **{
+                        c: float(part[c].iloc[reached]) if there else math.inf
+                        for c in self._columns
+                    },
                 }
             )
         return pd.DataFrame(rows)

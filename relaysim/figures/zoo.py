@@ -26,7 +26,7 @@ from relaysim.topologies import Topology
 __all__ = ["zoo"]
 
 #: What is to be few, and how each is called.
-CRITERIA = {"step": "gradients", "rounds": "rounds", "bits_sent": "bits"}
+CRITERIA = {"gradients_taken": "gradients", "rounds": "rounds", "bits_sent": "bits"}
 GRAPHS: Mapping[str, Callable[[int], Topology]] = {
     "ring": topologies.ring,
     "exponential graph": topologies.exponential,
@@ -128,7 +128,7 @@ def _best(
 ) -> pd.DataFrame:
     """What a method takes at its best for each criterion."""
     on = functools.partial(_graph_of, graph, problem.n)
-    extend = functools.partial(_with_rounds, problem, on)
+    extend = functools.partial(_counted, problem, on)
     every = max(1, steps // 2000)
     setting = Setting(problem, on, steps, TARGET, tuple(CRITERIA), every, extend)
     search = BestSettings(setting, settings, seed)
@@ -143,10 +143,13 @@ def _best(
     return pd.DataFrame(rows)
 
 
-def _with_rounds(
+def _counted(
     problem: Objective, on: Callable[[Algorithm], Topology], frame: pd.DataFrame, method: Algorithm
 ) -> pd.DataFrame:
-    return frame.assign(rounds=frame.vectors_sent / _vectors_a_round(problem, on(method), method))
+    """With a worker's gradients and rounds."""
+    a_step = method.gradients_per_step(problem.n) / problem.n
+    rounds = frame.vectors_sent / _vectors_a_round(problem, on(method), method)
+    return frame.assign(gradients_taken=frame.step * a_step, rounds=rounds)
 
 
 def _vectors_a_round(problem: Objective, graph: Topology, method: Algorithm) -> float:

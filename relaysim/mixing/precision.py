@@ -1,4 +1,4 @@
-"""Weights in single precision, as other libraries make them: in double, with rows that sum to 1 there too."""
+"""Weights in single precision, as other libraries make them: in double, with sums that are 1 there too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _SINGLE = float(np.finfo(np.float32).eps)
 
 
 def in_double(matrix: Any, which: str) -> np.ndarray | csr_array:
-    """A gossip matrix as float64; rows that sum to 1 in single precision are made to sum to 1 in double.
+    """A gossip matrix as float64; rows that sum to 1 in single precision are made to sum to 1 in double, and
+    where it is columns that do, columns.
 
     Only where the dtype says that the weights had single precision or less, and the rounding of as many
     weights explains what a row lacks. Every weight is changed by some 1e-7 of itself: W_ij (1 + u_i + v_j),
@@ -32,7 +33,7 @@ def in_double(matrix: Any, which: str) -> np.ndarray | csr_array:
         TypeError: no array of real numbers.
 
     Warns:
-        UserWarning: the rows were made to sum to 1.
+        UserWarning: the rows, or columns, were made to sum to 1.
 
     >>> in_double(np.array([[0.25, 0.75], [0.75, 0.25]]), "W").tolist()
     [[0.25, 0.75], [0.75, 0.25]]
@@ -43,9 +44,14 @@ def in_double(matrix: Any, which: str) -> np.ndarray | csr_array:
         return double
     if double.ndim != 2 or double.shape[0] != double.shape[1]:
         return double
-    W = csr_array(double)
-    off = _off(W)
-    if not (np.abs(off) <= _rounding(W)).all() or not off.any():  # NaN is not at most anything
+    for sums in ("rows", "columns"):
+        W = csr_array(double if sums == "rows" else double.T)
+        off = _off(W)
+        if (np.abs(off) <= _rounding(W)).all():  # NaN is not at most anything
+            break
+    else:
+        return double
+    if not off.any():
         return double
     turned = csr_array(W.T)
     symmetric = abs(W - turned).max() <= _SINGLE * max(1.0, abs(W).max())
@@ -56,9 +62,9 @@ def in_double(matrix: Any, which: str) -> np.ndarray | csr_array:
         change = (change + change.T) / 2 if symmetric else change
     else:
         change = csr_array(diags_array(_off(W) / W.sum(axis=1)) @ W)
-    W = csr_array(W + change)
+    W = csr_array(W + change if sums == "rows" else (W + change).T)
     note(
-        f"{which} is of {dtype} and its rows sum to 1 in single precision only, up to "
+        f"{which} is of {dtype} and its {sums} sum to 1 in single precision only, up to "
         f"{np.abs(off).max():.1e}: they were made to sum to 1 in double; give float64 weights to be rid of "
         f"this note"
     )

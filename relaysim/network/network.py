@@ -53,8 +53,9 @@ class Network:
         streams: random numbers of the replicas, for what draws.
         lies: what some workers tell others. All are honest by default.
 
-    ``vectors_sent`` counts model-sized vectors over all workers since the network was made: a number, or
-    ``(r,)`` where replicas send differently. A compressed vector counts as its share of 64 d bits.
+    ``draws``: whether every replica draws its weights. ``vectors_sent`` counts model-sized vectors over all
+    workers since the network was made: a number, or ``(r,)`` where replicas send differently. A compressed
+    vector counts as its share of 64 d bits.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Network:
         # What repeats; of other matrices nobody knows beforehand.
         self._mixing = mixing if isinstance(mixing, tuple) else ()
         self._weighting = weighting(mixing, arrivals, streams)
+        self.draws = isinstance(mixing, DrawnMixing)
         self._crossing: Crossing = lies or (Faithful() if arrivals is None else Lossy(arrivals))
         self._vectors_per_relay = 2 * (self.n - 1)
 

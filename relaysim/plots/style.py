@@ -146,10 +146,10 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "NIDS": ("#7E3836", (0, (3, 1.5, 1, 2, 1.5, 5))),
     "LED": ("#429C7B", (0, (1.5, 1, 6, 2, 2, 1.5))),
     "K-GT": ("#0AA3AF", (0, (2, 5, 1, 2))),
-    "ProxSkip": ("#2D7D68", (0, (2, 1, 1.5, 5))),
-    "SCAFFOLD": ("#B47030", (0, (3, 5))),
-    "DLM": ("#319E97", (0, (2, 5, 5, 2))),
-    "ADMM": ("#5C3799", (0, (4, 2, 2, 5))),
+    "ProxSkip": ("#1839D2", (0, (2, 2, 4, 5))),
+    "SCAFFOLD": ("#5B72DD", (0, (1, 2, 2, 1))),
+    "DLM": ("#107628", (0, (3, 1, 1.5, 5))),
+    "ADMM": ("#7E15A7", (0, (1, 1, 1.5, 4))),
 }
 
 # Of further lines of one method: their markers, and how much paler (or darker, below 0) each is.

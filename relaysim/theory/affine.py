@@ -408,8 +408,10 @@ def _change_of_counts(state: Any, following: Any) -> float:
             continue
         if np.shape(old) != np.shape(new):
             return math.inf
-        sizes = np.maximum(np.abs(old), np.abs(new))
-        largest = max(largest, float(np.max(np.abs(new - old) / np.where(sizes > 0, sizes, 1))))
+        before, after = (np.asarray(part, dtype=float) for part in (old, new))  # a flag is 0 or 1
+        sizes = np.maximum(np.abs(before), np.abs(after))
+        change = np.abs(after - before) / np.where(sizes > 0, sizes, 1)
+        largest = max(largest, float(np.max(change)))
     return largest
 
 
