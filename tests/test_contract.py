@@ -150,7 +150,7 @@ def test_a_sequence_of_matrices_repeats_with_the_step(algorithm, sequence):
         ):
             compare_with_paper(algorithm, topology, 0.1, steps=10, mixing=mixing)
         return
-    if isinstance(algorithm, rs.algorithms.PowerGossip):  # both ends of an edge have one weight
+    if algorithm.mixing_needs == "symmetric":  # both ends of an edge have one weight
         mixing = [csr_array((W + W.T) / 2) for W in mixing]
     if isinstance(algorithm, rs.algorithms.PushPull):  # it takes two matrices a step
         mixing = [W for W in mixing for _ in range(2)]

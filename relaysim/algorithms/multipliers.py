@@ -118,7 +118,7 @@ class ADMM(Method):
 
     label: ClassVar[str] = "ADMM"
     uses: ClassVar[str] = "mixing"
-    mixing_needs: ClassVar[str] = "doubly stochastic"
+    mixing_needs: ClassVar[str] = "symmetric"
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
 

@@ -87,14 +87,6 @@ class DrawnWeights:
         """Itself."""
         return self
 
-    @property
-    def of_others(self) -> np.ndarray:
-        """Refused: who asks keeps variables of edges, which are others in each step."""
-        raise ValueError(
-            "ADMM keeps variables of its edges, and what is drawn has others in each step; give it a matrix, "
-            "mixing=W"
-        )
-
     def product(self, x: np.ndarray) -> np.ndarray:
         """W x."""
         rows = _as_rows(x)

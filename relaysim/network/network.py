@@ -136,7 +136,7 @@ class Network:
 
     def weights_of_others(self, round: int) -> np.ndarray:
         """1 − W_t,ii, ``(n,)``, the weight of a worker's neighbours; 1 for one that has none."""
-        return self._weights(round).of_others
+        return self._one_matrix(round).of_others
 
     def mix(
         self, x: np.ndarray, round: int, share: float | np.ndarray = 1, further: int = 0
