@@ -52,8 +52,8 @@ class DADAO(EventMethod):
     worker takes one gradient in expectation.
 
     Args:
-        condition: κ = L/μ ≥ 1: ``problem.smoothness / problem.strong_convexity``, or more. The learning rate
-            says the rest: γ = 1/(4L).
+        condition: κ = L/μ ≥ 1: ``problem.smoothness / problem.strong_convexity``, or more. The learning rate,
+            which is γ = 1/(4L), says the rest.
 
     Any connected topology of two workers or more. A meeting sends two vectors, the y + z of both ends. Exact
     for any ζ where μ and L are as said, at a constant rate: the error falls as exp(−c t √(μ/L)), on every
