@@ -29,8 +29,7 @@ over_mixings = pytest.mark.parametrize(("mixing", "topology"), MIXINGS.values(),
 MIXING_METHODS = [
     algorithm
     for algorithm in ALGORITHMS
-    if algorithm.uses == "mixing"
-    and algorithm.mixing_needs not in ("symmetric", "one symmetric")
+    if algorithm.uses == "mixing" and algorithm.mixing_needs not in ("symmetric", "one symmetric")
 ]
 
 
@@ -469,35 +468,8 @@ def test_what_does_not_fit_is_refused_before_any_work(mixing, algorithm, message
         rs.simulate(problem, RING, algorithm, mixing=mixing, learning_rate=0.1, steps=2)
 
 
-def test_what_keeps_variables_of_edges_refuses_edges_that_change():
-    with pytest.raises(
-        ValueError, match="keeps variables of its edges, and what is drawn has others"
-    ):
-        rs.simulate(
-            PROBLEM,
-            RING,
-            rs.algorithms.ADMM(),
-            mixing=random_matching(RING),
-            learning_rate=1.0,
-            steps=2,
-        )
-
-
-def test_weights_that_lost_messages_would_make_negative_are_refused():
-    star = rs.topologies.star(N)
-    with pytest.raises(ValueError, match="scaled to sum to 1, which needs weights of 0 or more"):
-        rs.simulate(
-            PROBLEM, star, DPSGD(), learning_rate=0.1, steps=2, mixing=matcha(star, 0.4),
-            faults=rs.faults.MessageDrop(0.1),
-        )  # fmt: skip
-
-
-def test_there_is_no_exact_theory_and_a_note_where_exactness_is_lost():
-    with pytest.raises(ValueError, match=r"of what each replica draws, .*need not repeat"):
-        rs.theory.linearize(PROBLEM, COMPLETE, DPSGD(), 0.1, mixing=equidyn(N))
-    with pytest.warns(
-        UserWarning, match=r"the columns of what epidemic\(n=6, s=2, .* need not sum"
-    ):
-        rs.simulate(
-            PROBLEM, COMPLETE, GradientTracking(), learning_rate=0.1, steps=1, mixing=epidemic(N, 2)
-        )
+@pytest.mark.parametrize("algorithm", [rs.algorithms.ADMM(), rs.algorithms.PowerGossip()], ids=repr)
+def test_what_keeps_something_for_its_edges_refuses_edges_that_change(algorithm):
+    run = {"mixing": random_matching(RING), "learning_rate": 1.0, "steps": 2}
+    with pytest.raises(ValueError, match="keeps something for each edge that it uses"):
+        rs.simulate(PROBLEM, RING, algorithm, **run)
