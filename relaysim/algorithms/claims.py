@@ -31,6 +31,8 @@ CLAIMS: dict[str, str] = {
     "rule at all, 'symmetric', 'one symmetric', 'column stochastic' or 'row and column stochastic'",
     "oracle_needs": "what it asks of the oracle: 'nothing' but gradients, or 'examples', those on examples "
     "by their numbers, without which it is refused",
+    "problem_needs": "what it asks of the problem: 'nothing' but gradients, or 'proximal', the solution of a "
+    "worker's own problem, without which it is refused",
     "directed": "whether it has a rule for graphs whose edges are one-way links",
     "several_rounds": "whether a mixing may stand for several rounds, as `mixing.fast_mix` makes it",
     "composite": "whether it has a proximal step for a term of the objective without gradient",
@@ -122,6 +124,13 @@ class Claims:
         """What it asks of the oracle: ``"nothing"`` but a gradient a step; or ``"examples"``, gradients on
         examples by their numbers (``round.samples``), as `relaysim.oracles.Table` gives them, without which
         it is refused.
+        """
+        return "nothing"
+
+    @property
+    def problem_needs(self) -> str:
+        """What it asks of the problem: ``"nothing"`` but gradients; or ``"proximal"``, the solution of each
+        worker's own problem near a point, without which it is refused.
         """
         return "nothing"
 

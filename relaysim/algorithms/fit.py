@@ -82,6 +82,12 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
             f"the problem has {problem.n} workers and {topology!r} has {topology.n}; "
             f"make them equal"
         )
+    if algorithm.problem_needs == "proximal" and getattr(problem, "proximal", None) is None:
+        raise ValueError(
+            f"{shown(problem)} does not say how a worker's own problem is solved, which "
+            f"{type(algorithm).__name__} needs; use a quadratic such as relaysim.problems.LeastSquares, or "
+            f"give it a method proximal(x, rate, gradient)"
+        )
     if getattr(problem, "regularizer", None) is not None and not algorithm.composite:
         raise ValueError(
             f"{type(algorithm).__name__} has no proximal step for the term of {problem!r} that has no "

@@ -119,6 +119,7 @@ class ADMM(Method):
     label: ClassVar[str] = "ADMM"
     uses: ClassVar[str] = "mixing"
     mixing_needs: ClassVar[str] = "symmetric"
+    problem_needs: ClassVar[str] = "proximal"
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
 

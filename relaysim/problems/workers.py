@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -29,13 +30,8 @@ class Workers:
         self.regularizer = getattr(problem, "regularizer", None)
 
     def proximal(self, x: np.ndarray, rate: float | np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """argmin_u f_i(u) + ‖u − x_i‖²/(2 rate) at row i, from the gradients at x."""
-        solve = getattr(self._problem, "proximal", None)
-        if solve is None:
-            raise ValueError(
-                f"{shown(self._problem)} does not say how a worker's own problem is solved; use a quadratic "
-                f"such as relaysim.problems.LeastSquares, or give it a method proximal(x, rate, gradient)"
-            )
+        """argmin_u f_i(u) + ‖u − x_i‖²/(2 rate) at row i, from the gradients at x, for problems that know."""
+        solve: Callable[..., np.ndarray] = self._problem.proximal  # type: ignore[attr-defined]
         return answer(ask(solve, "proximal", x, rate=rate, gradient=gradient), "proximal", x.shape)
 
     @functools.cached_property
