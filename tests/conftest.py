@@ -25,6 +25,7 @@ def pytest_collection_finish():
     gc.enable()
 
 
+@pytest.hookimpl(tryfirst=True)  # before groups are made of the marks
 def pytest_collection_modifyitems(items):
     """The site takes a minute to build: what asks for it is slow, and stays in one process."""
     for item in items:

@@ -188,6 +188,10 @@ def topology_of(algorithm, n, pair=False):
     return rs.topologies.ring(n)
 
 
+def connected(links):
+    return np.linalg.matrix_power(links + np.eye(len(links)), len(links)).all()
+
+
 def is_refused(algorithm, topology, fault, matrices):
     """By what a method claims; logistic problems have no closed-form solve."""
     n = topology.n
@@ -202,6 +206,15 @@ def is_refused(algorithm, topology, fault, matrices):
             return True
         if algorithm.mixing_needs == "one symmetric" and len(matrices) > 1:
             return True
+        if "column" in algorithm.mixing_needs:
+            in_turn = 2 if algorithm.mixing_needs.startswith("row") else 1
+            uses = [matrices[t % len(matrices)] for t in range(in_turn * len(matrices))]
+            columns = uses[in_turn - 1 :: in_turn]
+            if any(np.abs(W.sum(axis=0) - 1).max() > 1e-9 for W in columns):
+                return True
+            kinds = [uses[k::in_turn] for k in range(in_turn)]
+            if not all(connected(np.sum([W != 0 for W in kind], axis=0)) for kind in kinds):
+                return True
     if fault is None:
         return False
     if rs.faults.kind_of(fault) not in algorithm.faults:

@@ -18,6 +18,9 @@ __all__ = ["LEFT_OUT", "candidates", "options_of"]
 LEFT_OUT: Mapping[str, str] = {
     "DADAO": "it is told the condition number",
     "DSGDAC": "at a constant rate it is DP-SGD with overlap",
+    **dict.fromkeys(("ClippedGossip", "TrimmedMean"), "nobody lies here"),
+    **dict.fromkeys(("PushDIGing", "PushPull"), "links go both ways here"),
+    "Muffliato": "its noise is for privacy",
     **dict.fromkeys(
         ("GTSAGA", "GTSARAH", "GTSVRG"), "it takes gradients on examples, others exact ones"
     ),
@@ -111,6 +114,8 @@ def candidates(problem: Objective, steps: int, quick: bool = False) -> dict[str,
             if options.get("merge_at", 1) >= steps:
                 continue
             method = build(**options)
+            if method.problem_needs != "nothing" and not hasattr(problem, method.problem_needs):
+                continue
             found.setdefault(method.label, []).append(method)
             if name == "A2CiD2":
                 plain = build(**options, accelerated=False)
