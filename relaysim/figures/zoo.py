@@ -209,7 +209,7 @@ def _table(ax: Axes, part: pd.DataFrame, name: str, title: str) -> None:
     for y, row in enumerate(rows_of(part), 1):
         ax.text(0.0, y, row.method, ha="left", va="center", fontsize="small")
         value = getattr(row, name)
-        text = f"n: {row.distance:.0e} at the end"
+        text = f"still at {row.distance:.0e}"
         if math.isfinite(value):
             length = 0.19 * (math.log10(value) - low) / max(high - low, 1e-9)
             color = plots.method_style(row.method)["color"]
