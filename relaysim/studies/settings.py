@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
+from relaysim import problems
 from relaysim.algorithms.fit import check_compatible, check_faults, check_oracle, weights_for
 from relaysim.engine.plan import number_of_records, require_room
 from relaysim.mixing.by_step import is_by_step
@@ -329,7 +330,9 @@ def _check_together(setting: Mapping[str, Any]) -> None:
 
 
 class _Sizes:
-    """Stands in for random quadratics while a setting is checked."""
+    """Stands in for random quadratics, and offers what they do, while a setting is checked."""
+
+    proximal = problems.LeastSquares.proximal
 
     def __init__(self, n: int, d: int):
         self.n, self.d = n, d
