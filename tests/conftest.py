@@ -1,6 +1,5 @@
 """Hypothesis draws the same examples in every run, and keeps no database of failures."""
 
-import gc
 import os
 
 import pytest
@@ -13,16 +12,6 @@ settings.register_profile(
     "relaysim", deadline=None, max_examples=60, derandomize=True, database=None
 )
 settings.load_profile("relaysim")
-
-
-def pytest_sessionstart():
-    """Thousands of tests are made, and stay: nothing is to be looked for among them, then or later."""
-    gc.disable()
-
-
-def pytest_collection_finish():
-    gc.freeze()
-    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)  # before groups are made of the marks
