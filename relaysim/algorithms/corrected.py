@@ -30,7 +30,7 @@ class CorrectedState(NamedTuple):
     correction: np.ndarray
 
 
-class _Corrected(Method):
+class Corrected(Method):
     """What methods with a correction have in common: it starts at 0 and keeps its weighted sum."""
 
     def init(self, x0: np.ndarray, network: Network) -> CorrectedState:
@@ -44,7 +44,7 @@ class _Corrected(Method):
 
 
 @dataclass(frozen=True)
-class D2(_Corrected):
+class D2(Corrected):
     """D²: gossip with a correction that cancels the bias of heterogeneous data.
 
     X ← W(2X − X⁻ − γ(G − G⁻)), written with a correction:
@@ -141,7 +141,7 @@ class ProximalState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class NIDS(_Corrected):
+class NIDS(Corrected):
     """NIDS: exact diffusion with a first step alone, and with a proximal step.
 
     Z¹ = X⁰ − γG⁰;  X = prox_{γr}(Z);
@@ -203,7 +203,7 @@ class TrackingState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class GradientTracking(_Corrected, MomentumMethod):
+class GradientTracking(Corrected, MomentumMethod):
     """Gradient tracking: a second variable follows the average gradient.
 
     X ← W(X − γY);  Y ← WY + G⁺ − G;  Y = G at the start. Written with C = G − Y, so that a step asks
@@ -291,7 +291,7 @@ class GradientTracking(_Corrected, MomentumMethod):
 
 
 @dataclass(frozen=True)
-class EXTRA(_Corrected):
+class EXTRA(Corrected):
     """EXTRA: gossip whose own past differences correct the bias of heterogeneous data.
 
     X¹ = WX⁰ − γG⁰;  X^{t+2} = (I + W)X^{t+1} − ½(I + W)X^t − γ(G^{t+1} − G^t), written with a correction:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -250,6 +250,13 @@ def _require_mass(matrices: tuple[csr_array, ...] | ByStep) -> None:
                 f"relaysim.mixing.column_stochastic(topology) does"
             )
 
+    _check_each(matrices, check)
+
+
+def _check_each(
+    matrices: tuple[csr_array, ...] | ByStep, check: Callable[[csr_array], None]
+) -> None:
+    """Let ``check``, which raises, look at every matrix, at those of a callable as they come."""
     if isinstance(matrices, ByStep):
         matrices.require(check)
     else:
@@ -295,11 +302,7 @@ def _require_each_round(matrices: tuple[csr_array, ...] | ByStep, name: str) -> 
                 f"the matrix of one round"
             )
 
-    if isinstance(matrices, ByStep):
-        matrices.require(check)
-    else:
-        for W in matrices:
-            check(W)
+    _check_each(matrices, check)
 
 
 def _require_one_that_averages(matrices: tuple[csr_array, ...], name: str) -> None:

@@ -211,6 +211,53 @@ class LocalSGD(Method):
         return round.descend(x, direction, overwrite=True)
 
 
+class Federated(Method):
+    """Rounds in which a share of the workers takes part, and a server averages."""
+
+    participation: float
+
+    uses: ClassVar[str] = "workers"
+    hops_per_step: ClassVar[float] = math.inf
+
+    def _check_participation(self) -> None:
+        real_number(self.participation, "participation", 0, 1)
+        if self.participation == 0:
+            raise ValueError(
+                "participation must be above 0, so that a worker is left to take part; 1.0 is all of them"
+            )
+
+    @property
+    def affine(self) -> bool:
+        """Whether a step is an affine map: where nobody is drawn."""
+        return self.participation == 1
+
+    @property
+    def random(self) -> bool:
+        """Whether workers are drawn."""
+        return self.participation < 1
+
+    def gradients_per_step(self, n: int) -> float:
+        """One for each worker that takes part."""
+        return share_of(self.participation, n)
+
+    def own_mixing(self, n: int) -> None:
+        """None: a server averages."""
+
+    def _nobody_yet(self, x0: np.ndarray) -> np.ndarray:
+        """Who takes part before the first round, ``(n, 1[, r])``; of all ``(1, 1)``, for good."""
+        if self.participation == 1:
+            return np.ones((1, 1), dtype=bool)
+        return np.zeros((len(x0), 1, *x0.shape[2:]), dtype=bool)
+
+    def _taking(self, taking: np.ndarray, x: np.ndarray, round: Round, period: int) -> np.ndarray:
+        """Who takes part in this step: those drawn where a round of ``period`` steps begins."""
+        if self.participation == 1 or round.step % period:
+            return taking
+        n = len(x)
+        uniforms = round.uniforms((n, 1, *x.shape[2:]))
+        return smallest(uniforms, share_of(self.participation, n), axis=0)
+
+
 class ParticipationState(NamedTuple):
     """``x (n, d[, r])``, and ``taking (n, 1[, r])``, who takes part in this round, True or False."""
 
@@ -219,7 +266,7 @@ class ParticipationState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FedAvg(Method):
+class FedAvg(Federated):
     """Federated averaging: a server's model goes to some workers, who make local steps, and their mean back.
 
     In every round a set S of ⌈Cn⌉ workers is drawn without replacement; those in it step alone, x_i ← x_i −
@@ -254,28 +301,12 @@ class FedAvg(Method):
     weights: str = "examples"
 
     label: ClassVar[str] = "FedAvg"
-    uses: ClassVar[str] = "workers"
-    hops_per_step: ClassVar[float] = math.inf
 
     def __post_init__(self) -> None:
         plain_options(self)
         whole_number(self.local_steps, "local_steps", 1)
-        real_number(self.participation, "participation", 0, 1)
-        if self.participation == 0:
-            raise ValueError(
-                "participation must be above 0, so that a worker is left to take part; 1.0 is all of them"
-            )
+        self._check_participation()
         one_of(self.weights, "weights", ("examples", "equal"))
-
-    @property
-    def affine(self) -> bool:
-        """Whether a step is an affine map: where nobody is drawn."""
-        return self.participation == 1
-
-    @property
-    def random(self) -> bool:
-        """Whether workers are drawn."""
-        return self.participation < 1
 
     @property
     def exact(self) -> bool:
@@ -293,30 +324,19 @@ class FedAvg(Method):
         """
         return 2 / self.local_steps if self.participation == 1 else None
 
-    def gradients_per_step(self, n: int) -> float:
-        """One for each worker that takes part."""
-        return share_of(self.participation, n)
-
-    def own_mixing(self, n: int) -> None:
-        """None: a server averages."""
-
     def init(self, x0: np.ndarray, network: Network) -> ParticipationState:
-        if self.participation == 1:
-            return ParticipationState(x0, np.ones((1, 1), dtype=bool))
-        return ParticipationState(x0, np.zeros((len(x0), 1, *x0.shape[2:]), dtype=bool))
+        return ParticipationState(x0, self._nobody_yet(x0))
 
     def step(self, state: ParticipationState, round: Round) -> ParticipationState:
-        taking, n, trailing = state.taking, len(state.x), state.x.shape[2:]
-        count = share_of(self.participation, n)
-        if self.participation < 1 and round.step % self.local_steps == 0:
-            taking = smallest(round.uniforms((n, 1, *trailing)), count, axis=0)
+        n, trailing = len(state.x), state.x.shape[2:]
+        taking = self._taking(state.taking, state.x, round, self.local_steps)
         direction = round.gradient(state.x)
         if self.participation < 1:
             direction *= taking
         x = round.descend(state.x, direction, overwrite=True)
         if (round.step + 1) % self.local_steps:
             return ParticipationState(x.copy(), taking)
-        round.send(2 * count)
+        round.send(2 * share_of(self.participation, n))
         weights = np.ones(n) if self.weights == "equal" else round.examples
         shares = weights.reshape(n, 1, *(1 for _ in trailing)) * taking
         mean = (shares * x).sum(axis=0) / shares.sum(axis=0)

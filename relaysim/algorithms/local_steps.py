@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from relaysim.algorithms.base import Method, Rate, Round, share_of, smallest
-from relaysim.algorithms.corrected import CorrectedState
+from relaysim.algorithms.base import Method, Rate, Round, share_of
+from relaysim.algorithms.corrected import Corrected, CorrectedState
+from relaysim.algorithms.global_average import Federated
 from relaysim.faults import LOST_MESSAGES
 from relaysim.network import Network
-from relaysim.support.checks import plain_options, positive_share, real_number, whole_number
+from relaysim.support.checks import plain_options, positive_share, whole_number
 
 __all__ = ["KGT", "LED", "ProxSkip", "Scaffold"]
 
 
-class _Dual(Method):
-    """What methods have in common whose correction starts at 0 and keeps its weighted sum."""
-
-    def init(self, x0: np.ndarray, network: Network) -> CorrectedState:
-        return CorrectedState(x0, np.zeros_like(x0))
-
-    def conserved(
-        self, state: CorrectedState, network: Network, learning_rate: Rate
-    ) -> np.ndarray | None:
-        """Σ_i π_i c_i, ``(1, d[, r])``, with π the weights that mixing preserves; 0 at the start."""
-        return network.preserved_mean(state.correction)
-
-
 @dataclass(frozen=True)
-class LED(_Dual):
+class LED(Corrected):
     """LED: local exact diffusion, which mixes after every K-th step.
 
     X ← X − γG + C/K in each step;  after steps K, 2K, …:  Φ = X;  X ← ½(I + W)Φ;  C ← C + X − Φ;
@@ -82,7 +69,7 @@ class LED(_Dual):
 
 
 @dataclass(frozen=True)
-class ProxSkip(_Dual):
+class ProxSkip(Corrected):
     """ProxSkip: exact diffusion that mixes in some steps only, as a coin has it that all workers share.
 
     Z = X − γG + C;  with probability p:  X ← ½(I + W)Z and C ← C + p(X − Z);  else X ← Z;  C = 0 at the
@@ -235,7 +222,7 @@ class ControlState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Scaffold(Method):
+class Scaffold(Federated):
     """SCAFFOLD: federated averaging whose local steps are corrected by what all gradients are on average.
 
     In every round a set S of ⌈Cn⌉ workers is drawn without replacement; those in it make K steps
@@ -262,28 +249,12 @@ class Scaffold(Method):
     participation: float = 1.0
 
     label: ClassVar[str] = "SCAFFOLD"
-    uses: ClassVar[str] = "workers"
-    hops_per_step: ClassVar[float] = math.inf
     exact: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         plain_options(self)
         whole_number(self.period, "period", 1)
-        real_number(self.participation, "participation", 0, 1)
-        if self.participation == 0:
-            raise ValueError(
-                "participation must be above 0, so that a worker is left to take part; 1.0 is all of them"
-            )
-
-    @property
-    def affine(self) -> bool:
-        """Whether a step is an affine map: where nobody is drawn."""
-        return self.participation == 1
-
-    @property
-    def random(self) -> bool:
-        """Whether workers are drawn."""
-        return self.participation < 1
+        self._check_participation()
 
     @property
     def cycle(self) -> int:
@@ -294,24 +265,11 @@ class Scaffold(Method):
         """Vectors that each worker sends and receives, on average over a round; None where some rest."""
         return 4 / self.period if self.participation == 1 else None
 
-    def gradients_per_step(self, n: int) -> float:
-        """One for each worker that takes part."""
-        return share_of(self.participation, n)
-
-    def own_mixing(self, n: int) -> None:
-        """None: a server averages."""
-
     def init(self, x0: np.ndarray, network: Network) -> ControlState:
-        taking = np.ones((1, 1), dtype=bool)
-        if self.participation < 1:
-            taking = np.zeros((len(x0), 1, *x0.shape[2:]), dtype=bool)
-        return ControlState(x0, np.zeros_like(x0), np.zeros_like(x0), taking)
+        return ControlState(x0, np.zeros_like(x0), np.zeros_like(x0), self._nobody_yet(x0))
 
     def step(self, state: ControlState, round: Round) -> ControlState:
-        taking, n = state.taking, len(state.x)
-        count = share_of(self.participation, n)
-        if self.participation < 1 and round.step % self.period == 0:
-            taking = smallest(round.uniforms((n, 1, *state.x.shape[2:])), count, axis=0)
+        taking = self._taking(state.taking, state.x, round, self.period)
         gradient = round.gradient(state.x)
         gradients = state.gradients + gradient
         direction = gradient - state.control
@@ -320,6 +278,7 @@ class Scaffold(Method):
         x = round.descend(state.x, direction, overwrite=True)
         if (round.step + 1) % self.period:
             return ControlState(x.copy(), state.control, gradients, taking)
+        count = share_of(self.participation, len(x))
         round.send(4 * count)
         mean = (x * taking).sum(axis=0) / count
         control = np.where(taking, gradients / self.period, state.control)
