@@ -47,7 +47,7 @@ def assert_equal_bits(one, other):
 
 
 def settings():
-    """Every method with each oracle and with each fault that it has a rule for; the two have streams apart."""
+    """Every method with each oracle and each fault that it has a rule for: their streams are apart."""
     for algorithm in (*ALGORITHMS, *ASYNCHRONOUS):
         loses = "lost messages" in algorithm.faults
         for oracle, fault in (("exact", "none"), ("gaussian", "drops"), ("minibatch", "none")):
