@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import pandas as pd
 
 from relaysim.engine import simulate
+from relaysim.studies.described import rate_of
 from relaysim.studies.experiment import OPTIONS
 from relaysim.studies.naming import (
     ALGORITHMS,
@@ -30,7 +31,7 @@ from relaysim.studies.naming import (
 )
 from relaysim.studies.options import FIXED, TUNED, Option
 from relaysim.studies.problem_kinds import PROBLEM_KINDS
-from relaysim.studies.settings import arguments_of, build, complete, rate_of
+from relaysim.studies.settings import arguments_of, build, complete
 from relaysim.studies.sweeps import sweep
 from relaysim.studies.tuning import searched
 from relaysim.support.checks import whole_number

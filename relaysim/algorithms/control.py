@@ -160,6 +160,12 @@ class ConsensusControl(Method):
         return self.base.several_rounds
 
     @property
+    def worker_rates(self) -> bool:
+        """As the method, unless a critical distance is that of one rate."""
+        critical = any(isinstance(target, Critical) for _, target in self._phases)
+        return self.base.worker_rates and not critical
+
+    @property
     def faults(self) -> tuple[str, ...]:
         return self.base.faults
 

@@ -89,6 +89,11 @@ class D2(Corrected):
         plain_options(self)
         one_of(self.form, "form", ("own", "scaled"))
 
+    @property
+    def worker_rates(self) -> bool:
+        """Not where corrections are divided by the rate: only their weighted sum would stay 0 then."""
+        return self.form == "own"
+
     def step(self, state: CorrectedState, round: Round) -> CorrectedState:
         if self.form == "scaled":
             return self._scaled_step(state, round)

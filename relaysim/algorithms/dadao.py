@@ -71,6 +71,7 @@ class DADAO(EventMethod):
 
     label: ClassVar[str] = "DADAO"
     exact: ClassVar[bool] = True
+    worker_rates: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         plain_options(self)

@@ -120,6 +120,7 @@ class ADMM(Method):
     uses: ClassVar[str] = "mixing"
     mixing_needs: ClassVar[str] = "symmetric"
     problem_needs: ClassVar[str] = "proximal"
+    worker_rates: ClassVar[bool] = False
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
 

@@ -140,6 +140,7 @@ class RelaySGDGrad(MomentumMethod):
 
     label: ClassVar[str] = "RelaySGD/Grad"
     uses: ClassVar[str] = "relay"
+    worker_rates: ClassVar[bool] = False
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self) -> None:

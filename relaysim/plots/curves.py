@@ -167,10 +167,8 @@ def frame_of(history: Recorded, *columns: str) -> pd.DataFrame:
 
 
 def by_rate(history: Recorded, frame: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame]]:
-    """The rows of each learning rate; of a schedule, all."""
-    given = history.config["learning_rate"]
-    scheduled = callable(given) or isinstance(given, dict)
-    key = 0.0 * frame["learning_rate"] if scheduled else frame["learning_rate"]
+    """The rows of each learning rate, that of the first record where it changes."""
+    key = frame.groupby("replica")["learning_rate"].transform("first")
     for rate, group in frame.groupby(key.rename("rate")):
         yield float(str(rate)), group
 

@@ -19,11 +19,12 @@ import numpy as np
 import pandas as pd
 
 from relaysim.engine import simulate
+from relaysim.studies.described import rate_of
 from relaysim.studies.expansion import expand, read_sweep
 from relaysim.studies.options import FIXED, TUNED
 from relaysim.studies.problem_kinds import OwnProblem, plain
 from relaysim.studies.processes import computed, termination_as_exit
-from relaysim.studies.settings import arguments_of, build, former_key, key_of, rate_of
+from relaysim.studies.settings import arguments_of, build, former_key, key_of
 from relaysim.studies.store import Store, stored_results
 from relaysim.studies.tables import rows_of, table_of
 from relaysim.studies.tuning import StartsBelowTargetError, searched

@@ -149,9 +149,12 @@ class Streams:
         return table
 
     def normals(
-        self, purpose: str, shape: tuple[int, ...], scale: float, ahead: int
+        self, purpose: str, shape: tuple[int, ...], scale: np.ndarray, ahead: int
     ) -> Callable[[], np.ndarray]:
-        """A function that draws a step's Gaussian numbers, ``shape`` or ``shape + (r,)``."""
+        """A function that draws a step's Gaussian numbers, ``shape`` or ``shape + (r,)``.
+
+        ``scale`` broadcasts to the latter.
+        """
         block = max(1, ahead // (int(np.prod(shape)) * len(self.seeds)))
         draws = np.empty((block, *shape, len(self.seeds)))
 
@@ -169,11 +172,16 @@ class Streams:
             return source.take
         return lambda: source.take()[..., self.owner]
 
-    def event_normals(self, purpose: str, d: int, scale: float) -> EventDraw:
-        """Gaussian numbers for a seed's events, drawn in their order: ``(seed, workers) → (events, d)``."""
+    def event_normals(self, purpose: str, d: int, scale: np.ndarray) -> EventDraw:
+        """Gaussian numbers for a seed's events, drawn in their order: ``(seed, workers) → (events, d)``.
+
+        ``scale (n,)`` is that of each worker.
+        """
         generators = self.generators(purpose)
         self.register(f"{purpose}: event normals", _Plain(generators))
-        return lambda seed, workers: scale * generators[seed].standard_normal((len(workers), d))
+        return lambda seed, workers: (
+            scale[workers, None] * generators[seed].standard_normal((len(workers), d))
+        )
 
     def event_batches(
         self, purpose: str, available: np.ndarray, size: int, sampling: str

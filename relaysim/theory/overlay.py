@@ -215,7 +215,10 @@ def overlay(
 def _only_rate(history: Simulated, learning_rate: float | None) -> float:
     given = history.config["learning_rate"]
     if callable(given) or isinstance(given, dict):
-        raise ValueError("theory beside a curve needs a constant learning rate, not a schedule")
+        raise ValueError(
+            "theory beside a curve needs a constant learning rate, the same for all workers, not a schedule "
+            "or PerWorker"
+        )
     rates = np.unique(given)
     if learning_rate is None:
         if len(rates) > 1:
@@ -231,7 +234,7 @@ def _only_rate(history: Simulated, learning_rate: float | None) -> float:
 def _noise(oracle: Oracle | None) -> float:
     if oracle is None or isinstance(oracle, Exact):
         return 0.0
-    if isinstance(oracle, Gaussian):
+    if isinstance(oracle, Gaussian) and isinstance(oracle.sigma2, float):
         return oracle.sigma2
     raise ValueError(
         f"theory beside a curve knows noise of one variance everywhere, not {oracle!r}; use "
