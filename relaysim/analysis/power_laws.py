@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from relaysim.analysis.entries import ENTRY
 from relaysim.support.checks import real_array
@@ -63,7 +63,7 @@ def power_law(x: ArrayLike, y: ArrayLike, group: ArrayLike | None = None) -> Exp
     if freedom < 1:
         return Exponent(slope, math.nan, math.nan)
     residual = ((centered.y - slope * centered.x) ** 2).sum()
-    half = student.ppf(0.975, freedom) * math.sqrt(residual / freedom / square)
+    half = stdtrit(freedom, 0.975) * math.sqrt(residual / freedom / square)
     return Exponent(slope, slope - half, slope + half)
 
 
