@@ -145,7 +145,8 @@ class ADMM(Method):
         agreed *= 0.5 / weights
         x = round.proximal(agreed, round.learning_rate / weights)
         change = round.mix_change(x)
-        change *= 2 * self.relaxation
+        if self.relaxation != 0.5:
+            change *= 2 * self.relaxation
         difference = state.difference + change
         change += x * (4 * self.relaxation * weights)
         if self.relaxation != 0.5:
