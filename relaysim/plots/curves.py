@@ -133,8 +133,9 @@ def plot_history(
             chosen = chosen if by_color else unused_look(ax, chosen)
             options = {"label": line_name(name)} | chosen | normalize_kwargs(line, Line2D)
             draw_line(ax, group, x, y, options, band, scale)
+        several = len({overlay.learning_rate for overlay in overlays}) > 1
         for overlay in overlays:
-            which = f", γ = {overlay.learning_rate:.3g}" if len(overlays) > 1 else ""
+            which = f", γ = {overlay.learning_rate:.3g}" if several else ""
             overlay.draw(ax, which=which)
         style_axes(ax, x, y, AXIS_LABELS | history.axis_labels, scale)
         keep_in_sight(ax, [frame], y, scale)
