@@ -119,8 +119,9 @@ def plot_history(
             without += [why] if why else []
             if len(groups) == 1 and label is None and "label" not in line:
                 _NAMED[ax.lines[-1]] = (facts_of(history), name, f": {why}" if why else "")
+        several = len({overlay.learning_rate for overlay in overlays}) > 1
         for overlay in overlays:
-            which = f", γ = {overlay.learning_rate:.3g}" if len(overlays) > 1 else ""
+            which = f", γ = {overlay.learning_rate:.3g}" if several else ""
             overlay.draw(ax, which=which)
         style_axes(ax, x, y, AXIS_LABELS | history.axis_labels, scale)
         keep_in_sight(ax, [frame], y, scale)

@@ -29,12 +29,8 @@ from relaysim.topologies import Topology, TreePair
 
 if TYPE_CHECKING:
     from relaysim.plots.style import Axes
-    from relaysim.theory.overlay import Overlay
 
 __all__ = ["History"]
-
-# Theory over more learning rates than this could not be told apart.
-MOST_WITH_THEORY = 3
 
 
 class History:
@@ -333,7 +329,13 @@ class History:
         )
 
     def plot(
-        self, y: str | None = None, x: str = "step", *, theory: bool = False, **options: Any
+        self,
+        y: str | None = None,
+        x: str = "step",
+        *,
+        theory: bool = False,
+        worst_case: bool = False,
+        **options: Any,
     ) -> Axes:
         """Draw a column against steps or vectors sent, on a log axis; returns the Axes.
 
@@ -343,6 +345,9 @@ class History:
             theory: lay over each learning rate what theory says of it: the exact curve without noise, its
                 asymptotic rate, the expected noise floor with the 10–90 % band of a single record, and
                 theorems; see `relaysim.theory.overlay`. For at most three rates, against steps.
+            worst_case: lay over each learning rate the worst that the method can do on any problem with
+                the same constants, for up to 5 workers and 10 steps: seconds each; see
+                `relaysim.theory.worst_case_curve`. It needs the extra ``pep``.
             options: see `relaysim.plots.plot_history`.
 
         Raises:
@@ -353,23 +358,11 @@ class History:
         if y is None:
             y = "suboptimality" if "suboptimality" in self._columns else "gradient_norm"
         # What is no column, plot_history refuses.
-        if theory and {x, y} <= set(self.frame):
-            options["overlays"] = self._overlays(y, x)
+        if (theory or worst_case) and {x, y} <= set(self.frame):
+            from relaysim.records.overlays import overlays
+
+            options["overlays"] = overlays(self, y, x, theory, worst_case)
         return plots.plot_history(self, y=y, x=x, **options)
-
-    def _overlays(self, y: str, x: str) -> list[Overlay]:
-        """What theory says of a column at each learning rate."""
-        from relaysim.theory.overlay import overlay
-
-        if x != "step":
-            raise ValueError(f"theory is a curve over steps; leave x={x!r} out, or theory")
-        rates = np.unique(self.frame["learning_rate"])
-        if len(rates) > MOST_WITH_THEORY:
-            raise ValueError(
-                f"theory over {len(rates)} learning rates cannot be told apart; simulate at most "
-                f"{MOST_WITH_THEORY} of them"
-            )
-        return [overlay(self, y, rate) for rate in rates]
 
     def save(self, path: str | os.PathLike) -> pathlib.Path:
         """Write the history to one ``.npz`` file (arrays, and JSON for the rest; no pickle).

@@ -23,7 +23,7 @@ from relaysim.topologies import Topology, TreePair
 if TYPE_CHECKING:
     from relaysim.plots.style import Axes
 
-__all__ = ["Overlay", "overlay"]
+__all__ = ["LOOKS", "Overlay", "Simulated", "only_rate", "overlay", "told_of"]
 
 # Below this share of its start a curve is rounding.
 ROUNDING = 1e-24
@@ -35,6 +35,13 @@ LOOKS: Mapping[str, dict[str, Any]] = {
     "prediction": {"color": "black", "linestyle": (0, (4, 3)), "linewidth": 1.1, "zorder": 6},
     "asymptote": {"color": "#888888", "linestyle": "-", "linewidth": 1.0, "zorder": 1.5},
     "floor": {"color": "black", "linestyle": "-", "linewidth": 0.9, "zorder": 5},
+    "worst case": {
+        "color": "black",
+        "marker": "_",
+        "linestyle": "-",
+        "linewidth": 0.7,
+        "zorder": 6,
+    },
     "bound": {"color": "#444444", "linestyle": (0, (1, 1.6)), "linewidth": 1.3, "zorder": 5},
 }
 # A prediction is not drawn further down than this share of its start, where it is rounding.
@@ -167,30 +174,12 @@ def overlay(
     >>> bool(abs(found.prediction.suboptimality - history.frame.suboptimality).max() < 1e-12)
     True
     """
-    config = history.config
-    rate = _only_rate(history, learning_rate)
+    measure, problem, algorithm = told_of(history, column)
+    rate = only_rate(history, learning_rate)
     sigma2 = _noise(history.oracle)
-    if config["faults"] is not None:
-        raise ValueError(
-            "theory beside a curve has no place for lost messages; leave faults out, or theory"
-        )
-    if history.problem is None or history.algorithm is None:
-        raise ValueError(
-            "theory beside a curve needs the problem and the algorithm, and a loaded history of a "
-            "problem of your own does not have them"
-        )
-    x0 = config["x0"]
-    if x0 is not None and np.ndim(x0) == 3:
-        raise ValueError(
-            "theory beside a curve needs one starting point, and this history has one for each "
-            "replica; simulate them one by one"
-        )
-    known = {each.name: each for each in history.measures if not each.per_worker}
-    if column not in known:
-        raise ValueError(f"theory says nothing of column {column!r}; take {' or '.join(known)}")
-    mixing = history.mixing
-    given = (history.problem, history.topology, history.algorithm)
-    linear = linearize(*given, rate, x0, mixing, [known[column]])
+    x0, mixing = history.config["x0"], history.mixing
+    given = (problem, history.topology, algorithm)
+    linear = linearize(*given, rate, x0, mixing, [measure])
     prediction = linear.predict(int(history.steps[-1]))
     stable = linear.spectral_radius < 1 - NEUTRAL
     plateau = float(linear.plateau()[column]) if stable else None
@@ -212,7 +201,36 @@ def overlay(
     )
 
 
-def _only_rate(history: Simulated, learning_rate: float | None) -> float:
+def told_of(history: Simulated, column: str) -> tuple[Measure, Problem, Algorithm]:
+    """The measure that a column is, problem and algorithm, of a run of which theory may say something.
+
+    Raises:
+        ValueError: faults, parts that are missing, starts for each replica, or no column of this name.
+    """
+    config = history.config
+    if config["faults"] is not None:
+        raise ValueError(
+            "theory beside a curve has no place for lost messages; leave faults out, or theory"
+        )
+    if history.problem is None or history.algorithm is None:
+        raise ValueError(
+            "theory beside a curve needs the problem and the algorithm, and a loaded history of a "
+            "problem of your own does not have them"
+        )
+    x0 = config["x0"]
+    if x0 is not None and np.ndim(x0) == 3:
+        raise ValueError(
+            "theory beside a curve needs one starting point, and this history has one for each "
+            "replica; simulate them one by one"
+        )
+    known = {each.name: each for each in history.measures if not each.per_worker}
+    if column not in known:
+        raise ValueError(f"theory says nothing of column {column!r}; take {' or '.join(known)}")
+    return known[column], history.problem, history.algorithm
+
+
+def only_rate(history: Simulated, learning_rate: float | None) -> float:
+    """The learning rate that is asked for, one of the history's; the only one by default."""
     given = history.config["learning_rate"]
     if callable(given) or isinstance(given, dict):
         raise ValueError(
