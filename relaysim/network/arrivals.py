@@ -35,7 +35,7 @@ class Arrivals:
         self._uniforms = streams.uniforms("faults")
 
     def __call__(self, edges: np.ndarray, further: int = 0) -> np.ndarray:
-        """1 for those that arrive and 0 for the others, ``(messages, 1)``, or with replicas
+        """True for those that arrive and False for the others, ``(messages, 1)``, or with replicas
         ``(messages, 1, r)``, or ``(messages, 1, 1)`` where they do not differ.
 
         Args:
@@ -55,7 +55,10 @@ class Arrivals:
             return drawn[:, 0]
 
         found = self._fault.arrivals(edges, WireRound.of(step, self._topology, uniforms))
-        arrived = real_array(found, "what a fault says arrives")
+        if isinstance(found, np.ndarray) and found.dtype == bool:
+            arrived = found
+        else:
+            arrived = real_array(found, "what a fault says arrives") != 0
         allowed = [(len(edges),)] + ([] if owner is None else [(len(edges), len(owner))])
         if arrived.shape not in allowed:
             raise ValueError(
