@@ -15,9 +15,11 @@ __all__ = [
     "EventDraw",
     "Source",
     "Streams",
+    "Uniforms",
     "below",
     "distinct_below",
     "numbers_within",
+    "of_replicas",
     "seed_array",
 ]
 
@@ -103,12 +105,12 @@ class Streams:
 
     # -- sources -----------------------------------------------------------------------------------
 
-    def uniforms(self, purpose: str, *within: int) -> Callable[[int], np.ndarray]:
+    def uniforms(self, purpose: str, *within: int) -> Uniforms:
         """A function that draws so many numbers in [0, 1): ``(count, 1)`` or ``(count, 1, r)``.
 
         ``within`` names a part of the purpose that has a stream of its own.
         """
-        source = _Uniforms(self, [self.generator(purpose, seed, *within) for seed in self.seeds])
+        source = Uniforms(self, [self.generator(purpose, seed, *within) for seed in self.seeds])
         self.register(" ".join(map(str, (f"{purpose}: uniforms", *within))), source)
         return source
 
@@ -254,7 +256,7 @@ class _Plain:
         _set_states(self._generators, state["generators"])
 
 
-class _Uniforms(_Plain):
+class Uniforms(_Plain):
     """Numbers in [0, 1), the same for all replicas of a seed."""
 
     def __init__(self, streams: Streams, generators: list[np.random.Generator]):
@@ -264,13 +266,17 @@ class _Uniforms(_Plain):
         self._left = np.empty((0, len(generators)))
 
     def __call__(self, count: int) -> np.ndarray:
+        return of_replicas(self._streams, self.of_seeds(count))
+
+    def of_seeds(self, count: int) -> np.ndarray:
+        """So many of each seed, ``(count, seeds)``."""
         missing = count - len(self._left)
         if missing > 0:
             ahead = max(missing, _NUMBERS_AHEAD // len(self._generators))
             drawn = np.stack([generator.random(ahead) for generator in self._generators], axis=-1)
             self._left = np.concatenate([self._left, drawn])
         found, self._left = self._left[:count], self._left[count:]
-        return _of_replicas(self._streams, found)
+        return found
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"left": self._left.copy()}
@@ -337,10 +343,10 @@ def _set_states(generators: list[np.random.Generator], states: list[dict[str, An
 
 def _uniforms(streams: Streams, generators: list[np.random.Generator], count: int) -> np.ndarray:
     drawn = np.stack([generator.random(count) for generator in generators], axis=-1)
-    return _of_replicas(streams, drawn)
+    return of_replicas(streams, drawn)
 
 
-def _of_replicas(streams: Streams, drawn: np.ndarray) -> np.ndarray:
+def of_replicas(streams: Streams, drawn: np.ndarray) -> np.ndarray:
     """Numbers of all seeds ``(count, seeds)`` as those of replicas: ``(count, 1)`` or ``(count, 1, r)``."""
     owner = streams.owner
     if owner is None:
