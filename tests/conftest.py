@@ -45,7 +45,7 @@ def site(tmp_path_factory):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
         check=False,
     )
     assert built.returncode == 0, built.stdout[-2000:] + built.stderr
