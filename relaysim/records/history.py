@@ -46,6 +46,7 @@ class History:
         interrupted: whether someone stopped the run before its last step; it is whole up to there.
         problem, topology, algorithm: what was run.
         config: plain data that rebuilds the run; see `relaysim.rebuild`.
+        provenance: versions, BLAS, threads and machine that it was computed with; None in older files.
 
     >>> import relaysim as rs
     >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
@@ -75,6 +76,7 @@ class History:
         state: KeptState | None = None,
         time: np.ndarray | None = None,
         interrupted: bool = False,
+        provenance: dict[str, Any] | None = None,
     ) -> None:
         self.steps = steps
         self.x = x
@@ -91,6 +93,7 @@ class History:
         self._state = state
         self._time = time
         self.interrupted = interrupted
+        self.provenance = provenance
 
     @property
     def replicas(self) -> int:
@@ -364,12 +367,8 @@ class History:
             options["overlays"] = overlays(self, y, x, theory, worst_case)
         return plots.plot_history(self, y=y, x=x, **options)
 
-    def save(self, path: str | os.PathLike) -> pathlib.Path:
-        """Write the history to one ``.npz`` file (arrays, and JSON for the rest; no pickle).
-
-        The file is written aside and renamed, so that an older one is replaced only by a whole one.
-        Returns the path, with ``.npz`` added where it was missing.
-        """
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays of the record, by the names that a file has for them."""
         arrays: dict[str, np.ndarray] = {
             "steps": self.steps,
             # Beyond 64 bits as text: arrays of objects would be pickled.
@@ -384,13 +383,21 @@ class History:
         for name, array in (("iterates", self.iterates), ("time", self._time)):
             if array is not None:
                 arrays[name] = array
-        header: dict[str, Any] = {"config": self.config}
+        return arrays
+
+    def save(self, path: str | os.PathLike) -> pathlib.Path:
+        """Write the history to one ``.npz`` file (arrays, and JSON for the rest; no pickle).
+
+        The file is written aside and renamed, so that an older one is replaced only by a whole one.
+        Returns the path, with ``.npz`` added where it was missing.
+        """
+        header: dict[str, Any] = {"config": self.config, "provenance": self.provenance}
         if self.interrupted:
             header["interrupted"] = True
         if self._state is not None:
             run = fingerprint(self.config)
             header["state"] = {"version": self._state.version, "run": run, "data": self._state.data}
-        return archive.write(path, header, arrays)
+        return archive.write(path, header, self.arrays())
 
     @staticmethod
     def load(path: str | os.PathLike) -> History:
