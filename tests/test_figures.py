@@ -2,10 +2,12 @@
 
 import functools
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 import relaysim as rs
@@ -31,7 +33,9 @@ SLOW = {"scaling", "gossip-vs-relay", "sensitivity", "stability", "shootout", "z
         if name != "heterogeneity"  # test_cli.py draws it
     ],
 )
-def test_a_figure_is_written_whole_and_shows_what_it_should(name, tmp_path):
+def test_a_figure_is_written_whole_and_shows_what_it_should(name, tmp_path, monkeypatch):
+    drawn, save = [], Result.save
+    monkeypatch.setattr(Result, "save", lambda self, *to: (drawn.append(self), save(self, *to))[1])
     assert cli.main(["figure", name, "--quick", "--out", str(tmp_path), "--jobs", "1"]) == 0
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF")
@@ -39,6 +43,60 @@ def test_a_figure_is_written_whole_and_shows_what_it_should(name, tmp_path):
     assert len(frame)
     if name in SHOWS:
         SHOWS[name](frame)
+    (result,) = drawn
+    check_caption(result.caption)
+    if name != "shootout":  # whose table is the legend
+        check_legends(result.figure)
+
+
+def check_caption(caption):
+    """Whole sentences: none that begins in the middle of another, and nothing said twice."""
+    assert caption[0].isupper() or caption[0].isdigit()
+    assert caption.endswith(".")
+    assert "  " not in caption
+    assert not re.search(r"[.;,:] ?[.;,:]", caption.replace("al.,", "").replace("arXiv", ""))
+    words = caption.split()
+    runs = [words[k : k + 6] for k in range(len(words) - 5)]
+    said = [" ".join(run) for run in runs if all(word.isalpha() for word in run)]
+    assert len(set(said)) == len(said)
+
+
+def is_grey(color):
+    red, green, blue = to_rgb(color)
+    return max(red, green, blue) - min(red, green, blue) < 0.02 and red < 0.9
+
+
+def check_legends(figure):
+    """Every black or grey line is in some legend of the figure."""
+    explained, shown = set(), set()
+    legends = [*figure.legends, *(ax.get_legend() for ax in figure.axes if ax.get_legend())]
+    for lines, into in (
+        ([line for legend in legends for line in legend.get_lines()], explained),
+        ([line for ax in figure.axes for line in ax.lines], shown),
+    ):
+        for line in lines:
+            if is_grey(line.get_color()) and len(line.get_xdata()) > 1:
+                into.add((to_hex(line.get_color()), str(line._unscaled_dash_pattern)))
+    assert shown <= explained
+
+
+def test_checks_of_pictures_find_what_is_wrong():
+    figure = Figure()
+    ax = figure.subplots()
+    ax.plot([1, 2], [1, 2], color="#888888", linestyle="--")
+    with pytest.raises(AssertionError):
+        check_legends(figure)
+    ax.axhline(1, color="#888888", linestyle="--", label="the target")
+    ax.legend()
+    check_legends(figure)
+    for caption in (
+        "Steps.. After it.",
+        "it is said.",
+        "That is so",
+        "A b c d e f g, a b c d e f g, .",
+    ):
+        with pytest.raises(AssertionError):
+            check_caption(caption)
 
 
 def test_all_figures_on_one_page(tmp_path, capsys, monkeypatch):
@@ -68,6 +126,10 @@ def test_all_figures_on_one_page(tmp_path, capsys, monkeypatch):
 
 
 def check_scaling(frame):
+    known = frame[(frame.method == "All-reduce") & frame.published_median_steps.notna()]
+    # Of three of the ten problems; the published search ended at one rate for all n.
+    assert (known.median_steps_at_published_rate == known.published_median_steps).all()
+    assert (known.median_steps < known.published_median_steps).all()
     assert frame.published_median_steps.notna().any()
     assert (frame.reached == frame.problems).all()
 

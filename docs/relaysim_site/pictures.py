@@ -14,6 +14,7 @@ import sys
 
 import joblib
 import matplotlib
+from PIL import Image
 
 import relaysim as rs
 from relaysim.figures import FIGURES
@@ -21,12 +22,14 @@ from relaysim.studies.naming import ALGORITHMS
 from relaysim.support.progress import progress_bar
 from relaysim_site.files import Folder
 
-__all__ = ["draw", "example_of", "facts"]
+__all__ = ["draw", "example_of", "facts", "thumbnail"]
 
 STEPS = 300
 LEARNING_RATE = 0.2
 PROBLEM = {"n": 16, "d": 10, "zeta2": 1.0, "mu": 0.25, "seed": 0}
 LOWEST = 1e-12
+FIGURE_DPI, THUMBNAIL_DPI = 160, 150
+THUMBNAIL = (4.2, 3.15)  # inches
 
 
 def draw(methods: Folder, figures: Folder, committed: pathlib.Path) -> None:
@@ -73,6 +76,17 @@ def facts(folder: Folder, name: str) -> dict:
     return json.loads(folder.file(f"{name}.json").read_text(encoding="utf-8"))
 
 
+def thumbnail(picture: pathlib.Path, small: pathlib.Path) -> pathlib.Path:
+    """The upper left corner of a picture, where its first panel stands, with numbers that can be read."""
+    with Image.open(picture) as image:
+        dpi = image.info.get("dpi", (FIGURE_DPI, FIGURE_DPI))[0]
+        size = tuple(round(inches * dpi) for inches in THUMBNAIL)
+        corner = Image.new("RGB", size, "white")
+        corner.paste(image.convert("RGB"), (0, 0))
+    corner.resize([round(inches * THUMBNAIL_DPI) for inches in THUMBNAIL]).save(small)
+    return small
+
+
 # -- figures ---------------------------------------------------------------------------------------
 
 
@@ -80,7 +94,7 @@ def draw_figure(name: str, picture: pathlib.Path, told: pathlib.Path, table: pat
     """Draw a figure in its quick version, and write down its caption and its numbers."""
     matplotlib.use("Agg")
     result = FIGURES[name](quick=True, n_jobs=1)
-    result.figure.savefig(picture, bbox_inches="tight", dpi=160)
+    result.figure.savefig(picture, bbox_inches="tight", dpi=FIGURE_DPI)
     result.frame.to_csv(table, index=False)
     described = {"quick": True, "caption": result.caption, "table": table.name}
     told.write_text(json.dumps(described), encoding="utf-8")
