@@ -39,6 +39,7 @@ __all__ = [
     "PAGES",
     "STYLE",
     "add_legend",
+    "compressor_style",
     "drawable",
     "hidden_by",
     "ink_on",
@@ -156,6 +157,18 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "DLM": ("#0AA3AF", (0, (2, 5, 1, 2))),
 }
 
+# Compressors are shades of CHOCO-SGD's brown, told apart by dash and marker too.
+_COMPRESSORS: Mapping[str, tuple[str, object, str]] = {
+    "Identity": ("#5d5d5d", (0, (10, 4)), "."),
+    "TopK": ("#7c3e1c", "-", "o"),
+    "RandomK": ("#d8ac93", "-", "v"),
+    "LowRank": ("#b15928", (0, (1, 1)), "s"),
+    "Sign": ("#3e1f0e", (0, (5, 1.5, 1, 1.5)), "^"),
+    "QSGD": ("#c4825e", (0, (5, 1.5)), "D"),
+    "RandomRounding": ("#8f5a00", (0, (2, 3)), "P"),
+    "Lattice": ("#a3704f", (0, (9, 1.5, 2, 5)), "X"),
+}
+
 # Of further lines of one method: their markers, and how much paler (or darker, below 0) each is.
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _SHADINGS = (0.45, -0.45, 0.2)
@@ -240,6 +253,24 @@ def method_style(label: str) -> dict[str, Any]:
     """
     color, dash = _METHODS[label] if label in _METHODS else _look_from(label)
     return {"color": color, "linestyle": dash}
+
+
+def compressor_style(compressor: object) -> dict[str, Any]:
+    """Colour, dash and marker of a compressor, as keyword arguments for matplotlib.
+
+    Args:
+        compressor: a compressor, its class, or the name of that.
+
+    Raises:
+        ValueError: one that is not of `relaysim.compressors`.
+
+    >>> compressor_style("TopK")
+    {'color': '#7c3e1c', 'linestyle': '-', 'marker': 'o'}
+    """
+    kind = compressor if isinstance(compressor, type) else type(compressor)
+    name = compressor if isinstance(compressor, str) else kind.__name__
+    color, dash, marker = _COMPRESSORS[one_of(name, "compressor", tuple(_COMPRESSORS))]
+    return {"color": color, "linestyle": dash, "marker": marker}
 
 
 def variant(look: Mapping[str, Any], number: int) -> dict[str, Any]:
