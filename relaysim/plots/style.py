@@ -20,18 +20,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes as Axes  # for rooms that may not import matplotlib themselves
+from matplotlib.axis import Axis, XAxis
 from matplotlib.cbook import is_math_text
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.mathtext import MathTextParser
 from matplotlib.path import Path
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike
 
 from relaysim.plots.ticks import log_ticks
 from relaysim.support.checks import one_of
 from relaysim.support.labels import AXIS_LABELS
+from relaysim.support.names import labels_of_workers
 
 __all__ = [
     "AXIS_LABELS",
@@ -45,12 +48,16 @@ __all__ = [
     "ink_on",
     "line_name",
     "method_style",
+    "name_workers",
     "new_axes",
     "setting",
     "style",
     "style_axes",
     "variant",
 ]
+
+# More names beside an axis could not be read.
+MOST_NAMES = 40
 
 #: Matplotlib settings of every picture here.
 STYLE: Mapping[str, object] = {
@@ -321,6 +328,25 @@ def style_axes(
     log_ticks(ax)
     ax.set_xlabel(drawable(labels.get(x, x)))
     ax.set_ylabel(drawable(labels.get(y, y)))
+
+
+def name_workers(axis: Axis, n: int, *who_may_say: Any, most_numbers: int = 8) -> None:
+    """Write the workers' names along an axis, if they have some, and not too many; else some numbers.
+
+    Args:
+        axis: of which a unit is a worker.
+        n: workers.
+        who_may_say: of which the first that has ``worker_names`` does.
+        most_numbers: how many numbers there are at the most.
+    """
+    names = labels_of_workers(n, *who_may_say)
+    if names.dtype != object or n > MOST_NAMES:
+        axis.set_major_locator(MaxNLocator(most_numbers, integer=True, min_n_ticks=1))
+        return
+    words = [drawable(name) for name in names]
+    axis.set_ticks(range(n), words, fontsize="small")
+    if isinstance(axis, XAxis) and sum(map(len, words)) > 40:
+        axis.set_tick_params(rotation=90)
 
 
 def drawable(text: str) -> str:

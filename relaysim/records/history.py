@@ -24,6 +24,7 @@ from relaysim.records.loading import loaded
 from relaysim.records.state import KeptState, fingerprint
 from relaysim.records.timing import times_of
 from relaysim.support.display import between, html_table
+from relaysim.support.names import labels_of_workers
 from relaysim.theory.running_time import Runtime
 from relaysim.topologies import Topology, TreePair
 
@@ -172,8 +173,8 @@ class History:
     def worker_frame(self) -> pd.DataFrame:
         """One row per replica, recorded step and worker, for measures that are ``per_worker``.
 
-        Columns: ``replica``, ``seed``, ``learning_rate``, ``step`` as in `frame`, ``worker``, and those that
-        were asked for, such as ``measures=["worker_consensus_distance", "worker_distance"]``.
+        Columns: ``replica``, ``seed``, ``learning_rate``, ``step`` as in `frame`, ``worker`` (its name if it
+        has one), and those that were asked for, such as ``measures=["worker_distance"]``.
 
         Raises:
             ValueError: none was asked for.
@@ -193,14 +194,14 @@ class History:
             )
         n = self.x.shape[0]
         data = {name: np.repeat(each, n) for name, each in self._what_records_are().items()}
-        data["worker"] = np.tile(np.arange(n), len(data["step"]) // n)
+        called = labels_of_workers(n, self.topology, self.problem)
+        data["worker"] = np.tile(called, len(data["step"]) // n)
         for name in names:
             rows = np.moveaxis(self._columns[name], 1, 2).swapaxes(0, 1).reshape(-1, n)
             data[name] = rows[self._is_recorded].ravel()
         return pd.DataFrame(data)
 
     def _names(self, per_worker: bool) -> list[str]:
-        """Of the measured columns."""
         return [each.name for each in self.measures if each.per_worker == per_worker]
 
     @property
