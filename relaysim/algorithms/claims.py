@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,8 @@ CLAIMS: dict[str, str] = {
     "overlaps": "whether a step's gradient reaches others in the next step only, so that computing it and "
     "sending can go on at the same time",
     "cycle": "steps after which its rule repeats",
+    "least_steps": "steps that its rule is made for at least: shorter runs, that nobody means to go on with, "
+    "are refused",
     "affine": "whether, on quadratics, a step is an affine map of the state",
     "random": "whether its steps draw random numbers, so that runs differ without gradient noise",
     "exact": "whether, without noise and at a constant learning rate, it reaches x* for any ζ",
@@ -78,6 +81,13 @@ class Claims:
     def cycle(self) -> int:
         """Steps after which its rule repeats, where it depends on the number of the step."""
         return 1
+
+    @property
+    def least_steps(self) -> int:
+        """Steps that its rule is made for at least: `relaysim.simulate` refuses shorter runs, in which what
+        makes it this method would not happen, but with ``keep_state=True``.
+        """
+        return 0
 
     @property
     def affine(self) -> bool:
@@ -193,14 +203,13 @@ class Claims:
         if dataclasses.is_dataclass(self):
             names = [field.name for field in dataclasses.fields(self)]
             options = [(name, getattr(self, name)) for name in names]
-        vectors = [self.vectors_per_edge(d) for d in (_SMALL, _LARGE)]
-        sent: Any
-        if None in vectors:
-            sent = "depends on the run"
-        elif vectors[0] != vectors[1]:
-            sent = "as many as its compressed messages are worth"
-        else:
-            sent = vectors[0]
+        sent: Any = "as many as its compressed messages are worth"
+        with contextlib.suppress(ValueError):  # a compressor may refuse some lengths
+            vectors = [self.vectors_per_edge(d) for d in (_SMALL, _LARGE)]
+            if None in vectors:
+                sent = "depends on the run"
+            elif vectors[0] == vectors[1]:
+                sent = vectors[0]
         claims = [
             ("communicates with", _USES.get(self.uses, self.uses)),
             ("vectors per edge and step", sent),

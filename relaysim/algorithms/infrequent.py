@@ -25,7 +25,8 @@ class SingleMerge(Method):
     workers average once.
 
     Args:
-        merge_at: the step after which all are averaged, at least 1.
+        merge_at: the step after which all are averaged, at least 1. A run of fewer steps
+            is refused, but with ``keep_state=True``, to go on later.
         probability: of being ready, in [0, 1].
         local_steps: steps between two rounds of pairs, at least 1.
         count: what the merge sends, as of `AllReduce`: ``"ring"`` 2(n − 1) vectors, ``"all-to-all"``
@@ -62,6 +63,10 @@ class SingleMerge(Method):
     @property
     def random(self) -> bool:
         return self.probability > 0
+
+    @property
+    def least_steps(self) -> int:
+        return self.merge_at
 
     def vectors_per_edge(self, d: int) -> None:
         """None: pairs are random."""

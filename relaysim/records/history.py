@@ -29,12 +29,8 @@ from relaysim.topologies import Topology, TreePair
 
 if TYPE_CHECKING:
     from relaysim.plots.style import Axes
-    from relaysim.theory.overlay import Overlay
 
 __all__ = ["History"]
-
-# Theory over more learning rates than this could not be told apart.
-MOST_WITH_THEORY = 3
 
 
 class History:
@@ -349,27 +345,14 @@ class History:
             ValueError: a column that this history does not have, or a run of which theory says nothing.
         """
         from relaysim import plots
+        from relaysim.theory.overlay import overlays
 
         if y is None:
             y = "suboptimality" if "suboptimality" in self._columns else "gradient_norm"
         # What is no column, plot_history refuses.
         if theory and {x, y} <= set(self.frame):
-            options["overlays"] = self._overlays(y, x)
+            options["overlays"] = overlays(self, y, x)
         return plots.plot_history(self, y=y, x=x, **options)
-
-    def _overlays(self, y: str, x: str) -> list[Overlay]:
-        """What theory says of a column at each learning rate."""
-        from relaysim.theory.overlay import overlay
-
-        if x != "step":
-            raise ValueError(f"theory is a curve over steps; leave x={x!r} out, or theory")
-        rates = np.unique(self.frame["learning_rate"])
-        if len(rates) > MOST_WITH_THEORY:
-            raise ValueError(
-                f"theory over {len(rates)} learning rates cannot be told apart; simulate at most "
-                f"{MOST_WITH_THEORY} of them"
-            )
-        return [overlay(self, y, rate) for rate in rates]
 
     def save(self, path: str | os.PathLike) -> pathlib.Path:
         """Write the history to one ``.npz`` file (arrays, and JSON for the rest; no pickle).

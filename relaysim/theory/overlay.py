@@ -23,7 +23,7 @@ from relaysim.topologies import Topology, TreePair
 if TYPE_CHECKING:
     from relaysim.plots.style import Axes
 
-__all__ = ["Overlay", "overlay"]
+__all__ = ["Overlay", "overlay", "overlays"]
 
 # Below this share of its start a curve is rounding.
 ROUNDING = 1e-24
@@ -41,6 +41,8 @@ LOOKS: Mapping[str, dict[str, Any]] = {
 LOWEST = 1e-28
 # Nor further up than this multiple of it, where a run has diverged.
 HIGHEST = 1e12
+# Theory over more learning rates than this could not be told apart.
+MOST_WITH_THEORY = 3
 
 
 class Simulated(Protocol):
@@ -212,10 +214,43 @@ def overlay(
     )
 
 
-def _only_rate(history: Simulated, learning_rate: float | None) -> float:
+def overlays(history: Simulated, column: str, x: str = "step") -> list[Overlay]:
+    """What theory says of a column at each learning rate of a history, to be laid over its curves.
+
+    Args:
+        history, column: as for `overlay`.
+        x: what the curves are drawn against.
+
+    Raises:
+        ValueError: anything but steps, a schedule, or more learning rates than can be told apart; and as
+            `overlay`.
+    """
+    if x != "step":
+        raise ValueError(f"theory is a curve over steps; leave x={x!r} out, or theory")
+    _require_constant(history)
+    rates = np.unique(history.config["learning_rate"])
+    if len(rates) > MOST_WITH_THEORY:
+        raise ValueError(
+            f"theory over {len(rates)} learning rates cannot be told apart; simulate at most "
+            f"{MOST_WITH_THEORY} of them"
+        )
+    return [overlay(history, column, rate) for rate in rates]
+
+
+def _require_constant(history: Simulated) -> None:
     given = history.config["learning_rate"]
     if callable(given) or isinstance(given, dict):
-        raise ValueError("theory beside a curve needs a constant learning rate, not a schedule")
+        kind = given["type"] if isinstance(given, dict) else type(given).__name__
+        what = "a function of the step" if kind == "Tabulated" else kind
+        raise ValueError(
+            f"theory beside a curve is of a constant learning rate, and this run's is a schedule ({what}); "
+            f"leave theory out, or simulate with a number, such as the rate of the last steps"
+        )
+
+
+def _only_rate(history: Simulated, learning_rate: float | None) -> float:
+    given = history.config["learning_rate"]
+    _require_constant(history)
     rates = np.unique(given)
     if learning_rate is None:
         if len(rates) > 1:
