@@ -23,6 +23,7 @@ from relaysim.mixing.sequences import Mixing
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
 from relaysim.support.checks import real_array, real_number, whole_number
+from relaysim.support.display import LATER, html_table
 from relaysim.support.starts import starting_points
 from relaysim.theory.affine import AffineStep
 from relaysim.theory.spectra import (
@@ -115,6 +116,20 @@ class Linearization:
         self.period, self.start_up = self._map.period, self._map.start_up
         self.states = self._map.states
         self._iterates = slice(0, problem.n * problem.d)
+
+    def _repr_html_(self) -> str:
+        asked = "spectral_radius" in self.__dict__
+        rows = [
+            ("problem", repr(self.problem)),
+            ("topology", repr(self.topology)),
+            ("learning rate", self.learning_rate),
+            ("numbers in the state", self.states),
+            ("steps before the map holds", self.start_up),
+            ("steps of a period", self.period),
+            ("spectral radius ρ a step", self.spectral_radius if asked else LATER),
+            ("steps to fall by e", self.relaxation_time if asked else LATER),
+        ]
+        return html_table(f"{self.algorithm!r} as an affine map", rows)
 
     @property
     def operator(self) -> LinearOperator:

@@ -15,6 +15,7 @@ from relaysim.measures import Measure
 from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Exact, Gaussian, Oracle
 from relaysim.problems import Problem
+from relaysim.support.display import between, html_table
 from relaysim.theory.bounds import Bound, bounds_for
 from relaysim.theory.linear import linearize
 from relaysim.theory.spectra import NEUTRAL
@@ -105,6 +106,18 @@ class Overlay:
     floor: float | None
     band: tuple[float, float] | None
     bounds: tuple[Bound, ...]
+
+    def _repr_html_(self) -> str:
+        none = "none"
+        rows = [
+            ("learning rate", self.learning_rate),
+            ("spectral radius ρ a step", self.spectral_radius),
+            ("where it ends without noise", none if self.plateau is None else self.plateau),
+            ("expected noise floor", none if self.floor is None else self.floor),
+            ("10 to 90 % of records there", none if self.band is None else between(self.band)),
+            ("theorems", ", ".join(bound.label for bound in self.bounds) or none),
+        ]
+        return html_table(f"Theory of the {self.column.replace('_', ' ')}", rows)
 
     def draw(self, ax: Axes, names: bool = True, which: str = "") -> dict[str, Any]:
         """Draw exact curve, asymptotic rate, noise floor and theorems.

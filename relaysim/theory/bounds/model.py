@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from relaysim.support.checks import real_array
+from relaysim.support.display import html_table
 
 __all__ = ["Assumption", "Bound", "Source"]
 
@@ -102,6 +103,18 @@ class Bound:
     verified_constants: bool
     shape: Shape = dataclasses.field(repr=False, compare=False)
     constant: float = 1.0
+
+    def _repr_html_(self) -> str:
+        of = f"mean of the {self.quantity} so far" if self.averaged else self.quantity
+        rows = [
+            ("bounds", of.replace("_", " ")),
+            ("formula", self.formula),
+            ("constants", "verified" if self.verified_constants else "not verified: a shape"),
+            *((a.symbol or a.key, a.value) for a in self.assumptions if a.value is not None),
+            ("assumes", "; ".join(a.statement for a in self.assumptions) or "nothing"),
+            ("source", str(self.source)),
+        ]
+        return html_table(f"{self.name}: {self.label}", rows)
 
     @property
     def label(self) -> str:
