@@ -252,8 +252,8 @@ def index(folder: Folder) -> str:
             header = ("Method", "Class", "Vectors an edge", "x* for any ζ²")
             text.append(rst.table(rows, "methods", header=header))
     text.append(
-        f"A vector has {PROBLEM['d']} numbers here; with compressed ones the share depends on d. Which method "
-        "is the fastest depends on the problem, the graph and the rate, so that no number here ranks them: "
+        f"A vector has {PROBLEM['d']} numbers here; with compressed ones the share depends on d. Which "
+        "method is the fastest depends on the problem, the graph and the rate, so that no number ranks them: "
         "the figures ``zoo`` and ``shootout`` of the :doc:`gallery <../gallery/index>` have each at its best."
     )
     text.append(rst.block("toctree::\n   :hidden:", "\n".join(pages)))
