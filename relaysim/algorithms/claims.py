@@ -40,6 +40,7 @@ CLAIMS: dict[str, str] = {
     "several_rounds": "whether a mixing may stand for several rounds, as `mixing.fast_mix` makes it",
     "composite": "whether it has a proximal step for a term of the objective without gradient",
     "faults": "the kinds of faults that it has a rule for, such as 'lost messages'",
+    "references": "keys of the publications that a paper which uses it should cite, see relaysim.cite",
     "theorems": "names of the functions in relaysim.theory.bounds that hold of it",
 }
 WITHOUT_DEFAULT = ("label", "uses")
@@ -185,6 +186,11 @@ class Claims:
         `relaysim.tune` looks for learning rates up to 4(n + 2)/L times this.
         """
         return 1.0
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Keys in `relaysim.bibliography` of what a paper that uses it should cite; see `relaysim.cite`."""
+        return ()
 
     @property
     def theorems(self) -> tuple[str, ...]:

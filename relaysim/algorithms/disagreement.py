@@ -54,6 +54,7 @@ class DSGDAC(Method):
     floor: float = 0.0
 
     label: ClassVar[str] = "DSGD-AC"
+    references: ClassVar[tuple[str, ...]] = ("wang2026decentralized",)
     uses: ClassVar[str] = "mixing"
     directed: ClassVar[bool] = True
     overlaps: ClassVar[bool] = True

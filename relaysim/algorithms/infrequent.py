@@ -36,8 +36,8 @@ class SingleMerge(Method):
     mean moves as in parallel SGD: pairs are a doubly stochastic matrix. (The published code lets several
     workers contact the same one, which is not.)
 
-    Source: "On the surprising effectiveness of a single global merging in decentralized learning", ICLR
-    2026.
+    Source: Zhu, Zhang, Wang, Zhou, Wang, "On the surprising effectiveness of a single global merging in
+    decentralized learning", ICLR 2026.
 
     >>> SingleMerge(merge_at=100).probability
     0.2
@@ -49,6 +49,7 @@ class SingleMerge(Method):
     count: str = "ring"
 
     label: ClassVar[str] = "Single merge"
+    references: ClassVar[tuple[str, ...]] = ("zhu2026surprising",)
     uses: ClassVar[str] = "workers"
     hops_per_step: ClassVar[float] = math.inf
     affine: ClassVar[bool] = False
@@ -151,6 +152,7 @@ class DynamicAveraging(Method):
     period: int = 1
 
     label: ClassVar[str] = "Dynamic averaging"
+    references: ClassVar[tuple[str, ...]] = ("kamp2018efficient",)
     uses: ClassVar[str] = "workers"
     hops_per_step: ClassVar[float] = math.inf
     affine: ClassVar[bool] = False

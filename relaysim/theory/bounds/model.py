@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from relaysim.bibliography import reference
 from relaysim.support.checks import real_array
 from relaysim.support.display import html_table
 
@@ -53,6 +54,18 @@ class Source:
     year: int | None = None
     arxiv: str | None = None
     theorem: str | None = None
+    references: tuple[str, ...] = ()
+
+    @classmethod
+    def published(cls, key: str, theorem: str | None = None) -> Source:
+        """A theorem of a publication, by its key in `relaysim.bibliography`.
+
+        >>> print(Source.published("vogels2021relaysum", "I"))
+        Vogels, He, Koloskova, Karimireddy, Lin, Stich, Jaggi, "RelaySum for ...", NeurIPS 2021, ...
+        """
+        found = reference(key)
+        where = found.venue, found.year, found.arxiv
+        return cls(found.title, found.authors, *where, theorem=theorem, references=(key,))
 
     def __str__(self) -> str:
         parts = [
