@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 
 from relaysim.studies.naming import ALGORITHMS
-from relaysim_site import rst
+from relaysim_site import references, rst
 from relaysim_site.files import Folder
 from relaysim_site.pictures import LEARNING_RATE, PROBLEM, STEPS, example_of, facts
 
@@ -165,6 +165,8 @@ def page(name: str, kind: type, told: dict) -> str:
     if parts.errors:
         text += ["Raises:", *(f"- {rst.escaped(error)}" for error in parts.errors)]
     text += [rst.title("Source", "-"), *map(rst.escaped, parts.source)]
+    if keys := example_of(kind).references:
+        text.append(f"BibTeX: {', '.join(map(references.link, keys))}.")
     if parts.example:
         text += [rst.title("Example", "-"), parts.example]
     others = [
