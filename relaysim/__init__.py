@@ -27,12 +27,14 @@ from relaysim import (
 from relaysim.engine import simulate
 from relaysim.records.configuration import rebuild
 from relaysim.records.history import History
+from relaysim.schedules import PerWorker
 from relaysim.studies import Tuning, load_sweep, sweep, tune
 from relaysim.support.names import attribute_error
 from relaysim.version import __version__
 
 __all__ = [
     "History",
+    "PerWorker",
     "Tuning",
     "__version__",
     "algorithms",

@@ -26,6 +26,8 @@ from relaysim.support.names import attribute_error
 __all__ = ["QSGD", "Identity", "Lattice", "LowRank", "RandomK", "RandomRounding", "Sign", "TopK"]
 
 NUMBER = 64
+# So many maxima are found in the time of sorting.
+FEW = 8
 
 
 @dataclass(frozen=True)
@@ -323,12 +325,29 @@ def _position_bits(d: int) -> int:
 
 
 def _keep_largest(keys: np.ndarray, x: np.ndarray, k: int) -> np.ndarray:
+    """x where its keys, which are not negative, are among the k largest of their row, else 0."""
     if k >= x.shape[1]:
         return x
-    chosen = np.argsort(-keys, axis=1, kind="stable")[:, :k]
-    result = np.zeros_like(x)
-    np.put_along_axis(result, chosen, np.take_along_axis(x, chosen, axis=1), axis=1)
-    return result
+    if k <= FEW:
+        # Such numbers are ordered as their bits are, and bits are cleared without a branch.
+        left, kept = (
+            np.array(keys, dtype=float, order="C").view(np.int64),
+            np.zeros(x.shape, dtype=bool),
+        )
+        for _ in range(k):
+            largest = np.maximum.reduce(left, axis=1, keepdims=True)
+            found = left == largest
+            kept |= found
+            left &= found.astype(np.int64) - 1
+    else:
+        kept = keys >= np.partition(keys, -k, axis=1)[:, -k : x.shape[1] - k + 1]
+    if np.count_nonzero(kept) != k * (x.size // x.shape[1]) or np.isnan(np.max(keys)):
+        # Of numbers that are equal the first are kept.
+        chosen = np.argsort(-keys, axis=1, kind="stable")[:, :k]
+        result = np.zeros_like(x)
+        np.put_along_axis(result, chosen, np.take_along_axis(x, chosen, axis=1), axis=1)
+        return result
+    return (x.view(np.int64) & -kept.astype(np.int64)).view(float)
 
 
 @dataclass(frozen=True)

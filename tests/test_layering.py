@@ -88,6 +88,7 @@ def tree(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@functools.cache
 def imports(path, at_import_time=False):
     """Absolute names that a file imports: ``relaysim.network``, ``relaysim.network.Mail``, …
 
@@ -117,7 +118,9 @@ def imports_by_name(path):
     """What a file imports of the package by `importlib`, as far as the name is written there."""
     found = []
     for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
+        called = getattr(node, "func", None)  # importlib.import_module, or a name for it
+        name = getattr(called, "attr", None) or getattr(called, "id", "")
+        if "import_module" in name:
             texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
             found += [text for text in texts if str(text).startswith("relaysim")]
     return found

@@ -10,10 +10,7 @@ import os
 import pathlib
 import pkgutil
 import re
-import shlex
 import shutil
-import subprocess
-import sys
 import threading
 import types
 import urllib.parse
@@ -29,28 +26,6 @@ DOCS = ROOT / "docs"
 GUIDES = sorted(DOCS.glob("*.md"))
 HELPERS = sorted(path.stem for path in (DOCS / "relaysim_site").glob("*.py"))
 CODE = re.compile(r"^```(python|pycon)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
-BUILD = "python -m sphinx -W -b html docs docs/_build/html"
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """The folder of the built site."""
-    (line,) = re.findall(
-        rf".*{re.escape(BUILD)}$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE
-    )
-    assert line == f'python -m pip install -e ".[docs]" && {BUILD}'
-    folder = tmp_path_factory.mktemp("site") / "html"
-    _, *arguments = shlex.split(BUILD)
-    built = subprocess.run(
-        [sys.executable, *arguments[:-1], str(folder)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert built.returncode == 0, built.stdout[-2000:] + built.stderr
-    return folder
 
 
 # -- pages -----------------------------------------------------------------------------------------

@@ -44,8 +44,8 @@ def draw(methods: Folder, figures: Folder, committed: pathlib.Path) -> None:
             described = {"quick": False, "caption": None, "table": None}
             told.write_text(json.dumps(described), encoding="utf-8")
         else:
-            table = figures.file(f"{name}.csv")
-            tasks.append((draw_figure, name, picture, told, table))
+            others = figures.file(f"{name}.pdf"), figures.file(f"{name}.csv")
+            tasks.append((draw_figure, name, picture, told, *others))
     for name in ALGORITHMS:
         picture, told = methods.file(f"{name}.png"), methods.file(f"{name}.json")
         tasks.append((draw_method, name, picture, told))
@@ -76,13 +76,15 @@ def facts(folder: Folder, name: str) -> dict:
 # -- figures ---------------------------------------------------------------------------------------
 
 
-def draw_figure(name: str, picture: pathlib.Path, told: pathlib.Path, table: pathlib.Path) -> None:
-    """Draw a figure in its quick version, and write down its caption and its numbers."""
+def draw_figure(
+    name: str, picture: pathlib.Path, told: pathlib.Path, *others: pathlib.Path
+) -> None:
+    """Draw a figure in its quick version, as the command does, and write down its caption."""
     matplotlib.use("Agg")
     result = FIGURES[name](quick=True, n_jobs=1)
-    result.figure.savefig(picture, bbox_inches="tight", dpi=160)
-    result.frame.to_csv(table, index=False)
-    described = {"quick": True, "caption": result.caption, "table": table.name}
+    written = result.save(picture.parent, name)
+    assert set(written) == {picture, *others}
+    described = {"quick": True, "caption": result.caption, "table": f"{name}.csv"}
     told.write_text(json.dumps(described), encoding="utf-8")
     matplotlib.pyplot.close(result.figure)
 

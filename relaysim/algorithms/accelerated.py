@@ -56,6 +56,7 @@ class Mudag(Method):
     label: ClassVar[str] = "Mudag"
     references: ClassVar[tuple[str, ...]] = ("ye2023multi",)
     uses: ClassVar[str] = "mixing"
+    worker_rates: ClassVar[bool] = False
     mixing_needs: ClassVar[str] = "one symmetric"
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True

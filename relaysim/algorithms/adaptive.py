@@ -95,8 +95,7 @@ class DecentralizedAdam(Method):
         move *= left / root
         move += left * self.epsilon
         np.divide(first, move, out=move)
-        move *= round.learning_rate
-        x = np.subtract(round.mix(state.x), move, out=move)
+        x = round.descend(round.mix(state.x), move, overwrite=True)
         if k == 1:
             first *= self.beta1
             second *= self.beta2

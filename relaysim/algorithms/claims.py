@@ -39,6 +39,7 @@ CLAIMS: dict[str, str] = {
     "directed": "whether it has a rule for graphs whose edges are one-way links",
     "several_rounds": "whether a mixing may stand for several rounds, as `mixing.fast_mix` makes it",
     "composite": "whether it has a proximal step for a term of the objective without gradient",
+    "worker_rates": "whether it has a rule for learning rates that differ between workers",
     "faults": "the kinds of faults that it has a rule for, such as 'lost messages'",
     "references": "keys of the publications that a paper which uses it should cite, see relaysim.cite",
     "theorems": "names of the functions in relaysim.theory.bounds that hold of it",
@@ -157,6 +158,13 @@ class Claims:
     def several_rounds(self) -> bool:
         """Whether a mixing may stand for several rounds, as that of `relaysim.mixing.fast_mix`: not where
         what crosses an edge is compressed, or kept for that edge, nor where columns have to sum to 1.
+        """
+        return True
+
+    @property
+    def worker_rates(self) -> bool:
+        """Whether it has a rule for learning rates that differ between workers, ``(n, 1[, r])``; without it
+        `relaysim.PerWorker` is refused.
         """
         return True
 

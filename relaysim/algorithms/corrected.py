@@ -90,6 +90,11 @@ class D2(Corrected):
         plain_options(self)
         one_of(self.form, "form", ("own", "scaled"))
 
+    @property
+    def worker_rates(self) -> bool:
+        """Not where corrections are divided by the rate: only their weighted sum would stay 0 then."""
+        return self.form == "own"
+
     def step(self, state: CorrectedState, round: Round) -> CorrectedState:
         if self.form == "scaled":
             return self._scaled_step(state, round)
@@ -100,12 +105,11 @@ class D2(Corrected):
 
     def _scaled_step(self, state: CorrectedState, round: Round) -> CorrectedState:
         """With C/γ for the correction, which is what stays the same when the rate changes."""
-        rate = round.learning_rate
         corrected = round.descend(state.x, round.gradient(state.x) - state.correction)
         change = round.mix_change(corrected, laziness=0.5 if self.lazy else 0.0)
-        moving = np.not_equal(rate, 0)
-        per_rate = np.where(moving, change / np.where(moving, rate, 1), 0)
-        return CorrectedState(corrected + change, state.correction + per_rate)
+        correction = round.over_rate(change)
+        correction += state.correction
+        return CorrectedState(corrected + change, correction)
 
 
 @dataclass(frozen=True)

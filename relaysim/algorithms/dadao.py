@@ -72,6 +72,7 @@ class DADAO(EventMethod):
     label: ClassVar[str] = "DADAO"
     references: ClassVar[tuple[str, ...]] = ("nabli2023dadao",)
     exact: ClassVar[bool] = True
+    worker_rates: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         plain_options(self)

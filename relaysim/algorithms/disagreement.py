@@ -56,6 +56,7 @@ class DSGDAC(Method):
     label: ClassVar[str] = "DSGD-AC"
     references: ClassVar[tuple[str, ...]] = ("wang2026decentralized",)
     uses: ClassVar[str] = "mixing"
+    worker_rates: ClassVar[bool] = False
     directed: ClassVar[bool] = True
     overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)

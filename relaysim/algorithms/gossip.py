@@ -159,13 +159,16 @@ class QuasiGlobalMomentum(MomentumMethod):
 
     def step(self, state: MomentumState, round: Round) -> MomentumState:
         beta, rate = self.momentum, round.learning_rate
-        direction = beta * state.momentum + round.gradient(state.x)
+        momentum = beta * state.momentum
+        direction = momentum + round.gradient(state.x)
         if self.form == "toy":
             direction /= 1 + beta
         x = round.mix(round.descend(state.x, direction))
-        moving = np.not_equal(rate, 0)
-        movement = (state.x - x) / np.where(moving, rate, 1)
-        momentum = np.where(moving, beta * state.momentum + (1 - beta) * movement, state.momentum)
+        movement = round.over_rate(state.x - x)
+        movement *= 1 - beta
+        momentum += movement
+        if not np.all(rate):
+            np.copyto(momentum, state.momentum, where=np.equal(rate, 0))
         return MomentumState(x, momentum)
 
 

@@ -171,8 +171,11 @@ class DecentLaM(MomentumMethod):
     def step(self, state: MomentumState, round: Round) -> MomentumState:
         rate = round.learning_rate
         mixed = round.mix(round.descend(state.x, round.gradient(state.x)))
-        moving = np.not_equal(rate, 0)
-        pull = (state.x - mixed) / np.where(moving, rate, 1)
-        momentum = np.where(moving, self.momentum * state.momentum + pull, state.momentum)
-        x = np.where(moving, state.x - rate * momentum, mixed)
+        momentum = round.over_rate(state.x - mixed)
+        momentum += self.momentum * state.momentum
+        x = round.descend(state.x, momentum).copy()
+        if not np.all(rate):
+            resting = np.equal(rate, 0)
+            np.copyto(momentum, state.momentum, where=resting)
+            np.copyto(x, mixed, where=resting)
         return MomentumState(x, momentum)

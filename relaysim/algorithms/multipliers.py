@@ -122,6 +122,7 @@ class ADMM(Method):
     uses: ClassVar[str] = "mixing"
     mixing_needs: ClassVar[str] = "symmetric"
     problem_needs: ClassVar[str] = "proximal"
+    worker_rates: ClassVar[bool] = False
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
 
@@ -146,7 +147,8 @@ class ADMM(Method):
         agreed *= 0.5 / weights
         x = round.proximal(agreed, round.learning_rate / weights)
         change = round.mix_change(x)
-        change *= 2 * self.relaxation
+        if self.relaxation != 0.5:
+            change *= 2 * self.relaxation
         difference = state.difference + change
         change += x * (4 * self.relaxation * weights)
         if self.relaxation != 0.5:

@@ -142,6 +142,7 @@ class RelaySGDGrad(MomentumMethod):
     label: ClassVar[str] = "RelaySGD/Grad"
     references: ClassVar[tuple[str, ...]] = ("vogels2021relaysum",)
     uses: ClassVar[str] = "relay"
+    worker_rates: ClassVar[bool] = False
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
     def __post_init__(self) -> None:

@@ -72,7 +72,7 @@ def simulate(
         topology: who talks to whom; connected, with n workers. The relay family needs a tree.
         algorithm: one of `relaysim.algorithms`.
         learning_rate: γ ≥ 0 (0: communication only); a 1-D array for one replica each, all advanced
-            together; or a callable of the step (0, 1, …).
+            together; a callable of the step (0, 1, …); or `relaysim.PerWorker`, one for each worker.
         steps: how many updates; step t is the state after t of them.
         x0: ``(d,)``, ``(n, d)`` or, for replicas that start apart, ``(n, d, r)``. Zeros by default.
             With r > 1 starting points there are r replicas, and learning rates and seeds are
@@ -303,15 +303,11 @@ def _history_of(experiment: Experiment, state: KeptState | None, interrupted: bo
     for values in columns.values():
         np.copyto(values, np.nan, where=has_ended if values.ndim == 2 else has_ended[:, None])
     steps = run.steps[:records]
-    if plan.schedule is not None:
-        rates = plan.schedule[np.minimum(steps, len(plan.schedule) - 1)][:, None]
-    else:
-        rates = plan.rates
     iterates = run.ledger.iterates()
     return History(
         steps=steps,
         seeds=seed_array(plan.seeds)[plan.owners],
-        learning_rates=np.broadcast_to(rates, (records, plan.r)),
+        learning_rates=plan.mean_rates(steps),
         columns=columns,
         measures=experiment.measures,
         vectors_sent=run.ledger.sent()[:records],

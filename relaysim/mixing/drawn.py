@@ -35,6 +35,7 @@ from relaysim.support.checks import (
     true_or_false,
     whole_number,
 )
+from relaysim.support.gathering import put_rows
 from relaysim.support.streams import below, distinct_below
 from relaysim.topologies import Topology
 
@@ -222,9 +223,7 @@ def _paired(uniforms: np.ndarray) -> np.ndarray:
     """Partners of workers in a random order, two by two, ``(n, streams)``; one of an odd number is alone."""
     n = len(uniforms)
     order = np.argsort(uniforms, axis=0, kind="stable")
-    rank = np.argsort(order, axis=0, kind="stable")
-    opposite = np.where((rank ^ 1) < n, rank ^ 1, rank)
-    return np.take_along_axis(order, opposite, axis=0)
+    return put_rows(order, order.take(np.minimum(np.arange(n) ^ 1, n - 1), 0))
 
 
 def random_matching(topology: Topology) -> RandomMatching:

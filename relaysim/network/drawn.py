@@ -99,8 +99,13 @@ class DrawnWeights:
             change *= 1 - laziness
         return _from_rows(change, x)
 
+    @functools.cached_property
+    def lossy(self) -> _LossyDraw:
+        """W' x and (W' − I) x, see `relaysim.network.gossip.LossyMix`."""
+        return _LossyDraw(self)
+
     def lossy_change(self, x: np.ndarray, laziness: float = 0, further: int = 0) -> np.ndarray:
-        """(W' − I) x, see `relaysim.network.gossip.LossyMixChange`."""
+        """(W' − I) x."""
         assert self._edges is not None
         arrived = self._edges.arrived(self._receiver, self._sender, self._replica, further)
         weight = self._weight * arrived
@@ -150,6 +155,19 @@ class DrawnWeights:
         count = len(weight)
         shape = (len(self._starts) - 1, count)
         return csr_array((weight, np.arange(count), self._starts), shape=shape) @ of_messages
+
+
+class _LossyDraw:
+    """A draw's weights where messages are lost."""
+
+    def __init__(self, weights: DrawnWeights):
+        self._weights = weights
+
+    def __call__(self, x: np.ndarray, laziness: float = 0) -> np.ndarray:
+        return self._weights.lossy_change(x, laziness)
+
+    def mix(self, x: np.ndarray, further: int = 0) -> np.ndarray:
+        return x + self._weights.lossy_change(x, further=further)
 
 
 def _of_replicas(streams: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

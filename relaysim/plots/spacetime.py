@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Protocol
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
-from relaysim.plots.curves import Recorded
-from relaysim.plots.style import NO_VALUE, drawable, style
+from relaysim.plots.naming import Recorded
+from relaysim.plots.style import NO_VALUE, drawable, new_axes, style
 from relaysim.support.checks import shown, whole_number
 
 __all__ = ["spacetime"]
@@ -118,7 +117,7 @@ def spacetime(
     with style():
         if ax is None:
             height = float(np.clip(1.2 + 0.06 * n, 2.4, 4.8))
-            _, ax = plt.subplots(figsize=(6.4, height), layout="constrained")
+            ax = new_axes(6.4, height)
         # A zero has no logarithm: it gets the colour of what is below the scale.
         shown_squares = np.where(squares == 0, lowest / 2, squares)
         picture = ax.pcolorfast(

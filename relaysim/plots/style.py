@@ -29,6 +29,7 @@ from matplotlib.path import Path
 from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike
 
+from relaysim.plots.ticks import log_ticks
 from relaysim.support.checks import one_of
 from relaysim.support.labels import AXIS_LABELS
 
@@ -44,6 +45,7 @@ __all__ = [
     "line_name",
     "method_style",
     "new_axes",
+    "setting",
     "style",
     "style_axes",
     "variant",
@@ -212,12 +214,16 @@ def style(page: str | None = None) -> Iterator[None]:
         settings.update(before)
 
 
+def setting(name: str, otherwise: Any) -> Any:
+    """A setting of matplotlib's, where the user or the page has one, or what is taken otherwise."""
+    settings: Any = matplotlib.rcParams
+    unset: Any = matplotlib.rcParamsDefault
+    return otherwise if settings[name] == unset[name] else settings[name]
+
+
 def new_axes(width: float, height: float) -> Axes:
     """Axes of a new figure, of this size in inches where the user's settings have none of their own."""
-    settings: Any = matplotlib.rcParams
-    chosen = list(settings["figure.figsize"]) != list(matplotlib.rcParamsDefault["figure.figsize"])
-    size = None if chosen else (width, height)
-    _, ax = plt.subplots(figsize=size, layout="constrained")
+    _, ax = plt.subplots(figsize=setting("figure.figsize", (width, height)), layout="constrained")
     return ax
 
 
@@ -259,7 +265,8 @@ def variant(look: Mapping[str, Any], number: int) -> dict[str, Any]:
         "color": to_hex(np.clip(rgb, 0, 1).tolist()),
         "marker": _MARKERS[number % len(_MARKERS)],
     }
-    return varied | {"markersize": 5, "fillstyle": "none" if number % 2 else "full"}
+    size = setting("lines.markersize", 5)
+    return varied | {"markersize": size, "fillstyle": "none" if number % 2 else "full"}
 
 
 def _look_from(label: str) -> tuple[str, object]:
@@ -280,6 +287,7 @@ def style_axes(
 ) -> None:
     """Label the axes by the columns that they show, the vertical one in powers of ten or linear."""
     ax.set_yscale(scale)
+    log_ticks(ax)
     ax.set_xlabel(drawable(labels.get(x, x)))
     ax.set_ylabel(drawable(labels.get(y, y)))
 
@@ -320,7 +328,7 @@ def add_legend(ax: Axes, widen: bool = False, **options: Any) -> Legend:
     Returns:
         The Legend. Where nothing arranges the Axes of a figure anew (``layout=None``) it stays within.
     """
-    figure, options = ax.figure, {"fontsize": "small"} | options
+    figure, options = ax.figure, {"fontsize": setting("legend.fontsize", "small")} | options
     legend = ax.legend(**options)
     if not isinstance(figure, Figure) or figure.get_layout_engine() is None:
         return legend

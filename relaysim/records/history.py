@@ -329,7 +329,13 @@ class History:
         )
 
     def plot(
-        self, y: str | None = None, x: str = "step", *, theory: bool = False, **options: Any
+        self,
+        y: str | None = None,
+        x: str = "step",
+        *,
+        theory: bool = False,
+        worst_case: bool = False,
+        **options: Any,
     ) -> Axes:
         """Draw a column against steps or vectors sent, on a log axis; returns the Axes.
 
@@ -339,19 +345,23 @@ class History:
             theory: lay over each learning rate what theory says of it: the exact curve without noise, its
                 asymptotic rate, the expected noise floor with the 10–90 % band of a single record, and
                 theorems; see `relaysim.theory.overlay`. For at most three rates, against steps.
+            worst_case: lay over each learning rate the worst that the method can do on any problem with
+                the same constants, for up to 5 workers and 10 steps: seconds each; see
+                `relaysim.theory.worst_case_curve`. It needs the extra ``pep``.
             options: see `relaysim.plots.plot_history`.
 
         Raises:
             ValueError: a column that this history does not have, or a run of which theory says nothing.
         """
         from relaysim import plots
-        from relaysim.theory.overlay import overlays
 
         if y is None:
             y = "suboptimality" if "suboptimality" in self._columns else "gradient_norm"
         # What is no column, plot_history refuses.
-        if theory and {x, y} <= set(self.frame):
-            options["overlays"] = overlays(self, y, x)
+        if (theory or worst_case) and {x, y} <= set(self.frame):
+            from relaysim.records.overlays import overlays
+
+            options["overlays"] = overlays(self, y, x, theory, worst_case)
         return plots.plot_history(self, y=y, x=x, **options)
 
     def save(self, path: str | os.PathLike) -> pathlib.Path:

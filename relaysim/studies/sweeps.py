@@ -19,14 +19,16 @@ import numpy as np
 import pandas as pd
 
 from relaysim.engine import simulate
+from relaysim.studies.described import rate_of
 from relaysim.studies.expansion import expand, read_sweep
-from relaysim.studies.options import FIXED, TUNED
+from relaysim.studies.options import FIXED
 from relaysim.studies.problem_kinds import OwnProblem, plain
 from relaysim.studies.processes import computed, termination_as_exit
-from relaysim.studies.settings import arguments_of, build, former_key, key_of, rate_of
+from relaysim.studies.searches import search
+from relaysim.studies.settings import arguments_of, build, former_key, key_of
 from relaysim.studies.store import Store, stored_results
 from relaysim.studies.tables import rows_of, table_of
-from relaysim.studies.tuning import StartsBelowTargetError, searched
+from relaysim.studies.tuning import StartsBelowTargetError
 from relaysim.support.progress import progress_bar, someone_watches
 from relaysim.support.threads import one_thread
 from relaysim.version import __version__
@@ -253,7 +255,6 @@ def _run_group(group: list[dict]) -> list[tuple[dict, Result]]:
     first = group[0]
     arguments = build(first)
     if first["learning_rate"] is None:
-        del arguments["faults"]  # none: a setting that loses messages needs a rate
         return [(first, _tuned(first, arguments))]
     rates = _rates(group)
     seeds = sorted({setting["seed"] for setting in group})
@@ -288,16 +289,7 @@ def _rates(group: list[dict]) -> list[float] | str:
 
 def _tuned(setting: dict, arguments: dict) -> Result:
     try:
-        found = searched(
-            **arguments,
-            **arguments_of(setting, TUNED),
-            target=setting["target"],
-            criterion=setting["criterion"],
-            schedule=rate_of(setting["schedule"]),
-            max_steps=setting["max_steps"],
-            seed=setting["seed"],
-            progress=False,
-        )
+        found = search(setting, arguments, progress=False)
     except StartsBelowTargetError:
         return {"learning_rate": np.array([np.nan]), "steps_to_target": np.array([0.0])}
     tried = {f"tried/{name}": found.frame[name].to_numpy() for name in found.frame}

@@ -15,9 +15,11 @@ __all__ = [
     "EventDraw",
     "Source",
     "Streams",
+    "Uniforms",
     "below",
     "distinct_below",
     "numbers_within",
+    "of_replicas",
     "seed_array",
 ]
 
@@ -26,6 +28,9 @@ PURPOSES = ("gradient", "faults", "sampling", "algorithm", "mixing")
 
 # About how many numbers of rounds are drawn at once: it is part of every result of what draws by round.
 _NUMBERS_OF_ROUNDS = 1 << 10
+
+# About how many numbers are drawn at once of which a step asks for some; it changes no result.
+_NUMBERS_AHEAD = 1 << 15
 
 # Numbers for the events of a seed's position, one row for each of their workers.
 EventDraw = Callable[[int, np.ndarray], np.ndarray]
@@ -100,10 +105,13 @@ class Streams:
 
     # -- sources -----------------------------------------------------------------------------------
 
-    def uniforms(self, purpose: str) -> Callable[[int], np.ndarray]:
-        """A function that draws so many numbers in [0, 1): ``(count, 1)`` or ``(count, 1, r)``."""
-        source = _Uniforms(self, self.generators(purpose))
-        self.register(f"{purpose}: uniforms", source)
+    def uniforms(self, purpose: str, *within: int) -> Uniforms:
+        """A function that draws so many numbers in [0, 1): ``(count, 1)`` or ``(count, 1, r)``.
+
+        ``within`` names a part of the purpose that has a stream of its own.
+        """
+        source = Uniforms(self, [self.generator(purpose, seed, *within) for seed in self.seeds])
+        self.register(" ".join(map(str, (f"{purpose}: uniforms", *within))), source)
         return source
 
     def uniforms_at(self, purpose: str, count: int, *within: int) -> np.ndarray:
@@ -149,9 +157,12 @@ class Streams:
         return table
 
     def normals(
-        self, purpose: str, shape: tuple[int, ...], scale: float, ahead: int
+        self, purpose: str, shape: tuple[int, ...], scale: np.ndarray, ahead: int
     ) -> Callable[[], np.ndarray]:
-        """A function that draws a step's Gaussian numbers, ``shape`` or ``shape + (r,)``."""
+        """A function that draws a step's Gaussian numbers, ``shape`` or ``shape + (r,)``.
+
+        ``scale`` broadcasts to the latter.
+        """
         block = max(1, ahead // (int(np.prod(shape)) * len(self.seeds)))
         draws = np.empty((block, *shape, len(self.seeds)))
 
@@ -169,11 +180,16 @@ class Streams:
             return source.take
         return lambda: source.take()[..., self.owner]
 
-    def event_normals(self, purpose: str, d: int, scale: float) -> EventDraw:
-        """Gaussian numbers for a seed's events, drawn in their order: ``(seed, workers) → (events, d)``."""
+    def event_normals(self, purpose: str, d: int, scale: np.ndarray) -> EventDraw:
+        """Gaussian numbers for a seed's events, drawn in their order: ``(seed, workers) → (events, d)``.
+
+        ``scale (n,)`` is that of each worker.
+        """
         generators = self.generators(purpose)
         self.register(f"{purpose}: event normals", _Plain(generators))
-        return lambda seed, workers: scale * generators[seed].standard_normal((len(workers), d))
+        return lambda seed, workers: (
+            scale[workers, None] * generators[seed].standard_normal((len(workers), d))
+        )
 
     def event_batches(
         self, purpose: str, available: np.ndarray, size: int, sampling: str
@@ -248,15 +264,34 @@ class _Plain:
         _set_states(self._generators, state["generators"])
 
 
-class _Uniforms(_Plain):
+class Uniforms(_Plain):
     """Numbers in [0, 1), the same for all replicas of a seed."""
 
     def __init__(self, streams: Streams, generators: list[np.random.Generator]):
         super().__init__(generators)
         self._streams = streams
+        # Numbers that are drawn and not asked for yet: a generator's call costs as much as many of them.
+        self._left = np.empty((0, len(generators)))
 
     def __call__(self, count: int) -> np.ndarray:
-        return _uniforms(self._streams, self._generators, count)
+        return of_replicas(self._streams, self.of_seeds(count))
+
+    def of_seeds(self, count: int) -> np.ndarray:
+        """So many of each seed, ``(count, seeds)``."""
+        missing = count - len(self._left)
+        if missing > 0:
+            ahead = max(missing, _NUMBERS_AHEAD // len(self._generators))
+            drawn = np.stack([generator.random(ahead) for generator in self._generators], axis=-1)
+            self._left = np.concatenate([self._left, drawn])
+        found, self._left = self._left[:count], self._left[count:]
+        return found
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"left": self._left.copy()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self._left = np.array(state["left"])
 
 
 class _Ahead:
@@ -316,7 +351,17 @@ def _set_states(generators: list[np.random.Generator], states: list[dict[str, An
 
 def _uniforms(streams: Streams, generators: list[np.random.Generator], count: int) -> np.ndarray:
     drawn = np.stack([generator.random(count) for generator in generators], axis=-1)
-    return drawn if streams.owner is None else drawn[:, None, streams.owner]
+    return of_replicas(streams, drawn)
+
+
+def of_replicas(streams: Streams, drawn: np.ndarray) -> np.ndarray:
+    """Numbers of all seeds ``(count, seeds)`` as those of replicas: ``(count, 1)`` or ``(count, 1, r)``."""
+    owner = streams.owner
+    if owner is None:
+        return drawn
+    if np.array_equal(owner, np.arange(drawn.shape[1])):
+        return drawn[:, None]
+    return drawn[:, None, owner]
 
 
 def numbers_within(group: np.ndarray) -> np.ndarray:

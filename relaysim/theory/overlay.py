@@ -24,7 +24,7 @@ from relaysim.topologies import Topology, TreePair
 if TYPE_CHECKING:
     from relaysim.plots.style import Axes
 
-__all__ = ["Overlay", "overlay", "overlays"]
+__all__ = ["LOOKS", "Overlay", "Simulated", "only_rate", "overlay", "require_constant", "told_of"]
 
 # Below this share of its start a curve is rounding.
 ROUNDING = 1e-24
@@ -36,14 +36,19 @@ LOOKS: Mapping[str, dict[str, Any]] = {
     "prediction": {"color": "black", "linestyle": (0, (4, 3)), "linewidth": 1.1, "zorder": 6},
     "asymptote": {"color": "#888888", "linestyle": "-", "linewidth": 1.0, "zorder": 1.5},
     "floor": {"color": "black", "linestyle": "-", "linewidth": 0.9, "zorder": 5},
+    "worst case": {
+        "color": "black",
+        "marker": "_",
+        "linestyle": "-",
+        "linewidth": 0.7,
+        "zorder": 6,
+    },
     "bound": {"color": "#444444", "linestyle": (0, (1, 1.6)), "linewidth": 1.3, "zorder": 5},
 }
 # A prediction is not drawn further down than this share of its start, where it is rounding.
 LOWEST = 1e-28
 # Nor further up than this multiple of it, where a run has diverged.
 HIGHEST = 1e12
-# Theory over more learning rates than this could not be told apart.
-MOST_WITH_THEORY = 3
 
 
 class Simulated(Protocol):
@@ -182,30 +187,12 @@ def overlay(
     >>> bool(abs(found.prediction.suboptimality - history.frame.suboptimality).max() < 1e-12)
     True
     """
-    config = history.config
-    rate = _only_rate(history, learning_rate)
+    measure, problem, algorithm = told_of(history, column)
+    rate = only_rate(history, learning_rate)
     sigma2 = _noise(history.oracle)
-    if config["faults"] is not None:
-        raise ValueError(
-            "theory beside a curve has no place for lost messages; leave faults out, or theory"
-        )
-    if history.problem is None or history.algorithm is None:
-        raise ValueError(
-            "theory beside a curve needs the problem and the algorithm, and a loaded history of a "
-            "problem of your own does not have them"
-        )
-    x0 = config["x0"]
-    if x0 is not None and np.ndim(x0) == 3:
-        raise ValueError(
-            "theory beside a curve needs one starting point, and this history has one for each "
-            "replica; simulate them one by one"
-        )
-    known = {each.name: each for each in history.measures if not each.per_worker}
-    if column not in known:
-        raise ValueError(f"theory says nothing of column {column!r}; take {' or '.join(known)}")
-    mixing = history.mixing
-    given = (history.problem, history.topology, history.algorithm)
-    linear = linearize(*given, rate, x0, mixing, [known[column]])
+    x0, mixing = history.config["x0"], history.mixing
+    given = (problem, history.topology, algorithm)
+    linear = linearize(*given, rate, x0, mixing, [measure])
     prediction = linear.predict(int(history.steps[-1]))
     stable = linear.spectral_radius < 1 - NEUTRAL
     plateau = float(linear.plateau()[column]) if stable else None
@@ -227,43 +214,57 @@ def overlay(
     )
 
 
-def overlays(history: Simulated, column: str, x: str = "step") -> list[Overlay]:
-    """What theory says of a column at each learning rate of a history, to be laid over its curves.
-
-    Args:
-        history, column: as for `overlay`.
-        x: what the curves are drawn against.
+def require_constant(history: Simulated) -> None:
+    """Raise unless the learning rate is the same number at all steps and for all workers.
 
     Raises:
-        ValueError: anything but steps, a schedule, or more learning rates than can be told apart; and as
-            `overlay`.
+        ValueError: a schedule, a function of the step, or `relaysim.PerWorker`.
     """
-    if x != "step":
-        raise ValueError(f"theory is a curve over steps; leave x={x!r} out, or theory")
-    _require_constant(history)
-    rates = np.unique(history.config["learning_rate"])
-    if len(rates) > MOST_WITH_THEORY:
-        raise ValueError(
-            f"theory over {len(rates)} learning rates cannot be told apart; simulate at most "
-            f"{MOST_WITH_THEORY} of them"
-        )
-    return [overlay(history, column, rate) for rate in rates]
-
-
-def _require_constant(history: Simulated) -> None:
     given = history.config["learning_rate"]
     if callable(given) or isinstance(given, dict):
         kind = given["type"] if isinstance(given, dict) else type(given).__name__
-        what = "a function of the step" if kind == "Tabulated" else kind
+        what = {
+            "Tabulated": "a function of the step",
+            "PerWorker": "one for each worker, PerWorker",
+        }
         raise ValueError(
-            f"theory beside a curve is of a constant learning rate, and this run's is a schedule ({what}); "
-            f"leave theory out, or simulate with a number, such as the rate of the last steps"
+            f"theory beside a curve is of a constant learning rate, the same for all workers, and this run's "
+            f"is {what.get(kind, f'a schedule, {kind}')}; leave theory out, or simulate with a number"
         )
 
 
-def _only_rate(history: Simulated, learning_rate: float | None) -> float:
-    given = history.config["learning_rate"]
-    _require_constant(history)
+def told_of(history: Simulated, column: str) -> tuple[Measure, Problem, Algorithm]:
+    """The measure that a column is, problem and algorithm, of a run of which theory may say something.
+
+    Raises:
+        ValueError: faults, parts that are missing, starts for each replica, or no column of this name.
+    """
+    config = history.config
+    if config["faults"] is not None:
+        raise ValueError(
+            "theory beside a curve has no place for lost messages; leave faults out, or theory"
+        )
+    if history.problem is None or history.algorithm is None:
+        raise ValueError(
+            "theory beside a curve needs the problem and the algorithm, and a loaded history of a "
+            "problem of your own does not have them"
+        )
+    x0 = config["x0"]
+    if x0 is not None and np.ndim(x0) == 3:
+        raise ValueError(
+            "theory beside a curve needs one starting point, and this history has one for each "
+            "replica; simulate them one by one"
+        )
+    known = {each.name: each for each in history.measures if not each.per_worker}
+    if column not in known:
+        raise ValueError(f"theory says nothing of column {column!r}; take {' or '.join(known)}")
+    return known[column], history.problem, history.algorithm
+
+
+def only_rate(history: Simulated, learning_rate: float | None) -> float:
+    """The learning rate that is asked for, one of the history's; the only one by default."""
+    require_constant(history)
+    given: Any = history.config["learning_rate"]
     rates = np.unique(given)
     if learning_rate is None:
         if len(rates) > 1:
@@ -279,7 +280,7 @@ def _only_rate(history: Simulated, learning_rate: float | None) -> float:
 def _noise(oracle: Oracle | None) -> float:
     if oracle is None or isinstance(oracle, Exact):
         return 0.0
-    if isinstance(oracle, Gaussian):
+    if isinstance(oracle, Gaussian) and isinstance(oracle.sigma2, float):
         return oracle.sigma2
     raise ValueError(
         f"theory beside a curve knows noise of one variance everywhere, not {oracle!r}; use "
