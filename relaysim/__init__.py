@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from relaysim import (
     algorithms,
     attacks,
+    bibliography,
     compressors,
     faults,
     measures,
@@ -40,6 +41,8 @@ __all__ = [
     "algorithms",
     "analysis",
     "attacks",
+    "bibliography",
+    "cite",
     "compressors",
     "explore",
     "faults",
@@ -64,6 +67,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from relaysim import analysis, figures, plots, theory
+    from relaysim.analysis import cite
     from relaysim.explorer import explore
     from relaysim.plots import plot
 else:
@@ -74,6 +78,8 @@ else:
             return importlib.import_module(f"relaysim.{name}")
         if name == "plot":
             return importlib.import_module("relaysim.plots").plot
+        if name == "cite":
+            return importlib.import_module("relaysim.analysis").cite
         if name == "explore":
             return importlib.import_module("relaysim.explorer").explore
         raise attribute_error(__name__, name, __all__)

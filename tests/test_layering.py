@@ -23,13 +23,14 @@ FACE = "__init__"
 
 #: What runs, short of running it.
 PARTS = (
-    "support topologies compressors schedules mixing problems oracles attacks faults network algorithms "
-    "measures"
+    "support bibliography topologies compressors schedules mixing problems oracles attacks faults network "
+    "algorithms measures"
 )
 #: The rooms, from the ground up (a module at the top is one too), and which others each may import.
 ROOMS = {
     "version": "",
     "support": "",
+    "bibliography": "support",
     "plots": "support",
     "topologies": "support plots",
     "compressors": "support",

@@ -219,7 +219,6 @@ def draw_method(name: str, picture: pathlib.Path, told: pathlib.Path) -> None:
         "method": repr(method),
         "topology": repr(topology),
         "learning_rate": float(rate),
-        "ends": {run.label: float(run.frame.suboptimality.iloc[-1]) for run in [own, *beside]},
         "sent_a_step": float(last.vectors_sent / last.step),
         "exact": bool(method.exact),
         "vectors_per_edge": method.vectors_per_edge(PROBLEM["d"]),

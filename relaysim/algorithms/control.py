@@ -85,6 +85,7 @@ class ConsensusControl(Method):
     most_rounds: int = ENOUGH_ROUNDS
 
     label: ClassVar[str] = "Consensus control"
+    references: ClassVar[tuple[str, ...]] = ("kong2021consensus",)
     uses: ClassVar[str] = "mixing"
     affine: ClassVar[bool] = False
 

@@ -76,6 +76,7 @@ class D2(Corrected):
     form: str = "own"
 
     label: ClassVar[str] = "D²"
+    references: ClassVar[tuple[str, ...]] = ("tang2018d2",)
     uses: ClassVar[str] = "mixing"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     mixing_needs: ClassVar[str] = "doubly stochastic"
@@ -129,6 +130,7 @@ class ExactDiffusion(D2):
     """
 
     label: ClassVar[str] = "Exact diffusion"
+    references: ClassVar[tuple[str, ...]] = ("yuan2019exact",)
     theorems: ClassVar[tuple[str, ...]] = ("d2_rate",)
     lazy: ClassVar[bool] = True
 
@@ -169,6 +171,7 @@ class NIDS(Corrected):
     """
 
     label: ClassVar[str] = "NIDS"
+    references: ClassVar[tuple[str, ...]] = ("li2019decentralized",)
     uses: ClassVar[str] = "mixing"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     mixing_needs: ClassVar[str] = "doubly stochastic"
@@ -257,6 +260,16 @@ class GradientTracking(Corrected, MomentumMethod):
         check_momentum(self.momentum)
 
     @property
+    def references(self) -> tuple[str, ...]:
+        """Those of the form, and that of momentum."""
+        of_form = {
+            "next": ("dilorenzo2016next", "scutari2019distributed"),
+            "diging": ("nedic2017achieving",),
+            "atc": ("xu2015augmented",),
+        }
+        return of_form[self.form] + (("takezawa2023momentum",) if self.momentum else ())
+
+    @property
     def overlaps(self) -> bool:
         """Whether a step's gradient reaches others in the next step only: in DIGing."""
         return self.form == "diging"
@@ -313,6 +326,7 @@ class EXTRA(Corrected):
     """
 
     label: ClassVar[str] = "EXTRA"
+    references: ClassVar[tuple[str, ...]] = ("shi2015extra",)
     uses: ClassVar[str] = "mixing"
     overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)

@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 
 from relaysim.analysis.entries import ENTRY
 from relaysim.support.checks import real_array
+from relaysim.support.display import html_table
 
 __all__ = ["Exponent", "exponents_of", "power_law"]
 
@@ -27,6 +28,10 @@ class Exponent(NamedTuple):
     value: float
     low: float
     high: float
+
+    def _repr_html_(self) -> str:
+        rows = [("exponent", self.value), ("95 % from", self.low), ("to", self.high)]
+        return html_table("Power law", rows)
 
 
 def power_law(x: ArrayLike, y: ArrayLike, group: ArrayLike | None = None) -> Exponent:

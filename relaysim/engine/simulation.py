@@ -133,6 +133,8 @@ def simulate(
         stop_below=stop_below,
         stop_when=stop_when,
     )
+    if keep_state is not True:
+        _require_steps(algorithm, experiment.steps)
     return experiment.history(keep_state, progress)
 
 
@@ -254,6 +256,16 @@ class Experiment:
         self.config["steps"] = self.steps = self.run.step
         if isinstance(record, list):
             self.config["record"] = self.run.steps.tolist()
+
+
+def _require_steps(algorithm: Algorithm, steps: int) -> None:
+    """Raise where a run would end before what the method is made for."""
+    if steps < algorithm.least_steps:
+        raise ValueError(
+            f"{algorithm!r} needs at least {algorithm.least_steps} steps and the run has {steps}: what makes "
+            f"it this method would never happen; take more steps, options that fit them, or keep_state=True "
+            f"to go on with the run later"
+        )
 
 
 def _kept_iterates(keep: Any, n: int) -> bool | list[int]:

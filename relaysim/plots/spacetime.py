@@ -75,7 +75,16 @@ def spacetime(
     'Worker'
     """
     if history.iterates is None:
-        raise ValueError("this history has no iterates; call simulate with keep_iterates=True")
+        raise ValueError(
+            "this history has no iterates, of which there must be one of each worker at each record; "
+            "simulate with keep_iterates=True"
+        )
+    kept, workers = history.iterates.shape[1], history.x.shape[0]
+    if kept < workers:
+        raise ValueError(
+            f"this history has the iterates of {kept} workers of {workers}, and no mean of all; simulate "
+            f"with keep_iterates=True"
+        )
     if history.iterates.shape[1] != history.x.shape[0]:
         raise ValueError(
             f"this history kept the iterates of {history.iterates.shape[1]} of {history.x.shape[0]} "

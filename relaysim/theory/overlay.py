@@ -15,6 +15,7 @@ from relaysim.measures import Measure
 from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Exact, Gaussian, Oracle
 from relaysim.problems import Problem
+from relaysim.support.display import between, html_table
 from relaysim.theory.bounds import Bound, bounds_for
 from relaysim.theory.linear import linearize
 from relaysim.theory.spectra import NEUTRAL
@@ -23,7 +24,7 @@ from relaysim.topologies import Topology, TreePair
 if TYPE_CHECKING:
     from relaysim.plots.style import Axes
 
-__all__ = ["LOOKS", "Overlay", "Simulated", "only_rate", "overlay", "told_of"]
+__all__ = ["LOOKS", "Overlay", "Simulated", "only_rate", "overlay", "require_constant", "told_of"]
 
 # Below this share of its start a curve is rounding.
 ROUNDING = 1e-24
@@ -111,6 +112,18 @@ class Overlay:
     floor: float | None
     band: tuple[float, float] | None
     bounds: tuple[Bound, ...]
+
+    def _repr_html_(self) -> str:
+        none = "none"
+        rows = [
+            ("learning rate", self.learning_rate),
+            ("spectral radius ρ a step", self.spectral_radius),
+            ("where it ends without noise", none if self.plateau is None else self.plateau),
+            ("expected noise floor", none if self.floor is None else self.floor),
+            ("10 to 90 % of records there", none if self.band is None else between(self.band)),
+            ("theorems", ", ".join(bound.label for bound in self.bounds) or none),
+        ]
+        return html_table(f"Theory of the {self.column.replace('_', ' ')}", rows)
 
     def draw(self, ax: Axes, names: bool = True, which: str = "") -> dict[str, Any]:
         """Draw exact curve, asymptotic rate, noise floor and theorems.
@@ -210,6 +223,25 @@ def overlay(
     )
 
 
+def require_constant(history: Simulated) -> None:
+    """Raise unless the learning rate is the same number at all steps and for all workers.
+
+    Raises:
+        ValueError: a schedule, a function of the step, or `relaysim.PerWorker`.
+    """
+    given = history.config["learning_rate"]
+    if callable(given) or isinstance(given, dict):
+        kind = given["type"] if isinstance(given, dict) else type(given).__name__
+        what = {
+            "Tabulated": "a function of the step",
+            "PerWorker": "one for each worker, PerWorker",
+        }
+        raise ValueError(
+            f"theory beside a curve is of a constant learning rate, the same for all workers, and this run's "
+            f"is {what.get(kind, f'a schedule, {kind}')}; leave theory out, or simulate with a number"
+        )
+
+
 def told_of(history: Simulated, column: str) -> tuple[Measure, Problem, Algorithm]:
     """The measure that a column is, problem and algorithm, of a run of which theory may say something.
 
@@ -240,12 +272,8 @@ def told_of(history: Simulated, column: str) -> tuple[Measure, Problem, Algorith
 
 def only_rate(history: Simulated, learning_rate: float | None) -> float:
     """The learning rate that is asked for, one of the history's; the only one by default."""
-    given = history.config["learning_rate"]
-    if callable(given) or isinstance(given, dict):
-        raise ValueError(
-            "theory beside a curve needs a constant learning rate, the same for all workers, not a schedule "
-            "or PerWorker"
-        )
+    require_constant(history)
+    given: Any = history.config["learning_rate"]
     rates = np.unique(given)
     if learning_rate is None:
         if len(rates) > 1:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from relaysim.bibliography import reference
 from relaysim.support.checks import real_array
+from relaysim.support.display import html_table
 
 __all__ = ["Assumption", "Bound", "Source"]
 
@@ -53,6 +55,18 @@ class Source:
     year: int | None = None
     arxiv: str | None = None
     theorem: str | None = None
+    references: tuple[str, ...] = ()
+
+    @classmethod
+    def published(cls, key: str, theorem: str | None = None) -> Source:
+        """A theorem of a publication, by its key in `relaysim.bibliography`.
+
+        >>> print(Source.published("vogels2021relaysum", "I"))
+        Vogels, He, Koloskova, Karimireddy, Lin, Stich, Jaggi, "RelaySum for ...", NeurIPS 2021, ...
+        """
+        found = reference(key)
+        where = found.venue, found.year, found.arxiv
+        return cls(found.title, found.authors, *where, theorem=theorem, references=(key,))
 
     def __str__(self) -> str:
         parts = [
@@ -105,6 +119,18 @@ class Bound:
     shape: Shape = dataclasses.field(repr=False, compare=False)
     constant: float = 1.0
     fitted_until: float = math.inf
+
+    def _repr_html_(self) -> str:
+        of = f"mean of the {self.quantity} so far" if self.averaged else self.quantity
+        rows = [
+            ("bounds", of.replace("_", " ")),
+            ("formula", self.formula),
+            ("constants", "verified" if self.verified_constants else "not verified: a shape"),
+            *((a.symbol or a.key, a.value) for a in self.assumptions if a.value is not None),
+            ("assumes", "; ".join(a.statement for a in self.assumptions) or "nothing"),
+            ("source", str(self.source)),
+        ]
+        return html_table(f"{self.name}: {self.label}", rows)
 
     @property
     def label(self) -> str:
