@@ -375,6 +375,14 @@ def check_one_way_links(frame):
     assert frame.weight.sum() == pytest.approx(16)
 
 
+def check_worst_case(frame):
+    assert (frame.distance <= frame.bound.fillna(np.inf) * (1 + 1e-6)).all()
+    last = frame[frame.step == frame.step.max()].set_index("method")
+    assert last.due_to_zeta2.idxmin() == "All-reduce"
+    assert last.due_to_zeta2.idxmax() == "DP-SGD (gossip)"
+    assert last.distance["All-reduce"] == pytest.approx(last.quadratics["All-reduce"], rel=1e-6)
+
+
 SHOWS = {
     "scaling": check_scaling,
     "mean-estimation": check_mean_estimation,
@@ -393,6 +401,7 @@ SHOWS = {
     "one-way-links": check_one_way_links,
     "typical-distance": check_typical_distance,
     "acceleration": check_acceleration,
+    "worst-case": check_worst_case,
 }
 
 
