@@ -122,27 +122,9 @@ class Streams:
         generators = [self.generator(purpose, seed, *within) for seed in self.seeds]
         return _uniforms(self, generators, count)
 
-    def rounds(self, purpose: str, count: int) -> Callable[[int, int], np.ndarray]:
-        """A function of the number of a round that has its numbers in [0, 1), ``(count, seeds)``.
-
-        They belong to the round, whatever was asked for before, so that nothing needs to be kept of them.
-        Its second argument is k ≥ 1 for the k-th of further ones that belong to this round, else 0.
-        """
-        block = max(1, _NUMBERS_OF_ROUNDS // max(count, 1))
-        at, drawn = -1, np.empty((0, 0, 0))
-
-        def of_round(round: int, further: int = 0) -> np.ndarray:
-            nonlocal at, drawn
-            if further:
-                each = [self.generator(purpose, seed, round, further) for seed in self.seeds]
-                return np.stack([generator.random(count) for generator in each], axis=-1)
-            if round // block != at:
-                at = round // block
-                each = [self.generator(purpose, seed, at) for seed in self.seeds]
-                drawn = np.stack([generator.random((block, count)) for generator in each], axis=-1)
-            return drawn[round % block]
-
-        return of_round
+    def rounds(self, purpose: str, count: int) -> RoundNumbers:
+        """Numbers in [0, 1) that belong to rounds, ``count`` for each seed."""
+        return RoundNumbers(self, purpose, count)
 
     def tables(self, purpose: str) -> Callable[[tuple[int, ...]], np.ndarray]:
         """A function that draws numbers in [0, 1) of a shape ``(n, d)`` or ``(n, d, r)``."""
@@ -249,6 +231,40 @@ class Streams:
             return np.stack([drawn[k] for k in owner], axis=-1)
 
         return of_replicas
+
+
+class RoundNumbers:
+    """Numbers in [0, 1) of rounds, whatever was asked for before, so that nothing needs to be kept of them.
+
+    Args:
+        streams: of the replicas.
+        purpose: of the numbers.
+        count: how many a round has for each seed.
+    """
+
+    def __init__(self, streams: Streams, purpose: str, count: int):
+        self._streams, self._purpose, self._count = streams, purpose, count
+        self._block = max(1, _NUMBERS_OF_ROUNDS // max(count, 1))
+        self._at, self._drawn = -1, np.empty((0, 0, 0))
+
+    def __call__(self, round: int, further: int = 0) -> np.ndarray:
+        """Those of a round, or of the k-th further one that belongs to it, k ≥ 1, ``(count, seeds)``."""
+        if further:
+            return self._of_each((self._count,), round, further)
+        return self.ahead(round, 1)[0]
+
+    def ahead(self, round: int, most: int) -> np.ndarray:
+        """Those of this round and some that follow, ``most`` or less in all, ``(rounds, count, seeds)``."""
+        at, within = divmod(round, self._block)
+        if at != self._at:
+            of_block = self._of_each((self._block, self._count), at)
+            self._at, self._drawn = at, of_block
+        return self._drawn[within : within + most]
+
+    def _of_each(self, shape: tuple[int, ...], *within: int) -> np.ndarray:
+        streams = self._streams
+        each = [streams.generator(self._purpose, seed, *within) for seed in streams.seeds]
+        return np.stack([generator.random(shape) for generator in each], axis=-1)
 
 
 class _Plain:
