@@ -67,7 +67,7 @@ class Streams:
 
     def __init__(self, seeds: list[int], owner: np.ndarray | None):
         self.seeds = seeds
-        self.owner = owner
+        self._own(owner)
         self._sources: dict[str, Source] = {}
         self._waiting: dict[str, dict[str, Any]] = {}
 
@@ -83,7 +83,12 @@ class Streams:
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""
         assert self.owner is not None, "a run without replicas has none to leave out"
-        self.owner = self.owner[replicas]
+        self._own(self.owner[replicas])
+
+    def _own(self, owner: np.ndarray | None) -> None:
+        self.owner = owner
+        #: Whether replica k is that of seed k.
+        self.one_each = owner is not None and np.array_equal(owner, np.arange(len(self.seeds)))
 
     # -- where the sources stand -------------------------------------------------------------------
 
@@ -287,20 +292,22 @@ class Uniforms(_Plain):
         super().__init__(generators)
         self._streams = streams
         # Numbers that are drawn and not asked for yet: a generator's call costs as much as many of them.
-        self._left = np.empty((0, len(generators)))
+        self._left = np.empty((len(generators), 0))
 
     def __call__(self, count: int) -> np.ndarray:
         return of_replicas(self._streams, self.of_seeds(count))
 
     def of_seeds(self, count: int) -> np.ndarray:
         """So many of each seed, ``(count, seeds)``."""
-        missing = count - len(self._left)
+        missing = count - self._left.shape[1]
         if missing > 0:
             ahead = max(missing, _NUMBERS_AHEAD // len(self._generators))
-            drawn = np.stack([generator.random(ahead) for generator in self._generators], axis=-1)
-            self._left = np.concatenate([self._left, drawn])
-        found, self._left = self._left[:count], self._left[count:]
-        return found
+            drawn = np.empty((len(self._generators), ahead))
+            for generator, own in zip(self._generators, drawn, strict=True):
+                generator.random(out=own)
+            self._left = np.concatenate([self._left, drawn], axis=1)
+        found, self._left = self._left[:, :count], self._left[:, count:]
+        return found.T
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"left": self._left.copy()}
@@ -372,12 +379,9 @@ def _uniforms(streams: Streams, generators: list[np.random.Generator], count: in
 
 def of_replicas(streams: Streams, drawn: np.ndarray) -> np.ndarray:
     """Numbers of all seeds ``(count, seeds)`` as those of replicas: ``(count, 1)`` or ``(count, 1, r)``."""
-    owner = streams.owner
-    if owner is None:
+    if streams.owner is None:
         return drawn
-    if np.array_equal(owner, np.arange(drawn.shape[1])):
-        return drawn[:, None]
-    return drawn[:, None, owner]
+    return drawn[:, None] if streams.one_each else drawn[:, None, streams.owner]
 
 
 def numbers_within(group: np.ndarray) -> np.ndarray:
