@@ -296,7 +296,7 @@ def test_arguments_of_topologies_and_methods():
     assert "DP-SGD (gossip), momentum = 0.9, γ = 0.3" in explorer.histories
     # Another name takes other arguments.
     explorer.rows[1].method.value = "SingleMerge"
-    assert explorer.rows[1].arguments.value == "merge_at=100"
+    assert explorer.rows[1].arguments.value == "merge_at=20"
     explorer.controls["topology"].value = "torus"
     assert explorer.controls["topology_arguments"].value == ""
     assert [history.problem.n for history in explorer.histories.values()] == [12, 12]

@@ -439,6 +439,9 @@ FIELD = """    stop_below: float | None = option(
     steps: int = option("""
 FAULT = """
 
+from dataclasses import dataclass
+import numpy as np
+
 @dataclass(frozen=True)
 class Outage(Fault):
     'Nothing reaches a worker until a step.'
@@ -505,7 +508,7 @@ def doors(tmp_path_factory):
     text = path.read_text(encoding="utf-8")
     assert text.count("    steps: int = option(") == 1
     path.write_text(text.replace("    steps: int = option(", FIELD), encoding="utf-8")
-    path = folder / "relaysim" / "faults.py"
+    path = folder / "relaysim" / "faults" / "__init__.py"
     text = path.read_text(encoding="utf-8")
     path.write_text(
         text.replace('    "WireRound",', '    "Outage",\n    "WireRound",', 1) + FAULT,

@@ -24,10 +24,11 @@ from relaysim.cli.tuned import looked_for
 from relaysim.engine import simulate
 from relaysim.problems.problem import knows_optimum
 from relaysim.records.history import History
+from relaysim.studies.described import rate_of
 from relaysim.studies.experiment import OPTIONS
 from relaysim.studies.options import FIXED, TUNED
 from relaysim.studies.problem_kinds import plain
-from relaysim.studies.settings import arguments_of, build, complete, rate_of
+from relaysim.studies.settings import arguments_of, build, complete
 from relaysim.support.checks import whole_number
 from relaysim.support.files import written_aside
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from relaysim import theory
@@ -152,7 +153,7 @@ def _of_each_rate(rates: Sequence[float], oracle: Any, **parts: Any) -> Iterator
         yield from _of_radius(linear.spectral_radius, rate)
         if linear.spectral_radius < 1:
             yield from _levels("plateau", rate, linear.plateau(), "where it ends without noise")
-            if isinstance(oracle, Gaussian) and oracle.sigma2 > 0:
+            if isinstance(oracle, Gaussian) and np.any(oracle.sigma2):
                 floor = linear.stationary(oracle.sigma2)
                 yield from _levels("floor", rate, floor, "expected at rest, with noise")
     if not isinstance(oracle, Exact | Gaussian):
@@ -162,7 +163,7 @@ def _of_each_rate(rates: Sequence[float], oracle: Any, **parts: Any) -> Iterator
 def _theorems(rates: Sequence[float], oracle: Any, **parts: Any) -> list[dict[str, Any]]:
     """The theorems about these rates."""
     found: dict[str, dict[str, Any]] = {}
-    sigma2 = getattr(oracle, "sigma2", 0.0)
+    sigma2 = float(np.max(getattr(oracle, "sigma2", 0.0)))  # no worker has more
     for rate in rates:
         try:
             bounds = bounds_for(**parts, learning_rate=rate, sigma2=sigma2)

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from relaysim.algorithms.base import Method, Rate, Round
+from relaysim.algorithms.base import Method, Round
 from relaysim.engine.parts import Parts
+from relaysim.engine.rates import Rates
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
 from relaysim.faults import Byzantine
 from relaysim.network import Network
@@ -29,7 +30,7 @@ class Rounds:
     def __init__(self, parts: Parts, algorithm: Method):
         self.algorithm = algorithm
         self.step = 0
-        plan, streams, x0 = parts.plan, parts.streams, parts.x0
+        streams, x0 = parts.streams, parts.x0
         workspace = Workspace(16 * x0.size)  # bytes of a tree's messages
         faults, arrivals, lies = parts.faults, None, None
         if isinstance(faults, Byzantine):
@@ -44,9 +45,8 @@ class Rounds:
         gradient = parts.gradient(workspace.scratch) if samples is None else samples.full_gradient
         uniforms = streams.tables("algorithm")
         self._round = Round(gradient, self.network, workspace, uniforms, samples)
-        self._schedule, self._shape = plan.schedule, plan.shape
-        self._rates: Rate = plan.rates if plan.has_axis else float(plan.rates[0])
-        self._round.learning_rate = self._rates
+        self._rates = Rates(parts.plan)
+        self._round.learning_rate = self._rates.at(0)
         self._start_step = workspace.start_step
         self._state: Any = algorithm.init(x0, self.network)
 
@@ -65,14 +65,12 @@ class Rounds:
         # The state is taken out of the run, so that the first one is freed after the first step.
         state, self._state = self._state, None
         step, round = self.step, self._round
-        advance, start_step, schedule = self.algorithm.step, self._start_step, self._schedule
+        advance, start_step, rates = self.algorithm.step, self._start_step, self._rates
         while step < target:
             start_step()
             round.step = step
-            if schedule is not None:
-                round.learning_rate = float(schedule[step])
-            elif self._shape is not None:
-                round.learning_rate = self._rates * self._shape(step)
+            if rates.change:
+                round.learning_rate = rates.at(step)
             state = advance(state, round)
             step += 1
         self._state, self.step = state, step
@@ -81,10 +79,9 @@ class Rounds:
         """Go on with these replicas only (a boolean mask over the present ones)."""
         self._state = _select(self._state, replicas)
         self.network.keep(replicas)
-        if isinstance(self._rates, np.ndarray):
-            self._rates = self._rates[replicas]
-        if self._schedule is None:
-            self._round.learning_rate = self._rates
+        self._rates.keep(replicas)
+        if not self._rates.change:
+            self._round.learning_rate = self._rates.at(0)
 
     @property
     def nbytes(self) -> int:

@@ -36,14 +36,14 @@ class Budget:
         self._end = _now() + FOR_RUNS * (SECONDS if seconds is None else seconds)
         self._methods = methods
 
-    def run(self, steps: int, make: Callable[[int], History]) -> History:
+    def run(self, steps: int, make: Callable[[int], History], least: int = 1) -> History:
         """The history of so many steps, or of as many as the next method may take; a round number then.
 
-        A short run tells how fast it goes.
+        A short run tells how fast it goes; of ``least`` steps at least, which the method needs.
         """
         share = max((self._end - _now()) / max(self._methods, 1), LEAST_SECONDS)
         end = _now() + share
-        count = steps if share == math.inf else min(FIRST, steps)
+        count = steps if share == math.inf else min(max(FIRST, least), steps)
         while True:
             began = _now()
             history = make(count)

@@ -48,7 +48,7 @@ _ARGUMENTS: Mapping[str, str | Callable[[int], str]] = {
     "DADAO": "condition=10.0",
     "DynamicAveraging": "threshold=1.0",
     "LocalRates": "switch=100",
-    "SingleMerge": "merge_at=100",
+    "SingleMerge": "merge_at=20",
     "epidemic": "s=2",
     "with_spectral_gap": "gap=0.5",
 }
@@ -165,7 +165,7 @@ def method_call(text: str) -> str:
     """The call that a method's name, or a call, stands for.
 
     >>> method_call("SingleMerge"), method_call(" D2 ")
-    ('SingleMerge(merge_at=100)', 'D2()')
+    ('SingleMerge(merge_at=20)', 'D2()')
     """
     name = text.strip()
     return normalised_call(text if "(" in text else written_call(name, default_arguments(name, 0)))

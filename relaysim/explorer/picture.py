@@ -46,6 +46,7 @@ THEORY = {
     "prediction": "exact, without noise",
     "asymptote": "exact rate in the long run",
     "floor": "exact noise floor",
+    "band": "10–90 % of single records there",
 }
 # A curve that ends this much above its start leaves the picture; it is followed so far above the others.
 FAR_ABOVE, ABOVE_THE_OTHERS = 1e6, 1e3
@@ -65,6 +66,7 @@ def theory_lines(scene: Scene) -> list[str]:
     found = {"prediction": bool(overlays)}
     found["asymptote"] = any(each.asymptote is not None for each in overlays)
     found["floor"] = any(each.floor is not None for each in overlays)
+    found["band"] = any(each.band is not None for each in overlays)
     return [THEORY[kind] for kind in THEORY if found[kind]]
 
 
@@ -142,13 +144,11 @@ def draw(scene: Scene) -> Figure:
         for label, history in scene.histories.items():
             look = further.get(label, {})
             history.plot(y=settings.y, x=settings.x, ax=ax, label=label, **look)
-        named: set[str] = set()
+        names = dict(THEORY)
         for curve in scene.curves:
             if curve.overlay is not None:
-                drawn = curve.overlay.draw(ax, names=False)
-                for kind in drawn.keys() - named:
-                    drawn[kind].set_label(THEORY[kind])
-                named |= drawn.keys()
+                for kind, line in curve.overlay.draw(ax, names=False).items():
+                    line.set_label(names.pop(kind, "_"))
         ax.legend(**LEGEND)
         if any(is_wild(curve, settings.y) for curve in scene.curves):
             # The limit that was set for one of them holds for the others no longer.

@@ -243,7 +243,8 @@ class Runner:
 
         what = (id(problem), scene.topology, method.call, rate, settings.steps, settings.seconds)
         key = ("history", *what, repr(method.calls), repr(options))
-        history = self._once(key, time.run, settings.steps, simulated)
+        least = method.algorithm.least_steps
+        history = self._once(key, time.run, settings.steps, simulated, least)
         label = _label(history, method.on_tree, rate)
         given = _given(history, method.calls, options)
         curve = Curve(label, method.call, rate, method.on_tree, given, history)

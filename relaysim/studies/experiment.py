@@ -173,7 +173,7 @@ class Experiment:
     )
     learning_rate: Any = option(
         None,
-        "γ, a number or a schedule; tuned when left out",
+        "γ, a number, a schedule or PerWorker(rates); tuned when left out",
         float,
         parts=SCHEDULES,
         example="Cosine(0.5, steps=500, warmup=10)",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from relaysim.studies.described import rate_of
 from relaysim.studies.options import TUNED
-from relaysim.studies.settings import arguments_of, rate_of
+from relaysim.studies.settings import arguments_of
 from relaysim.studies.tuning import Tuning, searched
 
 __all__ = ["search"]

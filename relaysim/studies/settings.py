@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from relaysim.mixing.by_step import is_by_step
 from relaysim.mixing.sequences import is_sequence
 from relaysim.oracles import Exact
 from relaysim.records.configuration import decode, encode_mixing
+from relaysim.studies.described import check_rate, described, described_rate, rate_of
 from relaysim.studies.experiment import DEFAULTS, OPTIONS, QUADRATIC
 from relaysim.studies.naming import (
     ALGORITHMS,
@@ -46,7 +47,6 @@ __all__ = [
     "complete",
     "former_key",
     "key_of",
-    "rate_of",
 ]
 
 #: Settings of version 0.1, which are part of every key; a later one is where it is not the default, so that
@@ -93,13 +93,13 @@ def complete(stated: Mapping[str, Any]) -> dict[str, Any]:
         for name, each in OPTIONS.items()
         if name != "learning_rate"
     }
-    setting["learning_rate"] = _rate(setting["learning_rate"])
-    setting["schedule"] = _as_text(setting, "schedule", SCHEDULES)
+    setting["learning_rate"] = described_rate(setting["learning_rate"])
+    setting["schedule"] = described(setting, "schedule", SCHEDULES)
     topology, setting["topology"] = _topology(setting, stated)
     setting["n"] = topology.n
-    setting["algorithm"] = _as_text(setting, "algorithm", ALGORITHMS)
-    setting["oracle"] = _as_text(setting, "oracle", ORACLES)
-    setting["faults"] = _as_text(setting, "faults", FAULTS)
+    setting["algorithm"] = described(setting, "algorithm", ALGORITHMS)
+    setting["oracle"] = described(setting, "oracle", ORACLES)
+    setting["faults"] = described(setting, "faults", FAULTS)
     setting["mixing"] = _mixing(setting["mixing"])
     _leave_out_unused(setting, stated)
     _check_together(setting)
@@ -110,6 +110,7 @@ def complete(stated: Mapping[str, Any]) -> dict[str, Any]:
         check_faults(built["faults"], built["topology"], built["algorithm"], matrices)
     except ValueError as error:
         raise SettingError("topology", f"{topology!r}: {error}") from None
+    check_rate(setting["learning_rate"], built["algorithm"], topology.n)
     if setting["steps"] is not None:
         records = number_of_records(setting["record"], setting["steps"])
         try:
@@ -173,49 +174,6 @@ def _own_problem(problem: Any, stated: Mapping[str, Any]) -> OwnProblem:
     return OwnProblem(problem)
 
 
-def _rate(value: Any) -> Any:
-    """A learning rate as a number, or a schedule as text."""
-    if value is None or isinstance(value, str) or callable(value):
-        if callable(value) and type(value).__name__ not in SCHEDULES:
-            raise SettingError(
-                "learning_rate",
-                f"a sweep cannot write down the learning rate {value!r}; take a number or one of "
-                f"relaysim.schedules: {', '.join(SCHEDULES)}",
-            )
-        return _as_text({"learning_rate": value}, "learning_rate", SCHEDULES)
-    try:
-        return OPTIONS["learning_rate"].checked(value)
-    except SettingError as error:
-        if "at least" in str(error):
-            message = f"learning_rate must be finite and at least 0, not {value!r}"
-            raise SettingError("learning_rate", message) from None
-        raise
-
-
-def rate_of(described: float | str | None) -> Any:
-    """The learning rate that plain data describe: a number, or a schedule; None of None."""
-    if isinstance(described, str):
-        return named(described, SCHEDULES, "learning_rate")
-    return described
-
-
-def _as_text(setting: Mapping[str, Any], key: str, known: Mapping[str, Callable]) -> str | None:
-    """What a part is called in plain data: the text that makes an equal one."""
-    part = setting[key]
-    if part is None:
-        return None
-    if isinstance(part, str):
-        part = named(part, known, key)
-    elif type(part) not in known.values():
-        raise SettingError(
-            key, f"a sweep cannot rebuild the {key} {part!r}; there are {', '.join(known)}"
-        )
-    try:
-        return written(part)
-    except ValueError as error:
-        raise SettingError(key, f"a sweep cannot write down the {key} {part!r}: {error}") from None
-
-
 def _topology(
     setting: Mapping[str, Any], stated: Mapping[str, Any]
 ) -> tuple[Topology | TreePair, Any]:
@@ -253,7 +211,7 @@ def _mixing(mixing: Any) -> Any:
     if isinstance(mixing, Mapping):
         return dict(mixing)
     if is_by_step(mixing):
-        return _schedule_as_text(mixing)
+        return _scheduledescribed(mixing)
     if not (issparse(mixing) or isinstance(mixing, np.ndarray | tuple | list)):
         raise SettingError(
             "mixing",
@@ -263,7 +221,7 @@ def _mixing(mixing: Any) -> Any:
     return {kind: plain(encode_mixing(mixing))}
 
 
-def _schedule_as_text(mixing: Any) -> str:
+def _scheduledescribed(mixing: Any) -> str:
     """The call that makes a callable of the step, if it is one of relaysim's."""
     text = repr(mixing)
     if name_in(text) in MIXINGS and named(text, MIXINGS, "mixing") == mixing:
