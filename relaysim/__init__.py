@@ -28,13 +28,14 @@ from relaysim.engine import simulate
 from relaysim.records.configuration import rebuild
 from relaysim.records.history import History
 from relaysim.schedules import PerWorker
-from relaysim.studies import Tuning, load_sweep, sweep, tune
+from relaysim.studies import Rerun, Tuning, load_sweep, rerun, sweep, tune
 from relaysim.support.names import attribute_error
 from relaysim.version import __version__
 
 __all__ = [
     "History",
     "PerWorker",
+    "Rerun",
     "Tuning",
     "__version__",
     "algorithms",
@@ -54,6 +55,7 @@ __all__ = [
     "plots",
     "problems",
     "rebuild",
+    "rerun",
     "schedules",
     "simulate",
     "sweep",

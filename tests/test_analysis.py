@@ -122,6 +122,15 @@ def test_consensus_decay_takes_the_matrix_and_the_method():
     assert 0 < relayed.factor < consensus_decay(rs.topologies.chain(8)).factor
 
 
+@pytest.mark.parametrize(("n", "tolerance"), [(31, 0.03), (63, 0.005)])
+def test_consensus_decay_waits_for_a_mode_that_starts_hardly_excite(n, tolerance):
+    """The slow modes of overlapping relays appear ten decades and more below the start."""
+    tree = rs.topologies.binary_tree(n)
+    decay = consensus_decay(tree, rs.algorithms.RelaySGD(overlap=True))
+    asymptotic = 2 * np.log1p(-rs.theory.relay_gap(tree, "hops"))
+    assert decay.fit.slope == pytest.approx(asymptotic, rel=tolerance)
+
+
 def test_consensus_at_once_has_no_rate():
     decay = consensus_decay(rs.topologies.ring(6), rs.algorithms.AllReduce())
     assert np.isnan(decay.factor)

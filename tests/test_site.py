@@ -15,6 +15,9 @@ import threading
 import types
 import urllib.parse
 
+import matplotlib.figure
+import matplotlib.image
+import matplotlib.patches
 import pytest
 
 import relaysim as rs
@@ -157,7 +160,8 @@ def test_every_figure_is_in_the_gallery(pages):
     page = pages["gallery/index.html"]
     for name in FIGURES:
         assert name in page.ids
-        assert any(pathlib.PurePath(address).stem == name for address in page.loads)
+        for picture in (name, f"{name}-small"):
+            assert any(pathlib.PurePath(address).stem == picture for address in page.loads)
         assert re.search(rf"relaysim figure {name}( --quick)? --out figures", page.text)
     quick = page.text.count("Quick version.")
     full = page.text.count("Full version.")
@@ -351,6 +355,21 @@ def test_formulas_that_matplotlib_does_not_know(helpers):
     with pytest.raises(ValueError, match="begin"):
         formulas.drawn(aligned.astext())
     assert "<math" in formulas.set_formula(aligned, display=True)
+
+
+def test_thumbnails_show_the_first_panel_at_a_size_that_can_be_read(helpers, tmp_path):
+    pictures = helpers("pictures")
+    figure = matplotlib.figure.Figure(figsize=(9.6, 2.0), dpi=200)
+    for place, color in enumerate(("red", "blue", "green")):
+        figure.add_artist(matplotlib.patches.Rectangle((place / 3, 0), 1 / 3, 1, color=color))
+    figure.savefig(tmp_path / "wide.png")
+    small = pictures.thumbnail(tmp_path / "wide.png", tmp_path / "small.png")
+    corner = matplotlib.image.imread(small)[..., :3]
+    inch = pictures.THUMBNAIL_DPI
+    assert corner.shape[:2] == tuple(round(inches * inch) for inches in pictures.THUMBNAIL[::-1])
+    assert corner[inch, 3 * inch].tolist() == [1, 0, 0]
+    assert corner[inch, round(3.4 * inch)].tolist() == [0, 0, 1]
+    assert corner[3 * inch, inch].tolist() == [1, 1, 1]
 
 
 def test_pages_that_are_no_longer_made_are_removed(helpers, tmp_path):

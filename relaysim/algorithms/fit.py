@@ -28,6 +28,7 @@ from relaysim.mixing.sequences import (
     sum_text,
 )
 from relaysim.support.checks import real_array, shown, whole_number
+from relaysim.support.names import check_same_order
 from relaysim.support.notes import note
 from relaysim.topologies import Topology, TreePair
 
@@ -78,6 +79,9 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
             f"{topology!r} is no topology; see relaysim.topologies, "
             f"or use relaysim.topologies.from_networkx(graph)"
         )
+    check_same_order(
+        getattr(problem, "worker_names", None), getattr(topology, "worker_names", None)
+    )
     if problem.n != topology.n:
         raise ValueError(
             f"the problem has {problem.n} workers and {topology!r} has {topology.n}; "

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from relaysim.cli import batch, completion, figure, listing, run, theory, tune
+from relaysim.cli import batch, completion, figure, listing, rerun, run, theory, tune
 from relaysim.cli.output import CommandError, give_up_output, one_line, spell_what_is_missing
 from relaysim.support.names import closest
 from relaysim.version import __version__
@@ -23,14 +23,15 @@ COMMANDS: Mapping[str, ModuleType] = {
     "tune": tune,
     "theory": theory,
     "sweep": batch,
+    "rerun": rerun,
     "figure": figure,
     "completion": completion,
 }
 DESCRIPTION = """Simulate decentralized optimization. Begin with: relaysim run --topology star
 --learning-rate 0.5 --steps 100 --plot run.png. Names and calls of them, such as "DPSGD(momentum=0.9)" or
 "torus(4, 8)", are those of relaysim list; quote them."""
-STATUS = """Exit status: 0, or 1 if runs diverged, settings of a sweep failed or no learning rate was found,
-or 2 with one line that says what is wrong and how to mend it."""
+STATUS = """Exit status: 0, or 1 if runs diverged, settings of a sweep failed, no learning rate was found or
+a rerun differs, or 2 with one line that says what is wrong and how to mend it."""
 # Of a process that a signal ended, to a shell: SIGINT, SIGPIPE.
 INTERRUPTED, READER_GONE = 130, 141
 

@@ -30,6 +30,7 @@ from relaysim.oracles import Oracle
 from relaysim.problems import Problem
 from relaysim.records import configuration
 from relaysim.records.history import History
+from relaysim.records.provenance import provenance
 from relaysim.records.state import KeptState
 from relaysim.support.checks import shown, whole_number
 from relaysim.support.interrupts import called_by_user, stops_in_order
@@ -321,4 +322,5 @@ def _history_of(experiment: Experiment, state: KeptState | None, interrupted: bo
         algorithm=experiment.parts["algorithm"],
         state=state,
         interrupted=interrupted,
+        provenance=provenance(),
     )

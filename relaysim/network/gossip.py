@@ -183,54 +183,48 @@ class LossyMix(MixChange):
     ) -> np.ndarray:
         """W' x made of W x; or, with a ``share`` of W's change, that of W'. It may overwrite the first."""
         shape = (*x.shape, 1)[:3]
-        r = shape[2]
+        n, _, r = shape
         arrived = self._arrivals(self._edges, further)
         if arrived.size != len(self._edges) * r:
             arrived = np.repeat(arrived, r, axis=-1)
+        lost = np.flatnonzero(~arrived)
+        if not len(lost):
+            return mixed
         if self._places.shape != shape:
             self._places = _Places(shape, self._from, self._to, self._weights)
         places = self._places
-        lost = (~arrived.reshape(-1).take(places.order)).nonzero()[0]
-        if not len(lost):
-            return mixed
-        row = places.row.take(lost)
-        first = np.empty(len(lost), dtype=bool)
-        first[0] = True
-        np.not_equal(row[1:], row[:-1], out=first[1:])
-        start = first.nonzero()[0]
-        counts = np.empty_like(start)
-        np.subtract(start[1:], start[:-1], out=counts[:-1])
-        counts[-1] = len(lost) - start[-1]
-        worker = places.worker.take(lost[start])
         values, result = x.reshape(-1), np.ascontiguousarray(mixed).reshape(-1)
-        entries = row[start][:, None] + places.numbers
+        row, weight = places.row.take(lost), places.weight.take(lost)
+        entries = places.receiver.take(lost)[:, None] + places.numbers
         vectors = values.take(places.sender.take(lost)[:, None] + places.numbers)
-        weight = places.weight.take(lost)
-        rest = result.take(entries)
-        own, others = self._own[worker], self._of_others[worker]
+        own, others = self._own[:, None], self._of_others[:, None]
         if share is not None:
-            vectors -= values.take(entries).repeat(counts, axis=0)
+            vectors -= values.take(entries)
             weight *= share
             own, others = share * own + (1 - share), share * others
         vectors *= weight[:, None]
-        rest -= np.add.reduceat(vectors, start, axis=0)
-        left = own + (others - np.add.reduceat(weight, start))
+        # In order, also where several are taken from one: of replicas and alone the same.
+        np.subtract.at(result, entries.reshape(-1), vectors.reshape(-1))
+        left = own + (others - np.bincount(row, weight, n * r).reshape(n, r))
+        counts = np.bincount(row, minlength=n * r).reshape(n, r)
         # A worker that hears nobody keeps its own, whatever weight it has on itself.
-        silent = (counts == self._degrees[worker]).nonzero()[0]
-        left[silent] = 1
-        rest /= left[:, None]
-        if len(silent):
-            rest[silent] = values.take(entries[silent]) if share is None else 0
-        result[entries] = rest
+        silent = counts == self._degrees[:, None]
+        left[silent | (counts == 0)] = 1
+        rows = result.reshape(shape)
+        rows *= (1 / left)[:, None]
+        if silent.any():
+            worker, replica = silent.nonzero()
+            kept = x.reshape(shape)[worker, :, replica] if share is None else 0
+            rows[worker, :, replica] = kept
         return result.reshape(mixed.shape)
 
 
 class _Places:
-    """Where the messages of all replicas stand in arrays ``(n, d, r)``, by receiver, replica and sender.
+    """Where the messages of all replicas ``(E, r)`` stand in arrays ``(n, d, r)``, one after the other.
 
-    ``order (E r)`` picks them out of an array ``(E, r)``. Of each: its ``worker``, who receives it, its
-    ``weight``, and where in a raveled array the first number of the ``row`` of that worker and replica is,
-    and that of the ``sender``; the others are at ``numbers (d,)`` from there.
+    Of each: its ``row``, worker · r + replica of who receives it, its ``weight``, and where in a raveled
+    array the first number of its ``receiver`` is, and of its ``sender``; the others are ``numbers (d,)`` from
+    there.
     """
 
     def __init__(
@@ -242,14 +236,11 @@ class _Places:
     ):
         self.shape = shape
         _, d, r = shape
-        count = len(senders)
-        replica = np.tile(np.arange(r), count)
-        message = np.repeat(np.arange(count), r)
-        self.order = np.lexsort((message, replica, receivers[message]))
-        message, replica = message[self.order], replica[self.order]
-        self.worker, self.weight = receivers[message], weights[message]
-        self.row = self.worker * (d * r) + replica
-        self.sender = senders[message] * (d * r) + replica
+        replica = np.arange(r)
+        self.row = (receivers[:, None] * r + replica).reshape(-1)
+        self.receiver = (receivers[:, None] * (d * r) + replica).reshape(-1)
+        self.sender = (senders[:, None] * (d * r) + replica).reshape(-1)
+        self.weight = np.repeat(weights, r)
         self.numbers = np.arange(d) * r
 
 

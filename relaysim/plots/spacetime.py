@@ -8,10 +8,9 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import MaxNLocator
 
 from relaysim.plots.naming import Recorded
-from relaysim.plots.style import NO_VALUE, drawable, new_axes, style
+from relaysim.plots.style import NO_VALUE, drawable, name_workers, new_axes, style
 from relaysim.support.checks import shown, whole_number
 
 __all__ = ["spacetime"]
@@ -129,7 +128,7 @@ def spacetime(
             label=f"{label}\n(squared unit of x)",
             extend="min" if (squares < lowest).any() else "neither",
         )
-        ax.yaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+        name_workers(ax.yaxis, n, history.topology, history.problem)
         ax.grid(visible=False)
         ax.set_xlabel("Steps")
         ax.set_ylabel("Worker")

@@ -11,9 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.cbook import normalize_kwargs
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 
-from relaysim.plots.style import add_legend, line_name, method_style, new_axes, style, variant
+from relaysim.plots.style import (
+    add_legend,
+    line_name,
+    method_style,
+    name_workers,
+    new_axes,
+    style,
+    variant,
+)
 from relaysim.plots.ticks import log_ticks, number
 
 __all__ = ["plot_partition", "plot_sensitivity", "plot_tuning"]
@@ -242,12 +249,12 @@ def plot_partition(
         for color, label in zip(colors, counts.columns, strict=True):
             drawn = {"color": color, "edgecolor": "white", "linewidth": 0.4, "width": 0.85}
             height = counts[label].to_numpy()
-            stack = ax.bar(counts.index, height, bottom=below, **(drawn | given))
+            stack = ax.bar(np.arange(partition.n), height, bottom=below, **(drawn | given))
             stacks.append(stack)
             below += height
         ax.set_xlabel("Worker")
         ax.set_ylabel("Examples")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        name_workers(ax.xaxis, partition.n, partition, most_numbers=10)
         ax.grid(axis="x", visible=False)
         # Placeholders first: a class may be called anything, and a legend drops some names.
         legend = ax.legend(

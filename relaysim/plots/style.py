@@ -20,18 +20,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes as Axes  # for rooms that may not import matplotlib themselves
+from matplotlib.axis import Axis, XAxis
 from matplotlib.cbook import is_math_text
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.mathtext import MathTextParser
 from matplotlib.path import Path
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike
 
 from relaysim.plots.ticks import log_ticks
 from relaysim.support.checks import one_of
 from relaysim.support.labels import AXIS_LABELS
+from relaysim.support.names import labels_of_workers
 
 __all__ = [
     "AXIS_LABELS",
@@ -39,17 +42,22 @@ __all__ = [
     "PAGES",
     "STYLE",
     "add_legend",
+    "compressor_style",
     "drawable",
     "hidden_by",
     "ink_on",
     "line_name",
     "method_style",
+    "name_workers",
     "new_axes",
     "setting",
     "style",
     "style_axes",
     "variant",
 ]
+
+# More names beside an axis could not be read.
+MOST_NAMES = 40
 
 #: Matplotlib settings of every picture here.
 STYLE: Mapping[str, object] = {
@@ -156,6 +164,18 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "DLM": ("#0AA3AF", (0, (2, 5, 1, 2))),
 }
 
+# Compressors are shades of CHOCO-SGD's brown, told apart by dash and marker too.
+_COMPRESSORS: Mapping[str, tuple[str, object, str]] = {
+    "Identity": ("#5d5d5d", (0, (10, 4)), "."),
+    "TopK": ("#7c3e1c", "-", "o"),
+    "RandomK": ("#d8ac93", "-", "v"),
+    "LowRank": ("#b15928", (0, (1, 1)), "s"),
+    "Sign": ("#3e1f0e", (0, (5, 1.5, 1, 1.5)), "^"),
+    "QSGD": ("#c4825e", (0, (5, 1.5)), "D"),
+    "RandomRounding": ("#8f5a00", (0, (2, 3)), "P"),
+    "Lattice": ("#a3704f", (0, (9, 1.5, 2, 5)), "X"),
+}
+
 # Of further lines of one method: their markers, and how much paler (or darker, below 0) each is.
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _SHADINGS = (0.45, -0.45, 0.2)
@@ -242,6 +262,24 @@ def method_style(label: str) -> dict[str, Any]:
     return {"color": color, "linestyle": dash}
 
 
+def compressor_style(compressor: object) -> dict[str, Any]:
+    """Colour, dash and marker of a compressor, as keyword arguments for matplotlib.
+
+    Args:
+        compressor: a compressor, its class, or the name of that.
+
+    Raises:
+        ValueError: one that is not of `relaysim.compressors`.
+
+    >>> compressor_style("TopK")
+    {'color': '#7c3e1c', 'linestyle': '-', 'marker': 'o'}
+    """
+    kind = compressor if isinstance(compressor, type) else type(compressor)
+    name = compressor if isinstance(compressor, str) else kind.__name__
+    color, dash, marker = _COMPRESSORS[one_of(name, "compressor", tuple(_COMPRESSORS))]
+    return {"color": color, "linestyle": dash, "marker": marker}
+
+
 def variant(look: Mapping[str, Any], number: int) -> dict[str, Any]:
     """One of the looks of a method that comes several times: its colour, paler or darker, with a marker.
 
@@ -290,6 +328,25 @@ def style_axes(
     log_ticks(ax)
     ax.set_xlabel(drawable(labels.get(x, x)))
     ax.set_ylabel(drawable(labels.get(y, y)))
+
+
+def name_workers(axis: Axis, n: int, *who_may_say: Any, most_numbers: int = 8) -> None:
+    """Write the workers' names along an axis, if they have some, and not too many; else some numbers.
+
+    Args:
+        axis: of which a unit is a worker.
+        n: workers.
+        who_may_say: of which the first that has ``worker_names`` does.
+        most_numbers: how many numbers there are at the most.
+    """
+    names = labels_of_workers(n, *who_may_say)
+    if names.dtype != object or n > MOST_NAMES:
+        axis.set_major_locator(MaxNLocator(most_numbers, integer=True, min_n_ticks=1))
+        return
+    words = [drawable(name) for name in names]
+    axis.set_ticks(range(n), words, fontsize="small")
+    if isinstance(axis, XAxis) and sum(map(len, words)) > 40:
+        axis.set_tick_params(rotation=90)
 
 
 def drawable(text: str) -> str:

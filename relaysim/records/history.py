@@ -24,6 +24,7 @@ from relaysim.records.loading import loaded
 from relaysim.records.state import KeptState, fingerprint
 from relaysim.records.timing import times_of
 from relaysim.support.display import between, html_table
+from relaysim.support.names import labels_of_workers
 from relaysim.theory.running_time import Runtime
 from relaysim.topologies import Topology, TreePair
 
@@ -46,6 +47,7 @@ class History:
         interrupted: whether someone stopped the run before its last step; it is whole up to there.
         problem, topology, algorithm: what was run.
         config: plain data that rebuilds the run; see `relaysim.rebuild`.
+        provenance: versions, BLAS, threads and machine that it was computed with; None in older files.
 
     >>> import relaysim as rs
     >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
@@ -75,6 +77,7 @@ class History:
         state: KeptState | None = None,
         time: np.ndarray | None = None,
         interrupted: bool = False,
+        provenance: dict[str, Any] | None = None,
     ) -> None:
         self.steps = steps
         self.x = x
@@ -91,6 +94,7 @@ class History:
         self._state = state
         self._time = time
         self.interrupted = interrupted
+        self.provenance = provenance
 
     @property
     def replicas(self) -> int:
@@ -169,8 +173,8 @@ class History:
     def worker_frame(self) -> pd.DataFrame:
         """One row per replica, recorded step and worker, for measures that are ``per_worker``.
 
-        Columns: ``replica``, ``seed``, ``learning_rate``, ``step`` as in `frame`, ``worker``, and those that
-        were asked for, such as ``measures=["worker_consensus_distance", "worker_distance"]``.
+        Columns: ``replica``, ``seed``, ``learning_rate``, ``step`` as in `frame`, ``worker`` (its name if it
+        has one), and those that were asked for, such as ``measures=["worker_distance"]``.
 
         Raises:
             ValueError: none was asked for.
@@ -190,14 +194,14 @@ class History:
             )
         n = self.x.shape[0]
         data = {name: np.repeat(each, n) for name, each in self._what_records_are().items()}
-        data["worker"] = np.tile(np.arange(n), len(data["step"]) // n)
+        called = labels_of_workers(n, self.topology, self.problem)
+        data["worker"] = np.tile(called, len(data["step"]) // n)
         for name in names:
             rows = np.moveaxis(self._columns[name], 1, 2).swapaxes(0, 1).reshape(-1, n)
             data[name] = rows[self._is_recorded].ravel()
         return pd.DataFrame(data)
 
     def _names(self, per_worker: bool) -> list[str]:
-        """Of the measured columns."""
         return [each.name for each in self.measures if each.per_worker == per_worker]
 
     @property
@@ -364,12 +368,8 @@ class History:
             options["overlays"] = overlays(self, y, x, theory, worst_case)
         return plots.plot_history(self, y=y, x=x, **options)
 
-    def save(self, path: str | os.PathLike) -> pathlib.Path:
-        """Write the history to one ``.npz`` file (arrays, and JSON for the rest; no pickle).
-
-        The file is written aside and renamed, so that an older one is replaced only by a whole one.
-        Returns the path, with ``.npz`` added where it was missing.
-        """
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays of the record, by the names that a file has for them."""
         arrays: dict[str, np.ndarray] = {
             "steps": self.steps,
             # Beyond 64 bits as text: arrays of objects would be pickled.
@@ -384,13 +384,21 @@ class History:
         for name, array in (("iterates", self.iterates), ("time", self._time)):
             if array is not None:
                 arrays[name] = array
-        header: dict[str, Any] = {"config": self.config}
+        return arrays
+
+    def save(self, path: str | os.PathLike) -> pathlib.Path:
+        """Write the history to one ``.npz`` file (arrays, and JSON for the rest; no pickle).
+
+        The file is written aside and renamed, so that an older one is replaced only by a whole one.
+        Returns the path, with ``.npz`` added where it was missing.
+        """
+        header: dict[str, Any] = {"config": self.config, "provenance": self.provenance}
         if self.interrupted:
             header["interrupted"] = True
         if self._state is not None:
             run = fingerprint(self.config)
             header["state"] = {"version": self._state.version, "run": run, "data": self._state.data}
-        return archive.write(path, header, arrays)
+        return archive.write(path, header, self.arrays())
 
     @staticmethod
     def load(path: str | os.PathLike) -> History:

@@ -12,7 +12,7 @@ import json
 import os
 import pathlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from relaysim.support.progress import progress_bar, someone_watches
 from relaysim.support.threads import one_thread
 from relaysim.version import __version__
 
-__all__ = ["load_sweep", "sweep"]
+__all__ = ["computed_again", "load_sweep", "sweep"]
 
 Result = dict[str, np.ndarray]
 
@@ -237,6 +237,22 @@ def _groups(by_key: dict[str, dict]) -> list[list[str]]:
         label = json.dumps(plain(rest), sort_keys=True)
         grouped.setdefault(label, []).append(key)
     return list(grouped.values())
+
+
+def computed_again(
+    settings: list[dict], row: int | None = None
+) -> Iterator[tuple[int, Result | str]]:
+    """The results of complete settings, or of the one at a place, by place; an error where one failed.
+
+    They are computed in groups, as a sweep of these settings computes them.
+    """
+    places = {key_of(setting): place for place, setting in enumerate(settings)}
+    for group in _groups(dict(zip(places, settings, strict=True))):
+        if row is None or any(places[key] == row for key in group):
+            for setting, outcome in _tried([settings[places[key]] for key in group]):
+                place = places[key_of(setting)]
+                if row is None or place == row:
+                    yield place, outcome
 
 
 def _tried(group: list[dict]) -> list[tuple[dict, Result | str]]:

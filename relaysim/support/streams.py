@@ -67,7 +67,7 @@ class Streams:
 
     def __init__(self, seeds: list[int], owner: np.ndarray | None):
         self.seeds = seeds
-        self.owner = owner
+        self._own(owner)
         self._sources: dict[str, Source] = {}
         self._waiting: dict[str, dict[str, Any]] = {}
 
@@ -83,7 +83,12 @@ class Streams:
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""
         assert self.owner is not None, "a run without replicas has none to leave out"
-        self.owner = self.owner[replicas]
+        self._own(self.owner[replicas])
+
+    def _own(self, owner: np.ndarray | None) -> None:
+        self.owner = owner
+        #: Whether replica k is that of seed k.
+        self.one_each = owner is not None and np.array_equal(owner, np.arange(len(self.seeds)))
 
     # -- where the sources stand -------------------------------------------------------------------
 
@@ -122,27 +127,9 @@ class Streams:
         generators = [self.generator(purpose, seed, *within) for seed in self.seeds]
         return _uniforms(self, generators, count)
 
-    def rounds(self, purpose: str, count: int) -> Callable[[int, int], np.ndarray]:
-        """A function of the number of a round that has its numbers in [0, 1), ``(count, seeds)``.
-
-        They belong to the round, whatever was asked for before, so that nothing needs to be kept of them.
-        Its second argument is k ≥ 1 for the k-th of further ones that belong to this round, else 0.
-        """
-        block = max(1, _NUMBERS_OF_ROUNDS // max(count, 1))
-        at, drawn = -1, np.empty((0, 0, 0))
-
-        def of_round(round: int, further: int = 0) -> np.ndarray:
-            nonlocal at, drawn
-            if further:
-                each = [self.generator(purpose, seed, round, further) for seed in self.seeds]
-                return np.stack([generator.random(count) for generator in each], axis=-1)
-            if round // block != at:
-                at = round // block
-                each = [self.generator(purpose, seed, at) for seed in self.seeds]
-                drawn = np.stack([generator.random((block, count)) for generator in each], axis=-1)
-            return drawn[round % block]
-
-        return of_round
+    def rounds(self, purpose: str, count: int) -> RoundNumbers:
+        """Numbers in [0, 1) that belong to rounds, ``count`` for each seed."""
+        return RoundNumbers(self, purpose, count)
 
     def tables(self, purpose: str) -> Callable[[tuple[int, ...]], np.ndarray]:
         """A function that draws numbers in [0, 1) of a shape ``(n, d)`` or ``(n, d, r)``."""
@@ -251,6 +238,40 @@ class Streams:
         return of_replicas
 
 
+class RoundNumbers:
+    """Numbers in [0, 1) of rounds, whatever was asked for before, so that nothing needs to be kept of them.
+
+    Args:
+        streams: of the replicas.
+        purpose: of the numbers.
+        count: how many a round has for each seed.
+    """
+
+    def __init__(self, streams: Streams, purpose: str, count: int):
+        self._streams, self._purpose, self._count = streams, purpose, count
+        self._block = max(1, _NUMBERS_OF_ROUNDS // max(count, 1))
+        self._at, self._drawn = -1, np.empty((0, 0, 0))
+
+    def __call__(self, round: int, further: int = 0) -> np.ndarray:
+        """Those of a round, or of the k-th further one that belongs to it, k ≥ 1, ``(count, seeds)``."""
+        if further:
+            return self._of_each((self._count,), round, further)
+        return self.ahead(round, 1)[0]
+
+    def ahead(self, round: int, most: int) -> np.ndarray:
+        """Those of this round and some that follow, ``most`` or less in all, ``(rounds, count, seeds)``."""
+        at, within = divmod(round, self._block)
+        if at != self._at:
+            of_block = self._of_each((self._block, self._count), at)
+            self._at, self._drawn = at, of_block
+        return self._drawn[within : within + most]
+
+    def _of_each(self, shape: tuple[int, ...], *within: int) -> np.ndarray:
+        streams = self._streams
+        each = [streams.generator(self._purpose, seed, *within) for seed in streams.seeds]
+        return np.stack([generator.random(shape) for generator in each], axis=-1)
+
+
 class _Plain:
     """Generators from which numbers are drawn as they are needed."""
 
@@ -271,20 +292,22 @@ class Uniforms(_Plain):
         super().__init__(generators)
         self._streams = streams
         # Numbers that are drawn and not asked for yet: a generator's call costs as much as many of them.
-        self._left = np.empty((0, len(generators)))
+        self._left = np.empty((len(generators), 0))
 
     def __call__(self, count: int) -> np.ndarray:
         return of_replicas(self._streams, self.of_seeds(count))
 
     def of_seeds(self, count: int) -> np.ndarray:
         """So many of each seed, ``(count, seeds)``."""
-        missing = count - len(self._left)
+        missing = count - self._left.shape[1]
         if missing > 0:
             ahead = max(missing, _NUMBERS_AHEAD // len(self._generators))
-            drawn = np.stack([generator.random(ahead) for generator in self._generators], axis=-1)
-            self._left = np.concatenate([self._left, drawn])
-        found, self._left = self._left[:count], self._left[count:]
-        return found
+            drawn = np.empty((len(self._generators), ahead))
+            for generator, own in zip(self._generators, drawn, strict=True):
+                generator.random(out=own)
+            self._left = np.concatenate([self._left, drawn], axis=1)
+        found, self._left = self._left[:, :count], self._left[:, count:]
+        return found.T
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"left": self._left.copy()}
@@ -356,12 +379,9 @@ def _uniforms(streams: Streams, generators: list[np.random.Generator], count: in
 
 def of_replicas(streams: Streams, drawn: np.ndarray) -> np.ndarray:
     """Numbers of all seeds ``(count, seeds)`` as those of replicas: ``(count, 1)`` or ``(count, 1, r)``."""
-    owner = streams.owner
-    if owner is None:
+    if streams.owner is None:
         return drawn
-    if np.array_equal(owner, np.arange(drawn.shape[1])):
-        return drawn[:, None]
-    return drawn[:, None, owner]
+    return drawn[:, None] if streams.one_each else drawn[:, None, streams.owner]
 
 
 def numbers_within(group: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ ROUNDING = 1e-24
 # By what factor e^… the last maxima may miss the asymptotic rate.
 SAME_RATE = 0.3
 
-#: How theory looks everywhere: what is exact in black, what is asymptotic in grey.
+#: How theory looks everywhere: what is exact in black, what is asymptotic in grey, and pale what is fitted.
 LOOKS: Mapping[str, dict[str, Any]] = {
     "prediction": {"color": "black", "linestyle": (0, (4, 3)), "linewidth": 1.1, "zorder": 6},
     "asymptote": {"color": "#888888", "linestyle": "-", "linewidth": 1.0, "zorder": 1.5},
@@ -44,6 +44,7 @@ LOOKS: Mapping[str, dict[str, Any]] = {
         "zorder": 6,
     },
     "bound": {"color": "#444444", "linestyle": (0, (1, 1.6)), "linewidth": 1.3, "zorder": 5},
+    "shape": {"color": "#b4b4b4", "linestyle": (0, (1, 1)), "linewidth": 3.0, "zorder": 1.4},
 }
 # A prediction is not drawn further down than this share of its start, where it is rounding.
 LOWEST = 1e-28
@@ -127,13 +128,17 @@ class Overlay:
     def draw(self, ax: Axes, names: bool = True, which: str = "") -> dict[str, Any]:
         """Draw exact curve, asymptotic rate, noise floor and theorems.
 
+        What is proved is dark. A shape whose constant was fitted is pale, and drawn over the steps that it
+        was fitted to alone: of others it says nothing.
+
         Args:
             ax: the matplotlib Axes, with steps across and a log axis upward.
             names: give the lines names for the legend.
             which: what to add to these names, where there are several overlays.
 
         Returns:
-            The lines by what they show, for a legend of one's own.
+            The lines by what they show, for a legend of one's own: ``"prediction"``, ``"asymptote"``,
+            ``"floor"``, ``"band"`` (an area), and the labels of theorems.
         """
         curve = self.prediction[self.column].to_numpy()
         at = self.prediction["step"].to_numpy()
@@ -148,7 +153,7 @@ class Overlay:
         def line(kind: str, x: ArrayLike, y: ArrayLike, label: str | None = None) -> None:
             label = described[kind] if label is None else label
             options = LOOKS[kind] | ({"label": label + which} if names else {})
-            (drawn[label if kind == "bound" else kind],) = ax.plot(x, y, **options)
+            (drawn[kind if kind in described else label],) = ax.plot(x, y, **options)
 
         shown = (curve > lowest) & (curve < HIGHEST * (lowest / LOWEST))
         line("prediction", at, np.where(shown, curve, np.nan))
@@ -157,10 +162,14 @@ class Overlay:
         if self.floor is not None:
             line("floor", at[[0, -1]], [self.floor] * 2)
         if self.band is not None:
-            ax.axhspan(*self.band, color="#000000", alpha=0.13, linewidth=0, zorder=1)
+            area: dict[str, Any] = {"color": "#000000", "alpha": 0.13, "linewidth": 0, "zorder": 1}
+            area |= {"label": "10–90 % of a record" + which} if names else {}
+            drawn["band"] = ax.axhspan(*self.band, **area)
         for bound in self.bounds:
-            values = bound.curve(at)
-            line("bound", at, np.where(np.isfinite(values), values, np.nan), bound.label)
+            until = at[at <= bound.fitted_until]
+            values = bound.curve(until)
+            kind = "bound" if bound.verified_constants else "shape"
+            line(kind, until, np.where(np.isfinite(values), values, np.nan), bound.label)
         return drawn
 
 

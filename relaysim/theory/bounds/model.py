@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -95,6 +96,7 @@ class Bound:
         formula: the curve, as text.
         verified_constants: whether the constants are proved; else the curve is a shape.
         constant: by which the shape is multiplied; 1 until it is fitted.
+        fitted_until: the last step that a shape was fitted to; infinite where nothing was fitted.
 
     >>> from relaysim.theory.bounds import all_reduce
     >>> bound = all_reduce(n=4, mean_smoothness=1.0, mean_strong_convexity=0.5, learning_rate=1.0,
@@ -116,6 +118,7 @@ class Bound:
     verified_constants: bool
     shape: Shape = dataclasses.field(repr=False, compare=False)
     constant: float = 1.0
+    fitted_until: float = math.inf
 
     def _repr_html_(self) -> str:
         of = f"mean of the {self.quantity} so far" if self.averaged else self.quantity
@@ -131,8 +134,9 @@ class Bound:
 
     @property
     def label(self) -> str:
-        """For legends: method and case, and "shape only" where constants are not verified."""
-        return f"{self.method}, {self.case}" + ("" if self.verified_constants else " (shape only)")
+        """For legends: method and case, and whether it is a shape, where constants are not verified."""
+        shape = "shape, fitted" if math.isfinite(self.fitted_until) else "shape only"
+        return f"{self.method}, {self.case}" + ("" if self.verified_constants else f" ({shape})")
 
     @property
     def constants(self) -> dict[str, float]:
@@ -181,8 +185,8 @@ class Bound:
         """The bound with the smallest constant that puts it above the first third of a run.
 
         The first third are the records up to a third of the last step; later ones have no
-        influence, so that there the curve can turn out wrong. A bound with verified constants is
-        returned as it is.
+        influence, so that there the curve can turn out wrong: ``fitted_until`` tells where they begin. A
+        bound with verified constants is returned as it is.
 
         Args:
             steps, values: as for `measured`: the column ``quantity``, not its running mean.
@@ -195,7 +199,7 @@ class Bound:
         ...                       rho=0.1, max_delay=2, initial_distance=1.0)
         >>> fit = rate.fitted([0, 10, 20, 30], [0.5, 0.6, 0.1, 0.0])
         >>> fit.label, round(float(fit.curve(10)), 12)
-        ('RelaySGD, strongly convex (shape only)', 0.6)
+        ('RelaySGD, strongly convex (shape, fitted)', 0.6)
         """
         if self.verified_constants:
             return self
@@ -211,4 +215,5 @@ class Bound:
                 f"no constant puts {self.label!r} above the first third of this run; it needs "
                 f"records there, after step 0, with finite values (largest ratio: {constant})"
             )
-        return dataclasses.replace(self, constant=float(constant))
+        until = float(t[t <= t[-1] / 3].max())
+        return dataclasses.replace(self, constant=float(constant), fitted_until=until)
