@@ -71,6 +71,7 @@ LEAVES = (
     "support.blocks",
     "support.checks",
     "support.names",
+    "support.numbers",
     "support.workspace",
     "support.streams",
     "topologies",
@@ -244,7 +245,8 @@ def test_few_files_stand_at_the_top():
 def test_what_everything_rests_on_rests_on_nothing(name):
     for path in modules_within(name).values():
         own = {n for n in imports(path, at_import_time=True) if n.startswith("relaysim")}
-        allowed = (f"relaysim.{name}.", "relaysim.support.checks.", "relaysim.support.names.")
+        leaves = ("checks", "names", "numbers")
+        allowed = (f"relaysim.{name}.", *(f"relaysim.support.{leaf}." for leaf in leaves))
         assert all(f"{n}.".startswith(allowed) for n in own)
 
 

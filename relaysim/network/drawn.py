@@ -183,9 +183,9 @@ class _Alike:
         return self.entry_mix.slots
 
     @property
-    def lossy_change(self) -> Callable[..., np.ndarray]:
-        """(W' − I) x, see `relaysim.network.gossip.LossyMixChange`."""
-        return self.entry_mix.lossy_change
+    def lossy(self) -> _LossyDraw:
+        """W' x and (W' − I) x, see `relaysim.network.gossip.LossyMix`."""
+        return self.entry_mix.lossy
 
 
 class SharedWeights(_Alike):

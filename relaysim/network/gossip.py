@@ -197,7 +197,8 @@ class LossyMix(MixChange):
         row, weight = places.row.take(lost), places.weight.take(lost)
         entries = places.receiver.take(lost)[:, None] + places.numbers
         vectors = values.take(places.sender.take(lost)[:, None] + places.numbers)
-        own, others = self._own[:, None], self._of_others[:, None]
+        own: np.ndarray = self._own[:, None]
+        others: np.ndarray = self._of_others[:, None]
         if share is not None:
             vectors -= values.take(entries)
             weight *= share

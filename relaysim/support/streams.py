@@ -11,14 +11,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from relaysim.support.numbers import DRAWS, numbers_within
+
 __all__ = [
     "EventDraw",
     "Source",
     "Streams",
     "Uniforms",
-    "below",
-    "distinct_below",
-    "numbers_within",
     "of_replicas",
     "seed_array",
 ]
@@ -192,7 +191,7 @@ class Streams:
             self.register(f"{purpose}: event batches", _Several(walks))
             return lambda seed, workers: _walked(walks[seed], workers, size)
         self.register(f"{purpose}: event batches", _Plain(generators))
-        draw = _DRAWS[sampling]
+        draw = DRAWS[sampling]
         return lambda seed, workers: draw(
             generators[seed].random((len(workers), size)), available[workers]
         )
@@ -219,7 +218,7 @@ class Streams:
             self.register(f"{purpose}: batches", _Several(walks))
         else:
             block = max(1, ahead // len(self.seeds) // (n * size))
-            draw = _DRAWS[sampling]
+            draw = DRAWS[sampling]
 
             def fill(generators: list[np.random.Generator]) -> np.ndarray:
                 return draw(generators[0].random((block, n, size)), available)
@@ -384,36 +383,6 @@ def of_replicas(streams: Streams, drawn: np.ndarray) -> np.ndarray:
     return drawn[:, None] if streams.one_each else drawn[:, None, streams.owner]
 
 
-def numbers_within(group: np.ndarray) -> np.ndarray:
-    """The number of each entry among those of its group, in order.
-
-    >>> numbers_within(np.array([7, 2, 7, 7])).tolist()
-    [0, 0, 1, 2]
-    """
-    order = np.argsort(group, kind="stable")
-    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    sizes = np.diff(np.append(starts, len(group)))
-    numbers = np.empty(len(group), dtype=np.intp)
-    numbers[order] = np.arange(len(group)) - np.repeat(starts, sizes)
-    return numbers
-
-
-def distinct_below(uniform: np.ndarray, available: np.ndarray) -> np.ndarray:
-    """Distinct numbers below ``available (…)`` from uniform ones in [0, 1), ``(…, size)``.
-
-    By Floyd's method (Bentley, Floyd, CACM 1987), for all at once: the k-th number is drawn from the
-    first m − size + k, and is m − size + k itself where that was drawn before.
-    """
-    size = uniform.shape[-1]
-    chosen = np.empty((size, *uniform.shape[:-1]), dtype=np.intp)
-    for k in range(size):
-        last = available - size + k
-        drawn = below(uniform[..., k], last + 1)
-        taken = (chosen[:k] == drawn).any(axis=0)
-        chosen[k] = np.where(taken, last, drawn)
-    return np.moveaxis(chosen, 0, -1).copy()
-
-
 def _walked(walk: _Epochs, workers: np.ndarray, size: int) -> np.ndarray:
     """The next batch of each event's worker, who may be there several times; ``(events, size)``."""
     drawn = np.empty((len(workers), size), dtype=np.intp)
@@ -452,17 +421,3 @@ class _Epochs:
             self._order[new] = np.argsort(keys, axis=1)
         self._position[workers] = (position + 1) % self._batches[workers]
         return self._order[workers[:, None], (position * len(self._within))[:, None] + self._within]
-
-
-def _each_below(uniform: np.ndarray, available: np.ndarray) -> np.ndarray:
-    """Independent numbers below ``available (…)``, from uniform ones in [0, 1), ``(…, size)``."""
-    return below(uniform, available[..., None])
-
-
-def below(uniform: np.ndarray, limits: np.ndarray | int) -> np.ndarray:
-    """Whole numbers from 0 to limits − 1, from uniform ones in [0, 1)."""
-    # The product may round up to the limit itself.
-    return np.minimum((uniform * limits).astype(np.intp), limits - 1)
-
-
-_DRAWS = {"with replacement": _each_below, "without replacement": distinct_below}
