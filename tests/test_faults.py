@@ -484,3 +484,177 @@ def test_an_edge_without_a_share_is_refused_before_anything_starts():
 def test_bad_probability(probability):
     with pytest.raises((ValueError, TypeError), match="probability must"):
         rs.faults.MessageDrop(probability)
+
+
+# -- bursts and links ------------------------------------------------------------------------------
+
+
+def chain_on_paper(seed, things, fail, repair):
+    """Step by step, which of so many things are out of order, one by one."""
+    generator = Streams([seed], None).generator("faults", seed)
+    failed = [False] * things
+    while True:
+        drawn = generator.random(things)
+        failed = [u < (1 - repair if was else fail) for was, u in zip(failed, drawn, strict=True)]
+        yield failed
+
+
+def messages_of(topology):
+    """Both directions of all edges, by receiver."""
+    trees = (topology.first, topology.second) if hasattr(topology, "first") else (topology,)
+    found = {pair for tree in trees for a, b in tree.edges.tolist() for pair in ((a, b), (b, a))}
+    return sorted(found, key=lambda edge: edge[::-1])
+
+
+def outages_on_paper(faults, topology, seed):
+    """What `slow.run` asks of arrivals: a link loses in both directions, a burst in one."""
+    wires = messages_of(topology)
+    links = sorted(edge for edge in wires if edge[0] < edge[1])
+    if isinstance(faults, rs.faults.BurstLoss):
+        things, options = wires, (faults.lose, faults.recover)
+    else:
+        things, options = links, (faults.fail, faults.repair)
+    steps, states = chain_on_paper(seed, len(things), *options), []
+
+    def arrives(edges, step, further):
+        while len(states) <= step:
+            states.append(dict(zip(things, next(steps), strict=True)))
+        failed = states[step]
+        return [not failed[e if e in failed else e[::-1]] for e in edges]
+
+    return arrives
+
+
+# One that brings its own network is refused: the topology knows nothing of its edges.
+ON_THE_TOPOLOGY = [a for a in WRITTEN if getattr(a, "network", "topology") == "topology"]
+
+
+@pytest.mark.parametrize("algorithm", ON_THE_TOPOLOGY, ids=repr)
+@pytest.mark.parametrize("faults", [rs.faults.BurstLoss(0.3, 0.4), rs.faults.LinkFailure(0.2, 0.3)])
+def test_every_method_goes_on_while_links_are_down(algorithm, faults):
+    topology, steps = rs.topologies.binary_tree(7), 12
+
+    def gradient(step, worker, x):
+        return PROBLEM.gradient(np.tile(x, (7, 1)))[worker]
+
+    arrives = outages_on_paper(faults, topology, 6)
+    expected = slow.run(
+        algorithm, topology, gradient, START, [RATE] * steps, arrives=arrives, seed=6
+    )
+    history = rs.simulate(
+        PROBLEM,
+        topology,
+        algorithm,
+        learning_rate=RATE,
+        steps=steps,
+        x0=START,
+        faults=faults,
+        seed=6,
+        keep_iterates=True,
+    )
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(history.iterates, expected, rtol=0, atol=1e-12 * scale)
+
+
+OUTAGES = (rs.faults.BurstLoss(0.2, 0.3), rs.faults.LinkFailure(0.2, 0.3))
+
+
+@pytest.mark.parametrize("faults", OUTAGES, ids=repr)
+@pytest.mark.parametrize("algorithm", [rs.algorithms.RelaySGD(), rs.algorithms.GradientTracking()])
+def test_outages_go_on_with_a_run_and_belong_to_each_replica(tmp_path, faults, algorithm):
+    run = {
+        "problem": PROBLEM,
+        "topology": rs.topologies.chain(7),
+        "algorithm": algorithm,
+        "learning_rate": RATE,
+        "x0": START,
+        "faults": faults,
+    }
+    whole = rs.simulate(**run, steps=30, seed=[5, 6])
+    part = rs.simulate(**run, steps=11, seed=[5, 6])
+    loaded = rs.History.load(part.save(tmp_path / "part"))
+    np.testing.assert_array_equal(loaded.extend(19).x, whole.x)
+    for k, seed in enumerate((5, 6)):
+        alone = rs.simulate(**run, steps=30, seed=seed)
+        np.testing.assert_allclose(whole.x[..., k], alone.x, rtol=0, atol=1e-13)
+
+
+def test_bursts_without_memory_are_independent_losses():
+    run = {"problem": PROBLEM, "learning_rate": RATE, "steps": STEPS, "x0": START, "replicas": 3}
+    for algorithm in (rs.algorithms.DPSGD(), rs.algorithms.RelaySGD()):
+        of = run | {"topology": rs.topologies.star(7), "algorithm": algorithm}
+        drop = rs.simulate(**of, faults=rs.faults.MessageDrop(DROP))
+        burst = rs.simulate(**of, faults=rs.faults.BurstLoss(DROP, 1 - DROP))
+        np.testing.assert_array_equal(burst.x, drop.x)
+
+
+@pytest.mark.parametrize("faults", OUTAGES, ids=repr)
+def test_outages_last_as_long_and_are_as_many_as_they_say(faults):
+    ring, steps = rs.topologies.ring(40), 400
+    now = [0]
+    ask = Arrivals(faults, ring, Streams([1, 2, 3], np.arange(3)), lambda: now[0])
+    edges, found = np.stack([ring.src, ring.dst], axis=1), []
+    for step in range(steps):
+        now[0] = step
+        found.append(~ask(edges)[:, 0])
+    down = np.array(found)
+    # Neighbouring steps are alike: of so many only a part, (2 − f − r)/(f + r), tells something new.
+    effective = down[100:].size / 2 * 0.5 / 1.5
+    limit = 4 * np.sqrt(faults.share * (1 - faults.share) / effective)
+    assert abs(down[100:].mean() - faults.share) < limit
+    ended = (down[:-1] & ~down[1:]).sum() / down[:-1].sum()
+    assert abs(ended - 0.3) < 4 * np.sqrt(0.3 * 0.7 / (down[:-1].sum() / 2))
+    both = (down == down[:, ring.reverse]).all()
+    assert both == isinstance(faults, rs.faults.LinkFailure)
+
+
+def test_a_link_that_stays_down_is_an_edge_that_is_not_there():
+    """With fail = 1 and repair = 0 nobody hears anyone: gossip is gradient descent of each worker."""
+    history = rs.simulate(
+        PROBLEM,
+        rs.topologies.ring(7),
+        rs.algorithms.DPSGD(),
+        learning_rate=RATE,
+        steps=9,
+        x0=START,
+        faults=rs.faults.LinkFailure(1.0, 0.0),
+    )
+    x = START
+    for _ in range(9):
+        x = x - RATE * PROBLEM.gradient(x)
+    np.testing.assert_allclose(history.x, x, rtol=1e-14)
+
+
+def test_two_trees_share_their_links():
+    pair = rs.topologies.double_binary_tree(8)
+    run = {"learning_rate": RATE, "steps": 12, "x0": np.ones(4)}
+    problem = rs.problems.random_quadratics(n=8, d=4, zeta2=1.0, seed=0)
+    faults = rs.faults.LinkFailure(0.2, 0.3)
+
+    def gradient(step, worker, x):
+        return problem.gradient(np.tile(x, (8, 1)))[worker]
+
+    algorithm = rs.algorithms.RelaySGD(unheard="own")
+    expected = slow.run(
+        algorithm,
+        pair,
+        gradient,
+        np.ones((8, 4)),
+        [RATE] * 12,
+        arrives=outages_on_paper(faults, pair, 2),
+    )
+    history = rs.simulate(problem, pair, algorithm, **run, faults=faults, seed=2)
+    np.testing.assert_allclose(history.x, expected[-1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["BurstLoss", "LinkFailure"])
+def test_bad_outages(kind):
+    make = getattr(rs.faults, kind)
+    for bad in ((-0.1, 0.5), (0.5, 1.1), (np.nan, 0.5), (0.5, "a")):
+        with pytest.raises((ValueError, TypeError), match="must"):
+            make(*bad)
+    run = {"learning_rate": 0.1, "steps": 1, "faults": make(0.1, 0.5)}
+    with pytest.raises(ValueError, match=r"crosses no edge of ring\(7\).*no state of its own"):
+        rs.simulate(PROBLEM, rs.topologies.ring(7), rs.algorithms.SGP(), **run)
+    with pytest.raises(ValueError, match="AllReduce averages exactly and has no messages to lose"):
+        rs.simulate(PROBLEM, rs.topologies.ring(7), rs.algorithms.AllReduce(), **run)

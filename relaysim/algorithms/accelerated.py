@@ -54,6 +54,7 @@ class Mudag(Method):
     strong_convexity: float | None = None
 
     label: ClassVar[str] = "Mudag"
+    references: ClassVar[tuple[str, ...]] = ("ye2023multi",)
     uses: ClassVar[str] = "mixing"
     worker_rates: ClassVar[bool] = False
     mixing_needs: ClassVar[str] = "one symmetric"

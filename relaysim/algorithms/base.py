@@ -32,7 +32,7 @@ import numpy as np
 
 from relaysim.algorithms.claims import Claims
 from relaysim.network import Heard, Network
-from relaysim.support.blocks import BLOCK_BYTES, row_blocks
+from relaysim.support.blocks import BLOCK_BYTES, Spread, row_blocks
 from relaysim.support.workspace import Workspace
 
 __all__ = [
@@ -90,6 +90,7 @@ class Round:
         "_mix_change",
         "_network",
         "_samples",
+        "_spread",
         "average",
         "fresh",
         "gradient",
@@ -117,6 +118,7 @@ class Round:
         self._mix = network.mix
         self._mix_change = network.mix_change
         self._network = network
+        self._spread = Spread()
         self.average = network.average
         self.relay = network.relay
         self.inbox = network.inbox
@@ -260,7 +262,7 @@ class Round:
         """x − γ · direction, in a scratch array: the direction's own one if it may be overwritten."""
         result, rate = direction if overwrite else self.scratch(x.shape), self.learning_rate
         if x.nbytes <= BLOCK_BYTES:
-            np.multiply(direction, rate, out=result)
+            np.multiply(direction, self._spread_rate(x), out=result)
             return np.subtract(x, result, out=result)
         by_row = rate if isinstance(rate, np.ndarray) and rate.ndim > 1 else None
         for rows in row_blocks(x):
@@ -268,6 +270,20 @@ class Round:
             np.multiply(direction[rows], rate if by_row is None else by_row[rows], out=part)
             np.subtract(x[rows], part, out=part)
         return result
+
+    def over_rate(self, move: np.ndarray) -> np.ndarray:
+        """move / γ, a new array; 0 where γ is 0."""
+        rate = self.learning_rate
+        if not np.all(rate):
+            return np.divide(move, rate, out=np.zeros_like(move), where=np.not_equal(rate, 0))
+        return move / self._spread_rate(move)
+
+    def _spread_rate(self, x: np.ndarray) -> Rate:
+        """γ, in the shape of x where that is faster."""
+        rate = self.learning_rate
+        if isinstance(rate, np.ndarray) and x.nbytes <= BLOCK_BYTES:
+            return self._spread(rate, x.shape)
+        return rate
 
 
 Machine_co = TypeVar("Machine_co", covariant=True)

@@ -70,6 +70,7 @@ class DADAO(EventMethod):
     condition: float
 
     label: ClassVar[str] = "DADAO"
+    references: ClassVar[tuple[str, ...]] = ("nabli2023dadao",)
     exact: ClassVar[bool] = True
     worker_rates: ClassVar[bool] = False
 

@@ -54,6 +54,7 @@ class DSGDAC(Method):
     floor: float = 0.0
 
     label: ClassVar[str] = "DSGD-AC"
+    references: ClassVar[tuple[str, ...]] = ("wang2026decentralized",)
     uses: ClassVar[str] = "mixing"
     worker_rates: ClassVar[bool] = False
     directed: ClassVar[bool] = True

@@ -47,7 +47,8 @@ class AllReduce(MomentumMethod):
 
     Of the topology it uses only n. Exact for any ζ.
 
-    Source: the baseline of every paper on the subject.
+    Source: the baseline of every paper on the subject; what a ring sends: Patarasuk and Yuan, "Bandwidth
+    optimal all-reduce algorithms for clusters of workstations", 2009.
 
     >>> AllReduce(momentum=0.9).exact
     True
@@ -57,6 +58,7 @@ class AllReduce(MomentumMethod):
     count: str = "ring"
 
     label: ClassVar[str] = "All-reduce"
+    references: ClassVar[tuple[str, ...]] = ("patarasuk2009bandwidth",)
     uses: ClassVar[str] = "workers"
     hops_per_step: ClassVar[float] = math.inf
     exact: ClassVar[bool] = True
@@ -153,6 +155,12 @@ class LocalSGD(Method):
             )
         real_number(self.tolerance, "tolerance", 0)
         share_at_the_end(self.falls_to)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """That of local SGD, or of co-learning."""
+        co_learns = self.growth > 1 or self.falls_to < 1
+        return ("stich2019local", "xu2020collaborative") if co_learns else ("stich2019local",)
 
     def vectors_per_edge(self, d: int) -> float | None:
         """Those of `AllReduce`, on average over a period; None where it grows as the data have it."""
@@ -316,6 +324,7 @@ class FedAvg(Federated):
     weights: str = "examples"
 
     label: ClassVar[str] = "FedAvg"
+    references: ClassVar[tuple[str, ...]] = ("mcmahan2017communication",)
 
     def __post_init__(self) -> None:
         plain_options(self)

@@ -29,6 +29,7 @@ from relaysim.studies.experiment import DEFAULTS, OPTIONS
 from relaysim.studies.naming import ORACLES, named
 from relaysim.studies.tuning import searched
 from relaysim.support.checks import real_number, shown, whole_number
+from relaysim.support.display import between, html_table
 from relaysim.support.progress import progress_bar
 from relaysim.support.threads import in_processes
 from relaysim.topologies import Topology, TreePair
@@ -45,6 +46,8 @@ FIRST_STEPS, FLAT, ROUNDING, LEAST_RECORDS = 1000, 1e-3, 1e-12, 8
 LATE_RECORDS = 50
 # Under noise, where it is the mean over replicas that comes to rest.
 NOISY_FLAT, REPLICAS = 0.1, 16
+# Methods that a table in a notebook has a line for.
+MOST_IN_HTML = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +76,24 @@ class Sensitivity:
     frame: pd.DataFrame = field(repr=False)
     exponents: pd.DataFrame
     target: float
+
+    def _repr_html_(self) -> str:
+        levels = self.frame["alpha" if "alpha" in self.frame else "zeta2"].unique()
+        rows = [
+            ("target of the suboptimality", self.target),
+            ("levels of α" if "alpha" in self.frame else "levels of ζ²", len(levels)),
+            ("ζ²", between(self.frame["zeta2"])),
+        ]
+        fitted = self.exponents[self.exponents["measure"] == "steps_to_target"]
+        for row in fitted.head(MOST_IN_HTML).to_dict("records"):
+            graph = f"{row['method']}, {row['topology']}"
+            value, low, high = (f"{row[key]:.2f}" for key in ("exponent", "low", "high"))
+            unknown = "not known: ζ² changes too little, or too few reach the target"
+            told = f"∝ (ζ²)^{value}, 95 % from {low} to {high}"
+            rows.append((f"steps of {graph}", unknown if np.isnan(row["exponent"]) else told))
+        if len(fitted) > MOST_IN_HTML:
+            rows.append(("further methods", len(fitted) - MOST_IN_HTML))
+        return html_table("Sensitivity to heterogeneity", rows)
 
     def plot(self, y: str = "steps_to_target", **options: Any) -> Axes:
         """Draw a measure against ζ², a line for each method; returns the Axes.

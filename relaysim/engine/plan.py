@@ -28,6 +28,11 @@ _BYTES_OF_RECORD = 40
 #: A number, one for each replica, a callable of the step, or any of these times one for each worker.
 LearningRate: TypeAlias = float | Sequence[float] | np.ndarray | Callable[[int], float] | PerWorker
 
+_FINITE = (
+    "steps count from 0 and each has a finite rate of at least 0, as 1 / (1 + t) gives one and 1 / t does "
+    "not; relaysim.schedules has ready ones"
+)
+
 
 @dataclass
 class ReplicaPlan:
@@ -78,10 +83,15 @@ def plan_replicas(
     given: Any = learning_rate
     if callable(learning_rate):
         require_memory(40 * steps, f"the learning rates of {steps} steps", "take fewer steps")
-        values = [learning_rate(t) for t in range(max(steps, 1))]
+        with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite is refused below
+            values = [_rate_of_step(learning_rate, t) for t in range(max(steps, 1))]
         if any(np.ndim(value) for value in values):
             raise ValueError("a learning rate that is a callable must return one number a step")
-        schedule = _rates(real_array(values, "the learning rates of the callable", copy=True))
+        schedule = real_array(values, "the learning rates of the callable", copy=True)
+        first = int(np.argmin(np.isfinite(schedule)))
+        if not np.isfinite(schedule[first]):
+            raise ValueError(f"the learning rate of step {first} is {schedule[first]}; {_FINITE}")
+        schedule = _rates(schedule)
         known = isinstance(learning_rate, Schedule) and not isinstance(learning_rate, Tabulated)
         given = learning_rate if known else Tabulated(tuple(schedule.tolist()))
         rates = schedule[:1]
@@ -118,6 +128,15 @@ def plan_replicas(
     if workers is not None:
         given = PerWorker(tuple(workers.tolist()), given)
     return ReplicaPlan(rates, seeds, owners, has_axis, schedule, points, given, workers=workers)
+
+
+def _rate_of_step(schedule: Callable[[int], Any], step: int) -> Any:
+    try:
+        return schedule(step)
+    except (ArithmeticError, LookupError, ValueError) as error:
+        raise ValueError(
+            f"there is no learning rate of step {step}: {type(error).__name__}, {error}; {_FINITE}"
+        ) from error
 
 
 def _rates(rates: np.ndarray) -> np.ndarray:

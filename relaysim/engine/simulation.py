@@ -30,6 +30,7 @@ from relaysim.oracles import Oracle
 from relaysim.problems import Problem
 from relaysim.records import configuration
 from relaysim.records.history import History
+from relaysim.records.provenance import provenance
 from relaysim.records.state import KeptState
 from relaysim.support.checks import shown, whole_number
 from relaysim.support.interrupts import called_by_user, stops_in_order
@@ -132,6 +133,8 @@ def simulate(
         stop_below=stop_below,
         stop_when=stop_when,
     )
+    if keep_state is not True:
+        _require_steps(algorithm, experiment.steps)
     return experiment.history(keep_state, progress)
 
 
@@ -255,6 +258,16 @@ class Experiment:
             self.config["record"] = self.run.steps.tolist()
 
 
+def _require_steps(algorithm: Algorithm, steps: int) -> None:
+    """Raise where a run would end before what the method is made for."""
+    if steps < algorithm.least_steps:
+        raise ValueError(
+            f"{algorithm!r} needs at least {algorithm.least_steps} steps and the run has {steps}: what makes "
+            f"it this method would never happen; take more steps, options that fit them, or keep_state=True "
+            f"to go on with the run later"
+        )
+
+
 def _kept_iterates(keep: Any, n: int) -> bool | list[int]:
     """Whether iterates are kept, or those of which workers."""
     if isinstance(keep, bool | np.bool_):
@@ -309,4 +322,5 @@ def _history_of(experiment: Experiment, state: KeptState | None, interrupted: bo
         algorithm=experiment.parts["algorithm"],
         state=state,
         interrupted=interrupted,
+        provenance=provenance(),
     )

@@ -41,7 +41,7 @@ _ARGUMENTS: Mapping[str, str | Callable[[int], str]] = {
     "watts_strogatz": "k=4, p=0.2, seed=0",
     "barabasi_albert": "m=2, seed=0",
     "DADAO": "condition=10.0",
-    "SingleMerge": "merge_at=100",
+    "SingleMerge": "merge_at=20",
     "DynamicAveraging": "threshold=1.0",
 }
 
@@ -121,7 +121,7 @@ def method_call(text: str) -> str:
     """The call that a method's name, or a call, stands for.
 
     >>> method_call("SingleMerge"), method_call(" D2 ")
-    ('SingleMerge(merge_at=100)', 'D2()')
+    ('SingleMerge(merge_at=20)', 'D2()')
     """
     name = text.strip()
     return normalised_call(text if "(" in text else written_call(name, default_arguments(name, 0)))

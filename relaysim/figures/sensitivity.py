@@ -84,7 +84,7 @@ def sensitivity(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
 
 def _draw(quadratics: Sensitivity, logistic: Sensitivity, data: str) -> Figure:
     with plots.style():
-        figure = Figure(figsize=(10.8, 3.8), layout="constrained")
+        figure = Figure(figsize=(11.2, 3.8), layout="constrained")
         left, right = figure.subplots(1, 2)
         for ax, found in ((left, quadratics), (right, logistic)):
             found.plot(ax=ax)

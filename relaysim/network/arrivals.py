@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from relaysim.faults import AnyFault, WireRound
+from relaysim.support.chains import Chain
 from relaysim.support.checks import real_array
 from relaysim.support.streams import Streams
 from relaysim.topologies import Topology, TreePair
@@ -33,9 +34,10 @@ class Arrivals:
     ):
         self._fault, self._topology, self._streams, self._step = fault, topology, streams, step
         self._uniforms = streams.uniforms("faults")
+        self._chain: Chain | None = None
 
     def __call__(self, edges: np.ndarray, further: int = 0) -> np.ndarray:
-        """1 for those that arrive and 0 for the others, ``(messages, 1)``, or with replicas
+        """True for those that arrive and False for the others, ``(messages, 1)``, or with replicas
         ``(messages, 1, r)``, or ``(messages, 1, 1)`` where they do not differ.
 
         Args:
@@ -54,8 +56,17 @@ class Arrivals:
                 drawn = self._uniforms(count)
             return drawn[:, 0]
 
-        found = self._fault.arrivals(edges, WireRound.of(step, self._topology, uniforms))
-        arrived = real_array(found, "what a fault says arrives")
+        def chain(fail: float, repair: float, count: int) -> np.ndarray:
+            if self._chain is None:
+                self._chain = Chain(self._streams, self._uniforms)
+                self._streams.register("faults: chain", self._chain)
+            return self._chain.at(step, fail, repair, count)[:, 0]
+
+        found = self._fault.arrivals(edges, WireRound.of(step, self._topology, uniforms, chain))
+        if isinstance(found, np.ndarray) and found.dtype == bool:
+            arrived = found
+        else:
+            arrived = real_array(found, "what a fault says arrives") != 0
         allowed = [(len(edges),)] + ([] if owner is None else [(len(edges), len(owner))])
         if arrived.shape not in allowed:
             raise ValueError(

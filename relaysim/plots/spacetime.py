@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Protocol
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
-from relaysim.plots.curves import Recorded
-from relaysim.plots.style import NO_VALUE, drawable, name_workers, style
+from relaysim.plots.naming import Recorded
+from relaysim.plots.style import NO_VALUE, drawable, name_workers, new_axes, style
 from relaysim.support.checks import shown, whole_number
 
 __all__ = ["spacetime"]
@@ -76,7 +75,16 @@ def spacetime(
     'Worker'
     """
     if history.iterates is None:
-        raise ValueError("this history has no iterates; call simulate with keep_iterates=True")
+        raise ValueError(
+            "this history has no iterates, of which there must be one of each worker at each record; "
+            "simulate with keep_iterates=True"
+        )
+    kept, workers = history.iterates.shape[1], history.x.shape[0]
+    if kept < workers:
+        raise ValueError(
+            f"this history has the iterates of {kept} workers of {workers}, and no mean of all; simulate "
+            f"with keep_iterates=True"
+        )
     if history.iterates.shape[1] != history.x.shape[0]:
         raise ValueError(
             f"this history kept the iterates of {history.iterates.shape[1]} of {history.x.shape[0]} "
@@ -108,7 +116,7 @@ def spacetime(
     with style():
         if ax is None:
             height = float(np.clip(1.2 + 0.06 * n, 2.4, 4.8))
-            _, ax = plt.subplots(figsize=(6.4, height), layout="constrained")
+            ax = new_axes(6.4, height)
         # A zero has no logarithm: it gets the colour of what is below the scale.
         shown_squares = np.where(squares == 0, lowest / 2, squares)
         picture = ax.pcolorfast(

@@ -69,6 +69,7 @@ def _arguments(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[st
         "time": arrays.get("time"),
         "config": config,
         "interrupted": bool(header.get("interrupted", False)),
+        "provenance": header.get("provenance"),
         "state": KeptState(**header["state"]) if "state" in header else None,
     }
 

@@ -75,7 +75,8 @@ class _Contract:
         self, algorithm: Any, problem: Any, topology: Any, rate: float, steps: int, mixing: Any
     ):
         self.algorithm, self.problem, self.topology = algorithm, problem, topology
-        self.rate, self.steps, self.mixing = rate, steps, mixing
+        self.rate, self.mixing = rate, mixing
+        self.steps = max(steps, getattr(algorithm, "least_steps", 0))
         self.matrices = matrices_for(algorithm, topology, mixing)
         self.by_number = algorithm.oracle_needs == "examples"
         self.shape = (int(problem.n), int(problem.d))

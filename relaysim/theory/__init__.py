@@ -35,11 +35,16 @@ from relaysim.theory.stability import (
     stable_learning_rates,
 )
 from relaysim.theory.toy_problem import toy_rate, toy_rate_exact, toy_zeta
+from relaysim.theory.worst_case_curve import WorstCaseCurve, worst_case_curve
+from relaysim.theory.worst_cases import Certificate, WorstCase, worst_case
 
 __all__ = [
     "BestRate",
+    "Certificate",
     "Linearization",
     "Overlay",
+    "WorstCase",
+    "WorstCaseCurve",
     "acceleration_constants",
     "asynchronous_consensus",
     "asynchronous_decay",
@@ -65,6 +70,8 @@ __all__ = [
     "toy_rate",
     "toy_rate_exact",
     "toy_zeta",
+    "worst_case",
+    "worst_case_curve",
 ]
 
 

@@ -25,6 +25,7 @@ from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
 from relaysim.schedules import PerWorker
 from relaysim.support.checks import noise_variances, real_array, real_number, whole_number
+from relaysim.support.display import LATER, html_table
 from relaysim.support.starts import starting_points
 from relaysim.theory.affine import AffineStep
 from relaysim.theory.spectra import (
@@ -128,6 +129,13 @@ class Linearization:
         self.states = self._map.states
         self._iterates = slice(0, problem.n * problem.d)
         self._spreads: dict[tuple[float, ...], list[_Spread]] = {}
+
+    def _repr_html_(self) -> str:
+        names = ("problem", "topology", "learning_rate", "states", "start_up", "period")
+        rows = [(name.replace("_", " "), getattr(self, name)) for name in names]
+        asked = "spectral_radius" in self.__dict__
+        rows.append(("spectral radius ρ a step", self.spectral_radius if asked else LATER))
+        return html_table(f"{self.algorithm!r} as an affine map", rows)
 
     @property
     def operator(self) -> LinearOperator:
