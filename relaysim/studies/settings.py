@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import issparse
 
 from relaysim import problems
@@ -36,7 +37,7 @@ from relaysim.studies.naming import (
 from relaysim.studies.options import FIXED, TUNED, SettingError, check_said_once
 from relaysim.studies.problem_kinds import PROBLEM_KINDS, OwnProblem, make_problem, plain
 from relaysim.studies.tuning import check_schedule
-from relaysim.support.checks import plain_scalar
+from relaysim.support.checks import plain_scalar, shown
 from relaysim.support.names import closest
 from relaysim.topologies import Topology, TreePair
 
@@ -212,10 +213,10 @@ def _mixing(mixing: Any) -> Any:
         return dict(mixing)
     if is_by_step(mixing):
         return _scheduledescribed(mixing)
-    if not (issparse(mixing) or isinstance(mixing, np.ndarray | tuple | list)):
+    if not (issparse(mixing) or isinstance(mixing, np.ndarray | tuple | list | pd.DataFrame)):
         raise SettingError(
             "mixing",
-            f"mixing must be a name or a call, such as 'uniform(0.3)', or matrices, not {mixing!r}",
+            f"mixing must be a name or a call, such as 'uniform(0.3)', or matrices, not {shown(mixing)}",
         )
     kind = "sequence" if is_sequence(mixing) else "matrix"
     return {kind: plain(encode_mixing(mixing))}
