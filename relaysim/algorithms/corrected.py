@@ -82,7 +82,7 @@ class D2(Corrected):
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
-    theorems: ClassVar[tuple[str, ...]] = ("d2_rate",)
+    theorems: ClassVar[tuple[str, ...]] = ("d2_rate", "linear_map")
     #: Whether it mixes with (W + I)/2 in the place of W.
     lazy: ClassVar[bool] = False
 
@@ -131,7 +131,7 @@ class ExactDiffusion(D2):
 
     label: ClassVar[str] = "Exact diffusion"
     references: ClassVar[tuple[str, ...]] = ("yuan2019exact",)
-    theorems: ClassVar[tuple[str, ...]] = ("d2_rate",)
+    theorems: ClassVar[tuple[str, ...]] = ("d2_rate", "linear_map")
     lazy: ClassVar[bool] = True
 
 
@@ -252,7 +252,7 @@ class GradientTracking(Corrected, MomentumMethod):
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
-    theorems: ClassVar[tuple[str, ...]] = ("gradient_tracking_rate",)
+    theorems: ClassVar[tuple[str, ...]] = ("gradient_tracking_rate", "linear_map")
 
     def __post_init__(self) -> None:
         plain_options(self)

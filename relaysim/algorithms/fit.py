@@ -11,7 +11,7 @@ from scipy.sparse import csgraph, csr_array
 
 from relaysim.algorithms.claims import require_claims
 from relaysim.algorithms.events import Algorithm
-from relaysim.faults import LOST_MESSAGES, AnyFault, Fault, kind_of
+from relaysim.faults import LOST_MESSAGES, AnyFault, Fault, kind_of, parts_of
 from relaysim.mixing import column_stochastic, metropolis, row_stochastic
 from relaysim.mixing.accelerated import disagreement_left
 from relaysim.mixing.by_step import AnyMixing, ByStep, is_by_step
@@ -387,8 +387,16 @@ def check_faults(
     matrices: tuple[csr_array, ...] | ByStep | DrawnMixing,
 ) -> None:
     """Raise unless these faults can happen to this algorithm."""
-    if faults is None:
-        return
+    for part in parts_of(faults):
+        _check_fault(part, topology, algorithm, matrices)
+
+
+def _check_fault(
+    faults: AnyFault,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
+    matrices: tuple[csr_array, ...] | ByStep | DrawnMixing,
+) -> None:
     if isinstance(faults, type) or not hasattr(faults, "arrivals"):
         raise TypeError(f"{faults!r} is no kind of fault; see relaysim.faults")
     name = type(algorithm).__name__

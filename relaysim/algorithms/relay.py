@@ -81,7 +81,11 @@ class RelaySGD(MomentumMethod):
     uses: ClassVar[str] = "relay"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     exact: ClassVar[bool] = True
-    theorems: ClassVar[tuple[str, ...]] = ("relay_sgd_equal_hessians", "relay_sgd_rate")
+    theorems: ClassVar[tuple[str, ...]] = (
+        "relay_sgd_equal_hessians",
+        "relay_sgd_rate",
+        "linear_map",
+    )
 
     def __post_init__(self) -> None:
         plain_options(self)

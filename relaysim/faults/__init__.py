@@ -33,20 +33,28 @@ from relaysim.faults.base import (
 from relaysim.faults.byzantine import Byzantine
 from relaysim.faults.chains import BurstLoss, LinkFailure
 from relaysim.faults.drops import MessageDrop
+from relaysim.faults.together import All, alone, parts_of
+from relaysim.faults.trace import Replay, Trace, TraceWriter
 from relaysim.support.names import attribute_error
 
 __all__ = [
     "LIES",
     "LOST_MESSAGES",
+    "All",
     "AnyFault",
     "BurstLoss",
     "Byzantine",
     "Fault",
     "LinkFailure",
     "MessageDrop",
+    "Replay",
+    "Trace",
+    "TraceWriter",
     "WireRound",
+    "alone",
     "kind_of",
     "liars_of",
+    "parts_of",
 ]
 
 if not TYPE_CHECKING:  # who reads types is told of a wrong name without it

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import issparse
 
 from relaysim import problems
@@ -33,10 +34,10 @@ from relaysim.studies.naming import (
     signature_of,
     written,
 )
-from relaysim.studies.options import FIXED, TUNED, SettingError
+from relaysim.studies.options import FIXED, TUNED, SettingError, check_said_once
 from relaysim.studies.problem_kinds import PROBLEM_KINDS, OwnProblem, make_problem, plain
 from relaysim.studies.tuning import check_schedule
-from relaysim.support.checks import plain_scalar
+from relaysim.support.checks import plain_scalar, shown
 from relaysim.support.names import closest
 from relaysim.topologies import Topology, TreePair
 
@@ -212,10 +213,10 @@ def _mixing(mixing: Any) -> Any:
         return dict(mixing)
     if is_by_step(mixing):
         return _scheduledescribed(mixing)
-    if not (issparse(mixing) or isinstance(mixing, np.ndarray | tuple | list)):
+    if not (issparse(mixing) or isinstance(mixing, np.ndarray | tuple | list | pd.DataFrame)):
         raise SettingError(
             "mixing",
-            f"mixing must be a name or a call, such as 'uniform(0.3)', or matrices, not {mixing!r}",
+            f"mixing must be a name or a call, such as 'uniform(0.3)', or matrices, not {shown(mixing)}",
         )
     kind = "sequence" if is_sequence(mixing) else "matrix"
     return {kind: plain(encode_mixing(mixing))}
@@ -268,13 +269,7 @@ def _leave_out_unused(setting: dict[str, Any], stated: Mapping[str, Any]) -> Non
 
 def _check_together(setting: Mapping[str, Any]) -> None:
     """Raise where one option does not go with another."""
-    for key, each in OPTIONS.items():
-        if each.through and setting[key] and setting[each.argument] is not None:
-            raise SettingError(
-                key,
-                f"{key} = {setting[key]!r} is one {each.argument} and {setting[each.argument]} another; "
-                f"leave one out",
-            )
+    check_said_once(OPTIONS, setting)
     if setting["schedule"] is not None:
         try:
             check_schedule(rate_of(setting["schedule"]), setting["criterion"])

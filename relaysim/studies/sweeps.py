@@ -214,7 +214,14 @@ def load_sweep(store: str | os.PathLike) -> pd.DataFrame:
     """
     if not pathlib.Path(store).exists():
         raise FileNotFoundError(f"there is no store {os.fspath(store)!r}")
-    return _with_versions(stored_results(store), store)
+    results = stored_results(store)
+    of_sweeps = [each for each in results if "study" not in each[0]]
+    if results and not of_sweeps:
+        raise ValueError(
+            f"{os.fspath(store)!r} holds a study, {results[0][0]['study']}, and no sweep; call that with "
+            f"store= to have its table"
+        )
+    return _with_versions(of_sweeps, store)
 
 
 # -- running -----------------------------------------------------------------------------------------
