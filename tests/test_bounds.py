@@ -592,8 +592,8 @@ def test_a_fit_is_the_least_above_the_first_third(bound):
     assert (measured[finite] <= curve[finite] * (1 + 1e-12)).all()
     assert np.isclose(measured[finite], curve[finite], rtol=1e-12).any()
     np.testing.assert_allclose(curve[1:], fit.constant * bound.curve(steps)[1:], rtol=1e-12)
-    assert "shape only" in fit.label
-    assert bound.constant == 1.0
+    assert "shape, fitted" in fit.label
+    assert (bound.constant, bound.fitted_until, fit.fitted_until) == (1.0, np.inf, 30)
     later = values.copy()
     later[31:] = np.linspace(1e6, np.nan, 60)
     assert bound.fitted(steps, later) == fit

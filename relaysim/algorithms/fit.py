@@ -11,7 +11,7 @@ from scipy.sparse import csgraph, csr_array
 
 from relaysim.algorithms.claims import require_claims
 from relaysim.algorithms.events import Algorithm
-from relaysim.faults import LOST_MESSAGES, AnyFault, Fault, kind_of
+from relaysim.faults import LOST_MESSAGES, AnyFault, Fault, kind_of, parts_of
 from relaysim.mixing import column_stochastic, metropolis, row_stochastic
 from relaysim.mixing.accelerated import disagreement_left
 from relaysim.mixing.by_step import AnyMixing, ByStep, is_by_step
@@ -28,6 +28,7 @@ from relaysim.mixing.sequences import (
     sum_text,
 )
 from relaysim.support.checks import real_array, shown, whole_number
+from relaysim.support.names import check_same_order
 from relaysim.support.notes import note
 from relaysim.topologies import Topology, TreePair
 
@@ -35,6 +36,7 @@ __all__ = [
     "check_compatible",
     "check_faults",
     "check_oracle",
+    "check_rates",
     "cycle_of",
     "matrices_for",
     "weights_for",
@@ -77,6 +79,9 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
             f"{topology!r} is no topology; see relaysim.topologies, "
             f"or use relaysim.topologies.from_networkx(graph)"
         )
+    check_same_order(
+        getattr(problem, "worker_names", None), getattr(topology, "worker_names", None)
+    )
     if problem.n != topology.n:
         raise ValueError(
             f"the problem has {problem.n} workers and {topology!r} has {topology.n}; "
@@ -94,6 +99,7 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
             f"gradient; use relaysim.algorithms.NIDS(), or leave the term out"
         )
     algorithm.vectors_per_edge(int(problem.d))  # a compressor may refuse some lengths
+    algorithm.gradients_per_step(int(problem.n))  # local steps may be those of other workers
     name = type(algorithm).__name__
     if isinstance(topology, TreePair):
         if algorithm.uses != "relay":
@@ -115,6 +121,22 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
         )
     if hasattr(algorithm, "rule"):
         algorithm.rule(topology)  # of events: a graph that it cannot use
+
+
+def check_rates(rates: Sequence[float] | np.ndarray | None, algorithm: Algorithm, n: int) -> None:
+    """Raise unless a method has a rule for rates of the workers' own, and each of the n has one."""
+    if rates is None:
+        return
+    name = type(algorithm).__name__
+    if len(rates) != n:
+        raise ValueError(
+            f"PerWorker has {len(rates)} rates and there are {n} workers; give one for each"
+        )
+    if not algorithm.worker_rates:
+        raise ValueError(
+            f"{name} has no rule for learning rates that differ between workers; give it one for all, or "
+            f"take a method that has, such as DPSGD() or GradientTracking()"
+        )
 
 
 def _require_all_reached(topology: Topology) -> None:
@@ -365,8 +387,16 @@ def check_faults(
     matrices: tuple[csr_array, ...] | ByStep | DrawnMixing,
 ) -> None:
     """Raise unless these faults can happen to this algorithm."""
-    if faults is None:
-        return
+    for part in parts_of(faults):
+        _check_fault(part, topology, algorithm, matrices)
+
+
+def _check_fault(
+    faults: AnyFault,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
+    matrices: tuple[csr_array, ...] | ByStep | DrawnMixing,
+) -> None:
     if isinstance(faults, type) or not hasattr(faults, "arrivals"):
         raise TypeError(f"{faults!r} is no kind of fault; see relaysim.faults")
     name = type(algorithm).__name__

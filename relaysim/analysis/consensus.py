@@ -9,13 +9,14 @@ import pandas as pd
 
 from relaysim.algorithms import DPSGD
 from relaysim.algorithms.events import Algorithm
-from relaysim.analysis.rates import Fit, fit_decay
+from relaysim.analysis.rates import Fit, fit_decay, rows_of_fit
 from relaysim.engine import simulate
 from relaysim.mixing.by_step import AnyMixing
 from relaysim.mixing.drawn import DrawnMixing
 from relaysim.problems import DiagonalQuadratic
 from relaysim.records.history import History
 from relaysim.support.checks import real_array, shown, whole_number
+from relaysim.support.display import html_table
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["ConsensusDecay", "consensus_decay", "consensus_distance"]
@@ -108,6 +109,11 @@ class ConsensusDecay:
     def factor(self) -> float:
         """Factor of Ξ² in each step; NaN if it does not fall like one."""
         return self.fit.factor
+
+    def _repr_html_(self) -> str:
+        distance = self.frame["consensus_distance"]
+        rows = [("Ξ² at the start", distance.iloc[0]), ("Ξ² at the end", distance.iloc[-1])]
+        return html_table("Decay of the consensus distance", rows + rows_of_fit(self.fit))
 
 
 def consensus_decay(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from relaysim.theory.overlay import Overlay, Simulated, overlay
+from relaysim.theory.overlay import Overlay, Simulated, overlay, require_constant
 from relaysim.theory.worst_case_curve import WorstCaseCurve, worst_case_curve
 
 __all__ = ["overlays"]
@@ -23,7 +23,8 @@ def overlays(
     """
     if x != "step":
         raise ValueError(f"theory is a curve over steps; leave x={x!r} out, or theory")
-    rates = np.unique(history.frame["learning_rate"])
+    require_constant(history)
+    rates = np.unique(np.asarray(history.config["learning_rate"]))
     if len(rates) > MOST_WITH_THEORY:
         raise ValueError(
             f"theory over {len(rates)} learning rates cannot be told apart; simulate at most "

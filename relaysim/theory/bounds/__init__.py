@@ -24,7 +24,7 @@ E‖g_i − ∇f_i‖² ≤ σ², independent between workers and steps, and ζ�
 ...     above = bound.fitted(history.steps, column).curve(history.steps) >= column
 ...     print(f"{bound.label}: first third {above[:21].all()}, the rest {above[21:].all()}")
 DP-SGD (gossip), strongly convex: first third True, the rest True
-DP-SGD (gossip), strongly convex (shape only): first third True, the rest True
+DP-SGD (gossip), strongly convex (shape, fitted): first third True, the rest True
 """
 
 from relaysim.theory.bounds.constants import ConditionError
