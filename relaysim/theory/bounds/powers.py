@@ -124,7 +124,7 @@ def map_constants(
         common_start: whether all workers start at one point, which makes C₀ smaller.
 
     Raises:
-        ConditionError: it does not converge to x*, or so slowly that its powers would take over 4096 steps, or
+        ConditionError: it does not converge to x*, or so slowly that it would take over 4096 steps, or
             the state has more than 256 numbers.
         TypeError: as `relaysim.theory.linearize`.
 
