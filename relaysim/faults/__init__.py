@@ -22,8 +22,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from relaysim.faults.base import (
+    LATE_GRADIENTS,
     LIES,
     LOST_MESSAGES,
+    STOPS,
     AnyFault,
     Fault,
     WireRound,
@@ -35,19 +37,24 @@ from relaysim.faults.chains import BurstLoss, LinkFailure
 from relaysim.faults.drops import MessageDrop
 from relaysim.faults.together import All, alone, parts_of
 from relaysim.faults.trace import Replay, Trace, TraceWriter
+from relaysim.faults.workers import Crash, Straggler
 from relaysim.support.names import attribute_error
 
 __all__ = [
+    "LATE_GRADIENTS",
     "LIES",
     "LOST_MESSAGES",
+    "STOPS",
     "All",
     "AnyFault",
     "BurstLoss",
     "Byzantine",
+    "Crash",
     "Fault",
     "LinkFailure",
     "MessageDrop",
     "Replay",
+    "Straggler",
     "Trace",
     "TraceWriter",
     "WireRound",

@@ -10,8 +10,10 @@ import numpy as np
 from relaysim.topologies import Topology, TreePair
 
 __all__ = [
+    "LATE_GRADIENTS",
     "LIES",
     "LOST_MESSAGES",
+    "STOPS",
     "AnyFault",
     "Fault",
     "WireRound",
@@ -23,6 +25,10 @@ __all__ = [
 LOST_MESSAGES = "lost messages"
 #: The kind of faults in which some workers do not tell what the method has them tell.
 LIES = "Byzantine workers"
+#: The kind of faults in which workers stop for a while, or for good.
+STOPS = "workers that stop"
+#: The kind of faults in which gradients are missing, or come later.
+LATE_GRADIENTS = "late gradients"
 
 
 class WireRound(int):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from relaysim.faults.base import LIES, AnyFault, Fault, WireRound, kind_of
+from relaysim.faults.base import LATE_GRADIENTS, LIES, AnyFault, Fault, WireRound, kind_of
 from relaysim.support.checks import shown
 from relaysim.topologies import Topology, TreePair
 
@@ -47,6 +47,13 @@ class All(Fault):
         if len(each) > 1 and LIES in map(kind_of, each):
             raise ValueError(
                 "there is no rule for Byzantine workers beside other faults; leave one of them out"
+            )
+        if (
+            len(set(map(id, each))) < len(each)
+            or list(map(kind_of, each)).count(LATE_GRADIENTS) > 1
+        ):
+            raise ValueError(
+                "All names a fault twice, or two that make gradients late; name each once"
             )
         object.__setattr__(self, "faults", each)
 
