@@ -9,6 +9,7 @@ from methods import ALGORITHMS, ASYNCHRONOUS
 
 import relaysim as rs
 from relaysim.network.arrivals import Arrivals
+from relaysim.studies.naming import FAULTS, named, written
 from relaysim.support.streams import Streams
 
 PROBLEM = rs.problems.random_quadratics(n=7, d=3, zeta2=2.0, seed=4)
@@ -658,3 +659,123 @@ def test_bad_outages(kind):
         rs.simulate(PROBLEM, rs.topologies.ring(7), rs.algorithms.SGP(), **run)
     with pytest.raises(ValueError, match="AllReduce averages exactly and has no messages to lose"):
         rs.simulate(PROBLEM, rs.topologies.ring(7), rs.algorithms.AllReduce(), **run)
+
+
+# -- several faults, their counts, and the same once more ------------------------------------------
+
+TOGETHER = rs.faults.All(
+    rs.faults.MessageDrop(0.2), rs.faults.LinkFailure(0.1, 0.4), rs.faults.BurstLoss(0.1, 0.5)
+)
+SOME = {"problem": PROBLEM, "topology": rs.topologies.ring(7), "learning_rate": RATE, "x0": START}
+
+
+def test_of_several_faults_each_loses_what_it_would_alone():
+    """Lost in step 0 together: what any of them loses, the k-th from the stream of its number."""
+    ring = rs.topologies.ring(7)
+    edges = np.stack([ring.src, ring.dst], axis=1)
+    arrived = wire(TOGETHER, ring, (4,))(edges)[:, 0]
+    streams = Streams([4], None)
+    within = [(), (1,), (2,)]
+    drop, link, burst = (streams.generator("faults", 4, *k).random(14) for k in within)
+    links = ring.edges.tolist()
+    for k, (i, j) in enumerate(edges.tolist()):
+        lost = drop[k] < 0.2 or link[links.index(sorted((i, j)))] < 0.1 or burst[k] < 0.1
+        assert arrived[k] != lost
+    alone = wire(rs.faults.All(rs.faults.MessageDrop(0.2)), ring, (4,))(edges)
+    np.testing.assert_array_equal(alone, wire(rs.faults.MessageDrop(0.2), ring, (4,))(edges))
+
+
+@pytest.mark.parametrize("record", [1, 3])
+def test_lost_messages_are_counted_since_the_record_before(record, tmp_path):
+    run = SOME | {"algorithm": rs.algorithms.GradientTracking(), "faults": TOGETHER, "seed": [1, 2]}
+    run |= {"record": record}
+    history = rs.simulate(**run, steps=12, keep_faults=True)
+    rounds = history.trace.count().reshape(12, 2, 2).sum(axis=1)  # two vectors a step
+    by_step = rounds.reshape(-1, record, 2).sum(axis=1)
+    for replica, found in history.faults.groupby("replica"):
+        assert found.step.tolist() == history.frame.step[history.frame.replica == replica].tolist()
+        assert found.lost_messages.tolist() == [0, *by_step[:, replica]]
+    assert history.faults.lost_messages.sum() > 0
+    assert history.fault_model == TOGETHER
+    loaded = rs.History.load(history.save(tmp_path / "counted"))
+    assert loaded.faults.equals(history.faults)
+    assert loaded.trace == history.trace
+    assert loaded.fault_model == TOGETHER
+    part = rs.History.load(rs.simulate(**run, steps=5, keep_faults=True).save(tmp_path / "part"))
+    longer = part.extend(7)
+    assert longer.faults.equals(history.faults)
+    assert longer.trace == history.trace
+    assert rs.simulate(**SOME, algorithm=rs.algorithms.D2(), steps=2).faults is None
+
+
+def test_replicas_that_leave_are_counted_up_to_there_and_the_others_go_on():
+    run = SOME | {"algorithm": rs.algorithms.DPSGD(), "faults": TOGETHER, "steps": 60}
+    together = rs.simulate(**run | {"learning_rate": [50.0, RATE]}, seed=3, keep_faults=True)
+    assert together.diverged.tolist() == [True, False]
+    alone = rs.simulate(**run, seed=3, keep_faults=True)
+    ours = together.faults[together.faults.replica == 1].lost_messages
+    assert ours.tolist() == alone.faults.lost_messages.tolist()
+    np.testing.assert_array_equal(together.trace.count()[:, 1], alone.trace.count()[:, 0])
+
+
+def test_a_trace_is_replayed_by_the_same_method_and_by_another(tmp_path):
+    kept = rs.simulate(
+        **SOME,
+        algorithm=rs.algorithms.D2(),
+        steps=20,
+        seed=[3, 4],
+        faults=TOGETHER,
+        keep_faults=True,
+    )
+    replay = rs.faults.Replay(kept.trace)
+    again = rs.simulate(**SOME, algorithm=rs.algorithms.D2(), steps=20, seed=[7, 8], faults=replay)
+    np.testing.assert_array_equal(again.x, kept.x)
+    # Another method loses what it would have lost itself: both ask once a step of the same edges.
+    other = SOME | {"algorithm": rs.algorithms.DPSGD(momentum=0.5), "steps": 15}
+    replayed = rs.simulate(**other, seed=[3, 4], faults=replay)
+    np.testing.assert_array_equal(replayed.x, rs.simulate(**other, seed=[3, 4], faults=TOGETHER).x)
+    rebuilt = rs.simulate(**rs.rebuild(rs.History.load(again.save(tmp_path / "again")).config))
+    np.testing.assert_array_equal(rebuilt.x, kept.x)
+    half = rs.simulate(**other | {"steps": 6}, seed=[3, 4], faults=replay)
+    np.testing.assert_array_equal(half.extend(9).x, replayed.x)
+
+
+def test_text_stands_for_several_faults():
+    text = "All(MessageDrop(0.2), LinkFailure(0.1, 0.4), BurstLoss(0.1, 0.5))"
+    assert named(text, FAULTS, "faults") == TOGETHER
+    assert named(written(TOGETHER), FAULTS, "faults") == TOGETHER
+    with pytest.raises(ValueError, match="unknown faults 'Trace'"):
+        named("Trace()", FAULTS, "faults")
+
+
+def test_bad_company_and_bad_traces_are_refused_before_anything_starts():
+    faults, method = rs.faults, {"algorithm": rs.algorithms.D2(), "steps": 5}
+    with pytest.raises(ValueError, match="All is given no fault"):
+        faults.All()
+    with pytest.raises(TypeError, match="no kind of fault; see"):
+        faults.All(faults.MessageDrop(0.1), 0.1)
+    with pytest.raises(ValueError, match="no rule for Byzantine workers beside other faults"):
+        faults.All(faults.MessageDrop(0.1), faults.Byzantine([0]))
+    with pytest.raises(TypeError, match="is no trace; take"):
+        faults.Replay([1, 2])
+    kept = rs.simulate(**SOME, **method, replicas=2, faults=TOGETHER, keep_faults=True)
+    replay = faults.Replay(kept.trace)
+    with pytest.raises(ValueError, match=r"run on ring\(7\) and cannot be replayed on chain\(7\)"):
+        rs.simulate(
+            **SOME | {"topology": rs.topologies.chain(7)}, **method, replicas=2, faults=replay
+        )
+    with pytest.raises(ValueError, match="of 2 replicas and this run has 3"):
+        rs.simulate(**SOME, **method, replicas=3, faults=replay)
+    with pytest.raises(ValueError, match="trace has 5 steps and this run 6"):
+        rs.simulate(**SOME, **method | {"steps": 6}, replicas=2, faults=replay)
+    tracking = rs.algorithms.GradientTracking()
+    with pytest.raises(ValueError, match="in step 0 messages cross that did not"):
+        rs.simulate(**SOME, algorithm=tracking, steps=5, replicas=2, faults=replay)
+    with pytest.raises(ValueError, match="cannot replay Byzantine workers; leave keep_faults out"):
+        rs.simulate(
+            **SOME,
+            algorithm=rs.algorithms.DPSGD(),
+            steps=1,
+            faults=faults.Byzantine([0]),
+            keep_faults=True,
+        )

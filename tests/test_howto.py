@@ -56,3 +56,11 @@ def test_an_answer_has_ten_lines_at_most_and_a_check(beginning, section):
         "python",
         "pycon",
     }
+
+
+def test_every_answer_is_in_the_list():
+    listed = re.findall(
+        r"^- \[(.+)\]\((\w+)\.md#", (HOWTO / "index.md").read_text("utf-8"), re.MULTILINE
+    )
+    given = [each.id.partition(": ") for each in answers()]
+    assert sorted((page, title) for page, _, title in given) == sorted((p, t) for t, p in listed)

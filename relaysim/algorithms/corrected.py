@@ -16,7 +16,7 @@ from relaysim.algorithms.base import (
     no_buffer,
     smoothed,
 )
-from relaysim.faults import LOST_MESSAGES
+from relaysim.faults import LOST_MESSAGES, STOPS
 from relaysim.network import Network
 from relaysim.support.checks import one_of, plain_options
 
@@ -78,11 +78,11 @@ class D2(Corrected):
     label: ClassVar[str] = "D²"
     references: ClassVar[tuple[str, ...]] = ("tang2018d2",)
     uses: ClassVar[str] = "mixing"
-    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, STOPS)
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
-    theorems: ClassVar[tuple[str, ...]] = ("d2_rate",)
+    theorems: ClassVar[tuple[str, ...]] = ("d2_rate", "linear_map")
     #: Whether it mixes with (W + I)/2 in the place of W.
     lazy: ClassVar[bool] = False
 
@@ -131,7 +131,7 @@ class ExactDiffusion(D2):
 
     label: ClassVar[str] = "Exact diffusion"
     references: ClassVar[tuple[str, ...]] = ("yuan2019exact",)
-    theorems: ClassVar[tuple[str, ...]] = ("d2_rate",)
+    theorems: ClassVar[tuple[str, ...]] = ("d2_rate", "linear_map")
     lazy: ClassVar[bool] = True
 
 
@@ -248,11 +248,11 @@ class GradientTracking(Corrected, MomentumMethod):
     label: ClassVar[str] = "Gradient tracking"
     uses: ClassVar[str] = "mixing"
     directed: ClassVar[bool] = True
-    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, STOPS)
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
-    theorems: ClassVar[tuple[str, ...]] = ("gradient_tracking_rate",)
+    theorems: ClassVar[tuple[str, ...]] = ("gradient_tracking_rate", "linear_map")
 
     def __post_init__(self) -> None:
         plain_options(self)

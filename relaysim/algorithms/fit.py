@@ -11,7 +11,7 @@ from scipy.sparse import csgraph, csr_array
 
 from relaysim.algorithms.claims import require_claims
 from relaysim.algorithms.events import Algorithm
-from relaysim.faults import LOST_MESSAGES, AnyFault, Fault, kind_of
+from relaysim.faults import LATE_GRADIENTS, LOST_MESSAGES, STOPS, AnyFault, Fault, kind_of, parts_of
 from relaysim.mixing import column_stochastic, metropolis, row_stochastic
 from relaysim.mixing.accelerated import disagreement_left
 from relaysim.mixing.by_step import AnyMixing, ByStep, is_by_step
@@ -387,14 +387,26 @@ def check_faults(
     matrices: tuple[csr_array, ...] | ByStep | DrawnMixing,
 ) -> None:
     """Raise unless these faults can happen to this algorithm."""
-    if faults is None:
-        return
+    for part in parts_of(faults):
+        _check_fault(part, topology, algorithm, matrices)
+
+
+def _check_fault(
+    faults: AnyFault,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
+    matrices: tuple[csr_array, ...] | ByStep | DrawnMixing,
+) -> None:
     if isinstance(faults, type) or not hasattr(faults, "arrivals"):
         raise TypeError(f"{faults!r} is no kind of fault; see relaysim.faults")
-    name = type(algorithm).__name__
+    name, kind = type(algorithm).__name__, kind_of(faults)
+    if kind == LATE_GRADIENTS:
+        _require_a_gradient_a_step(algorithm)
+        if isinstance(faults, Fault):
+            faults.check(topology)
+        return
     if algorithm.uses == "workers" and not matrices:
         raise ValueError(f"{name} averages exactly and has no messages to lose; leave faults out")
-    kind = kind_of(faults)
     if kind not in algorithm.faults:
         known = f"of faults it knows {', '.join(algorithm.faults)}" if algorithm.faults else ""
         raise ValueError(
@@ -409,7 +421,7 @@ def check_faults(
                 f"there is no rule for {kind} within the {rounds_of(W)} rounds that this mixing stands for; "
                 f"give the matrix of one round, or leave faults out"
             )
-        if kind == LOST_MESSAGES and not getattr(faults, "never", False):
+        if kind in (LOST_MESSAGES, STOPS) and not getattr(faults, "never", False):
             _require_weights_to_scale(W, kind)
         if isinstance(faults, Fault):
             receiver, sender = W.nonzero()
@@ -421,6 +433,21 @@ def check_faults(
             check(W)
     else:
         matrices.require(check)
+
+
+def _require_a_gradient_a_step(algorithm: Algorithm) -> None:
+    """Raise unless a method asks for one gradient a step, which may be late."""
+    name = type(algorithm).__name__
+    if algorithm.uses == "events":
+        raise ValueError(
+            f"{name} has no rule for {LATE_GRADIENTS}: its workers act at times of their own; leave faults "
+            f"out"
+        )
+    if algorithm.oracle_needs == "examples" or algorithm.problem_needs == "proximal":
+        raise ValueError(
+            f"{name} has no rule for {LATE_GRADIENTS}: it asks for more than a gradient a step; leave faults "
+            f"out"
+        )
 
 
 def _require_weights_to_scale(W: csr_array, kind: str) -> None:

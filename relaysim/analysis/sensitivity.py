@@ -44,10 +44,10 @@ __all__ = ["Sensitivity", "heterogeneity_sensitivity"]
 FIRST_STEPS, FLAT, ROUNDING, LEAST_RECORDS = 1000, 1e-3, 1e-12, 8
 # Records of a quarter, where they need not be more for every phase of a cycle to be among them.
 LATE_RECORDS = 50
-# Under noise, where it is the mean over replicas that comes to rest.
-NOISY_FLAT, REPLICAS = 0.1, 16
 # Methods that a table in a notebook has a line for.
 MOST_IN_HTML = 12
+# Under noise, where it is the mean over replicas that comes to rest.
+NOISY_FLAT, REPLICAS = 0.1, 16
 
 
 @dataclass(frozen=True, eq=False)

@@ -74,10 +74,11 @@ def command(chosen: argparse.Namespace) -> None:
             print("\n".join(_lines(kind, everything[kind])), end="\n\n")
         print(FILLED_IN)
         return
-    kind = chosen.name.lower().removesuffix("s")
-    if kind in everything:
-        print("\n".join(_lines(kind, everything[kind])))
-        return
+    for kind, of in everything.items():
+        # One or many: oracle, oracles.
+        if kind.removesuffix("s") == chosen.name.lower().removesuffix("s"):
+            print("\n".join(_lines(kind, of)))
+            return
     names = {name: each.entries for each in everything.values() for name in each.entries}
     if chosen.name not in names:
         hint = closest(chosen.name, [*names, *everything])

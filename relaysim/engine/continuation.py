@@ -60,7 +60,7 @@ def extended(
 
 def state_arguments(config: dict[str, Any]) -> list[str]:
     """What `History.extend` may be given again."""
-    plain = ("steps", "record", "keep_iterates", "stop_below", "stop_when")
+    plain = ("steps", "record", "keep_iterates", "stop_below", "stop_when", "keep_faults")
     return [key for key in config if key not in plain]
 
 
@@ -108,11 +108,13 @@ def _restore(experiment: Experiment, history: History, state: KeptState) -> None
         block = Block(
             steps=[int(step) for step in recorded["steps"]],
             active=np.arange(r),
-            measured=recorded["columns"],
+            measured=recorded["columns"] | recorded["faults"],
             sent=recorded["vectors_sent"],
             iterates=recorded["iterates"],
         )
         experiment.go_on(state.data, block)
+        if experiment.writer is not None and history.trace is not None:
+            experiment.writer.go_on(history.trace)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ValueError(
             f"the state that was kept is damaged ({type(error).__name__}: {error}); start again from "

@@ -58,6 +58,11 @@ class Events:
         """So far, over all workers; ``(r,)`` with replicas, which meet at times of their own."""
         return self._sent.copy() if self._has_axis else float(self._sent[0])
 
+    @property
+    def fault_counts(self) -> dict[str, np.ndarray]:
+        """Nothing: there is no rule for faults of pairs that meet."""
+        return {}
+
     def advance(self, target: int) -> None:
         """Go on until so many units of time have passed: the time loop."""
         while self.step < target:

@@ -16,7 +16,7 @@ from relaysim.algorithms.fit import (
     weights_for,
 )
 from relaysim.engine.plan import ReplicaPlan
-from relaysim.faults import AnyFault, liars_of
+from relaysim.faults import AnyFault, TraceWriter, alone, liars_of
 from relaysim.measures.scope import Scope
 from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Exact, Oracle, gives_samples
@@ -38,6 +38,7 @@ class Parts:
 
     Args:
         problem, topology, algorithm, mixing, oracle, faults: see `relaysim.simulate`.
+        keep_faults: whether a trace of them is written.
         plan: which replica has which learning rate, seed and starting point.
 
     Raises:
@@ -54,6 +55,7 @@ class Parts:
         mixing: AnyMixing | None = None,
         oracle: Oracle | None = None,
         faults: AnyFault | None = None,
+        keep_faults: bool = False,
     ):
         check_compatible(problem, topology, algorithm)
         check_rates(plan.workers, algorithm, problem.n)
@@ -70,7 +72,10 @@ class Parts:
         check_faults(faults, topology, algorithm, self.matrices)
         never = faults is None or getattr(faults, "never", False)
         self.faults = None if never else faults
-        self.scope = Scope(problem, liars_of(self.faults))
+        self.writer: TraceWriter | None = None
+        if keep_faults:
+            self.writer = TraceWriter(topology, plan.r if plan.has_axis else 1)
+        self.scope = Scope(problem, liars_of(alone(self.faults)))
         self.streams = Streams(plan.seeds, plan.owners if plan.has_axis else None)
         self.x0 = starting_points(plan.x0, problem, plan.r if plan.has_axis else None)
         require_accepted(problem, self.x0)

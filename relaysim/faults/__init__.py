@@ -22,8 +22,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from relaysim.faults.base import (
+    LATE_GRADIENTS,
     LIES,
     LOST_MESSAGES,
+    STOPS,
     AnyFault,
     Fault,
     WireRound,
@@ -33,20 +35,33 @@ from relaysim.faults.base import (
 from relaysim.faults.byzantine import Byzantine
 from relaysim.faults.chains import BurstLoss, LinkFailure
 from relaysim.faults.drops import MessageDrop
+from relaysim.faults.together import All, alone, parts_of
+from relaysim.faults.trace import Replay, Trace, TraceWriter
+from relaysim.faults.workers import Crash, Straggler
 from relaysim.support.names import attribute_error
 
 __all__ = [
+    "LATE_GRADIENTS",
     "LIES",
     "LOST_MESSAGES",
+    "STOPS",
+    "All",
     "AnyFault",
     "BurstLoss",
     "Byzantine",
+    "Crash",
     "Fault",
     "LinkFailure",
     "MessageDrop",
+    "Replay",
+    "Straggler",
+    "Trace",
+    "TraceWriter",
     "WireRound",
+    "alone",
     "kind_of",
     "liars_of",
+    "parts_of",
 ]
 
 if not TYPE_CHECKING:  # who reads types is told of a wrong name without it

@@ -10,8 +10,10 @@ import numpy as np
 from relaysim.topologies import Topology, TreePair
 
 __all__ = [
+    "LATE_GRADIENTS",
     "LIES",
     "LOST_MESSAGES",
+    "STOPS",
     "AnyFault",
     "Fault",
     "WireRound",
@@ -23,6 +25,10 @@ __all__ = [
 LOST_MESSAGES = "lost messages"
 #: The kind of faults in which some workers do not tell what the method has them tell.
 LIES = "Byzantine workers"
+#: The kind of faults in which workers stop for a while, or for good.
+STOPS = "workers that stop"
+#: The kind of faults in which gradients are missing, or come later.
+LATE_GRADIENTS = "late gradients"
 
 
 class WireRound(int):
@@ -36,6 +42,9 @@ class WireRound(int):
             shapes. All are in order before the first step; before each, one that is in order fails with the
             first probability, and one that is not is repaired with the second. Rounds of a step see the same,
             and so does a run that was saved and goes on.
+        further: k ≥ 1 in the k-th round of a step that some replicas make and others do not, else 0.
+        crossing: how many rounds with this number, and this k, were before.
+        present: numbers of the replicas that are still computed, ``(r,)``.
 
     A step in which messages cross several times has as many rounds with this number.
     """
@@ -43,6 +52,9 @@ class WireRound(int):
     topology: Topology | TreePair
     uniforms: Callable[[int], np.ndarray]
     chain: Callable[[float, float, int], np.ndarray]
+    further: int = 0
+    crossing: int = 0
+    present: np.ndarray
 
     @classmethod
     def of(
@@ -85,6 +97,9 @@ class Fault:
 
     def check(self, topology: Topology | TreePair) -> None:
         """Raise ValueError unless this can happen on a topology, before any work starts."""
+
+    def check_run(self, replicas: int, steps: int) -> None:
+        """Raise ValueError unless this can happen in a run of so many replicas and steps."""
 
     def check_messages(self, edges: np.ndarray, topology: Topology | TreePair) -> None:
         """Raise ValueError unless this can happen to all messages that cross ``edges (messages, 2)``, which

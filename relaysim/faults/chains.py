@@ -98,8 +98,8 @@ class LinkFailure(_OverEdges):
         ValueError: a probability outside [0, 1]; when run, an edge that a method uses and the topology does
             not have.
 
-    >>> LinkFailure(fail=0.01, repair=0.19).share
-    0.05
+    >>> LinkFailure(fail=0.25, repair=0.75).share
+    0.25
     """
 
     fail: float

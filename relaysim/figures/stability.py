@@ -33,17 +33,17 @@ MIXING = (
     algorithms.ExactDiffusion(),
     algorithms.GradientTracking(),
 )
-# By name: method, overlap, marker, its size and the width of the line. Those that coincide at 2 lie within
-# each other, the widest first.
-LINES = {
-    "RelaySGD": ("RelaySGD", False, "s", 4.5, 1.8),
-    "RelaySGD, overlap": ("RelaySGD", True, "s", 11.0, 9.0),
-    "RelaySGD/Grad": ("RelaySGD/Grad", False, "D", 4.5, 1.8),
-    "RelaySGD/Grad, overlap": ("RelaySGD/Grad", True, "D", 4.5, 1.8),
-    "DP-SGD (gossip)": ("DP-SGD (gossip)", False, "o", 8.0, 6.0),
-    "Gradient tracking": ("Gradient tracking", False, "v", 6.5, 4.0),
-    "Exact diffusion": ("Exact diffusion", False, "d", 5.0, 2.4),
-    "D²": ("D²", False, "^", 3.0, 1.2),
+# By name: method, overlap, marker, width of the line, and at which sizes marks stand. Lines that coincide
+# at 2 lie within each other, the widest first, with marks at sizes of their own.
+LINES: dict[str, tuple[str, bool, str, float, Any]] = {
+    "RelaySGD": ("RelaySGD", False, "s", 1.8, None),
+    "RelaySGD, overlap": ("RelaySGD", True, "s", 9.0, (0, 5)),
+    "RelaySGD/Grad": ("RelaySGD/Grad", False, "D", 1.8, None),
+    "RelaySGD/Grad, overlap": ("RelaySGD/Grad", True, "D", 1.8, None),
+    "DP-SGD (gossip)": ("DP-SGD (gossip)", False, "o", 6.0, (1, 5)),
+    "Gradient tracking": ("Gradient tracking", False, "v", 4.0, (2, 5)),
+    "Exact diffusion": ("Exact diffusion", False, "P", 2.4, (3, 5)),
+    "D²": ("D²", False, "^", 1.2, (4, 5)),
 }
 # Ends below this are 0 up to rounding.
 LEAST = 1e-12
@@ -89,7 +89,8 @@ def stability(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         "lines: the end of the interval of γh that begins at 0. Bars: intervals that begin elsewhere, as "
         "for D² on binary trees of 24 and more, and second windows of RelaySGD/Grad and, from 48 workers "
         "on, RelaySGD. Open marks: overlapping communication. Lines that coincide, at 2, lie within each "
-        "other, RelaySGD with overlap as the widest. Crosses: closed forms. Metropolis weights."
+        "other, RelaySGD with overlap as the widest, and have white marks, each at "
+        "sizes of its own. Crosses: closed forms. Metropolis weights."
     )
     return Result(_draw(frame, sizes), frame, caption)
 
@@ -129,15 +130,24 @@ def _draw(frame: pd.DataFrame, sizes: list[int]) -> Figure:
         drawn = {}
         for ax, (panel, title) in zip(axes, PANELS.items(), strict=True):
             part = frame[frame.topology == panel]
-            for name, (method, overlap, marker, size, width) in LINES.items():
+            for name, (method, overlap, marker, width, marks) in LINES.items():
                 own = part[(part.method == method) & (part.overlap == overlap)]
                 if not len(own):
                     continue
-                look = plots.method_style(method) | {"markersize": size, "linewidth": width}
+                look = plots.method_style(method) | {"linewidth": width, "markersize": 4.5}
                 look |= {"fillstyle": "none" if overlap else "full", "marker": marker}
-                look |= {"linestyle": "-"} if width > LINES["RelaySGD"][-1] else {}
+                if marks is not None:
+                    white = {
+                        "markerfacecolor": "white",
+                        "markeredgecolor": "black",
+                        "markersize": 7,
+                    }
+                    look |= white | {"linestyle": "-" if width > 2 else look["linestyle"]}
+                    look |= {"markevery": marks, "zorder": 3, "fillstyle": "full"}
                 first = own.groupby("n").upper.first()
                 (drawn[name],) = ax.plot(first.index, first, **look)
+                if marks is not None:  # above the lines that lie over this one
+                    ax.plot(first.index, first, **(look | {"linestyle": "none", "zorder": 4}))
                 # Windows that do not begin at 0 are drawn from end to end.
                 for row in rows_of(own[own.lower > LEAST]):
                     bar = {"color": look["color"], "linewidth": 1.4, "marker": "_", "markersize": 6}

@@ -126,7 +126,7 @@ def _bound(method: Method, steps: int) -> np.ndarray:
 
 def _draw(frame: pd.DataFrame) -> Figure:
     looks: dict[str, dict[str, Any]] = {
-        "bound": {"color": "#888888", "linestyle": (0, (1, 1)), "linewidth": 3.2},
+        "bound": {"color": "#444444", "linestyle": (0, (1, 1.6)), "linewidth": 2.4},
         "quadratics": {"color": "#999999", "linewidth": 1.1},
         "distance": {"color": "black", "linewidth": 1.3, "marker": "o", "markersize": 3.5},
         "due_to_zeta2": {"color": "black", "linewidth": 1.1, "linestyle": (0, (4, 2))},

@@ -167,7 +167,7 @@ class LossyMix(MixChange):
         n = W.shape[0]
         self._own = W.diagonal()
         self._degrees = np.bincount(self._to, minlength=n)
-        self._of_others = np.bincount(self._to, self._weights, n)
+        self._of_others: np.ndarray = np.bincount(self._to, self._weights, n)
         self._places = _Places((n, 0, 0), self._from, self._to, self._weights)
 
     def mix(self, x: np.ndarray, further: int = 0) -> np.ndarray:

@@ -9,6 +9,7 @@ colour and a dash from its label: darker than theirs, so that both of its shades
 from __future__ import annotations
 
 import colorsys
+import functools
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
@@ -355,7 +356,13 @@ def drawable(text: str) -> str:
     >>> drawable(r"rate $\gamma$"), drawable("$50%$")
     ('rate $\\gamma$', '\\$50%\\$')
     """
-    text = str(text)
+    return _drawable(str(text))
+
+
+@functools.lru_cache(
+    maxsize=256
+)  # a formula takes 20 ms to read, and a picture has the same ones again
+def _drawable(text: str) -> str:
     if not is_math_text(text):
         return text
     try:

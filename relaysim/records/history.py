@@ -13,17 +13,17 @@ import numpy as np
 import pandas as pd
 
 from relaysim.algorithms.events import Algorithm
-from relaysim.faults import AnyFault
+from relaysim.faults import AnyFault, Trace
 from relaysim.measures import Measure
 from relaysim.measures.columns import bits_of
 from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Oracle
 from relaysim.problems import Problem
 from relaysim.records import archive, configuration
+from relaysim.records.describing import described
 from relaysim.records.loading import loaded
 from relaysim.records.state import KeptState, fingerprint
 from relaysim.records.timing import times_of
-from relaysim.support.display import between, html_table
 from relaysim.support.names import labels_of_workers
 from relaysim.theory.running_time import Runtime
 from relaysim.topologies import Topology, TreePair
@@ -44,6 +44,7 @@ class History:
             ``keep_iterates=[i, …]`` those of these workers, ``(records, k, d[, r])``.
         measures: what the columns are, a `relaysim.measures.Measure` each.
         diverged: ``(r,)`` bool.
+        trace: which messages were lost, if ``keep_faults`` said so, else None.
         interrupted: whether someone stopped the run before its last step; it is whole up to there.
         problem, topology, algorithm: what was run.
         config: plain data that rebuilds the run; see `relaysim.rebuild`.
@@ -78,6 +79,8 @@ class History:
         time: np.ndarray | None = None,
         interrupted: bool = False,
         provenance: dict[str, Any] | None = None,
+        fault_counts: dict[str, np.ndarray] | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self.steps = steps
         self.x = x
@@ -95,6 +98,8 @@ class History:
         self._time = time
         self.interrupted = interrupted
         self.provenance = provenance
+        self.trace = trace
+        self._fault_counts = fault_counts or {}
 
     @property
     def replicas(self) -> int:
@@ -110,7 +115,7 @@ class History:
     def mixing(self) -> AnyMixing | None:
         """What the run was given to mix with, as `relaysim.simulate` takes it, or None.
 
-        Like ``oracle`` and ``faults`` it is rebuilt from ``config`` each time.
+        Like ``oracle`` and ``fault_model`` it is rebuilt from ``config`` each time.
 
         Raises:
             ValueError: a callable of the user's own, which the record cannot rebuild.
@@ -119,7 +124,7 @@ class History:
         >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
         >>> run = {"learning_rate": 0.5, "steps": 5, "oracle": rs.oracles.Gaussian(0.1)}
         >>> history = rs.simulate(problem, rs.topologies.ring(4), rs.algorithms.DPSGD(), **run)
-        >>> history.mixing, history.oracle, history.faults
+        >>> history.mixing, history.oracle, history.fault_model
         (None, Gaussian(sigma2=0.1), None)
         """
         return configuration.decode(self.config["mixing"], "mixing")
@@ -133,9 +138,23 @@ class History:
         """
         return configuration.decode(self.config["oracle"], "oracle")
 
+    @functools.cached_property
+    def faults(self) -> pd.DataFrame | None:
+        """What went wrong, counted: a row for each of `frame`, with ``replica``, ``seed``, ``step`` and how
+        many ``lost_messages`` (``stopped_workers``, ``missing_gradients``) there were since the record
+        before. None where nothing could go wrong.
+        """
+        if not self._fault_counts:
+            return None
+        what = self._what_records_are()
+        data = {name: what[name] for name in ("replica", "seed", "step")}
+        for name, total in self._fault_counts.items():
+            data[name] = self._by_replica(np.diff(total, axis=0, prepend=0))
+        return pd.DataFrame(data)
+
     @property
-    def faults(self) -> AnyFault | None:
-        """What went wrong in the run, or None.
+    def fault_model(self) -> AnyFault | None:
+        """What the run was given to go wrong, or None.
 
         Raises:
             ValueError: a fault of the user's own, which the record cannot rebuild.
@@ -247,6 +266,7 @@ class History:
         return {
             "steps": self.steps[:records],
             "columns": {name: values[:records] for name, values in self._columns.items()},
+            "faults": {f"faults/{name}": of[:records] for name, of in self._fault_counts.items()},
             "vectors_sent": self._vectors_sent[:records],
             "iterates": None if self.iterates is None else self.iterates[:records],
         }
@@ -381,6 +401,7 @@ class History:
             "x": self.x,
         }
         arrays |= {f"column/{name}": values for name, values in self._columns.items()}
+        arrays |= {f"faults/{name}": values for name, values in self._fault_counts.items()}
         for name, array in (("iterates", self.iterates), ("time", self._time)):
             if array is not None:
                 arrays[name] = array
@@ -393,6 +414,8 @@ class History:
         Returns the path, with ``.npz`` added where it was missing.
         """
         header: dict[str, Any] = {"config": self.config, "provenance": self.provenance}
+        if self.trace is not None:
+            header["trace"] = configuration.encode(self.trace)
         if self.interrupted:
             header["interrupted"] = True
         if self._state is not None:
@@ -413,25 +436,8 @@ class History:
         return History(**loaded(path))
 
     def _repr_html_(self) -> str:
-        rates, sent = self._learning_rates, self._vectors_sent
-        kept = "no" if self.iterates is None else "with"
-        rows = [
-            ("method", repr(self.algorithm) if self.algorithm is not None else self.label),
-            ("topology", repr(self.topology)),
-            ("problem", repr(self.problem) if self.problem is not None else "not saved"),
-            ("learning rate", between(rates) if rates.size else "none"),
-            ("steps", int(self.steps[-1]) if len(self.steps) else 0),
-            ("records", f"{len(self.steps)}, {kept} iterates"),
-            ("replicas", self.replicas),
-            ("diverged", int(self.diverged.sum())),
-        ]
-        for name in self._names(per_worker=False):
-            values = self._columns[name]
-            last = values[self._last_record, np.arange(self.replicas)]
-            last = last[np.isfinite(last)]
-            rows.append((f"last {name}", _summary(last) if len(last) else "none"))
-        rows.append(("vectors sent", between(sent[-1]) if len(sent) else 0))
-        return html_table(f"History of {self.label}", rows)
+        columns = {name: self._columns[name] for name in self._names(per_worker=False)}
+        return described(self, self._learning_rates, self._vectors_sent, columns, self._last_record)
 
     def __repr__(self) -> str:
         last = int(self.steps[-1]) if len(self.steps) else 0
@@ -441,10 +447,3 @@ class History:
             f"<History of {self.algorithm or self.label!r} on {self.topology!r}: "
             f"{last} steps, {len(self.steps)} records, {self.replicas} replicas{gone}{stopped}>"
         )
-
-
-def _summary(values: np.ndarray) -> str:
-    """A number, or the median of several and their range."""
-    if len(values) == 1:
-        return f"{values[0]:.3g}"
-    return f"{np.median(values):.3g} (median; {values.min():.3g} to {values.max():.3g})"

@@ -89,7 +89,8 @@ GRAPHS: Mapping[str, Callable] = {
 }
 MIXINGS: Mapping[str, Callable] = _of(mixing, callable, ("union_topology",))
 ORACLES: Mapping[str, Callable] = _of(oracles, _is_part)
-FAULTS: Mapping[str, Callable] = _of(faults, _is_part)
+# A trace is recorded, and no text gives it.
+FAULTS: Mapping[str, Callable] = _of(faults, _is_part, ("Replay", "Trace"))
 SCHEDULES: Mapping[str, Callable] = _of(schedules, _is_part, ("Tabulated",))
 DATASETS: Mapping[str, Callable] = _of(data, callable, ("Dataset", "from_frame"))
 PARTITIONS: Mapping[str, Callable] = _of(partitions, callable, ("Partition",))
@@ -387,7 +388,10 @@ class _Reader:
                 )
         filled = self._filled(parameters, arguments, options)
         places = [key for key in parameters if key not in filled]
+        any_number = inspect.Parameter.VAR_POSITIONAL
         try:
+            if any(each.kind is any_number for each in parameters.values()):
+                return build(*arguments, **options)
             if len(arguments) > len(places):
                 raise TypeError(f"{name} takes {len(places)} arguments, not {len(arguments)}")
             stated = dict(zip(places, arguments, strict=False))

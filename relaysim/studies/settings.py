@@ -34,7 +34,7 @@ from relaysim.studies.naming import (
     signature_of,
     written,
 )
-from relaysim.studies.options import FIXED, TUNED, SettingError
+from relaysim.studies.options import FIXED, TUNED, SettingError, check_said_once
 from relaysim.studies.problem_kinds import PROBLEM_KINDS, OwnProblem, make_problem, plain
 from relaysim.studies.tuning import check_schedule
 from relaysim.support.checks import plain_scalar, shown
@@ -269,13 +269,7 @@ def _leave_out_unused(setting: dict[str, Any], stated: Mapping[str, Any]) -> Non
 
 def _check_together(setting: Mapping[str, Any]) -> None:
     """Raise where one option does not go with another."""
-    for key, each in OPTIONS.items():
-        if each.through and setting[key] and setting[each.argument] is not None:
-            raise SettingError(
-                key,
-                f"{key} = {setting[key]!r} is one {each.argument} and {setting[each.argument]} another; "
-                f"leave one out",
-            )
+    check_said_once(OPTIONS, setting)
     if setting["schedule"] is not None:
         try:
             check_schedule(rate_of(setting["schedule"]), setting["criterion"])

@@ -10,6 +10,7 @@ from relaysim.problems.workers import local_smoothness
 from relaysim.support.names import attribute_error
 from relaysim.theory import bounds
 from relaysim.theory.asynchronous import asynchronous_consensus, asynchronous_decay
+from relaysim.theory.bounds.powers import MapConstants, map_constants
 from relaysim.theory.d2_limits import (
     d2_rates,
     d2_smallest_eigenvalue,
@@ -42,6 +43,7 @@ __all__ = [
     "BestRate",
     "Certificate",
     "Linearization",
+    "MapConstants",
     "Overlay",
     "WorstCase",
     "WorstCaseCurve",
@@ -60,6 +62,7 @@ __all__ = [
     "key_lemma",
     "linearize",
     "local_smoothness",
+    "map_constants",
     "max_learning_rate",
     "overlay",
     "perron_vector",

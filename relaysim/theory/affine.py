@@ -315,6 +315,20 @@ class AffineStep:
             for phase in range(self.period)
         ]
 
+    def begun(self, x0: np.ndarray, at_zero: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """The iterates before the map holds, and the state then ``(N, r)``, of other runs at once.
+
+        Args:
+            x0: their starts, ``(n, d, r)``.
+            at_zero: the constant part of their gradients, likewise.
+        """
+        state = self.algorithm.init(x0, self._network)
+        iterates = []
+        for step in range(self.start_up):
+            iterates.append(state.x)
+            state = self._step(state, step, lambda x: self.curvature(x) + at_zero)
+        return iterates, self._flatten(state)
+
     @functools.cached_property
     def noise(self) -> list[csr_array]:
         """How errors of the gradients enter the state in each step of a period, ``(N, n d)``."""

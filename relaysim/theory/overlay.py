@@ -174,7 +174,10 @@ class Overlay:
 
 
 def overlay(
-    history: Simulated, column: str = "suboptimality", learning_rate: float | None = None
+    history: Simulated,
+    column: str = "suboptimality",
+    learning_rate: float | None = None,
+    bounds: bool = True,
 ) -> Overlay:
     """What theory says of a column of a history: prediction, asymptotic rate, noise floor, theorems.
 
@@ -183,6 +186,7 @@ def overlay(
             exact gradients or Gaussian noise.
         column: a measure of the history, such as ``"suboptimality"``.
         learning_rate: one of the history's; the only one by default.
+        bounds: whether theorems are looked for, which may take seconds.
 
     Raises:
         ValueError: a run of which theory says nothing, with the reason.
@@ -210,6 +214,7 @@ def overlay(
     if floor is not None and column == "suboptimality":
         low, high = linear.stationary_quantiles(sigma2, (0.1, 0.9)).tolist()
         band = low, high
+    theorems = bounds_for(*given, rate, sigma2, x0, mixing) if bounds else ()
     return Overlay(
         column=column,
         learning_rate=rate,
@@ -219,7 +224,7 @@ def overlay(
         plateau=plateau,
         floor=floor,
         band=band,
-        bounds=_bounds(history, column, rate, bounds_for(*given, rate, sigma2, x0, mixing)),
+        bounds=_bounds(history, column, rate, theorems),
     )
 
 

@@ -30,6 +30,7 @@ DP-SGD (gossip), strongly convex (shape, fitted): first third True, the rest Tru
 from relaysim.theory.bounds.constants import ConditionError
 from relaysim.theory.bounds.gather import bounds_for
 from relaysim.theory.bounds.model import Assumption, Bound, Source
+from relaysim.theory.bounds.powers import linear_map
 from relaysim.theory.bounds.proved import (
     all_reduce,
     all_reduce_convex,
@@ -57,6 +58,7 @@ __all__ = [
     "dp_sgd",
     "dp_sgd_rate",
     "gradient_tracking_rate",
+    "linear_map",
     "relay_sgd_equal_hessians",
     "relay_sgd_rate",
 ]

@@ -13,6 +13,7 @@ __all__ = [
     "all_reduce_convex",
     "all_reduce_nonconvex",
     "dp_sgd",
+    "from_distance",
     "relay_sgd_equal_hessians",
 ]
 
@@ -70,7 +71,7 @@ def all_reduce(
     def distance(t: np.ndarray) -> np.ndarray:
         return q ** (2 * t) * initial_distance + rate**2 * sigma2 / n * _partial_sum(q * q, t)
 
-    return _from_distance(
+    return from_distance(
         "all_reduce",
         "All-reduce",
         quantity,
@@ -298,7 +299,7 @@ def dp_sgd(
             "ν = (1 + (n − 1)λ²)/n"
         )
     first = "" if overlap else "q^{2t}R₀² + γ²(λ²ζ²/(1 − λ²) + σ²ν)(1 − q^{2t})/(1 − q²), "
-    return _from_distance(
+    return from_distance(
         "dp_sgd",
         "DP-SGD (gossip)",
         quantity,
@@ -375,7 +376,7 @@ def relay_sgd_equal_hessians(
         noise = rate**2 * sigma2 / n * _partial_sum(r, t) ** 2
         return (r ** np.floor(t / (delay + 1)) * start) ** 2 + noise
 
-    return _from_distance(
+    return from_distance(
         "relay_sgd_equal_hessians",
         "RelaySGD",
         quantity,
@@ -410,7 +411,7 @@ def _verified(
     )
 
 
-def _from_distance(
+def from_distance(
     name: str,
     method: str,
     quantity: str,
