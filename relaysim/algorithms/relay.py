@@ -77,10 +77,15 @@ class RelaySGD(MomentumMethod):
     unheard: str = "initial"
 
     label: ClassVar[str] = "RelaySGD"
+    references: ClassVar[tuple[str, ...]] = ("vogels2021relaysum",)
     uses: ClassVar[str] = "relay"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, STOPS)
     exact: ClassVar[bool] = True
-    theorems: ClassVar[tuple[str, ...]] = ("relay_sgd_equal_hessians", "relay_sgd_rate")
+    theorems: ClassVar[tuple[str, ...]] = (
+        "relay_sgd_equal_hessians",
+        "relay_sgd_rate",
+        "linear_map",
+    )
 
     def __post_init__(self) -> None:
         plain_options(self)
@@ -139,7 +144,9 @@ class RelaySGDGrad(MomentumMethod):
     overlap: bool = False
 
     label: ClassVar[str] = "RelaySGD/Grad"
+    references: ClassVar[tuple[str, ...]] = ("vogels2021relaysum",)
     uses: ClassVar[str] = "relay"
+    worker_rates: ClassVar[bool] = False
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, STOPS)
 
     def __post_init__(self) -> None:
@@ -200,6 +207,7 @@ class RelaySGDMix(MomentumMethod):
     momentum: float = 0.0
 
     label: ClassVar[str] = "RelaySGD/Mix"
+    references: ClassVar[tuple[str, ...]] = ("vogels2021relaysum",)
     uses: ClassVar[str] = "relay"
     overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)

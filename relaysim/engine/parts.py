@@ -8,7 +8,13 @@ import numpy as np
 
 from relaysim.algorithms.base import Samples
 from relaysim.algorithms.events import Algorithm
-from relaysim.algorithms.fit import check_compatible, check_faults, check_oracle, weights_for
+from relaysim.algorithms.fit import (
+    check_compatible,
+    check_oracle,
+    check_rates,
+    weights_for,
+)
+from relaysim.algorithms.tolerance import check_faults
 from relaysim.engine.plan import ReplicaPlan
 from relaysim.faults import AnyFault, TraceWriter, alone, liars_of
 from relaysim.measures.scope import Scope
@@ -52,6 +58,7 @@ class Parts:
         keep_faults: bool = False,
     ):
         check_compatible(problem, topology, algorithm)
+        check_rates(plan.workers, algorithm, problem.n)
         self.problem, self.topology, self.algorithm = problem, topology, algorithm
         self.plan = plan
         self.workers = Workers(problem)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from relaysim.algorithms.base import Method, Rate, Round
+from relaysim.algorithms.base import Method, Round
 from relaysim.engine.parts import Parts
+from relaysim.engine.rates import Rates
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
 from relaysim.engine.stoppages import LateGradients, Stoppages
 from relaysim.faults import Byzantine, Crash, Straggler, alone, parts_of
@@ -31,7 +32,7 @@ class Rounds:
     def __init__(self, parts: Parts, algorithm: Method):
         self.algorithm = algorithm
         self.step = 0
-        plan, streams, x0 = parts.plan, parts.streams, parts.x0
+        streams, x0 = parts.streams, parts.x0
         workspace = Workspace(16 * x0.size)  # bytes of a tree's messages
         faults, arrivals, lies = alone(parts.faults), None, None
         if isinstance(faults, Byzantine):
@@ -61,9 +62,8 @@ class Rounds:
             gradient = self._late.of(gradient)
         uniforms = streams.tables("algorithm")
         self._round = Round(gradient, self.network, workspace, uniforms, samples)
-        self._schedule, self._shape = plan.schedule, plan.shape
-        self._rates: Rate = plan.rates if plan.has_axis else float(plan.rates[0])
-        self._round.learning_rate = self._rates
+        self._rates = Rates(parts.plan)
+        self._round.learning_rate = self._rates.at(0)
         self._start_step = workspace.start_step
         self._state: Any = algorithm.init(x0, self.network)
         self._advance = algorithm.step
@@ -99,14 +99,12 @@ class Rounds:
         # The state is taken out of the run, so that the first one is freed after the first step.
         state, self._state = self._state, None
         step, round = self.step, self._round
-        advance, start_step, schedule = self._advance, self._start_step, self._schedule
+        advance, start_step, rates = self._advance, self._start_step, self._rates
         while step < target:
             start_step()
             round.step = step
-            if schedule is not None:
-                round.learning_rate = float(schedule[step])
-            elif self._shape is not None:
-                round.learning_rate = self._rates * self._shape(step)
+            if rates.change:
+                round.learning_rate = rates.at(step)
             state = advance(state, round)
             step += 1
         self._state, self.step = state, step
@@ -121,10 +119,9 @@ class Rounds:
             self._stoppages.keep(replicas, _select(self._stoppages.start, replicas))
         if self._late is not None:
             self._late.keep(replicas)
-        if isinstance(self._rates, np.ndarray):
-            self._rates = self._rates[replicas]
-        if self._schedule is None:
-            self._round.learning_rate = self._rates
+        self._rates.keep(replicas)
+        if not self._rates.change:
+            self._round.learning_rate = self._rates.at(0)
 
     @property
     def nbytes(self) -> int:

@@ -30,6 +30,7 @@ from relaysim.oracles import Oracle
 from relaysim.problems import Problem
 from relaysim.records import configuration
 from relaysim.records.history import History
+from relaysim.records.provenance import provenance
 from relaysim.records.state import KeptState
 from relaysim.support.checks import shown, true_or_false, whole_number
 from relaysim.support.interrupts import called_by_user, stops_in_order
@@ -73,7 +74,7 @@ def simulate(
         topology: who talks to whom; connected, with n workers. The relay family needs a tree.
         algorithm: one of `relaysim.algorithms`.
         learning_rate: γ ≥ 0 (0: communication only); a 1-D array for one replica each, all advanced
-            together; or a callable of the step (0, 1, …).
+            together; a callable of the step (0, 1, …); or `relaysim.PerWorker`, one for each worker.
         steps: how many updates; step t is the state after t of them.
         x0: ``(d,)``, ``(n, d)`` or, for replicas that start apart, ``(n, d, r)``. Zeros by default.
             With r > 1 starting points there are r replicas, and learning rates and seeds are
@@ -135,6 +136,8 @@ def simulate(
         stop_when=stop_when,
         keep_faults=keep_faults,
     )
+    if keep_state is not True:
+        _require_steps(algorithm, experiment.steps)
     return experiment.history(keep_state, progress)
 
 
@@ -277,6 +280,16 @@ class Experiment:
             self.config["record"] = self.run.steps.tolist()
 
 
+def _require_steps(algorithm: Algorithm, steps: int) -> None:
+    """Raise where a run would end before what the method is made for."""
+    if steps < algorithm.least_steps:
+        raise ValueError(
+            f"{algorithm!r} needs at least {algorithm.least_steps} steps and the run has {steps}: what makes "
+            f"it this method would never happen; take more steps, options that fit them, or keep_state=True "
+            f"to go on with the run later"
+        )
+
+
 def _kept_iterates(keep: Any, n: int) -> bool | list[int]:
     """Whether iterates are kept, or those of which workers."""
     if isinstance(keep, bool | np.bool_):
@@ -313,15 +326,11 @@ def _history_of(experiment: Experiment, state: KeptState | None, interrupted: bo
     for values in columns.values():
         np.copyto(values, np.nan, where=has_ended if values.ndim == 2 else has_ended[:, None])
     steps = run.steps[:records]
-    if plan.schedule is not None:
-        rates = plan.schedule[np.minimum(steps, len(plan.schedule) - 1)][:, None]
-    else:
-        rates = plan.rates
     iterates = run.ledger.iterates()
     return History(
         steps=steps,
         seeds=seed_array(plan.seeds)[plan.owners],
-        learning_rates=np.broadcast_to(rates, (records, plan.r)),
+        learning_rates=plan.mean_rates(steps),
         columns=columns,
         measures=experiment.measures,
         vectors_sent=run.ledger.sent()[:records],
@@ -335,6 +344,7 @@ def _history_of(experiment: Experiment, state: KeptState | None, interrupted: bo
         algorithm=experiment.parts["algorithm"],
         state=state,
         interrupted=interrupted,
+        provenance=provenance(),
         fault_counts={name: run.column(FAULTS + name)[:records] for name in run.fault_names},
         trace=None if experiment.writer is None else experiment.writer.trace(run.step),
     )

@@ -9,13 +9,13 @@ import numpy as np
 
 from relaysim.attacks import Attack, Told
 from relaysim.network.arrivals import Arrivals
-from relaysim.network.drawn import DrawnWeights
+from relaysim.network.drawn import DrawnWeights, PeerWeights, SharedWeights
 from relaysim.network.gossip import Weights
 from relaysim.network.slots import Heard
 
 __all__ = ["AnyWeights", "Crossing", "Faithful", "Lies", "Lossy"]
 
-AnyWeights: TypeAlias = Weights | DrawnWeights
+AnyWeights: TypeAlias = Weights | DrawnWeights | PeerWeights | SharedWeights
 
 
 class Crossing(Protocol):

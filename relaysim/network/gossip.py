@@ -93,22 +93,38 @@ class MixChange:
         row, column = entries.coords
         across = row != column
         self._to, self._from = row[across].astype(np.intp), column[across].astype(np.intp)
-        degrees = np.bincount(self._to, minlength=n)
-        offsets = np.concatenate([[0], np.cumsum(degrees)])
         order = np.lexsort((self._from, self._to))
         self._to, self._from = self._to[order], self._from[order]
-        count = len(order)
+        self._offsets = np.searchsorted(self._to, np.arange(n + 1))
         self._weights = entries.data[across][order]
-        sums = csr_array((self._weights, np.arange(count), offsets), shape=(n, count))
-        self._sum = Product(sums)
 
     def __call__(self, x: np.ndarray, laziness: float = 0) -> np.ndarray:
-        change = self._sum(self._differences(x))
+        low, high, total = self._by_pair
+        difference = x.take(high, 0, None, "clip")
+        difference -= x.take(low, 0, None, "clip")
+        change = total(difference)
         if laziness:
             change *= 1 - laziness
         return change
 
+    @functools.cached_property
+    def _by_pair(self) -> tuple[np.ndarray, np.ndarray, Product]:
+        """Both ends i < j of each edge, and what sums up its differences x_j − x_i, negated for j."""
+        n = len(self._offsets) - 1
+        low, high = np.minimum(self._to, self._from), np.maximum(self._to, self._from)
+        pairs, pair = np.unique(low * n + high, return_inverse=True)
+        signed = np.where(self._to == low, self._weights, -self._weights)
+        low, high = np.divmod(pairs, n)
+        return low, high, Product(csr_array((signed, pair, self._offsets), shape=(n, len(pairs))))
+
+    @functools.cached_property
+    def _sum(self) -> Product:
+        """Σ_j W_ij times something of each message."""
+        shape = (len(self._offsets) - 1, len(self._to))
+        return Product(csr_array((self._weights, np.arange(shape[1]), self._offsets), shape=shape))
+
     def _differences(self, x: np.ndarray) -> np.ndarray:
+        """x_j − x_i of each message."""
         difference = x.take(self._from, 0, None, "clip")
         difference -= x.take(self._to, 0, None, "clip")
         return difference
@@ -181,7 +197,8 @@ class LossyMix(MixChange):
         row, weight = places.row.take(lost), places.weight.take(lost)
         entries = places.receiver.take(lost)[:, None] + places.numbers
         vectors = values.take(places.sender.take(lost)[:, None] + places.numbers)
-        own, others = self._own[:, None], self._of_others[:, None]
+        own: np.ndarray = self._own[:, None]
+        others: np.ndarray = self._of_others[:, None]
         if share is not None:
             vectors -= values.take(entries)
             weight *= share
@@ -234,8 +251,7 @@ class EntryMix(MixChange):
     def __init__(self, W: csr_array):
         super().__init__(W)
         n, count = W.shape[0], len(self._from)
-        offsets = np.searchsorted(self._to, np.arange(n + 1))
-        ones = csr_array((np.ones(count), self._from, offsets), shape=(n, n))
+        ones = csr_array((np.ones(count), self._from, self._offsets), shape=(n, n))
         self.neighbours_with = Product(ones)
         self._own = W.diagonal()
 

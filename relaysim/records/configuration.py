@@ -37,7 +37,9 @@ def encode(value: Any) -> Any:
     """
     if isinstance(value, Topology):
         graph = {"type": "Topology", "n": value.n, "edges": value.edges, "name": value.name}
-        return graph | ({"directed": True} if value.is_directed else {})
+        graph |= {"directed": True} if value.is_directed else {}
+        names = value.worker_names
+        return graph if names is None else graph | {"worker_names": list(names)}
     if hasattr(value, "to_config"):
         # Arrays are a problem's own, not copied; sparse ones among them become arrays.
         plain = value.to_config()

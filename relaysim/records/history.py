@@ -24,17 +24,14 @@ from relaysim.records.describing import described
 from relaysim.records.loading import loaded
 from relaysim.records.state import KeptState, fingerprint
 from relaysim.records.timing import times_of
+from relaysim.support.names import labels_of_workers
 from relaysim.theory.running_time import Runtime
 from relaysim.topologies import Topology, TreePair
 
 if TYPE_CHECKING:
     from relaysim.plots.style import Axes
-    from relaysim.theory.overlay import Overlay
 
 __all__ = ["History"]
-
-# Theory over more learning rates than this could not be told apart.
-MOST_WITH_THEORY = 3
 
 
 class History:
@@ -51,6 +48,7 @@ class History:
         interrupted: whether someone stopped the run before its last step; it is whole up to there.
         problem, topology, algorithm: what was run.
         config: plain data that rebuilds the run; see `relaysim.rebuild`.
+        provenance: versions, BLAS, threads and machine that it was computed with; None in older files.
 
     >>> import relaysim as rs
     >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
@@ -80,6 +78,7 @@ class History:
         state: KeptState | None = None,
         time: np.ndarray | None = None,
         interrupted: bool = False,
+        provenance: dict[str, Any] | None = None,
         fault_counts: dict[str, np.ndarray] | None = None,
         trace: Trace | None = None,
     ) -> None:
@@ -98,6 +97,7 @@ class History:
         self._state = state
         self._time = time
         self.interrupted = interrupted
+        self.provenance = provenance
         self.trace = trace
         self._fault_counts = fault_counts or {}
 
@@ -192,8 +192,8 @@ class History:
     def worker_frame(self) -> pd.DataFrame:
         """One row per replica, recorded step and worker, for measures that are ``per_worker``.
 
-        Columns: ``replica``, ``seed``, ``learning_rate``, ``step`` as in `frame`, ``worker``, and those that
-        were asked for, such as ``measures=["worker_consensus_distance", "worker_distance"]``.
+        Columns: ``replica``, ``seed``, ``learning_rate``, ``step`` as in `frame`, ``worker`` (its name if it
+        has one), and those that were asked for, such as ``measures=["worker_distance"]``.
 
         Raises:
             ValueError: none was asked for.
@@ -213,14 +213,14 @@ class History:
             )
         n = self.x.shape[0]
         data = {name: np.repeat(each, n) for name, each in self._what_records_are().items()}
-        data["worker"] = np.tile(np.arange(n), len(data["step"]) // n)
+        called = labels_of_workers(n, self.topology, self.problem)
+        data["worker"] = np.tile(called, len(data["step"]) // n)
         for name in names:
             rows = np.moveaxis(self._columns[name], 1, 2).swapaxes(0, 1).reshape(-1, n)
             data[name] = rows[self._is_recorded].ravel()
         return pd.DataFrame(data)
 
     def _names(self, per_worker: bool) -> list[str]:
-        """Of the measured columns."""
         return [each.name for each in self.measures if each.per_worker == per_worker]
 
     @property
@@ -353,7 +353,13 @@ class History:
         )
 
     def plot(
-        self, y: str | None = None, x: str = "step", *, theory: bool = False, **options: Any
+        self,
+        y: str | None = None,
+        x: str = "step",
+        *,
+        theory: bool = False,
+        worst_case: bool = False,
+        **options: Any,
     ) -> Axes:
         """Draw a column against steps or vectors sent, on a log axis; returns the Axes.
 
@@ -363,6 +369,9 @@ class History:
             theory: lay over each learning rate what theory says of it: the exact curve without noise, its
                 asymptotic rate, the expected noise floor with the 10–90 % band of a single record, and
                 theorems; see `relaysim.theory.overlay`. For at most three rates, against steps.
+            worst_case: lay over each learning rate the worst that the method can do on any problem with
+                the same constants, for up to 5 workers and 10 steps: seconds each; see
+                `relaysim.theory.worst_case_curve`. It needs the extra ``pep``.
             options: see `relaysim.plots.plot_history`.
 
         Raises:
@@ -373,30 +382,14 @@ class History:
         if y is None:
             y = "suboptimality" if "suboptimality" in self._columns else "gradient_norm"
         # What is no column, plot_history refuses.
-        if theory and {x, y} <= set(self.frame):
-            options["overlays"] = self._overlays(y, x)
+        if (theory or worst_case) and {x, y} <= set(self.frame):
+            from relaysim.records.overlays import overlays
+
+            options["overlays"] = overlays(self, y, x, theory, worst_case)
         return plots.plot_history(self, y=y, x=x, **options)
 
-    def _overlays(self, y: str, x: str) -> list[Overlay]:
-        """What theory says of a column at each learning rate."""
-        from relaysim.theory.overlay import overlay
-
-        if x != "step":
-            raise ValueError(f"theory is a curve over steps; leave x={x!r} out, or theory")
-        rates = np.unique(self.frame["learning_rate"])
-        if len(rates) > MOST_WITH_THEORY:
-            raise ValueError(
-                f"theory over {len(rates)} learning rates cannot be told apart; simulate at most "
-                f"{MOST_WITH_THEORY} of them"
-            )
-        return [overlay(self, y, rate) for rate in rates]
-
-    def save(self, path: str | os.PathLike) -> pathlib.Path:
-        """Write the history to one ``.npz`` file (arrays, and JSON for the rest; no pickle).
-
-        The file is written aside and renamed, so that an older one is replaced only by a whole one.
-        Returns the path, with ``.npz`` added where it was missing.
-        """
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays of the record, by the names that a file has for them."""
         arrays: dict[str, np.ndarray] = {
             "steps": self.steps,
             # Beyond 64 bits as text: arrays of objects would be pickled.
@@ -412,7 +405,15 @@ class History:
         for name, array in (("iterates", self.iterates), ("time", self._time)):
             if array is not None:
                 arrays[name] = array
-        header: dict[str, Any] = {"config": self.config}
+        return arrays
+
+    def save(self, path: str | os.PathLike) -> pathlib.Path:
+        """Write the history to one ``.npz`` file (arrays, and JSON for the rest; no pickle).
+
+        The file is written aside and renamed, so that an older one is replaced only by a whole one.
+        Returns the path, with ``.npz`` added where it was missing.
+        """
+        header: dict[str, Any] = {"config": self.config, "provenance": self.provenance}
         if self.trace is not None:
             header["trace"] = configuration.encode(self.trace)
         if self.interrupted:
@@ -420,7 +421,7 @@ class History:
         if self._state is not None:
             run = fingerprint(self.config)
             header["state"] = {"version": self._state.version, "run": run, "data": self._state.data}
-        return archive.write(path, header, arrays)
+        return archive.write(path, header, self.arrays())
 
     @staticmethod
     def load(path: str | os.PathLike) -> History:

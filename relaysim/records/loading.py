@@ -76,6 +76,7 @@ def _arguments(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[st
         "fault_counts": counts,
         "trace": configuration.decode(header["trace"], "trace") if "trace" in header else None,
         "interrupted": bool(header.get("interrupted", False)),
+        "provenance": header.get("provenance"),
         "state": KeptState(**header["state"]) if "state" in header else None,
     }
 
