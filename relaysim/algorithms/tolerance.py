@@ -6,7 +6,16 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from relaysim.algorithms.events import Algorithm
-from relaysim.faults import LATE_GRADIENTS, LOST_MESSAGES, STOPS, AnyFault, Fault, kind_of, parts_of
+from relaysim.faults import (
+    ALTERED,
+    LATE_GRADIENTS,
+    LOST_MESSAGES,
+    STOPS,
+    AnyFault,
+    Fault,
+    kind_of,
+    parts_of,
+)
 from relaysim.mixing.by_step import ByStep
 from relaysim.mixing.drawn import DrawnMixing
 from relaysim.mixing.rounds import is_several_rounds, rounds_of
@@ -49,6 +58,10 @@ def _check_fault(
         )
     if isinstance(faults, Fault):
         faults.check(topology)
+    if kind == ALTERED and isinstance(matrices, DrawnMixing):
+        raise ValueError(
+            f"there is no rule for {kind} where weights are drawn; give a matrix or a sequence of them"
+        )
 
     def check(W: csr_array) -> None:
         if is_several_rounds(W):
