@@ -34,7 +34,6 @@ from relaysim.topologies import Topology, TreePair
 __all__ = [
     "check_compatible",
     "check_oracle",
-    "check_rates",
     "cycle_of",
     "matrices_for",
     "weights_for",
@@ -119,22 +118,6 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
         )
     if hasattr(algorithm, "rule"):
         algorithm.rule(topology)  # of events: a graph that it cannot use
-
-
-def check_rates(rates: Sequence[float] | np.ndarray | None, algorithm: Algorithm, n: int) -> None:
-    """Raise unless a method has a rule for rates of the workers' own, and each of the n has one."""
-    if rates is None:
-        return
-    name = type(algorithm).__name__
-    if len(rates) != n:
-        raise ValueError(
-            f"PerWorker has {len(rates)} rates and there are {n} workers; give one for each"
-        )
-    if not algorithm.worker_rates:
-        raise ValueError(
-            f"{name} has no rule for learning rates that differ between workers; give it one for all, or "
-            f"take a method that has, such as DPSGD() or GradientTracking()"
-        )
 
 
 def _require_all_reached(topology: Topology) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from relaysim.algorithms.base import Samples
+from relaysim.algorithms.claims import check_rates
 from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import (
     check_compatible,
     check_oracle,
-    check_rates,
     weights_for,
 )
 from relaysim.algorithms.tolerance import check_faults
