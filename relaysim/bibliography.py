@@ -35,6 +35,7 @@ OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "random_spanning_tree": ("wilson1996generating",),
         # what is no method, by its class
         "ALittleIsEnough": ("baruch2019little",),
+        "BurstLoss": ("gilbert1960capacity",),
         "Cyclic": ("xu2020collaborative",),
         "Dissensus": ("he2022byzantine",),
         "Epidemic": ("devos2023epidemic",),
@@ -42,6 +43,7 @@ OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "LatticeSchedule": ("xie2025scaling",),
         "Lattice": ("davies2021new",),
         "Matcha": ("wang2019matcha",),
+        "PerWorker": ("xu2015augmented",),
         "QSGD": ("alistarh2017qsgd",),
         "RandomK": ("stich2018sparsified",),
         "RandomMatching": ("boyd2006randomized",),

@@ -20,7 +20,15 @@ METHODS = (
     rs.algorithms.LocalSGD(growth=2),
     rs.algorithms.A2CiD2(accelerated=False),
 )
-ROOMS = (rs.mixing, rs.topologies, rs.compressors, rs.attacks, rs.schedules, rs.theory.bounds)
+ROOMS = (
+    rs.mixing,
+    rs.topologies,
+    rs.compressors,
+    rs.attacks,
+    rs.faults,
+    rs.schedules,
+    rs.theory.bounds,
+)
 RING = rs.topologies.ring(6)
 
 
@@ -144,6 +152,15 @@ def test_a_key_that_is_not_there():
             {"lian2018asynchronous", "assran2019stochastic", "ying2021exponential"},
         ),
         (lambda: run(rs.algorithms.AllReduce()), {"patarasuk2009bandwidth"}),
+        (
+            lambda: run(
+                faults=rs.faults.BurstLoss(0.1, 0.5), learning_rate=rs.PerWorker([0.1] * 6)
+            ),
+            {
+                *("lian2017can", "koloskova2020unified", "xiao2007distributed"),
+                *("gilbert1960capacity", "xu2015augmented"),
+            },
+        ),
         (lambda: rs.mixing.base_graph, {"takezawa2023beyond"}),
     ],
 )

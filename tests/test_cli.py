@@ -276,7 +276,9 @@ def test_theory_says_what_is_not_known(capsys):
     said = capsys.readouterr()
     assert "spectral_gap" in said.out
     assert "stable_from" not in said.out
-    assert said.err.startswith("relaysim: not known: ChocoSGD")
+    first, second = said.err.splitlines()
+    assert first.startswith("relaysim: looking for stable learning rates of ChocoSGD(")
+    assert second.startswith("relaysim: not known: ChocoSGD")
 
 
 def test_completion_knows_commands_options_and_names(monkeypatch, capsys):

@@ -248,7 +248,7 @@ def sweep(**options):
         ),
         (
             lambda: run(rs.algorithms.DPSGD()).plot(theory=True),
-            "the same for all workers, and this run.s is one for each",
+            "this run.s is one for each worker, PerWorker; leave theory out",
         ),
         (lambda: rs.oracles.Gaussian([0.1, -0.2]), "of at least 0, or one for each worker, not"),
         (

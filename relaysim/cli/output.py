@@ -18,11 +18,13 @@ import numpy as np
 import pandas as pd
 
 from relaysim.support.files import written_aside
+from relaysim.support.progress import someone_watches
 from relaysim.version import __version__
 
 __all__ = [
     "CommandError",
     "add_tables",
+    "begun",
     "check_files",
     "give_up_output",
     "one_line",
@@ -145,6 +147,12 @@ def check_files(chosen: argparse.Namespace, **kinds: Sequence[str]) -> None:
             raise CommandError(f"{str(path)!r} must end in {' or '.join(endings)}")
         if not path.parent.is_dir():
             raise CommandError(f"there is no folder {str(path.parent)!r} to write to")
+
+
+def begun(text: str) -> None:
+    """Say what takes long where nobody watches, and so no progress bar is there."""
+    if not someone_watches():
+        print(f"relaysim: {text}", file=sys.stderr, flush=True)
 
 
 def show(chosen: argparse.Namespace, table: pd.DataFrame) -> None:

@@ -16,6 +16,7 @@ from relaysim.algorithms.fit import weights_for
 from relaysim.cli.output import (
     CommandError,
     add_tables,
+    begun,
     check_files,
     said_aside,
     show,
@@ -28,6 +29,7 @@ from relaysim.studies.experiment import OPTIONS
 from relaysim.studies.problem_kinds import plain
 from relaysim.studies.settings import build, complete
 from relaysim.theory.bounds import bounds_for
+from relaysim.theory.stability import windows_and_best
 
 __all__ = ["HELP", "add_arguments", "command"]
 
@@ -67,6 +69,7 @@ def command(chosen: argparse.Namespace) -> None:
     parts = build(setting)
     oracle = parts.pop("oracle", None) or Exact()
     parts.pop("faults", None)
+    begun(f"looking for stable learning rates of {setting['algorithm']} on {setting['topology']}")
     rows = [*_of_problem(parts["problem"]), *_of_graph(**parts)]
     for told in (_of_all_rates(**parts), _of_each_rate(rates, oracle, **parts)):
         try:
@@ -126,14 +129,13 @@ def _of_graph(problem: Any, topology: Any, algorithm: Any, mixing: Any) -> Itera
 
 
 def _of_all_rates(**parts: Any) -> Iterator[Row]:
-    windows = theory.stable_learning_rates(**parts)
+    windows, best = windows_and_best(**parts)
     if not windows:
         yield "stable_from", ANY_RATE, math.nan, "no learning rate is stable"
         return
     for low, high in windows:
         yield "stable_from", ANY_RATE, low, "learning rates above this are stable"
         yield "stable_to", ANY_RATE, high, "up to this"
-    best = theory.best_learning_rate(**parts)
     if best is not None:
         yield "best_learning_rate", ANY_RATE, best.learning_rate, "falls fastest in the long run"
         yield from _of_radius(best.spectral_radius, ANY_RATE, " at the best rate")

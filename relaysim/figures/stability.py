@@ -146,6 +146,8 @@ def _draw(frame: pd.DataFrame, sizes: list[int]) -> Figure:
                     look |= {"markevery": marks, "zorder": 3, "fillstyle": "full"}
                 first = own.groupby("n").upper.first()
                 (drawn[name],) = ax.plot(first.index, first, **look)
+                if marks is not None:  # above the lines that lie over this one
+                    ax.plot(first.index, first, **(look | {"linestyle": "none", "zorder": 4}))
                 # Windows that do not begin at 0 are drawn from end to end.
                 for row in rows_of(own[own.lower > LEAST]):
                     bar = {"color": look["color"], "linewidth": 1.4, "marker": "_", "markersize": 6}

@@ -1,5 +1,5 @@
 """Claim: on quadratics with these Hessians an exact method has √D_t ≤ r^t (C₀R₀ + C₁ζ), from any start, with
-C₀ and C₁ the least for which this holds of each term at r = ρ^0.95.
+C₀ and C₁ the least for which this holds of each term at r = ρ^0.85.
 
 Source: derived in the documentation of relaysim.theory.bounds.linear_map.
 
@@ -57,7 +57,7 @@ def test_the_constants_are_what_runs_reach(algorithm, topology, rate):
     found = rs.theory.map_constants(*given, common_start=False)
     together = rs.theory.map_constants(*given)
     radius = rs.theory.linearize(*given).spectral_radius
-    tight(found.rate, radius**0.95, 1e-6)
+    tight(found.rate, radius**0.85, 1e-6)
     apart = np.linalg.svd(np.ones((1, N)))[2][1:].T
     nothing = np.zeros_like
     for factor, starts, gradients in (

@@ -44,7 +44,7 @@ STATEMENTS = {
     "c": ("c", "c = 1 − min(λ_n, 0)²"),
     "rho": ("ρ", "ρ = p/m of the key lemma"),
     "max_delay": ("τ_max", "no payload is older than τ_max"),
-    "rate": ("r", "the error falls by r a step, ρ^0.95 of the map"),
+    "rate": ("r", "the error falls by r a step, ρ^0.85 of the map"),
     "start_factor": ("C₀", "‖M_t‖ ≤ C₀ r^t, what is left of the start"),
     "zeta_factor": ("C₁", "‖N_t‖ ≤ C₁ r^t, what is left of the gradients at x*"),
     "quadratic": ("", "every f_i is quadratic, with the Hessians of the constants"),
