@@ -32,6 +32,7 @@ from relaysim.records import configuration
 from relaysim.records.history import History
 from relaysim.records.state import KeptState
 from relaysim.support.checks import shown, whole_number
+from relaysim.support.fast import load_for
 from relaysim.support.interrupts import called_by_user, stops_in_order
 from relaysim.support.progress import progress_bar
 from relaysim.support.streams import seed_array
@@ -182,6 +183,7 @@ class Experiment:
         setup = Setup(
             problem, topology, algorithm, self.plan, mixing=mixing, oracle=oracle, faults=faults
         )
+        load_for(float(self.steps) * setup.x0.size)
         stopping = Stopping(setup.problem, self.measures, stop_below, stop_when)
         kept = _kept_iterates(keep_iterates, setup.problem.n)
         self._require_room(kept, setup.problem.n, setup.problem.d)
