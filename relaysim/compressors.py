@@ -61,7 +61,10 @@ class TopK:
     ω = k/d. Equal entries: the first.
 
     Args:
-        k: at least 1; all entries of a shorter vector.
+        k: from 1 to d.
+
+    Raises:
+        ValueError: a vector of fewer than k numbers.
 
     >>> TopK(1).compress(np.array([[1.0, -3.0, 2.0]])).tolist()
     [[0.0, -3.0, 0.0]]
@@ -78,11 +81,11 @@ class TopK:
 
     def bits(self, d: int) -> int:
         """Bits of one vector."""
-        return min(self.k, d) * (NUMBER + _position_bits(d))
+        return _kept(self, d) * (NUMBER + _position_bits(d))
 
     def contraction(self, d: int) -> float:
         """ω = k/d."""
-        return min(self.k / d, 1.0)
+        return _kept(self, d) / d
 
     def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
         """x with all but k entries of each row set to 0."""
@@ -96,7 +99,10 @@ class RandomK:
     ω = k/d.
 
     Args:
-        k: at least 1; all entries of a shorter vector.
+        k: from 1 to d.
+
+    Raises:
+        ValueError: a vector of fewer than k numbers.
 
     >>> RandomK(1).compress(np.array([[1.0, 3.0]]), np.array([[0.9, 0.2]])).tolist()
     [[1.0, 0.0]]
@@ -113,11 +119,11 @@ class RandomK:
 
     def bits(self, d: int) -> int:
         """Bits of one vector."""
-        return min(self.k, d) * NUMBER
+        return _kept(self, d) * NUMBER
 
     def contraction(self, d: int) -> float:
         """ω = k/d."""
-        return min(self.k / d, 1.0)
+        return _kept(self, d) / d
 
     def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
         """x with all but the k entries of largest ``uniform`` of each row set to 0."""
@@ -301,6 +307,17 @@ class LowRank:
                 f"a vector of {d} numbers is no matrix of {self.rows} rows; take a divisor of {d}"
             )
         return d // self.rows
+
+
+def _kept(compressor: TopK | RandomK, d: int) -> int:
+    """k, of vectors that have so many numbers."""
+    if compressor.k > d:
+        name = type(compressor).__name__
+        raise ValueError(
+            f"{name}({compressor.k}) keeps {compressor.k} numbers of a vector, and vectors have {d} here; "
+            f"take k from 1 to {d}, or relaysim.compressors.Identity() to send all of them"
+        )
+    return compressor.k
 
 
 def _position_bits(d: int) -> int:

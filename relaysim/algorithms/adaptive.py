@@ -62,6 +62,7 @@ class DecentralizedAdam(Method):
     accumulate: int = 1
 
     label: ClassVar[str] = "D-Adam"
+    references: ClassVar[tuple[str, ...]] = ("wang2025promise",)
     uses: ClassVar[str] = "mixing"
     overlaps: ClassVar[bool] = True
     affine: ClassVar[bool] = False
@@ -146,6 +147,7 @@ class NormalizedTracking(Method):
     momentum: float = 0.0
 
     label: ClassVar[str] = "Normalised tracking"
+    references: ClassVar[tuple[str, ...]] = ("taheri2023generalization",)
     uses: ClassVar[str] = "mixing"
     overlaps: ClassVar[bool] = True
     affine: ClassVar[bool] = False

@@ -48,7 +48,7 @@ __all__ = [
     "smoothed",
 ]
 
-#: A learning rate γ, ``(r,)`` with one for each replica.
+#: A learning rate γ; ``(r,)`` with one for each replica, ``(n, 1[, r])`` with one for each worker.
 Rate: TypeAlias = float | np.ndarray
 
 
@@ -72,7 +72,8 @@ class Round:
 
     Attributes:
         step: number of the step, from 0.
-        learning_rate: γ, a float, or ``(r,)`` with one for each replica.
+        learning_rate: γ, a float, ``(r,)`` with one for each replica, or ``(n, 1[, r])`` where workers
+            differ, for methods that claim ``worker_rates``.
         gradient: ``gradient(x)``, the workers' observed gradients at ``(n, d[, r])``, to be asked
             for once a step. The result is a scratch array.
         samples: what `Samples` gives, in scratch arrays too, for methods that say
@@ -259,13 +260,14 @@ class Round:
 
     def descend(self, x: np.ndarray, direction: np.ndarray, overwrite: bool = False) -> np.ndarray:
         """x − γ · direction, in a scratch array: the direction's own one if it may be overwritten."""
-        result = direction if overwrite else self.scratch(x.shape)
+        result, rate = direction if overwrite else self.scratch(x.shape), self.learning_rate
         if x.nbytes <= BLOCK_BYTES:
             np.multiply(direction, self._spread_rate(x), out=result)
             return np.subtract(x, result, out=result)
+        by_row = rate if isinstance(rate, np.ndarray) and rate.ndim > 1 else None
         for rows in row_blocks(x):
             part = result[rows]
-            np.multiply(direction[rows], self.learning_rate, out=part)
+            np.multiply(direction[rows], rate if by_row is None else by_row[rows], out=part)
             np.subtract(x[rows], part, out=part)
         return result
 

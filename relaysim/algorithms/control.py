@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from relaysim.algorithms.base import Method, Rate, Round
+from relaysim.faults import STOPS
 from relaysim.network import Network
 from relaysim.support.checks import plain_options, real_number, whole_number
 
@@ -85,6 +86,7 @@ class ConsensusControl(Method):
     most_rounds: int = ENOUGH_ROUNDS
 
     label: ClassVar[str] = "Consensus control"
+    references: ClassVar[tuple[str, ...]] = ("kong2021consensus",)
     uses: ClassVar[str] = "mixing"
     affine: ClassVar[bool] = False
 
@@ -160,8 +162,15 @@ class ConsensusControl(Method):
         return self.base.several_rounds
 
     @property
+    def worker_rates(self) -> bool:
+        """As the method, unless a critical distance is that of one rate."""
+        critical = any(isinstance(target, Critical) for _, target in self._phases)
+        return self.base.worker_rates and not critical
+
+    @property
     def faults(self) -> tuple[str, ...]:
-        return self.base.faults
+        # Of workers that stop it would have to hold more than the rule's own state.
+        return tuple(kind for kind in self.base.faults if kind != STOPS)
 
     def vectors_per_edge(self, d: int) -> None:
         """None: it depends on how far workers are apart."""

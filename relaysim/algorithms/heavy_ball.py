@@ -48,6 +48,7 @@ class MomentumConsensus(MomentumMethod):
     omega: float = 0.5
 
     label: ClassVar[str] = "Momentum consensus"
+    references: ClassVar[tuple[str, ...]] = ("balu2021decentralized",)
     uses: ClassVar[str] = "mixing"
     overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
@@ -97,6 +98,7 @@ class HeavyBallConsensus(Method):
     momentum: float | None = None
 
     label: ClassVar[str] = "Heavy-ball consensus"
+    references: ClassVar[tuple[str, ...]] = ("liu2011accelerated",)
     uses: ClassVar[str] = "mixing"
     overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
@@ -155,6 +157,7 @@ class DecentLaM(MomentumMethod):
     momentum: float = 0.9
 
     label: ClassVar[str] = "DecentLaM"
+    references: ClassVar[tuple[str, ...]] = ("yuan2021decentlam",)
     uses: ClassVar[str] = "mixing"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 

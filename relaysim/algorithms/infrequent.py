@@ -26,7 +26,8 @@ class SingleMerge(Method):
     workers average once.
 
     Args:
-        merge_at: the step after which all are averaged, at least 1.
+        merge_at: the step after which all are averaged, at least 1. A run of fewer steps
+            is refused, but with ``keep_state=True``, to go on later.
         probability: of being ready, in [0, 1].
         local_steps: steps between two rounds of pairs, at least 1.
         count: what the merge sends, as of `AllReduce`: ``"ring"`` 2(n − 1) vectors, ``"all-to-all"``
@@ -36,8 +37,8 @@ class SingleMerge(Method):
     mean moves as in parallel SGD: pairs are a doubly stochastic matrix. (The published code lets several
     workers contact the same one, which is not.)
 
-    Source: "On the surprising effectiveness of a single global merging in decentralized learning", ICLR
-    2026.
+    Source: Zhu, Zhang, Wang, Zhou, Wang, "On the surprising effectiveness of a single global merging in
+    decentralized learning", ICLR 2026.
 
     >>> SingleMerge(merge_at=100).probability
     0.2
@@ -49,6 +50,7 @@ class SingleMerge(Method):
     count: str = "ring"
 
     label: ClassVar[str] = "Single merge"
+    references: ClassVar[tuple[str, ...]] = ("zhu2026surprising",)
     uses: ClassVar[str] = "workers"
     hops_per_step: ClassVar[float] = math.inf
     affine: ClassVar[bool] = False
@@ -63,6 +65,10 @@ class SingleMerge(Method):
     @property
     def random(self) -> bool:
         return self.probability > 0
+
+    @property
+    def least_steps(self) -> int:
+        return self.merge_at
 
     def vectors_per_edge(self, d: int) -> None:
         """None: pairs are random."""
@@ -150,6 +156,7 @@ class DynamicAveraging(Method):
     period: int = 1
 
     label: ClassVar[str] = "Dynamic averaging"
+    references: ClassVar[tuple[str, ...]] = ("kamp2018efficient",)
     uses: ClassVar[str] = "workers"
     hops_per_step: ClassVar[float] = math.inf
     affine: ClassVar[bool] = False

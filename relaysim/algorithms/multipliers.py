@@ -49,6 +49,7 @@ class DLM(Method):
     penalty: float = 1.0
 
     label: ClassVar[str] = "DLM"
+    references: ClassVar[tuple[str, ...]] = ("ling2015dlm",)
     uses: ClassVar[str] = "mixing"
     overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
@@ -117,9 +118,11 @@ class ADMM(Method):
     relaxation: float = 0.5
 
     label: ClassVar[str] = "ADMM"
+    references: ClassVar[tuple[str, ...]] = ("shi2014linear", "bastianello2021asynchronous")
     uses: ClassVar[str] = "mixing"
     mixing_needs: ClassVar[str] = "symmetric"
     problem_needs: ClassVar[str] = "proximal"
+    worker_rates: ClassVar[bool] = False
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
 

@@ -67,6 +67,7 @@ class ClippedGossip(_Robust):
     radius: float | None = None
 
     label: ClassVar[str] = "Clipped gossip"
+    references: ClassVar[tuple[str, ...]] = ("he2022byzantine",)
 
     def __post_init__(self) -> None:
         plain_options(self)
@@ -110,8 +111,8 @@ class TrimmedMean(_Robust):
     Any connected topology. Sends one vector per directed edge and step. Not exact, liars or not, and worse
     the more honest workers differ: who is far from the others is left out.
 
-    Source: Yin, Chen, Kannan, Bartlett, "Byzantine-robust distributed learning: towards optimal statistical
-    rates", ICML 2018, as gossip in the code published with He, Karimireddy, Jaggi, 2022.
+    Source: Yin, Chen, Ramchandran, Bartlett, "Byzantine-robust distributed learning: towards optimal
+    statistical rates", ICML 2018, as gossip in the code published with He, Karimireddy, Jaggi, 2022.
 
     >>> TrimmedMean(trim=2)
     TrimmedMean(trim=2)
@@ -120,6 +121,7 @@ class TrimmedMean(_Robust):
     trim: int | None = 1
 
     label: ClassVar[str] = "Trimmed mean"
+    references: ClassVar[tuple[str, ...]] = ("yin2018byzantine", "he2022byzantine")
 
     def __post_init__(self) -> None:
         plain_options(self)

@@ -88,6 +88,7 @@ class GTSAGA(_VarianceReduced):
     refresh: str = "used"
 
     label: ClassVar[str] = "GT-SAGA"
+    references: ClassVar[tuple[str, ...]] = ("xin2020variance",)
     #: It mixes the tracker, and then what has moved by it.
     hops_per_step: ClassVar[float] = 2
 
@@ -305,6 +306,7 @@ class GTSARAH(_Periodic):
     """
 
     label: ClassVar[str] = "GT-SARAH"
+    references: ClassVar[tuple[str, ...]] = ("xin2022fast",)
 
     def _base(self, state: PointState) -> np.ndarray:
         return state.estimate
@@ -336,6 +338,7 @@ class GTSVRG(_Periodic):
     """
 
     label: ClassVar[str] = "GT-SVRG"
+    references: ClassVar[tuple[str, ...]] = ("xin2019variance",)
 
     def _base(self, state: PointState) -> np.ndarray:
         return state.full

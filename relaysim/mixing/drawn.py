@@ -36,7 +36,7 @@ from relaysim.support.checks import (
     whole_number,
 )
 from relaysim.support.gathering import put_rows
-from relaysim.support.streams import below, distinct_below
+from relaysim.support.numbers import below, distinct_below
 from relaysim.topologies import Topology
 
 __all__ = [

@@ -51,10 +51,10 @@ class Lossy(Faithful):
         self._arrivals = arrivals
 
     def mixed(self, weights: AnyWeights, x: np.ndarray, further: int) -> np.ndarray:
-        return x + weights.lossy_change(x, further=further)
+        return weights.lossy.mix(x, further)
 
     def changed(self, weights: AnyWeights, x: np.ndarray, laziness: float) -> np.ndarray:
-        return weights.lossy_change(x, laziness)
+        return weights.lossy(x, laziness)
 
 
 class Lies(Faithful):

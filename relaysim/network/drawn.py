@@ -98,8 +98,13 @@ class DrawnWeights:
             change *= 1 - laziness
         return _from_rows(change, x)
 
+    @functools.cached_property
+    def lossy(self) -> _LossyDraw:
+        """W' x and (W' − I) x, see `relaysim.network.gossip.LossyMix`."""
+        return _LossyDraw(self)
+
     def lossy_change(self, x: np.ndarray, laziness: float = 0, further: int = 0) -> np.ndarray:
-        """(W' − I) x, see `relaysim.network.gossip.LossyMixChange`."""
+        """(W' − I) x."""
         assert self._edges is not None
         arrived = self._edges.arrived(self._receiver, self._sender, self._replica, further)
         weight = self._weight * arrived
@@ -178,9 +183,9 @@ class _Alike:
         return self.entry_mix.slots
 
     @property
-    def lossy_change(self) -> Callable[..., np.ndarray]:
-        """(W' − I) x, see `relaysim.network.gossip.LossyMixChange`."""
-        return self.entry_mix.lossy_change
+    def lossy(self) -> _LossyDraw:
+        """W' x and (W' − I) x, see `relaysim.network.gossip.LossyMix`."""
+        return self.entry_mix.lossy
 
 
 class SharedWeights(_Alike):
@@ -251,6 +256,19 @@ class PeerWeights(_Alike):
             self._places = np.stack(each) if len(each) > 1 else each[0][None]
         for places in self._places:
             yield x.take(places)
+
+
+class _LossyDraw:
+    """A draw's weights where messages are lost."""
+
+    def __init__(self, weights: DrawnWeights):
+        self._weights = weights
+
+    def __call__(self, x: np.ndarray, laziness: float = 0) -> np.ndarray:
+        return self._weights.lossy_change(x, laziness)
+
+    def mix(self, x: np.ndarray, further: int = 0) -> np.ndarray:
+        return x + self._weights.lossy_change(x, further=further)
 
 
 def _of_replicas(streams: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

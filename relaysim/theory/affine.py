@@ -17,7 +17,7 @@ import numpy as np
 from scipy.sparse import csc_array, csr_array, hstack
 from scipy.sparse.linalg import LinearOperator
 
-from relaysim.algorithms.base import Method, Round
+from relaysim.algorithms.base import Method, Rate, Round
 from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import cycle_of
 from relaysim.network import Network
@@ -58,7 +58,7 @@ class AffineStep:
 
     Args:
         problem, topology, algorithm: checked by `relaysim.algorithms.fit.check_compatible`.
-        learning_rate: γ.
+        learning_rate: γ, or ``(n, 1, 1)`` with one for each worker.
         matrices: the gossip matrices, checked, as from `relaysim.algorithms.fit.matrices_for`.
         x0: ``(n, d)``.
 
@@ -79,7 +79,7 @@ class AffineStep:
         problem: Problem,
         topology: Topology | TreePair,
         algorithm: Algorithm,
-        learning_rate: float,
+        learning_rate: Rate,
         matrices: tuple[csr_array, ...],
         x0: np.ndarray,
     ):
@@ -269,7 +269,7 @@ class AffineStep:
 
     def _require_affine_step(self) -> None:
         u, v = np.random.default_rng(2).normal(size=(2, self.states, 1))
-        size = 1 + self.learning_rate * self._curvature_scale
+        size = 1 + float(np.max(self.learning_rate)) * self._curvature_scale
         for phase in range(self.period):
             at_u, at_v, at_sum = (self.linear(y, phase) for y in (u, 2 * v, u + 2 * v))
             for later in OTHER_PERIODS:
@@ -314,6 +314,20 @@ class AffineStep:
             self._apply(rest, phase, self._gradient, self._constants)[:, 0]
             for phase in range(self.period)
         ]
+
+    def begun(self, x0: np.ndarray, at_zero: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """The iterates before the map holds, and the state then ``(N, r)``, of other runs at once.
+
+        Args:
+            x0: their starts, ``(n, d, r)``.
+            at_zero: the constant part of their gradients, likewise.
+        """
+        state = self.algorithm.init(x0, self._network)
+        iterates = []
+        for step in range(self.start_up):
+            iterates.append(state.x)
+            state = self._step(state, step, lambda x: self.curvature(x) + at_zero)
+        return iterates, self._flatten(state)
 
     @functools.cached_property
     def noise(self) -> list[csr_array]:
