@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,21 +22,16 @@ from relaysim.measures.columns import bits_of, check_shapes, measures_of, values
 from relaysim.mixing.sequences import Mixing
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
-from relaysim.support.checks import real_array, real_number, whole_number
+from relaysim.support.checks import one_of, real_array, real_number, whole_number
 from relaysim.support.starts import starting_points
-from relaysim.theory.affine import AffineStep
-from relaysim.theory.spectra import (
-    NEUTRAL,
-    fixed_point,
-    spectral_radius,
-    stationary_covariance,
-)
+from relaysim.theory.affine import AffineStep, left_vectors
+from relaysim.theory.decoupling import Coordinates
+from relaysim.theory.floors import Floor, NoiseWhenAsked
+from relaysim.theory.spectra import NEUTRAL, fixed_point, spectral_radius
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["Linearization", "linearize"]
 
-# States whose covariance fits: a few matrices of this size squared.
-MOST_STATES_IN_COVARIANCE = 12_000
 # Numbers of iterates that are measured at a time.
 BLOCK_NUMBERS = 1 << 20
 
@@ -134,7 +129,16 @@ class Linearization:
             RuntimeWarning: the eigenvalues of a very large A have not converged.
         """
         seen = np.arange(self.states) < self._iterates.stop
-        return spectral_radius(self._map.matrices, self._map.conserved, seen)
+        where, rate = self._coordinates, self.learning_rate
+        if where.parameters is None and where.workers is None:
+            return spectral_radius(self._map.matrices, self._map.conserved, seen)
+        matrices = where.matrices_at(rate)
+        conserved = left_vectors(where.quantities_at(rate), matrices[0])
+        return spectral_radius(matrices, conserved, seen)
+
+    @functools.cached_property
+    def _coordinates(self) -> Coordinates:
+        return Coordinates(self._map)
 
     @property
     def relaxation_time(self) -> float:
@@ -237,7 +241,7 @@ class Linearization:
 
     # -- with noise --------------------------------------------------------------------------------------
 
-    def stationary(self, sigma2: float) -> pd.Series:
+    def stationary(self, sigma2: float, columns: Sequence[str] | None = None) -> pd.Series:
         """The noise floor: expectations once the start is forgotten, under noisy gradients.
 
         With errors of variance σ²/d in each coordinate of each worker's gradient, independent between
@@ -247,6 +251,8 @@ class Linearization:
 
         Args:
             sigma2: σ² = E‖g_i − ∇f_i‖², at least 0.
+            columns: names of those that are wanted; all by default. Those of x̄ alone, suboptimality, value
+                and gradient norm, take a small part of the time and of the memory.
 
         Returns:
             Exact expectations by column of a history: ``suboptimality``, ``consensus_distance``,
@@ -254,7 +260,8 @@ class Linearization:
             an ``expectation`` is left out.
 
         Raises:
-            ValueError: the method is not stable at this rate, or its state is too large.
+            ValueError: the method is not stable at this rate, its covariance does not fit in memory, or there
+                is no expectation of a column.
 
         >>> import numpy as np
         >>> import relaysim as rs
@@ -265,9 +272,13 @@ class Linearization:
         """
         sigma2 = real_number(sigma2, "sigma2", 0)
         at_rest, floor = self._at_rest, {}
+        known = [each.name for each in self.measures if each.expectation is not None]
+        wanted = known if columns is None else list(columns)
+        for name in wanted:
+            one_of(name, "a column", tuple(known))
         noises = self._noises(sigma2) if sigma2 > 0 else []
         for measure in self.measures:
-            if measure.expectation is None:
+            if measure.expectation is None or measure.name not in wanted:
                 continue
             values = at_rest[measure.name]
             if sigma2 > 0:
@@ -279,15 +290,8 @@ class Linearization:
     def _noises(self, sigma2: float) -> list[Noise]:
         """How noise spreads the iterates at each step of a period."""
         return [
-            Noise(
-                problem=self.problem,
-                iterates=iterates,
-                mean_covariance=sigma2 * spread.mean,
-                worker_variances=sigma2 * spread.workers,
-                consensus=float(sigma2 * spread.consensus),
-                mean_hessian=self._mean_hessian,
-            )
-            for iterates, spread in zip(self._fixed_iterates, self._spreads, strict=True)
+            NoiseWhenAsked.of(self._floor, phase, sigma2, iterates, self._mean_hessian)
+            for phase, iterates in enumerate(self._fixed_iterates)
         ]
 
     def stationary_quantiles(
@@ -317,13 +321,13 @@ class Linearization:
         whole_number(draws, "draws", 1)
         if problem.d == 1 and real_number(sigma2, "sigma2", 0) > 0:
             off = self._fixed_iterates.mean(axis=(1, 2)) - float(np.ravel(problem.optimum)[0])
-            spreads = np.sqrt([sigma2 * float(unit.mean[0, 0]) for unit in self._spreads])
+            spreads = np.sqrt([sigma2 * float(unit[0, 0]) for unit in self._floor.means])
             return 0.5 * self._mean_hessian[0, 0] * _radii(off, spreads, quantiles) ** 2
         generator = np.random.default_rng(0)
         points = []
         each = -(-draws // self.period)
-        for x, unit in zip(self._fixed_iterates, self._spreads, strict=True):
-            values, vectors = np.linalg.eigh(unit.mean * real_number(sigma2, "sigma2", 0))
+        for x, unit in zip(self._fixed_iterates, self._floor.means, strict=True):
+            values, vectors = np.linalg.eigh(unit * real_number(sigma2, "sigma2", 0))
             spread = vectors * np.sqrt(np.maximum(values, 0))
             normal = generator.normal(size=(self.problem.d, each))
             points.append(x.mean(axis=0)[:, None] + spread @ normal)
@@ -357,33 +361,10 @@ class Linearization:
         return self._map.curvature(np.ascontiguousarray(directions)).mean(axis=0)
 
     @functools.cached_property
-    def _spreads(self) -> list[_Spread]:
+    def _floor(self) -> Floor:
         """At each step of a period, for σ² = 1."""
         self._require_stability()
-        if self.states > MOST_STATES_IN_COVARIANCE:
-            raise ValueError(
-                f"the covariance of {self.states} states does not fit; up to "
-                f"{MOST_STATES_IN_COVARIANCE} do, so take fewer workers or parameters"
-            )
-        n, d = self.problem.n, self.problem.d
-        found = [_Spread(np.zeros((d, d)), np.zeros(n), 0.0) for _ in range(self.period)]
-        noise = [B / math.sqrt(d) for B in self._map.noise]
-        groups = stationary_covariance(self._map.matrices, noise, self._map.conserved)
-        for rows, covariances in groups:
-            inside = np.flatnonzero(rows < n * d)
-            workers, coordinates = np.divmod(rows[inside], d)
-            to_mean = np.zeros((d, len(inside)))
-            to_mean[coordinates, np.arange(len(inside))] = 1 / n
-            for phase, covariance in enumerate(covariances):
-                own = covariance[np.ix_(inside, inside)]
-                of_mean = to_mean @ own @ to_mean.T
-                so_far = found[phase]
-                found[phase] = _Spread(
-                    so_far.mean + of_mean,
-                    so_far.workers + np.bincount(workers, np.diag(own), minlength=n),
-                    so_far.consensus + np.trace(own) / n - np.trace(of_mean),
-                )
-        return found
+        return Floor(self._coordinates, self.spectral_radius)
 
 
 def _radii(centers: np.ndarray, spreads: np.ndarray, quantiles: ArrayLike) -> np.ndarray:
@@ -401,11 +382,3 @@ def _radii(centers: np.ndarray, spreads: np.ndarray, quantiles: ArrayLike) -> np
     for where in zip(*np.nonzero((levels > 0) & (levels < 1)), strict=True):
         found[where] = brentq(excess, 0, far, args=(levels[where],), xtol=1e-300, rtol=1e-12)
     return found
-
-
-class _Spread(NamedTuple):
-    """About a fixed point: the covariance of x̄, ``(d, d)``, E‖x_i − E x_i‖² ``(n,)``, and that of Ξ²."""
-
-    mean: np.ndarray
-    workers: np.ndarray
-    consensus: float
