@@ -89,6 +89,10 @@ class Coordinates:
         if (self.parameters is None and self.workers is None) or not found.shape[0]:
             return found
         turned = self._transposed(found.toarray().T).T
+        if self.parameters is not None:  # (k d,): parameters of what is conserved, along the same
+            d = self.step.size[1]
+            apart = turned.reshape(-1, d, turned.shape[1])
+            turned = np.einsum("cj,kcN->kjN", self.parameters, apart).reshape(turned.shape)
         turned[np.abs(turned) <= APART * np.abs(turned).max()] = 0
         return csr_array(turned)
 

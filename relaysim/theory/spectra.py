@@ -188,8 +188,14 @@ def part_of(matrix: csr_array, rows: np.ndarray) -> csr_array:
 
 def conserved_in(conserved: csr_array, rows: np.ndarray) -> csr_array:
     """The conserved quantities of a group."""
-    kept = conserved[:, rows]
-    return kept[np.diff(kept.indptr) > 0]
+    kept = csr_array(conserved[:, rows])
+    kept = kept[np.diff(kept.indptr) > 0]
+    if kept.shape[0] < 2 or len(rows) == conserved.shape[1]:
+        return kept
+    # Of rows that reach into other groups the parts may depend on each other.
+    _, sizes, directions = np.linalg.svd(kept.toarray(), full_matrices=False)
+    independent = directions[sizes > 1e-12 * sizes[0]]
+    return kept if len(independent) == kept.shape[0] else csr_array(independent)
 
 
 def fingerprint(matrix: csr_array) -> tuple:
@@ -207,10 +213,6 @@ class _AtRow(NamedTuple):
 
     search: Search
     row: int
-
-    @property
-    def start(self) -> np.ndarray | None:
-        return self.search.starts.get(self.row)
 
 
 def _radius(
@@ -294,7 +296,7 @@ def _radius_by_iteration(
     """The same by Arnoldi's method, and whether it converged."""
     project = _projector(conserved)
     start = np.random.default_rng(0).normal(size=len(seen))
-    known = None if search is None else search.start
+    known = None if search is None else search.search.starts.get(search.row)
     if known is not None:
         start = known + 1e-3 * start / math.sqrt(len(start))
     start, growth = _power_iteration(A, project, start, 100 if known is None else 10)
