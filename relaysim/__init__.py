@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from relaysim import (
     algorithms,
     attacks,
+    bibliography,
     compressors,
     faults,
     measures,
@@ -26,17 +27,22 @@ from relaysim import (
 from relaysim.engine import simulate
 from relaysim.records.configuration import rebuild
 from relaysim.records.history import History
-from relaysim.studies import Tuning, load_sweep, sweep, tune
+from relaysim.schedules import PerWorker
+from relaysim.studies import Rerun, Tuning, load_sweep, rerun, sweep, tune
 from relaysim.support.names import attribute_error
 from relaysim.version import __version__
 
 __all__ = [
     "History",
+    "PerWorker",
+    "Rerun",
     "Tuning",
     "__version__",
     "algorithms",
     "analysis",
     "attacks",
+    "bibliography",
+    "cite",
     "compressors",
     "explore",
     "faults",
@@ -49,6 +55,7 @@ __all__ = [
     "plots",
     "problems",
     "rebuild",
+    "rerun",
     "schedules",
     "simulate",
     "sweep",
@@ -60,6 +67,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from relaysim import analysis, figures, plots, theory
+    from relaysim.analysis import cite
     from relaysim.explorer import explore
     from relaysim.plots import plot
 else:
@@ -70,6 +78,8 @@ else:
             return importlib.import_module(f"relaysim.{name}")
         if name == "plot":
             return importlib.import_module("relaysim.plots").plot
+        if name == "cite":
+            return importlib.import_module("relaysim.analysis").cite
         if name == "explore":
             return importlib.import_module("relaysim.explorer").explore
         raise attribute_error(__name__, name, __all__)

@@ -26,6 +26,8 @@ from relaysim.support.names import attribute_error
 __all__ = ["QSGD", "Identity", "Lattice", "LowRank", "RandomK", "RandomRounding", "Sign", "TopK"]
 
 NUMBER = 64
+# So many maxima are found in the time of sorting.
+FEW = 8
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,10 @@ class TopK:
     ω = k/d. Equal entries: the first.
 
     Args:
-        k: at least 1; all entries of a shorter vector.
+        k: from 1 to d.
+
+    Raises:
+        ValueError: a vector of fewer than k numbers.
 
     >>> TopK(1).compress(np.array([[1.0, -3.0, 2.0]])).tolist()
     [[0.0, -3.0, 0.0]]
@@ -76,11 +81,11 @@ class TopK:
 
     def bits(self, d: int) -> int:
         """Bits of one vector."""
-        return min(self.k, d) * (NUMBER + _position_bits(d))
+        return _kept(self, d) * (NUMBER + _position_bits(d))
 
     def contraction(self, d: int) -> float:
         """ω = k/d."""
-        return min(self.k / d, 1.0)
+        return _kept(self, d) / d
 
     def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
         """x with all but k entries of each row set to 0."""
@@ -94,7 +99,10 @@ class RandomK:
     ω = k/d.
 
     Args:
-        k: at least 1; all entries of a shorter vector.
+        k: from 1 to d.
+
+    Raises:
+        ValueError: a vector of fewer than k numbers.
 
     >>> RandomK(1).compress(np.array([[1.0, 3.0]]), np.array([[0.9, 0.2]])).tolist()
     [[1.0, 0.0]]
@@ -111,11 +119,11 @@ class RandomK:
 
     def bits(self, d: int) -> int:
         """Bits of one vector."""
-        return min(self.k, d) * NUMBER
+        return _kept(self, d) * NUMBER
 
     def contraction(self, d: int) -> float:
         """ω = k/d."""
-        return min(self.k / d, 1.0)
+        return _kept(self, d) / d
 
     def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
         """x with all but the k entries of largest ``uniform`` of each row set to 0."""
@@ -301,17 +309,45 @@ class LowRank:
         return d // self.rows
 
 
+def _kept(compressor: TopK | RandomK, d: int) -> int:
+    """k, of vectors that have so many numbers."""
+    if compressor.k > d:
+        name = type(compressor).__name__
+        raise ValueError(
+            f"{name}({compressor.k}) keeps {compressor.k} numbers of a vector, and vectors have {d} here; "
+            f"take k from 1 to {d}, or relaysim.compressors.Identity() to send all of them"
+        )
+    return compressor.k
+
+
 def _position_bits(d: int) -> int:
     return math.ceil(math.log2(d)) if d > 1 else 0
 
 
 def _keep_largest(keys: np.ndarray, x: np.ndarray, k: int) -> np.ndarray:
+    """x where its keys, which are not negative, are among the k largest of their row, else 0."""
     if k >= x.shape[1]:
         return x
-    chosen = np.argsort(-keys, axis=1, kind="stable")[:, :k]
-    result = np.zeros_like(x)
-    np.put_along_axis(result, chosen, np.take_along_axis(x, chosen, axis=1), axis=1)
-    return result
+    if k <= FEW:
+        # Such numbers are ordered as their bits are, and bits are cleared without a branch.
+        left, kept = (
+            np.array(keys, dtype=float, order="C").view(np.int64),
+            np.zeros(x.shape, dtype=bool),
+        )
+        for _ in range(k):
+            largest = np.maximum.reduce(left, axis=1, keepdims=True)
+            found = left == largest
+            kept |= found
+            left &= found.astype(np.int64) - 1
+    else:
+        kept = keys >= np.partition(keys, -k, axis=1)[:, -k : x.shape[1] - k + 1]
+    if np.count_nonzero(kept) != k * (x.size // x.shape[1]) or np.isnan(np.max(keys)):
+        # Of numbers that are equal the first are kept.
+        chosen = np.argsort(-keys, axis=1, kind="stable")[:, :k]
+        result = np.zeros_like(x)
+        np.put_along_axis(result, chosen, np.take_along_axis(x, chosen, axis=1), axis=1)
+        return result
+    return (x.view(np.int64) & -kept.astype(np.int64)).view(float)
 
 
 @dataclass(frozen=True)

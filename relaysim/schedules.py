@@ -1,4 +1,4 @@
-"""Learning rates that change with the step: callables of the step, 0, 1, …
+"""Learning rates that change with the step, callables of the step 0, 1, …, or from worker to worker.
 
 Each is a frozen dataclass, so that files hold it as it is. A callable of one's own serves as well.
 """
@@ -7,16 +7,31 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
-from relaysim.support.checks import plain_options, real_number, whole_number
+from relaysim.support.checks import (
+    plain_options,
+    real_array,
+    real_number,
+    shown,
+    whole_number,
+)
 from relaysim.support.names import attribute_error
 
-__all__ = ["Cosine", "Cyclic", "InverseSqrt", "InverseTime", "Listed", "Steps", "Tabulated"]
+__all__ = [
+    "Cosine",
+    "Cyclic",
+    "InverseSqrt",
+    "InverseTime",
+    "Listed",
+    "PerWorker",
+    "Steps",
+    "Tabulated",
+]
 
 Scaled = TypeVar("Scaled", bound="FromStart")
 
@@ -235,6 +250,62 @@ class Steps(FromStart):
     def shape(self, step: int) -> float:
         """The product of the factors so far."""
         return math.prod(factor for first, factor in dict(self.factors).items() if first <= step)
+
+
+@dataclass(frozen=True)
+class PerWorker:
+    """A learning rate for each worker: γ_{i,t} = rates_i · scale_t.
+
+    Worker i takes its steps with γ_i wherever a rule has γ. Where workers agree at a fixed point most methods
+    have Σ_i γ_i ∇f_i = 0 there, which is not x* if the γ_i differ; what tracks the average gradient, such as
+    `relaysim.algorithms.GradientTracking`, still goes to x*. The column ``learning_rate`` of a history has
+    the mean over the workers.
+
+    Args:
+        rates: γ_i, one for each worker, ``(n,)``, at least 0.
+        scale: what multiplies all of them, as a learning rate is given: a number, a 1-D array with one
+            replica each, or a callable of the step, such as another schedule.
+
+    Raises:
+        ValueError: a rate below 0 or not finite; when run, not as many as there are workers, or a method
+            that has no rule for it.
+
+    Source: of tracking with such rates, Xu, Zhu, Soh, Xie, "Augmented distributed gradient methods for
+    multi-agent optimization under uncoordinated constant stepsizes", CDC 2015.
+
+    >>> import relaysim as rs
+    >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
+    >>> rates = PerWorker([0.1, 0.2, 0.3, 0.4], scale=InverseTime(1.0, offset=100))
+    >>> history = rs.simulate(problem, rs.topologies.ring(4), rs.algorithms.DPSGD(), learning_rate=rates,
+    ...                       steps=100, record=100)
+    >>> history.frame.learning_rate.round(4).tolist()
+    [0.25, 0.125]
+    """
+
+    rates: Sequence[float]
+    scale: float | Sequence[float] | Callable[[int], float] = 1.0
+
+    def __post_init__(self) -> None:
+        plain_options(self)
+        rates = real_array(self.rates, "rates of workers")
+        if rates.ndim != 1 or not len(rates):
+            raise ValueError(
+                f"PerWorker takes one rate for each worker, a list such as [0.1, 0.2], not "
+                f"{shown(self.rates)}; a rate for all is a number, without PerWorker"
+            )
+        bad = ~(np.isfinite(rates) & (rates >= 0))
+        if bad.any():
+            raise ValueError(
+                f"learning rates must be finite and at least 0; worker {int(np.argmax(bad))} has "
+                f"{rates[bad][0]}"
+            )
+        object.__setattr__(self, "rates", tuple(rates.tolist()))
+        scale: Any = self.scale
+        if isinstance(scale, PerWorker):
+            raise TypeError("the scale of PerWorker is one for all workers; multiply the rates")
+        if np.ndim(scale):
+            scale = tuple(real_array(scale, "scale").tolist())
+        object.__setattr__(self, "scale", scale)
 
 
 if not TYPE_CHECKING:  # who reads types is told of a wrong name without it

@@ -1,12 +1,20 @@
-"""Hypothesis draws the same examples in every run, and keeps no database of failures."""
+"""Hypothesis draws the same examples in every run, without a database; the site is built once."""
 
 import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
 
 import pytest
 from hypothesis import settings
 
 # Each of two processes uses one core.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+ROOT = pathlib.Path(__file__).parents[1]
+BUILD = "python -m sphinx -W -b html docs docs/_build/html"
 
 settings.register_profile(
     "relaysim", deadline=None, max_examples=60, derandomize=True, database=None
@@ -21,3 +29,24 @@ def pytest_collection_modifyitems(items):
         if "site" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.xdist_group("site"))
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The folder of the built site."""
+    (line,) = re.findall(
+        rf".*{re.escape(BUILD)}$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert line == f'python -m pip install -e ".[docs]" && {BUILD}'
+    folder = tmp_path_factory.mktemp("site") / "html"
+    _, *arguments = shlex.split(BUILD)
+    built = subprocess.run(
+        [sys.executable, *arguments[:-1], str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+    assert built.returncode == 0, built.stdout[-2000:] + built.stderr
+    return folder

@@ -25,7 +25,8 @@ def run(
     examples=None,
     lies=None,
 ):
-    """Iterates ``(steps + 1, n, d)`` of an algorithm, one step for each of ``rates``.
+    """Iterates ``(steps + 1, n, d)`` of an algorithm, one step for each of ``rates``,
+    which are numbers, or lists of one for each worker.
 
     ``mixing`` is a list of matrices that repeats, Metropolis weights by default; further rounds of a step
     use the next ones unless it has a function ``further(step, k)``. ``arrives(edges, step,
@@ -44,6 +45,11 @@ def run(
     world.examples = examples
     steps = rule(world, start, list(rates), **options)
     return np.array([start, *steps])
+
+
+def of(rate, i):
+    """The rate of worker i, of one for all or of one for each."""
+    return rate[i] if np.ndim(rate) else rate
 
 
 def least_squares_gradient(A, b):
@@ -224,7 +230,7 @@ def relay_sgd(world, x0, rates, momentum, overlap, unheard):
     n, x, relay, smooth = world.n, x0, Relay(world, len(x0[0])), Momentum(momentum, x0)
     for step, rate in enumerate(rates):
         m = smooth.direction(world.gradients(step, x))
-        half = [x[i] - rate * m[i] for i in range(n)]
+        half = [x[i] - of(rate, i) * m[i] for i in range(n)]
         sums, counts = relay.exchange(half, overlap)
         new = []
         for i in range(n):
@@ -244,7 +250,7 @@ def relay_sgd_grad(world, x0, rates, momentum, overlap):
     n, x, relay, smooth = world.n, x0, Relay(world, len(x0[0])), Momentum(momentum, x0)
     for step, rate in enumerate(rates):
         sums, _ = relay.exchange(smooth.direction(world.gradients(step, x)), overlap)
-        x = [x[i] - rate / n * sums[i] for i in range(n)]
+        x = [x[i] - of(rate, i) / n * sums[i] for i in range(n)]
         yield x
 
 
@@ -252,7 +258,7 @@ def relay_sgd_mix(world, x0, rates, alpha, momentum):
     n, x, relay, smooth = world.n, x0, Relay(world, len(x0[0])), Momentum(momentum, x0)
     for step, rate in enumerate(rates):
         m = smooth.direction(world.gradients(step, x))
-        payload = [(1 - alpha) * x[i] - rate * m[i] for i in range(n)]
+        payload = [(1 - alpha) * x[i] - of(rate, i) * m[i] for i in range(n)]
         sums, counts = relay.exchange(payload, overlap=True)
         x = [alpha * x[i] + (sums[i] + (1 - alpha) * x0[i] * (n - counts[i])) / n for i in range(n)]
         yield x
@@ -263,11 +269,11 @@ def dpsgd(world, x0, rates, momentum, overlap, consensus):
     n, x, smooth = world.n, x0, Momentum(momentum, x0)
     for step, rate in enumerate(rates):
         m = smooth.direction(world.gradients(step, x))
-        before = x if overlap else [x[i] - rate * m[i] for i in range(n)]
+        before = x if overlap else [x[i] - of(rate, i) * m[i] for i in range(n)]
         mixed = world.mix(world.weights(step), before)
         x = [(1 - consensus) * before[i] + consensus * mixed[i] for i in range(n)]
         if overlap:
-            x = [x[i] - rate * m[i] for i in range(n)]
+            x = [x[i] - of(rate, i) * m[i] for i in range(n)]
         yield x
 
 
@@ -280,7 +286,7 @@ def dsgd_ac(world, x0, rates, power, start, floor):
             part = floor + (1 - floor) * min(rate / rates[start], 1.0) ** power
         g = world.gradients(step, x)
         mixed = world.mix(world.weights(step), x)
-        x = [x[i] + part * (mixed[i] - x[i]) - rate * g[i] for i in range(n)]
+        x = [x[i] + part * (mixed[i] - x[i]) - of(rate, i) * g[i] for i in range(n)]
         yield x
 
 
@@ -299,7 +305,7 @@ def two_step(world, x0, rates, weights, form):
     n, x, before, pull_before = world.n, x0, None, None
     for step, rate in enumerate(rates):
         gradients = world.gradients(step, x)
-        pull = [rate * gradients[i] for i in range(n)]
+        pull = [of(rate, i) * gradients[i] for i in range(n)]
         if step == 0:
             target = [x[i] - pull[i] for i in range(n)]
         else:
@@ -315,7 +321,7 @@ def nids(world, x0, rates):
     n, x, before, pull_before = world.n, x0, None, None
     for step, rate in enumerate(rates):
         gradients = world.gradients(step, x)
-        pull = [rate * gradients[i] for i in range(n)]
+        pull = [of(rate, i) * gradients[i] for i in range(n)]
         if step == 0:
             new = [x[i] - pull[i] for i in range(n)]
         else:
@@ -330,7 +336,7 @@ def led(world, x0, rates, period):
     n, x, y = world.n, x0, [np.zeros_like(start) for start in x0]
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
-        x = [x[i] - rate * g[i] - y[i] / period for i in range(n)]
+        x = [x[i] - of(rate, i) * g[i] - y[i] / period for i in range(n)]
         if (step + 1) % period == 0:
             phi, x = x, world.mix((world.weights(step) + np.eye(n)) / 2, x)
             y = [y[i] + phi[i] - x[i] for i in range(n)]
@@ -345,7 +351,7 @@ def kgt(world, x0, rates, period, rate):
     c = [np.zeros_like(each) for each in x0]
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
-        x = [x[i] - rate * (g[i] + c[i]) for i in range(n)]
+        x = [x[i] - of(rate, i) * (g[i] + c[i]) for i in range(n)]
         seen.append([g[i] + c[i] for i in range(n)])
         if len(seen) == period:
             z = [sum(each[i] for each in seen) / period for i in range(n)]
@@ -363,7 +369,7 @@ def prox_skip(world, x0, rates, probability):
     y = [np.zeros_like(each) for each in x0]
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
-        z = [x[i] - rate * g[i] - y[i] for i in range(n)]
+        z = [x[i] - of(rate, i) * g[i] - y[i] for i in range(n)]
         mixed = world.mix((world.weights(step) + np.eye(n)) / 2, z)
         x = z
         if probability == 1 or generator.random() < probability:
@@ -388,7 +394,7 @@ def scaffold(world, x0, rates, period, participation):
         g = world.gradients(step, x)
         x = list(x)
         for i in taking:
-            x[i] = x[i] - rate * (g[i] - own[i] + server)
+            x[i] = x[i] - of(rate, i) * (g[i] - own[i] + server)
             seen[i].append(g[i])
         if (step + 1) % period == 0:
             mean = sum(x[i] for i in taking) / count
@@ -407,7 +413,7 @@ def dlm(world, x0, rates, penalty):
         apart = [penalty * (x[i] - mixed[i]) for i in range(n)]
         if step:
             y = [y[i] + apart[i] for i in range(n)]
-        x = [x[i] - rate * (g[i] + apart[i] + y[i]) for i in range(n)]
+        x = [x[i] - of(rate, i) * (g[i] + apart[i] + y[i]) for i in range(n)]
         yield x
 
 
@@ -428,7 +434,7 @@ def admm(world, x0, rates, relaxation):
         for i in range(n):
             at_0 = world.gradient(step, i, np.zeros(d))
             hessian = np.array([world.gradient(step, i, e) - at_0 for e in np.eye(d)])
-            t, v = rate / s[i], mine[i] / s[i]
+            t, v = of(rate, i) / s[i], mine[i] / s[i]
             x.append(np.linalg.solve(np.eye(d) + t * hessian, v - t * at_0))
         around = [sum(W[i, j] * x[j] for j in range(n)) for i in range(n)]
         mine, theirs = (
@@ -449,9 +455,9 @@ def gradient_tracking(world, x0, rates, form, momentum):
         W = world.weights(step)
         if form == "diging":
             mixed = world.mix(W, x)
-            x = [mixed[i] - rate * y[i] for i in range(n)]
+            x = [mixed[i] - of(rate, i) * y[i] for i in range(n)]
         else:
-            x = world.mix(W, [x[i] - rate * y[i] for i in range(n)])
+            x = world.mix(W, [x[i] - of(rate, i) * y[i] for i in range(n)])
         if form != "atc":
             y = world.mix(W, y)
         yield x
@@ -493,7 +499,7 @@ def gt_saga(world, x0, rates, refresh):
                     tables[i][s] = examples.gradient(i, s, x[i])
         W = world.weights(step)
         y = world.mix(W, [y[i] + new[i] - v[i] for i in range(n)])
-        x, v = world.mix(W, [x[i] - rate * y[i] for i in range(n)]), new
+        x, v = world.mix(W, [x[i] - of(rate, i) * y[i] for i in range(n)]), new
         yield x
 
 
@@ -535,7 +541,7 @@ def tracked(world, step, rate, x, y, v, estimate):
     mixed = world.mix(W, y)
     y = [mixed[i] + estimate[i] - v[i] for i in range(world.n)]
     mixed = world.mix(W, x)
-    return [mixed[i] - rate * y[i] for i in range(world.n)], y, estimate
+    return [mixed[i] - of(rate, i) * y[i] for i in range(world.n)], y, estimate
 
 
 def quasi_global_momentum(world, x0, rates, momentum, form):
@@ -546,8 +552,8 @@ def quasi_global_momentum(world, x0, rates, momentum, form):
         pull = [momentum * m[i] + g[i] for i in range(n)]
         if form == "toy":
             pull = [each / (1 + momentum) for each in pull]
-        new = world.mix(world.weights(step), [x[i] - rate * pull[i] for i in range(n)])
-        m = [momentum * m[i] + (1 - momentum) * (x[i] - new[i]) / rate for i in range(n)]
+        new = world.mix(world.weights(step), [x[i] - of(rate, i) * pull[i] for i in range(n)])
+        m = [momentum * m[i] + (1 - momentum) * (x[i] - new[i]) / of(rate, i) for i in range(n)]
         x = new
         yield x
 
@@ -567,7 +573,7 @@ def push_on_topology(world, x0, rates, rounds):
     u, w, z = x0, [1.0] * world.n, x0
     for step, rate in enumerate(rates):
         gradients = world.gradients(step, z)
-        u = [u[i] - rate * gradients[i] for i in range(world.n)]
+        u = [u[i] - of(rate, i) * gradients[i] for i in range(world.n)]
         for k in range(rounds):
             C = world.weights(rounds * step + k)
             u, w = pushed(world, C, u), pushed(world, C, w)
@@ -587,7 +593,7 @@ def push_diging(world, x0, rates):
             y = [y[i] + renewed[i] - gradients[i] for i in range(world.n)]
         gradients = renewed
         C = world.weights(step)
-        u = pushed(world, C, [u[i] - rate * y[i] for i in range(world.n)])
+        u = pushed(world, C, [u[i] - of(rate, i) * y[i] for i in range(world.n)])
         v = pushed(world, C, v)
         x = [u[i] / v[i] for i in range(world.n)]
         yield x
@@ -605,7 +611,7 @@ def push_pull(world, x0, rates):
             y = [y[i] + renewed[i] - gradients[i] for i in range(world.n)]
         gradients = renewed
         R = world.weights(2 * step)
-        x = world.mix(R, [x[i] - rate * y[i] for i in range(world.n)])
+        x = world.mix(R, [x[i] - of(rate, i) * y[i] for i in range(world.n)])
         yield x
 
 
@@ -625,7 +631,7 @@ def sgp(world, x0, rates, rounds, network):
     for step, rate in enumerate(rates):
         world.step = step
         gradients = world.gradients(step, z)
-        x = [x[i] - rate * gradients[i] for i in range(n)]
+        x = [x[i] - of(rate, i) * gradients[i] for i in range(n)]
         for _ in range(rounds):
             hop = 2 ** (k % period) % n
             edges = [((i - hop) % n, i) for i in range(n)] if n > 1 else []
@@ -647,7 +653,7 @@ def all_reduce(world, x0, rates, momentum, count):
     n, x, smooth = world.n, x0, Momentum(momentum, x0)
     for step, rate in enumerate(rates):
         m = smooth.direction(world.gradients(step, x))
-        mean = world.mean([x[i] - rate * m[i] for i in range(n)])
+        mean = world.mean([x[i] - of(rate, i) * m[i] for i in range(n)])
         x = [mean.copy() for _ in range(n)]
         yield x
 
@@ -657,7 +663,7 @@ def extra(world, x0, rates):
     n, x, before, pull_before, mixed_before = world.n, x0, None, None, None
     for step, rate in enumerate(rates):
         gradients = world.gradients(step, x)
-        pull = [rate * gradients[i] for i in range(n)]
+        pull = [of(rate, i) * gradients[i] for i in range(n)]
         mixed = world.mix(world.weights(step), x)
         if step == 0:
             new = [mixed[i] - pull[i] for i in range(n)]
@@ -672,9 +678,9 @@ def decentlam(world, x0, rates, momentum):
     n, x, m = world.n, x0, [np.zeros_like(start) for start in x0]
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
-        mixed = world.mix(world.weights(step), [x[i] - rate * g[i] for i in range(n)])
-        m = [momentum * m[i] + (x[i] - mixed[i]) / rate for i in range(n)]
-        x = [x[i] - rate * m[i] for i in range(n)]
+        mixed = world.mix(world.weights(step), [x[i] - of(rate, i) * g[i] for i in range(n)])
+        m = [momentum * m[i] + (x[i] - mixed[i]) / of(rate, i) for i in range(n)]
+        x = [x[i] - of(rate, i) * m[i] for i in range(n)]
         yield x
 
 
@@ -687,7 +693,7 @@ def heavy_ball_consensus(world, x0, rates, momentum):
         mixed = world.mix(W, x)
         x, before = (
             [
-                (1 + eta) * mixed[i] - eta * before[i] - (1 - eta) * rate * gradients[i]
+                (1 + eta) * mixed[i] - eta * before[i] - (1 - eta) * of(rate, i) * gradients[i]
                 for i in range(n)
             ],
             x,
@@ -713,7 +719,7 @@ def mudag(world, x0, rates, rounds, strong_convexity):
             gap = 1 - np.linalg.norm(W - 1 / n, 2)
             ratio = max(smoothness_in(world, len(x[0]))) / strong_convexity
             K = max(1, int(np.ceil(np.log(ratio) / gap**0.5)))
-        z = [y[i] - rate * gradients[i] + c[i] for i in range(n)]
+        z = [y[i] - of(rate, i) * gradients[i] + c[i] for i in range(n)]
         moved = old = [0 * x for x in x0]
         for _ in range(K):
             a = [z[i] + moved[i] for i in range(n)]
@@ -735,7 +741,7 @@ def momentum_consensus(world, x0, rates, momentum, omega):
         mixed, moved = world.mix(W, x), [x[i] - before[i] for i in range(n)]
         around = world.mix(W, moved) if omega else moved
         push = [omega * around[i] + (1 - omega) * moved[i] for i in range(n)]
-        x, before = [mixed[i] - rate * g[i] + momentum * push[i] for i in range(n)], x
+        x, before = [mixed[i] - of(rate, i) * g[i] + momentum * push[i] for i in range(n)], x
         yield x
 
 
@@ -744,18 +750,20 @@ def delayed_gradient(world, x0, rates, delay):
     for step, rate in enumerate(rates):
         g = world.gradients(step, past[max(0, step - delay)])
         mixed = world.mix(world.weights(step), x)
-        x = [mixed[i] - rate * g[i] for i in range(n)]
+        x = [mixed[i] - of(rate, i) * g[i] for i in range(n)]
         past.append(x)
         yield x
 
 
 def local_sgd(world, x0, rates, period, count, growth, tolerance, falls_to):
     n, x, before = world.n, x0, world.mean(x0)
+    own, period = period, np.max(period)
     k = 0
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
         part = falls_to ** (k / (period - 1)) if period > 1 else 1.0
-        x = [x[i] - rate * part * g[i] for i in range(n)]
+        works = [not np.ndim(own) or k < own[i] for i in range(n)]
+        x = [x[i] - of(rate, i) * part * g[i] if works[i] else x[i] for i in range(n)]
         k += 1
         if k == period:
             mean = world.mean(x)
@@ -770,7 +778,7 @@ def clipped_gossip(world, x0, rates, radius):
     n, x = world.n, x0
     for step, rate in enumerate(rates):
         W, g = world.weights(step), world.gradients(step, x)
-        half = [x[i] - rate * g[i] for i in range(n)]
+        half = [x[i] - of(rate, i) * g[i] for i in range(n)]
         x = []
         for i, messages in enumerate(world.heard(W, half)):
             distances = sorted(np.sqrt(np.sum((v - half[i]) ** 2)) for _, v in messages)
@@ -790,7 +798,7 @@ def trimmed_mean(world, x0, rates, trim):
     n, x = world.n, x0
     for step, rate in enumerate(rates):
         W, g = world.weights(step), world.gradients(step, x)
-        half = [x[i] - rate * g[i] for i in range(n)]
+        half = [x[i] - of(rate, i) * g[i] for i in range(n)]
         x = []
         for i, messages in enumerate(world.heard(W, half)):
             votes = np.sort([half[i]] + [v for _, v in messages], axis=0)
@@ -806,7 +814,7 @@ def gossip_pga(world, x0, rates, period, count):
     n, x = world.n, x0
     for step, rate in enumerate(rates):
         W, g = world.weights(step), world.gradients(step, x)
-        x = [x[i] - rate * g[i] for i in range(n)]
+        x = [x[i] - of(rate, i) * g[i] for i in range(n)]
         x = world.mix(W, x) if (step + 1) % period else [world.mean(x) for _ in range(n)]
         yield x
 
@@ -818,7 +826,7 @@ def muffliato(world, x0, rates, noise, rounds, weight):
         if noise:
             uniform = generator.random((n, len(x0[0])))
             g = [g[i] + noise * np.vectorize(NormalDist().inv_cdf)(uniform[i]) for i in range(n)]
-        y = [x[i] - rate * g[i] for i in range(n)]
+        y = [x[i] - of(rate, i) * g[i] for i in range(n)]
         before = None
         for k in range(rounds):
             mixed = world.mix(world.weights(rounds * step + k), y)
@@ -833,6 +841,7 @@ def fedavg(world, x0, rates, local_steps, participation, weights):
     """Every worker counts alike: these problems know nothing of examples."""
     n, x, generator = world.n, x0, algorithm_stream(world)
     count = next(s for s in range(1, n + 1) if s / n >= participation)
+    own, local_steps = np.broadcast_to(local_steps, n), np.max(local_steps)
     for step, rate in enumerate(rates):
         if step % local_steps == 0:
             taking = list(range(n))
@@ -840,7 +849,8 @@ def fedavg(world, x0, rates, local_steps, participation, weights):
                 drawn = generator.random(n)
                 taking = sorted(range(n), key=lambda i: drawn[i])[:count]
         g = world.gradients(step, x)
-        x = [x[i] - rate * g[i] if i in taking else x[i] for i in range(n)]
+        works = [i in taking and step % local_steps < own[i] for i in range(n)]
+        x = [x[i] - of(rate, i) * g[i] if works[i] else x[i] for i in range(n)]
         if (step + 1) % local_steps == 0:
             total = sum(x[i] for i in taking)
             x = [total / count for _ in range(n)]
@@ -866,7 +876,9 @@ def local_rates(world, x0, rates, switch, gossip, count):
         g = world.gradients(step, x)
         half = []
         for i in range(n):
-            half.append(x[i] - rate / (smoothness[i] if local else sum(smoothness) / n) * g[i])
+            half.append(
+                x[i] - of(rate, i) / (smoothness[i] if local else sum(smoothness) / n) * g[i]
+            )
         if gossip:
             x = world.mix(world.weights(step), half)
         else:
@@ -917,7 +929,7 @@ def choco(world, x0, rates, compressor, consensus_rate):
     copies = [[np.zeros(d) for _ in range(n)] for _ in range(n)]  # copies[i][j]: what i has of j
     for step, rate in enumerate(rates):
         gradients = world.gradients(step, x)
-        half = [x[i] - rate * gradients[i] for i in range(n)]
+        half = [x[i] - of(rate, i) * gradients[i] for i in range(n)]
         uniform = generator.random(n * d).reshape(n, d) if compressor.random else np.zeros((n, d))
         sent = [compressed(compressor, half[i] - copies[i][i], uniform[i]) for i in range(n)]
         W = world.weights(step)
@@ -946,7 +958,7 @@ def lead(world, x0, rates, compressor, consensus_rate, alpha):
     for step, rate in enumerate(rates):
         gradients = world.gradients(step, x)
         uniform = generator.random(n * d).reshape(n, d) if compressor.random else np.zeros((n, d))
-        y = [x[i] - rate * gradients[i] + c[i] for i in range(n)]
+        y = [x[i] - of(rate, i) * gradients[i] + c[i] for i in range(n)]
         sent = [compressed(compressor, y[i] - copies[i][i], uniform[i]) for i in range(n)]
         W = world.weights(step)
         for i in range(n):
@@ -955,7 +967,7 @@ def lead(world, x0, rates, compressor, consensus_rate, alpha):
             c[i] = c[i] - consensus_rate / 2 * (estimates[i] - mixed)
             for j in range(n):
                 copies[i][j] = (1 - alpha) * copies[i][j] + alpha * estimates[j]
-        x = [x[i] - rate * gradients[i] + c[i] for i in range(n)]
+        x = [x[i] - of(rate, i) * gradients[i] + c[i] for i in range(n)]
         yield x
 
 
@@ -983,7 +995,7 @@ def beer(world, x0, rates, compressor, consensus_rate):
             v, before = [moved[i] + gradients[i] - before[i] for i in range(n)], gradients
             of_v = renewed(of_v, v)
         mixed = world.mix(world.weights(step), of_x)
-        x = [x[i] + consensus_rate * (mixed[i] - of_x[i]) - rate * v[i] for i in range(n)]
+        x = [x[i] + consensus_rate * (mixed[i] - of_x[i]) - of(rate, i) * v[i] for i in range(n)]
         of_x = renewed(of_x, x)
         yield x
 
@@ -995,7 +1007,7 @@ def ada_gossip(world, x0, rates, compressor, consensus_rate, beta):
     public, v = [np.zeros(d) for _ in range(n)], [np.zeros(d) for _ in range(n)]
     for step, rate in enumerate(rates):
         gradients = world.gradients(step, x)
-        half = [x[i] - rate * gradients[i] for i in range(n)]
+        half = [x[i] - of(rate, i) * gradients[i] for i in range(n)]
         uniform = generator.random(n * d).reshape(n, d) if compressor.random else np.zeros((n, d))
         sent = [compressed(compressor, half[i] - public[i], uniform[i]) for i in range(n)]
         public = [public[i] + sent[i] for i in range(n)]
@@ -1025,7 +1037,7 @@ def decentralized_adam(world, x0, rates, beta1, beta2, epsilon, accumulate):
         for i in range(n):
             first = (m[i] + (1 - beta1) * g[i]) / (1 - beta1**t)
             second = (v[i] + (1 - beta2) * g[i] ** 2) / (1 - beta2**t)
-            x.append(mixed[i] - rate * first / (second**0.5 + epsilon))
+            x.append(mixed[i] - of(rate, i) * first / (second**0.5 + epsilon))
             waiting[i].append(g[i])
             if len(waiting[i]) == accumulate:
                 mean = sum(waiting[i]) / accumulate
@@ -1047,7 +1059,7 @@ def normalized_tracking(world, x0, rates, momentum):
         new = []
         for i in range(n):
             length = sum(e * e for e in v[i]) ** 0.5
-            new.append(mixed[i] - (rate / length * v[i] if length else 0))
+            new.append(mixed[i] - (of(rate, i) / length * v[i] if length else 0))
         x, before = new, x
         yield x
         renewed = world.gradients(step + 1, x)
@@ -1062,7 +1074,7 @@ def cesar(world, x0, rates, share, neighbours):
     k = max(1, int(np.ceil(round(share * d, 9))))
     for step, rate in enumerate(rates):
         W, g = world.weights(step), world.gradients(step, x)
-        half = [x[i] - rate * g[i] for i in range(n)]
+        half = [x[i] - of(rate, i) * g[i] for i in range(n)]
         uniform = generator.random(n * d).reshape(n, d)
         chosen = [set(sorted(range(d), key=lambda c, i=i: uniform[i, c])[:k]) for i in range(n)]
         x = []
@@ -1095,7 +1107,7 @@ def single_merge(world, x0, rates, merge_at, probability, local_steps, count):
     n, x, generator = world.n, x0, algorithm_stream(world)
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
-        x = [x[i] - rate * g[i] for i in range(n)]
+        x = [x[i] - of(rate, i) * g[i] for i in range(n)]
         if step + 1 == merge_at:
             mean = world.mean(x)
             x = [mean.copy() for _ in range(n)]
@@ -1114,7 +1126,7 @@ def dynamic_averaging(world, x0, rates, threshold, period):
     reference, violations = world.mean(x), 0
     for step, rate in enumerate(rates):
         g = world.gradients(step, x)
-        x = [x[i] - rate * g[i] for i in range(n)]
+        x = [x[i] - of(rate, i) * g[i] for i in range(n)]
         if (step + 1) % period == 0:
             drawn = generator.random(n)
             chosen = [i for i in range(n) if np.sum((x[i] - reference) ** 2) > threshold]
@@ -1154,9 +1166,9 @@ def consensus_control(world, x0, rates, base, target, most_rounds):
         g = [remembered(step, i, x[i]) for i in range(n)]
         if keep is None:
             m = smooth.direction(g)
-            x = world.mix(W, [x[i] - rate * m[i] for i in range(n)])
+            x = world.mix(W, [x[i] - of(rate, i) * m[i] for i in range(n)])
         else:
-            half = [x[i] - rate * g[i] + keep[i] for i in range(n)]
+            half = [x[i] - of(rate, i) * g[i] + keep[i] for i in range(n)]
             x = world.mix(W, half)
             keep = [x[i] - (half[i] - keep[i]) for i in range(n)]
         limit = target
@@ -1207,7 +1219,7 @@ def power_gossip(world, x0, rates, rank, iterations, warm_start, rows):
         P, Q = drawn(a), drawn(b)
     for step, rate in enumerate(rates):
         W, gradients = world.weights(step), world.gradients(step, x)
-        x = [x[i] - rate * gradients[i] for i in range(n)]
+        x = [x[i] - of(rate, i) * gradients[i] for i in range(n)]
         awake = [(i, j) for i, j in pairs if W[i, j] != 0]
         for _ in range(iterations):
             right = [pair for pair in awake if half_steps[pair] % 2 == 0]

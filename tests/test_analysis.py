@@ -122,6 +122,15 @@ def test_consensus_decay_takes_the_matrix_and_the_method():
     assert 0 < relayed.factor < consensus_decay(rs.topologies.chain(8)).factor
 
 
+@pytest.mark.parametrize(("n", "tolerance"), [(31, 0.03), (63, 0.005)])
+def test_consensus_decay_waits_for_a_mode_that_starts_hardly_excite(n, tolerance):
+    """The slow modes of overlapping relays appear ten decades and more below the start."""
+    tree = rs.topologies.binary_tree(n)
+    decay = consensus_decay(tree, rs.algorithms.RelaySGD(overlap=True))
+    asymptotic = 2 * np.log1p(-rs.theory.relay_gap(tree, "hops"))
+    assert decay.fit.slope == pytest.approx(asymptotic, rel=tolerance)
+
+
 def test_consensus_at_once_has_no_rate():
     decay = consensus_decay(rs.topologies.ring(6), rs.algorithms.AllReduce())
     assert np.isnan(decay.factor)
@@ -429,6 +438,48 @@ def test_markdown_is_aligned_and_escapes_pipes():
     assert lines[0].startswith("| label ")
     assert lines[2].startswith(r"| a\|b ")
     assert ":|" in lines[1]
+
+
+def test_chosen_columns_and_the_best_in_bold():
+    index = pd.Index(["a_1", "b", "c"], name="method")
+    table = pd.DataFrame(
+        {"steps": [30.0, np.nan, 30.0001], "rate": [0.5, 0.9, 0.1], "note": list("xyz")}, index
+    )
+    lines = latex(table, columns={"rate": r"$\rho$", "steps": "k_1"}, bold={"steps": "min"})
+    # What is given as heading stands as it is; what reads the same as the best is as bold.
+    assert lines.splitlines()[2:7] == [
+        r"method & $\rho$ & k_1 \\",
+        r"\midrule",
+        r"a\_1 & 0.5 & \textbf{30} \\",
+        r"b & 0.9 & -- \\",
+        r"c & 0.1 & \textbf{30} \\",
+    ]
+    chosen = markdown(table, columns=["note", "rate"], bold={"rate": "max"}).splitlines()
+    assert [line.split("|")[2].strip() for line in chosen] == ["note", ":-----", "x", "y", "z"]
+    assert [line.split("|")[3].strip() for line in chosen[2:]] == ["0.5", "**0.9**", "0.1"]
+    nowhere = pd.DataFrame({"steps": [np.nan, np.nan]})
+    assert markdown(nowhere, bold={"steps": "min"}) == markdown(nowhere)
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"columns": "steps"}, "columns must be a list of names"),
+        (
+            {"columns": ["rates"]},
+            "columns names 'rates', which is no column; there are steps, name",
+        ),
+        ({"bold": ["steps"]}, "bold must be a mapping such as"),
+        ({"bold": {"steps": "least"}}, r"bold\['steps'\] must be one of 'min', 'max', not 'least'"),
+        ({"bold": {"name": "min"}}, "'name', which has no numbers"),
+        ({"columns": ["name"], "bold": {"steps": "min"}}, "bold names 'steps', which is no column"),
+    ],
+)
+def test_tables_refuse_what_is_no_column(given, error):
+    table = pd.DataFrame({"steps": [1, 2], "name": ["a", "b"]})
+    for write in (markdown, latex):
+        with pytest.raises((TypeError, ValueError), match=error):
+            write(table, **given)
 
 
 def test_latex_escapes_text():

@@ -429,7 +429,12 @@ def published():
 
 
 VERIFIED = ("all_reduce", "all_reduce_convex", "all_reduce_nonconvex", "dp_sgd")
-EVERY = [*published(), *(with_rate(name, 0.3) for name in (*VERIFIED, "relay_sgd_equal_hessians"))]
+OF_A_MAP = {"n": 4, "smoothness": 1.0, "rate": 0.9, "start_factor": 1.5, "zeta_factor": 0.4}
+EVERY = [
+    *published(),
+    *(with_rate(name, 0.3) for name in (*VERIFIED, "relay_sgd_equal_hessians")),
+    module.linear_map(**OF_A_MAP, zeta2=1.0, initial_distance=1.0),
+]
 
 
 def test_every_public_theorem_is_among_those_tested():
@@ -476,6 +481,7 @@ def test_units(bound):
         "sigma2": (f / x) ** 2,
         "zeta2": (f / x) ** 2,
         "learning_rate": x**2 / f,
+        "zeta_factor": x**2 / f,
         "initial_distance": x**2,
         "initial_suboptimality": f,
     }
@@ -586,8 +592,8 @@ def test_a_fit_is_the_least_above_the_first_third(bound):
     assert (measured[finite] <= curve[finite] * (1 + 1e-12)).all()
     assert np.isclose(measured[finite], curve[finite], rtol=1e-12).any()
     np.testing.assert_allclose(curve[1:], fit.constant * bound.curve(steps)[1:], rtol=1e-12)
-    assert "shape only" in fit.label
-    assert bound.constant == 1.0
+    assert "shape, fitted" in fit.label
+    assert (bound.constant, bound.fitted_until, fit.fitted_until) == (1.0, np.inf, 30)
     later = values.copy()
     later[31:] = np.linspace(1e6, np.nan, 60)
     assert bound.fitted(steps, later) == fit
@@ -639,12 +645,15 @@ def test_constants_come_from_the_problem_and_the_topology():
     assert rate.constants["sigma2"] == 0.3
     assert gossip.constants["initial_distance"] == pytest.approx(4.0)
     assert gossip.constants["strong_convexity"] == pytest.approx(0.1)
-    (tracking,) = bounds_for(problem, topology, rs.algorithms.GradientTracking(), 0.5)
+    _, tracking = bounds_for(problem, topology, rs.algorithms.GradientTracking(), 0.5)
     assert tracking.constants["c"] == pytest.approx(1 - 1 / 9)
     (central,) = bounds_for(problem, topology, rs.algorithms.AllReduce(), 0.5)
     assert central.constants["mean_smoothness"] == problem.mean_smoothness
     tree = rs.topologies.binary_tree(8)
-    (relay,) = bounds_for(problem, tree, rs.algorithms.RelaySGD(), 0.5)
+    of_map, relay = bounds_for(problem, tree, rs.algorithms.RelaySGD(), 0.5)
+    assert (of_map.constants["rate"], of_map.constants["start_factor"]) == rs.theory.map_constants(
+        problem, tree, rs.algorithms.RelaySGD(), 0.5
+    )[:2]
     m, p = rs.theory.key_lemma(tree, "hops")
     assert relay.constants["rho"] == p / m
     assert relay.constants["max_delay"] == tree.diameter - 1
@@ -676,7 +685,8 @@ def test_which_theorems_apply():
     assert names(pair, rs.topologies.chain(2), algorithms.DPSGD(), **options) == []
     options = {"mixing": rs.mixing.uniform(ring, 0.6)}  # λ_n = −1.4
     assert names(problem, ring, algorithms.DPSGD(), **options) == []
-    assert names(problem, chain, algorithms.RelaySGD()) == ["relay_sgd_rate"]
+    assert names(problem, chain, algorithms.RelaySGD()) == ["linear_map", "relay_sgd_rate"]
+    assert names(problem, chain, algorithms.RelaySGD(), sigma2=0.1) == ["relay_sgd_rate"]
     equal = equal_hessians(0, 1.0)
     assert names(equal, chain, algorithms.RelaySGD()) == [
         "relay_sgd_equal_hessians",
@@ -684,12 +694,15 @@ def test_which_theorems_apply():
     ]
     assert names(equal, chain, algorithms.RelaySGD(unheard="counts")) == ["relay_sgd_rate"]
     assert names(equal, rs.topologies.double_binary_tree(8), algorithms.RelaySGD()) == []
-    assert names(problem, ring, algorithms.GradientTracking()) == ["gradient_tracking_rate"]
+    assert names(problem, ring, algorithms.GradientTracking()) == [
+        "linear_map",
+        "gradient_tracking_rate",
+    ]
     for other in ({"form": "diging"}, {"form": "atc"}, {"momentum": 0.5}):
-        assert names(problem, ring, algorithms.GradientTracking(**other)) == []
-    assert names(problem, ring, algorithms.D2()) == []  # λ_n = −1/3
-    assert names(problem, chain, algorithms.D2()) == ["d2_rate"]
-    assert names(problem, ring, algorithms.ExactDiffusion()) == ["d2_rate"]
+        assert names(problem, ring, algorithms.GradientTracking(**other)) == ["linear_map"]
+    assert names(problem, ring, algorithms.D2()) == ["linear_map"]  # λ_n = −1/3
+    assert names(problem, chain, algorithms.D2()) == ["linear_map", "d2_rate"]
+    assert names(problem, ring, algorithms.ExactDiffusion()) == ["linear_map", "d2_rate"]
     assert names(problem, ring, algorithms.SGP()) == []
     assert names(problem, ring, algorithms.AllReduce()) == ["all_reduce"]
     assert names(Valley(), ring, algorithms.AllReduce()) == ["all_reduce_nonconvex"]

@@ -196,7 +196,7 @@ def test_a_replica_is_its_run_alone_and_runs_are_gone_on_with(algorithm, attack,
         np.testing.assert_allclose(together.x[..., k], alone.x, rtol=0, atol=1e-13)
     half = rs.simulate(**run, learning_rate=[0.05, 0.2], seed=[3, 4], steps=5)
     loaded = rs.History.load(half.save(tmp_path / "half"))
-    assert loaded.faults == run["faults"]
+    assert loaded.fault_model == run["faults"]
     for begun in (half, loaded):
         longer = begun.extend(STEPS - 5)
         np.testing.assert_array_equal(longer.x, together.x)

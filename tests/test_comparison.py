@@ -122,6 +122,10 @@ def test_settings_of_the_user_win():
         ax = rs.plot(run())
         assert ax.xaxis.label.get_fontsize() == 7
         assert tuple(ax.figure.get_size_inches()) == (3, 2)
+    with plt.rc_context({"legend.fontsize": 5.0, "lines.markersize": 9.0}):
+        ax = rs.plot([run(), run(rs.algorithms.DPSGD(0.5))])
+        assert ax.get_legend().get_texts()[0].get_fontsize() == 5
+        assert ax.lines[1].get_markersize() == 9
     assert rs.plot(run()).xaxis.label.get_fontsize() == 10
 
 
@@ -138,11 +142,59 @@ def test_pages_set_sizes_and_leave_settings_as_they_were(page):
         rs.plots.style("poster").__enter__()
 
 
-def test_keywords_have_any_of_their_names():
-    ax = rs.plot([run()], lw=0.7, c="red", ls=":")
-    (line,) = ax.lines
+@pytest.mark.parametrize("drawn", ["plot", "history", "line", "tuning", "sensitivity"])
+def test_keywords_have_any_of_their_names(drawn):
+    problem, d2 = rs.problems.random_quadratics(8, 4, zeta2=1.0, seed=0), rs.algorithms.D2()
+    ring, given = rs.topologies.ring(8), {"lw": 0.7, "c": "red", "ls": ":"}
+    if drawn == "plot":
+        ax = rs.plot([run()], **given)
+    elif drawn == "history":
+        ax = run().plot(**given)
+    elif drawn == "line":
+        ax = plt.figure().subplots()
+        rs.plots.draw_line(ax, run().frame, "step", "suboptimality", given)
+    elif drawn == "tuning":
+        ax = rs.tune(problem, ring, d2, target=1e-2).plot(**given)
+    else:
+        study = rs.analysis.heterogeneity_sensitivity
+        found = study([d2], ring, zeta2=[0.1, 1.0], problem_seeds=[0], target=1e-1, progress=False)
+        ax = found.plot(**given)
+    line = ax.lines[0]
     assert (line.get_linewidth(), to_hex(line.get_color())) == (0.7, "#ff0000")
     assert line.get_linestyle() == ":"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "names"),
+    [
+        (5.5, 7.2, ["6", "7"]),
+        (1, 10, ["1", "2", "3", "5", "7", "10"]),
+        (0.003, 0.08, ["0.005", "0.01", "0.02", "0.05"]),
+        (1.1e-7, 3.2e-7, [r"$2\cdot 10^{-7}$", r"$3\cdot 10^{-7}$"]),
+        (2e-3, 1.5, ["$10^{-2}$", "$10^{-1}$", "$10^{0}$"]),
+    ],
+)
+def test_log_axes_have_ticks_that_can_be_read(low, high, names):
+    ax = plt.figure().subplots()
+    ax.plot([1, 2], [low, high])
+    rs.plots.style_axes(ax, "step", "suboptimality")
+    ax.set_ylim(low, high)
+    ax.figure.draw_without_rendering()
+    ticks = dict(zip(ax.get_yticks(), ax.get_yticklabels(), strict=True))
+    ticks |= dict(zip(ax.get_yticks(minor=True), ax.get_yticklabels(minor=True), strict=True))
+    shown = [ticks[at].get_text() for at in sorted(ticks) if low <= at <= high]
+    assert [name for name in shown if name] == names
+
+
+def test_histories_in_one_axes_are_named_by_what_they_differ_in():
+    ax = None
+    for n in (8, 16, 32):
+        problem = rs.problems.random_quadratics(n, 4, zeta2=1.0, seed=0)
+        options = {"algorithm": rs.algorithms.DPSGD(), "learning_rate": 0.2, "steps": 20}
+        ax = rs.simulate(problem, rs.topologies.ring(n), **options).plot(ax=ax)
+        assert len(set(looks(ax))) == len(ax.lines)
+    assert legend(ax) == [f"DP-SGD (gossip), n = {n}" for n in (8, 16, 32)]
+    assert legend(run().plot(ax=ax, label="mine"))[3] == "mine"
 
 
 def test_curves_with_nothing_to_show_say_so():
@@ -150,8 +202,12 @@ def test_curves_with_nothing_to_show_say_so():
     options = {"topology": rs.topologies.ring(8), "algorithm": rs.algorithms.D2(), "steps": 5}
     resting = rs.simulate(still, learning_rate=0.1, **options)
     ax = rs.plot({"at rest": resting, "one": run(record=[40]), "usual": run()})
-    assert legend(ax) == ["at rest: 0 throughout", "one", "usual"]
+    assert legend(ax) == ["at rest: 0 throughout", "one: one point", "usual"]
     assert ax.lines[1].get_marker() == "o"
+    assert legend(resting.plot()) == ["D²: 0 throughout"]
+    assert legend(run(record=[40]).plot()) == ["DP-SGD (gossip): one point"]
+    rates = rs.simulate(still, learning_rate=np.geomspace(0.1, 0.2, 11), **options)
+    assert legend(rates.plot()) == ["11 of 11 rates: 0 throughout"]
     assert legend(rs.plot({"at rest": resting}, scale="linear")) == ["at rest"]
 
 

@@ -99,12 +99,15 @@ def compare_with_paper(algorithm, topology, rate, d=5, rows=4, steps=25, mixing=
     x0 = starting_points(topology.n, d)
     dense = None if mixing is None else [np.asarray(W.todense()) for W in mixing]
     fast = iterates_of(problem, topology, algorithm, rate, steps, x0=x0, mixing=mixing)
+    of_step = rate if callable(rate) else lambda step: rate
+    if isinstance(rate, rs.PerWorker):
+        of_step = lambda step: [each * rate.scale(step) for each in rate.rates]  # noqa: E731
     paper = slow.run(
         algorithm,
         topology,
         slow.least_squares_gradient(problem.A, problem.b),
         x0,
-        [rate(step) if callable(rate) else rate for step in range(steps)],
+        [of_step(step) for step in range(steps)],
         dense,
     )
     assert_close_to_largest(fast, paper)
@@ -115,6 +118,40 @@ def compare_with_paper(algorithm, topology, rate, d=5, rows=4, steps=25, mixing=
 @pytest.mark.parametrize("topology", TREES, ids=repr)
 def test_a_step_is_the_rule_on_paper(algorithm, topology, rate):
     compare_with_paper(algorithm, topology, rate)
+
+
+@over_algorithms
+def test_each_worker_steps_with_its_own_rate(algorithm):
+    topology = rs.topologies.chain(5)
+    rates = rs.PerWorker([0.1, 0.3, 0.05, 0.4, 0.2], scale=lambda step: 1 / (1 + 0.2 * step))
+    if algorithm.worker_rates:
+        compare_with_paper(algorithm, topology, rates, steps=10)
+    else:
+        with pytest.raises(ValueError, match="has no rule for learning rates that differ between"):
+            compare_with_paper(algorithm, topology, rates)
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        rs.algorithms.LocalSGD(period=[3, 1, 4, 2, 4], falls_to=0.5),
+        rs.algorithms.FedAvg(local_steps=[3, 1, 4, 2, 4]),
+        rs.algorithms.FedAvg(local_steps=[3, 1, 4, 2, 4], participation=0.5),
+    ],
+    ids=repr,
+)
+def test_each_worker_makes_its_own_number_of_local_steps(algorithm):
+    topology = rs.topologies.chain(5)
+    compare_with_paper(algorithm, topology, 0.3)
+    compare_with_paper(
+        algorithm, topology, rs.PerWorker([0.1, 0.3, 0.05, 0.4, 0.2], lambda step: 1.0)
+    )
+    taking = 3 / 5 if getattr(algorithm, "participation", 1) < 1 else 1
+    assert algorithm.gradients_per_step(5) == pytest.approx(taking * (3 + 1 + 4 + 2 + 4) / 4)
+    with pytest.raises(
+        ValueError, match="has 5 numbers and there are 6 workers; give one for each"
+    ):
+        compare_with_paper(algorithm, rs.topologies.chain(6), 0.3)
 
 
 @pytest.mark.parametrize("algorithm", RELAYING, ids=repr)

@@ -520,6 +520,31 @@ def test_heterogeneity_of_synthetic_data_grows_with_drift(classes):
     assert zeta2[-1] > 10 * zeta2[0]
 
 
+def test_alpha_moves_the_heterogeneity_of_digits_and_of_clusters():
+    plain, pooled = data.digits(standardize=False), data.digits(standardize=False, block=2)
+    first = plain.features[0].reshape(8, 8)
+    assert pooled.features[0, 1] == first[:2, 2:4].mean()
+    assert pooled.features[0, 15] == first[6:, 6:].mean()
+    with pytest.raises(ValueError, match="block must be 1, 2, 4 or 8"):
+        data.digits(block=3)
+    clusters = data.clusters(400, 6, seed=0)
+    for label in (0, 7):
+        of_class = clusters.features[clusters.labels == label]
+        assert len(of_class) == 40
+        np.testing.assert_allclose(of_class.std(axis=0), 0.3, rtol=0.3)
+    for found, factor in ((data.digits(block=2), 10), (clusters.standardized(), 50)):
+        apart = [
+            Logistic(
+                found.features,
+                found.labels,
+                0.01,
+                partition=partitions.dirichlet(found.labels, 10, alpha, seed=0),
+            ).zeta2
+            for alpha in (math.inf, 0.01)
+        ]
+        assert apart[1] > factor * apart[0]
+
+
 def test_synthetic_data_is_what_it_says():
     found = synthetic(examples=4003, classes=3)
     assert found.features.shape == (4003, 5)

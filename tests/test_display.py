@@ -10,10 +10,12 @@ from typing import ClassVar
 import networkx
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from methods import ALGORITHMS, ASYNCHRONOUS, BY_NUMBER
 
 import relaysim as rs
 from relaysim.algorithms.claims import Claims
+from relaysim.figures.result import Result
 from relaysim.support.display import LATER
 
 EVIL = '<script>alert("&")</script>'
@@ -77,7 +79,31 @@ def nowhere():
         )
 
 
+def found_out():
+    """What theory and analysis return."""
+    ring, method = rs.topologies.ring(8), rs.algorithms.DPSGD()
+    noisy = history(oracle=rs.oracles.Gaussian(0.01), replicas=2)
+    fresh, asked = (rs.theory.linearize(problem(), ring, method, 0.2) for _ in range(2))
+    assert asked.spectral_radius < 1
+    levels = {"problem_seeds": [0], "target": 1e-3, "d": 3, "progress": False}
+    return (
+        fresh,
+        asked,
+        rs.theory.overlay(noisy),
+        *rs.theory.bounds.bounds_for(problem(), ring, method, 0.2),
+        rs.analysis.runtime(ring, 5, compute=rs.analysis.Exponential(1.0), replicas=2),
+        rs.analysis.heterogeneity_sensitivity([method], ring, [0.1, 1.0], **levels),
+        rs.analysis.consensus_decay(ring, method, steps=40),
+        rs.analysis.fit_rate(history(steps=200)),
+        rs.analysis.fit_rate(history(steps=2)),
+        rs.analysis.power_law([1.0, 10.0, 100.0], [1.0, 11.0, 98.0]),
+        Result(Figure(), fresh.predict(3), "What it shows."),
+    )
+
+
+FOUND = found_out()
 OBJECTS = (
+    *FOUND,
     *ALGORITHMS,
     rs.topologies.chain(1),
     rs.topologies.social_network(),
@@ -235,6 +261,26 @@ def test_the_table_of_a_tuning_has_its_numbers():
     assert float(values["steps to the target"]) == tuning.steps
     assert values["rates tried"].startswith(f"{len(tuning.frame)}, ")
     assert shown(OBJECTS[-1]).values["best learning rate"] == "no rate meets the target"
+
+
+def test_the_tables_of_what_was_found_have_its_numbers():
+    fresh, asked, over, *bounds, _runtime, study, decay, fit, none, law, figure = FOUND
+    assert shown(fresh).values["spectral radius ρ a step"] == LATER
+    assert float(shown(asked).values["spectral radius ρ a step"]) == pytest.approx(
+        asked.spectral_radius, rel=1e-5
+    )
+    assert float(shown(over).values["expected noise floor"]) == pytest.approx(over.floor, rel=1e-5)
+    assert len(bounds) > 0
+    for bound in bounds:
+        assert shown(bound).values["source"][:140] == str(bound.source)[:140]
+    (exponent,) = study.exponents.exponent[study.exponents.measure == "steps_to_target"]
+    assert f"∝ (ζ²)^{exponent:.2f}" in " ".join(shown(study).values.values())
+    for each in (decay, fit):
+        assert float(shown(each).values["factor a step"]) == pytest.approx(each.factor, rel=1e-5)
+    assert shown(figure).values["caption"] == "What it shows."
+    assert shown(figure).values["rows of its table"] == "4"
+    assert shown(none).values["linear regime"] == "none"
+    assert float(shown(law).values["exponent"]) == pytest.approx(law.value, rel=1e-5)
 
 
 @pytest.mark.parametrize(

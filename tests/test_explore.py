@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -12,10 +13,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from nbclient import NotebookClient
 
 import relaysim as rs
-from relaysim.explorer import picture, problem_kinds, scene
+from relaysim.explorer import budget, picture, problem_kinds, scene
 from relaysim.explorer.calls import METHODS
 from relaysim.explorer.scene import Runner, run
-from relaysim.explorer.settings import Settings
+from relaysim.explorer.settings import PARTS, Settings
+from relaysim.studies.experiment import OPTIONS
 from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES
 
 
@@ -24,6 +26,35 @@ def close_figures():
     matplotlib.use("agg")
     yield
     plt.close("all")
+
+
+@pytest.fixture(autouse=True)
+def time_enough(monkeypatch):
+    """All steps are run, however busy this computer is; what time there is has tests of its own."""
+    monkeypatch.setattr(budget, "SECONDS", math.inf)
+
+
+@pytest.fixture
+def real_pictures():
+    """Of the tests that look at the picture."""
+
+
+@pytest.fixture(autouse=True)
+def cheap_pictures(request, monkeypatch):
+    """In the place of a picture, which takes most of the time, what is drawn."""
+    if "real_pictures" in request.fixturenames:
+        return
+    widget = pytest.importorskip("relaysim.explorer.widget")
+
+    def written(shown):
+        axes = f"{shown.settings.x} {shown.settings.y}".encode()
+        curves = [
+            name.encode() + h.frame.to_numpy().tobytes() for name, h in shown.histories.items()
+        ]
+        return b" ".join([axes, *curves])
+
+    monkeypatch.setattr(widget, "draw", lambda shown: shown)
+    monkeypatch.setattr(widget, "png", written)
 
 
 def assert_same(found, expected):
@@ -101,6 +132,13 @@ def test_presettings_stand_in_the_controls():
         ({"y": "loss"}, "unknown y 'loss'"),
         ({"x": "steps"}, "did you mean 'step'"),
         ({"seed": -1}, "seed must be at least 0"),
+        ({"replicas": 0}, "replicas must be at least 1"),
+        ({"replicas": 1000}, "replicas must be at most 100"),
+        ({"theory": "yes"}, "theory must be True or False"),
+        ({"seconds": -1}, "seconds must be a finite number of at least 0"),
+        ({"mixing": "metropolsi"}, "did you mean 'metropolis'"),
+        ({"faults": rs.faults.MessageDrop}, "cannot be written as a call"),
+        ({"target": 0}, "target must be positive"),
     ],
 )
 def test_presettings_that_no_control_can_have_are_refused(choice, message):
@@ -149,7 +187,7 @@ def test_methods_within_methods_and_lost_messages_are_run_and_written():
     assert explorer.controls["drop"].value == 0.2
     controlled, plain, *rest = explorer.histories.values()
     assert controlled.algorithm.base == rs.algorithms.D2()
-    assert plain.faults == rs.faults.MessageDrop(0.2)
+    assert plain.config["faults"] == {"type": "MessageDrop", "probability": 0.2}
     # What has no rule for lost messages is said to have none.
     assert len(rest) + len(explorer.scene.failures) == 1
     assert_same(executed(explorer.code)["histories"], explorer.histories)
@@ -258,7 +296,7 @@ def test_arguments_of_topologies_and_methods():
     assert "DP-SGD (gossip), momentum = 0.9, γ = 0.3" in explorer.histories
     # Another name takes other arguments.
     explorer.rows[1].method.value = "SingleMerge"
-    assert explorer.rows[1].arguments.value == "merge_at=100"
+    assert explorer.rows[1].arguments.value == "merge_at=20"
     explorer.controls["topology"].value = "torus"
     assert explorer.controls["topology_arguments"].value == ""
     assert [history.problem.n for history in explorer.histories.values()] == [12, 12]
@@ -372,12 +410,46 @@ SCENES = {
     "pair of trees": {"topology": "double_binary_tree", "methods": ["RelaySGD", "DPSGD"]},
     "synthetic data": {"problem": "logistic", "drift": 2.0, "l2": 0.05, "d": 5},
     "real data": {"problem": "breast_cancer", "alpha": 0.5, "learning_rate": 0.05},
+    "seeds": {"sigma2": 0.1, "replicas": 4, "d": 3, "steps": 60, "seed": 2},
+    "theory": {"n": 8, "d": 3, "methods": ["DPSGD", "D2"], "sigma2": 1e-3, "theory": True},
+    "matrices and minibatches": {
+        "methods": ["RelaySGD", "DPSGD", "GTSAGA"],
+        "mixing": "lazy(uniform(0.2))",
+        "learning_rate": 0.1,
+        "oracle": "Table(2)",
+    },
+    "sequence": {
+        "methods": ["DPSGD"],
+        "mixing": "one_peer_exponential",
+        "topology": "exponential",
+        "steps": 40,
+    },
+    "examples": {"methods": ["GTSARAH", "DPSGD"], "steps": 40, "learning_rate": 0.1},
+    "liars": {
+        "n": 8,
+        "faults": "Byzantine([3], 'dissensus')",
+        "methods": ["ClippedGossip", "DPSGD"],
+    },
     "classes": {"problem": "wine", "alpha": math.inf, "learning_rate": 0.05, "problem_seed": 2},
 }
 
 
+def assert_nothing_is_cut_off(figure):
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (ax,) = figure.axes
+    needed = ax.get_tightbbox(canvas.get_renderer())
+    width, height = figure.bbox.size
+    assert needed.x0 >= 0
+    assert needed.y0 >= 0
+    assert needed.x1 <= width
+    assert needed.y1 <= height
+    # The legend stands above the axes, where no curve is.
+    assert ax.get_legend().get_window_extent().y0 >= ax.get_window_extent().y1
+
+
 @pytest.mark.parametrize("choices", SCENES.values(), ids=SCENES)
-def test_the_code_makes_the_same_histories_and_the_same_picture(choices):
+def test_the_code_makes_the_same_histories_and_the_same_picture(choices, real_pictures):
     explorer = rs.explore(**({"n": 16} | choices))
     assert explorer.histories
     assert "._" not in explorer.code
@@ -385,6 +457,7 @@ def test_the_code_makes_the_same_histories_and_the_same_picture(choices):
     namespace = executed(explorer.code)
     assert_same(namespace["histories"], explorer.histories)
     assert picture.png(namespace["figure"]) == explorer.picture.value
+    assert_nothing_is_cut_off(namespace["figure"])
 
 
 def test_the_code_follows_the_controls_while_it_is_shown():
@@ -401,6 +474,189 @@ def test_the_code_follows_the_controls_while_it_is_shown():
     assert_same(executed(area.value)["histories"], explorer.histories)
     button.click()
     assert area.layout.display == "none"
+
+
+# -- parts, seeds, theory ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_that_has_a_name_is_offered_and_can_be_read(part):
+    explorer = small(methods=["DPSGD"], steps=10, n=8)
+    control = explorer.controls[part]
+    arguments = explorer.controls[f"{part}_arguments"]
+    assert {name for _, name in control.options} == {None, *OPTIONS[part].parts}
+    assert arguments.layout.display == "none"
+    for name in OPTIONS[part].parts:
+        control.value = name
+        assert arguments.layout.display is None
+        # What a name stands for at first can be run, or it is said what is wrong with it.
+        assert explorer.histories or explorer.scene.failures
+        assert "cannot read" not in explorer.messages.value
+        assert "report" not in explorer.messages.value
+    control.value = None
+    assert explorer.histories
+
+
+def test_parts_take_effect():
+    explorer = small(methods=["RelaySGD", "DPSGD"], topology="chain", faults="MessageDrop(0.5)")
+    dropped, gossip = explorer.histories.values()
+    for history in (dropped, gossip):
+        assert history.config["faults"] == {"type": "MessageDrop", "probability": 0.5}
+    explorer.controls["faults_arguments"].value = "0.25"
+    for history in explorer.histories.values():
+        assert history.config["faults"]["probability"] == 0.25
+    explorer.controls["faults"].value = None
+    explorer.controls["oracle"].value = "Minibatch"
+    assert next(iter(explorer.histories.values())).oracle == rs.oracles.Minibatch(8)
+    explorer.controls["mixing"].value = "lazy"
+    relay, gossip = explorer.histories.values()
+    W = rs.mixing.lazy(rs.mixing.metropolis(rs.topologies.chain(12)))
+    assert abs(gossip.mixing - W).max() == 0
+    assert relay.mixing is None
+    assert "RelaySGD does not use a mixing matrix" in explorer.messages.value
+    explorer.controls["sigma2"].value = 0.1
+    assert "is one oracle and Minibatch(8) another; leave one out" in explorer.messages.value
+
+
+def test_an_unknown_part_in_code_is_refused_like_others():
+    explorer = small(methods=["DPSGD"])
+    explorer.controls["oracle"].value = "Minibatch"
+    explorer.controls["oracle_arguments"].value = "sise=4"
+    assert "did you mean &#x27;size&#x27;" in explorer.messages.value
+    explorer.controls["oracle_arguments"].value = "4"
+    assert is_shown(explorer)
+
+
+def test_seeds_are_replicas_with_a_band():
+    explorer = small(sigma2=0.1, methods=["DPSGD"])
+    explorer.controls["replicas"].value = 4
+    (history,) = explorer.histories.values()
+    assert history.frame.seed.unique().tolist() == [0, 1, 2, 3]
+    (ax,) = picture.draw(explorer.scene).axes
+    assert len(ax.collections) == 1
+
+
+def test_theory_lies_over_the_curves():
+    explorer = small(n=8, d=3, topology="chain", sigma2=1e-3, methods=["RelaySGD", "ChocoSGD"])
+    explorer.controls["theory"].value = True
+    relay, other = explorer.scene.curves
+    expected = rs.theory.overlay(relay.history)
+    np.testing.assert_array_equal(relay.overlay.prediction, expected.prediction)
+    assert relay.overlay.floor == expected.floor
+    assert other.overlay is None
+    assert "no theory of CHOCO" in explorer.messages.value
+    names = [text.get_text() for text in _legend(explorer)]
+    assert names[2:] == list(picture.THEORY.values())
+    explorer.controls["x"].value = "bits_sent"
+    assert "theory is a curve over steps" in explorer.messages.value
+    explorer.controls["x"].value = "step"
+    explorer.controls["n"].value = 64
+    assert "theory of RelaySGD takes longer than an answer may" in explorer.messages.value
+    assert explorer.scene.curves[0].overlay is None
+
+
+# -- buttons ---------------------------------------------------------------------------------------
+
+
+def test_the_button_tunes_all_rates():
+    explorer = small(n=6, d=2, methods=["D2", "DPSGD"], steps=200, target=1e-10, sigma2=0.1)
+    problem = next(iter(explorer.histories.values())).problem
+    best = rs.tune(problem, rs.topologies.ring(6), rs.algorithms.D2(), target=1e-10, max_steps=200)
+    explorer.tune_button.click()
+    exact, gossip = (row.learning_rate.value for row in explorer.rows)
+    assert exact == float(f"{best.learning_rate:.3g}")
+    assert gossip == 0.3  # it cannot be exact, and keeps what it has
+    assert next(iter(explorer.histories)) == f"D², γ = {exact:g}"
+    assert f"D² is below 1e-10 from step {best.steps:.0f} on at γ = {exact:g}" in (
+        explorer.messages.value
+    )
+    assert (
+        "no learning rate brings DP-SGD (gossip) below 1e-10 within 200" in explorer.messages.value
+    )
+    explorer.controls["topology_arguments"].value = "1"
+    explorer.tune_button.click()
+    assert "takes 1 arguments" in explorer.messages.value or "it is ring" in explorer.messages.value
+
+
+def test_the_graph_is_shown_and_follows(real_pictures):
+    explorer = small(methods=["DPSGD"], steps=10)
+    assert explorer.graph.layout.display == "none"
+    explorer.graph_button.value = True
+    assert explorer.graph.layout.display is None
+    shown = bytes(explorer.graph.value)
+    assert shown.startswith(b"\x89PNG")
+    explorer.controls["topology"].value = "double_binary_tree"
+    assert explorer.graph.value != shown
+    explorer.graph_button.value = False
+    assert explorer.graph.layout.display == "none"
+
+
+def test_picture_and_code_are_saved(tmp_path, monkeypatch, real_pictures):
+    monkeypatch.chdir(tmp_path)
+    explorer = small(methods=["DPSGD"], steps=10)
+    explorer.save_name.value = "mine"
+    explorer.save_button.click()
+    assert "written: mine.png, mine.pdf, mine.py" in explorer.messages.value
+    assert (tmp_path / "mine.png").read_bytes() == explorer.picture.value
+    assert (tmp_path / "mine.pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / "mine.py").read_text(encoding="utf-8") == explorer.code
+    explorer.save_name.value = "no/where"
+    explorer.save_button.click()
+    assert "there is no folder" in explorer.messages.value
+
+
+# -- in time ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "wanted", "made"),
+    [
+        (1e-3, 100, 100),  # all of them in the fifth of a second that runs have
+        (1e-3, 10**6, 100),  # 200 and the short runs before would be too long
+        (1e-5, 10**6, 10_000),
+        (1.0, 50, 4),  # none is too slow for a few
+    ],
+)
+def test_as_many_steps_are_made_as_there_is_time_for(step, wanted, made, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(budget, "_now", lambda: clock[0])
+
+    def make(steps):
+        clock[0] += 1e-3 + step * steps
+        return steps
+
+    assert budget.Budget(0.5, 1).run(wanted, make) == made
+    assert clock[0] < 0.2 or step == 1.0
+
+
+def test_a_method_that_is_done_leaves_its_time_to_the_others(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(budget, "_now", lambda: clock[0])
+
+    def make(steps):
+        clock[0] += 1e-4 * steps
+        return steps
+
+    time = budget.Budget(0.4, 2)
+    first = time.run(10**6, make)
+    time.next()
+    assert time.run(10**6, make) >= first
+    assert clock[0] < 0.16
+
+
+def test_a_million_steps_are_answered_at_once_with_fewer(monkeypatch):
+    monkeypatch.setattr(budget, "SECONDS", 0.5)
+    began = time.thread_time()
+    found = run(Settings(n=64, steps=10**6))
+    assert time.thread_time() - began < 2
+    for history in found.histories.values():
+        steps = history.steps[-1]
+        assert steps < 10**6
+        assert f"{history.label}: the first {steps} of 1000000 steps" in " ".join(found.notes)
+        assert len(history.steps) <= 2 * scene.RECORDS
+    # What is written is what is drawn.
+    for curve in found.curves:
+        assert curve.given["steps"] == str(curve.history.steps[-1])
 
 
 # -- trees, divergence and what cannot be drawn ----------------------------------------------------
@@ -462,7 +718,7 @@ def test_a_curve_that_rises_far_is_cut_though_it_has_not_diverged():
     assert low < last(falling)
 
 
-def test_what_is_zero_has_no_curve_and_a_note():
+def test_what_is_zero_has_no_curve_and_a_note(real_pictures):
     explorer = rs.explore(n=1, zeta2=0.0, topology="chain", methods=["DPSGD"], steps=20)
     explorer.controls["y"].value = "consensus_distance"
     assert "consensus_distance is 0 throughout" in explorer.messages.value
@@ -556,22 +812,6 @@ def test_an_error_of_ours_is_a_message_too(monkeypatch):
 
 
 # -- the picture -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("choices", SCENES.values(), ids=SCENES)
-def test_nothing_is_cut_off_at_the_edges(choices):
-    figure = picture.draw(run(Settings(**({"n": 16} | choices))))
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    (ax,) = figure.axes
-    needed = ax.get_tightbbox(canvas.get_renderer())
-    width, height = figure.bbox.size
-    assert needed.x0 >= 0
-    assert needed.y0 >= 0
-    assert needed.x1 <= width
-    assert needed.y1 <= height
-    # The legend stands above the axes, where no curve is.
-    assert ax.get_legend().get_window_extent().y0 >= ax.get_window_extent().y1
 
 
 def test_one_method_with_two_options_is_two_curves_that_one_can_tell_apart():

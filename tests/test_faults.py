@@ -9,6 +9,7 @@ from methods import ALGORITHMS, ASYNCHRONOUS
 
 import relaysim as rs
 from relaysim.network.arrivals import Arrivals
+from relaysim.studies.naming import FAULTS, named, written
 from relaysim.support.streams import Streams
 
 PROBLEM = rs.problems.random_quadratics(n=7, d=3, zeta2=2.0, seed=4)
@@ -484,3 +485,297 @@ def test_an_edge_without_a_share_is_refused_before_anything_starts():
 def test_bad_probability(probability):
     with pytest.raises((ValueError, TypeError), match="probability must"):
         rs.faults.MessageDrop(probability)
+
+
+# -- bursts and links ------------------------------------------------------------------------------
+
+
+def chain_on_paper(seed, things, fail, repair):
+    """Step by step, which of so many things are out of order, one by one."""
+    generator = Streams([seed], None).generator("faults", seed)
+    failed = [False] * things
+    while True:
+        drawn = generator.random(things)
+        failed = [u < (1 - repair if was else fail) for was, u in zip(failed, drawn, strict=True)]
+        yield failed
+
+
+def messages_of(topology):
+    """Both directions of all edges, by receiver."""
+    trees = (topology.first, topology.second) if hasattr(topology, "first") else (topology,)
+    found = {pair for tree in trees for a, b in tree.edges.tolist() for pair in ((a, b), (b, a))}
+    return sorted(found, key=lambda edge: edge[::-1])
+
+
+def outages_on_paper(faults, topology, seed):
+    """What `slow.run` asks of arrivals: a link loses in both directions, a burst in one."""
+    wires = messages_of(topology)
+    links = sorted(edge for edge in wires if edge[0] < edge[1])
+    if isinstance(faults, rs.faults.BurstLoss):
+        things, options = wires, (faults.lose, faults.recover)
+    else:
+        things, options = links, (faults.fail, faults.repair)
+    steps, states = chain_on_paper(seed, len(things), *options), []
+
+    def arrives(edges, step, further):
+        while len(states) <= step:
+            states.append(dict(zip(things, next(steps), strict=True)))
+        failed = states[step]
+        return [not failed[e if e in failed else e[::-1]] for e in edges]
+
+    return arrives
+
+
+# One that brings its own network is refused: the topology knows nothing of its edges.
+ON_THE_TOPOLOGY = [a for a in WRITTEN if getattr(a, "network", "topology") == "topology"]
+
+
+@pytest.mark.parametrize("algorithm", ON_THE_TOPOLOGY, ids=repr)
+@pytest.mark.parametrize("faults", [rs.faults.BurstLoss(0.3, 0.4), rs.faults.LinkFailure(0.2, 0.3)])
+def test_every_method_goes_on_while_links_are_down(algorithm, faults):
+    topology, steps = rs.topologies.binary_tree(7), 12
+
+    def gradient(step, worker, x):
+        return PROBLEM.gradient(np.tile(x, (7, 1)))[worker]
+
+    arrives = outages_on_paper(faults, topology, 6)
+    expected = slow.run(
+        algorithm, topology, gradient, START, [RATE] * steps, arrives=arrives, seed=6
+    )
+    history = rs.simulate(
+        PROBLEM,
+        topology,
+        algorithm,
+        learning_rate=RATE,
+        steps=steps,
+        x0=START,
+        faults=faults,
+        seed=6,
+        keep_iterates=True,
+    )
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(history.iterates, expected, rtol=0, atol=1e-12 * scale)
+
+
+OUTAGES = (rs.faults.BurstLoss(0.2, 0.3), rs.faults.LinkFailure(0.2, 0.3))
+
+
+@pytest.mark.parametrize("faults", OUTAGES, ids=repr)
+@pytest.mark.parametrize("algorithm", [rs.algorithms.RelaySGD(), rs.algorithms.GradientTracking()])
+def test_outages_go_on_with_a_run_and_belong_to_each_replica(tmp_path, faults, algorithm):
+    run = {
+        "problem": PROBLEM,
+        "topology": rs.topologies.chain(7),
+        "algorithm": algorithm,
+        "learning_rate": RATE,
+        "x0": START,
+        "faults": faults,
+    }
+    whole = rs.simulate(**run, steps=30, seed=[5, 6])
+    part = rs.simulate(**run, steps=11, seed=[5, 6])
+    loaded = rs.History.load(part.save(tmp_path / "part"))
+    np.testing.assert_array_equal(loaded.extend(19).x, whole.x)
+    for k, seed in enumerate((5, 6)):
+        alone = rs.simulate(**run, steps=30, seed=seed)
+        np.testing.assert_allclose(whole.x[..., k], alone.x, rtol=0, atol=1e-13)
+
+
+def test_bursts_without_memory_are_independent_losses():
+    run = {"problem": PROBLEM, "learning_rate": RATE, "steps": STEPS, "x0": START, "replicas": 3}
+    for algorithm in (rs.algorithms.DPSGD(), rs.algorithms.RelaySGD()):
+        of = run | {"topology": rs.topologies.star(7), "algorithm": algorithm}
+        drop = rs.simulate(**of, faults=rs.faults.MessageDrop(DROP))
+        burst = rs.simulate(**of, faults=rs.faults.BurstLoss(DROP, 1 - DROP))
+        np.testing.assert_array_equal(burst.x, drop.x)
+
+
+@pytest.mark.parametrize("faults", OUTAGES, ids=repr)
+def test_outages_last_as_long_and_are_as_many_as_they_say(faults):
+    ring, steps = rs.topologies.ring(40), 400
+    now = [0]
+    ask = Arrivals(faults, ring, Streams([1, 2, 3], np.arange(3)), lambda: now[0])
+    edges, found = np.stack([ring.src, ring.dst], axis=1), []
+    for step in range(steps):
+        now[0] = step
+        found.append(~ask(edges)[:, 0])
+    down = np.array(found)
+    # Neighbouring steps are alike: of so many only a part, (2 − f − r)/(f + r), tells something new.
+    effective = down[100:].size / 2 * 0.5 / 1.5
+    limit = 4 * np.sqrt(faults.share * (1 - faults.share) / effective)
+    assert abs(down[100:].mean() - faults.share) < limit
+    ended = (down[:-1] & ~down[1:]).sum() / down[:-1].sum()
+    assert abs(ended - 0.3) < 4 * np.sqrt(0.3 * 0.7 / (down[:-1].sum() / 2))
+    both = (down == down[:, ring.reverse]).all()
+    assert both == isinstance(faults, rs.faults.LinkFailure)
+
+
+def test_a_link_that_stays_down_is_an_edge_that_is_not_there():
+    """With fail = 1 and repair = 0 nobody hears anyone: gossip is gradient descent of each worker."""
+    history = rs.simulate(
+        PROBLEM,
+        rs.topologies.ring(7),
+        rs.algorithms.DPSGD(),
+        learning_rate=RATE,
+        steps=9,
+        x0=START,
+        faults=rs.faults.LinkFailure(1.0, 0.0),
+    )
+    x = START
+    for _ in range(9):
+        x = x - RATE * PROBLEM.gradient(x)
+    np.testing.assert_allclose(history.x, x, rtol=1e-14)
+
+
+def test_two_trees_share_their_links():
+    pair = rs.topologies.double_binary_tree(8)
+    run = {"learning_rate": RATE, "steps": 12, "x0": np.ones(4)}
+    problem = rs.problems.random_quadratics(n=8, d=4, zeta2=1.0, seed=0)
+    faults = rs.faults.LinkFailure(0.2, 0.3)
+
+    def gradient(step, worker, x):
+        return problem.gradient(np.tile(x, (8, 1)))[worker]
+
+    algorithm = rs.algorithms.RelaySGD(unheard="own")
+    expected = slow.run(
+        algorithm,
+        pair,
+        gradient,
+        np.ones((8, 4)),
+        [RATE] * 12,
+        arrives=outages_on_paper(faults, pair, 2),
+    )
+    history = rs.simulate(problem, pair, algorithm, **run, faults=faults, seed=2)
+    np.testing.assert_allclose(history.x, expected[-1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["BurstLoss", "LinkFailure"])
+def test_bad_outages(kind):
+    make = getattr(rs.faults, kind)
+    for bad in ((-0.1, 0.5), (0.5, 1.1), (np.nan, 0.5), (0.5, "a")):
+        with pytest.raises((ValueError, TypeError), match="must"):
+            make(*bad)
+    run = {"learning_rate": 0.1, "steps": 1, "faults": make(0.1, 0.5)}
+    with pytest.raises(ValueError, match=r"crosses no edge of ring\(7\).*no state of its own"):
+        rs.simulate(PROBLEM, rs.topologies.ring(7), rs.algorithms.SGP(), **run)
+    with pytest.raises(ValueError, match="AllReduce averages exactly and has no messages to lose"):
+        rs.simulate(PROBLEM, rs.topologies.ring(7), rs.algorithms.AllReduce(), **run)
+
+
+# -- several faults, their counts, and the same once more ------------------------------------------
+
+TOGETHER = rs.faults.All(
+    rs.faults.MessageDrop(0.2), rs.faults.LinkFailure(0.1, 0.4), rs.faults.BurstLoss(0.1, 0.5)
+)
+SOME = {"problem": PROBLEM, "topology": rs.topologies.ring(7), "learning_rate": RATE, "x0": START}
+
+
+def test_of_several_faults_each_loses_what_it_would_alone():
+    """Lost in step 0 together: what any of them loses, the k-th from the stream of its number."""
+    ring = rs.topologies.ring(7)
+    edges = np.stack([ring.src, ring.dst], axis=1)
+    arrived = wire(TOGETHER, ring, (4,))(edges)[:, 0]
+    streams = Streams([4], None)
+    within = [(), (1,), (2,)]
+    drop, link, burst = (streams.generator("faults", 4, *k).random(14) for k in within)
+    links = ring.edges.tolist()
+    for k, (i, j) in enumerate(edges.tolist()):
+        lost = drop[k] < 0.2 or link[links.index(sorted((i, j)))] < 0.1 or burst[k] < 0.1
+        assert arrived[k] != lost
+    alone = wire(rs.faults.All(rs.faults.MessageDrop(0.2)), ring, (4,))(edges)
+    np.testing.assert_array_equal(alone, wire(rs.faults.MessageDrop(0.2), ring, (4,))(edges))
+
+
+@pytest.mark.parametrize("record", [1, 3])
+def test_lost_messages_are_counted_since_the_record_before(record, tmp_path):
+    run = SOME | {"algorithm": rs.algorithms.GradientTracking(), "faults": TOGETHER, "seed": [1, 2]}
+    run |= {"record": record}
+    history = rs.simulate(**run, steps=12, keep_faults=True)
+    rounds = history.trace.count().reshape(12, 2, 2).sum(axis=1)  # two vectors a step
+    by_step = rounds.reshape(-1, record, 2).sum(axis=1)
+    for replica, found in history.faults.groupby("replica"):
+        assert found.step.tolist() == history.frame.step[history.frame.replica == replica].tolist()
+        assert found.lost_messages.tolist() == [0, *by_step[:, replica]]
+    assert history.faults.lost_messages.sum() > 0
+    assert history.fault_model == TOGETHER
+    loaded = rs.History.load(history.save(tmp_path / "counted"))
+    assert loaded.faults.equals(history.faults)
+    assert loaded.trace == history.trace
+    assert loaded.fault_model == TOGETHER
+    part = rs.History.load(rs.simulate(**run, steps=5, keep_faults=True).save(tmp_path / "part"))
+    longer = part.extend(7)
+    assert longer.faults.equals(history.faults)
+    assert longer.trace == history.trace
+    assert rs.simulate(**SOME, algorithm=rs.algorithms.D2(), steps=2).faults is None
+
+
+def test_replicas_that_leave_are_counted_up_to_there_and_the_others_go_on():
+    run = SOME | {"algorithm": rs.algorithms.DPSGD(), "faults": TOGETHER, "steps": 60}
+    together = rs.simulate(**run | {"learning_rate": [50.0, RATE]}, seed=3, keep_faults=True)
+    assert together.diverged.tolist() == [True, False]
+    alone = rs.simulate(**run, seed=3, keep_faults=True)
+    ours = together.faults[together.faults.replica == 1].lost_messages
+    assert ours.tolist() == alone.faults.lost_messages.tolist()
+    np.testing.assert_array_equal(together.trace.count()[:, 1], alone.trace.count()[:, 0])
+
+
+def test_a_trace_is_replayed_by_the_same_method_and_by_another(tmp_path):
+    kept = rs.simulate(
+        **SOME,
+        algorithm=rs.algorithms.D2(),
+        steps=20,
+        seed=[3, 4],
+        faults=TOGETHER,
+        keep_faults=True,
+    )
+    replay = rs.faults.Replay(kept.trace)
+    again = rs.simulate(**SOME, algorithm=rs.algorithms.D2(), steps=20, seed=[7, 8], faults=replay)
+    np.testing.assert_array_equal(again.x, kept.x)
+    # Another method loses what it would have lost itself: both ask once a step of the same edges.
+    other = SOME | {"algorithm": rs.algorithms.DPSGD(momentum=0.5), "steps": 15}
+    replayed = rs.simulate(**other, seed=[3, 4], faults=replay)
+    np.testing.assert_array_equal(replayed.x, rs.simulate(**other, seed=[3, 4], faults=TOGETHER).x)
+    rebuilt = rs.simulate(**rs.rebuild(rs.History.load(again.save(tmp_path / "again")).config))
+    np.testing.assert_array_equal(rebuilt.x, kept.x)
+    half = rs.simulate(**other | {"steps": 6}, seed=[3, 4], faults=replay)
+    np.testing.assert_array_equal(half.extend(9).x, replayed.x)
+
+
+def test_text_stands_for_several_faults():
+    text = "All(MessageDrop(0.2), LinkFailure(0.1, 0.4), BurstLoss(0.1, 0.5))"
+    assert named(text, FAULTS, "faults") == TOGETHER
+    assert named(written(TOGETHER), FAULTS, "faults") == TOGETHER
+    with pytest.raises(ValueError, match="unknown faults 'Trace'"):
+        named("Trace()", FAULTS, "faults")
+
+
+def test_bad_company_and_bad_traces_are_refused_before_anything_starts():
+    faults, method = rs.faults, {"algorithm": rs.algorithms.D2(), "steps": 5}
+    with pytest.raises(ValueError, match="All is given no fault"):
+        faults.All()
+    with pytest.raises(TypeError, match="no kind of fault; see"):
+        faults.All(faults.MessageDrop(0.1), 0.1)
+    with pytest.raises(ValueError, match="no rule for Byzantine workers beside other faults"):
+        faults.All(faults.MessageDrop(0.1), faults.Byzantine([0]))
+    with pytest.raises(TypeError, match="is no trace; take"):
+        faults.Replay([1, 2])
+    kept = rs.simulate(**SOME, **method, replicas=2, faults=TOGETHER, keep_faults=True)
+    replay = faults.Replay(kept.trace)
+    with pytest.raises(ValueError, match=r"run on ring\(7\) and cannot be replayed on chain\(7\)"):
+        rs.simulate(
+            **SOME | {"topology": rs.topologies.chain(7)}, **method, replicas=2, faults=replay
+        )
+    with pytest.raises(ValueError, match="of 2 replicas and this run has 3"):
+        rs.simulate(**SOME, **method, replicas=3, faults=replay)
+    with pytest.raises(ValueError, match="trace has 5 steps and this run 6"):
+        rs.simulate(**SOME, **method | {"steps": 6}, replicas=2, faults=replay)
+    tracking = rs.algorithms.GradientTracking()
+    with pytest.raises(ValueError, match="in step 0 messages cross that did not"):
+        rs.simulate(**SOME, algorithm=tracking, steps=5, replicas=2, faults=replay)
+    with pytest.raises(ValueError, match="cannot replay Byzantine workers; leave keep_faults out"):
+        rs.simulate(
+            **SOME,
+            algorithm=rs.algorithms.DPSGD(),
+            steps=1,
+            faults=faults.Byzantine([0]),
+            keep_faults=True,
+        )

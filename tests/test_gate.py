@@ -461,3 +461,25 @@ def test_a_missing_number_of_a_frame_is_not_finite():
 def test_missing_labels_of_any_kind_are_refused(labels):
     with pytest.raises(ValueError, match="label 1 of labels is missing"):
         label_values(labels)
+
+
+def test_a_table_is_a_mixing_matrix_if_its_rows_and_columns_are_in_one_order():
+    ring, names = rs.topologies.ring(4), list("abcd")
+    problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
+    run = {"learning_rate": 0.1, "steps": 3}
+    W = rs.mixing.uniform(ring, 0.3).toarray()
+    table = pd.DataFrame(W, index=names, columns=names)
+    expected = rs.simulate(problem, ring, rs.algorithms.DPSGD(), mixing=W, **run)
+    for mixing in (table, [table], lambda step: table):
+        found = rs.simulate(problem, ring, rs.algorithms.DPSGD(), mixing=mixing, **run)
+        assert found.x.tobytes() == expected.x.tobytes()
+    assert rs.theory.spectral_gap(table) == rs.theory.spectral_gap(W)
+    setting = {"algorithm": "DPSGD", "topology": "ring", "n": 4, "d": 2, "zeta2": 1.0, **run}
+    by_sweep = rs.sweep(setting | {"mixing": table}, progress=False)
+    np.testing.assert_allclose(by_sweep.suboptimality, expected.frame.suboptimality, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"rows of the mixing matrix are .* put them in one order"):
+        rs.simulate(problem, ring, rs.algorithms.DPSGD(), mixing=table[names[::-1]], **run)
+    with pytest.raises(TypeError, match=r"its column 'a' is of .*; fill in what is missing"):
+        rs.simulate(problem, ring, rs.algorithms.DPSGD(), mixing=table.astype(str), **run)
+    with pytest.raises(TypeError, match=r"or a sequence of them, not 0\.5"):
+        rs.simulate(problem, ring, rs.algorithms.DPSGD(), mixing=0.5, **run)

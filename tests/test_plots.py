@@ -17,6 +17,7 @@ from scipy.stats import wasserstein_distance
 import relaysim as rs
 from relaysim import plots
 from relaysim.figures import heterogeneity
+from relaysim.figures.compression import LINES as COMPRESSION_LINES
 
 
 @pytest.fixture(autouse=True)
@@ -506,6 +507,21 @@ def test_every_method_has_a_colour_and_a_dash_of_its_own():
     assert "a method of one's own" not in LABELS
 
 
+def test_every_compressor_has_a_look_of_its_own():
+    """A marker of its own, and clear without it, by lightness and dash."""
+    looks = {name: plots.compressor_style(name) for name in rs.compressors.__all__}
+    assert len({look["marker"] for look in looks.values()}) == len(looks)
+    for (one, first), (other, second) in itertools.combinations(looks.items(), 2):
+        assert difference(first, second, "grey") >= 1, (one, other)
+    assert plots.compressor_style(rs.compressors.TopK(3)) == looks["TopK"]
+    for name, line in COMPRESSION_LINES.items():
+        if line.tuned:
+            compressor = line.make(20, 1.0).compressor
+            assert line.look == plots.compressor_style(compressor), name
+    with pytest.raises(ValueError, match=r"compressor must be one of 'Identity', .*, not 'int'"):
+        plots.compressor_style(3)
+
+
 def test_a_method_looks_the_same_in_every_picture():
     problem = rs.problems.random_quadratics(n=8, d=4, zeta2=1.0, seed=0)
     D2 = rs.algorithms.D2()
@@ -658,7 +674,22 @@ def test_theory_is_laid_over_a_history():
     linear = rs.theory.linearize(noisy.problem, noisy.topology, noisy.algorithm, 0.3)
     floor = linear.stationary(0.01).suboptimality
     np.testing.assert_allclose(lines["exact noise floor"].get_ydata(), floor)
-    assert any("shape only" in name for name in lines)
+    (name,) = (name for name in lines if "(shape, fitted)" in name)
+    proved = rs.simulate(
+        noisy.problem, noisy.topology, rs.algorithms.AllReduce(), learning_rate=0.3, steps=30
+    ).plot(theory=True)
+    theorem = next(
+        line for line in proved.lines if line.get_label() == "All-reduce, strongly convex"
+    )
+    assert theorem.get_xdata()[-1] == 30
+    # A shape is as long as what it was fitted to, not below the run there, and paler than a theorem.
+    shape = lines[name]
+    assert shape.get_xdata()[-1] == noisy.steps[-1] // 3
+    at = shape.get_xdata()[1:].astype(int)
+    mean = noisy.frame.groupby("step").suboptimality.mean().to_numpy()
+    assert (shape.get_ydata()[1:] >= mean[at] * (1 - 1e-12)).all()
+    lightness = [lab(line.get_color(), "usual")[0] for line in (theorem, shape)]
+    assert lightness[1] - lightness[0] > 2 * CLEAR_COLOUR
 
 
 def test_the_asymptotic_rate_is_drawn_where_the_curve_has_it():
@@ -716,7 +747,7 @@ def test_where_a_method_stalls_there_is_no_asymptotic_rate():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"learning_rate": lambda step: 0.1}, "schedule"),
+        ({"learning_rate": lambda step: 0.1}, "is of a constant learning rate"),
         ({"faults": rs.faults.MessageDrop(0.1)}, "lost messages"),
         ({"x0": np.zeros((8, 4, 4))}, "starting point"),
         ({"learning_rate": [0.1, 0.2, 0.3, 0.4]}, "at most 3"),

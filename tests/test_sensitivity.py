@@ -4,13 +4,14 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import linregress
 from scipy.stats import t as student
 
 import relaysim as rs
 from relaysim import mixing
-from relaysim.algorithms import D2, DPSGD, RelaySGD, RelaySGDGrad
+from relaysim.algorithms import D2, DPSGD, ChocoSGD, RelaySGD, RelaySGDGrad
 from relaysim.analysis import heterogeneity_sensitivity, power_law
 from relaysim.topologies import Topology, chain, ring
 
@@ -321,3 +322,130 @@ def test_plateaus_of_what_is_periodic_are_averages_over_its_cycle(period, by_for
         exact = rs.theory.linearize(problem, ring(4), method, 0.05).plateau()
         assert row.consensus_distance == pytest.approx(exact.consensus_distance, rel=1e-3)
         assert row.plateau == pytest.approx(exact.suboptimality, rel=3e-3)
+
+
+# -- other problems, oracles, and a store ------------------------------------------------------------
+
+
+class Apart:
+    """Quadratics of one curvature whose centres are so far apart, with no more than a problem needs."""
+
+    def __init__(self, zeta2, seed):
+        generator = np.random.default_rng(seed)
+        centers = generator.normal(size=(4, 2))
+        centers -= centers.mean(axis=0)
+        self.n, self.d = centers.shape
+        self.centers = 1 + centers * math.sqrt(4 * zeta2 / (centers**2).sum())
+        self.optimum, self.zeta2 = np.ones(2), zeta2
+
+    def gradient(self, x):
+        return x - self.centers.reshape(self.centers.shape + (1,) * (x.ndim - 2))
+
+    def value(self, x):
+        away = x - self.centers.reshape(self.centers.shape + (1,) * (x.ndim - 1))
+        return (away**2).sum(axis=1).mean(axis=0) / 2
+
+
+class Described(Apart):
+    """The same, with what tells one from another."""
+
+    def to_config(self):
+        return {"type": "Described", "centers": self.centers}
+
+
+def test_problems_of_ones_own_are_measured_at_their_own_heterogeneity(by_formula):
+    options = {"zeta2": [1.0, 100.0], "problem_seeds": [3]}
+    found = study([RelaySGD(), (DPSGD(), ring(4))], chain(4), problem=Apart, **options).frame
+    assert found.level.tolist() == found.zeta2.tolist() == [1.0, 100.0] * 2
+    assert found.steps_to_target.tolist() == [10, 100, 10, 1000]
+    assert [type(problem) for problem in by_formula] == [Apart] * 4
+    np.testing.assert_array_equal(by_formula[0].centers, Apart(1.0, 3).centers)
+
+
+def test_plateaus_under_noise_are_the_noise_floor(by_formula):
+    """All-reduce at rate γ stops where the theory of its affine map says, whatever ζ² is."""
+    oracle, problem = rs.oracles.Gaussian(0.4), rs.problems.random_quadratics
+    found = study(
+        "AllReduce", chain(4), zeta2=[0.01, 0.1], d=4, problem_seeds=[0], oracle=oracle,
+        plateaus=True, learning_rate=0.2,
+    ).frame  # fmt: skip
+    linear = rs.theory.linearize(
+        problem(4, 4, zeta2=0.1, seed=0), chain(4), rs.algorithms.AllReduce(), 0.2
+    )
+    expected = linear.stationary(0.4).suboptimality
+    np.testing.assert_allclose(found.plateau, expected, rtol=0.2)
+
+
+def test_minibatches_of_least_squares_and_compressors_are_measured(by_formula):
+    found = study(
+        ["ChocoSGD(TopK(2), 0.5)", "RelaySGD"], "chain(4)", zeta2=[0.01, 1.0], d=4,
+        problem_seeds=[0], oracle="Minibatch(2)", plateaus=True, learning_rate=0.2,
+    ).frame  # fmt: skip
+    # Examples of a problem differ by the more the further it is from each worker's optimum.
+    plateau = found.set_index("method").plateau
+    for method in (ChocoSGD.label, RelaySGD.label):
+        assert plateau[method].iloc[1] > 10 * plateau[method].iloc[0] > 0
+
+
+def test_a_store_keeps_what_was_measured(tmp_path, by_formula):
+    ran, path = by_formula, tmp_path / "study"
+    options = {"zeta2": [1.0, 4.0], "problem_seeds": [0], "store": path}
+    mixings = ([rs.mixing.metropolis(ring(8))] * 2, rs.mixing.uniform(ring(8), 0.3))
+    # Another level, option, oracle, matrix or problem is another number.
+    studies = [
+        ({"algorithm": [RelaySGD(), (DPSGD(), ring(8))]}, 4),
+        ({"zeta2": [1.0, 4.0, 9.0]}, 1),
+        ({"target": 1e-3}, 2),
+        ({"oracle": rs.oracles.Gaussian(0.1)}, 2),
+        ({"problem": Described, "topology": chain(4)}, 2),
+        *(({"algorithm": DPSGD(), "topology": ring(8), "mixing": W}, 2) for W in mixings),
+    ]
+    first = []
+    for changed, count in studies:
+        before = len(ran)
+        first.append(study(**({"algorithm": RelaySGD(), "topology": chain(8)} | options | changed)))
+        assert len(ran) == before + count
+    before = len(ran)
+    for (changed, _), then in list(zip(studies, first, strict=True))[::2]:
+        again = study(**({"algorithm": RelaySGD(), "topology": chain(8)} | options | changed))
+        pd.testing.assert_frame_equal(again.frame, then.frame)
+    assert len(ran) == before
+    with pytest.raises(ValueError, match="a store cannot tell Apart from other problems: give its"):
+        study(RelaySGD(), chain(4), problem=Apart, **options)
+    with pytest.raises(ValueError, match="holds a study, heterogeneity_sensitivity, and no sweep"):
+        rs.load_sweep(path)
+    setting = {"algorithm": "DPSGD", "topology": "ring", "n": 4, "learning_rate": 0.1, "steps": 2}
+    rs.sweep(setting, store=path, progress=False)
+    assert len(rs.load_sweep(path)) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"problem": 5}, "problem must be a function of a level and a seed"),
+        (
+            {"problem": Apart, "plateaus": True},
+            "does not say its smoothness, .* give learning_rate=",
+        ),
+        ({"problem": lambda level, seed: Unsolved()}, "has no optimum that is known"),
+        ({"oracle": "Minibatch(2)", "problem": Apart}, "has no examples to draw from"),
+        ({"oracle": "Minibach(2)"}, "unknown oracle 'Minibach'; did you mean 'Minibatch'"),
+        ({"store": "nowhere/study"}, "there is no folder 'nowhere' for the store"),
+    ],
+)
+def test_what_cannot_be_measured_of_ones_own(change, message, by_formula):
+    with pytest.raises((ValueError, TypeError), match=message):
+        study(RelaySGD(), chain(4 if "problem" in change else 8), **change)
+    assert not by_formula
+
+
+class Unsolved:
+    """A problem whose optimum nobody knows."""
+
+    n, d = 4, 2
+
+    def gradient(self, x):
+        return x
+
+    def value(self, x):
+        return (x**2).sum(axis=0) / 2

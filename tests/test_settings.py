@@ -437,6 +437,21 @@ FIELD = """    stop_below: float | None = option(
         optional=True, only=FIXED, argument="stop_below", title="stop below", levels=(1e-3, 1e-2, 0.1),
     )
     steps: int = option("""
+FAULT = """
+
+from dataclasses import dataclass
+import numpy as np
+
+@dataclass(frozen=True)
+class Outage(Fault):
+    'Nothing reaches a worker until a step.'
+
+    worker: int
+    until: int = 5
+
+    def arrivals(self, edges: np.ndarray, round: WireRound) -> np.ndarray:
+        return (edges[:, 1] != self.worker) | (round >= self.until)
+"""
 DOORS = """
 import contextlib, io, json, sys
 import relaysim as rs
@@ -459,13 +474,21 @@ def explorer():
     explorer = rs.explore(n=4, steps=20, methods=["DPSGD"], stop_below=0.01)
     print(explorer.controls["stop_below"].value, "stop_below" in explorer.code)
 
+def fault():
+    cli.main(["list", "faults"])
+    run = "run --n 4 --d 2 --faults Outage(2) --learning-rate 0.1 --steps 3".split()
+    print(cli.main(run))
+    explorer = rs.explore(n=4, steps=20, methods=["DPSGD"])
+    explorer.controls["faults"].value = "Outage"
+    print(explorer.code)
+
 def page():
     sys.path.insert(0, sys.argv[1])
     from relaysim_site import files, settings
     settings.write(type("Printed", (), {"write": lambda self, name, text: print(text)})())
 
 said = {}
-for door in (helps, error, limit, runs, explorer, page):
+for door in (helps, error, limit, runs, explorer, fault, page):
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         try:
             door()
@@ -478,13 +501,19 @@ print(json.dumps(said))
 
 @pytest.fixture(scope="module")
 def doors(tmp_path_factory):
-    """What each door says in a copy of the package with one field more."""
+    """What each door says in a copy of the package with one field more, and one fault."""
     folder = tmp_path_factory.mktemp("scratch")
     shutil.copytree(ROOT / "relaysim", folder / "relaysim")
     path = folder / "relaysim" / "studies" / "experiment.py"
     text = path.read_text(encoding="utf-8")
     assert text.count("    steps: int = option(") == 1
     path.write_text(text.replace("    steps: int = option(", FIELD), encoding="utf-8")
+    path = folder / "relaysim" / "faults" / "__init__.py"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(
+        text.replace('    "WireRound",', '    "Outage",\n    "WireRound",', 1) + FAULT,
+        encoding="utf-8",
+    )
     done = subprocess.run(
         [sys.executable, "-c", DOORS, str(ROOT / "docs")],
         cwd=folder,
@@ -519,6 +548,15 @@ def test_a_field_is_found_at_all_doors(doors, door, said):
     if door == "explorer":
         pytest.importorskip("ipywidgets")
     assert said in doors[door]
+
+
+@pytest.mark.xdist_group("doors")
+def test_a_fault_is_found_at_all_doors_by_its_fields(doors):
+    pytest.importorskip("ipywidgets")
+    said = doors["fault"]
+    assert "Outage(worker, until=5)" in said
+    assert "Nothing reaches a worker until a step." in said
+    assert '"faults": rs.faults.Outage(worker=1)' in said
 
 
 @pytest.mark.xdist_group("doors")

@@ -734,7 +734,7 @@ def test_a_history_has_the_parts_that_its_run_was_given(options, tmp_path):
     history = simulate(**options)
     for found in (history, rs.History.load(history.save(tmp_path / "parts"))):
         assert found.oracle == options.get("oracle")
-        assert found.faults == options.get("faults")
+        assert found.fault_model == options.get("faults")
         if "mixing" in options:
             np.testing.assert_array_equal(dense(found.mixing), dense(options["mixing"]))
         else:

@@ -10,14 +10,14 @@ import os
 import pathlib
 import pkgutil
 import re
-import shlex
 import shutil
-import subprocess
-import sys
 import threading
 import types
 import urllib.parse
 
+import matplotlib.figure
+import matplotlib.image
+import matplotlib.patches
 import pytest
 
 import relaysim as rs
@@ -29,28 +29,6 @@ DOCS = ROOT / "docs"
 GUIDES = sorted(DOCS.glob("*.md"))
 HELPERS = sorted(path.stem for path in (DOCS / "relaysim_site").glob("*.py"))
 CODE = re.compile(r"^```(python|pycon)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
-BUILD = "python -m sphinx -W -b html docs docs/_build/html"
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """The folder of the built site."""
-    (line,) = re.findall(
-        rf".*{re.escape(BUILD)}$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE
-    )
-    assert line == f'python -m pip install -e ".[docs]" && {BUILD}'
-    folder = tmp_path_factory.mktemp("site") / "html"
-    _, *arguments = shlex.split(BUILD)
-    built = subprocess.run(
-        [sys.executable, *arguments[:-1], str(folder)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert built.returncode == 0, built.stdout[-2000:] + built.stderr
-    return folder
 
 
 # -- pages -----------------------------------------------------------------------------------------
@@ -182,7 +160,8 @@ def test_every_figure_is_in_the_gallery(pages):
     page = pages["gallery/index.html"]
     for name in FIGURES:
         assert name in page.ids
-        assert any(pathlib.PurePath(address).stem == name for address in page.loads)
+        for picture in (name, f"{name}-small"):
+            assert any(pathlib.PurePath(address).stem == picture for address in page.loads)
         assert re.search(rf"relaysim figure {name}( --quick)? --out figures", page.text)
     quick = page.text.count("Quick version.")
     full = page.text.count("Full version.")
@@ -376,6 +355,21 @@ def test_formulas_that_matplotlib_does_not_know(helpers):
     with pytest.raises(ValueError, match="begin"):
         formulas.drawn(aligned.astext())
     assert "<math" in formulas.set_formula(aligned, display=True)
+
+
+def test_thumbnails_show_the_first_panel_at_a_size_that_can_be_read(helpers, tmp_path):
+    pictures = helpers("pictures")
+    figure = matplotlib.figure.Figure(figsize=(9.6, 2.0), dpi=200)
+    for place, color in enumerate(("red", "blue", "green")):
+        figure.add_artist(matplotlib.patches.Rectangle((place / 3, 0), 1 / 3, 1, color=color))
+    figure.savefig(tmp_path / "wide.png")
+    small = pictures.thumbnail(tmp_path / "wide.png", tmp_path / "small.png")
+    corner = matplotlib.image.imread(small)[..., :3]
+    inch = pictures.THUMBNAIL_DPI
+    assert corner.shape[:2] == tuple(round(inches * inch) for inches in pictures.THUMBNAIL[::-1])
+    assert corner[inch, 3 * inch].tolist() == [1, 0, 0]
+    assert corner[inch, round(3.4 * inch)].tolist() == [0, 0, 1]
+    assert corner[3 * inch, inch].tolist() == [1, 1, 1]
 
 
 def test_pages_that_are_no_longer_made_are_removed(helpers, tmp_path):

@@ -8,7 +8,17 @@ from __future__ import annotations
 import pathlib
 import zlib
 
-from relaysim_site import api, formulas, gallery, methods, notebooks, pictures, settings, tour
+from relaysim_site import (
+    api,
+    formulas,
+    gallery,
+    methods,
+    notebooks,
+    pictures,
+    references,
+    settings,
+    tour,
+)
 from relaysim_site.files import Folder
 
 __all__ = ["setup"]
@@ -53,5 +63,7 @@ def write_pages(app) -> None:
         api.write(folder)
     with Folder(source / "settings") as folder:
         settings.write(folder)
+    with Folder(source / "bibliography") as folder:
+        references.write(folder)
     with Folder(source / "tour") as folder:
         tour.write(folder, root / "README.md")

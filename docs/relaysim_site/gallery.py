@@ -8,7 +8,7 @@ import re
 from relaysim.figures import FIGURES
 from relaysim_site import rst
 from relaysim_site.files import Folder
-from relaysim_site.pictures import facts
+from relaysim_site.pictures import facts, thumbnail
 
 __all__ = ["write"]
 
@@ -21,10 +21,11 @@ beside each draws what is shown."""
 def write(folder: Folder) -> None:
     """Write the page of all figures."""
     told = {name: facts(folder, name) for name in FIGURES}
-    overview = [
-        f".. figure:: {name}.png\n   :alt: {name}\n   :target: #{name}\n\n   {name}"
-        for name in FIGURES
-    ]
+    overview = []
+    for name in FIGURES:
+        small = thumbnail(folder.file(f"{name}.png"), folder.file(f"{name}-small.png"))
+        link = f"   :alt: {name}\n   :target: #{name}"
+        overview.append(f".. figure:: {small.name}\n{link}\n\n   {name}")
     text = [
         rst.title("Gallery"),
         INTRODUCTION,

@@ -11,9 +11,14 @@ import inspect
 import json
 import pathlib
 import sys
+from collections.abc import Iterable
 
 import joblib
 import matplotlib
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
 
 import relaysim as rs
 from relaysim.figures import FIGURES
@@ -21,12 +26,14 @@ from relaysim.studies.naming import ALGORITHMS
 from relaysim.support.progress import progress_bar
 from relaysim_site.files import Folder
 
-__all__ = ["draw", "example_of", "facts"]
+__all__ = ["draw", "example_of", "facts", "thumbnail"]
 
 STEPS = 300
 LEARNING_RATE = 0.2
 PROBLEM = {"n": 16, "d": 10, "zeta2": 1.0, "mu": 0.25, "seed": 0}
 LOWEST = 1e-12
+FIGURE_DPI, THUMBNAIL_DPI = 160, 150
+THUMBNAIL = (4.2, 3.15)  # inches
 
 
 def draw(methods: Folder, figures: Folder, committed: pathlib.Path) -> None:
@@ -44,8 +51,8 @@ def draw(methods: Folder, figures: Folder, committed: pathlib.Path) -> None:
             described = {"quick": False, "caption": None, "table": None}
             told.write_text(json.dumps(described), encoding="utf-8")
         else:
-            table = figures.file(f"{name}.csv")
-            tasks.append((draw_figure, name, picture, told, table))
+            others = figures.file(f"{name}.pdf"), figures.file(f"{name}.csv")
+            tasks.append((draw_figure, name, picture, told, *others))
     for name in ALGORITHMS:
         picture, told = methods.file(f"{name}.png"), methods.file(f"{name}.json")
         tasks.append((draw_method, name, picture, told))
@@ -73,18 +80,56 @@ def facts(folder: Folder, name: str) -> dict:
     return json.loads(folder.file(f"{name}.json").read_text(encoding="utf-8"))
 
 
+def thumbnail(picture: pathlib.Path, small: pathlib.Path) -> pathlib.Path:
+    """The upper left corner of a picture, where its first panel stands, with numbers that can be read."""
+    with Image.open(picture) as image:
+        dpi = image.info.get("dpi", (FIGURE_DPI, FIGURE_DPI))[0]
+        size = tuple(round(inches * dpi) for inches in THUMBNAIL)
+        corner = Image.new("RGB", size, "white")
+        corner.paste(image.convert("RGB"), (0, 0))
+    corner.resize([round(inches * THUMBNAIL_DPI) for inches in THUMBNAIL]).save(small)
+    return small
+
+
 # -- figures ---------------------------------------------------------------------------------------
 
 
-def draw_figure(name: str, picture: pathlib.Path, told: pathlib.Path, table: pathlib.Path) -> None:
-    """Draw a figure in its quick version, and write down its caption and its numbers."""
+def draw_figure(
+    name: str, picture: pathlib.Path, told: pathlib.Path, *others: pathlib.Path
+) -> None:
+    """Draw a figure in its quick version, as the command does, and write down its caption."""
     matplotlib.use("Agg")
     result = FIGURES[name](quick=True, n_jobs=1)
-    result.figure.savefig(picture, bbox_inches="tight", dpi=160)
-    result.frame.to_csv(table, index=False)
-    described = {"quick": True, "caption": result.caption, "table": table.name}
+    written = result.save(picture.parent, name)
+    assert set(written) == {picture, *others}
+    assert name == "shootout" or not unexplained(result.figure), name  # whose table is the legend
+    described = {"quick": True, "caption": result.caption, "table": f"{name}.csv"}
     told.write_text(json.dumps(described), encoding="utf-8")
     matplotlib.pyplot.close(result.figure)
+
+
+def unexplained(figure: Figure) -> set[tuple[str, str]]:
+    """Colours and dashes of black and grey lines that are in no legend of a figure.
+
+    >>> figure = Figure()
+    >>> ax = figure.subplots()
+    >>> line = ax.axhline(1, color="0.5", linestyle="--", label="the target")
+    >>> unexplained(figure)
+    {('#808080', '(0.0, (3.7, 1.6))')}
+    >>> legend = ax.legend()
+    >>> unexplained(figure)
+    set()
+    """
+    legends = [*figure.legends, *(ax.get_legend() for ax in figure.axes if ax.get_legend())]
+    explained = _greys(line for legend in legends for line in legend.get_lines())
+    return _greys(line for ax in figure.axes for line in ax.lines) - explained
+
+
+def _greys(lines: Iterable[Line2D]) -> set[tuple[str, str]]:
+    long = (line for line in lines if len(line.get_xdata()) > 1)
+    # All dashes of one's own are called "--".
+    looks = {(to_hex(line.get_color()), str(line._unscaled_dash_pattern)) for line in long}
+    return {look for look in looks if max(to_rgb(look[0])) < min(0.9, min(to_rgb(look[0])) + 0.02)}
 
 
 # -- methods ---------------------------------------------------------------------------------------
@@ -174,7 +219,6 @@ def draw_method(name: str, picture: pathlib.Path, told: pathlib.Path) -> None:
         "method": repr(method),
         "topology": repr(topology),
         "learning_rate": float(rate),
-        "ends": {run.label: float(run.frame.suboptimality.iloc[-1]) for run in [own, *beside]},
         "sent_a_step": float(last.vectors_sent / last.step),
         "exact": bool(method.exact),
         "vectors_per_edge": method.vectors_per_edge(PROBLEM["d"]),

@@ -10,7 +10,7 @@ from relaysim_site.files import Folder
 __all__ = ["write"]
 
 INTRODUCTION = """Keys of `relaysim.sweep` and of the files of ``relaysim sweep``, options of ``relaysim
-run`` (with dashes: ``--learning-rate``), and where a level can be chosen, controls of `relaysim.explore`.
+run`` (with dashes: ``--learning-rate``), and most of them controls of `relaysim.explore`.
 What has a name is that name, or a call as Python writes it, ``ChocoSGD(TopK(8), 0.5)``; in Python the
 object itself serves as well. Text names only what ``relaysim list`` lists, and nothing in it is evaluated.
 A call may leave out what the setting says: n, the topology, and the seed of the problem."""

@@ -54,7 +54,9 @@ class Mudag(Method):
     strong_convexity: float | None = None
 
     label: ClassVar[str] = "Mudag"
+    references: ClassVar[tuple[str, ...]] = ("ye2023multi",)
     uses: ClassVar[str] = "mixing"
+    worker_rates: ClassVar[bool] = False
     mixing_needs: ClassVar[str] = "one symmetric"
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True

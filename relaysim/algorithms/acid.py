@@ -77,6 +77,11 @@ class A2CiD2(EventMethod):
         """A²CiD², or AD-PSGD without acceleration."""
         return "A²CiD²" if self.accelerated else "AD-PSGD"
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """That of A²CiD², or of AD-PSGD."""
+        return ("nabli2023acid",) if self.accelerated else ("lian2018asynchronous",)
+
     def rule(self, topology: Topology) -> _PairwiseAveraging:
         check_graph(topology, self.label)
         rates = edge_rates(topology, self.rate)

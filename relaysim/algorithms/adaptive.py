@@ -62,6 +62,7 @@ class DecentralizedAdam(Method):
     accumulate: int = 1
 
     label: ClassVar[str] = "D-Adam"
+    references: ClassVar[tuple[str, ...]] = ("wang2025promise",)
     uses: ClassVar[str] = "mixing"
     overlaps: ClassVar[bool] = True
     affine: ClassVar[bool] = False
@@ -94,8 +95,7 @@ class DecentralizedAdam(Method):
         move *= left / root
         move += left * self.epsilon
         np.divide(first, move, out=move)
-        move *= round.learning_rate
-        x = np.subtract(round.mix(state.x), move, out=move)
+        x = round.descend(round.mix(state.x), move, overwrite=True)
         if k == 1:
             first *= self.beta1
             second *= self.beta2
@@ -147,6 +147,7 @@ class NormalizedTracking(Method):
     momentum: float = 0.0
 
     label: ClassVar[str] = "Normalised tracking"
+    references: ClassVar[tuple[str, ...]] = ("taheri2023generalization",)
     uses: ClassVar[str] = "mixing"
     overlaps: ClassVar[bool] = True
     affine: ClassVar[bool] = False

@@ -32,7 +32,7 @@ import numpy as np
 
 from relaysim.algorithms.claims import Claims
 from relaysim.network import Heard, Network
-from relaysim.support.blocks import BLOCK_BYTES, row_blocks
+from relaysim.support.blocks import BLOCK_BYTES, Spread, row_blocks
 from relaysim.support.workspace import Workspace
 
 __all__ = [
@@ -48,7 +48,7 @@ __all__ = [
     "smoothed",
 ]
 
-#: A learning rate γ, ``(r,)`` with one for each replica.
+#: A learning rate γ; ``(r,)`` with one for each replica, ``(n, 1[, r])`` with one for each worker.
 Rate: TypeAlias = float | np.ndarray
 
 
@@ -72,7 +72,8 @@ class Round:
 
     Attributes:
         step: number of the step, from 0.
-        learning_rate: γ, a float, or ``(r,)`` with one for each replica.
+        learning_rate: γ, a float, ``(r,)`` with one for each replica, or ``(n, 1[, r])`` where workers
+            differ, for methods that claim ``worker_rates``.
         gradient: ``gradient(x)``, the workers' observed gradients at ``(n, d[, r])``, to be asked
             for once a step. The result is a scratch array.
         samples: what `Samples` gives, in scratch arrays too, for methods that say
@@ -89,6 +90,7 @@ class Round:
         "_mix_change",
         "_network",
         "_samples",
+        "_spread",
         "average",
         "fresh",
         "gradient",
@@ -116,6 +118,7 @@ class Round:
         self._mix = network.mix
         self._mix_change = network.mix_change
         self._network = network
+        self._spread = Spread()
         self.average = network.average
         self.relay = network.relay
         self.inbox = network.inbox
@@ -257,15 +260,30 @@ class Round:
 
     def descend(self, x: np.ndarray, direction: np.ndarray, overwrite: bool = False) -> np.ndarray:
         """x − γ · direction, in a scratch array: the direction's own one if it may be overwritten."""
-        result = direction if overwrite else self.scratch(x.shape)
+        result, rate = direction if overwrite else self.scratch(x.shape), self.learning_rate
         if x.nbytes <= BLOCK_BYTES:
-            np.multiply(direction, self.learning_rate, out=result)
+            np.multiply(direction, self._spread_rate(x), out=result)
             return np.subtract(x, result, out=result)
+        by_row = rate if isinstance(rate, np.ndarray) and rate.ndim > 1 else None
         for rows in row_blocks(x):
             part = result[rows]
-            np.multiply(direction[rows], self.learning_rate, out=part)
+            np.multiply(direction[rows], rate if by_row is None else by_row[rows], out=part)
             np.subtract(x[rows], part, out=part)
         return result
+
+    def over_rate(self, move: np.ndarray) -> np.ndarray:
+        """move / γ, a new array; 0 where γ is 0."""
+        rate = self.learning_rate
+        if not np.all(rate):
+            return np.divide(move, rate, out=np.zeros_like(move), where=np.not_equal(rate, 0))
+        return move / self._spread_rate(move)
+
+    def _spread_rate(self, x: np.ndarray) -> Rate:
+        """γ, in the shape of x where that is faster."""
+        rate = self.learning_rate
+        if isinstance(rate, np.ndarray) and x.nbytes <= BLOCK_BYTES:
+            return self._spread(rate, x.shape)
+        return rate
 
 
 Machine_co = TypeVar("Machine_co", covariant=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,8 @@ CLAIMS: dict[str, str] = {
     "overlaps": "whether a step's gradient reaches others in the next step only, so that computing it and "
     "sending can go on at the same time",
     "cycle": "steps after which its rule repeats",
+    "least_steps": "steps that its rule is made for at least: shorter runs, that nobody means to go on with, "
+    "are refused",
     "affine": "whether, on quadratics, a step is an affine map of the state",
     "random": "whether its steps draw random numbers, so that runs differ without gradient noise",
     "exact": "whether, without noise and at a constant learning rate, it reaches x* for any ζ",
@@ -36,7 +39,9 @@ CLAIMS: dict[str, str] = {
     "directed": "whether it has a rule for graphs whose edges are one-way links",
     "several_rounds": "whether a mixing may stand for several rounds, as `mixing.fast_mix` makes it",
     "composite": "whether it has a proximal step for a term of the objective without gradient",
+    "worker_rates": "whether it has a rule for learning rates that differ between workers",
     "faults": "the kinds of faults that it has a rule for, such as 'lost messages'",
+    "references": "keys of the publications that a paper which uses it should cite, see relaysim.cite",
     "theorems": "names of the functions in relaysim.theory.bounds that hold of it",
 }
 WITHOUT_DEFAULT = ("label", "uses")
@@ -78,6 +83,13 @@ class Claims:
     def cycle(self) -> int:
         """Steps after which its rule repeats, where it depends on the number of the step."""
         return 1
+
+    @property
+    def least_steps(self) -> int:
+        """Steps that its rule is made for at least: `relaysim.simulate` refuses shorter runs, in which what
+        makes it this method would not happen, but with ``keep_state=True``.
+        """
+        return 0
 
     @property
     def affine(self) -> bool:
@@ -150,6 +162,13 @@ class Claims:
         return True
 
     @property
+    def worker_rates(self) -> bool:
+        """Whether it has a rule for learning rates that differ between workers, ``(n, 1[, r])``; without it
+        `relaysim.PerWorker` is refused.
+        """
+        return True
+
+    @property
     def faults(self) -> tuple[str, ...]:
         """The kinds of faults that it has a rule for; others are refused."""
         return ()
@@ -177,6 +196,11 @@ class Claims:
         return 1.0
 
     @property
+    def references(self) -> tuple[str, ...]:
+        """Keys in `relaysim.bibliography` of what a paper that uses it should cite; see `relaysim.cite`."""
+        return ()
+
+    @property
     def theorems(self) -> tuple[str, ...]:
         """Names of the functions in `relaysim.theory.bounds` that hold of the method.
 
@@ -193,14 +217,13 @@ class Claims:
         if dataclasses.is_dataclass(self):
             names = [field.name for field in dataclasses.fields(self)]
             options = [(name, getattr(self, name)) for name in names]
-        vectors = [self.vectors_per_edge(d) for d in (_SMALL, _LARGE)]
-        sent: Any
-        if None in vectors:
-            sent = "depends on the run"
-        elif vectors[0] != vectors[1]:
-            sent = "as many as its compressed messages are worth"
-        else:
-            sent = vectors[0]
+        sent: Any = "as many as its compressed messages are worth"
+        with contextlib.suppress(ValueError):  # a compressor may refuse some lengths
+            vectors = [self.vectors_per_edge(d) for d in (_SMALL, _LARGE)]
+            if None in vectors:
+                sent = "depends on the run"
+            elif vectors[0] == vectors[1]:
+                sent = vectors[0]
         claims = [
             ("communicates with", _USES.get(self.uses, self.uses)),
             ("vectors per edge and step", sent),

@@ -87,6 +87,7 @@ class ChocoSGD(_Copies):
     consensus_rate: float = 0.1
 
     label: ClassVar[str] = "CHOCO-SGD"
+    references: ClassVar[tuple[str, ...]] = ("koloskova2019decentralized",)
     uses: ClassVar[str] = "mixing"
 
     @property
@@ -138,6 +139,7 @@ class AdaGossip(_Copies):
     beta: float = 0.999
 
     label: ClassVar[str] = "AdaGossip"
+    references: ClassVar[tuple[str, ...]] = ("aketi2024adagossip",)
     uses: ClassVar[str] = "mixing"
     affine: ClassVar[bool] = False
 
@@ -206,6 +208,7 @@ class LEAD(_Copies):
     alpha: float = 0.5
 
     label: ClassVar[str] = "LEAD"
+    references: ClassVar[tuple[str, ...]] = ("liu2021linear",)
     uses: ClassVar[str] = "mixing"
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
@@ -283,6 +286,7 @@ class BEER(_Copies):
     consensus_rate: float = 0.1
 
     label: ClassVar[str] = "BEER"
+    references: ClassVar[tuple[str, ...]] = ("zhao2022beer",)
     uses: ClassVar[str] = "mixing"
     overlaps: ClassVar[bool] = True
     mixing_needs: ClassVar[str] = "doubly stochastic"

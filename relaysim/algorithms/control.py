@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from relaysim.algorithms.base import Method, Rate, Round
+from relaysim.faults import STOPS
 from relaysim.network import Network
 from relaysim.support.checks import plain_options, real_number, whole_number
 
@@ -85,6 +86,7 @@ class ConsensusControl(Method):
     most_rounds: int = ENOUGH_ROUNDS
 
     label: ClassVar[str] = "Consensus control"
+    references: ClassVar[tuple[str, ...]] = ("kong2021consensus",)
     uses: ClassVar[str] = "mixing"
     affine: ClassVar[bool] = False
 
@@ -160,8 +162,15 @@ class ConsensusControl(Method):
         return self.base.several_rounds
 
     @property
+    def worker_rates(self) -> bool:
+        """As the method, unless a critical distance is that of one rate."""
+        critical = any(isinstance(target, Critical) for _, target in self._phases)
+        return self.base.worker_rates and not critical
+
+    @property
     def faults(self) -> tuple[str, ...]:
-        return self.base.faults
+        # Of workers that stop it would have to hold more than the rule's own state.
+        return tuple(kind for kind in self.base.faults if kind != STOPS)
 
     def vectors_per_edge(self, d: int) -> None:
         """None: it depends on how far workers are apart."""
@@ -200,27 +209,36 @@ class ConsensusControl(Method):
 
     def step(self, state: Any, round: Round) -> Any:
         target = self.target_at(round.step)
-        mean_gradient = np.zeros(1)
-
-        def watched(x: np.ndarray) -> np.ndarray:
-            nonlocal mean_gradient
-            found = round.gradient(x)
-            mean_gradient = found.mean(axis=0)
-            return found
-
-        following = self.base.step(state, round.with_gradient(watched))
-        x = following.x
         if isinstance(target, Critical):
-            limit = target.distance(round.learning_rate, mean_gradient, len(x))
+            mean_gradient = np.zeros(1)
+
+            def watched(x: np.ndarray) -> np.ndarray:
+                nonlocal mean_gradient
+                found = round.gradient(x)
+                mean_gradient = found.mean(axis=0)
+                return found
+
+            following = self.base.step(state, round.with_gradient(watched))
+            limit = target.distance(round.learning_rate, mean_gradient, len(following.x))
         else:
-            limit = target
-        # Rounding keeps workers apart by as much as this.
-        limit = np.maximum(limit, ROUNDING * (x * x).sum(axis=(0, 1)) / len(x))
+            following, limit = self.base.step(state, round), target
+        x = following.x
         for k in range(1, self.most_rounds + 1):
-            deviation = x - x.mean(axis=0)
-            above = (deviation**2).sum(axis=(0, 1)) / len(x) > limit
+            apart = _mean_square(x - np.add.reduce(x, axis=0) * (1 / len(x)))
+            above = apart > limit
             if not above.any():
                 break
+            if k == 1:  # rounding keeps workers apart by as much as this
+                limit = np.maximum(limit, ROUNDING * _mean_square(x))
+                above = apart > limit
+                if not above.any():
+                    break
             share = above.astype(float) if np.ndim(above) else float(above)
-            x = np.where(above, round.mix_further(x, k, share), x)
+            mixed = round.mix_further(x, k, share)
+            x = mixed if above.all() else np.where(above, mixed, x)
         return following._replace(x=x)
+
+
+def _mean_square(x: np.ndarray) -> np.ndarray:
+    """(1/n) Σ_i ‖x_i‖², ``()`` or ``(r,)``."""
+    return np.einsum("nd...,nd...->...", x, x) / len(x)

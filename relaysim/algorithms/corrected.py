@@ -16,7 +16,7 @@ from relaysim.algorithms.base import (
     no_buffer,
     smoothed,
 )
-from relaysim.faults import LOST_MESSAGES
+from relaysim.faults import LOST_MESSAGES, STOPS
 from relaysim.network import Network
 from relaysim.support.checks import one_of, plain_options
 
@@ -76,18 +76,24 @@ class D2(Corrected):
     form: str = "own"
 
     label: ClassVar[str] = "D²"
+    references: ClassVar[tuple[str, ...]] = ("tang2018d2",)
     uses: ClassVar[str] = "mixing"
-    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, STOPS)
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
-    theorems: ClassVar[tuple[str, ...]] = ("d2_rate",)
+    theorems: ClassVar[tuple[str, ...]] = ("d2_rate", "linear_map")
     #: Whether it mixes with (W + I)/2 in the place of W.
     lazy: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         plain_options(self)
         one_of(self.form, "form", ("own", "scaled"))
+
+    @property
+    def worker_rates(self) -> bool:
+        """Not where corrections are divided by the rate: only their weighted sum would stay 0 then."""
+        return self.form == "own"
 
     def step(self, state: CorrectedState, round: Round) -> CorrectedState:
         if self.form == "scaled":
@@ -99,12 +105,11 @@ class D2(Corrected):
 
     def _scaled_step(self, state: CorrectedState, round: Round) -> CorrectedState:
         """With C/γ for the correction, which is what stays the same when the rate changes."""
-        rate = round.learning_rate
         corrected = round.descend(state.x, round.gradient(state.x) - state.correction)
         change = round.mix_change(corrected, laziness=0.5 if self.lazy else 0.0)
-        moving = np.not_equal(rate, 0)
-        per_rate = np.where(moving, change / np.where(moving, rate, 1), 0)
-        return CorrectedState(corrected + change, state.correction + per_rate)
+        correction = round.over_rate(change)
+        correction += state.correction
+        return CorrectedState(corrected + change, correction)
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,8 @@ class ExactDiffusion(D2):
     """
 
     label: ClassVar[str] = "Exact diffusion"
-    theorems: ClassVar[tuple[str, ...]] = ("d2_rate",)
+    references: ClassVar[tuple[str, ...]] = ("yuan2019exact",)
+    theorems: ClassVar[tuple[str, ...]] = ("d2_rate", "linear_map")
     lazy: ClassVar[bool] = True
 
 
@@ -165,6 +171,7 @@ class NIDS(Corrected):
     """
 
     label: ClassVar[str] = "NIDS"
+    references: ClassVar[tuple[str, ...]] = ("li2019decentralized",)
     uses: ClassVar[str] = "mixing"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     mixing_needs: ClassVar[str] = "doubly stochastic"
@@ -241,16 +248,26 @@ class GradientTracking(Corrected, MomentumMethod):
     label: ClassVar[str] = "Gradient tracking"
     uses: ClassVar[str] = "mixing"
     directed: ClassVar[bool] = True
-    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, STOPS)
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
-    theorems: ClassVar[tuple[str, ...]] = ("gradient_tracking_rate",)
+    theorems: ClassVar[tuple[str, ...]] = ("gradient_tracking_rate", "linear_map")
 
     def __post_init__(self) -> None:
         plain_options(self)
         one_of(self.form, "form", ("next", "diging", "atc"))
         check_momentum(self.momentum)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Those of the form, and that of momentum."""
+        of_form = {
+            "next": ("dilorenzo2016next", "scutari2019distributed"),
+            "diging": ("nedic2017achieving",),
+            "atc": ("xu2015augmented",),
+        }
+        return of_form[self.form] + (("takezawa2023momentum",) if self.momentum else ())
 
     @property
     def overlaps(self) -> bool:
@@ -309,6 +326,7 @@ class EXTRA(Corrected):
     """
 
     label: ClassVar[str] = "EXTRA"
+    references: ClassVar[tuple[str, ...]] = ("shi2015extra",)
     uses: ClassVar[str] = "mixing"
     overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)

@@ -70,7 +70,9 @@ class DADAO(EventMethod):
     condition: float
 
     label: ClassVar[str] = "DADAO"
+    references: ClassVar[tuple[str, ...]] = ("nabli2023dadao",)
     exact: ClassVar[bool] = True
+    worker_rates: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         plain_options(self)

@@ -42,6 +42,7 @@ class DelayedGradient(Method):
     delay: int = 1
 
     label: ClassVar[str] = "Delayed gradients"
+    references: ClassVar[tuple[str, ...]] = ("sirb2018decentralized",)
     uses: ClassVar[str] = "mixing"
     directed: ClassVar[bool] = True
     overlaps: ClassVar[bool] = True

@@ -54,7 +54,9 @@ class DSGDAC(Method):
     floor: float = 0.0
 
     label: ClassVar[str] = "DSGD-AC"
+    references: ClassVar[tuple[str, ...]] = ("wang2026decentralized",)
     uses: ClassVar[str] = "mixing"
+    worker_rates: ClassVar[bool] = False
     directed: ClassVar[bool] = True
     overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)

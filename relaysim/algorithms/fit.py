@@ -11,7 +11,7 @@ from scipy.sparse import csgraph, csr_array
 
 from relaysim.algorithms.claims import require_claims
 from relaysim.algorithms.events import Algorithm
-from relaysim.faults import LOST_MESSAGES, AnyFault, Fault, kind_of
+from relaysim.faults import LATE_GRADIENTS, LOST_MESSAGES, STOPS, AnyFault, Fault, kind_of, parts_of
 from relaysim.mixing import column_stochastic, metropolis, row_stochastic
 from relaysim.mixing.accelerated import disagreement_left
 from relaysim.mixing.by_step import AnyMixing, ByStep, is_by_step
@@ -28,6 +28,7 @@ from relaysim.mixing.sequences import (
     sum_text,
 )
 from relaysim.support.checks import real_array, shown, whole_number
+from relaysim.support.names import check_same_order
 from relaysim.support.notes import note
 from relaysim.topologies import Topology, TreePair
 
@@ -35,6 +36,7 @@ __all__ = [
     "check_compatible",
     "check_faults",
     "check_oracle",
+    "check_rates",
     "cycle_of",
     "matrices_for",
     "weights_for",
@@ -77,6 +79,9 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
             f"{topology!r} is no topology; see relaysim.topologies, "
             f"or use relaysim.topologies.from_networkx(graph)"
         )
+    check_same_order(
+        getattr(problem, "worker_names", None), getattr(topology, "worker_names", None)
+    )
     if problem.n != topology.n:
         raise ValueError(
             f"the problem has {problem.n} workers and {topology!r} has {topology.n}; "
@@ -94,6 +99,7 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
             f"gradient; use relaysim.algorithms.NIDS(), or leave the term out"
         )
     algorithm.vectors_per_edge(int(problem.d))  # a compressor may refuse some lengths
+    algorithm.gradients_per_step(int(problem.n))  # local steps may be those of other workers
     name = type(algorithm).__name__
     if isinstance(topology, TreePair):
         if algorithm.uses != "relay":
@@ -115,6 +121,22 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
         )
     if hasattr(algorithm, "rule"):
         algorithm.rule(topology)  # of events: a graph that it cannot use
+
+
+def check_rates(rates: Sequence[float] | np.ndarray | None, algorithm: Algorithm, n: int) -> None:
+    """Raise unless a method has a rule for rates of the workers' own, and each of the n has one."""
+    if rates is None:
+        return
+    name = type(algorithm).__name__
+    if len(rates) != n:
+        raise ValueError(
+            f"PerWorker has {len(rates)} rates and there are {n} workers; give one for each"
+        )
+    if not algorithm.worker_rates:
+        raise ValueError(
+            f"{name} has no rule for learning rates that differ between workers; give it one for all, or "
+            f"take a method that has, such as DPSGD() or GradientTracking()"
+        )
 
 
 def _require_all_reached(topology: Topology) -> None:
@@ -365,14 +387,26 @@ def check_faults(
     matrices: tuple[csr_array, ...] | ByStep | DrawnMixing,
 ) -> None:
     """Raise unless these faults can happen to this algorithm."""
-    if faults is None:
-        return
+    for part in parts_of(faults):
+        _check_fault(part, topology, algorithm, matrices)
+
+
+def _check_fault(
+    faults: AnyFault,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
+    matrices: tuple[csr_array, ...] | ByStep | DrawnMixing,
+) -> None:
     if isinstance(faults, type) or not hasattr(faults, "arrivals"):
         raise TypeError(f"{faults!r} is no kind of fault; see relaysim.faults")
-    name = type(algorithm).__name__
+    name, kind = type(algorithm).__name__, kind_of(faults)
+    if kind == LATE_GRADIENTS:
+        _require_a_gradient_a_step(algorithm)
+        if isinstance(faults, Fault):
+            faults.check(topology)
+        return
     if algorithm.uses == "workers" and not matrices:
         raise ValueError(f"{name} averages exactly and has no messages to lose; leave faults out")
-    kind = kind_of(faults)
     if kind not in algorithm.faults:
         known = f"of faults it knows {', '.join(algorithm.faults)}" if algorithm.faults else ""
         raise ValueError(
@@ -387,7 +421,7 @@ def check_faults(
                 f"there is no rule for {kind} within the {rounds_of(W)} rounds that this mixing stands for; "
                 f"give the matrix of one round, or leave faults out"
             )
-        if kind == LOST_MESSAGES and not getattr(faults, "never", False):
+        if kind in (LOST_MESSAGES, STOPS) and not getattr(faults, "never", False):
             _require_weights_to_scale(W, kind)
         if isinstance(faults, Fault):
             receiver, sender = W.nonzero()
@@ -399,6 +433,21 @@ def check_faults(
             check(W)
     else:
         matrices.require(check)
+
+
+def _require_a_gradient_a_step(algorithm: Algorithm) -> None:
+    """Raise unless a method asks for one gradient a step, which may be late."""
+    name = type(algorithm).__name__
+    if algorithm.uses == "events":
+        raise ValueError(
+            f"{name} has no rule for {LATE_GRADIENTS}: its workers act at times of their own; leave faults "
+            f"out"
+        )
+    if algorithm.oracle_needs == "examples" or algorithm.problem_needs == "proximal":
+        raise ValueError(
+            f"{name} has no rule for {LATE_GRADIENTS}: it asks for more than a gradient a step; leave faults "
+            f"out"
+        )
 
 
 def _require_weights_to_scale(W: csr_array, kind: str) -> None:

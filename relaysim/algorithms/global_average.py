@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -21,7 +22,7 @@ from relaysim.algorithms.base import (
 from relaysim.algorithms.gossip import MomentumState
 from relaysim.network import AVERAGE_COUNTS, Network
 from relaysim.schedules import fallen, share_at_the_end
-from relaysim.support.checks import one_of, plain_options, real_number, whole_number
+from relaysim.support.checks import one_of, plain_options, real_number, shown, whole_number
 
 __all__ = ["AllReduce", "FedAvg", "LocalSGD"]
 
@@ -46,7 +47,8 @@ class AllReduce(MomentumMethod):
 
     Of the topology it uses only n. Exact for any ζ.
 
-    Source: the baseline of every paper on the subject.
+    Source: the baseline of every paper on the subject; what a ring sends: Patarasuk and Yuan, "Bandwidth
+    optimal all-reduce algorithms for clusters of workstations", 2009.
 
     >>> AllReduce(momentum=0.9).exact
     True
@@ -56,6 +58,7 @@ class AllReduce(MomentumMethod):
     count: str = "ring"
 
     label: ClassVar[str] = "All-reduce"
+    references: ClassVar[tuple[str, ...]] = ("patarasuk2009bandwidth",)
     uses: ClassVar[str] = "workers"
     hops_per_step: ClassVar[float] = math.inf
     exact: ClassVar[bool] = True
@@ -110,7 +113,8 @@ class LocalSGD(Method):
     falls_to^{k/(H − 1)}.
 
     Args:
-        period: H, at least 1. With 1 it is `AllReduce`.
+        period: H, at least 1. With 1 it is `AllReduce`. Or one for each worker: a round is as long as the
+            largest, and who has taken its steps waits for the others.
         count: what an average sends, as of `AllReduce`: ``"ring"`` 2(n − 1) vectors, ``"all-to-all"``
             n(n − 1).
         growth: what H is multiplied by, a whole number of at least 1, with which H stays as it is.
@@ -130,7 +134,7 @@ class LocalSGD(Method):
     (True, False)
     """
 
-    period: int = 10
+    period: int | Sequence[int] = 10
     count: str = "ring"
     growth: int = 1
     tolerance: float = 0.01
@@ -142,15 +146,29 @@ class LocalSGD(Method):
 
     def __post_init__(self) -> None:
         plain_options(self)
-        whole_number(self.period, "period", 1)
+        object.__setattr__(self, "period", _steps_of_round(self.period, "period"))
         one_of(self.count, "count", tuple(AVERAGE_COUNTS))
-        whole_number(self.growth, "growth", 1)
+        if whole_number(self.growth, "growth", 1) > 1 and isinstance(self.period, tuple):
+            raise ValueError(
+                f"rounds that grow have one period for all workers, not {self.period}; leave out growth, or "
+                f"give one number"
+            )
         real_number(self.tolerance, "tolerance", 0)
         share_at_the_end(self.falls_to)
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """That of local SGD, or of co-learning."""
+        co_learns = self.growth > 1 or self.falls_to < 1
+        return ("stich2019local", "xu2020collaborative") if co_learns else ("stich2019local",)
+
     def vectors_per_edge(self, d: int) -> float | None:
         """Those of `AllReduce`, on average over a period; None where it grows as the data have it."""
-        return 1 / self.period if self.growth == 1 else None
+        return 1 / _longest(self.period) if self.growth == 1 else None
+
+    def gradients_per_step(self, n: int) -> float:
+        """One for each worker, on average over a round fewer where some wait."""
+        return _share_at_work(self.period, n, "period") * n
 
     @property
     def affine(self) -> bool:
@@ -160,12 +178,12 @@ class LocalSGD(Method):
     @property
     def exact(self) -> bool:
         """Whether x* is reached for any ζ."""
-        return self.period == self.growth == 1
+        return _longest(self.period) == self.growth == 1
 
     @property
     def cycle(self) -> int:
         """Steps after which the rule repeats."""
-        return self.period if self.growth == 1 else 1
+        return _longest(self.period) if self.growth == 1 else 1
 
     def own_mixing(self, n: int) -> None:
         """None: it averages exactly."""
@@ -179,8 +197,9 @@ class LocalSGD(Method):
     def step(self, state: Any, round: Round) -> ModelState | GrowingState:
         if self.growth > 1:
             return self._growing_step(state, round)
-        x = self._descended(state.x, round, round.step % self.period, self.period)
-        if (round.step + 1) % self.period == 0:
+        period = _longest(self.period)
+        x = self._descended(state.x, round, round.step % period, period)
+        if (round.step + 1) % period == 0:
             return ModelState(round.average(x, self.count))
         return ModelState(x.copy())
 
@@ -204,8 +223,10 @@ class LocalSGD(Method):
     def _descended(
         self, x: np.ndarray, round: Round, taken: int | np.ndarray, period: int | np.ndarray
     ) -> np.ndarray:
-        """x − γ · falls_to^{k/(H − 1)} g."""
+        """x − γ · falls_to^{k/(H − 1)} g, of those who have steps left."""
         direction = round.gradient(x)
+        if isinstance(self.period, tuple):
+            direction *= _at_work(self.period, round.step, x.ndim)
         if self.falls_to < 1:
             direction *= fallen(self.falls_to, taken, period)
         return round.descend(x, direction, overwrite=True)
@@ -273,8 +294,9 @@ class FedAvg(Federated):
     γ g_i, the others rest;  after K steps:  x_j ← Σ_{i ∈ S} m_i x_i / Σ_{i ∈ S} m_i for all j.
 
     Args:
-        local_steps: K, the steps of a round, at least 1. A step of the simulation is one of them. (The
-            paper counts E epochs of ⌈m_i/B⌉ batches, a number of steps for each worker; K is one for all.)
+        local_steps: K, the steps of a round, at least 1. A step of the simulation is one of them. Or one for
+            each worker, as the paper's E epochs of ⌈m_i/B⌉ batches make them: a round is as long as the most,
+            and who has taken its K_i steps waits.
         participation: C in (0, 1], the share of the workers that takes part in a round.
         weights: ``"examples"``, m_i is how many examples worker i has, ``problem.examples`` (all alike where
             the problem does not say); ``"equal"``, m_i = 1.
@@ -284,9 +306,10 @@ class FedAvg(Federated):
     steps. Not exact for K > 1. With K = 1 and C = 1 it goes to argmin Σ_i m_i f_i, which is x* where m_i is
     equal, or where f_i is weighted itself and ``weights="equal"`` (`relaysim.problems.Logistic` with
     ``weighting="examples"``). On quadratics with Hessians H_i and optima c_i of the workers it ends, with
-    C = 1, at (Σ m_i A_i)⁻¹ Σ m_i A_i c_i with A_i = I − (I − γH_i)^K, at a distance of about γ(K − 1) from
-    argmin Σ_i m_i f_i; as K grows that is the weighted mean of the local optima. With s = ⌈Cn⌉ < n the draws
-    add a variance in proportion to (n − s)/(s(n − 1)) if the m_i are equal. It is affine for C = 1.
+    C = 1, at (Σ m_i A_i)⁻¹ Σ m_i A_i c_i with A_i = I − (I − γH_i)^{K_i}, with one K at a distance of about
+    γ(K − 1) from argmin Σ_i m_i f_i; as K grows that is the weighted mean of the local optima. With
+    s = ⌈Cn⌉ < n the draws add a variance in proportion to (n − s)/(s(n − 1)) if the m_i are equal. It is
+    affine for C = 1.
 
     Source: McMahan, Moore, Ramage, Hampson, Agüera y Arcas, "Communication-efficient learning of deep
     networks from decentralized data", AISTATS 2017. The fixed point and the variance are derived here, and
@@ -296,48 +319,89 @@ class FedAvg(Federated):
     (False, True)
     """
 
-    local_steps: int = 10
+    local_steps: int | Sequence[int] = 10
     participation: float = 1.0
     weights: str = "examples"
 
     label: ClassVar[str] = "FedAvg"
+    references: ClassVar[tuple[str, ...]] = ("mcmahan2017communication",)
 
     def __post_init__(self) -> None:
         plain_options(self)
-        whole_number(self.local_steps, "local_steps", 1)
+        object.__setattr__(self, "local_steps", _steps_of_round(self.local_steps, "local_steps"))
         self._check_participation()
         one_of(self.weights, "weights", ("examples", "equal"))
 
     @property
     def exact(self) -> bool:
         """Whether x* is reached for any ζ, and any numbers of examples."""
-        return (self.local_steps, self.participation, self.weights) == (1, 1, "equal")
+        return (_longest(self.local_steps), self.participation, self.weights) == (1, 1, "equal")
 
     @property
     def cycle(self) -> int:
         """Steps after which the rule repeats."""
-        return self.local_steps
+        return _longest(self.local_steps)
+
+    def gradients_per_step(self, n: int) -> float:
+        """One for each worker that takes part, on average over rounds fewer where some wait."""
+        return super().gradients_per_step(n) * _share_at_work(self.local_steps, n, "local_steps")
 
     def vectors_per_edge(self, d: int) -> float | None:
         """Vectors that each worker sends and receives, on average over a round; None where some rest: it is
         ⌈Cn⌉ of n that take part.
         """
-        return 2 / self.local_steps if self.participation == 1 else None
+        return 2 / _longest(self.local_steps) if self.participation == 1 else None
 
     def init(self, x0: np.ndarray, network: Network) -> ParticipationState:
         return ParticipationState(x0, self._nobody_yet(x0))
 
     def step(self, state: ParticipationState, round: Round) -> ParticipationState:
         n, trailing = len(state.x), state.x.shape[2:]
-        taking = self._taking(state.taking, state.x, round, self.local_steps)
+        period = _longest(self.local_steps)
+        taking = self._taking(state.taking, state.x, round, period)
         direction = round.gradient(state.x)
         if self.participation < 1:
             direction *= taking
+        if isinstance(self.local_steps, tuple):
+            direction *= _at_work(self.local_steps, round.step, state.x.ndim)
         x = round.descend(state.x, direction, overwrite=True)
-        if (round.step + 1) % self.local_steps:
+        if (round.step + 1) % period:
             return ParticipationState(x.copy(), taking)
         round.send(2 * share_of(self.participation, n))
         weights = np.ones(n) if self.weights == "equal" else round.examples
         shares = weights.reshape(n, 1, *(1 for _ in trailing)) * taking
         mean = (shares * x).sum(axis=0) / shares.sum(axis=0)
         return ParticipationState(np.broadcast_to(mean, x.shape).copy(), taking)
+
+
+def _steps_of_round(steps: Any, name: str) -> int | tuple[int, ...]:
+    """A whole number of at least 1, or a tuple with one for each worker."""
+    if np.ndim(steps) == 0:
+        return whole_number(steps, name, 1)
+    each = tuple(whole_number(number, f"{name} of a worker", 1) for number in np.ravel(steps))
+    if np.ndim(steps) != 1 or not each:
+        raise ValueError(
+            f"{name} must be a whole number, or one for each worker in a list, not {shown(steps)}"
+        )
+    return each
+
+
+def _longest(steps: int | Sequence[int]) -> int:
+    """The steps of a round in which each worker takes its own number of them."""
+    return steps if isinstance(steps, int) else max(steps)
+
+
+def _share_at_work(steps: int | Sequence[int], n: int, name: str) -> float:
+    """Of the workers' time, the part in which they do not wait."""
+    if isinstance(steps, int):
+        return 1.0
+    if len(steps) != n:
+        raise ValueError(
+            f"{name} has {len(steps)} numbers and there are {n} workers; give one for each, or one number"
+        )
+    return sum(steps) / (n * max(steps))
+
+
+def _at_work(steps: Sequence[int], step: int, axes: int) -> np.ndarray:
+    """Which workers have steps left in this round, ``(n, 1[, 1])``."""
+    return (step % max(steps) < np.array(steps)).reshape(-1, *(1,) * (axes - 1))

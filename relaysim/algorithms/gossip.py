@@ -16,7 +16,7 @@ from relaysim.algorithms.base import (
     no_buffer,
     smoothed,
 )
-from relaysim.faults import LIES, LOST_MESSAGES
+from relaysim.faults import LIES, LOST_MESSAGES, STOPS
 from relaysim.network import AVERAGE_COUNTS, Network
 from relaysim.support.checks import (
     one_of,
@@ -69,9 +69,10 @@ class DPSGD(MomentumMethod):
     consensus: float = 1.0
 
     label: ClassVar[str] = "DP-SGD (gossip)"
+    references: ClassVar[tuple[str, ...]] = ("lian2017can",)
     uses: ClassVar[str] = "mixing"
     directed: ClassVar[bool] = True
-    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, LIES)
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, STOPS, LIES)
     theorems: ClassVar[tuple[str, ...]] = ("dp_sgd", "dp_sgd_rate")
 
     def __post_init__(self) -> None:
@@ -130,6 +131,7 @@ class QuasiGlobalMomentum(MomentumMethod):
     form: str = "paper"
 
     label: ClassVar[str] = "Quasi-global momentum"
+    references: ClassVar[tuple[str, ...]] = ("lin2021quasi",)
     uses: ClassVar[str] = "mixing"
     directed: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, LIES)
@@ -157,13 +159,16 @@ class QuasiGlobalMomentum(MomentumMethod):
 
     def step(self, state: MomentumState, round: Round) -> MomentumState:
         beta, rate = self.momentum, round.learning_rate
-        direction = beta * state.momentum + round.gradient(state.x)
+        momentum = beta * state.momentum
+        direction = momentum + round.gradient(state.x)
         if self.form == "toy":
             direction /= 1 + beta
         x = round.mix(round.descend(state.x, direction))
-        moving = np.not_equal(rate, 0)
-        movement = (state.x - x) / np.where(moving, rate, 1)
-        momentum = np.where(moving, beta * state.momentum + (1 - beta) * movement, state.momentum)
+        movement = round.over_rate(state.x - x)
+        movement *= 1 - beta
+        momentum += movement
+        if not np.all(rate):
+            np.copyto(momentum, state.momentum, where=np.equal(rate, 0))
         return MomentumState(x, momentum)
 
 
@@ -192,6 +197,7 @@ class GossipPGA(Method):
     count: str = "ring"
 
     label: ClassVar[str] = "Gossip-PGA"
+    references: ClassVar[tuple[str, ...]] = ("chen2021accelerating",)
     uses: ClassVar[str] = "mixing"
     hops_per_step: ClassVar[float] = math.inf
 

@@ -48,6 +48,7 @@ class MomentumConsensus(MomentumMethod):
     omega: float = 0.5
 
     label: ClassVar[str] = "Momentum consensus"
+    references: ClassVar[tuple[str, ...]] = ("balu2021decentralized",)
     uses: ClassVar[str] = "mixing"
     overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
@@ -97,6 +98,7 @@ class HeavyBallConsensus(Method):
     momentum: float | None = None
 
     label: ClassVar[str] = "Heavy-ball consensus"
+    references: ClassVar[tuple[str, ...]] = ("liu2011accelerated",)
     uses: ClassVar[str] = "mixing"
     overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
@@ -155,6 +157,7 @@ class DecentLaM(MomentumMethod):
     momentum: float = 0.9
 
     label: ClassVar[str] = "DecentLaM"
+    references: ClassVar[tuple[str, ...]] = ("yuan2021decentlam",)
     uses: ClassVar[str] = "mixing"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
 
@@ -168,8 +171,11 @@ class DecentLaM(MomentumMethod):
     def step(self, state: MomentumState, round: Round) -> MomentumState:
         rate = round.learning_rate
         mixed = round.mix(round.descend(state.x, round.gradient(state.x)))
-        moving = np.not_equal(rate, 0)
-        pull = (state.x - mixed) / np.where(moving, rate, 1)
-        momentum = np.where(moving, self.momentum * state.momentum + pull, state.momentum)
-        x = np.where(moving, state.x - rate * momentum, mixed)
+        momentum = round.over_rate(state.x - mixed)
+        momentum += self.momentum * state.momentum
+        x = round.descend(state.x, momentum).copy()
+        if not np.all(rate):
+            resting = np.equal(rate, 0)
+            np.copyto(momentum, state.momentum, where=resting)
+            np.copyto(x, mixed, where=resting)
         return MomentumState(x, momentum)

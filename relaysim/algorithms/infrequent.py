@@ -12,6 +12,7 @@ from relaysim.algorithms.base import Method, Round
 from relaysim.algorithms.global_average import ModelState
 from relaysim.network import AVERAGE_COUNTS, Network
 from relaysim.support.checks import one_of, plain_options, real_number, whole_number
+from relaysim.support.gathering import put_rows, rows_at
 
 __all__ = ["DynamicAveraging", "SingleMerge"]
 
@@ -25,7 +26,8 @@ class SingleMerge(Method):
     workers average once.
 
     Args:
-        merge_at: the step after which all are averaged, at least 1.
+        merge_at: the step after which all are averaged, at least 1. A run of fewer steps
+            is refused, but with ``keep_state=True``, to go on later.
         probability: of being ready, in [0, 1].
         local_steps: steps between two rounds of pairs, at least 1.
         count: what the merge sends, as of `AllReduce`: ``"ring"`` 2(n − 1) vectors, ``"all-to-all"``
@@ -35,8 +37,8 @@ class SingleMerge(Method):
     mean moves as in parallel SGD: pairs are a doubly stochastic matrix. (The published code lets several
     workers contact the same one, which is not.)
 
-    Source: "On the surprising effectiveness of a single global merging in decentralized learning", ICLR
-    2026.
+    Source: Zhu, Zhang, Wang, Zhou, Wang, "On the surprising effectiveness of a single global merging in
+    decentralized learning", ICLR 2026.
 
     >>> SingleMerge(merge_at=100).probability
     0.2
@@ -48,6 +50,7 @@ class SingleMerge(Method):
     count: str = "ring"
 
     label: ClassVar[str] = "Single merge"
+    references: ClassVar[tuple[str, ...]] = ("zhu2026surprising",)
     uses: ClassVar[str] = "workers"
     hops_per_step: ClassVar[float] = math.inf
     affine: ClassVar[bool] = False
@@ -62,6 +65,10 @@ class SingleMerge(Method):
     @property
     def random(self) -> bool:
         return self.probability > 0
+
+    @property
+    def least_steps(self) -> int:
+        return self.merge_at
 
     def vectors_per_edge(self, d: int) -> None:
         """None: pairs are random."""
@@ -81,8 +88,10 @@ class SingleMerge(Method):
         uniform = round.uniforms((x.shape[0], 2, *x.shape[2:]))
         partner, paired = random_pairs(uniform, self.probability)
         round.send(paired)
-        other = np.take_along_axis(x, partner[:, None], axis=0)
-        return ModelState(0.5 * (x + other))
+        merged = rows_at(x, partner)
+        merged += x
+        merged *= 0.5
+        return ModelState(merged)
 
 
 def random_pairs(uniform: np.ndarray, probability: float) -> tuple[np.ndarray, np.ndarray | int]:
@@ -100,12 +109,13 @@ def random_pairs(uniform: np.ndarray, probability: float) -> tuple[np.ndarray, n
     >>> partner.tolist(), int(paired)
     ([2, 1, 0], 2)
     """
+    n = len(uniform)
     ready = uniform[:, 0] < probability
     order = np.argsort(np.where(ready, uniform[:, 1], 2.0), axis=0, kind="stable")
-    rank = np.argsort(order, axis=0, kind="stable")
     paired = np.count_nonzero(ready, axis=0) // 2 * 2
-    opposite = np.where(rank < paired, rank ^ 1, rank)
-    return np.take_along_axis(order, opposite, axis=0), paired
+    place = np.arange(n).reshape(n, *(1,) * (order.ndim - 1))
+    opposite = order.take(np.minimum(np.arange(n) ^ 1, n - 1), 0)
+    return put_rows(order, np.where(place < paired, opposite, order)), paired
 
 
 class ReferenceState(NamedTuple):
@@ -146,6 +156,7 @@ class DynamicAveraging(Method):
     period: int = 1
 
     label: ClassVar[str] = "Dynamic averaging"
+    references: ClassVar[tuple[str, ...]] = ("kamp2018efficient",)
     uses: ClassVar[str] = "workers"
     hops_per_step: ClassVar[float] = math.inf
     affine: ClassVar[bool] = False
@@ -175,24 +186,49 @@ class DynamicAveraging(Method):
         if (round.step + 1) % self.period:
             return state._replace(x=x.copy())
         n = len(x)
-        away = ((x - state.reference) ** 2).sum(axis=1)
+        moved = x - state.reference
+        away = np.einsum("nd...,nd...->n...", moved, moved)
         violates = away > self.threshold
         violators = np.count_nonzero(violates, axis=0)
         uniform = round.uniforms((n, 1, *x.shape[2:]))[:, 0]
+        if np.all(violators):
+            result, taking = self._averaged(state._replace(x=x), violates, uniform)
+            round.send(2 * taking)
+            return result
+        # In most replicas nobody has moved too far.
+        x = x.copy()
+        if not np.any(violators):
+            round.send(0 * violators)
+            return state._replace(x=x)
+        some = np.flatnonzero(violators)
+        of_some = ReferenceState(*(part.take(some, -1) for part in (x, *state[1:])))
+        found, taking = self._averaged(of_some, violates[:, some], uniform[:, some])
+        sent = np.zeros_like(violators)
+        sent[some] = 2 * taking
+        round.send(sent)
+        result = ReferenceState(x, state.reference.copy(), state.violations.copy())
+        for whole, part in zip(result, found, strict=True):
+            whole[..., some] = part
+        return result
+
+    def _averaged(
+        self, state: ReferenceState, violates: np.ndarray, uniform: np.ndarray
+    ) -> tuple[ReferenceState, np.ndarray]:
+        """What comes of violations, ``(n[, r])``, in each replica; and how many workers are asked."""
+        x, n = state.x, len(state.x)
+        violators = np.count_nonzero(violates, axis=0)
         order = np.argsort(np.where(violates, -1.0, uniform), axis=0, kind="stable")
         # The mean over the first k + 1 workers in that order, for every k.
         sizes = np.arange(1, n + 1).reshape((n,) + (1,) * (x.ndim - 1))
-        means = np.cumsum(np.take_along_axis(x, order[:, None], axis=0), axis=0) / sizes
+        means = np.cumsum(rows_at(x, order), axis=0) / sizes
         near = ((means - state.reference) ** 2).sum(axis=1) <= self.threshold
         enough = near & (sizes[:, 0] >= violators)
         enough[-1] = True
         violations = state.violations + violators
         forced = violations >= n
-        taking = np.where(violators > 0, enough.argmax(axis=0) + 1, 0)
-        taking = np.where(forced[0, 0], n, taking)
-        round.send(2 * taking)
-        mean = np.take_along_axis(means, np.maximum(taking - 1, 0)[None, None], axis=0)
-        rank = np.argsort(order, axis=0, kind="stable")
-        averaged = np.where((rank < taking)[:, None], mean, x)
+        taking = np.where(forced[0, 0], n, enough.argmax(axis=0) + 1)
+        mean = rows_at(means, taking[None] - 1)
+        asked = put_rows(order, sizes[:, 0] <= taking)
+        averaged = np.where(asked[:, None], mean, x)
         reference = np.where(taking == n, mean, state.reference)
-        return ReferenceState(averaged, reference, np.where(forced, 0, violations))
+        return ReferenceState(averaged, reference, np.where(forced, 0, violations)), taking

@@ -56,6 +56,7 @@ class LocalRates(Method):
     count: str = "ring"
 
     label: ClassVar[str] = "Local rates"
+    references: ClassVar[tuple[str, ...]] = ("chen2026accelerating",)
     directed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

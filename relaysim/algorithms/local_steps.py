@@ -41,6 +41,7 @@ class LED(Corrected):
     period: int = 5
 
     label: ClassVar[str] = "LED"
+    references: ClassVar[tuple[str, ...]] = ("alghunaim2024local",)
     uses: ClassVar[str] = "mixing"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     mixing_needs: ClassVar[str] = "doubly stochastic"
@@ -94,6 +95,7 @@ class ProxSkip(Corrected):
     probability: float = 0.2
 
     label: ClassVar[str] = "ProxSkip"
+    references: ClassVar[tuple[str, ...]] = ("mishchenko2022proxskip", "guo2023revisiting")
     uses: ClassVar[str] = "mixing"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     mixing_needs: ClassVar[str] = "doubly stochastic"
@@ -168,6 +170,7 @@ class KGT(Method):
     rate: float = 1.0
 
     label: ClassVar[str] = "K-GT"
+    references: ClassVar[tuple[str, ...]] = ("liu2024decentralized",)
     uses: ClassVar[str] = "mixing"
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
     mixing_needs: ClassVar[str] = "doubly stochastic"
@@ -249,6 +252,7 @@ class Scaffold(Federated):
     participation: float = 1.0
 
     label: ClassVar[str] = "SCAFFOLD"
+    references: ClassVar[tuple[str, ...]] = ("karimireddy2020scaffold",)
     exact: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

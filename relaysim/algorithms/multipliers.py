@@ -49,6 +49,7 @@ class DLM(Method):
     penalty: float = 1.0
 
     label: ClassVar[str] = "DLM"
+    references: ClassVar[tuple[str, ...]] = ("ling2015dlm",)
     uses: ClassVar[str] = "mixing"
     overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
@@ -117,9 +118,11 @@ class ADMM(Method):
     relaxation: float = 0.5
 
     label: ClassVar[str] = "ADMM"
+    references: ClassVar[tuple[str, ...]] = ("shi2014linear", "bastianello2021asynchronous")
     uses: ClassVar[str] = "mixing"
     mixing_needs: ClassVar[str] = "symmetric"
     problem_needs: ClassVar[str] = "proximal"
+    worker_rates: ClassVar[bool] = False
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
 
@@ -144,7 +147,8 @@ class ADMM(Method):
         agreed *= 0.5 / weights
         x = round.proximal(agreed, round.learning_rate / weights)
         change = round.mix_change(x)
-        change *= 2 * self.relaxation
+        if self.relaxation != 0.5:
+            change *= 2 * self.relaxation
         difference = state.difference + change
         change += x * (4 * self.relaxation * weights)
         if self.relaxation != 0.5:

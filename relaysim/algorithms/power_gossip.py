@@ -81,6 +81,7 @@ class PowerGossip(Method):
     rows: int | None = None
 
     label: ClassVar[str] = "PowerGossip"
+    references: ClassVar[tuple[str, ...]] = ("vogels2020practical",)
     uses: ClassVar[str] = "mixing"
     mixing_needs: ClassVar[str] = "symmetric"
     several_rounds: ClassVar[bool] = False

@@ -53,6 +53,7 @@ class Muffliato(Method):
     weight: float = 1.0
 
     label: ClassVar[str] = "Muffliato"
+    references: ClassVar[tuple[str, ...]] = ("cyffers2022muffliato",)
     uses: ClassVar[str] = "mixing"
 
     def __post_init__(self) -> None:

@@ -77,6 +77,7 @@ class SGP(Method):
     network: str = "exponential"
 
     label: ClassVar[str] = "SGP"
+    references: ClassVar[tuple[str, ...]] = ("assran2019stochastic",)
     directed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -157,6 +158,7 @@ class PushDIGing(Method):
     """
 
     label: ClassVar[str] = "Push-DIGing"
+    references: ClassVar[tuple[str, ...]] = ("nedic2017achieving",)
     uses: ClassVar[str] = "mixing"
     directed: ClassVar[bool] = True
     mixing_needs: ClassVar[str] = "column stochastic"
@@ -207,6 +209,7 @@ class PushPull(Method):
     """
 
     label: ClassVar[str] = "Push-pull (AB)"
+    references: ClassVar[tuple[str, ...]] = ("pu2021push", "xin2018linear")
     uses: ClassVar[str] = "mixing"
     directed: ClassVar[bool] = True
     mixing_needs: ClassVar[str] = "row and column stochastic"

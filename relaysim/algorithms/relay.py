@@ -23,7 +23,7 @@ from relaysim.algorithms.base import (
     no_buffer,
     smoothed,
 )
-from relaysim.faults import LOST_MESSAGES
+from relaysim.faults import LOST_MESSAGES, STOPS
 from relaysim.network import Mail, Network, PairMail
 from relaysim.support.blocks import row_blocks
 from relaysim.support.checks import one_of, plain_options, real_number, true_or_false
@@ -77,10 +77,15 @@ class RelaySGD(MomentumMethod):
     unheard: str = "initial"
 
     label: ClassVar[str] = "RelaySGD"
+    references: ClassVar[tuple[str, ...]] = ("vogels2021relaysum",)
     uses: ClassVar[str] = "relay"
-    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, STOPS)
     exact: ClassVar[bool] = True
-    theorems: ClassVar[tuple[str, ...]] = ("relay_sgd_equal_hessians", "relay_sgd_rate")
+    theorems: ClassVar[tuple[str, ...]] = (
+        "relay_sgd_equal_hessians",
+        "relay_sgd_rate",
+        "linear_map",
+    )
 
     def __post_init__(self) -> None:
         plain_options(self)
@@ -139,8 +144,10 @@ class RelaySGDGrad(MomentumMethod):
     overlap: bool = False
 
     label: ClassVar[str] = "RelaySGD/Grad"
+    references: ClassVar[tuple[str, ...]] = ("vogels2021relaysum",)
     uses: ClassVar[str] = "relay"
-    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)
+    worker_rates: ClassVar[bool] = False
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, STOPS)
 
     def __post_init__(self) -> None:
         plain_options(self)
@@ -200,6 +207,7 @@ class RelaySGDMix(MomentumMethod):
     momentum: float = 0.0
 
     label: ClassVar[str] = "RelaySGD/Mix"
+    references: ClassVar[tuple[str, ...]] = ("vogels2021relaysum",)
     uses: ClassVar[str] = "relay"
     overlaps: ClassVar[bool] = True
     faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES,)

@@ -48,6 +48,7 @@ class Cesar(Method):
     neighbours: int = 1
 
     label: ClassVar[str] = "CESAR"
+    references: ClassVar[tuple[str, ...]] = ("biswas2024secure",)
     uses: ClassVar[str] = "mixing"
     affine: ClassVar[bool] = False
     several_rounds: ClassVar[bool] = False

@@ -66,6 +66,7 @@ class SwarmSGD(EventMethod):
     geometric: bool = False
 
     label: ClassVar[str] = "SwarmSGD"
+    references: ClassVar[tuple[str, ...]] = ("nadiradze2021asynchronous",)
 
     def __post_init__(self) -> None:
         plain_options(self)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
 from relaysim.algorithms.base import Method, Round, Samples, no_buffer
 from relaysim.network import Network
 from relaysim.support.checks import one_of, plain_options, require_memory, whole_number
+from relaysim.support.gathering import rows_at
 
 __all__ = ["GTSAGA", "GTSARAH", "GTSVRG"]
 
@@ -87,6 +88,7 @@ class GTSAGA(_VarianceReduced):
     refresh: str = "used"
 
     label: ClassVar[str] = "GT-SAGA"
+    references: ClassVar[tuple[str, ...]] = ("xin2020variance",)
     #: It mixes the tracker, and then what has moved by it.
     hops_per_step: ClassVar[float] = 2
 
@@ -124,7 +126,7 @@ class GTSAGA(_VarianceReduced):
             mean = mean + examples.remember(batch, examples.news(batch))
         batch = drawn()
         news = examples.news(batch)
-        estimate = sum(news) / len(news) + mean
+        estimate = (news[0] if len(news) == 1 else sum(news) / len(news)) + mean
         if self.refresh == "used":
             mean = mean + examples.remember(batch, news)
         if examples.tidied():
@@ -170,15 +172,14 @@ class _Remembered:
     def _last(self, number: np.ndarray) -> np.ndarray:
         """The gradients last seen on the examples of these numbers ``(n[, r])``, ``(n, d[, r])``."""
         table, recent, numbers = self.memory
-        found = _rows(table, self._place(number))
+        found = rows_at(table, self._place(number))
         same = numbers.reshape(-1, *number.shape) == number
-        if not same.any():
-            return found
-        latest = len(same) - 1 - same[::-1].argmax(axis=0)
-        n = len(number)
-        worker = np.arange(n) if number.ndim == 1 else np.arange(n)[:, None]
-        is_newer = _beside(same.any(axis=0), found)
-        return np.where(is_newer, _rows(recent, latest * n + worker), found)
+        worker, *replica = np.nonzero(same.any(axis=0))
+        if len(worker):
+            latest = len(same) - 1 - same[(slice(None), worker, *replica)][::-1].argmax(axis=0)
+            newer: tuple[Any, ...] = (worker, slice(None), *replica)
+            found[newer] = recent[(latest * len(number) + worker, *newer[1:])]
+        return found
 
     def remember(self, batch: Batch, news: list[np.ndarray]) -> np.ndarray:
         """Keep what was found on each example of a batch; by how much that changes the means."""
@@ -225,13 +226,6 @@ class _Remembered:
 def _beside(each: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """A number for each worker ``(n,)``, or each replica of it ``(n, r)``, to go with ``(n, d[, r])``."""
     return each.reshape(len(each), 1, *(each.shape[1:] or (1,) * (vectors.ndim - 2)))
-
-
-def _rows(array: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Rows of ``(…, d[, r])`` at places ``(n,)``, or ``(n, r)`` for each replica; ``(n, d[, r])``."""
-    if place.ndim == 1:
-        return array[place]
-    return array[place, :, np.arange(place.shape[1])].swapaxes(1, 2)
 
 
 class PointState(NamedTuple):
@@ -312,6 +306,7 @@ class GTSARAH(_Periodic):
     """
 
     label: ClassVar[str] = "GT-SARAH"
+    references: ClassVar[tuple[str, ...]] = ("xin2022fast",)
 
     def _base(self, state: PointState) -> np.ndarray:
         return state.estimate
@@ -343,6 +338,7 @@ class GTSVRG(_Periodic):
     """
 
     label: ClassVar[str] = "GT-SVRG"
+    references: ClassVar[tuple[str, ...]] = ("xin2019variance",)
 
     def _base(self, state: PointState) -> np.ndarray:
         return state.full

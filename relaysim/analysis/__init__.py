@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, NoReturn
 
+from relaysim.analysis.citing import Citations, cite
 from relaysim.analysis.consensus import ConsensusDecay, consensus_decay, consensus_distance
 from relaysim.analysis.power_laws import Exponent, power_law
 from relaysim.analysis.rates import Fit, fit_decay, fit_rate
@@ -20,6 +21,7 @@ from relaysim.theory.running_time import (
 )
 
 __all__ = [
+    "Citations",
     "ConsensusDecay",
     "Constant",
     "Exponent",
@@ -30,6 +32,7 @@ __all__ = [
     "Runtime",
     "Sensitivity",
     "Stragglers",
+    "cite",
     "compare",
     "consensus_decay",
     "consensus_distance",

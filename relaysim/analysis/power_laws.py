@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from relaysim.analysis.entries import ENTRY
 from relaysim.support.checks import real_array
+from relaysim.support.display import html_table
 
 __all__ = ["Exponent", "exponents_of", "power_law"]
 
@@ -27,6 +28,10 @@ class Exponent(NamedTuple):
     value: float
     low: float
     high: float
+
+    def _repr_html_(self) -> str:
+        rows = [("exponent", self.value), ("95 % from", self.low), ("to", self.high)]
+        return html_table("Power law", rows)
 
 
 def power_law(x: ArrayLike, y: ArrayLike, group: ArrayLike | None = None) -> Exponent:
@@ -63,7 +68,7 @@ def power_law(x: ArrayLike, y: ArrayLike, group: ArrayLike | None = None) -> Exp
     if freedom < 1:
         return Exponent(slope, math.nan, math.nan)
     residual = ((centered.y - slope * centered.x) ** 2).sum()
-    half = student.ppf(0.975, freedom) * math.sqrt(residual / freedom / square)
+    half = stdtrit(freedom, 0.975) * math.sqrt(residual / freedom / square)
     return Exponent(slope, slope - half, slope + half)
 
 

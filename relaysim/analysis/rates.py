@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from relaysim.records.history import History
 from relaysim.support.checks import real_array, shown, whole_number
+from relaysim.support.display import html_table
 
 __all__ = ["Fit", "fit_decay", "fit_rate"]
 
@@ -56,6 +58,20 @@ class Fit:
     first_step: int | None
     last_step: int | None
     linear: bool
+
+    def _repr_html_(self) -> str:
+        return html_table("Line through the logarithm of a curve", rows_of_fit(self))
+
+
+def rows_of_fit(fit: Fit) -> list[tuple[str, Any]]:
+    """What tables tell of a fit."""
+    if not fit.linear:
+        return [("linear regime", "none"), ("factor a step", "none")]
+    return [
+        ("linear regime", f"steps {fit.first_step} to {fit.last_step}"),
+        ("factor a step", fit.factor),
+        ("standard error of its logarithm", fit.standard_error),
+    ]
 
 
 NOT_LINEAR = Fit(math.nan, math.nan, math.nan, math.nan, None, None, False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,18 +13,23 @@ import numpy as np
 import pandas as pd
 
 from relaysim.algorithms.events import Algorithm
-from relaysim.algorithms.fit import check_compatible, cycle_of, weights_for
-from relaysim.analysis.entries import entries_of, names_of
+from relaysim.algorithms.fit import check_compatible, check_oracle, cycle_of, weights_for
+from relaysim.analysis.entries import Entry, entries_of, names_of
 from relaysim.analysis.power_laws import exponents_of
+from relaysim.analysis.remembered import Memory
 from relaysim.engine import simulate
 from relaysim.mixing.sequences import Mixing
+from relaysim.oracles import Exact, Gaussian, Minibatch, Oracle
 from relaysim.problems import Logistic, Problem, partitions, random_quadratics
 from relaysim.problems.curvature import HESSIANS_UP_TO
 from relaysim.problems.data import Dataset
 from relaysim.problems.objective import Objective
+from relaysim.problems.problem import knows_optimum
 from relaysim.studies.experiment import DEFAULTS, OPTIONS
+from relaysim.studies.naming import ORACLES, named
 from relaysim.studies.tuning import searched
 from relaysim.support.checks import real_number, shown, whole_number
+from relaysim.support.display import between, html_table
 from relaysim.support.progress import progress_bar
 from relaysim.support.threads import in_processes
 from relaysim.topologies import Topology, TreePair
@@ -37,6 +44,10 @@ __all__ = ["Sensitivity", "heterogeneity_sensitivity"]
 FIRST_STEPS, FLAT, ROUNDING, LEAST_RECORDS = 1000, 1e-3, 1e-12, 8
 # Records of a quarter, where they need not be more for every phase of a cycle to be among them.
 LATE_RECORDS = 50
+# Methods that a table in a notebook has a line for.
+MOST_IN_HTML = 12
+# Under noise, where it is the mean over replicas that comes to rest.
+NOISY_FLAT, REPLICAS = 0.1, 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +77,24 @@ class Sensitivity:
     exponents: pd.DataFrame
     target: float
 
+    def _repr_html_(self) -> str:
+        levels = self.frame["alpha" if "alpha" in self.frame else "zeta2"].unique()
+        rows = [
+            ("target of the suboptimality", self.target),
+            ("levels of α" if "alpha" in self.frame else "levels of ζ²", len(levels)),
+            ("ζ²", between(self.frame["zeta2"])),
+        ]
+        fitted = self.exponents[self.exponents["measure"] == "steps_to_target"]
+        for row in fitted.head(MOST_IN_HTML).to_dict("records"):
+            graph = f"{row['method']}, {row['topology']}"
+            value, low, high = (f"{row[key]:.2f}" for key in ("exponent", "low", "high"))
+            unknown = "not known: ζ² changes too little, or too few reach the target"
+            told = f"∝ (ζ²)^{value}, 95 % from {low} to {high}"
+            rows.append((f"steps of {graph}", unknown if np.isnan(row["exponent"]) else told))
+        if len(fitted) > MOST_IN_HTML:
+            rows.append(("further methods", len(fitted) - MOST_IN_HTML))
+        return html_table("Sensitivity to heterogeneity", rows)
+
     def plot(self, y: str = "steps_to_target", **options: Any) -> Axes:
         """Draw a measure against ζ², a line for each method; returns the Axes.
 
@@ -83,6 +112,7 @@ def heterogeneity_sensitivity(
     *,
     alpha: Sequence[float] | None = None,
     data: Dataset | None = None,
+    problem: Callable[[float, int], Any] | None = None,
     l2: float = DEFAULTS["l2"],
     d: int = DEFAULTS["d"],
     mu: float | None = DEFAULTS["mu"],
@@ -91,14 +121,16 @@ def heterogeneity_sensitivity(
     target: float = DEFAULTS["target"],
     learning_rate: float | None = None,
     mixing: Mixing | str | None = None,
+    oracle: Oracle | str | None = None,
     plateaus: bool = True,
     max_steps: int = DEFAULTS["max_steps"],
+    store: str | os.PathLike | None = None,
     n_jobs: int = 1,
     progress: bool | None = None,
 ) -> Sensitivity:
     """Measure methods on the same problems at several levels of heterogeneity.
 
-    For every method, level and seed, without noise: the steps in which the fastest rate falls below the
+    For every method, level and seed: the steps in which the fastest rate falls below the
     target to stay, by `relaysim.tune`; and the plateau of the suboptimality and of the consensus
     distance Ξ² at a fixed rate.
 
@@ -107,10 +139,13 @@ def heterogeneity_sensitivity(
             ``(algorithm, topology, mixing)`` where it has its own. Each may be text, such as
             ``"ChocoSGD(TopK(8), 0.5)"``, as in sweeps.
         topology: for the methods that do not bring one.
-        zeta2: levels of ζ², two or more, for `relaysim.problems.random_quadratics`.
+        zeta2: levels of ζ², two or more, for `relaysim.problems.random_quadratics`, or for ``problem``.
         alpha: levels of α, two or more, each positive or ``math.inf``, for ``data`` split by
             `relaysim.problems.partitions.dirichlet`; ζ² is what they bring. Either this or zeta2.
         data: a `relaysim.problems.data.Dataset`, to go with alpha.
+        problem: a function of a level and a seed that makes a problem of your own, to go with zeta2: such as
+            ``lambda zeta2, seed: Logistic(…)``. It needs an optimum. ζ² is then what the problem says it is,
+            if it does, and what was asked for is in a column ``level``.
         l2: of the logistic regression.
         d, mu, r0: of the quadratics.
         problem_seeds: seeds of the quadratics, or of the partitions.
@@ -119,8 +154,13 @@ def heterogeneity_sensitivity(
             with the largest L of them: the largest Hessian eigenvalue of any f_i, for data at the
             optimum (up to 2500 parameters; beyond, `Logistic.smoothness`).
         mixing: for the methods that mix and are listed alone.
+        oracle: how gradients are seen: exactly by default; minibatches (`relaysim.oracles.Minibatch`, also as
+            text) of problems with examples, or noise. Plateaus are then means over 16 replicas and the last
+            quarter of their runs, known to about a tenth.
         plateaus: measure them; without, these columns are NaN, and so is their rate.
         max_steps: the longest run.
+        store: a file that keeps what was measured, of the same methods on the same problems, and is asked
+            first: a study that was interrupted goes on, one with further levels measures these only.
         n_jobs: processes, one problem at a time each.
         progress: a progress bar: True, False, or None: if it lasts and someone watches.
 
@@ -129,8 +169,8 @@ def heterogeneity_sensitivity(
 
     Raises:
         ValueError, TypeError: fewer than two levels, levels out of range, neither or both of zeta2
-            and alpha, a method that is listed twice, or what cannot run together; before anything
-            runs.
+            and alpha, a method that is listed twice, what cannot run together, or what a store could not
+            tell from others; before anything runs.
 
     >>> import relaysim as rs
     >>> found = heterogeneity_sensitivity(rs.algorithms.RelaySGD(), rs.topologies.chain(8),
@@ -165,7 +205,14 @@ def heterogeneity_sensitivity(
     n = sizes.pop()
     if (zeta2 is None) == (alpha is None) or (alpha is None) != (data is None):
         raise ValueError("give zeta2 for quadratics, or alpha and data for logistic regression")
-    if alpha is None:
+    if problem is not None and (alpha is not None or not callable(problem)):
+        raise TypeError(
+            f"problem must be a function of a level and a seed, to go with zeta2, not {shown(problem)}"
+        )
+    seen = _oracle(oracle)
+    if problem is not None:
+        levels, problem_at = _levels(zeta2, "zeta2"), problem
+    elif alpha is None:
         levels = _levels(zeta2, "zeta2")
 
         def problem_at(level: float, seed: int) -> Objective:
@@ -183,22 +230,44 @@ def heterogeneity_sensitivity(
             return Logistic(data.features, data.labels, l2, partition=partition)
 
     first = problem_at(levels[0], seeds[0])
-    for method, graph, _ in methods:
-        check_compatible(first, graph, method)
+    by_curvature = plateaus and learning_rate is None
+    if by_curvature and not hasattr(first, "smoothness"):
+        raise ValueError(
+            f"{shown(first)} does not say its smoothness, of which the rate for plateaus is made; give "
+            f"learning_rate=, or plateaus=False"
+        )
+    if not knows_optimum(first):
+        raise ValueError(
+            f"{shown(first)} has no optimum that is known, so that there is no suboptimality to bring below "
+            f"a target; give it an `optimum`"
+        )
+    memory = Memory(store, "heterogeneity_sensitivity")
+    for entry in methods:
+        check_compatible(first, entry[1], entry[0])
+        check_oracle(seen, entry[0])
+        memory.check(first, entry, seen)
+    if isinstance(seen, Gaussian | Minibatch):
+        seen.check(first)
     names = names_of(methods)
+    memory.open()
 
     def smoothness_at(level: float, seed: int) -> float:
         return _smoothness(problem_at(level, seed))
 
+    asked = "alpha" if alpha is not None else "zeta2" if problem is None else "level"
+
     def measured_at(level: float, seed: int) -> list[dict]:
-        problem = problem_at(level, seed)
-        # ζ² of quadratics is what was asked for, met to rounding.
-        where = {"zeta2": level} if alpha is None else {"alpha": level, "zeta2": problem.zeta2}
+        made = problem_at(level, seed)
+
+        def measured(entry: Entry) -> dict[str, float]:
+            # ζ² of quadratics is what was asked for, met to rounding.
+            known = {} if asked == "zeta2" else {"zeta2": float(getattr(made, "zeta2", level))}
+            return known | _measure(made, *entry, target, rate, max_steps, seen)
+
+        where = {asked: level, "zeta2": level, "problem_seed": seed}
+        options = {"target": target, "max_steps": max_steps, "rate": rate, "seed": seed}
         return [
-            name
-            | where
-            | {"problem_seed": seed}
-            | _measure(problem, *entry, target, rate, max_steps)
+            name | where | memory.of(made, entry, seen, options, functools.partial(measured, entry))
             for name, entry in zip(names, methods, strict=True)
         ]
 
@@ -210,7 +279,6 @@ def heterogeneity_sensitivity(
             bar.update()
         return found
 
-    by_curvature = plateaus and learning_rate is None
     tasks = (1 + by_curvature) * len(levels) * len(seeds)
     with progress_bar(tasks, progress, "heterogeneity", "problems") as bar:
         rate = learning_rate if plateaus else None
@@ -219,6 +287,13 @@ def heterogeneity_sensitivity(
         by_problem = on_all_problems(measured_at)
     frame = pd.DataFrame([row for rows in zip(*by_problem, strict=True) for row in rows])
     return Sensitivity(frame, exponents_of(frame), target)
+
+
+def _oracle(oracle: Any) -> Oracle:
+    """The oracle, of a text or of None."""
+    if oracle is None:
+        return Exact()
+    return named(oracle, ORACLES, "oracle") if isinstance(oracle, str) else oracle
 
 
 def _levels(levels: Any, name: str) -> list[float]:
@@ -257,6 +332,7 @@ def _measure(
     target: float,
     rate: float | None,
     max_steps: int,
+    oracle: Oracle,
 ) -> dict[str, float]:
     """Steps at the best rate, and where a run at the given rate comes to rest (not without one)."""
     tuned = searched(
@@ -267,10 +343,11 @@ def _measure(
         max_steps=max_steps,
         progress=False,
         mixing=matrix,
+        oracle=oracle,
     )
     plateau = consensus = math.nan
     if rate is not None:
-        plateau, consensus = _settled(problem, graph, method, matrix, rate, max_steps)
+        plateau, consensus = _settled(problem, graph, method, matrix, rate, max_steps, oracle)
     return {
         "learning_rate": tuned.learning_rate,
         "steps_to_target": tuned.steps,
@@ -287,10 +364,13 @@ def _settled(
     matrix: Mixing | None,
     learning_rate: float,
     max_steps: int,
+    oracle: Oracle,
 ) -> tuple[float, float]:
     """Where suboptimality and consensus distance come to rest: 0 for all but nothing, NaN if not in time."""
     cycle = cycle_of(method, weights_for(method, graph, matrix))
     steps = min(max(FIRST_STEPS, 4 * cycle), max_steps)
+    noisy = not isinstance(oracle, Exact)
+    flat, replicas = (NOISY_FLAT, REPLICAS) if noisy else (FLAT, None)
     while True:
         late = _late_steps(steps, cycle)
         history = simulate(
@@ -301,17 +381,21 @@ def _settled(
             steps=steps,
             record=[0, *late],
             mixing=matrix,
+            oracle=oracle,
+            replicas=replicas,
             progress=False,
         )
-        frame = history.frame
+        if history.diverged.any():
+            return math.nan, math.nan
+        frame = history.frame.groupby("step").mean()
         found = [
-            _level(frame[name].to_numpy(), frame[scale].iloc[0])
+            _level(frame[name].to_numpy(), frame[scale].iloc[0], flat)
             for name, scale in (
                 ("suboptimality", "suboptimality"),
                 ("consensus_distance", "distance"),
             )
         ]
-        if np.isfinite(found).all() or history.diverged[0] or steps == max_steps:
+        if np.isfinite(found).all() or steps == max_steps:
             return found[0], found[1]
         steps = min(2 * steps, max_steps)
 
@@ -326,11 +410,11 @@ def _late_steps(steps: int, cycle: int) -> np.ndarray:
     return steps - stride * np.arange(2 * quarter)[::-1]
 
 
-def _level(values: np.ndarray, start: float) -> float:
+def _level(values: np.ndarray, start: float, flat: float = FLAT) -> float:
     """The mean of the last quarter of a run where it equals that of the quarter before."""
     if len(values) <= LEAST_RECORDS:
         return math.nan
     early, late = np.split(values[1:], [len(values) // 2])
     if late.max() < ROUNDING * start:
         return 0.0
-    return late.mean() if abs(late.mean() - early.mean()) < FLAT * late.mean() else math.nan
+    return late.mean() if abs(late.mean() - early.mean()) < flat * late.mean() else math.nan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 from relaysim.analysis.rates import check_one_rate, fit_rate
 from relaysim.measures import READY
 from relaysim.records.history import History
-from relaysim.support.checks import real_number, shown
+from relaysim.support.checks import one_of, real_number, shown
 
 __all__ = ["compare", "latex", "markdown"]
 
@@ -142,14 +142,25 @@ def _median(values: np.ndarray) -> float:
     return float((low + high) / 2) if np.isfinite(high) else math.nan
 
 
-def markdown(frame: pd.DataFrame) -> str:
+def markdown(
+    frame: pd.DataFrame,
+    columns: Mapping[str, str] | Sequence[str] | None = None,
+    bold: Mapping[str, str] | None = None,
+) -> str:
     """A table as Markdown, its columns aligned: numbers to three digits, NaN as –.
 
     Whole numbers are written out, others as 0.25 or 1.2e-07; close to 1 there are as many digits as
     tell a number from 1. The index is a column unless it only numbers the rows.
 
+    Args:
+        frame: the table.
+        columns: which of its columns, in this order: names, or ``{name: heading}``, headings that stand as
+            they are; all by default.
+        bold: ``{name: "min" | "max"}``: the best of these columns in bold, with those that read the same.
+
     Raises:
-        TypeError: not a DataFrame.
+        TypeError: not a DataFrame, or columns of another kind.
+        ValueError: a column that there is not, or that has no numbers to be best.
 
     >>> import pandas as pd
     >>> print(markdown(pd.DataFrame({"method": ["D²", "a|b"], "error": [1.2e-7, float("nan")]})))
@@ -158,8 +169,8 @@ def markdown(frame: pd.DataFrame) -> str:
     | D²     | 1.2e-07 |
     | a\\|b   |       – |
     """
-    names, columns, right = _cells(frame, _number, _markdown_text)
-    widths = [max(3, len(name), *map(len, c)) for name, c in zip(names, columns, strict=True)]
+    names, cells, right = _cells(frame, columns, bold, _number, _markdown_text, "**{}**")
+    widths = [max(3, len(name), *map(len, c)) for name, c in zip(names, cells, strict=True)]
 
     def line(cells: Iterable[str]) -> str:
         padded = (
@@ -172,17 +183,28 @@ def markdown(frame: pd.DataFrame) -> str:
         "-" * (width + 1) + ":" if at_right else ":" + "-" * (width + 1)
         for width, at_right in zip(widths, right, strict=True)
     )
-    rows = zip(*columns, strict=True)
+    rows = zip(*cells, strict=True)
     return "\n".join([line(names), "|" + "|".join(rule) + "|", *map(line, rows)])
 
 
-def latex(frame: pd.DataFrame) -> str:
+def latex(
+    frame: pd.DataFrame,
+    columns: Mapping[str, str] | Sequence[str] | None = None,
+    bold: Mapping[str, str] | None = None,
+) -> str:
     r"""A table as a LaTeX tabular with the rules of booktabs; numbers as in `markdown`, NaN as --.
 
     Text is escaped, and ², ζ and the like are set as mathematics.
 
+    Args:
+        frame: the table.
+        columns: which of its columns, in this order: names, or ``{name: heading}``, headings that stand as
+            they are; all by default.
+        bold: ``{name: "min" | "max"}``: the best of these columns in bold, with those that read the same.
+
     Raises:
-        TypeError: not a DataFrame.
+        TypeError: not a DataFrame, or columns of another kind.
+        ValueError: a column that there is not, or that has no numbers to be best.
 
     >>> import pandas as pd
     >>> print(latex(pd.DataFrame({"method": ["D²"], "error": [1.2e-7]})))
@@ -193,14 +215,18 @@ def latex(frame: pd.DataFrame) -> str:
     D$^2$ & $1.2\times10^{-7}$ \\
     \bottomrule
     \end{tabular}
+    >>> steps = pd.DataFrame({"steps": [36.0, 24.0]}, index=pd.Index(["D²", "EXTRA"], name="method"))
+    >>> print(latex(steps, columns={"steps": "steps to $10^{-6}$"}, bold={"steps": "min"}).splitlines()[5])
+    EXTRA & \textbf{24} \\
     """
-    names, columns, right = _cells(frame, _latex_number, _latex_text)
+    style = r"\textbf{{{}}}"
+    names, cells, right = _cells(frame, columns, bold, _latex_number, _latex_text, style)
     lines = [
         rf"\begin{{tabular}}{{{''.join('r' if at_right else 'l' for at_right in right)}}}",
         r"\toprule",
         " & ".join(names) + r" \\",
         r"\midrule",
-        *(" & ".join(row) + r" \\" for row in zip(*columns, strict=True)),
+        *(" & ".join(row) + r" \\" for row in zip(*cells, strict=True)),
         r"\bottomrule",
         r"\end{tabular}",
     ]
@@ -208,13 +234,20 @@ def latex(frame: pd.DataFrame) -> str:
 
 
 def _cells(
-    frame: pd.DataFrame, number: Callable[[Any], str], text: Callable[[str], str]
+    frame: pd.DataFrame,
+    columns: Mapping[str, str] | Sequence[str] | None,
+    bold: Mapping[str, str] | None,
+    number: Callable[[Any], str],
+    text: Callable[[str], str],
+    strong: str,
 ) -> tuple[list[str], list[list[str]], list[bool]]:
     """Names, the cells of each column, and whether they stand at the right."""
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"frame must be a pandas DataFrame, not {shown(frame)}")
     if isinstance(frame.columns, pd.MultiIndex):
         frame = frame.set_axis([", ".join(map(str, name)) for name in frame.columns], axis=1)
+    frame, headings = _chosen(frame, columns)
+    best = _best(frame, bold)
     series = [frame.iloc[:, k] for k in range(frame.shape[1])]
     if not isinstance(frame.index, pd.RangeIndex):
         levels = range(frame.index.nlevels)
@@ -226,12 +259,53 @@ def _cells(
         missing = value is None or value is pd.NA or value is pd.NaT
         return number(math.nan) if missing else text(str(value))
 
-    names = [text("" if s.name is None else str(s.name)) for s in series]
+    def column(values: pd.Series) -> list[str]:
+        cells = [cell(value) for value in values.tolist()]
+        mark = cell(best[values.name]) if values.name in best else None
+        return [strong.format(each) if each == mark else each for each in cells]
+
+    names = [headings.get(s.name, "" if s.name is None else text(str(s.name))) for s in series]
     right = [
         pd.api.types.is_numeric_dtype(s.dtype) and not pd.api.types.is_bool_dtype(s.dtype)
         for s in series
     ]
-    return names, [[cell(value) for value in s.tolist()] for s in series], right
+    return names, [column(values) for values in series], right
+
+
+def _chosen(
+    frame: pd.DataFrame, columns: Mapping[str, str] | Sequence[str] | None
+) -> tuple[pd.DataFrame, Mapping[Any, str]]:
+    """The columns that were asked for, and the headings that were given for them."""
+    if columns is None:
+        return frame, {}
+    if isinstance(columns, str) or not isinstance(columns, Mapping | Sequence):
+        raise TypeError(
+            f"columns must be a list of names or {{name: heading}}, not {shown(columns)}"
+        )
+    for name in columns:
+        _require_column(frame, name, "columns")
+    return frame[list(columns)], columns if isinstance(columns, Mapping) else {}
+
+
+def _best(frame: pd.DataFrame, bold: Mapping[str, str] | None) -> dict[Any, Any]:
+    """The best value of each column that has one in bold."""
+    if bold is not None and not isinstance(bold, Mapping):
+        raise TypeError(f"bold must be a mapping such as {{'steps': 'min'}}, not {shown(bold)}")
+    found = {}
+    for name, which in (bold or {}).items():
+        _require_column(frame, name, "bold")
+        one_of(which, f"bold[{name!r}]", ("min", "max"))
+        if not pd.api.types.is_numeric_dtype(frame[name].dtype):
+            raise ValueError(f"bold names {name!r}, which has no numbers; leave it out")
+        found[name] = frame[name].min() if which == "min" else frame[name].max()
+    return {name: value for name, value in found.items() if not pd.isna(value)}
+
+
+def _require_column(frame: pd.DataFrame, name: object, what: str) -> None:
+    if name not in frame:
+        raise ValueError(
+            f"{what} names {shown(name)}, which is no column; there are {', '.join(map(str, frame))}"
+        )
 
 
 def _number(value: SupportsFloat) -> str:

@@ -11,7 +11,7 @@ from relaysim.engine.simulation import Experiment
 from relaysim.records import configuration
 from relaysim.records.history import History
 from relaysim.records.state import KeptState, differing, fingerprint
-from relaysim.schedules import Tabulated
+from relaysim.schedules import PerWorker, Tabulated
 from relaysim.support.checks import whole_number
 from relaysim.version import __version__
 
@@ -44,10 +44,12 @@ def extended(
         )
     parts = _objects(history) | state.parts | given
     arguments = configuration.rebuild(config, **{key: parts[key] for key in parts})
-    if isinstance(arguments["learning_rate"], Tabulated):
+    rate = arguments["learning_rate"]
+    over_time = rate.scale if isinstance(rate, PerWorker) else rate
+    if isinstance(over_time, Tabulated):
         raise ValueError(
             f"the learning rate was a callable of your own, of which the file has the first "
-            f"{len(arguments['learning_rate'].rates)} values; pass it again: extend(…, learning_rate=…)"
+            f"{len(over_time.rates)} values; pass it again: extend(…, learning_rate=…)"
         )
     arguments["steps"] = config["steps"] + steps
     experiment = Experiment(**arguments)
@@ -58,7 +60,7 @@ def extended(
 
 def state_arguments(config: dict[str, Any]) -> list[str]:
     """What `History.extend` may be given again."""
-    plain = ("steps", "record", "keep_iterates", "stop_below", "stop_when")
+    plain = ("steps", "record", "keep_iterates", "stop_below", "stop_when", "keep_faults")
     return [key for key in config if key not in plain]
 
 
@@ -88,10 +90,11 @@ def _require_same_run(longer: dict[str, Any], config: dict[str, Any]) -> None:
 
 
 def _begins_with(longer: Any, rates: Any) -> bool:
-    """Whether a table of rates goes on from another one."""
-    if not all(
-        isinstance(each, dict) and each.get("type") == "Tabulated" for each in (longer, rates)
-    ):
+    """Whether a table of rates goes on from another one, for the same workers."""
+    both = (longer, rates)
+    if all(isinstance(each, dict) and each.get("type") == "PerWorker" for each in both):
+        return longer["rates"] == rates["rates"] and _begins_with(longer["scale"], rates["scale"])
+    if not all(isinstance(each, dict) and each.get("type") == "Tabulated" for each in both):
         return False
     known = rates["rates"]
     return list(longer["rates"][: len(known)]) == list(known)
@@ -105,11 +108,13 @@ def _restore(experiment: Experiment, history: History, state: KeptState) -> None
         block = Block(
             steps=[int(step) for step in recorded["steps"]],
             active=np.arange(r),
-            measured=recorded["columns"],
+            measured=recorded["columns"] | recorded["faults"],
             sent=recorded["vectors_sent"],
             iterates=recorded["iterates"],
         )
         experiment.go_on(state.data, block)
+        if experiment.writer is not None and history.trace is not None:
+            experiment.writer.go_on(history.trace)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ValueError(
             f"the state that was kept is damaged ({type(error).__name__}: {error}); start again from "

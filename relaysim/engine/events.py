@@ -9,6 +9,7 @@ import numpy as np
 
 from relaysim.algorithms.events import EventMethod, Meeting
 from relaysim.engine.parts import Parts
+from relaysim.engine.rates import Rates
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
 from relaysim.engine.timeline import Batch, MeetingNumbers, Timeline
 from relaysim.support.checks import real_array
@@ -39,8 +40,7 @@ class Events:
         self._gradients = parts.oracle.observe_events(parts.problem, parts.streams)
         self._timeline = Timeline(self._rule.draw, self._n, parts.streams)
         self._numbers = MeetingNumbers(parts.streams)
-        self._schedule, self._shape = plan.schedule, plan.shape
-        self._rates = plan.rates[:, None]
+        self._rates = Rates(plan)
         self._sent = np.zeros(self._r)
         rows = x0.reshape(self._n, self._d, self._r).transpose(0, 2, 1)
         self._state: Any = self._rule.init(np.array(rows).reshape(-1, self._d))
@@ -58,6 +58,11 @@ class Events:
         """So far, over all workers; ``(r,)`` with replicas, which meet at times of their own."""
         return self._sent.copy() if self._has_axis else float(self._sent[0])
 
+    @property
+    def fault_counts(self) -> dict[str, np.ndarray]:
+        """Nothing: there is no rule for faults of pairs that meet."""
+        return {}
+
     def advance(self, target: int) -> None:
         """Go on until so many units of time have passed: the time loop."""
         while self.step < target:
@@ -68,6 +73,7 @@ class Events:
         batches, workers = self._timeline.unit(self.step)
         self._gradients.start_unit(workers)
         self._numbers.start_unit(self.step, [batch for batch in batches if batch.meets])
+        rates = self._rates.table(self.step, self._n, self._r)
         # When each row was last looked at: until then it has flown.
         since = np.zeros((len(self._state.x), 1))
         # A state is read by others after the unit: rows are put into a copy of it.
@@ -76,14 +82,14 @@ class Events:
             if batch.meets:
                 self._meet(batch, since)
             else:
-                self._descend(batch, since)
+                self._descend(batch, since, rates[batch.first, batch.replica][:, None])
         self._state = self._flown(self._state, 1.0 - since)
 
-    def _descend(self, batch: Batch, since: np.ndarray) -> None:
+    def _descend(self, batch: Batch, since: np.ndarray, rates: np.ndarray) -> None:
         place = batch.first * self._r + batch.replica
         rows = self._rows_at(place, batch.time, since)
         gradient = self._gradients(self._rule.point(rows), batch)
-        self._put(place, self._rule.descend(rows, gradient, self._rate_of(batch)), "descend")
+        self._put(place, self._rule.descend(rows, gradient, rates), "descend")
 
     def _meet(self, batch: Batch, since: np.ndarray) -> None:
         count = len(batch.first)
@@ -100,12 +106,6 @@ class Events:
         self._put(place[count:], second, "meet")
         sent = self._rule.vectors_per_meeting(self._d)
         self._sent += sent * np.bincount(batch.replica, minlength=self._r)
-
-    def _rate_of(self, batch: Batch) -> float | np.ndarray:
-        if self._schedule is not None:
-            return float(self._schedule[self.step])
-        rates = self._rates[batch.replica]
-        return rates if self._shape is None else rates * self._shape(self.step)
 
     def _rows_at(self, place: np.ndarray, time: np.ndarray, since: np.ndarray) -> Any:
         """Rows after they have flown to a time."""
@@ -139,7 +139,8 @@ class Events:
 
         self._state = type(self._state)(*map(kept, self._state))
         self._r = int(np.count_nonzero(replicas))
-        self._rates, self._sent = self._rates[replicas], self._sent[replicas]
+        self._rates.keep(replicas)
+        self._sent = self._sent[replicas]
 
     @property
     def nbytes(self) -> int:

@@ -8,9 +8,15 @@ import numpy as np
 
 from relaysim.algorithms.base import Samples
 from relaysim.algorithms.events import Algorithm
-from relaysim.algorithms.fit import check_compatible, check_faults, check_oracle, weights_for
+from relaysim.algorithms.fit import (
+    check_compatible,
+    check_faults,
+    check_oracle,
+    check_rates,
+    weights_for,
+)
 from relaysim.engine.plan import ReplicaPlan
-from relaysim.faults import AnyFault, liars_of
+from relaysim.faults import AnyFault, TraceWriter, alone, liars_of
 from relaysim.measures.scope import Scope
 from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Exact, Oracle, gives_samples
@@ -32,6 +38,7 @@ class Parts:
 
     Args:
         problem, topology, algorithm, mixing, oracle, faults: see `relaysim.simulate`.
+        keep_faults: whether a trace of them is written.
         plan: which replica has which learning rate, seed and starting point.
 
     Raises:
@@ -48,8 +55,10 @@ class Parts:
         mixing: AnyMixing | None = None,
         oracle: Oracle | None = None,
         faults: AnyFault | None = None,
+        keep_faults: bool = False,
     ):
         check_compatible(problem, topology, algorithm)
+        check_rates(plan.workers, algorithm, problem.n)
         self.problem, self.topology, self.algorithm = problem, topology, algorithm
         self.plan = plan
         self.workers = Workers(problem)
@@ -63,7 +72,10 @@ class Parts:
         check_faults(faults, topology, algorithm, self.matrices)
         never = faults is None or getattr(faults, "never", False)
         self.faults = None if never else faults
-        self.scope = Scope(problem, liars_of(self.faults))
+        self.writer: TraceWriter | None = None
+        if keep_faults:
+            self.writer = TraceWriter(topology, plan.r if plan.has_axis else 1)
+        self.scope = Scope(problem, liars_of(alone(self.faults)))
         self.streams = Streams(plan.seeds, plan.owners if plan.has_axis else None)
         self.x0 = starting_points(plan.x0, problem, plan.r if plan.has_axis else None)
         require_accepted(problem, self.x0)

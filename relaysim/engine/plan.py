@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from relaysim.schedules import Schedule, Tabulated
+from relaysim.schedules import PerWorker, Schedule, Tabulated
 from relaysim.support.checks import real_array, require_memory, whole_number
 
 __all__ = [
@@ -25,8 +25,13 @@ __all__ = [
 # Its step as a number of Python's, and its place in a list.
 _BYTES_OF_RECORD = 40
 
-#: A number, one for each replica, or a callable of the step.
-LearningRate: TypeAlias = float | Sequence[float] | np.ndarray | Callable[[int], float]
+#: A number, one for each replica, a callable of the step, or any of these times one for each worker.
+LearningRate: TypeAlias = float | Sequence[float] | np.ndarray | Callable[[int], float] | PerWorker
+
+_FINITE = (
+    "steps count from 0 and each has a finite rate of at least 0, as 1 / (1 + t) gives one and 1 / t does "
+    "not; relaysim.schedules has ready ones"
+)
 
 
 @dataclass
@@ -35,7 +40,8 @@ class ReplicaPlan:
 
     ``rates (r,)`` and ``owners (r,)`` (positions in ``seeds``) are laid out rates outermost.
     ``has_axis`` tells whether arrays carry a replica axis; ``schedule`` holds the rate of every
-    step where it changes. ``shape(step)`` is what all rates are multiplied by at a step.
+    step where it changes. ``shape(step)`` is what all rates are multiplied by at a step, and ``workers (n,)``
+    what those of each worker are, where workers differ.
     """
 
     rates: np.ndarray
@@ -46,10 +52,19 @@ class ReplicaPlan:
     x0: np.ndarray | None
     given_rate: Any
     shape: Callable[[int], float] | None = None
+    workers: np.ndarray | None = None
 
     @property
     def r(self) -> int:
         return len(self.rates)
+
+    def mean_rates(self, steps: np.ndarray) -> np.ndarray:
+        """The rates in force at these steps, ``(steps, r)``; means over workers where these differ."""
+        rates = np.broadcast_to(self.rates, (len(steps), self.r))
+        if self.schedule is not None:
+            of_steps = self.schedule[np.minimum(steps, len(self.schedule) - 1)]
+            rates = np.broadcast_to(of_steps[:, None], rates.shape)
+        return rates if self.workers is None else rates * self.workers.mean()
 
 
 def plan_replicas(
@@ -60,14 +75,23 @@ def plan_replicas(
     steps: int,
 ) -> ReplicaPlan:
     """Check and lay out learning rates, seeds and starting points."""
+    workers: np.ndarray | None = None
+    if isinstance(learning_rate, PerWorker):
+        workers = np.array(learning_rate.rates)
+        learning_rate = learning_rate.scale
     schedule: np.ndarray | None = None
     given: Any = learning_rate
     if callable(learning_rate):
         require_memory(40 * steps, f"the learning rates of {steps} steps", "take fewer steps")
-        values = [learning_rate(t) for t in range(max(steps, 1))]
+        with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite is refused below
+            values = [_rate_of_step(learning_rate, t) for t in range(max(steps, 1))]
         if any(np.ndim(value) for value in values):
             raise ValueError("a learning rate that is a callable must return one number a step")
-        schedule = _rates(real_array(values, "the learning rates of the callable", copy=True))
+        schedule = real_array(values, "the learning rates of the callable", copy=True)
+        first = int(np.argmin(np.isfinite(schedule)))
+        if not np.isfinite(schedule[first]):
+            raise ValueError(f"the learning rate of step {first} is {schedule[first]}; {_FINITE}")
+        schedule = _rates(schedule)
         known = isinstance(learning_rate, Schedule) and not isinstance(learning_rate, Tabulated)
         given = learning_rate if known else Tabulated(tuple(schedule.tolist()))
         rates = schedule[:1]
@@ -76,8 +100,8 @@ def plan_replicas(
             array = real_array(learning_rate, "learning_rate", copy=True)
         except TypeError:
             raise TypeError(
-                f"learning_rate must be a number, a 1-D array of numbers or a callable of the step, "
-                f"not {learning_rate!r}"
+                f"learning_rate must be a number, a 1-D array of numbers, a callable of the step or "
+                f"PerWorker(rates), not {learning_rate!r}"
             ) from None
         if array.ndim > 1 or array.size == 0:
             raise ValueError(
@@ -101,7 +125,18 @@ def plan_replicas(
         owners = np.tile(np.arange(len(seeds)), len(rates))
         rates = np.repeat(rates, len(seeds))
     has_axis = (np.ndim(given) == 1 and schedule is None) or listed or starts is not None
-    return ReplicaPlan(rates, seeds, owners, has_axis, schedule, points, given)
+    if workers is not None:
+        given = PerWorker(tuple(workers.tolist()), given)
+    return ReplicaPlan(rates, seeds, owners, has_axis, schedule, points, given, workers=workers)
+
+
+def _rate_of_step(schedule: Callable[[int], Any], step: int) -> Any:
+    try:
+        return schedule(step)
+    except (ArithmeticError, LookupError, ValueError) as error:
+        raise ValueError(
+            f"there is no learning rate of step {step}: {type(error).__name__}, {error}; {_FINITE}"
+        ) from error
 
 
 def _rates(rates: np.ndarray) -> np.ndarray:

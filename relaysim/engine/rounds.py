@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
-from relaysim.algorithms.base import Method, Rate, Round
+from relaysim.algorithms.base import Method, Round
 from relaysim.engine.parts import Parts
+from relaysim.engine.rates import Rates
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
-from relaysim.faults import Byzantine
+from relaysim.engine.stoppages import LateGradients, Stoppages
+from relaysim.faults import Byzantine, Crash, Straggler, alone, parts_of
 from relaysim.network import Network
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.crossing import Lies
@@ -29,26 +32,45 @@ class Rounds:
     def __init__(self, parts: Parts, algorithm: Method):
         self.algorithm = algorithm
         self.step = 0
-        plan, streams, x0 = parts.plan, parts.streams, parts.x0
+        streams, x0 = parts.streams, parts.x0
         workspace = Workspace(16 * x0.size)  # bytes of a tree's messages
-        faults, arrivals, lies = parts.faults, None, None
+        faults, arrivals, lies = alone(parts.faults), None, None
         if isinstance(faults, Byzantine):
             liars = np.isin(np.arange(parts.topology.n), faults.workers)
             lies = Lies(liars, faults.attack, streams.tables("faults"))
         elif faults is not None:
-            arrivals = Arrivals(faults, parts.topology, streams, lambda: self._round.step)
+            arrivals = Arrivals(
+                faults, parts.topology, streams, lambda: self._round.step, parts.writer
+            )
+        self._arrivals: Arrivals | None = arrivals
         self.network = Network(
-            parts.topology, parts.matrices, workspace, arrivals, parts.workers, streams, lies
+            parts.topology,
+            parts.matrices,
+            workspace,
+            arrivals if arrivals is not None and arrivals.loses else None,
+            parts.workers,
+            streams,
+            lies,
         )
         samples = parts.samples(workspace.scratch)
         gradient = parts.gradient(workspace.scratch) if samples is None else samples.full_gradient
+        self._late: LateGradients | None = None
+        self._stoppages: Stoppages | None = None
+        stragglers = [part for part in parts_of(faults) if isinstance(part, Straggler)]
+        if arrivals is not None and stragglers:
+            self._late = LateGradients(stragglers[0], arrivals.uniforms(stragglers[0]), x0.shape)
+            gradient = self._late.of(gradient)
         uniforms = streams.tables("algorithm")
         self._round = Round(gradient, self.network, workspace, uniforms, samples)
-        self._schedule, self._shape = plan.schedule, plan.shape
-        self._rates: Rate = plan.rates if plan.has_axis else float(plan.rates[0])
-        self._round.learning_rate = self._rates
+        self._rates = Rates(parts.plan)
+        self._round.learning_rate = self._rates.at(0)
         self._start_step = workspace.start_step
         self._state: Any = algorithm.init(x0, self.network)
+        self._advance = algorithm.step
+        crashes = [part for part in parts_of(faults) if isinstance(part, Crash)]
+        if arrivals is not None and crashes:
+            self._stoppages = Stoppages(crashes, arrivals.stopped, self._state, x0.shape)
+            self._advance = functools.partial(self._stoppages.step, algorithm.step)
 
     @property
     def x(self) -> np.ndarray:
@@ -60,19 +82,29 @@ class Rounds:
         """So far, over all workers; ``(r,)`` where replicas differ."""
         return self.network.vectors_sent
 
+    @property
+    def fault_counts(self) -> dict[str, np.ndarray]:
+        """What went wrong so far, by what it is called, ``(r,)`` each; copies."""
+        if self._arrivals is None:
+            return {}
+        found = {"lost_messages": self._arrivals.lost_messages.copy()}
+        if self._stoppages is not None:
+            found["stopped_workers"] = self._stoppages.stopped_workers.copy()
+        if self._late is not None:
+            found["missing_gradients"] = self._late.missing_gradients.copy()
+        return found
+
     def advance(self, target: int) -> None:
         """Step on until so many steps are taken: the time loop."""
         # The state is taken out of the run, so that the first one is freed after the first step.
         state, self._state = self._state, None
         step, round = self.step, self._round
-        advance, start_step, schedule = self.algorithm.step, self._start_step, self._schedule
+        advance, start_step, rates = self._advance, self._start_step, self._rates
         while step < target:
             start_step()
             round.step = step
-            if schedule is not None:
-                round.learning_rate = float(schedule[step])
-            elif self._shape is not None:
-                round.learning_rate = self._rates * self._shape(step)
+            if rates.change:
+                round.learning_rate = rates.at(step)
             state = advance(state, round)
             step += 1
         self._state, self.step = state, step
@@ -81,10 +113,15 @@ class Rounds:
         """Go on with these replicas only (a boolean mask over the present ones)."""
         self._state = _select(self._state, replicas)
         self.network.keep(replicas)
-        if isinstance(self._rates, np.ndarray):
-            self._rates = self._rates[replicas]
-        if self._schedule is None:
-            self._round.learning_rate = self._rates
+        if self._arrivals is not None:
+            self._arrivals.keep(replicas)
+        if self._stoppages is not None:
+            self._stoppages.keep(replicas, _select(self._stoppages.start, replicas))
+        if self._late is not None:
+            self._late.keep(replicas)
+        self._rates.keep(replicas)
+        if not self._rates.change:
+            self._round.learning_rate = self._rates.at(0)
 
     @property
     def nbytes(self) -> int:
@@ -97,7 +134,8 @@ class Rounds:
             "step": self.step,
             "sent": saved(np.asarray(self.network.vectors_sent)),
             "arrays": saved(self._state),
-        }
+            "faults": self.fault_counts,
+        } | {name: each.state() for name, each in self._of_workers}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
@@ -106,6 +144,16 @@ class Rounds:
         self.network.vectors_sent = sent if sent.ndim else sent.item()
         self._state = restored(self._state, state["arrays"])
         self.network.resume(self._state)
+        if self._arrivals is not None:
+            self._arrivals.lost_messages = np.array(state["faults"]["lost_messages"])
+        for name, each in self._of_workers:
+            each.restore(state[name])
+
+    @property
+    def _of_workers(self) -> list[tuple[str, Stoppages | LateGradients]]:
+        """What goes on of workers that stop, or are slow, by name."""
+        named = (("stoppages", self._stoppages), ("late", self._late))
+        return [(name, each) for name, each in named if each is not None]
 
 
 def _select(state: Any, replicas: np.ndarray) -> Any:

@@ -17,7 +17,10 @@ from relaysim.measures.measure import Measure
 from relaysim.support.blocks import row_blocks
 from relaysim.support.interrupts import StopRequest
 
-__all__ = ["Run"]
+__all__ = ["FAULTS", "Run"]
+
+#: Before the name of what is counted, among what is measured.
+FAULTS = "faults/"
 
 DIVERGED_BEYOND = 1e12
 # After so many steps without a record it is looked whether someone asked to stop.
@@ -60,6 +63,7 @@ class Run:
         # Steps of the records that are not measured yet, and what was sent by then.
         self._pending: list[int] = []
         self._sent: list[float | np.ndarray] = []
+        self._wrong: list[dict[str, np.ndarray]] = []
         optimum = getattr(setup.scope.problem, "optimum", None)
         d = setup.problem.d
         self._center = np.zeros(d) if optimum is None else np.asarray(optimum, dtype=float)
@@ -182,6 +186,7 @@ class Run:
     def _add_record(self) -> None:
         self._recorder.add(self._machine.x)
         self._sent.append(self._machine.vectors_sent)
+        self._wrong.append(self._machine.fault_counts)
         self._pending.append(self.step)
 
     def _is_full(self) -> bool:
@@ -223,10 +228,21 @@ class Run:
             kept = iterates[:, self._kept_workers].copy()
             for k in np.flatnonzero(first_bad < count):
                 kept[first_bad[k] :, ..., *((k,) if self.plan.has_axis else ())] = np.nan
+        measured = measured | self._counted()
         self.ledger.add(Block(self._pending, self.active, measured, sent, kept))
-        self._pending, self._sent = [], []
+        self._pending, self._sent, self._wrong = [], [], []
         if leave.any():
             self._leave(leave)
+
+    def _counted(self) -> dict[str, np.ndarray]:
+        """What went wrong by each of the records that are not measured yet, ``(k, r)`` each."""
+        names = self._wrong[0] if self._wrong else ()
+        return {f"{FAULTS}{name}": np.stack([each[name] for each in self._wrong]) for name in names}
+
+    @property
+    def fault_names(self) -> tuple[str, ...]:
+        """What is counted of what goes wrong."""
+        return tuple(self._machine.fault_counts)
 
     def _size(self, iterates: np.ndarray) -> np.ndarray:
         """How far those who are measured are from the center; see `_squared_size`."""
@@ -271,6 +287,7 @@ class Run:
             "pending": {
                 "steps": list(self._pending),
                 "sent": _stacked(self._sent, len(self.active)),
+                "faults": self._counted(),
                 "iterates": saved(self._recorder.pending),
             },
         }
@@ -290,8 +307,12 @@ class Run:
         self.ledger.restore(state["ledger"], recorded)
         pending = state["pending"]
         iterates = laid_out(pending["iterates"])
-        for step, sent, x in zip(pending["steps"], pending["sent"], iterates, strict=True):
+        wrong = pending["faults"]
+        for k, (step, sent, x) in enumerate(
+            zip(pending["steps"], pending["sent"], iterates, strict=True)
+        ):
             if step in record_steps:
+                self._wrong.append({name.removeprefix(FAULTS): of[k] for name, of in wrong.items()})
                 self._recorder.add(x)
                 self._pending.append(int(step))
                 self._sent.append(sent)

@@ -30,6 +30,10 @@ class Machine(Protocol):
         """So far, over all workers; ``(r,)`` where replicas differ."""
 
     @property
+    def fault_counts(self) -> dict[str, np.ndarray]:
+        """What went wrong so far, by what it is called, ``(r,)`` each; copies."""
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the state."""
 

@@ -19,10 +19,10 @@ from relaysim.engine.plan import (
     record_steps,
     require_room,
 )
-from relaysim.engine.run import Run
+from relaysim.engine.run import FAULTS, Run
 from relaysim.engine.setup import Setup
 from relaysim.engine.stopping import Stopping
-from relaysim.faults import AnyFault
+from relaysim.faults import LOST_MESSAGES, AnyFault, Fault, kind_of, parts_of
 from relaysim.measures.columns import further_measures, measures_of
 from relaysim.mixing.by_step import AnyMixing, is_by_step
 from relaysim.mixing.sequences import mixing_in_double
@@ -30,8 +30,9 @@ from relaysim.oracles import Oracle
 from relaysim.problems import Problem
 from relaysim.records import configuration
 from relaysim.records.history import History
+from relaysim.records.provenance import provenance
 from relaysim.records.state import KeptState
-from relaysim.support.checks import shown, whole_number
+from relaysim.support.checks import shown, true_or_false, whole_number
 from relaysim.support.interrupts import called_by_user, stops_in_order
 from relaysim.support.progress import progress_bar
 from relaysim.support.streams import seed_array
@@ -63,6 +64,7 @@ def simulate(
     stop_below: float | None = None,
     stop_when: Mapping[str, float] | None = None,
     keep_state: bool | None = None,
+    keep_faults: bool = False,
     progress: bool | None = None,
 ) -> History:
     """Run an algorithm on a problem split over the workers of a topology.
@@ -72,7 +74,7 @@ def simulate(
         topology: who talks to whom; connected, with n workers. The relay family needs a tree.
         algorithm: one of `relaysim.algorithms`.
         learning_rate: γ ≥ 0 (0: communication only); a 1-D array for one replica each, all advanced
-            together; or a callable of the step (0, 1, …).
+            together; a callable of the step (0, 1, …); or `relaysim.PerWorker`, one for each worker.
         steps: how many updates; step t is the state after t of them.
         x0: ``(d,)``, ``(n, d)`` or, for replicas that start apart, ``(n, d, r)``. Zeros by default.
             With r > 1 starting points there are r replicas, and learning rates and seeds are
@@ -81,7 +83,7 @@ def simulate(
             with a note), a sequence of them that repeats with the step, or a callable of the step (0, 1, …)
             that gives one. `relaysim.mixing.metropolis` by default. Only for methods that mix.
         oracle: how gradients are observed: exactly by default, `relaysim.oracles.Gaussian`.
-        faults: what goes wrong on the way: nothing by default, `relaysim.faults.MessageDrop`.
+        faults: what goes wrong: nothing by default, `relaysim.faults.MessageDrop`, ….
         replicas: R with ``seed=s`` means the seeds s, …, s + R − 1.
         seed: a whole number, or a sequence of them, a replica each. Rates × seeds multiply, rates
             outermost; rates with the same seed see the same noise.
@@ -96,6 +98,7 @@ def simulate(
             much was sent: ``{"gradient_norm": 1e-6, "vectors_sent": 1e5}``, ``"bits_sent"``.
         keep_state: keep the state after the last step, with which `History.extend` goes on; True, False,
             or None: if it takes up to 64 MB.
+        keep_faults: keep which messages were lost, as ``history.trace``, for `relaysim.faults.Replay`.
         progress: a progress bar: True, False, or None: if the run is long and someone watches.
 
     Returns:
@@ -131,7 +134,10 @@ def simulate(
         measures=measures,
         stop_below=stop_below,
         stop_when=stop_when,
+        keep_faults=keep_faults,
     )
+    if keep_state is not True:
+        _require_steps(algorithm, experiment.steps)
     return experiment.history(keep_state, progress)
 
 
@@ -160,6 +166,7 @@ class Experiment:
         measures: Sequence[Any] | None = None,
         stop_below: float | None = None,
         stop_when: Mapping[str, float] | None = None,
+        keep_faults: bool = False,
     ):
         self.steps = whole_number(steps, "steps", 0)
         records = number_of_records(record, self.steps)
@@ -179,9 +186,26 @@ class Experiment:
             "measures": None if measures is None else further_measures(measures),
         }
         self.measures = measures_of(problem, self.parts["measures"])
+        keep_faults = true_or_false(keep_faults, "keep_faults")
+        other = [each for each in map(kind_of, parts_of(faults)) if each != LOST_MESSAGES]
+        if keep_faults and other:
+            raise ValueError(
+                f"a trace is of messages that are lost and cannot replay {other[0]}; leave keep_faults out"
+            )
+        for fault in parts_of(faults):
+            if isinstance(fault, Fault):
+                fault.check_run(self.plan.r if self.plan.has_axis else 1, self.steps)
         setup = Setup(
-            problem, topology, algorithm, self.plan, mixing=mixing, oracle=oracle, faults=faults
+            problem,
+            topology,
+            algorithm,
+            self.plan,
+            mixing=mixing,
+            oracle=oracle,
+            faults=faults,
+            keep_faults=keep_faults,
         )
+        self.writer = setup.writer
         stopping = Stopping(setup.problem, self.measures, stop_below, stop_when)
         kept = _kept_iterates(keep_iterates, setup.problem.n)
         self._require_room(kept, setup.problem.n, setup.problem.d)
@@ -205,6 +229,7 @@ class Experiment:
             "measures": configuration.encode_measures(self.parts["measures"]),
             "stop_below": None if stop_below is None else float(stop_below),
             "stop_when": None if stop_when is None else dict(stop_when),
+            "keep_faults": keep_faults,
         }
 
     def _require_room(self, kept: bool | list[int], n: int, d: int) -> None:
@@ -255,6 +280,16 @@ class Experiment:
             self.config["record"] = self.run.steps.tolist()
 
 
+def _require_steps(algorithm: Algorithm, steps: int) -> None:
+    """Raise where a run would end before what the method is made for."""
+    if steps < algorithm.least_steps:
+        raise ValueError(
+            f"{algorithm!r} needs at least {algorithm.least_steps} steps and the run has {steps}: what makes "
+            f"it this method would never happen; take more steps, options that fit them, or keep_state=True "
+            f"to go on with the run later"
+        )
+
+
 def _kept_iterates(keep: Any, n: int) -> bool | list[int]:
     """Whether iterates are kept, or those of which workers."""
     if isinstance(keep, bool | np.bool_):
@@ -291,15 +326,11 @@ def _history_of(experiment: Experiment, state: KeptState | None, interrupted: bo
     for values in columns.values():
         np.copyto(values, np.nan, where=has_ended if values.ndim == 2 else has_ended[:, None])
     steps = run.steps[:records]
-    if plan.schedule is not None:
-        rates = plan.schedule[np.minimum(steps, len(plan.schedule) - 1)][:, None]
-    else:
-        rates = plan.rates
     iterates = run.ledger.iterates()
     return History(
         steps=steps,
         seeds=seed_array(plan.seeds)[plan.owners],
-        learning_rates=np.broadcast_to(rates, (records, plan.r)),
+        learning_rates=plan.mean_rates(steps),
         columns=columns,
         measures=experiment.measures,
         vectors_sent=run.ledger.sent()[:records],
@@ -313,4 +344,7 @@ def _history_of(experiment: Experiment, state: KeptState | None, interrupted: bo
         algorithm=experiment.parts["algorithm"],
         state=state,
         interrupted=interrupted,
+        provenance=provenance(),
+        fault_counts={name: run.column(FAULTS + name)[:records] for name in run.fault_names},
+        trace=None if experiment.writer is None else experiment.writer.trace(run.step),
     )

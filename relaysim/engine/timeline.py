@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from relaysim.support.streams import Streams, numbers_within
+from relaysim.support.numbers import numbers_within
+from relaysim.support.streams import Streams
 
 __all__ = ["Batch", "MeetingNumbers", "Timeline", "batches_of"]
 

@@ -35,12 +35,16 @@ def explore(
     seed: int = _DEFAULTS.seed,
     x: str = _DEFAULTS.x,
     y: str = _DEFAULTS.y,
+    replicas: int = _DEFAULTS.replicas,
+    theory: bool = _DEFAULTS.theory,
+    seconds: float | None = _DEFAULTS.seconds,
     **further: Any,
 ) -> Any:
     """Choose a problem, a topology and methods in a notebook, and see their curves at once.
 
-    A button gives the code that draws the same picture. Everything given here is where the controls
-    stand at first.
+    Buttons tune the learning rates, show the graph, give the code that draws the same picture, and save both.
+    Where a run of all steps would take longer than it takes to look at it, half a second for all, a method is
+    drawn for fewer steps, which is said. Everything given here is where the controls stand at first.
 
     Args:
         problem: ``"random_quadratics"``; ``"logistic"``, on synthetic data; ``"breast_cancer"`` or
@@ -61,8 +65,14 @@ def explore(
         seed: of the gradient noise, and of methods that draw.
         x: ``"step"``, ``"vectors_sent"`` or ``"bits_sent"``.
         y: a measure, such as ``"suboptimality"`` or ``"worst_distance"``; see `relaysim.measures`.
+        replicas: that many seeds, from ``seed`` on; then curves have bands.
+        theory: lay over the curves what is known exactly: the curve without noise, its rate in the long
+            run, the noise floor; of small settings, for which it is a matter of moments.
+        seconds: how much work an answer may be, half a second by default; ``math.inf`` for all steps,
+            however long they take.
         further: further options of an experiment that have a control, such as ``drop``, the probability
-            that a message is lost.
+            that a message is lost, ``mixing="uniform(0.3)"``, ``oracle="Minibatch(8)"``, ``faults``, and
+            ``target``, for which the button tunes learning rates.
 
     Returns:
         An `relaysim.explorer.widget.Explorer`, which a notebook shows. Its ``histories``, ``code`` and
@@ -95,6 +105,9 @@ def explore(
         seed=seed,
         x=x,
         y=y,
+        replicas=replicas,
+        theory=theory,
+        seconds=seconds,
         further=further,
     )
     try:

@@ -1,4 +1,4 @@
-"""Methods and topologies as names or calls: read, completed and written as one writes them."""
+"""Parts of a run as names or calls: read, completed and written as one writes them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 
-from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES
+from relaysim.studies.experiment import OPTIONS
+from relaysim.studies.naming import ALGORITHMS, MIXINGS, TOPOLOGIES, code_of, name_in, typed
 
 __all__ = [
     "METHODS",
     "default_arguments",
     "method_call",
+    "mixing_code",
     "normalised_call",
+    "part_arguments",
+    "part_call",
     "split_call",
     "takes_n",
     "topology_call",
@@ -40,24 +44,27 @@ _ARGUMENTS: Mapping[str, str | Callable[[int], str]] = {
     "random_regular": "degree=3, seed=0",
     "watts_strogatz": "k=4, p=0.2, seed=0",
     "barabasi_albert": "m=2, seed=0",
+    "ConsensusControl": "base=DPSGD(), target=0.1",
     "DADAO": "condition=10.0",
-    "SingleMerge": "merge_at=100",
     "DynamicAveraging": "threshold=1.0",
+    "LocalRates": "switch=100",
+    "SingleMerge": "merge_at=20",
+    "epidemic": "s=2",
+    "with_spectral_gap": "gap=0.5",
 }
+# What stands for a required option that nothing is known of but its name, or its type.
+_OF_NAME = {
+    "W": "metropolis()",
+    "sequence": "one_peer_exponential()",
+    "seed": "0",
+    "start": "8",
+    "stop": "2",
+    "steps": "100",
+}
+_OF_TYPE = (("Sequence[int]", "[0]"), ("float", "0.1"), ("int", "1"))
 
-
-def _needs_nothing(build: Callable) -> bool:
-    parameters = inspect.signature(build).parameters.values()
-    return all(parameter.default is not inspect.Parameter.empty for parameter in parameters)
-
-
-#: Methods that a name stands for, and that need no other oracle than there is here.
-METHODS: tuple[str, ...] = tuple(
-    name
-    for name, build in ALGORITHMS.items()
-    if (name in _ARGUMENTS or _needs_nothing(build))
-    and getattr(build, "oracle_needs", "nothing") != "examples"
-)
+#: Every method.
+METHODS: tuple[str, ...] = tuple(ALGORITHMS)
 
 
 def default_arguments(name: str, n: int) -> str:
@@ -68,6 +75,43 @@ def default_arguments(name: str, n: int) -> str:
     """
     found = _ARGUMENTS.get(name, "")
     return found(n) if callable(found) else found
+
+
+def part_arguments(option: str, name: str) -> str:
+    """The arguments that a part's name alone stands for: mixing, an oracle, faults.
+
+    Those of the option's example, and of what has another name values by what its options ask for, so that
+    it can be made, and changed from there.
+
+    >>> part_arguments("mixing", "uniform"), part_arguments("faults", "Byzantine")
+    ('0.3', 'workers=[0]')
+    """
+    each = OPTIONS[option]
+    if name_in(each.example) == name:
+        _, arguments, options = split_call(each.example)
+        return ", ".join([*arguments, *(f"{key}={value}" for key, value in options.items())])
+    if name in _ARGUMENTS:
+        return default_arguments(name, 0)
+    found = []
+    asked = split_call(typed(name, each.parts[name]))[1]
+    for key, parameter in inspect.signature(each.parts[name]).parameters.items():
+        required = parameter.default is parameter.empty and key in asked and key != "n"
+        kind = str(parameter.annotation)
+        value = _OF_NAME.get(key) or next((v for part, v in _OF_TYPE if part in kind), "")
+        if required and value:
+            found.append(f"{key}={value}")
+    return ", ".join(found)
+
+
+def part_call(option: str, text: str | None) -> str | None:
+    """The call that a part's name, or a call, stands for; None where there is none.
+
+    >>> part_call("oracle", "Minibatch"), part_call("oracle", None)
+    ('Minibatch(8)', None)
+    """
+    if not text:
+        return None
+    return normalised_call(text if "(" in text else f"{text}({part_arguments(option, text)})")
 
 
 def split_call(text: str) -> tuple[str, list[str], dict[str, str]]:
@@ -121,7 +165,7 @@ def method_call(text: str) -> str:
     """The call that a method's name, or a call, stands for.
 
     >>> method_call("SingleMerge"), method_call(" D2 ")
-    ('SingleMerge(merge_at=100)', 'D2()')
+    ('SingleMerge(merge_at=20)', 'D2()')
     """
     name = text.strip()
     return normalised_call(text if "(" in text else written_call(name, default_arguments(name, 0)))
@@ -135,3 +179,32 @@ def normalised_call(text: str) -> str:
     """
     name, arguments, options = split_call(text)
     return written_call(name, *arguments, *(f"{key}={value}" for key, value in options.items()))
+
+
+def mixing_code(call: str) -> str:
+    """A mixing as a program makes it that has ``topology``, which the text leaves out, and its n.
+
+    >>> mixing_code("lazy(uniform(0.2))"), mixing_code("one_peer_exponential()")
+    ('rs.mixing.lazy(rs.mixing.uniform(topology, 0.2))', 'rs.mixing.one_peer_exponential(topology.n)')
+    """
+    return code_of(ast.unparse(_OnTopology().visit(ast.parse(call, mode="eval"))))
+
+
+class _OnTopology(ast.NodeTransformer):
+    """Gives calls of mixings the graph, or its size, where they take one that is not there."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name not in MIXINGS:
+            return node
+        signature = inspect.signature(MIXINGS[name])
+        first = next(iter(signature.parameters), "")
+        if first == "topology":
+            node.args.insert(0, ast.parse("topology", mode="eval").body)
+        elif first == "n":
+            try:
+                signature.bind(*node.args, **{str(each.arg): None for each in node.keywords})
+            except TypeError:
+                node.args.insert(0, ast.parse("topology.n", mode="eval").body)
+        return node

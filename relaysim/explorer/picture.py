@@ -11,17 +11,23 @@ from matplotlib.figure import Figure
 
 from relaysim import plots
 from relaysim.explorer.scene import Curve, Scene
+from relaysim.studies.naming import TOPOLOGIES, named
+from relaysim.topologies import TreePair
 
 __all__ = [
     "DPI",
     "LEGEND",
+    "THEORY",
     "axes_box",
     "draw",
+    "draw_graph",
     "figure_size",
     "is_wild",
     "limits",
     "looks",
     "png",
+    "saved_as",
+    "theory_lines",
 ]
 
 DPI = 140
@@ -32,16 +38,36 @@ LEGEND = {
     "fontsize": "small",
     "handlelength": 4,
 }
+GRAPH = 4.2
 WIDTH, AXES_HEIGHT, BELOW, LINE = 6.4, 3.4, 0.52, 0.185
 MARKERS = "osD^v*"
+#: What lines of theory are called, which are one for each curve.
+THEORY = {
+    "prediction": "exact, without noise",
+    "asymptote": "exact rate in the long run",
+    "floor": "exact noise floor",
+    "band": "10–90 % of single records there",
+}
 # A curve that ends this much above its start leaves the picture; it is followed so far above the others.
 FAR_ABOVE, ABOVE_THE_OTHERS = 1e6, 1e3
-LEAST_DECADES = 1.2
+# Two powers of ten, so that labels are these alone.
+LEAST_DECADES = 2.0
 
 
 def figure_size(scene: Scene) -> tuple[float, float]:
     """Width and height in inches."""
-    return WIDTH, round(BELOW + AXES_HEIGHT + LINE * len(scene.curves) + 0.15, 3)
+    lines = len(scene.curves) + len(theory_lines(scene))
+    return WIDTH, round(BELOW + AXES_HEIGHT + LINE * lines + 0.15, 3)
+
+
+def theory_lines(scene: Scene) -> list[str]:
+    """What lines of theory there are, as the legend names them, once for all curves."""
+    overlays = [curve.overlay for curve in scene.curves if curve.overlay is not None]
+    found = {"prediction": bool(overlays)}
+    found["asymptote"] = any(each.asymptote is not None for each in overlays)
+    found["floor"] = any(each.floor is not None for each in overlays)
+    found["band"] = any(each.band is not None for each in overlays)
+    return [THEORY[kind] for kind in THEORY if found[kind]]
 
 
 def axes_box(scene: Scene) -> dict[str, float]:
@@ -118,6 +144,11 @@ def draw(scene: Scene) -> Figure:
         for label, history in scene.histories.items():
             look = further.get(label, {})
             history.plot(y=settings.y, x=settings.x, ax=ax, label=label, **look)
+        names = dict(THEORY)
+        for curve in scene.curves:
+            if curve.overlay is not None:
+                for kind, line in curve.overlay.draw(ax, names=False).items():
+                    line.set_label(names.pop(kind, "_"))
         ax.legend(**LEGEND)
         if any(is_wild(curve, settings.y) for curve in scene.curves):
             # The limit that was set for one of them holds for the others no longer.
@@ -127,9 +158,26 @@ def draw(scene: Scene) -> Figure:
     return figure
 
 
+def draw_graph(scene: Scene) -> Figure:
+    """The topology of a scene."""
+    topology = named(scene.topology, TOPOLOGIES, "topology")
+    with plots.style():
+        figure = Figure(figsize=(GRAPH, GRAPH), layout="constrained")
+        # Both trees of a pair, side by side.
+        topology.draw(
+            ax=figure.subplots(1, 2) if isinstance(topology, TreePair) else figure.subplots()
+        )
+    return figure
+
+
 def png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file."""
-    file = io.BytesIO()
     # Little compression, which takes a tenth of the time.
-    figure.savefig(file, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
+    return saved_as(figure, "png", dpi=DPI, pil_kwargs={"compress_level": 1})
+
+
+def saved_as(figure: Figure, kind: str, **options: Any) -> bytes:
+    """A figure as the bytes of a file."""
+    file = io.BytesIO()
+    figure.savefig(file, format=kind, **options)
     return file.getvalue()

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from relaysim import topologies
 from relaysim.engine import simulate
-from relaysim.explorer.calls import method_call, topology_call
+from relaysim.explorer.budget import Budget, affordable_theory
+from relaysim.explorer.calls import method_call, mixing_code, topology_call
 from relaysim.explorer.problem_kinds import PROBLEMS
-from relaysim.explorer.settings import MOST_WORKERS, Settings
+from relaysim.explorer.settings import CONTROLLED, MOST_WORKERS, Settings
 from relaysim.measures.ready import default_measures
+from relaysim.oracles import Table
 from relaysim.problems import Problem
 from relaysim.records.history import History
-from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, named
+from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, code_of, name_in, named, written
+from relaysim.studies.tuning import searched
+from relaysim.theory.overlay import Overlay, overlay
 
 __all__ = ["EXPECTED", "Curve", "Runner", "Scene", "run"]
 
@@ -23,19 +28,27 @@ __all__ = ["EXPECTED", "Curve", "Runner", "Scene", "run"]
 RECORDS = 400
 # A progress bar is made where a run may take seconds: from so many edges × steps on.
 LONG = 1_000_000
+# Digits of a rate that was tuned.
+DIGITS = 3
 
 #: What can be wrong with choices; the message says how to mend it.
 EXPECTED = (ValueError, TypeError, ImportError, OSError, MemoryError, OverflowError, RuntimeError)
 
 
 class Curve(NamedTuple):
-    """A run: its name in the legend, the call that makes its method, its rate, and what came of it."""
+    """A run: its name in the legend, the call that makes its method, its rate, and what came of it.
+
+    ``given`` are the further arguments of `relaysim.simulate`, as code, and ``overlay`` what theory says,
+    where it was asked for and says something.
+    """
 
     label: str
     call: str
     learning_rate: float
     on_tree: bool
+    given: dict[str, str]
     history: History
+    overlay: Overlay | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +59,6 @@ class Scene:
         settings: what was chosen.
         problem_code: the lines that make the problem.
         topology: the call that makes the topology.
-        record: every so many steps.
         curves: the runs, in the order of the methods.
         notes: what one should know of them.
         failures: what could not be run, and why.
@@ -55,7 +67,6 @@ class Scene:
     settings: Settings
     problem_code: list[str]
     topology: str
-    record: int
     curves: list[Curve] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -64,6 +75,11 @@ class Scene:
     def histories(self) -> dict[str, History]:
         """The histories by their names in the legend."""
         return {curve.label: curve.history for curve in self.curves}
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
 
 def run(settings: Settings) -> Scene:
@@ -77,6 +93,17 @@ def run(settings: Settings) -> Scene:
     return Runner().run(settings)
 
 
+class _Method(NamedTuple):
+    """A method as it is run: its call, itself, where, and the further parts of the run, with their calls."""
+
+    call: str
+    algorithm: Any
+    topology: Any
+    on_tree: bool
+    parts: dict[str, Any]
+    calls: dict[str, str]
+
+
 class Runner:
     """Runs settings, and keeps what it made for the last ones: what did not change is not run again."""
 
@@ -85,7 +112,7 @@ class Runner:
         self._before: dict[tuple, Any] = {}
 
     def run(self, settings: Settings) -> Scene:
-        """Run every method.
+        """Run every method, each for as many steps as there is time for.
 
         A method that needs a tree runs on a spanning tree of a topology that is none, and the notes say
         so; those that cannot run are among the failures, and the others run.
@@ -93,6 +120,63 @@ class Runner:
         Raises:
             ValueError, TypeError, ImportError: a problem or a topology that cannot be made.
         """
+        time = Budget(settings.seconds, len(settings.methods))
+        scene, problem, topology = self._begin(settings)
+        for text, rate in zip(settings.methods, settings.learning_rate, strict=True):
+            try:
+                method = self._method(scene, text, problem, topology)
+                curve = self._curve(scene, method, rate, problem, time)
+            except EXPECTED as error:
+                scene.failures.append(_said_of(text, error))
+                continue
+            finally:
+                time.next()
+            if curve.label in scene.histories:
+                scene.notes.append(f"{curve.label} is there twice, and drawn once")
+                continue
+            scene.curves.append(curve)
+            for remark in _remarks(curve, settings):
+                scene.note(remark)
+        return scene
+
+    def tune(self, settings: Settings) -> tuple[list[float], list[str]]:
+        """For each method the best learning rate without noise, or the one it has; and what is to be said.
+
+        Raises:
+            ValueError, TypeError, ImportError: as `run`.
+        """
+        scene, problem, topology = self._begin(settings)
+        target = settings.value_of("target")
+        rates, notes = list(settings.learning_rate), scene.notes
+        for k, text in enumerate(settings.methods):
+            try:
+                method = self._method(scene, text, problem, topology)
+                found = searched(
+                    problem,
+                    method.topology,
+                    method.algorithm,
+                    target=target,
+                    max_steps=settings.steps,
+                    mixing=method.parts.get("mixing"),
+                    oracle=method.parts["oracle"] if _needs_examples(method.algorithm) else None,
+                )
+            except EXPECTED as error:
+                notes.append(_said_of(text, error))
+                continue
+            if math.isnan(found.learning_rate):
+                notes.append(
+                    f"no learning rate brings {found.label} below {target:g} within {settings.steps} "
+                    f"steps; take another target, or more steps"
+                )
+                continue
+            rates[k] = float(f"{found.learning_rate:.{DIGITS}g}")
+            notes.append(
+                f"{found.label} is below {target:g} from step {found.steps:.0f} on at γ = {rates[k]:g}"
+            )
+        return rates, notes
+
+    def _begin(self, settings: Settings) -> tuple[Scene, Any, Any]:
+        """A scene without curves, the problem and the topology."""
         self._before, self._made = self._made, {}
         call = topology_call(settings.topology, settings.n)
         topology = self._once(("topology", call), named, call, TOPOLOGIES, "topology")
@@ -105,48 +189,89 @@ class Runner:
         made = (topology.n, settings.problem_seed)
         key = ("problem", settings.problem, *made, *own.values())
         problem, problem_code = self._once(key, kind.make, *made, **own)
-        scene = Scene(settings, problem_code, call, max(settings.steps // RECORDS, 1))
+        scene = Scene(settings, problem_code, call)
         if topology.n != settings.n:
-            scene.notes.append(f"n = {topology.n}, the workers of {call}")
+            scene.note(f"n = {topology.n}, the workers of {call}")
         if not settings.methods:
             scene.failures.append("there is no method; add one")
-        edges = len(getattr(topology, "edges", ())) + topology.n
-        options = {
-            "steps": settings.steps,
-            "record": scene.record,
-            **settings.arguments(),
-            "seed": settings.seed,
-            "measures": _further_measures(problem, settings.y),
-        }
-        for text, rate in zip(settings.methods, settings.learning_rate, strict=True):
-            try:
-                method = method_call(text)
-                algorithm = named(method, ALGORITHMS, "algorithm")
-                on_tree = algorithm.uses == "relay" and not getattr(topology, "is_tree", True)
-                where = topology
-                if on_tree:
-                    where = self._once(("tree", call), topologies.spanning_tree, topology)
-                history = self._once(
-                    ("history", key, call, method, rate, repr(options)),
-                    simulate,
-                    problem,
-                    where,
-                    algorithm,
-                    learning_rate=rate,
-                    progress=None if edges * settings.steps > LONG else False,
-                    **options,
-                )
-            except EXPECTED as error:
-                name, message = text.partition("(")[0].strip(), str(error)
-                scene.failures.append(message if name in message else f"{name}: {message}")
-                continue
-            curve = Curve(_label(history, on_tree, rate), method, rate, on_tree, history)
-            if curve.label in scene.histories:
-                scene.notes.append(f"{curve.label} is there twice, and drawn once")
-                continue
-            scene.curves.append(curve)
-            scene.notes.extend(r for r in _remarks(curve, settings.y) if r not in scene.notes)
-        return scene
+        return scene, problem, topology
+
+    def _method(self, scene: Scene, text: str, problem: Problem, topology: Any) -> _Method:
+        call = method_call(text)
+        algorithm = named(call, ALGORITHMS, "algorithm")
+        on_tree = algorithm.uses == "relay" and not getattr(topology, "is_tree", True)
+        where = topology
+        if on_tree:
+            where = self._once(("tree", scene.topology), topologies.spanning_tree, topology)
+        calls = {name: part for name, part in scene.settings.calls().items() if part}
+        label = algorithm.label
+        if "mixing" in calls and algorithm.uses != "mixing":
+            del calls["mixing"]
+            scene.note(f"{label} does not use a mixing matrix")
+        if _needs_examples(algorithm) and "oracle" not in calls:
+            calls["oracle"] = written(Table())
+            scene.note(
+                f"{label} asks for gradients on examples, and sees them by {calls['oracle']}"
+            )
+        given = {"topology": where, "n": where.n}
+        known = {name: CONTROLLED[name].parts for name in calls}
+        parts = {name: named(part, known[name], name, given) for name, part in calls.items()}
+        return _Method(call, algorithm, where, on_tree, parts, calls)
+
+    def _curve(
+        self, scene: Scene, method: _Method, rate: float, problem: Problem, time: Budget
+    ) -> Curve:
+        settings = scene.settings
+        options: dict[str, Any] = settings.arguments() | {"seed": settings.seed}
+        if settings.replicas > 1:
+            options["replicas"] = settings.replicas
+        options["measures"] = _further_measures(problem, settings.y)
+        edges = len(getattr(method.topology, "edges", ())) + method.topology.n
+
+        def simulated(steps: int) -> History:
+            return simulate(
+                problem,
+                method.topology,
+                method.algorithm,
+                learning_rate=rate,
+                steps=steps,
+                record=max(steps // RECORDS, 1),
+                progress=None if edges * steps * settings.replicas > LONG else False,
+                **method.parts,
+                **options,
+            )
+
+        what = (id(problem), scene.topology, method.call, rate, settings.steps, settings.seconds)
+        key = ("history", *what, repr(method.calls), repr(options))
+        least = method.algorithm.least_steps
+        history = self._once(key, time.run, settings.steps, simulated, least)
+        label = _label(history, method.on_tree, rate)
+        given = _given(history, method.calls, options)
+        curve = Curve(label, method.call, rate, method.on_tree, given, history)
+        if settings.theory:
+            relays = method.algorithm.uses == "relay"
+            affordable = affordable_theory(problem.n, problem.d, edges - problem.n, relays)
+            curve = curve._replace(overlay=self._theory(scene, key, curve, affordable))
+        return curve
+
+    def _theory(self, scene: Scene, key: tuple, curve: Curve, affordable: bool) -> Overlay | None:
+        """What is known exactly of a curve; None, with a note, where it is nothing, or takes long."""
+        history, settings = curve.history, scene.settings
+        if settings.x != "step":
+            scene.note("theory is a curve over steps, and is left out against anything else")
+            return None
+        if not affordable:
+            scene.note(
+                f"theory of {history.label} takes longer than an answer may; take fewer workers or a "
+                f"smaller dimension d"
+            )
+            return None
+        try:
+            made = (overlay, history, settings.y, curve.learning_rate, False)
+            return self._once(("theory", settings.y, *key), *made)
+        except EXPECTED as error:
+            scene.note(f"no theory of {history.label}: {error}")
+            return None
 
     def _once(self, key: tuple, make: Callable, *arguments: Any, **options: Any) -> Any:
         """What was made under this key for the last settings, or is made now."""
@@ -154,6 +279,29 @@ class Runner:
             kept = key in self._before
             self._made[key] = self._before[key] if kept else make(*arguments, **options)
         return self._made[key]
+
+
+def _needs_examples(algorithm: Any) -> bool:
+    return algorithm.oracle_needs == "examples"
+
+
+def _said_of(text: str, error: Exception) -> str:
+    name, message = name_in(text), str(error)
+    return message if name in message else f"{name}: {message}"
+
+
+def _given(
+    history: History, calls: Mapping[str, str], options: Mapping[str, Any]
+) -> dict[str, str]:
+    """The further arguments of a run, as code."""
+    config = history.config
+    code = {"steps": repr(config["steps"])}
+    if config["record"] > 1:
+        code["record"] = repr(config["record"])
+    for name, call in calls.items():
+        code[name] = mixing_code(call) if name == "mixing" else code_of(call)
+    said = {name: value for name, value in options.items() if value is not None}
+    return code | {name: repr(value).replace("'", '"') for name, value in said.items()}
 
 
 def _further_measures(problem: Problem, y: str) -> list[str] | None:
@@ -187,12 +335,17 @@ def _diverged_at(history: History) -> int:
     return int(frame["step"][frame["consensus_distance"].isna()].iloc[0])
 
 
-def _remarks(curve: Curve, y: str) -> list[str]:
-    history = curve.history
+def _remarks(curve: Curve, settings: Settings) -> list[str]:
+    history, y = curve.history, settings.y
     remarks = []
     if curve.on_tree:
         method = history.label
         remarks.append(f"{method} needs a tree and runs on {history.topology!r}")
+    steps = history.config["steps"]
+    if steps < settings.steps:
+        remarks.append(
+            f"{history.label}: the first {steps} of {settings.steps} steps, as many as an answer has time for"
+        )
     if history.diverged.any():
         remarks.append(f"{curve.label}; another learning rate may be stable")
     elif not (history.frame[y] > 0).any():

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from relaysim.explorer.picture import LEGEND, axes_box, figure_size, is_wild, limits, looks
+from relaysim.explorer.picture import (
+    LEGEND,
+    THEORY,
+    axes_box,
+    figure_size,
+    is_wild,
+    limits,
+    looks,
+)
 from relaysim.explorer.scene import Scene
-from relaysim.explorer.settings import CONTROLLED
 from relaysim.studies.naming import code_of
-from relaysim.studies.options import Option
 
 __all__ = ["script"]
 
@@ -41,23 +48,16 @@ def script(scene: Scene) -> str:
     lines.append(f"topology = {code_of(scene.topology)}")
     if any(curve.on_tree for curve in scene.curves):
         lines.append("tree = rs.topologies.spanning_tree(topology)  # for what needs a tree")
-    run = {"steps": repr(settings.steps)}
-    if scene.record > 1:
-        run["record"] = repr(scene.record)
-    for name, each in CONTROLLED.items():
-        value = settings.value_of(name)
-        run |= {argument: _made(each, value) for argument in each.given_as(value)}
-    run["seed"] = repr(settings.seed)
-    further = scene.curves[0].history.config["measures"] if scene.curves else None
-    if further:
-        run["measures"] = f"[{', '.join(map(_quoted, further))}]"
-    lines += ["", f"run = {_mapping(run)}", "histories = {"]
+    shared = _shared([curve.given for curve in scene.curves])
+    lines += ["", f"run = {_mapping(shared)}", "histories = {"]
     for curve in scene.curves:
         where = "tree" if curve.on_tree else "topology"
+        own = {name: value for name, value in curve.given.items() if name not in shared}
         lines += [
             f"    {_quoted(curve.label)}: rs.simulate(",
             f"        problem, {where}, {code_of(curve.call)}, "
-            f"learning_rate={curve.learning_rate!r}, **run",
+            f"learning_rate={curve.learning_rate!r}, **run{',' if own else ''}",
+            *(f"        {name}={value}," for name, value in own.items()),
             "    ),",
         ]
     lines += ["}", ""]
@@ -78,6 +78,7 @@ def script(scene: Scene) -> str:
         "    for label, history in histories.items():",
         f"        history.plot(y={_quoted(settings.y)}, x={_quoted(settings.x)}, ax=ax, "
         f"label=label{options})",
+        *_theory(scene),
         f"    ax.legend({legend})",
     ]
     if any(is_wild(curve, settings.y) for curve in scene.curves):
@@ -88,12 +89,32 @@ def script(scene: Scene) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _made(each: Option, value: Any) -> str:
-    """The code of the argument that an option is."""
-    if each.through is None:
-        return repr(value)
-    module = each.through.__module__.replace("relaysim", "rs", 1)
-    return f"{module}.{each.through.__name__}({value!r})"
+def _shared(given: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The arguments that all runs have in common."""
+    first = given[0] if given else {}
+    return {
+        name: value
+        for name, value in first.items()
+        if all(each.get(name) == value for each in given)
+    }
+
+
+def _theory(scene: Scene) -> list[str]:
+    """The lines that lay theory over the curves, and name each kind of line once."""
+    known = [_quoted(curve.label) for curve in scene.curves if curve.overlay is not None]
+    if not known:
+        return []
+    return [
+        "    names = {",
+        *(f"        {_quoted(kind)}: {_quoted(name)}," for kind, name in THEORY.items()),
+        "    }",
+        "    for label in [",
+        *(f"        {each}," for each in known),
+        "    ]:",
+        f"        exact = rs.theory.overlay(histories[label], {_quoted(scene.settings.y)}, bounds=False)",
+        "        for kind, line in exact.draw(ax, names=False).items():",
+        '            line.set_label(names.pop(kind, "_"))',
+    ]
 
 
 def _quoted(text: str) -> str:
@@ -104,9 +125,9 @@ def _written(value: Any) -> str:
     return _quoted(value) if isinstance(value, str) else repr(value)
 
 
-def _mapping(written: dict[str, str]) -> str:
+def _mapping(written: Mapping[str, str]) -> str:
     return "{" + ", ".join(f"{_quoted(key)}: {value}" for key, value in written.items()) + "}"
 
 
-def _plain(values: dict) -> str:
+def _plain(values: Mapping) -> str:
     return _mapping({key: _written(value) for key, value in values.items()})

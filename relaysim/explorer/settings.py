@@ -9,15 +9,25 @@ from typing import Any
 
 import numpy as np
 
+from relaysim.explorer.calls import part_call
 from relaysim.explorer.problem_kinds import PROBLEMS
 from relaysim.measures import READY, accuracy
 from relaysim.studies.experiment import OPTIONS
 from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, known_name, named, written
-from relaysim.studies.options import Option
+from relaysim.studies.options import Option, check_said_once
 from relaysim.support.checks import real_number, whole_number
 from relaysim.support.names import closest
 
-__all__ = ["ACROSS", "CONTROLLED", "FIELDS", "MOST_WORKERS", "UPWARD", "Settings"]
+__all__ = [
+    "ACROSS",
+    "CONTROLLED",
+    "FIELDS",
+    "MOST_REPLICAS",
+    "MOST_WORKERS",
+    "PARTS",
+    "UPWARD",
+    "Settings",
+]
 
 #: What the two axes can show, columns of `History.frame`.
 ACROSS = ("step", "vectors_sent", "bits_sent")
@@ -27,7 +37,7 @@ UPWARD = tuple(
     if not measure.per_worker and measure is not accuracy  # there are no test data here
 )
 
-MOST_WORKERS = 1024
+MOST_WORKERS, MOST_REPLICAS = 1024, 100
 # Where a picture needs more than an experiment.
 LEAST = {"steps": 1}
 
@@ -57,17 +67,34 @@ class Settings:
     seed: int = 0
     x: str = "step"
     y: str = "suboptimality"
+    replicas: int = 1
+    theory: bool = False
+    seconds: float | None = None
     further: Mapping[str, Any] = field(default_factory=dict)
 
     def value_of(self, name: str) -> Any:
         """What is chosen for an option of an experiment."""
         return self.further[name] if name in self.further else getattr(self, name)
 
+    def calls(self) -> dict[str, str | None]:
+        """The calls that make the parts that a run has by choice: mixing, oracle, faults; None for none.
+
+        Raises:
+            ValueError: what is said twice, as noise and as an oracle.
+        """
+        check_said_once(CONTROLLED, {name: self.value_of(name) for name in CONTROLLED})
+        found = {name: part_call(name, self.value_of(name)) for name in PARTS}
+        for name, each in CONTROLLED.items():
+            if each.through is not None and (value := self.value_of(name)):
+                found[each.argument] = f"{each.through.__name__}({value!r})"
+        return found
+
     def arguments(self) -> dict[str, Any]:
-        """The arguments of `relaysim.simulate` that options of experiments stand for."""
+        """The arguments of `relaysim.simulate` that further options of experiments stand for."""
         found: dict[str, Any] = {}
         for name, each in CONTROLLED.items():
-            found |= each.given_as(self.value_of(name))
+            if each.through is None:
+                found |= each.given_as(self.value_of(name))
         return found
 
     def __post_init__(self) -> None:
@@ -80,6 +107,13 @@ class Settings:
             if name in FIELDS and each.kind is int:
                 least = max(int(each.least or 0), LEAST.get(name, 0))
                 normalise(name, whole_number(getattr(self, name), name, least))
+        normalise("replicas", whole_number(self.replicas, "replicas", 1))
+        if self.replicas > MOST_REPLICAS:
+            raise ValueError(f"replicas must be at most {MOST_REPLICAS} here, not {self.replicas}")
+        if self.seconds not in (None, math.inf):
+            normalise("seconds", real_number(self.seconds, "seconds", 0))
+        if not isinstance(self.theory, bool):
+            raise TypeError(f"theory must be True or False, not {self.theory!r}")
         if self.n > MOST_WORKERS:
             raise ValueError(f"n must be at most {MOST_WORKERS} here, not {self.n}")
         for name in ("zeta2", "mu", "drift", "l2", "sigma2"):
@@ -104,6 +138,8 @@ class Settings:
 FIELDS = frozenset(each.name for each in fields(Settings))
 #: The options of an experiment that have a control.
 CONTROLLED: Mapping[str, Option] = {name: each for name, each in OPTIONS.items() if each.title}
+#: Of these what is a name or a call.
+PARTS = tuple(name for name, each in CONTROLLED.items() if each.parts)
 
 
 def _further(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +150,13 @@ def _further(given: Mapping[str, Any]) -> dict[str, Any]:
             raise TypeError(
                 f"explore has no setting {name!r}{closest(name, {**further, **dict.fromkeys(FIELDS)})}"
             )
-    return {name: each.checked(given.get(name, each.default)) for name, each in further.items()}
+    return {name: _checked(each, given.get(name, each.default)) for name, each in further.items()}
+
+
+def _checked(each: Option, value: Any) -> Any:
+    if not each.parts:
+        return each.checked(value)
+    return None if value in (None, "none") else _as_text(value, each.parts, each.name)
 
 
 def _as_text(value: Any, known: Mapping[str, Callable], what: str) -> str:

@@ -1,10 +1,10 @@
-"""The controls of an explorer. What they choose is run, drawn and written elsewhere."""
+"""The explorer: its controls, followed by a picture. What they choose is run, drawn and written elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import html
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,54 +13,34 @@ import ipywidgets as widgets
 from relaysim.explorer.calls import (
     METHODS,
     default_arguments,
-    split_call,
+    part_arguments,
     takes_n,
     written_call,
 )
-from relaysim.explorer.picture import WIDTH, draw, png
+from relaysim.explorer.controls import (
+    controls_of,
+    follows_n,
+    levels_of,
+    options_of,
+    parts_of_method,
+    usage,
+)
+from relaysim.explorer.picture import WIDTH, draw, draw_graph, png, saved_as
 from relaysim.explorer.problem_kinds import PROBLEMS
 from relaysim.explorer.scene import EXPECTED, Runner, Scene
 from relaysim.explorer.script import script
 from relaysim.explorer.settings import (
-    ACROSS,
     CONTROLLED,
     FIELDS,
-    MOST_WORKERS,
-    UPWARD,
+    PARTS,
     Settings,
 )
 from relaysim.records.history import History
-from relaysim.studies.experiment import decades
-from relaysim.studies.naming import TOPOLOGIES
+from relaysim.support.files import written_aside
 
 __all__ = ["Explorer", "MethodRow"]
 
-
-# By setting: what stands beside the control, and its levels. They are round numbers, for code that
-# reads well, where a slider over logarithms would turn 0.5 into 0.5011872336272722.
-LEVELS: dict[str, tuple[str, list[float]]] = {
-    "learning_rate": (
-        "γ",
-        decades(-4, 1, "1 1.1 1.2 1.4 1.6 1.8 2 2.2 2.5 2.8 3 3.5 4 4.5 5 5.5 6 7 8 9"),
-    ),
-    "drift": ("drift", [0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]),
-    "alpha": ("Dirichlet α", [*decades(-2, 1), math.inf]),
-    **{
-        name: (each.title, list(each.levels))
-        for name, each in CONTROLLED.items()
-        if each.kind is float
-    },
-}
-# From top to bottom; what is not mentioned follows.
-ORDER = ("d", "zeta2", "mu", "drift", "alpha", "l2")
-TITLES = {
-    "step": "steps",
-    "vectors_sent": "vectors sent",
-    "bits_sent": "bits sent",
-    **{name: name.replace("_", " ") for name in UPWARD},
-    "distance": "distance to x*",
-}
-LABEL, CONTROL = "92px", {"width": "320px"}
+GRAPH_WIDTH = "420px"
 
 
 class MethodRow(widgets.HBox):
@@ -78,13 +58,20 @@ class MethodRow(widgets.HBox):
             placeholder="such as momentum=0.9",
             continuous_update=False,
             layout={"width": "170px"},
-            tooltip="arguments of the method",
+            tooltip=usage(name),
         )
-        self.learning_rate = _levels("learning_rate", learning_rate, "20px", {"width": "360px"})
+        self.learning_rate = levels_of("learning_rate", learning_rate, "20px", {"width": "360px"})
         self.remove = widgets.Button(
             description="✕", layout={"width": "34px"}, tooltip="remove this method"
         )
         super().__init__([self.method, self.arguments, self.learning_rate, self.remove])
+
+    def take_rate(self, rate: float) -> None:
+        """Set the learning rate, which need not be one of the levels."""
+        slider = self.learning_rate
+        if all(level != rate for _, level in slider.options):
+            slider.options = options_of({*(level for _, level in slider.options), rate})
+        slider.value = rate
 
     @property
     def call(self) -> str:
@@ -96,10 +83,13 @@ class Explorer(widgets.VBox):
     """Controls, and a picture that follows them; made by `relaysim.explore`.
 
     Attributes:
-        controls: the widgets by the name of the setting that they choose, and ``topology_arguments``.
+        controls: the widgets by the name of the setting that they choose, and ``topology_arguments``,
+            ``mixing_arguments``, ….
         rows: a `MethodRow` for each method.
-        picture, messages, code_area: what is shown.
-        add_button, code_button: add a method; show the code, or hide it.
+        picture, graph, messages, code_area: what is shown.
+        add_button, tune_button: add a method; tune all learning rates.
+        code_button, graph_button: show the code, or the graph, or hide it.
+        save_button, save_name: write the picture and the code to files of this name, without its ending.
         scene: the runs in the picture; None where they could not be made.
     """
 
@@ -107,16 +97,31 @@ class Explorer(widgets.VBox):
         self.scene: Scene | None = None
         self._runner = Runner()
         self._quiet = False
+        self._seconds = settings.seconds
         self._learning_rate = settings.learning_rate[0] if settings.learning_rate else 0.5
-        self.controls = _controls(settings)
+        self.controls = controls_of(settings)
         self.rows = [
-            MethodRow(*_parts_of_method(method), rate)
+            MethodRow(*parts_of_method(method), rate)
             for method, rate in zip(settings.methods, settings.learning_rate, strict=True)
         ]
         width = f"{round(100 * WIDTH)}px"
         self.picture = widgets.Image(format="png", layout={"width": width, "align_self": "center"})
         self.messages = widgets.HTML()
         self.add_button = widgets.Button(description="Add a method", icon="plus")
+        self.tune_button = widgets.Button(
+            description="Tune the rates",
+            icon="magic",
+            tooltip="the rates without noise that are below the target first",
+        )
+        self.graph_button = widgets.ToggleButton(description="Show the graph", icon="share-alt")
+        self.graph = widgets.Image(format="png", layout={"width": GRAPH_WIDTH, "display": "none"})
+        self._graph_of: str | None = None
+        self.save_button = widgets.Button(
+            description="Save", icon="save", tooltip="the picture as .png and .pdf, the code as .py"
+        )
+        self.save_name = widgets.Text(
+            "explorer", layout={"width": "170px"}, tooltip="name of files"
+        )
         self.code_button = widgets.Button(description="Show the code", icon="code")
         self.code_area = widgets.Textarea(layout={"width": "98%", "display": "none"})
         # Progress bars of long runs stand here.
@@ -124,17 +129,34 @@ class Explorer(widgets.VBox):
         self._methods = widgets.VBox()
         left = [control for name, control in self.controls.items() if name not in ("x", "y")]
         axes = widgets.HBox([self.controls["y"], self.controls["x"]])
-        right = widgets.VBox([self.picture, axes])
+        right = widgets.VBox([self.picture, axes, self.graph])
         top = widgets.HBox([widgets.VBox(left, layout={"min_width": "330px"}), right])
-        buttons = widgets.HBox([self.add_button, self.code_button])
+        buttons = widgets.HBox(
+            [
+                self.add_button,
+                self.tune_button,
+                self.graph_button,
+                self.code_button,
+                self.save_name,
+                self.save_button,
+            ]
+        )
         super().__init__(
             [top, self.messages, self._progress, self._methods, buttons, self.code_area]
         )
         for name, control in self.controls.items():
-            control.observe(self._arguments_follow if name == "topology" else self._follow, "value")
+            if name == "topology":
+                control.observe(self._arguments_follow, "value")
+            elif name in PARTS:
+                control.observe(functools.partial(self._part_follows, name), "value")
+            else:
+                control.observe(self._follow, "value")
         for row in self.rows:
             self._watch(row)
         self.add_button.on_click(self._add)
+        self.tune_button.on_click(self._tune)
+        self.graph_button.observe(self._show_graph, "value")
+        self.save_button.on_click(self._save)
         self.code_button.on_click(self._show_code)
         self._update()
 
@@ -152,11 +174,17 @@ class Explorer(widgets.VBox):
         size = str(chosen["n"]) if takes_n(name) else ""
         arguments = arguments or default_arguments(name, chosen["n"])
         chosen["topology"] = written_call(name, size, arguments)
+        for part in PARTS:
+            given = chosen.pop(f"{part}_arguments").strip()
+            chosen[part] = chosen[part] and written_call(chosen[part], given)
         methods = [row.call for row in self.rows]
         further = {name: chosen.pop(name) for name in CONTROLLED if name not in FIELDS}
         chosen["further"] = further
         return Settings(
-            methods=methods, learning_rate=[row.learning_rate.value for row in self.rows], **chosen
+            methods=methods,
+            learning_rate=[row.learning_rate.value for row in self.rows],
+            seconds=self._seconds,
+            **chosen,
         )
 
     @property
@@ -177,8 +205,8 @@ class Explorer(widgets.VBox):
                 self._update()
             self._progress.outputs = ()
 
-    def _update(self) -> None:
-        """Run what is chosen and show it; whatever goes wrong is said below the picture."""
+    def _update(self, said: Sequence[str] = ()) -> None:
+        """Run what is chosen and show it; whatever goes wrong is said below the picture, after this."""
         self._arrange()
         try:
             self.scene = self._runner.run(self.settings)
@@ -193,8 +221,9 @@ class Explorer(widgets.VBox):
         if drawn is not None:
             self.picture.value = drawn
         self.picture.layout.visibility = "hidden" if drawn is None else "visible"
-        self.messages.value = _as_html(failures, notes)
+        self.messages.value = _as_html(failures, [*said, *notes])
         self._write_code()
+        self._draw_graph()
 
     def _arrange(self) -> None:
         """Show the controls that count, and the rows."""
@@ -202,7 +231,10 @@ class Explorer(widgets.VBox):
         every = {name for problem in PROBLEMS.values() for name in problem.settings}
         for name in every:
             self.controls[name].layout.display = None if name in own else "none"
-        self.controls["n"].disabled = not _follows_n(self.controls["topology"].value)
+        for part in PARTS:
+            shown = None if self.controls[part].value else "none"
+            self.controls[f"{part}_arguments"].layout.display = shown
+        self.controls["n"].disabled = not follows_n(self.controls["topology"].value)
         if self._methods.children != tuple(self.rows):
             self._methods.children = tuple(self.rows)
 
@@ -213,12 +245,36 @@ class Explorer(widgets.VBox):
             self.controls["topology_arguments"].value = arguments
         self._follow()
 
+    def _part_follows(self, part: str, change: Any) -> None:
+        with self._silently():
+            arguments = part_arguments(part, change["new"]) if change["new"] else ""
+            self.controls[f"{part}_arguments"].value = arguments
+        self._follow()
+
+    def _tune(self, _: Any) -> None:
+        """Give each method the rate that is best without noise; what was found is said."""
+        self.tune_button.disabled = True
+        try:
+            with self._progress:
+                try:
+                    rates, said = self._runner.tune(self.settings)
+                except EXPECTED as error:
+                    rates, said = None, [str(error)]
+                with self._silently():
+                    for row, rate in zip(self.rows, rates or (), strict=rates is not None):
+                        row.take_rate(rate)
+                self._update(said)
+            self._progress.outputs = ()
+        finally:
+            self.tune_button.disabled = False
+
     # -- methods ---------------------------------------------------------------------------------
 
     def _watch(self, row: MethodRow) -> None:
         def renamed(change: Any) -> None:
             with self._silently():
                 row.arguments.value = default_arguments(change["new"], 0)
+                row.arguments.tooltip = usage(change["new"])
             self._follow()
 
         def removed(_: Any) -> None:
@@ -255,6 +311,41 @@ class Explorer(widgets.VBox):
         self.code_area.value = self.code or "# Nothing is drawn; the message above says why.\n"
         self.code_area.rows = self.code_area.value.count("\n") + 1
 
+    # -- the graph, and files ----------------------------------------------------------------------
+
+    def _show_graph(self, change: Any) -> None:
+        self.graph_button.description = "Hide the graph" if change["new"] else "Show the graph"
+        self._draw_graph()
+
+    def _draw_graph(self) -> None:
+        """Draw the topology where it is shown, and is another one than before."""
+        shown = self.graph_button.value and self.scene is not None
+        self.graph.layout.display = None if shown else "none"
+        if shown and self.scene is not None and self._graph_of != self.scene.topology:
+            self.graph.value = png(draw_graph(self.scene))
+            self._graph_of = self.scene.topology
+
+    def _save(self, _: Any) -> None:
+        """Write the picture and the code; what was written, or why not, is said."""
+        if self.scene is None or not self.scene.curves:
+            self.messages.value = _as_html(["there is no picture to save"], [])
+            return
+        name = self.save_name.value.strip() or "explorer"
+        files = {
+            f"{name}.png": self.picture.value,
+            f"{name}.pdf": saved_as(draw(self.scene), "pdf"),
+            f"{name}.py": self.code.encode(),
+        }
+        try:
+            for path, content in files.items():
+                with written_aside(path) as aside:
+                    aside.write_bytes(content)
+        except OSError as error:
+            self.messages.value = _as_html([str(error)], [])
+            return
+        said = f"written: {', '.join(files)}"
+        self.messages.value = _as_html(self.scene.failures, [said, *self.scene.notes])
+
     @contextlib.contextmanager
     def _silently(self) -> Iterator[None]:
         self._quiet = True
@@ -262,121 +353,6 @@ class Explorer(widgets.VBox):
             yield
         finally:
             self._quiet = False
-
-
-# -- controls --------------------------------------------------------------------------------------
-
-
-def _controls(settings: Settings) -> dict[str, widgets.Widget]:
-    name, size, arguments = _parts_of_topology(settings.topology, settings.n)
-    return {
-        "problem": _dropdown(
-            "problem", [(p.title, key) for key, p in PROBLEMS.items()], settings.problem
-        ),
-        **{
-            key: _control(key, settings)
-            for key in dict.fromkeys((*ORDER, *CONTROLLED))
-            if key != "seed"
-        },
-        "topology": _dropdown("topology", sorted(TOPOLOGIES), name),
-        "topology_arguments": widgets.Text(
-            arguments,
-            description="arguments",
-            placeholder="of the topology, beside n",
-            continuous_update=False,
-            style={"description_width": LABEL},
-            layout=CONTROL,
-        ),
-        "n": _slider("workers n", size, 2, 64, 1),
-        "steps": _slider("steps", settings.steps, 10, 2000, 10),
-        "seed": _control("seed", settings),
-        "x": _dropdown("against", [(TITLES[key], key) for key in ACROSS], settings.x),
-        "y": _dropdown("drawn", [(TITLES[key], key) for key in UPWARD], settings.y),
-    }
-
-
-def _control(name: str, settings: Settings) -> widgets.Widget:
-    """The control of an option: levels, or a whole number between two ends."""
-    each = CONTROLLED.get(name)
-    if each is None or each.kind is float:
-        return _levels(name, settings.value_of(name))
-    least, most = each.levels
-    return _number(each.title, settings.value_of(name), int(least), int(most))
-
-
-def _dropdown(description: str, options: Sequence, value: str) -> widgets.Dropdown:
-    return widgets.Dropdown(
-        options=options,
-        value=value,
-        description=description,
-        style={"description_width": LABEL},
-        layout=CONTROL,
-    )
-
-
-def _number(description: str, value: int, least: int, most: int) -> widgets.BoundedIntText:
-    return widgets.BoundedIntText(
-        value,
-        min=least,
-        max=max(most, value),
-        description=description,
-        style={"description_width": LABEL},
-        layout=CONTROL,
-    )
-
-
-def _slider(description: str, value: int, least: int, most: int, step: int) -> widgets.IntSlider:
-    return widgets.IntSlider(
-        value,
-        min=min(least, value),
-        max=max(most, value),
-        step=step,
-        description=description,
-        style={"description_width": LABEL},
-        layout=CONTROL,
-    )
-
-
-def _levels(
-    name: str, value: float, width: str = LABEL, layout: dict | None = None
-) -> widgets.SelectionSlider:
-    description, levels = LEVELS[name]
-    shown = sorted({*levels, value})
-    return widgets.SelectionSlider(
-        equals=lambda level, other: math.isclose(level, other, rel_tol=1e-9),
-        options=[("∞" if level == math.inf else f"{level:g}", level) for level in shown],
-        value=value,
-        description=description,
-        style={"description_width": width},
-        layout=CONTROL if layout is None else layout,
-    )
-
-
-def _parts_of_topology(text: str, n: int) -> tuple[str, int, str]:
-    """A topology's name, its number of workers, and its other arguments."""
-    name, arguments, options = split_call(text)
-    if "(" not in text:
-        return name, n, default_arguments(name, n) if takes_n(name) else ""
-    if takes_n(name):
-        size = arguments.pop(0) if arguments else options.pop("n", str(n))
-        if not (size.isdecimal() and 1 <= int(size) <= MOST_WORKERS):
-            raise ValueError(
-                f"n must be a whole number from 1 to {MOST_WORKERS} in topology {text!r}, not {size}"
-            )
-        n = int(size)
-    written = [*arguments, *(f"{key}={value}" for key, value in options.items())]
-    return name, n, ", ".join(written)
-
-
-def _parts_of_method(text: str) -> tuple[str, str]:
-    name, arguments, options = split_call(text)
-    if "(" not in text:
-        return name, default_arguments(name, 0)
-    return name, ", ".join([*arguments, *(f"{key}={value}" for key, value in options.items())])
-
-
-def _follows_n(topology: str) -> bool:
-    return takes_n(topology) or bool(default_arguments(topology, 1))
 
 
 def _as_html(failures: Sequence[str], notes: Sequence[str]) -> str:

@@ -34,6 +34,7 @@ from relaysim.figures.star import star
 from relaysim.figures.theory import theory
 from relaysim.figures.typical_distance import typical_distance
 from relaysim.figures.unreliable import unreliable
+from relaysim.figures.worst_case import worst_case
 from relaysim.figures.zoo import zoo
 from relaysim.support.names import attribute_error
 
@@ -67,6 +68,7 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "zoo": zoo,
     "separable": separable,
     "one-way-links": one_way_links,
+    "worst-case": worst_case,
 }
 
 

@@ -18,18 +18,20 @@ from relaysim.algorithms.events import Algorithm
 from relaysim.engine import simulate
 from relaysim.figures.result import Result, rows_of
 from relaysim.mixing import chebyshev, metropolis
+from relaysim.plots.ticks import log_ticks, number
 from relaysim.support.progress import progress_bar
 
 __all__ = ["accelerated_consensus"]
 
 #: Colour, dash and marker of each way to agree.
 WAYS = {
-    "plain gossip": ("#0072B2", (0, (1, 1)), "o"),
-    "heavy ball (FastMix)": ("#C116B3", (0, (5, 3)), "s"),
-    "Chebyshev": ("#000000", "-", "^"),
+    "plain gossip": (plots.method_style("DP-SGD (gossip)")["color"], (0, (1, 1)), "o"),
+    "heavy ball (FastMix)": (plots.method_style("Heavy-ball consensus")["color"], (0, (5, 3)), "s"),
+    "Chebyshev": (plots.method_style("Chebyshev")["color"], "-", "^"),
 }
 DESCENTS: dict[str, Algorithm] = {"Mudag": Mudag(), "Exact diffusion": ExactDiffusion()}
 AGREED, ARRIVED = 1e-10, 1e-8
+SLOPES = "slopes"
 # Whose course is drawn.
 DRAWN = 32
 DIMENSION = 10
@@ -212,18 +214,21 @@ def _draw_course(ax: Axes, course: pd.DataFrame) -> None:
         known = part[part.left > 0]
         look: dict[str, Any] = {"color": color, "linestyle": dash, "linewidth": 3.2, "alpha": 0.75}
         ax.plot(known.rounds, known.left, **look, label=way)
-        ax.plot(part.rounds, part.expected, color="#000000", linewidth=0.7)
+        exact = "expected, exactly" if way == "Chebyshev" else None
+        ax.plot(part.rounds, part.expected, color="#000000", linewidth=0.7, label=exact)
     ax.set_yscale("log")
     ax.set_ylim(1e-16, 30)
     ax.set_xlim(0, course.rounds.max())
-    ax.axhline(AGREED, color="#888888", linestyle="--", linewidth=1)
+    guide: dict[str, Any] = {"color": "#777777", "linestyle": "--", "linewidth": 1}
+    ax.axhline(AGREED, **guide, label=f"{number(AGREED)} (middle)")
     ax.set_xlabel("Rounds")
     ax.set_ylabel(f"Share left of Ξ², ring of {DRAWN}")
-    ax.legend(fontsize="small", loc="upper right")
+    ax.legend(fontsize="small", loc="lower left")
 
 
 def _slope(ax: Axes, at: np.ndarray, values: np.ndarray, label: str) -> None:
-    ax.plot(at, values, color="#888888", linewidth=1, zorder=1)
+    named = None if any(line.get_label() == SLOPES for line in ax.lines) else SLOPES
+    ax.plot(at, values, color="#888888", linewidth=1, zorder=1, label=named)
     options: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "color": "#555555"}
     ax.annotate(label, (at[-1], values[-1]), xytext=(-6, 3), fontsize="small", **options)
 
@@ -235,6 +240,7 @@ def _number(ax: Axes, x: float, y: float, text: str, beside: float) -> None:
 
 def _axes(ax: Axes, x: str, y: str, ticks: list[int]) -> None:
     ax.set_yscale("log")
+    log_ticks(ax)
     ax.set_xticks(ticks)
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(ScalarFormatter())

@@ -27,13 +27,13 @@ FAMILIES = {
     "complete": (topologies.complete, "#009E73", (0, (4, 1.5, 1, 1.5)), "D"),
     "exponential": (topologies.exponential, "#CC79A7", (0, (3, 1.5)), "^"),
 }
-#: Methods of the table: colour, marker, whether it is full.
+#: Methods of the table: marker, whether it is full.
 METHODS = {
-    "ADOM+": ("#56B4E9", "o", "none"),
-    "ADOM+, multi-consensus": ("#0072B2", "o", "full"),
-    "MSDA": ("#E69F00", "^", "full"),
-    "Continuized": ("#000000", "s", "none"),
-    "DADAO": ("#D55E00", "x", "full"),
+    "ADOM+": ("o", "none"),
+    "ADOM+, multi-consensus": ("o", "full"),
+    "MSDA": ("^", "full"),
+    "Continuized": ("s", "none"),
+    "DADAO": ("x", "full"),
 }
 
 
@@ -163,11 +163,11 @@ def _draw(frame: pd.DataFrame, sizes: list[int]) -> Figure:
         rates = frame[frame.part == "rates"]
         graphs = list(rates.graph.unique())
         ax = figure.add_subplot(grid[1, :])
-        for place, (method, (color, marker, fill)) in enumerate(METHODS.items()):
+        for place, (method, (marker, fill)) in enumerate(METHODS.items()):
             part = rates[rates.method == method]
             at = np.array([graphs.index(name) for name in part.graph]) + 0.16 * (place - 2)
             look = {
-                "color": color,
+                "color": plots.method_style(method.partition(",")[0])["color"],
                 "marker": marker,
                 "fillstyle": fill,
                 "markersize": 7,

@@ -22,6 +22,7 @@ __all__ = ["asynchrony"]
 
 METHODS = (A2CiD2(), A2CiD2(accelerated=False), SwarmSGD())
 LEARNING_RATE = 0.1
+CHI, CHIS = r"$e^{-t/\chi_1}$", r"$e^{-t/\sqrt{\chi_1\chi_2}}$"
 ZETA2 = 1.0
 
 
@@ -109,13 +110,15 @@ def _draw(frame: pd.DataFrame, graphs: Mapping[str, Topology]) -> Figure:
             for method, line in gossip.groupby("method", sort=False):
                 look = plots.method_style(str(method))
                 above.plot(line.step, line.consensus_distance, label=method, linewidth=2.4, **look)
-                above.plot(line.step, line.exact, color="black", linewidth=0.7)
+                exact = {"label": "exact expectation"} if method == METHODS[0].label else {}
+                above.plot(line.step, line.exact, color="black", linewidth=0.7, **exact)
             chi1, chi2 = gossip.chi1.iloc[0], gossip.chi2.iloc[0]
             first = gossip.consensus_distance.iloc[0]
             together = math.sqrt(chi1 * chi2)
             time = gossip.step.unique()
-            above.plot(time, first * np.exp(-time / chi1), color="#888888", ls=":", lw=1.2)
-            above.plot(time, first * np.exp(-time / together), color="#888888", ls="-.", lw=1.2)
+            for scale, dash, said in ((chi1, ":", CHI), (together, "-.", CHIS)):
+                decay = first * np.exp(-time / scale)
+                above.plot(time, decay, color="#888888", ls=dash, lw=1.2, label=said)
             above.set_title(
                 rf"{name}: $\chi_1$ = {chi1:.3g}, $\sqrt{{\chi_1\chi_2}}$ = {together:.3g}"
             )

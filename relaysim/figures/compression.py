@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
@@ -56,18 +56,22 @@ class Line(NamedTuple):
     """How a method is made for matrices m × m, and drawn; with a rate to tune if it takes one."""
 
     make: Callable[..., Any]
-    method: str
-    shade: float
-    dash: Any
-    marker: str | None
+    look: dict[str, Any]
     tuned: bool = False
 
 
-def _choco(make: Callable[[int], Any], shade: float, dash: Any, marker: str) -> Line:
+def _method(make: Callable[[int], Any], label: str, shade: float, dash: Any, marker: Any) -> Line:
+    """Towards white the more the shade is above 0, and towards black below."""
+    color = np.array(to_rgb(plots.method_style(label)["color"]))
+    color += abs(shade) * (float(shade > 0) - color)
+    return Line(make, {"color": to_hex(tuple(color)), "linestyle": dash, "marker": marker})
+
+
+def _choco(make: Callable[[int], Any]) -> Line:
     def algorithm(m: int, rate: float) -> ChocoSGD:
         return ChocoSGD(make(m), rate)
 
-    return Line(algorithm, "CHOCO-SGD", shade, dash, marker, tuned=True)
+    return Line(algorithm, plots.compressor_style(make(SIZE)), tuned=True)
 
 
 def _top(m: int) -> compressors.TopK:
@@ -76,21 +80,20 @@ def _top(m: int) -> compressors.TopK:
 
 
 EXACT = "exact gossip"
-# Shade: below 0 darker than the method's colour, above 0 lighter.
 LINES = {
-    EXACT: Line(lambda m: DPSGD(), "DP-SGD (gossip)", 0, "-", "."),
-    "PowerGossip": Line(lambda m: PowerGossip(1, rows=m), "PowerGossip", 0, "-", None),
-    "PowerGossip, rank 4": Line(
+    EXACT: _method(lambda m: DPSGD(), "DP-SGD (gossip)", 0, "-", "."),
+    "PowerGossip": _method(lambda m: PowerGossip(1, rows=m), "PowerGossip", 0, "-", None),
+    "PowerGossip, rank 4": _method(
         lambda m: PowerGossip(4, rows=m), "PowerGossip", -0.6, (0, (1.5, 2.5)), None
     ),
-    "PowerGossip, random bases": Line(
+    "PowerGossip, random bases": _method(
         lambda m: PowerGossip(1, warm_start=False, rows=m), "PowerGossip", 0.5, "-", None
     ),
-    "CHOCO, random-k": _choco(lambda m: compressors.RandomK(2 * m), 0.5, "-", "v"),
-    "CHOCO, top-k": _choco(_top, -0.3, "-", "o"),
-    "CHOCO, rank 1": _choco(lambda m: compressors.LowRank(1, rows=m), 0, (0, (1, 1)), "s"),
-    "CHOCO, sign": _choco(lambda m: compressors.Sign(), -0.65, (0, (5, 1.5, 1, 1.5)), "^"),
-    "CHOCO, QSGD": _choco(lambda m: compressors.QSGD(15), 0.25, (0, (5, 1.5)), "D"),
+    "CHOCO, random-k": _choco(lambda m: compressors.RandomK(2 * m)),
+    "CHOCO, top-k": _choco(_top),
+    "CHOCO, rank 1": _choco(lambda m: compressors.LowRank(1, rows=m)),
+    "CHOCO, sign": _choco(lambda m: compressors.Sign()),
+    "CHOCO, QSGD": _choco(lambda m: compressors.QSGD(15)),
 }
 
 
@@ -318,13 +321,6 @@ EXPECTED: dict[str, Any] = {
 }
 
 
-def _color(line: Line) -> tuple[float, ...]:
-    """The method's colour, towards black or white."""
-    color = np.array(to_rgb(plots.method_style(line.method)["color"]))
-    towards = float(line.shade > 0)
-    return tuple(color + abs(line.shade) * (towards - color))
-
-
 def _row(figure: Figure, grid: GridSpec, row: int) -> list[Axes]:
     """Axes for the starts, with common scales."""
     first = figure.add_subplot(grid[row, 0])
@@ -344,14 +340,12 @@ def _draw(frame: pd.DataFrame) -> Figure:
         upper, lower = (_row(figure, grid, row) for row in (0, 1))
         below = figure.add_subplot(grid[1, len(STARTS)])
         beside = figure.add_subplot(grid[0, len(STARTS)])
-        draw_contractions(frame, beside, below, _color(LINES["PowerGossip"]))
+        draw_contractions(frame, beside, below, LINES["PowerGossip"].look["color"])
         handles = {}
         for curves, searches, (start, title) in zip(upper, lower, STARTS.items(), strict=True):
             for place, (name, line) in enumerate(LINES.items()):
                 own = frame[(frame.start == start) & (frame.method == name)]
-                look: dict[str, Any] = {"color": _color(line), "linestyle": line.dash}
-                look["markersize"] = 5
-                look |= {"marker": line.marker, "linewidth": 1.6}
+                look = line.look | {"markersize": 5, "linewidth": 1.6}
                 curve = own[own.part == "curve"].groupby("step").median(numeric_only=True)
                 shown = slice(int((curve.error >= LOWEST / 10).sum()) + 1)
                 bits = curve.bits_sent[shown]

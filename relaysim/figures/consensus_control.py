@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,13 +22,14 @@ __all__ = ["consensus_control"]
 
 SIGMA2 = 0.1
 SHARE = 1 / 64
-LINES = {
-    "uncontrolled": ("#000000", "-"),
-    "all the time": ("#D55E00", (0, (6, 2))),
-    "first third": ("#0072B2", (0, (4, 1.5, 1, 1.5))),
-    "second third": ("#009E73", (0, (3, 2))),
-    "last third": ("#E69F00", (0, (1, 1))),
-    "critical": ("#CC79A7", (0, (8, 2, 2, 2))),
+# Gossip, and controls of it, whose shades of the method's colour go from dark to pale.
+LINES: dict[str, tuple[str, Any]] = {
+    "uncontrolled": (plots.method_style("DP-SGD (gossip)")["color"], "-"),
+    "all the time": ("#0c1f1b", (0, (6, 2))),
+    "first third": ("#1f4d45", (0, (4, 1.5, 1, 1.5))),
+    "second third": (plots.method_style("Consensus control")["color"], (0, (3, 2))),
+    "last third": ("#7ccfc1", (0, (1, 1))),
+    "critical": ("#2f7a6d", (0, (8, 2, 2, 2))),
 }
 
 
@@ -110,8 +112,8 @@ def _draw(frame: pd.DataFrame, target: float, third: int) -> Figure:
         for ax, column in ((left, "consensus_distance"), (middle, "suboptimality")):
             plots.style_axes(ax, "step", column)
             for border in (third, 2 * third):
-                ax.axvline(border, color="#999999", linewidth=0.8, zorder=1)
-        left.axhline(target, color="#999999", linestyle="--", linewidth=1, zorder=1)
+                fall = ax.axvline(border, color="#999999", linewidth=0.8, zorder=1)
+        held = left.axhline(target, color="#777777", linestyle="--", linewidth=1, zorder=1)
         last = frame[frame.step == frame.step.max()].groupby("control")
         rounds, ends = last.rounds.median(), last.suboptimality.median()
         places = np.arange(len(LINES))
@@ -131,5 +133,7 @@ def _draw(frame: pd.DataFrame, target: float, third: int) -> Figure:
         right.xaxis.set_major_locator(MaxNLocator(3))
         right.set_xlabel("Rounds of mixing")
         right.grid(axis="y", visible=False)
-        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=6)
+        handles, labels = left.get_legend_handles_labels()
+        labels += ["distance held to", "the rate falls"]
+        figure.legend([*handles, held, fall], labels, loc="outside lower center", ncols=4)
     return figure

@@ -130,7 +130,10 @@ def draw_contractions(frame: pd.DataFrame, curves: Axes, slopes: Axes, color: An
         )
     for place, pace in enumerate(paces):
         estimate = found[found.diffusion == pace].estimate.iloc[0]
-        slopes.plot([place - 0.35, place + 0.35], [estimate] * 2, color="black", linewidth=1)
+        said = None if place else r"estimate $1 - 2\delta(1 - \lambda_2)/m$"
+        ends = [place - 0.35, place + 0.35]
+        slopes.plot(ends, [estimate] * 2, color="black", linewidth=1, label=said)
+    slopes.legend(fontsize="x-small", loc="lower left")
     slopes.set_xlim(-0.6, 1.6)
     slopes.set_ylim(0.972, 0.984)
     slopes.set_xticks([0, 1], [f"{pace:.4g}" for pace in paces])

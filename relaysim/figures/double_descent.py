@@ -164,7 +164,8 @@ def _draw(frame: pd.DataFrame) -> Figure:
                 label=label,
             )
         for ax in (left, middle):
-            ax.axvline(EXAMPLES, color="#777777", linewidth=1, linestyle=(0, (5, 3)), zorder=1)
+            guide = {"color": "#777777", "linewidth": 1, "linestyle": (0, (5, 3)), "zorder": 1}
+            ax.axvline(EXAMPLES, **guide, label="as many as examples")
             ax.set_xlabel("Parameters of a worker")
         for workers, (tint, dash) in LINES.items():
             part = known[known.workers == workers]

@@ -42,17 +42,12 @@ def heterogeneity(quick: bool = False, seed: int = 7, n_jobs: int = 1) -> Result
         10.0: ("very heterogeneous", steps),
     }
     caption = (
-        f"Suboptimality f(x̄) − f(x*) against steps on {n} workers, d = 10, Hessian eigenvalues "
-        "in "
-        f"[0.25, 1], r0 = 1, median and 10–90 % band over "
-        f"{noise_seeds} draws of the gradient noise (σ = 0.05), random problem {seed}. Gossip "
-        "(rate "
-        "tuned to a plateau, at ζ² = 0 to be fastest), gradient tracking and D² (edge weight "
-        "1/3 − 0.01) on a ring, RelaySGD "
-        "on a chain. Rates as published: tuned without noise to the dashed level, 5e-7, halved "
-        "for "
-        f"the methods tuned to be fastest, at most 0.02 (RelaySGD 0.2). "
-        f"After Vogels et al., NeurIPS 2021, figure 7."
+        f"Suboptimality f(x̄) − f(x*) against steps on {n} workers, d = 10, Hessian eigenvalues in [0.25, "
+        f"1], r0 = 1, median and 10–90 % band over {noise_seeds} draws of the gradient noise (σ = 0.05), "
+        f"random problem {seed}. Gossip (rate tuned to a plateau, at ζ² = 0 to be fastest), gradient "
+        "tracking and D² (edge weight 1/3 − 0.01) on a ring, RelaySGD on a chain. Rates as published: tuned "
+        "without noise to the dashed level, 5e-7, halved for the methods tuned to be fastest, at most 0.02 "
+        "(RelaySGD 0.2). After Vogels et al., NeurIPS 2021, figure 7."
     )
     return tuned_curves(
         "heterogeneity",

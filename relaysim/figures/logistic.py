@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from relaysim import plots, problems
 from relaysim.engine import simulate
 from relaysim.figures.result import Result, rows_of
 from relaysim.figures.sensitivity import methods_on
+from relaysim.plots.ticks import number
 from relaysim.studies.tuning import tune
 from relaysim.support.progress import progress_bar
 
@@ -77,16 +79,17 @@ def logistic(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     listed = "; ".join(
         f"{row.method} {row.learning_rate:.3g} at α = {_name(row.alpha)}" for row in rows_of(rates)
     )
+    circling = "" if quick else ", as D² does at α = 1"
     caption = (
-        f"Suboptimality f(x̄) − f(x*), consensus distance and test accuracy of the average model "
-        f"against steps: logistic regression (l2 = {L2}) on {len(train.labels)} examples of the "
-        f"breast cancer data over {n} workers in equal numbers, split by label with Dirichlet's α "
-        f"(partition seed {seed}); accuracy on the other {len(test.labels)}, dashed at the optimum. "
-        f"RelaySGD and RelaySGD/Grad on a chain, the others on a ring (D² and tracking with edge "
-        f"weight 1/3 − 0.01), no gradient noise. Each rate is the one found to reach {TARGET:g} "
-        f"(dashed) in the fewest steps and to stay below it, which can be so close to the limit of "
-        f"stability that a method circles around the optimum, as D² does at α = 1; the "
-        f"fewest steps and to stay below it: {listed}."
+        f"Suboptimality f(x̄) − f(x*), consensus distance and test accuracy of the average model against "
+        f"steps: logistic regression (l2 = {L2}) on {len(train.labels)} examples of the breast cancer data "
+        f"over {n} workers in equal numbers, split by label with Dirichlet's α (partition seed "
+        f"{seed}). Accuracy is measured on the other {len(test.labels)}; that of the optimum is dashed. "
+        "RelaySGD and RelaySGD/Grad on a chain, the others on a ring (D² and tracking with edge weight "
+        "1/3 − 0.01), no gradient noise. Each rate is the one that was found to reach a suboptimality of "
+        f"{TARGET:g} (dashed) in the fewest steps and to stay below it. Such a rate can be so close to the "
+        f"limit of stability that a method circles around the optimum{circling}. "
+        f"Learning rates: {listed}."
     )
     return Result(_draw(frame), frame, caption)
 
@@ -98,7 +101,7 @@ def _name(alpha: float) -> str:
 def _draw(frame: pd.DataFrame) -> Figure:
     alphas = list(dict.fromkeys(frame.alpha))
     labels = list(dict.fromkeys(frame.method))
-    guide = {"color": "#888888", "linestyle": "--", "linewidth": 1, "zorder": 1}
+    guide: dict[str, Any] = {"color": "#777777", "linestyle": "--", "linewidth": 1, "zorder": 1}
     with plots.style():
         figure = Figure(figsize=(10.4, 7.4), layout="constrained")
         axes = figure.subplots(len(ROWS), len(alphas), sharex=True, sharey="row")
@@ -121,6 +124,8 @@ def _draw(frame: pd.DataFrame) -> Figure:
                 axes[row, 0].set_yscale("log")
                 axes[row, 0].set_ylim(bottom=1e-14)
         handles = [Line2D([], [], label=label, **_line(label)) for label in labels]
+        said = f"{number(TARGET)}, the target,\nand the optimum's accuracy"
+        handles.append(Line2D([], [], label=said, **guide))
         figure.legend(handles=handles, loc="outside right center")
     return figure
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scipy.sparse import csgraph
 
 from relaysim import mixing, plots, topologies
@@ -17,8 +18,8 @@ from relaysim.topologies import Topology
 __all__ = ["mean_estimation"]
 
 LINES = {
-    "RelaySum on a chain": ("#D55E00", "-"),
-    "gossip on a ring": ("#0072B2", (0, (4, 1.5))),
+    "RelaySum on a chain": (plots.method_style("RelaySGD")["color"], "-"),
+    "gossip on a ring": (plots.method_style("DP-SGD (gossip)")["color"], (0, (4, 1.5))),
 }
 
 
@@ -130,5 +131,11 @@ def _draw(frame: pd.DataFrame, sizes: list[int]) -> Figure:
             ax.set_title(f"n = {n}")
             ax.set_xlabel("Steps T")
         axes[0].set_ylabel("Mean squared error")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        handles, labels = axes[0].get_legend_handles_labels()
+        handles.append(Line2D([], [], color="#777777", linewidth=3.5, alpha=0.35))
+        labels = [
+            *(f"{label}, exact" if label in LINES else label for label in labels),
+            "simulated",
+        ]
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,6 +14,7 @@ from relaysim.algorithms import RelaySGD
 from relaysim.engine import simulate
 from relaysim.figures.relay_theory import TREES
 from relaysim.figures.result import Result
+from relaysim.plots.ticks import log_ticks
 from relaysim.problems import DiagonalQuadratic
 from relaysim.support.progress import progress_bar
 
@@ -133,7 +136,9 @@ def _draw(frame: pd.DataFrame, sizes: list[int], n: int) -> Figure:
                 )
         ends = np.array([sizes[0], sizes[-1]])
         for slope, at in ((-1, 1.4), (-2, 5.7)):
-            left.plot(ends, at * ends ** float(slope), color="#999999", linewidth=0.9, zorder=1)
+            guide: dict[str, Any] = {"color": "#999999", "linewidth": 0.9, "zorder": 1}
+            guide |= {"label": "slopes −1 and −2"} if slope == -2 else {}
+            left.plot(ends, at * ends ** float(slope), **guide)
             left.annotate(
                 f"$n^{{{slope}}}$",
                 (ends[-1], at * ends[-1] ** float(slope)),
@@ -143,6 +148,8 @@ def _draw(frame: pd.DataFrame, sizes: list[int], n: int) -> Figure:
             )
         left.set_xscale("log")
         left.set_yscale("log")
+        log_ticks(left)
+        left.set_title("How fast relayed models agree")
         left.set_xticks([size for size in sizes if size in (4, 8, 16, 32, 64)])
         left.xaxis.set_major_formatter(ScalarFormatter())
         left.xaxis.set_minor_formatter(NullFormatter())
@@ -175,11 +182,12 @@ def _draw(frame: pd.DataFrame, sizes: list[int], n: int) -> Figure:
         )
         right.set_xscale("log")
         right.set_yscale("log")
+        log_ticks(right, x=True)
         right.set_xlabel(r"Learning rate times curvature, $\gamma h$")
         right.set_ylabel(r"$1 - \rho$ of RelaySGD")
         right.set_title(f"Chain of {n}, equal Hessians")
         right.legend(fontsize="small", loc="upper left")
         figure.legend(
-            *left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small"
+            *left.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small"
         )
     return figure

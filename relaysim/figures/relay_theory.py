@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -112,12 +114,17 @@ def learning_rate_correction(quick: bool = False, seed: int = 0, n_jobs: int = 1
         ax = figure.subplots()
         for name, (label, color, _, marker) in TREES.items():
             line = frame[frame.topology == name]
-            ax.plot(line.n, line.closed_form, color=color, label=f"{label}: $1 + \\bar{{\\tau}}$")
+            ax.plot(line.n, line.closed_form, color=color)
             ax.plot(line.n, line.measured, marker, color=color, fillstyle="none", markersize=5)
-            ax.plot(line.n, line.half_diameter, color=color, linestyle=(0, (4, 2)), linewidth=1.2)
+            look: dict[str, Any] = {"color": color, "marker": marker, "fillstyle": "none"}
+            ax.plot(
+                [], [], **look, markersize=5, label=f"{label}: $1 + \\bar{{\\tau}}$, and measured"
+            )
+            half: dict[str, Any] = {"linestyle": (0, (4, 2)), "linewidth": 1.2, "markersize": 3}
+            ax.plot(line.n, line.half_diameter, marker, color=color, **half)
             ax.plot(line.n, line.published, "x", color="black", markersize=5, zorder=4)
-        ax.plot([], [], "o", color="#555555", fillstyle="none", label="measured by an impulse")
-        ax.plot([], [], color="#555555", linestyle=(0, (4, 2)), label=r"$\tau_{\max}/2$")
+        half |= {"color": "#555555", "marker": ""}
+        ax.plot([], [], **half, label=r"half the diameter, $\tau_{\max}/2$")
         ax.plot([], [], "x", color="black", label="published")
         ax.set_xlabel("Number of workers n")
         ax.set_ylabel("Learning-rate correction factor")

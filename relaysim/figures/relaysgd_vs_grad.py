@@ -37,12 +37,11 @@ def relaysgd_vs_grad(quick: bool = False, seed: int = 7, n_jobs: int = 1) -> Res
     }
     caption = (
         f"Suboptimality f(x̄) − f(x*) against steps, {n} workers, d = 10, Hessian eigenvalues in "
-        f"[0.25, 1], r0 = 1, no gradient noise, random problem {seed}: RelaySGD and "
-        "RelaySGD/Grad on a chain, gossip on a ring. Gossip and RelaySGD/Grad "
-        f"stall where ζ² > 0, and are tuned to a plateau just below the dashed level, 5e-7; where "
-        "they do not stall above it, they are tuned to be fastest. RelaySGD is drawn at half "
-        "of its "
-        f"fastest rate, as published. After Vogels et al., NeurIPS 2021, figure 10."
+        f"[0.25, 1], r0 = 1, no gradient noise, random problem {seed}: RelaySGD and RelaySGD/Grad on a "
+        "chain, gossip on a ring. Gossip and RelaySGD/Grad stall where ζ² > 0, and are tuned to a plateau "
+        "just below the dashed level, 5e-7; where they do not stall above it, they are tuned to be fastest. "
+        "RelaySGD is drawn at half of its fastest rate, as published. After Vogels et al., NeurIPS 2021, "
+        "figure 10."
     )
     return tuned_curves(
         "relaysgd-vs-grad",

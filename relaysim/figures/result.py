@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
+from relaysim.support.display import html_table
 from relaysim.support.files import written_aside
 
 __all__ = ["Result", "rows_of"]
@@ -27,6 +28,14 @@ class Result(NamedTuple):
     figure: Figure
     frame: pd.DataFrame
     caption: str
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("caption", self.caption),
+            ("rows of its table", len(self.frame)),
+            ("columns", ", ".join(map(str, self.frame.columns))),
+        ]
+        return html_table("Figure, with the numbers in it", rows)
 
     def save(self, folder: str | os.PathLike, name: str) -> list[pathlib.Path]:
         """Write ``name``.png, .pdf and .csv into a folder (made if needed); returns the paths.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -122,7 +124,7 @@ def _best(frame: pd.DataFrame, late: int) -> pd.DataFrame:
 
 
 def _draw(frame: pd.DataFrame) -> Figure:
-    guide = {"color": "#888888", "linestyle": "--", "linewidth": 1, "zorder": 1}
+    guide: dict[str, Any] = {"color": "#777777", "linestyle": "--", "linewidth": 1, "zorder": 1}
     with plots.style():
         figure = Figure(figsize=(11, 6.4), layout="constrained")
         axes = figure.subplots(len(LOSSES), len(COLUMNS), sharex=True, sharey="col")
@@ -140,15 +142,17 @@ def _draw(frame: pd.DataFrame) -> Figure:
                     )
                 ax.set_xscale("log")
                 ax.set_title(f"{label}, {loss}")
-            row[2].axhline(shown.widest_margin.iloc[0], **guide)
+            row[2].axhline(shown.widest_margin.iloc[0], label="the widest margin", **guide)
             first = shown.value.max()
             steps = np.array([10.0, shown.step.max()])
-            row[0].plot(steps, first * 10 / steps, **(guide | {"linestyle": ":"}))
+            slope = guide | {"linestyle": ":", "label": "slope of 1/t"}
+            row[0].plot(steps, first * 10 / steps, **slope)
             row[0].set_yscale("log")
-            row[0].set_ylim(LOWEST, 10)
+            row[0].set_ylim(max(LOWEST, 0.3 * frame.value.min()), 10)
         for ax in axes[-1]:
             ax.set_xlabel("Steps")
-        figure.legend(
-            *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(METHODS)
-        )
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        margin, said = axes[0, 2].get_legend_handles_labels()
+        columns: dict[str, Any] = {"loc": "outside lower center", "ncols": 3}
+        figure.legend([*handles, margin[-1]], [*labels, said[-1]], **columns)
     return figure

@@ -16,6 +16,7 @@ from relaysim.algorithms.events import Algorithm
 from relaysim.figures.best_settings import SEARCH_SEEDS, SEEDS, BestSettings, Setting
 from relaysim.figures.candidates import LEFT_OUT, candidates
 from relaysim.figures.result import Result, rows_of
+from relaysim.plots.ticks import number
 from relaysim.problems.objective import Objective
 from relaysim.studies.naming import ALGORITHMS
 from relaysim.support.progress import progress_bar
@@ -183,7 +184,8 @@ def _curves(ax: Axes, part: pd.DataFrame, column: str) -> None:
         ax.plot(shown[column], shown.distance, **plots.method_style(str(method)))
     plots.style_axes(ax, column, "distance")
     ax.set_xscale("log")
-    ax.axhline(limit, color="#888888", linestyle="--", linewidth=1)
+    guide = ax.axhline(limit, color="#777777", linestyle="--", linewidth=1)
+    ax.legend([guide], [f"{number(TARGET)} of the start's distance"], loc="lower left")
     ax.set_ylim(limit / 30, 2 * start)
     ends = part.groupby("method")[f"{column}_to_target"].first()
     first = part[part[column] > 0].groupby("method")[column].min()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MultipleLocator
+from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from relaysim import algorithms, plots, problems, topologies
 from relaysim.figures.result import Result
@@ -14,6 +14,8 @@ from relaysim.studies.tuning import tune
 __all__ = ["spanning_trees"]
 
 SIGMA2 = 0.1**2
+# How far the axes go.
+STEPS, VECTORS = 490, 79_000
 
 
 def spanning_trees(quick: bool = False, seed: int = 1, n_jobs: int = 1) -> Result:
@@ -98,9 +100,13 @@ def _draw(frame: pd.DataFrame, labels: list[str]) -> Figure:
                 for k, (_, line) in enumerate(part.groupby("root", dropna=False)):
                     ax.plot(line[x], line.suboptimality, **look, label=None if k else name)
             plots.style_axes(ax, x, "suboptimality" if x == "step" else "")
-        axes[0].set_xlim(0, 500)
-        axes[0].set_ylim(2e-6, 1)
-        axes[1].set_xlim(0, 80_000)
+        seen = frame[(frame.step <= STEPS) | (frame.vectors_sent <= VECTORS)].suboptimality
+        axes[0].set_xlim(0, STEPS)
+        axes[0].set_ylim(0.7 * seen[seen > 0].min(), 1)
+        axes[0].xaxis.set_major_locator(MultipleLocator(100))
+        axes[1].set_xlim(0, VECTORS)
         axes[1].xaxis.set_major_locator(MultipleLocator(20_000))
+        axes[1].xaxis.set_major_formatter(FuncFormatter(lambda sent, _: f"{sent / 1000:.0f}"))
+        axes[1].set_xlabel("Thousands of vectors sent by all workers")
         axes[0].legend(*axes[0].get_legend_handles_labels(), fontsize="small", loc="upper right")
     return figure

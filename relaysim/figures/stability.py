@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, ScalarFormatter, StrMethodFormatter
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from relaysim import algorithms, mixing, plots, theory, topologies
 from relaysim.algorithms.events import Algorithm
 from relaysim.figures.result import Result, rows_of
+from relaysim.plots.ticks import log_ticks
 from relaysim.problems import DiagonalQuadratic
 from relaysim.support.progress import progress_bar
 from relaysim.support.threads import in_processes
@@ -32,17 +33,17 @@ MIXING = (
     algorithms.ExactDiffusion(),
     algorithms.GradientTracking(),
 )
-LINES = {
-    "RelaySGD": ("RelaySGD", False, "s"),
-    "RelaySGD, overlap": ("RelaySGD", True, "s"),
-    "RelaySGD/Grad": ("RelaySGD/Grad", False, "D"),
-    "RelaySGD/Grad, overlap": ("RelaySGD/Grad", True, "D"),
-    "D²": ("D²", False, "^"),
-    "DP-SGD (gossip); the same for\nexact diffusion, gradient tracking": (
-        "DP-SGD (gossip)",
-        False,
-        "o",
-    ),
+# By name: method, overlap, marker, width of the line, and at which sizes marks stand. Lines that coincide
+# at 2 lie within each other, the widest first, with marks at sizes of their own.
+LINES: dict[str, tuple[str, bool, str, float, Any]] = {
+    "RelaySGD": ("RelaySGD", False, "s", 1.8, None),
+    "RelaySGD, overlap": ("RelaySGD", True, "s", 9.0, (0, 5)),
+    "RelaySGD/Grad": ("RelaySGD/Grad", False, "D", 1.8, None),
+    "RelaySGD/Grad, overlap": ("RelaySGD/Grad", True, "D", 1.8, None),
+    "DP-SGD (gossip)": ("DP-SGD (gossip)", False, "o", 6.0, (1, 5)),
+    "Gradient tracking": ("Gradient tracking", False, "v", 4.0, (2, 5)),
+    "Exact diffusion": ("Exact diffusion", False, "P", 2.4, (3, 5)),
+    "D²": ("D²", False, "^", 1.2, (4, 5)),
 }
 # Ends below this are 0 up to rounding.
 LEAST = 1e-12
@@ -87,7 +88,9 @@ def stability(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         "Constant learning rates that are stable where all Hessians are h times the identity. Marks on "
         "lines: the end of the interval of γh that begins at 0. Bars: intervals that begin elsewhere, as "
         "for D² on binary trees of 24 and more, and second windows of RelaySGD/Grad and, from 48 workers "
-        "on, RelaySGD. Open marks: overlapping communication. Crosses: closed forms. Metropolis weights."
+        "on, RelaySGD. Open marks: overlapping communication. Lines that coincide, at 2, lie within each "
+        "other, RelaySGD with overlap as the widest, and have white marks, each at "
+        "sizes of its own. Crosses: closed forms. Metropolis weights."
     )
     return Result(_draw(frame, sizes), frame, caption)
 
@@ -127,14 +130,24 @@ def _draw(frame: pd.DataFrame, sizes: list[int]) -> Figure:
         drawn = {}
         for ax, (panel, title) in zip(axes, PANELS.items(), strict=True):
             part = frame[frame.topology == panel]
-            for name, (method, overlap, marker) in LINES.items():
+            for name, (method, overlap, marker, width, marks) in LINES.items():
                 own = part[(part.method == method) & (part.overlap == overlap)]
                 if not len(own):
                     continue
-                look = plots.method_style(method) | {"markersize": 4.5}
+                look = plots.method_style(method) | {"linewidth": width, "markersize": 4.5}
                 look |= {"fillstyle": "none" if overlap else "full", "marker": marker}
+                if marks is not None:
+                    white = {
+                        "markerfacecolor": "white",
+                        "markeredgecolor": "black",
+                        "markersize": 7,
+                    }
+                    look |= white | {"linestyle": "-" if width > 2 else look["linestyle"]}
+                    look |= {"markevery": marks, "zorder": 3, "fillstyle": "full"}
                 first = own.groupby("n").upper.first()
                 (drawn[name],) = ax.plot(first.index, first, **look)
+                if marks is not None:  # above the lines that lie over this one
+                    ax.plot(first.index, first, **(look | {"linestyle": "none", "zorder": 4}))
                 # Windows that do not begin at 0 are drawn from end to end.
                 for row in rows_of(own[own.lower > LEAST]):
                     bar = {"color": look["color"], "linewidth": 1.4, "marker": "_", "markersize": 6}
@@ -148,11 +161,11 @@ def _draw(frame: pd.DataFrame, sizes: list[int]) -> Figure:
             ax.set_xlabel("Number of workers n")
             ax.set_xscale("log")
             ax.set_yscale("log")
+            log_ticks(ax)
             ax.set_xticks([n for n in sizes if n in (4, 8, 16, 32)])
             ax.xaxis.set_major_formatter(ScalarFormatter())
             ax.xaxis.set_minor_formatter(NullFormatter())
         axes[0].set_ylim(0.05, 1.4 * frame.upper.max())
-        axes[0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         if (frame.lower > LEAST).any():
             window: dict[str, Any] = {
                 "color": "#777777",
@@ -162,5 +175,11 @@ def _draw(frame: pd.DataFrame, sizes: list[int]) -> Figure:
             }
             drawn["window that does not begin at 0"] = Line2D([], [], **window)
         axes[0].set_ylabel(r"Stable learning rates, $\gamma h$")
-        figure.legend(drawn.values(), drawn.keys(), loc="outside right center", fontsize="small")
+        figure.legend(
+            drawn.values(),
+            drawn.keys(),
+            loc="outside right center",
+            fontsize="small",
+            labelspacing=0.9,
+        )
     return figure

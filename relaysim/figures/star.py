@@ -37,13 +37,10 @@ def star(quick: bool = False, seed: int = 7, n_jobs: int = 1) -> Result:
         0.1: ("very heterogeneous", 200 if quick else 1000),
     }
     caption = (
-        f"Suboptimality f(x̄) − f(x*) against steps on a star of {n} workers without gradient "
-        "noise, "
-        f"d = 10, Hessian eigenvalues in [0.25, 1], r0 = 1, random problem {seed}. Rates as "
-        "published: tuned to the dashed level, 5e-7 (gossip: to a "
-        "plateau just below it where it stalls, else to be fastest), and halved for the "
-        "methods tuned to be fastest. "
-        f"After Vogels et al., NeurIPS 2021, figure 8."
+        f"Suboptimality f(x̄) − f(x*) against steps on a star of {n} workers without gradient noise, d = 10, "
+        f"Hessian eigenvalues in [0.25, 1], r0 = 1, random problem {seed}. Rates as published: tuned to the "
+        "dashed level, 5e-7 (gossip: to a plateau just below it where it stalls, else to be fastest), and "
+        "halved for the methods tuned to be fastest. After Vogels et al., NeurIPS 2021, figure 8."
     )
     return tuned_curves(
         "star", CURVES, panels, caption, n=n, problem_seed=seed, ylim=(1e-10, 2), n_jobs=n_jobs

@@ -63,10 +63,11 @@ def theory(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         f"[0.25, 1]), simulated without noise (wide, pale) and with σ² = {SIGMA2:g} (thin: median, with "
         f"a 10–90 % band over {replicas} seeds). Computed, not fitted: the exact curve without noise "
         "(black dashes), its asymptotic rate (grey line), the expected noise floor (black line) and the "
-        "10–90 % band of a single record on it (grey). Dotted: theorems. With constants proved here: "
-        f"{'; '.join(verified) or 'none'}. Shapes, of which one constant is fitted to the first third "
-        "of the noisy run, published for rates chosen for the number of steps, so that a run at a constant "
-        f"rate may stay above them in the end: {'; '.join(shapes) or 'none'}."
+        "10–90 % band of a single record on it (grey). Dotted and dark: theorems with constants proved "
+        f"here, {'; '.join(verified) or 'of which there is none'}. Dotted and pale: shapes of theorems that "
+        "were published without constants, for rates chosen for the number of steps; one constant is fitted "
+        "to the first third of the noisy run, and they are drawn there alone, as they say nothing of later "
+        f"steps at a constant rate. These are {'; '.join(shapes) or 'not to be seen here'}."
     )
     frame = pd.concat([panel.frame for panel in panels], ignore_index=True)
     return Result(_draw(panels), frame, caption)
@@ -136,15 +137,18 @@ def _draw(panels: list[_Panel]) -> Figure:
             ax.set_title(panel.title, fontsize=9)
             plots.style_axes(ax, "step", "suboptimality" if ax in axes[::columns] else "")
         axes[0].set_ylim(1e-12, 30)
-        figure.legend(*_legend(drawn), loc="outside lower center", ncols=3, fontsize="small")
+        figure.legend(
+            *_legend(panels, drawn), loc="outside lower center", ncols=3, fontsize="small"
+        )
     return figure
 
 
-def _legend(drawn: dict[str, Any]) -> tuple[list[Any], list[str]]:
+def _legend(panels: list[_Panel], drawn: dict[str, Any]) -> tuple[list[Any], list[str]]:
     names = {
         "prediction": "exact curve without noise, computed",
         "asymptote": r"asymptotic rate $\rho^{2t}$",
-        "floor": "expected noise floor, 10–90 % of a record",
+        "floor": "expected noise floor",
+        "band": "10–90 % of a record on it",
     }
     grey: dict[str, Any] = {"color": "#777777"}
     entries = {
@@ -152,7 +156,7 @@ def _legend(drawn: dict[str, Any]) -> tuple[list[Any], list[str]]:
         "simulated with noise, median and 10–90 %": Line2D([], [], linewidth=1.1, **grey),
     }
     entries |= {name: drawn[kind] for kind, name in names.items() if kind in drawn}
-    theorems = [line for kind, line in drawn.items() if kind not in names]
-    if theorems:
-        entries["theorems (see the caption)"] = theorems[0]
+    for bound in (bound for panel in panels for bound in panel.overlaid.bounds):
+        kind = "theorem, proved" if bound.verified_constants else "theorem's shape, fitted"
+        entries.setdefault(kind, drawn[bound.label])
     return list(entries.values()), list(entries)

@@ -14,6 +14,7 @@ from relaysim import plots
 from relaysim.algorithms.events import Algorithm
 from relaysim.figures.published import TUNED_STEPS
 from relaysim.figures.result import Result, rows_of
+from relaysim.plots.ticks import number
 from relaysim.studies.sweeps import sweep
 
 __all__ = ["TARGET", "Curve", "tuned_curves"]
@@ -25,12 +26,14 @@ TARGET = 5e-7
 # with that; its search for a plateau stored the rate itself.
 DRAWN_AT = {"fastest": 0.5, "plateau": 1.0}
 
+# So that curves that coincide can be told apart.
+MARKERS = {"DP-SGD (gossip)": "s", "Gradient tracking": "o", "D²": "^", "RelaySGD/Grad": "D"}
+LEVEL: dict[str, Any] = {"color": "#777777", "linestyle": "--", "linewidth": 1, "zorder": 1}
+
 
 @dataclass(frozen=True)
 class Curve:
-    """A method of a figure: where it runs, how it is tuned, and at most at which rate it is "
-    "drawn.
-    """
+    """A method of a figure: where it runs, how it is tuned, and at most at which rate it is drawn."""
 
     algorithm: Algorithm
     topology: str
@@ -135,7 +138,11 @@ def _beside_published(found: pd.DataFrame, by_algorithm: Mapping[str, Curve]) ->
     )
     if not steps:
         return ""
-    return f" Steps to the target at the tuned rates, and as published (crosses): {steps}."
+    return (
+        " Crosses stand on the dashed level, at the steps in which the published runs reached it at their "
+        "tuned rates, which are higher than those that are drawn. Steps to it at the tuned rates, and in "
+        f"brackets as published: {steps}."
+    )
 
 
 def _draw(
@@ -149,10 +156,11 @@ def _draw(
         axes = figure.subplots(1, len(panels), sharey=True)
         for ax, (zeta2, (title, _)) in zip(axes, panels.items(), strict=True):
             # Dashes over the solid line, so that curves that coincide can be told apart.
-            for curve in reversed(curves):
+            for place, curve in reversed(list(enumerate(curves))):
                 part = frame[(frame.zeta2 == zeta2) & (frame.method == curve.label)]
-                plots.draw_line(ax, part, "step", "suboptimality", _line(curve.label))
-            ax.axhline(TARGET, color="#999999", linestyle="--", linewidth=1, zorder=1)
+                apart = {"markevery": (0.03 + 0.05 * place, 0.2)}
+                plots.draw_line(ax, part, "step", "suboptimality", _line(curve.label) | apart)
+            ax.axhline(TARGET, **LEVEL)
             known = frame[frame.zeta2 == zeta2].drop_duplicates("method")
             for row in rows_of(known[known.published_tuned_steps <= ax.get_xlim()[1]]):
                 color = plots.method_style(row.method)["color"]
@@ -161,6 +169,10 @@ def _draw(
             plots.style_axes(ax, "step", "suboptimality" if ax is axes[0] else "")
         axes[0].set_ylim(*ylim)
         handles = [Line2D([], [], label=curve.label, **_line(curve.label)) for curve in curves]
+        level = number(TARGET)
+        handles.append(
+            Line2D([], [], label=f"{level}, the level\nthat rates are tuned to", **LEVEL)
+        )
         if frame.published_tuned_steps.notna().any():
             cross: dict[str, Any] = {
                 "color": "#333333",
@@ -168,11 +180,16 @@ def _draw(
                 "markersize": 7,
                 "linestyle": "none",
             }
-            handles.append(Line2D([], [], label="published steps\nat the tuned rate", **cross))
+            handles.append(
+                Line2D(
+                    [], [], label="published: steps to the\nlevel at the full tuned rate", **cross
+                )
+            )
         figure.legend(handles=handles, loc="outside right center")
     return figure
 
 
 def _line(label: str) -> dict:
     # RelaySGD lies below the others and is wide enough to be seen on both sides of them.
-    return plots.method_style(label) | ({"linewidth": 3.2} if label == "RelaySGD" else {})
+    look = plots.method_style(label) | {"markersize": 4.5}
+    return look | ({"linewidth": 3.2} if label == "RelaySGD" else {"marker": MARKERS[label]})

@@ -13,6 +13,7 @@ from relaysim.algorithms import DPSGD
 from relaysim.engine import simulate
 from relaysim.figures.result import Result, rows_of
 from relaysim.oracles import Gaussian
+from relaysim.plots.ticks import log_ticks
 from relaysim.records.history import History
 from relaysim.support.progress import progress_bar
 
@@ -207,7 +208,8 @@ def _draw(frame: pd.DataFrame, exponents: dict[str, float]) -> Figure:
             ax.set_yscale("log")
             ax.set_xlabel("Gap $p = 1 - \\lambda_2^2$")
             ax.set_ylabel(f"Consensus distance $\\Xi^2 / (\\gamma^2 {square})$")
-            ax.legend(fontsize="small", loc="upper right")
+            ax.legend(fontsize="small", loc="lower left")
+            log_ticks(ax, x=True)
         axes[0].set_title("Noise")
         axes[1].set_title("Gradients that differ between workers")
     return figure

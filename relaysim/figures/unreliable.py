@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from relaysim import algorithms, plots
 from relaysim.figures.result import Result
+from relaysim.plots.style import variant
 from relaysim.studies.sweeps import sweep
 
 __all__ = ["unreliable"]
@@ -23,7 +24,7 @@ METHODS = {
     "Gradient tracking": (algorithms.GradientTracking(), "ring"),
     "D²": (algorithms.D2(), "ring"),
 }
-# The four rules share RelaySGD's colour and differ in dash and width.
+# The four rules are variants of RelaySGD's look and differ in dash, shade and marker.
 RULES = {
     "RelaySGD, previous": {"linestyle": "-", "linewidth": 2.4},
     "RelaySGD, counts": {"linestyle": (0, (5, 1.5)), "linewidth": 1.6},
@@ -146,4 +147,9 @@ def _draw(frame: pd.DataFrame, settled: pd.Series) -> Figure:
 
 
 def _line(label: str) -> dict:
-    return plots.method_style(label.partition(",")[0]) | RULES.get(label, {"linewidth": 1.6})
+    look = plots.method_style(label.partition(",")[0])
+    if label not in RULES:
+        return look | {"linewidth": 1.6}
+    place = list(RULES).index(label)
+    apart = {"markevery": (0.05 + 0.06 * place, 0.24)} if place else {}
+    return variant(look, place) | RULES[label] | apart

@@ -22,12 +22,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
+from relaysim.mixing.draws import Draw, Peers
 from relaysim.mixing.sequences import undirected_graph_for
 from relaysim.support.checks import (
     plain_options,
@@ -35,7 +35,8 @@ from relaysim.support.checks import (
     true_or_false,
     whole_number,
 )
-from relaysim.support.streams import below, distinct_below
+from relaysim.support.gathering import put_rows
+from relaysim.support.numbers import below, distinct_below
 from relaysim.topologies import Topology
 
 __all__ = [
@@ -43,25 +44,12 @@ __all__ = [
     "DrawnMixing",
     "Epidemic",
     "Equidyn",
+    "Peers",
     "RandomMatching",
     "epidemic",
     "equidyn",
     "random_matching",
 ]
-
-
-class Draw(NamedTuple):
-    """The messages of a round, of several streams; each array ``(messages,)``.
-
-    ``weights`` is what a message counts with, not 0; a worker keeps on its own what is left of 1. Nobody
-    hears another one twice in a round, and the messages of one stream stand in an order that does not depend
-    on other streams.
-    """
-
-    receivers: np.ndarray
-    senders: np.ndarray
-    streams: np.ndarray
-    weights: np.ndarray
 
 
 class DrawnMixing:
@@ -84,7 +72,14 @@ class DrawnMixing:
 
     def draw(self, uniforms: np.ndarray) -> Draw:
         """The weights of a round from uniform numbers in [0, 1), ``(numbers, streams)``."""
-        raise NotImplementedError(f"{type(self).__name__} must say how it draws")
+        peers = self.peers(uniforms)
+        if peers is None:
+            raise NotImplementedError(f"{type(self).__name__} must say how it draws")
+        return peers.as_draw()
+
+    def peers(self, uniforms: np.ndarray) -> Peers | None:
+        """The same where all messages count alike and nobody hears many, which is faster; else None."""
+        return None
 
     def __call__(self, step: int, uniforms: np.ndarray) -> csr_array:
         """W of a round as one matrix, from the ``(numbers,)`` uniform ones of one stream."""
@@ -164,11 +159,10 @@ class RandomMatching(DrawnMixing):
         """One for each edge; where all workers are neighbours one for each worker is enough."""
         return self.n if self._is_complete else len(self.topology.edges)
 
-    def draw(self, uniforms: np.ndarray) -> Draw:
+    def peers(self, uniforms: np.ndarray) -> Peers:
         # Greedy pairs of a random order of all edges are those of a random order of the workers.
         partner = _paired(uniforms) if self._is_complete else self._matched(uniforms)
-        paired = np.nonzero(partner != np.arange(self.n)[:, None])
-        return Draw(paired[0], partner[paired], paired[1], np.full(len(paired[0]), 0.5))
+        return Peers(partner[None], 0.5)
 
     @property
     def contraction(self) -> float:
@@ -222,9 +216,7 @@ def _paired(uniforms: np.ndarray) -> np.ndarray:
     """Partners of workers in a random order, two by two, ``(n, streams)``; one of an odd number is alone."""
     n = len(uniforms)
     order = np.argsort(uniforms, axis=0, kind="stable")
-    rank = np.argsort(order, axis=0, kind="stable")
-    opposite = np.where((rank ^ 1) < n, rank ^ 1, rank)
-    return np.take_along_axis(order, opposite, axis=0)
+    return put_rows(order, order.take(np.minimum(np.arange(n) ^ 1, n - 1), 0))
 
 
 def random_matching(topology: Topology) -> RandomMatching:
@@ -280,11 +272,9 @@ class Equidyn(DrawnMixing):
         """E Ξ² after a step over Ξ² before it: 1 − 2w(1 − w)n/(n − 1), w = η(n − 1)/n."""
         return 1 - 2 * self._weight * (1 - self._weight) * self.n / (self.n - 1)
 
-    def draw(self, uniforms: np.ndarray) -> Draw:
-        count = uniforms.shape[1]
-        receivers, streams = np.divmod(np.arange(self.n * count), count)
-        senders = (receivers + 1 + below(uniforms, self.n - 1)[0, streams]) % self.n
-        return Draw(receivers, senders, streams, np.full(len(senders), self._weight))
+    def peers(self, uniforms: np.ndarray) -> Peers:
+        distance = 1 + below(uniforms, self.n - 1)
+        return Peers((np.arange(self.n)[:, None] + distance)[None] % self.n, self._weight)
 
     def __repr__(self) -> str:
         return f"equidyn(n={self.n}, eta={self.eta})"
@@ -379,30 +369,33 @@ class Epidemic(DrawnMixing):
             squares += s * (s - 1) * mean(t * heard(t) * u * heard(u) * by_two ** (n - 3))
         return (n * float(weights @ heard(t) ** (n - 1)) - squares) / (n - 1)
 
-    def draw(self, uniforms: np.ndarray) -> Draw:
-        return self._regular(uniforms) if self.oracle else self._local(uniforms)
-
-    def _regular(self, uniforms: np.ndarray) -> Draw:
+    def peers(self, uniforms: np.ndarray) -> Peers | None:
         """Circles of a random order of the workers: everyone hears those s distances on."""
+        if not self.oracle:
+            return None
         n, s = self.n, self.s
         order = np.argsort(uniforms[:n], axis=0, kind="stable")
         distance = 1 + distinct_below(uniforms[n:].T, np.full(uniforms.shape[1], n - 1)).T
         place = (np.arange(n)[:, None] + distance[:, None]) % n
-        senders = np.take_along_axis(order[None], place, axis=1).ravel()
-        receivers = np.broadcast_to(order, place.shape).ravel()
-        streams = np.tile(np.arange(uniforms.shape[1]), n * s)
-        return Draw(receivers, senders, streams, np.full(len(senders), 1 / (s + 1)))
+        heard = np.take_along_axis(order[None], place, axis=1)
+        return Peers(np.stack([put_rows(order, each) for each in heard]), 1 / (s + 1))
 
-    def _local(self, uniforms: np.ndarray) -> Draw:
+    def draw(self, uniforms: np.ndarray) -> Draw:
+        if self.oracle:
+            return super().draw(uniforms)
         n, s, count = self.n, self.s, uniforms.shape[1]
         chosen = distinct_below(
             np.moveaxis(uniforms.reshape(n, s, count), 1, 2), np.full((n, count), n - 1)
         )
-        senders, streams = np.divmod(np.repeat(np.arange(n * count), s), count)
-        receivers = (senders + 1 + chosen.ravel()) % n
-        inbox = receivers * count + streams
-        heard = np.bincount(inbox, minlength=n * count)
-        return Draw(receivers, senders, streams, 1 / (1 + heard[inbox]))
+        senders = np.repeat(np.arange(n), s * count)
+        streams = np.tile(np.repeat(np.arange(count), s), n)
+        receivers = senders + 1
+        receivers += chosen.ravel()
+        receivers[receivers >= n] -= n
+        inbox = receivers * count
+        inbox += streams
+        weights = 1 / (1 + np.bincount(inbox, minlength=n * count))
+        return Draw(receivers, senders, streams, weights.take(inbox))
 
     def __repr__(self) -> str:
         return f"epidemic(n={self.n}, s={self.s}, oracle={self.oracle})"

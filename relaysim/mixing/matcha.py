@@ -9,7 +9,7 @@ import numpy as np
 from scipy.linalg import eigh, eigvalsh
 from scipy.optimize import linprog, minimize_scalar
 
-from relaysim.mixing.drawn import Draw, DrawnMixing
+from relaysim.mixing.drawn import DrawnMixing, Peers
 from relaysim.mixing.sequences import undirected_graph_for
 from relaysim.support.checks import plain_options, positive_share
 from relaysim.topologies import Topology
@@ -148,12 +148,10 @@ class Matcha(DrawnMixing):
         """ρ = ‖E W² − J‖: E Ξ² falls by this a step at the slowest."""
         return self._contraction(self.weight)
 
-    def draw(self, uniforms: np.ndarray) -> Draw:
-        has_partner = self.matchings != np.arange(self.n)
-        awake = (uniforms < self.probabilities[:, None])[:, None] & has_partner[..., None]
-        matching, receivers, streams = np.nonzero(awake)
-        senders = self.matchings[matching, receivers]
-        return Draw(receivers, senders, streams, np.full(len(senders), self.weight))
+    def peers(self, uniforms: np.ndarray) -> Peers:
+        awake = (uniforms < self.probabilities[:, None])[:, None]
+        alone = np.arange(self.n)[:, None]
+        return Peers(np.where(awake, self.matchings[..., None], alone), self.weight)
 
     def __repr__(self) -> str:
         return f"matcha(topology={self.topology!r}, budget={self.budget})"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import block_array, csr_array, diags_array, issparse
 from scipy.sparse.linalg import lsqr
 
-from relaysim.support.checks import real_matrix
+from relaysim.support.checks import real_matrix, shown
 from relaysim.support.notes import note
 
 __all__ = ["in_double"]
@@ -31,6 +32,7 @@ def in_double(matrix: Any, which: str) -> np.ndarray | csr_array:
 
     Raises:
         TypeError: no array of real numbers.
+        ValueError: a DataFrame whose rows and columns are in different orders.
 
     Warns:
         UserWarning: the rows, or columns, were made to sum to 1.
@@ -39,6 +41,8 @@ def in_double(matrix: Any, which: str) -> np.ndarray | csr_array:
     [[0.25, 0.75], [0.75, 0.25]]
     """
     double = real_matrix(matrix, which)
+    if isinstance(matrix, pd.DataFrame):
+        _require_one_order(matrix, which)
     dtype = matrix.dtype if issparse(matrix) else np.asarray(matrix).dtype
     if dtype.kind != "f" or dtype.itemsize >= 8:
         return double
@@ -69,6 +73,16 @@ def in_double(matrix: Any, which: str) -> np.ndarray | csr_array:
         f"this note"
     )
     return W if issparse(double) else W.toarray()
+
+
+def _require_one_order(frame: pd.DataFrame, which: str) -> None:
+    """Raise where rows and columns of a square table name the workers in different orders."""
+    rows, columns = list(frame.index), list(frame.columns)
+    if rows != columns and set(rows) == set(columns):
+        raise ValueError(
+            f"the rows of {which} are {shown(rows)} and its columns {shown(columns)}; put them in one order, "
+            f"as with W.loc[W.columns]"
+        )
 
 
 def _off(W: csr_array) -> np.ndarray:

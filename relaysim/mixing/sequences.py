@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csr_array, eye_array, issparse
 from scipy.sparse.csgraph import connected_components
 
 from relaysim.mixing.precision import in_double
 from relaysim.mixing.rounds import is_several_rounds
+from relaysim.support.checks import shown
 from relaysim.topologies import Topology, TreePair
 
 __all__ = [
@@ -83,7 +85,7 @@ def is_sequence(mixing: object) -> TypeGuard[Sequence[Matrix]]:
     >>> is_sequence(np.eye(2)), is_sequence([np.eye(2), np.eye(2)])
     (False, True)
     """
-    if issparse(mixing):
+    if issparse(mixing) or isinstance(mixing, pd.DataFrame):
         return False
     if isinstance(mixing, np.ndarray):
         return mixing.ndim == 3
@@ -92,7 +94,7 @@ def is_sequence(mixing: object) -> TypeGuard[Sequence[Matrix]]:
         if callable(mixing):
             mend = "a callable of the step is for relaysim.simulate, since it has no period"
         raise TypeError(
-            f"mixing must be a matrix (n, n) or a sequence of them, not {mixing!r}; {mend}"
+            f"mixing must be a matrix (n, n) or a sequence of them, not {shown(mixing)}; {mend}"
         )
     return len(mixing) > 0 and (issparse(mixing[0]) or np.ndim(mixing[0]) == 2)
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from relaysim.attacks import Attack, Told
 from relaysim.network.arrivals import Arrivals
-from relaysim.network.drawn import DrawnWeights
+from relaysim.network.drawn import DrawnWeights, PeerWeights, SharedWeights
 from relaysim.network.gossip import Weights
 from relaysim.network.slots import Heard
 
 __all__ = ["AnyWeights", "Crossing", "Faithful", "Lies", "Lossy"]
 
-AnyWeights: TypeAlias = Weights | DrawnWeights
+AnyWeights: TypeAlias = Weights | DrawnWeights | PeerWeights | SharedWeights
 
 
 class Crossing(Protocol):
@@ -51,10 +51,10 @@ class Lossy(Faithful):
         self._arrivals = arrivals
 
     def mixed(self, weights: AnyWeights, x: np.ndarray, further: int) -> np.ndarray:
-        return x + weights.lossy_change(x, further=further)
+        return weights.lossy.mix(x, further)
 
     def changed(self, weights: AnyWeights, x: np.ndarray, laziness: float) -> np.ndarray:
-        return weights.lossy_change(x, laziness)
+        return weights.lossy(x, laziness)
 
 
 class Lies(Faithful):

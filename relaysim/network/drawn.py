@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array
 
-from relaysim.mixing.drawn import Draw
+from relaysim.mixing.draws import Draw, Peers
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.slots import Slots, slotted
+from relaysim.support.gathering import row_places
 
-__all__ = ["DrawnWeights", "EdgeNumbers"]
-
-# Numbers below this are sorted in the time of reading them.
-_SHORT = 1 << 16
+__all__ = ["DrawnWeights", "EdgeNumbers", "PeerWeights", "SharedWeights"]
 
 
 class EdgeNumbers:
@@ -59,24 +58,23 @@ class DrawnWeights:
     def __init__(self, draw: Draw, n: int, owner: np.ndarray | None, edges: EdgeNumbers | None):
         self._edges = edges
         streams = np.zeros(1, dtype=np.intp) if owner is None else owner
-        message, replica = _of_replicas(draw.streams, streams)
-        r, rows = len(streams), n * len(streams)
-        to = draw.receivers[message] * r + replica
-        order = np.argsort(to.astype(np.uint16) if rows < _SHORT else to, kind="stable")
-        message, self._replica, self._to = message[order], replica[order], to[order]
+        message, self._replica = _of_replicas(draw.streams, streams)
+        r = len(streams)
+        self._rows = n * r
         self._receiver, self._sender = draw.receivers[message], draw.senders[message]
+        self._to = self._receiver * r + self._replica
         self._from = self._sender * r + self._replica
         self._weight = draw.weights[message]
-        self._starts = np.concatenate([[0], np.cumsum(np.bincount(self._to, minlength=rows))])
         sent = np.bincount(self._replica, minlength=r)
         self.vectors: int | np.ndarray = int(sent[0]) if owner is None else sent
 
     @functools.cached_property
     def slots(self) -> Slots:
         """What everyone hears, message by message."""
-        rows = len(self._starts) - 1
-        r = np.size(self.vectors)
-        found = slotted(self._to, self._sender, self._weight, rows, np.arange(rows) // r)
+        rows, r = self._rows, np.size(self.vectors)
+        order = np.argsort(self._to, kind="stable")
+        to, sender, weight = (part[order] for part in (self._to, self._sender, self._weight))
+        found = slotted(to, sender, weight, rows, np.arange(rows) // r)
         if np.ndim(self.vectors) == 0:
             return found
         shape = (-1, rows // r, r)
@@ -89,8 +87,9 @@ class DrawnWeights:
 
     def product(self, x: np.ndarray) -> np.ndarray:
         """W x."""
-        rows = _as_rows(x)
-        return _from_rows(self._own * rows + self._by_sender @ rows, x)
+        mixed = self.change(x)
+        mixed += x
+        return mixed
 
     def change(self, x: np.ndarray, laziness: float = 0) -> np.ndarray:
         """(W − I) x, to the precision of the differences between neighbours."""
@@ -99,8 +98,13 @@ class DrawnWeights:
             change *= 1 - laziness
         return _from_rows(change, x)
 
+    @functools.cached_property
+    def lossy(self) -> _LossyDraw:
+        """W' x and (W' − I) x, see `relaysim.network.gossip.LossyMix`."""
+        return _LossyDraw(self)
+
     def lossy_change(self, x: np.ndarray, laziness: float = 0, further: int = 0) -> np.ndarray:
-        """(W' − I) x, see `relaysim.network.gossip.LossyMixChange`."""
+        """(W' − I) x."""
         assert self._edges is not None
         arrived = self._edges.arrived(self._receiver, self._sender, self._replica, further)
         weight = self._weight * arrived
@@ -133,12 +137,6 @@ class DrawnWeights:
         """W_ii, ``(n r, 1)``."""
         return 1 - self._sum(self._weight, np.ones((len(self._weight), 1)))
 
-    @functools.cached_property
-    def _by_sender(self) -> csr_array:
-        """W without its diagonal."""
-        rows = len(self._starts) - 1
-        return csr_array((self._weight, self._from, self._starts), shape=(rows, rows))
-
     def _differences(self, rows: np.ndarray) -> np.ndarray:
         """x_j − x_i of each message."""
         difference = rows.take(self._from, 0)
@@ -147,9 +145,130 @@ class DrawnWeights:
 
     def _sum(self, weight: np.ndarray, of_messages: np.ndarray) -> np.ndarray:
         """Σ over each receiver's messages, ``(messages, d)`` to ``(n r, d)``."""
-        count = len(weight)
-        shape = (len(self._starts) - 1, count)
-        return csr_array((weight, np.arange(count), self._starts), shape=shape) @ of_messages
+        self._summed.data = weight
+        return self._summed @ of_messages
+
+    @functools.cached_property
+    def _summed(self) -> csc_array:
+        """Messages of each receiver, of any weights: set as they are, which takes a tenth of the checks."""
+        count = len(self._to)
+        summed = csc_array((self._rows, count))
+        summed.indices, summed.indptr = self._to, np.arange(count + 1)
+        return summed
+
+
+class _Alike:
+    """What is less often asked of weights that are alike in some way: from each message to each replica.
+
+    Args: as of `DrawnWeights`, with a function that makes the draw.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[[], Draw],
+        n: int,
+        owner: np.ndarray | None,
+        edges: EdgeNumbers | None,
+    ):
+        self._made = lambda: DrawnWeights(draw(), n, owner, edges)
+
+    @functools.cached_property
+    def entry_mix(self) -> DrawnWeights:
+        """What mixes entry by entry."""
+        return self._made()
+
+    @property
+    def slots(self) -> Slots:
+        """What everyone hears, message by message."""
+        return self.entry_mix.slots
+
+    @property
+    def lossy(self) -> _LossyDraw:
+        """W' x and (W' − I) x, see `relaysim.network.gossip.LossyMix`."""
+        return self.entry_mix.lossy
+
+
+class SharedWeights(_Alike):
+    """The same for replicas that all have one stream.
+
+    Args: as of `DrawnWeights`.
+    """
+
+    def __init__(self, draw: Draw, n: int, owner: np.ndarray, edges: EdgeNumbers | None):
+        super().__init__(lambda: draw, n, owner, edges)
+        self._one = DrawnWeights(draw, n, None, None)
+        self.vectors = np.full(len(owner), self._one.vectors)
+
+    def product(self, x: np.ndarray) -> np.ndarray:
+        """W x."""
+        return self._one.product(x.reshape(len(x), -1)).reshape(x.shape)
+
+    def change(self, x: np.ndarray, laziness: float = 0) -> np.ndarray:
+        """(W − I) x, to the precision of the differences between neighbours."""
+        return self._one.change(x.reshape(len(x), -1), laziness).reshape(x.shape)
+
+
+class PeerWeights(_Alike):
+    """The same for messages that all count alike, see `relaysim.mixing.drawn.Peers`.
+
+    Args: as of `DrawnWeights`.
+    """
+
+    def __init__(self, peers: Peers, n: int, owner: np.ndarray | None, edges: EdgeNumbers | None):
+        super().__init__(peers.as_draw, n, owner, edges)
+        senders, self._each = peers
+        sent = np.count_nonzero(senders != np.arange(n)[:, None], axis=(0, 1))
+        self.vectors: int | np.ndarray = int(sent[0]) if owner is None else sent[owner]
+        if senders.shape[2] == 1:
+            senders = senders[..., 0]
+        elif owner is not None and not np.array_equal(owner, np.arange(senders.shape[2])):
+            senders = senders[..., owner]
+        self._senders = senders
+        self._places: np.ndarray | None = None
+
+    def product(self, x: np.ndarray) -> np.ndarray:
+        """W x."""
+        total = x * (1 - len(self._senders) * self._each)
+        for heard in self._heard(x):
+            heard *= self._each
+            total += heard
+        return total
+
+    def change(self, x: np.ndarray, laziness: float = 0) -> np.ndarray:
+        """(W − I) x, to the precision of the differences between neighbours."""
+        change: np.ndarray | None = None
+        for difference in self._heard(x):
+            difference -= x
+            change = difference if change is None else np.add(change, difference, out=change)
+        if change is None:
+            return np.zeros_like(x)
+        change *= self._each * (1 - laziness)
+        return change
+
+    def _heard(self, x: np.ndarray) -> Iterator[np.ndarray]:
+        """What everyone hears first, second, …, each ``(n, d[, r])`` and new."""
+        if self._senders.ndim == 2:
+            for senders in self._senders:
+                yield x.take(senders, 0)
+            return
+        if self._places is None or self._places.shape[2] != x.shape[1]:
+            each = [row_places(senders, x.shape[1]) for senders in self._senders]
+            self._places = np.stack(each) if len(each) > 1 else each[0][None]
+        for places in self._places:
+            yield x.take(places)
+
+
+class _LossyDraw:
+    """A draw's weights where messages are lost."""
+
+    def __init__(self, weights: DrawnWeights):
+        self._weights = weights
+
+    def __call__(self, x: np.ndarray, laziness: float = 0) -> np.ndarray:
+        return self._weights.lossy_change(x, laziness)
+
+    def mix(self, x: np.ndarray, further: int = 0) -> np.ndarray:
+        return x + self._weights.lossy_change(x, further=further)
 
 
 def _of_replicas(streams: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from relaysim.network.arrivals import Arrivals
 from relaysim.network.products import Product
 from relaysim.network.slots import Slots
 
-__all__ = ["EntryMix", "LossyMixChange", "MixChange", "RoundsChange", "Weights"]
+__all__ = ["EntryMix", "LossyMix", "MixChange", "RoundsChange", "Weights"]
 
 
 class Weights:
@@ -63,10 +63,10 @@ class Weights:
         return self._faster[rounds]
 
     @functools.cached_property
-    def lossy_change(self) -> LossyMixChange:
-        """The same where messages are lost."""
+    def lossy(self) -> LossyMix:
+        """Both where messages are lost."""
         assert self._arrivals is not None
-        return LossyMixChange(self.matrix, self._arrivals)
+        return LossyMix(self.matrix, self.product, self._arrivals)
 
     @functools.cached_property
     def slots(self) -> Slots:
@@ -93,21 +93,38 @@ class MixChange:
         row, column = entries.coords
         across = row != column
         self._to, self._from = row[across].astype(np.intp), column[across].astype(np.intp)
-        degrees = np.bincount(self._to, minlength=n)
-        offsets = np.concatenate([[0], np.cumsum(degrees)])
         order = np.lexsort((self._from, self._to))
         self._to, self._from = self._to[order], self._from[order]
-        count = len(order)
-        weights = entries.data[across][order]
-        self._sum = Product(csr_array((weights, np.arange(count), offsets), shape=(n, count)))
+        self._offsets = np.searchsorted(self._to, np.arange(n + 1))
+        self._weights = entries.data[across][order]
 
     def __call__(self, x: np.ndarray, laziness: float = 0) -> np.ndarray:
-        change = self._sum(self._differences(x))
+        low, high, total = self._by_pair
+        difference = x.take(high, 0, None, "clip")
+        difference -= x.take(low, 0, None, "clip")
+        change = total(difference)
         if laziness:
             change *= 1 - laziness
         return change
 
+    @functools.cached_property
+    def _by_pair(self) -> tuple[np.ndarray, np.ndarray, Product]:
+        """Both ends i < j of each edge, and what sums up its differences x_j − x_i, negated for j."""
+        n = len(self._offsets) - 1
+        low, high = np.minimum(self._to, self._from), np.maximum(self._to, self._from)
+        pairs, pair = np.unique(low * n + high, return_inverse=True)
+        signed = np.where(self._to == low, self._weights, -self._weights)
+        low, high = np.divmod(pairs, n)
+        return low, high, Product(csr_array((signed, pair, self._offsets), shape=(n, len(pairs))))
+
+    @functools.cached_property
+    def _sum(self) -> Product:
+        """Σ_j W_ij times something of each message."""
+        shape = (len(self._offsets) - 1, len(self._to))
+        return Product(csr_array((self._weights, np.arange(shape[1]), self._offsets), shape=shape))
+
     def _differences(self, x: np.ndarray) -> np.ndarray:
+        """x_j − x_i of each message."""
         difference = x.take(self._from, 0, None, "clip")
         difference -= x.take(self._to, 0, None, "clip")
         return difference
@@ -136,30 +153,96 @@ class RoundsChange:
         return change
 
 
-class LossyMixChange(MixChange):
-    """(W' − I) x, where W' lacks the weights of messages that were lost and has its rows rescaled.
+class LossyMix(MixChange):
+    """W' x and (W' − I) x, where W' lacks the weights of messages that were lost and has its rows rescaled.
 
-    A lazy matrix loses its own weights: it is not the lazy matrix of W'.
+    What was lost is taken away from what would have come: where little is lost that is little work. A lazy
+    matrix loses its own weights: it is not the lazy matrix of W'.
     """
 
-    def __init__(self, W: csr_array, arrivals: Arrivals):
+    def __init__(self, W: csr_array, product: Product, arrivals: Arrivals):
         super().__init__(W)
-        self._arrivals = arrivals
+        self._product, self._arrivals = product, arrivals
         self._edges = np.stack([self._from, self._to], axis=1)
+        n = W.shape[0]
         self._own = W.diagonal()
+        self._degrees = np.bincount(self._to, minlength=n)
+        self._of_others: np.ndarray = np.bincount(self._to, self._weights, n)
+        self._places = _Places((n, 0, 0), self._from, self._to, self._weights)
+
+    def mix(self, x: np.ndarray, further: int = 0) -> np.ndarray:
+        """W' x."""
+        return self._without_lost(self._product(x), x, further)
 
     def __call__(self, x: np.ndarray, laziness: float = 0, further: int = 0) -> np.ndarray:
+        """(W' − I) x."""
+        return self._without_lost(super().__call__(x, laziness), x, further, 1 - laziness)
+
+    def _without_lost(
+        self, mixed: np.ndarray, x: np.ndarray, further: int, share: float | None = None
+    ) -> np.ndarray:
+        """W' x made of W x; or, with a ``share`` of W's change, that of W'. It may overwrite the first."""
+        shape = (*x.shape, 1)[:3]
+        n, _, r = shape
         arrived = self._arrivals(self._edges, further)
-        change = self._sum(self._differences(x) * arrived)
-        heard = self._sum(arrived)
-        own = self._own.reshape((-1,) + (1,) * (heard.ndim - 1))
-        if laziness:
-            change *= 1 - laziness
-            heard *= 1 - laziness
-            own = (1 - laziness) * own + laziness
-        total = own + heard
-        # Without weight on itself and with nobody heard, a worker keeps its own.
-        return np.divide(change, total, out=np.zeros_like(change), where=total != 0)
+        if arrived.size != len(self._edges) * r:
+            arrived = np.repeat(arrived, r, axis=-1)
+        lost = np.flatnonzero(~arrived)
+        if not len(lost):
+            return mixed
+        if self._places.shape != shape:
+            self._places = _Places(shape, self._from, self._to, self._weights)
+        places = self._places
+        values, result = x.reshape(-1), np.ascontiguousarray(mixed).reshape(-1)
+        row, weight = places.row.take(lost), places.weight.take(lost)
+        entries = places.receiver.take(lost)[:, None] + places.numbers
+        vectors = values.take(places.sender.take(lost)[:, None] + places.numbers)
+        own: np.ndarray = self._own[:, None]
+        others: np.ndarray = self._of_others[:, None]
+        if share is not None:
+            vectors -= values.take(entries)
+            weight *= share
+            own, others = share * own + (1 - share), share * others
+        vectors *= weight[:, None]
+        # In order, also where several are taken from one: of replicas and alone the same.
+        np.subtract.at(result, entries.reshape(-1), vectors.reshape(-1))
+        left = own + (others - np.bincount(row, weight, n * r).reshape(n, r))
+        counts = np.bincount(row, minlength=n * r).reshape(n, r)
+        # A worker that hears nobody keeps its own, whatever weight it has on itself.
+        silent = counts == self._degrees[:, None]
+        left[silent | (counts == 0)] = 1
+        rows = result.reshape(shape)
+        rows *= (1 / left)[:, None]
+        if silent.any():
+            worker, replica = silent.nonzero()
+            kept = x.reshape(shape)[worker, :, replica] if share is None else 0
+            rows[worker, :, replica] = kept
+        return result.reshape(mixed.shape)
+
+
+class _Places:
+    """Where the messages of all replicas ``(E, r)`` stand in arrays ``(n, d, r)``, one after the other.
+
+    Of each: its ``row``, worker · r + replica of who receives it, its ``weight``, and where in a raveled
+    array the first number of its ``receiver`` is, and of its ``sender``; the others are ``numbers (d,)`` from
+    there.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        senders: np.ndarray,
+        receivers: np.ndarray,
+        weights: np.ndarray,
+    ):
+        self.shape = shape
+        _, d, r = shape
+        replica = np.arange(r)
+        self.row = (receivers[:, None] * r + replica).reshape(-1)
+        self.receiver = (receivers[:, None] * (d * r) + replica).reshape(-1)
+        self.sender = (senders[:, None] * (d * r) + replica).reshape(-1)
+        self.weight = np.repeat(weights, r)
+        self.numbers = np.arange(d) * r
 
 
 class EntryMix(MixChange):
@@ -168,8 +251,7 @@ class EntryMix(MixChange):
     def __init__(self, W: csr_array):
         super().__init__(W)
         n, count = W.shape[0], len(self._from)
-        offsets = np.searchsorted(self._to, np.arange(n + 1))
-        ones = csr_array((np.ones(count), self._from, offsets), shape=(n, n))
+        ones = csr_array((np.ones(count), self._from, self._offsets), shape=(n, n))
         self.neighbours_with = Product(ones)
         self._own = W.diagonal()
 

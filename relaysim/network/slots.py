@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
+from relaysim.support.gathering import rows_at
+
 __all__ = ["Heard", "Slots", "slotted"]
 
 
@@ -55,8 +57,9 @@ class Slots:
     def by_sender(self, x: np.ndarray) -> np.ndarray:
         """What each sender has, ``(n, d[, r])``, as what is heard, ``(k, n, d[, r])``."""
         if self.senders.ndim == 2:
-            return x[self.senders]
-        return np.take_along_axis(x[None], self.senders[:, :, None], axis=1)
+            return x.take(self.senders, 0)
+        k, n, r = self.senders.shape
+        return rows_at(x, self.senders.reshape(k * n, r)).reshape(k, *x.shape)
 
 
 def slotted(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard
 
@@ -12,9 +12,9 @@ import numpy as np
 from relaysim.problems.problem import Problem
 from relaysim.support.callbacks import ask
 from relaysim.support.checks import (
+    noise_variances,
     plain_options,
     real_array,
-    real_number,
     shown,
     unmasked,
     whole_number,
@@ -287,27 +287,40 @@ class Gaussian:
     """g_i = ∇f_i(x_i) + noise, independent Gaussian for every worker, step and seed.
 
     Args:
-        sigma2: σ² = E‖g_i − ∇f_i‖², summed over the d coordinates: each has variance σ²/d.
+        sigma2: σ² = E‖g_i − ∇f_i‖², summed over the d coordinates: each has variance σ²/d. One number, or
+            one for each worker, ``(n,)``.
 
     Raises:
-        ValueError: sigma2 is negative or not finite.
+        ValueError: sigma2 is negative or not finite; when run, not as many as there are workers.
 
     Replicas with the same seed see the same noise, whatever their learning rates.
 
-    >>> Gaussian(sigma2=0.01)
-    Gaussian(sigma2=0.01)
+    >>> Gaussian(sigma2=0.01), Gaussian(sigma2=[0.0, 0.5])
+    (Gaussian(sigma2=0.01), Gaussian(sigma2=(0.0, 0.5)))
     """
 
-    sigma2: float
+    sigma2: float | Sequence[float]
 
     def __post_init__(self) -> None:
         plain_options(self)
-        object.__setattr__(self, "sigma2", real_number(self.sigma2, "sigma2", 0))
+        sigma2 = noise_variances(self.sigma2)
+        object.__setattr__(
+            self, "sigma2", sigma2.tolist() if sigma2.ndim == 0 else tuple(sigma2.tolist())
+        )
+
+    def check(self, problem: Problem) -> None:
+        """Raise unless each of the problem's workers has a variance."""
+        noise_variances(self.sigma2, problem.n)
+
+    def _scale(self, problem: Problem) -> np.ndarray:
+        """Standard deviations of the coordinates, ``()`` or ``(n,)``."""
+        return np.sqrt(noise_variances(self.sigma2, problem.n) / problem.d)
 
     def observe(self, problem: Problem, streams: Streams) -> Gradient:
         """The function ``(x, out) → out`` for one run, which writes the gradients into ``out``."""
         exact = Exact().observe(problem, streams)
-        scale = np.sqrt(self.sigma2 / problem.d)
+        scale = self._scale(problem)
+        scale = scale.reshape(-1, 1, 1) if scale.ndim else scale
         noise = streams.normals("gradient", (problem.n, problem.d), scale, DRAW_AHEAD)
 
         def gradient(x: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -319,7 +332,7 @@ class Gaussian:
     def observe_events(self, problem: Problem, streams: Streams) -> EventGradients:
         """The gradients of single workers, for one run; each event has noise of its own."""
         exact = _exact_events(problem, streams)
-        scale = np.sqrt(self.sigma2 / problem.d)
+        scale = np.broadcast_to(self._scale(problem), (problem.n,))
         return EventGradients(
             lambda x, batch, noise: exact(x, batch, None) + noise,
             streams.event_normals("gradient", problem.d, scale),

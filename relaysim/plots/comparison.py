@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.cbook import normalize_kwargs
 from matplotlib.lines import Line2D
 
-from relaysim.plots.curves import Recorded, by_rate, frame_of, keep_in_sight, rate_name
+from relaysim.plots.curves import by_rate, frame_of, keep_in_sight, rate_name
 from relaysim.plots.lines import SCALES, Band, check_band, draw_line, unused_look
+from relaysim.plots.naming import Recorded, names_of
 from relaysim.plots.style import (
     AXIS_LABELS,
     add_legend,
@@ -25,10 +24,7 @@ from relaysim.plots.style import (
 )
 from relaysim.support.checks import one_of
 
-__all__ = ["names_of", "plot"]
-
-# Parts of a run's config that a name may tell of, beside the method's options and the topology.
-TOLD = ("mixing", "oracle", "faults", "x0")
+__all__ = ["plot"]
 
 
 def plot(
@@ -112,79 +108,3 @@ def _named(histories: Any) -> list[tuple[str, Recorded]]:
         raise ValueError("there is no history to draw")
     names = list(map(str, histories)) if isinstance(histories, Mapping) else names_of(found)
     return list(zip(names, found, strict=True))
-
-
-def names_of(histories: Sequence[Recorded]) -> list[str]:
-    """A name for each history: its method, and in what it differs from the others.
-
-    Options are told where histories of the same method differ in them, the topology where any differ in it,
-    and the rest, up to the learning rate, where names would be the same without.
-    """
-    methods = [history.label for history in histories]
-    parts = [[label] for label in methods]
-    for label in set(methods):
-        same = [k for k, each in enumerate(methods) if each == label]
-        _tell(parts, same, [_options(histories[k]) for k in same])
-    everyone = range(len(histories))
-    _tell(parts, everyone, [_graph(history) for history in histories])
-    for tell in (_rest, _rate):
-        names = [", ".join(each) for each in parts]
-        for name in [name for name, count in Counter(names).items() if count > 1]:
-            same = [k for k in everyone if names[k] == name]
-            _tell(parts, same, [tell(histories[k]) for k in same])
-    names = [", ".join(each) for each in parts]
-    counts, met = Counter(names), Counter[str]()
-    for k, name in enumerate(names):
-        if counts[name] > 1:
-            met[name] += 1
-            names[k] = f"{name} ({met[name]})"
-    return names
-
-
-def _tell(parts: list[list[str]], which: Sequence[int], facts: list[dict[str, str]]) -> None:
-    """Add to these names the facts in which they differ."""
-    for key in dict.fromkeys(key for each in facts for key in each):
-        if len({each.get(key) for each in facts}) > 1:
-            for k, each in zip(which, facts, strict=True):
-                if key in each:
-                    parts[k].append(each[key])
-
-
-def _options(history: Recorded) -> dict[str, str]:
-    algorithm = history.algorithm
-    if dataclasses.is_dataclass(algorithm) and not isinstance(algorithm, type):
-        names = [field.name for field in dataclasses.fields(algorithm)]
-        return {name: f"{name} = {getattr(algorithm, name)}" for name in names}
-    given = history.config.get("algorithm") or {}
-    return {name: f"{name} = {value}" for name, value in given.items() if name != "type"}
-
-
-def _graph(history: Recorded) -> dict[str, str]:
-    """The kind of topology and n, or its whole name where it has more to it."""
-    topology, name = history.topology, repr(history.topology)
-    kind, _, arguments = name.partition("(")
-    if arguments == f"{topology.n})":
-        return {"kind": kind.replace("_", " "), "n": f"n = {topology.n}"}
-    return {"kind": name, "n": f"n = {topology.n}"}
-
-
-def _rest(history: Recorded) -> dict[str, str]:
-    found = {}
-    for key in TOLD:
-        value = history.config.get(key)
-        if isinstance(value, Mapping) and "type" in value:
-            inside = ", ".join(f"{k}={v}" for k, v in value.items() if k != "type")
-            found[key] = f"{value['type']}({inside})"
-        else:
-            found[key] = f"no {key}" if value is None else f"own {key}"
-    problem = history.config.get("problem")
-    if isinstance(problem, Mapping):
-        for key, value in problem.items():
-            if key not in ("type", "n") and isinstance(value, int | float | str):
-                found[f"problem {key}"] = f"{key} = {value}"
-    return found
-
-
-def _rate(history: Recorded) -> dict[str, str]:
-    rates = history.frame["learning_rate"].unique()
-    return {"rate": f"γ = {rates[0]:.3g}"} if len(rates) == 1 else {}

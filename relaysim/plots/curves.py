@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import matplotlib
 import numpy as np
@@ -16,12 +17,14 @@ from matplotlib.colors import LogNorm
 from matplotlib.lines import Line2D
 
 from relaysim.plots.lines import SCALES, Band, check_band, draw_line, unused_look
+from relaysim.plots.naming import Facts, Recorded, described, facts_of, names_from
 from relaysim.plots.style import (
     AXIS_LABELS,
     add_legend,
     line_name,
     method_style,
     new_axes,
+    setting,
     style,
     style_axes,
 )
@@ -29,7 +32,6 @@ from relaysim.support.checks import one_of
 
 __all__ = [
     "Overlaid",
-    "Recorded",
     "by_rate",
     "frame_of",
     "keep_in_sight",
@@ -37,31 +39,11 @@ __all__ = [
     "rate_name",
 ]
 
+# Lines that are named after a history: what is known of it, the name, and what follows that.
+_NAMED: WeakKeyDictionary[Line2D, tuple[Facts, str, str]] = WeakKeyDictionary()
 # More lines than this are told apart by a colour bar.
 MOST_IN_LEGEND = 10
 GRADIENTS = "gradients"
-
-
-class Recorded(Protocol):
-    """What is drawn of a run, such as a `relaysim.History`."""
-
-    @property
-    def label(self) -> str: ...
-
-    @property
-    def frame(self) -> pd.DataFrame: ...
-
-    @property
-    def config(self) -> Mapping[str, Any]: ...
-
-    @property
-    def algorithm(self) -> object: ...
-
-    @property
-    def topology(self) -> Any: ...
-
-    @property
-    def axis_labels(self) -> dict[str, str]: ...
 
 
 class Overlaid(Protocol):
@@ -122,6 +104,7 @@ def plot_history(
         own = ax is None
         ax = new_axes(5.2, 3.4) if ax is None else ax
         colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(groups)))
+        without: list[str] = []
         for color, (rate, group) in zip(colors, groups, strict=True):
             chosen = dict(look)
             if len(groups) > 1:
@@ -129,16 +112,27 @@ def plot_history(
                 name = name if label is None else f"{label}, {name}"
                 chosen |= {"color": color} | ({"linestyle": "-"} if by_color else {})
             else:
-                name = _described(history) if label is None else label
+                name = described(history) if label is None else label
             chosen = chosen if by_color else unused_look(ax, chosen)
             options = {"label": line_name(name)} | chosen | normalize_kwargs(line, Line2D)
-            draw_line(ax, group, x, y, options, band, scale)
+            why = draw_line(ax, group, x, y, options, band, scale)
+            without += [why] if why else []
+            if len(groups) == 1 and label is None and "label" not in line:
+                _NAMED[ax.lines[-1]] = (facts_of(history), name, f": {why}" if why else "")
+        several = len({overlay.learning_rate for overlay in overlays}) > 1
         for overlay in overlays:
-            which = f", γ = {overlay.learning_rate:.3g}" if len(overlays) > 1 else ""
+            which = f", γ = {overlay.learning_rate:.3g}" if several else ""
             overlay.draw(ax, which=which)
         style_axes(ax, x, y, AXIS_LABELS | history.axis_labels, scale)
         keep_in_sight(ax, [frame], y, scale)
+        _tell_apart(ax)
         if by_color:
+            if without:
+                said = [
+                    Line2D([], [], linestyle="", label=f"{count} of {len(groups)} rates: {why}")
+                    for why, count in Counter(without).items()
+                ]
+                ax.legend(handles=said, fontsize=setting("legend.fontsize", "small"))
             rates = [rate for rate, _ in groups]
             norm = LogNorm(min(r for r in rates if r > 0), max(rates))
             mapped = ScalarMappable(norm, matplotlib.colormaps["viridis"].resampled(256))
@@ -146,6 +140,17 @@ def plot_history(
         else:
             add_legend(ax, widen=own)
     return ax
+
+
+def _tell_apart(ax: Axes) -> None:
+    """New names for histories in these Axes whose own are the same: what they differ in."""
+    named = {line: _NAMED[line] for line in ax.lines if line in _NAMED}
+    for name in {name for _, name, _ in named.values()}:
+        alike = [line for line, (_, own, _) in named.items() if own == name]
+        if len(alike) > 1:
+            names = names_from([named[line][0] for line in alike])
+            for line, new in zip(alike, names, strict=True):
+                line.set_label(line_name(new) + named[line][2])
 
 
 def frame_of(history: Recorded, *columns: str) -> pd.DataFrame:
@@ -167,10 +172,8 @@ def frame_of(history: Recorded, *columns: str) -> pd.DataFrame:
 
 
 def by_rate(history: Recorded, frame: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame]]:
-    """The rows of each learning rate; of a schedule, all."""
-    given = history.config["learning_rate"]
-    scheduled = callable(given) or isinstance(given, dict)
-    key = 0.0 * frame["learning_rate"] if scheduled else frame["learning_rate"]
+    """The rows of each learning rate, that of the first record where it changes."""
+    key = frame.groupby("replica")["learning_rate"].transform("first")
     for rate, group in frame.groupby(key.rename("rate")):
         yield float(str(rate)), group
 
@@ -195,23 +198,3 @@ def rate_name(rate: float, among: np.ndarray) -> str:
     while digits < 17 and len({f"{each:.{digits}g}" for each in among}) < len(among):
         digits += 1
     return f"γ = {rate:.{digits}g}"
-
-
-def _described(history: Recorded) -> str:
-    """The method's label, with the options that are not its defaults and that it does not tell."""
-    algorithm = history.algorithm
-    if not dataclasses.is_dataclass(algorithm) or isinstance(algorithm, type):
-        return history.label
-
-    def told(field: dataclasses.Field) -> bool:
-        if field.default is dataclasses.MISSING:
-            return False
-        plainer: Any = dataclasses.replace(algorithm, **{field.name: field.default})
-        return plainer.label != history.label
-
-    changed = [
-        f"{field.name} = {getattr(algorithm, field.name)}"
-        for field in dataclasses.fields(algorithm)
-        if getattr(algorithm, field.name) != field.default and not told(field)
-    ]
-    return f"{history.label} ({', '.join(changed)})" if changed else history.label

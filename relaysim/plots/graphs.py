@@ -30,6 +30,7 @@ from relaysim.plots.layouts import (
 )
 from relaysim.plots.style import NO_VALUE, drawable, ink_on, style
 from relaysim.support.checks import real_array, shown
+from relaysim.support.names import labels_of_workers
 
 __all__ = ["colour_norm", "draw_graph", "draw_topology"]
 
@@ -75,7 +76,8 @@ def draw_topology(
         value_label: what the values are and their unit, for the colour bar.
         norm: how values become colours: ``"log"``, or a norm of matplotlib's; linear by default.
         cmap: the name of a colour map of matplotlib's.
-        labels: write the workers' numbers; by default where they can be read.
+        labels: write the workers' names, or their numbers where they have none; by default where they can
+            be read.
         options: further arguments of ``Axes.scatter`` for the workers.
 
     Returns:
@@ -178,15 +180,16 @@ def draw_graph(
     workers = ax.scatter(*at.T, **({"zorder": 2} | look | options))
     if values is not None:
         workers.set_array(_drawable(values, norm))
-    font = diameter * min(0.6, 1.2 / len(str(topology.n - 1)))
+    names = [str(name) for name in labels_of_workers(topology.n, topology)]
+    font = diameter * min(0.6, 1.2 / max(map(len, names)))
     if font >= SMALLEST_FONT if labels is None else labels:
         workers.update_scalarmappable()
         inks = ink_on(np.broadcast_to(workers.get_facecolor(), (topology.n, 4)))
-        for worker, ((x, y), ink) in enumerate(zip(at, inks, strict=True)):
+        for name, (x, y), ink in zip(names, at, inks, strict=True):
             ax.text(
                 x,
                 y,
-                str(worker),
+                drawable(name),
                 color=ink,
                 fontsize=max(font, SMALLEST_FONT),
                 ha="center",

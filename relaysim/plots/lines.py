@@ -59,7 +59,7 @@ def draw_line(
     line: Mapping[str, Any],
     band: Band = "quantile",
     scale: str = "log",
-) -> None:
+) -> str:
     """One line for all replicas of a frame: their median, or mean, with a band.
 
     Args:
@@ -71,7 +71,9 @@ def draw_line(
             ``"minmax"`` (around the median) or None.
         scale: ``"log"``, which leaves out what is not positive, or ``"linear"``.
 
-    A line that has nothing to show says so in its name.
+    Returns:
+        Why the line is empty or a single point, such as ``"0 throughout"``, which its name says too; ``""``
+        of others.
     """
     band = check_band(band)
     by_step = frame.groupby("step")[y]
@@ -83,14 +85,15 @@ def draw_line(
         every = max(1, len(values) // MARKERS_OF_A_LINE)
         options["markevery"] = (len(ax.lines) * every // 4 % every, every)
     if shows.sum() == 1:
-        options |= {"marker": options.get("marker") or "o", "markevery": None}
-    if not shows.any() and "label" in options:
-        finite = values[np.isfinite(values)]
-        why = "no finite value" if finite.empty else "0 throughout" if (finite == 0).all() else None
-        options["label"] = f"{options['label']}: {why or 'nothing above 0'}"
+        marker = options.get("marker", "None")
+        marker = "o" if marker in ("None", "", " ", None) else marker
+        options |= {"marker": marker, "markevery": None}
+    why = _little_to_show(values, int(shows.sum()))
+    if why and "label" in options:
+        options["label"] = f"{options['label']}: {why}"
     (drawn,) = ax.plot(across, values.where(shows), **options)
     if band is None or frame["replica"].nunique() < 2:
-        return
+        return why
     if band == "minmax":
         low, high = by_step.min(), by_step.max()
     elif band == "std":
@@ -99,6 +102,17 @@ def draw_line(
     else:
         low, high = (by_step.quantile(float(each)) for each in band)
     ax.fill_between(across, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
+    return why
+
+
+def _little_to_show(values: pd.Series, count: int) -> str:
+    """Why a line is empty or a point, in words; nothing of one that is neither."""
+    finite = values[np.isfinite(values)]
+    if count:
+        return "one point" if count == 1 else ""
+    if finite.empty:
+        return "no finite value"
+    return "0 throughout" if (finite == 0).all() else "nothing above 0"
 
 
 def unused_look(ax: Axes, look: Mapping[str, Any]) -> dict[str, Any]:

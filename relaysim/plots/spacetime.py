@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Protocol
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import MaxNLocator
 
-from relaysim.plots.curves import Recorded
-from relaysim.plots.style import NO_VALUE, drawable, style
+from relaysim.plots.naming import Recorded
+from relaysim.plots.style import NO_VALUE, drawable, name_workers, new_axes, style
 from relaysim.support.checks import shown, whole_number
 
 __all__ = ["spacetime"]
@@ -77,7 +75,16 @@ def spacetime(
     'Worker'
     """
     if history.iterates is None:
-        raise ValueError("this history has no iterates; call simulate with keep_iterates=True")
+        raise ValueError(
+            "this history has no iterates, of which there must be one of each worker at each record; "
+            "simulate with keep_iterates=True"
+        )
+    kept, workers = history.iterates.shape[1], history.x.shape[0]
+    if kept < workers:
+        raise ValueError(
+            f"this history has the iterates of {kept} workers of {workers}, and no mean of all; simulate "
+            f"with keep_iterates=True"
+        )
     if history.iterates.shape[1] != history.x.shape[0]:
         raise ValueError(
             f"this history kept the iterates of {history.iterates.shape[1]} of {history.x.shape[0]} "
@@ -109,7 +116,7 @@ def spacetime(
     with style():
         if ax is None:
             height = float(np.clip(1.2 + 0.06 * n, 2.4, 4.8))
-            _, ax = plt.subplots(figsize=(6.4, height), layout="constrained")
+            ax = new_axes(6.4, height)
         # A zero has no logarithm: it gets the colour of what is below the scale.
         shown_squares = np.where(squares == 0, lowest / 2, squares)
         picture = ax.pcolorfast(
@@ -121,7 +128,7 @@ def spacetime(
             label=f"{label}\n(squared unit of x)",
             extend="min" if (squares < lowest).any() else "neither",
         )
-        ax.yaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+        name_workers(ax.yaxis, n, history.topology, history.problem)
         ax.grid(visible=False)
         ax.set_xlabel("Steps")
         ax.set_ylabel("Worker")

@@ -10,9 +10,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cbook import normalize_kwargs
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
+from matplotlib.patches import Rectangle
 
-from relaysim.plots.style import add_legend, line_name, method_style, new_axes, style, variant
+from relaysim.plots.style import (
+    add_legend,
+    line_name,
+    method_style,
+    name_workers,
+    new_axes,
+    style,
+    variant,
+)
+from relaysim.plots.ticks import log_ticks, number
 
 __all__ = ["plot_partition", "plot_sensitivity", "plot_tuning"]
 
@@ -73,8 +82,8 @@ def plot_tuning(tuning: Tuned, *, ax: Axes | None = None, **line: Any) -> Axes:
     with style():
         own = ax is None
         ax = new_axes(5.2, 3.4) if ax is None else ax
-        for number, (name, group) in enumerate(_by_options(tuning, frame)):
-            look = variant(method_style(tuning.label), number) if tuning.options else {}
+        for place, (name, group) in enumerate(_by_options(tuning, frame)):
+            look = variant(method_style(tuning.label), place) if tuning.options else {}
             look = method_style(tuning.label) | {"marker": "."} | look | {"markersize": 5}
             given = {"label": line_name(name)} | normalize_kwargs(line, Line2D)
             ax.plot(group["learning_rate"], group[column], **(look | given))
@@ -94,15 +103,12 @@ def plot_tuning(tuning: Tuned, *, ax: Axes | None = None, **line: Any) -> Axes:
         if len(frame):
             ax.set_xscale("log")
             ax.set_yscale("log")
-            for axis, values in ((ax.xaxis, frame["learning_rate"]), (ax.yaxis, frame[column])):
-                if values.max() > 10 * values.min():
-                    axis.set_minor_formatter(NullFormatter())
-                else:
-                    axis.set_major_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
-                    axis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+            log_ticks(ax, x=True)
         ax.set_xlabel("Learning rate γ")
         ax.set_ylabel(
-            f"Plateau of the {of}" if column == "plateau" else f"Steps to {of} {tuning.target:.3g}"
+            f"Plateau of the {of}"
+            if column == "plateau"
+            else f"Steps to {of} {number(tuning.target)}"
         )
         add_legend(ax, widen=own)
     return ax
@@ -138,7 +144,7 @@ def plot_sensitivity(
         y: ``"steps_to_target"``, ``"plateau"`` or ``"consensus_distance"``.
         ax: the Axes to draw into; new ones by default.
         band: shade from the smallest to the largest over the problems' seeds.
-        line: further arguments of ``Axes.plot``.
+        line: further arguments of ``Axes.plot``, by any of their names.
 
     Returns:
         The matplotlib Axes. The legend names methods whose measure falls to 0, too.
@@ -147,7 +153,7 @@ def plot_sensitivity(
         ValueError: another measure.
     """
     labels = {
-        "steps_to_target": f"Steps to suboptimality {found.target:.3g}",
+        "steps_to_target": f"Steps to suboptimality {number(found.target)}",
         "plateau": "Plateau of the suboptimality",
         "consensus_distance": r"Plateau of the mean of $\|x_i - \bar{x}\|^2$",
     }
@@ -181,11 +187,13 @@ def plot_sensitivity(
                 name += ": none found" if part[y].isna().all() else ": falls to 0"
             points = shown[y].median().reindex(typical.index)
             across = np.arange(len(typical)) if by_alpha else typical
-            ax.plot(across, points, **(look | {"label": line_name(name)} | line))
+            given = {"label": line_name(name)} | normalize_kwargs(line, Line2D)
+            ax.plot(across, points, **(look | given))
             if band and part.problem_seed.nunique() > 1:
                 low, high = (shown[y].quantile(q).reindex(points.index) for q in (0.0, 1.0))
                 ax.fill_between(across, low, high, color=look["color"], alpha=0.15, linewidth=0)
         ax.set_yscale("log")
+        log_ticks(ax)
         if by_alpha:
             alphas = ["∞" if np.isinf(a) else f"{a:g}" for a in typical.index]
             ticks = [f"{a}\n{z:.2g}" for a, z in zip(alphas, typical, strict=True)]
@@ -193,6 +201,7 @@ def plot_sensitivity(
             ax.set_xlabel(r"Dirichlet $\alpha$, and the $\zeta^2$ that it brings")
         else:
             ax.set_xscale("log")
+            log_ticks(ax, x=True)
             ax.set_xlabel(r"Heterogeneity $\zeta^2$")
         ax.set_ylabel(labels[y])
         ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
@@ -228,24 +237,24 @@ def plot_partition(
         partition: a `relaysim.problems.partitions.Partition`.
         labels: ``(N,)``, the class of each example.
         ax: the Axes to draw into; new ones by default.
-        bars: further arguments of ``Axes.bar``.
+        bars: further arguments of ``Axes.bar``, by any of their names.
     """
     counts = partition.counts(labels)
     colors = matplotlib.colormaps["viridis"](np.linspace(0.05, 0.95, counts.shape[1]))
     with style():
         if ax is None:
             ax = new_axes(6.4, 2.8)
-        below = np.zeros(partition.n)
+        below, given = np.zeros(partition.n), normalize_kwargs(bars, Rectangle)
         stacks = []
         for color, label in zip(colors, counts.columns, strict=True):
             drawn = {"color": color, "edgecolor": "white", "linewidth": 0.4, "width": 0.85}
             height = counts[label].to_numpy()
-            stack = ax.bar(counts.index, height, bottom=below, **(drawn | bars))
+            stack = ax.bar(np.arange(partition.n), height, bottom=below, **(drawn | given))
             stacks.append(stack)
             below += height
         ax.set_xlabel("Worker")
         ax.set_ylabel("Examples")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        name_workers(ax.xaxis, partition.n, partition, most_numbers=10)
         ax.grid(axis="x", visible=False)
         # Placeholders first: a class may be called anything, and a legend drops some names.
         legend = ax.legend(

@@ -9,6 +9,7 @@ colour and a dash from its label: darker than theirs, so that both of its shades
 from __future__ import annotations
 
 import colorsys
+import functools
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
@@ -20,17 +21,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes as Axes  # for rooms that may not import matplotlib themselves
+from matplotlib.axis import Axis, XAxis
 from matplotlib.cbook import is_math_text
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.mathtext import MathTextParser
 from matplotlib.path import Path
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike
 
+from relaysim.plots.ticks import log_ticks
 from relaysim.support.checks import one_of
 from relaysim.support.labels import AXIS_LABELS
+from relaysim.support.names import labels_of_workers
 
 __all__ = [
     "AXIS_LABELS",
@@ -38,16 +43,22 @@ __all__ = [
     "PAGES",
     "STYLE",
     "add_legend",
+    "compressor_style",
     "drawable",
     "hidden_by",
     "ink_on",
     "line_name",
     "method_style",
+    "name_workers",
     "new_axes",
+    "setting",
     "style",
     "style_axes",
     "variant",
 ]
+
+# More names beside an axis could not be read.
+MOST_NAMES = 40
 
 #: Matplotlib settings of every picture here.
 STYLE: Mapping[str, object] = {
@@ -154,6 +165,18 @@ _METHODS: Mapping[str, tuple[str, object]] = {
     "DLM": ("#0AA3AF", (0, (2, 5, 1, 2))),
 }
 
+# Compressors are shades of CHOCO-SGD's brown, told apart by dash and marker too.
+_COMPRESSORS: Mapping[str, tuple[str, object, str]] = {
+    "Identity": ("#5d5d5d", (0, (10, 4)), "."),
+    "TopK": ("#7c3e1c", "-", "o"),
+    "RandomK": ("#d8ac93", "-", "v"),
+    "LowRank": ("#b15928", (0, (1, 1)), "s"),
+    "Sign": ("#3e1f0e", (0, (5, 1.5, 1, 1.5)), "^"),
+    "QSGD": ("#c4825e", (0, (5, 1.5)), "D"),
+    "RandomRounding": ("#8f5a00", (0, (2, 3)), "P"),
+    "Lattice": ("#a3704f", (0, (9, 1.5, 2, 5)), "X"),
+}
+
 # Of further lines of one method: their markers, and how much paler (or darker, below 0) each is.
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _SHADINGS = (0.45, -0.45, 0.2)
@@ -212,12 +235,16 @@ def style(page: str | None = None) -> Iterator[None]:
         settings.update(before)
 
 
+def setting(name: str, otherwise: Any) -> Any:
+    """A setting of matplotlib's, where the user or the page has one, or what is taken otherwise."""
+    settings: Any = matplotlib.rcParams
+    unset: Any = matplotlib.rcParamsDefault
+    return otherwise if settings[name] == unset[name] else settings[name]
+
+
 def new_axes(width: float, height: float) -> Axes:
     """Axes of a new figure, of this size in inches where the user's settings have none of their own."""
-    settings: Any = matplotlib.rcParams
-    chosen = list(settings["figure.figsize"]) != list(matplotlib.rcParamsDefault["figure.figsize"])
-    size = None if chosen else (width, height)
-    _, ax = plt.subplots(figsize=size, layout="constrained")
+    _, ax = plt.subplots(figsize=setting("figure.figsize", (width, height)), layout="constrained")
     return ax
 
 
@@ -234,6 +261,24 @@ def method_style(label: str) -> dict[str, Any]:
     """
     color, dash = _METHODS[label] if label in _METHODS else _look_from(label)
     return {"color": color, "linestyle": dash}
+
+
+def compressor_style(compressor: object) -> dict[str, Any]:
+    """Colour, dash and marker of a compressor, as keyword arguments for matplotlib.
+
+    Args:
+        compressor: a compressor, its class, or the name of that.
+
+    Raises:
+        ValueError: one that is not of `relaysim.compressors`.
+
+    >>> compressor_style("TopK")
+    {'color': '#7c3e1c', 'linestyle': '-', 'marker': 'o'}
+    """
+    kind = compressor if isinstance(compressor, type) else type(compressor)
+    name = compressor if isinstance(compressor, str) else kind.__name__
+    color, dash, marker = _COMPRESSORS[one_of(name, "compressor", tuple(_COMPRESSORS))]
+    return {"color": color, "linestyle": dash, "marker": marker}
 
 
 def variant(look: Mapping[str, Any], number: int) -> dict[str, Any]:
@@ -259,7 +304,8 @@ def variant(look: Mapping[str, Any], number: int) -> dict[str, Any]:
         "color": to_hex(np.clip(rgb, 0, 1).tolist()),
         "marker": _MARKERS[number % len(_MARKERS)],
     }
-    return varied | {"markersize": 5, "fillstyle": "none" if number % 2 else "full"}
+    size = setting("lines.markersize", 5)
+    return varied | {"markersize": size, "fillstyle": "none" if number % 2 else "full"}
 
 
 def _look_from(label: str) -> tuple[str, object]:
@@ -280,8 +326,28 @@ def style_axes(
 ) -> None:
     """Label the axes by the columns that they show, the vertical one in powers of ten or linear."""
     ax.set_yscale(scale)
+    log_ticks(ax)
     ax.set_xlabel(drawable(labels.get(x, x)))
     ax.set_ylabel(drawable(labels.get(y, y)))
+
+
+def name_workers(axis: Axis, n: int, *who_may_say: Any, most_numbers: int = 8) -> None:
+    """Write the workers' names along an axis, if they have some, and not too many; else some numbers.
+
+    Args:
+        axis: of which a unit is a worker.
+        n: workers.
+        who_may_say: of which the first that has ``worker_names`` does.
+        most_numbers: how many numbers there are at the most.
+    """
+    names = labels_of_workers(n, *who_may_say)
+    if names.dtype != object or n > MOST_NAMES:
+        axis.set_major_locator(MaxNLocator(most_numbers, integer=True, min_n_ticks=1))
+        return
+    words = [drawable(name) for name in names]
+    axis.set_ticks(range(n), words, fontsize="small")
+    if isinstance(axis, XAxis) and sum(map(len, words)) > 40:
+        axis.set_tick_params(rotation=90)
 
 
 def drawable(text: str) -> str:
@@ -290,7 +356,13 @@ def drawable(text: str) -> str:
     >>> drawable(r"rate $\gamma$"), drawable("$50%$")
     ('rate $\\gamma$', '\\$50%\\$')
     """
-    text = str(text)
+    return _drawable(str(text))
+
+
+@functools.lru_cache(
+    maxsize=256
+)  # a formula takes 20 ms to read, and a picture has the same ones again
+def _drawable(text: str) -> str:
     if not is_math_text(text):
         return text
     try:
@@ -320,7 +392,7 @@ def add_legend(ax: Axes, widen: bool = False, **options: Any) -> Legend:
     Returns:
         The Legend. Where nothing arranges the Axes of a figure anew (``layout=None``) it stays within.
     """
-    figure, options = ax.figure, {"fontsize": "small"} | options
+    figure, options = ax.figure, {"fontsize": setting("legend.fontsize", "small")} | options
     legend = ax.legend(**options)
     if not isinstance(figure, Figure) or figure.get_layout_engine() is None:
         return legend

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
-from relaysim.problems.data import Dataset
+from relaysim.problems.dataset import Dataset
 from relaysim.problems.matrices import Matrix, matrix_of, stacked
 from relaysim.problems.partitions import Partition
 from relaysim.support.checks import unmasked

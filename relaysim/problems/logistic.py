@@ -29,6 +29,7 @@ from relaysim.problems.penalised_loss import PenalisedLoss
 from relaysim.problems.separability import has_optimum_near, separates
 from relaysim.support.checks import real_array, real_number, true_or_false
 from relaysim.support.display import LATER, between, html_table
+from relaysim.support.names import names_of_workers
 
 __all__ = ["Logistic", "NoOptimumError", "NoSmoothnessError"]
 
@@ -77,6 +78,7 @@ class Logistic(LinearClassifier):
             loss: it has no `smoothness`, and a rate that is too high overflows.
         test: features ``(k, p)`` and labels ``(k,)`` of a test set, or a `relaysim.problems.data.Dataset`:
             runs can then measure ``"accuracy"``.
+        worker_names: what the workers are called in tables and pictures; as the partition says by default.
 
     Attributes:
         n, d: workers, parameters.
@@ -120,6 +122,7 @@ class Logistic(LinearClassifier):
         classes: ArrayLike | None = None,
         loss: str = "logistic",
         test: Dataset | tuple[Any, Any] | None = None,
+        worker_names: Iterable[Any] | None = None,
     ):
         matrix, known, held = pooled_examples(features, labels, partition)
         self.l2 = real_number(l2, "l2", 0)
@@ -140,6 +143,8 @@ class Logistic(LinearClassifier):
         self.examples = held.sizes
         self._numbers = ExampleNumbers(self.examples)
         self.n = len(self.examples)
+        named = held.worker_names if worker_names is None else worker_names
+        self.worker_names = names_of_workers(named, self.n)
         weights = np.full(self.n, self.n / len(known))
         if weighting == "workers":
             weights = 1 / self.examples
@@ -342,6 +347,8 @@ class Logistic(LinearClassifier):
         # Keys of stored results are made of these: what is by default is not said.
         if self.loss != "logistic":
             config["loss"] = self.loss
+        if self.worker_names is not None:
+            config["worker_names"] = list(self.worker_names)
         if self.test is not None:
             config["test"] = list(self.test)
         return config

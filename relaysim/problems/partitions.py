@@ -27,7 +27,7 @@ from relaysim.support.checks import (
     whole_number,
 )
 from relaysim.support.display import between, html_table
-from relaysim.support.names import attribute_error
+from relaysim.support.names import attribute_error, labels_of_workers, names_of_workers
 
 if TYPE_CHECKING:
     from relaysim.plots.style import Axes
@@ -47,12 +47,20 @@ class Partition:
         sizes: ``(n,)``, how many examples each has.
         owners: ``(N,)``, who holds each example.
         labels: ``(N,)``, the classes of the examples, where the partitioner saw them, else None.
+        worker_names: what the workers are called, ``(n,)``, where the data say so, else None.
 
     >>> Partition.of([[0, 2], [1]], 3).owners.tolist()
     [0, 1, 0]
     """
 
-    def __init__(self, owners: np.ndarray, n: int, labels: np.ndarray | None, name: str):
+    def __init__(
+        self,
+        owners: np.ndarray,
+        n: int,
+        labels: np.ndarray | None,
+        name: str,
+        worker_names: Iterable[Any] | None = None,
+    ):
         owners = np.array(owners)
         if labels is not None and np.shape(labels) != owners.shape:
             raise ValueError(
@@ -60,6 +68,7 @@ class Partition:
                 f"{np.shape(labels)}"
             )
         self.owners, self.n, self.labels, self._name = owners, n, labels, name
+        self.worker_names = names_of_workers(worker_names, n)
         without = np.setdiff1d(np.arange(min(n, len(owners) + 11)), owners)
         if without.size:
             listed = ", ".join(map(str, without[:10])) + (", …" if len(without) > 10 else "")
@@ -139,6 +148,7 @@ class Partition:
     def counts(self, labels: ArrayLike | None = None) -> pd.DataFrame:
         """How many examples of each class (columns) every worker (rows) has."""
         table = pd.crosstab(self.owners, self._labels(labels))
+        table.index = labels_of_workers(self.n, self)
         return table.rename_axis(index="worker", columns="class")
 
     def plot(self, labels: ArrayLike | None = None, **options: Any) -> Axes:

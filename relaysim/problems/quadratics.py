@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from relaysim.problems.examples import RowExamples
 from relaysim.problems.objective import Objective
 from relaysim.problems.workers import counted_examples
-from relaysim.support.blocks import row_blocks
+from relaysim.support.blocks import BLOCK_BYTES, Spread, row_blocks
 from relaysim.support.checks import real_array
 from relaysim.support.display import LATER, html_table
 
@@ -140,6 +140,9 @@ class LeastSquares(RowExamples, Quadratic):
         self.examples = counts.astype(int) if (counts == np.rint(counts)).all() else counts
         self.examples.setflags(write=False)
         self._projected = np.einsum("nmd,nm->nd", A, b)
+        self._projected_column, self._spread = self._projected[:, :, None], Spread()
+        # The last rate of proximal steps, and by what they multiply gradients.
+        self._shrinkage: tuple[np.ndarray, np.ndarray] = (np.empty(0), np.empty(0))
         # Aᵀ(Ax) costs 2md a worker and (AᵀA)x costs d²; the first also needs no further memory.
         self._hessians = None if 2 * A.shape[1] < self.d else A.transpose(0, 2, 1) @ A
         for array in (A, b):
@@ -151,7 +154,12 @@ class LeastSquares(RowExamples, Quadratic):
         if out is None:
             out = np.empty(x.shape)
         self._multiply(x, out)
-        out -= self._projected if x.ndim == 2 else self._projected[:, :, None]
+        if x.ndim == 2:
+            out -= self._projected
+        elif x.nbytes <= BLOCK_BYTES:
+            out -= self._spread(self._projected_column, x.shape)
+        else:
+            out -= self._projected_column
         return out
 
     def gradient_of(self, workers: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -187,12 +195,13 @@ class LeastSquares(RowExamples, Quadratic):
         gradient = self.gradient(x) if gradient is None else gradient
         curvatures, vectors = self._curvatures
         product = np.matvec if x.ndim == 2 else np.matmul
-        h = curvatures.reshape(curvatures.shape + (1,) * (x.ndim - 2))
+        if not np.array_equal(rate, self._shrinkage[0]):
+            h = curvatures.reshape(curvatures.shape + (1,) * (x.ndim - 2))
+            self._shrinkage = np.array(rate), rate / (rate * h + 1.0)
         seen = product(vectors.transpose(0, 2, 1), gradient)
-        move = product(vectors, seen / (rate * h + 1.0))
+        move = product(vectors, seen * self._shrinkage[1])
         if vectors.shape[2] < self.d:  # what A_i does not see has no curvature
-            move += gradient - product(vectors, seen)
-        move *= rate
+            move += rate * (gradient - product(vectors, seen))
         return np.subtract(x, move, out=move)
 
     def _work(self) -> float:

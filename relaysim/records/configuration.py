@@ -37,7 +37,9 @@ def encode(value: Any) -> Any:
     """
     if isinstance(value, Topology):
         graph = {"type": "Topology", "n": value.n, "edges": value.edges, "name": value.name}
-        return graph | ({"directed": True} if value.is_directed else {})
+        graph |= {"directed": True} if value.is_directed else {}
+        names = value.worker_names
+        return graph if names is None else graph | {"worker_names": list(names)}
     if hasattr(value, "to_config"):
         # Arrays are a problem's own, not copied; sparse ones among them become arrays.
         plain = value.to_config()
@@ -137,6 +139,7 @@ _BUILDERS: dict[str, Callable] = {
         for name, kind in vars(faults).items()
         if isinstance(kind, type) and issubclass(kind, faults.Fault) and kind is not faults.Fault
     },
+    "Trace": faults.Trace,
     **{name: getattr(attacks, name) for name in attacks.__all__ if name != "Attack"},
     **{name: getattr(oracles, name) for name in oracles.__all__},
     **{name: getattr(compressors, name) for name in compressors.__all__},

@@ -13,28 +13,25 @@ import numpy as np
 import pandas as pd
 
 from relaysim.algorithms.events import Algorithm
-from relaysim.faults import AnyFault
+from relaysim.faults import AnyFault, Trace
 from relaysim.measures import Measure
 from relaysim.measures.columns import bits_of
 from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Oracle
 from relaysim.problems import Problem
 from relaysim.records import archive, configuration
+from relaysim.records.describing import described
 from relaysim.records.loading import loaded
 from relaysim.records.state import KeptState, fingerprint
 from relaysim.records.timing import times_of
-from relaysim.support.display import between, html_table
+from relaysim.support.names import labels_of_workers
 from relaysim.theory.running_time import Runtime
 from relaysim.topologies import Topology, TreePair
 
 if TYPE_CHECKING:
     from relaysim.plots.style import Axes
-    from relaysim.theory.overlay import Overlay
 
 __all__ = ["History"]
-
-# Theory over more learning rates than this could not be told apart.
-MOST_WITH_THEORY = 3
 
 
 class History:
@@ -47,9 +44,11 @@ class History:
             ``keep_iterates=[i, …]`` those of these workers, ``(records, k, d[, r])``.
         measures: what the columns are, a `relaysim.measures.Measure` each.
         diverged: ``(r,)`` bool.
+        trace: which messages were lost, if ``keep_faults`` said so, else None.
         interrupted: whether someone stopped the run before its last step; it is whole up to there.
         problem, topology, algorithm: what was run.
         config: plain data that rebuilds the run; see `relaysim.rebuild`.
+        provenance: versions, BLAS, threads and machine that it was computed with; None in older files.
 
     >>> import relaysim as rs
     >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
@@ -79,6 +78,9 @@ class History:
         state: KeptState | None = None,
         time: np.ndarray | None = None,
         interrupted: bool = False,
+        provenance: dict[str, Any] | None = None,
+        fault_counts: dict[str, np.ndarray] | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self.steps = steps
         self.x = x
@@ -95,6 +97,9 @@ class History:
         self._state = state
         self._time = time
         self.interrupted = interrupted
+        self.provenance = provenance
+        self.trace = trace
+        self._fault_counts = fault_counts or {}
 
     @property
     def replicas(self) -> int:
@@ -110,7 +115,7 @@ class History:
     def mixing(self) -> AnyMixing | None:
         """What the run was given to mix with, as `relaysim.simulate` takes it, or None.
 
-        Like ``oracle`` and ``faults`` it is rebuilt from ``config`` each time.
+        Like ``oracle`` and ``fault_model`` it is rebuilt from ``config`` each time.
 
         Raises:
             ValueError: a callable of the user's own, which the record cannot rebuild.
@@ -119,7 +124,7 @@ class History:
         >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
         >>> run = {"learning_rate": 0.5, "steps": 5, "oracle": rs.oracles.Gaussian(0.1)}
         >>> history = rs.simulate(problem, rs.topologies.ring(4), rs.algorithms.DPSGD(), **run)
-        >>> history.mixing, history.oracle, history.faults
+        >>> history.mixing, history.oracle, history.fault_model
         (None, Gaussian(sigma2=0.1), None)
         """
         return configuration.decode(self.config["mixing"], "mixing")
@@ -133,9 +138,23 @@ class History:
         """
         return configuration.decode(self.config["oracle"], "oracle")
 
+    @functools.cached_property
+    def faults(self) -> pd.DataFrame | None:
+        """What went wrong, counted: a row for each of `frame`, with ``replica``, ``seed``, ``step`` and how
+        many ``lost_messages`` (``stopped_workers``, ``missing_gradients``) there were since the record
+        before. None where nothing could go wrong.
+        """
+        if not self._fault_counts:
+            return None
+        what = self._what_records_are()
+        data = {name: what[name] for name in ("replica", "seed", "step")}
+        for name, total in self._fault_counts.items():
+            data[name] = self._by_replica(np.diff(total, axis=0, prepend=0))
+        return pd.DataFrame(data)
+
     @property
-    def faults(self) -> AnyFault | None:
-        """What went wrong in the run, or None.
+    def fault_model(self) -> AnyFault | None:
+        """What the run was given to go wrong, or None.
 
         Raises:
             ValueError: a fault of the user's own, which the record cannot rebuild.
@@ -173,8 +192,8 @@ class History:
     def worker_frame(self) -> pd.DataFrame:
         """One row per replica, recorded step and worker, for measures that are ``per_worker``.
 
-        Columns: ``replica``, ``seed``, ``learning_rate``, ``step`` as in `frame`, ``worker``, and those that
-        were asked for, such as ``measures=["worker_consensus_distance", "worker_distance"]``.
+        Columns: ``replica``, ``seed``, ``learning_rate``, ``step`` as in `frame`, ``worker`` (its name if it
+        has one), and those that were asked for, such as ``measures=["worker_distance"]``.
 
         Raises:
             ValueError: none was asked for.
@@ -194,14 +213,14 @@ class History:
             )
         n = self.x.shape[0]
         data = {name: np.repeat(each, n) for name, each in self._what_records_are().items()}
-        data["worker"] = np.tile(np.arange(n), len(data["step"]) // n)
+        called = labels_of_workers(n, self.topology, self.problem)
+        data["worker"] = np.tile(called, len(data["step"]) // n)
         for name in names:
             rows = np.moveaxis(self._columns[name], 1, 2).swapaxes(0, 1).reshape(-1, n)
             data[name] = rows[self._is_recorded].ravel()
         return pd.DataFrame(data)
 
     def _names(self, per_worker: bool) -> list[str]:
-        """Of the measured columns."""
         return [each.name for each in self.measures if each.per_worker == per_worker]
 
     @property
@@ -247,6 +266,7 @@ class History:
         return {
             "steps": self.steps[:records],
             "columns": {name: values[:records] for name, values in self._columns.items()},
+            "faults": {f"faults/{name}": of[:records] for name, of in self._fault_counts.items()},
             "vectors_sent": self._vectors_sent[:records],
             "iterates": None if self.iterates is None else self.iterates[:records],
         }
@@ -333,7 +353,13 @@ class History:
         )
 
     def plot(
-        self, y: str | None = None, x: str = "step", *, theory: bool = False, **options: Any
+        self,
+        y: str | None = None,
+        x: str = "step",
+        *,
+        theory: bool = False,
+        worst_case: bool = False,
+        **options: Any,
     ) -> Axes:
         """Draw a column against steps or vectors sent, on a log axis; returns the Axes.
 
@@ -343,6 +369,9 @@ class History:
             theory: lay over each learning rate what theory says of it: the exact curve without noise, its
                 asymptotic rate, the expected noise floor with the 10–90 % band of a single record, and
                 theorems; see `relaysim.theory.overlay`. For at most three rates, against steps.
+            worst_case: lay over each learning rate the worst that the method can do on any problem with
+                the same constants, for up to 5 workers and 10 steps: seconds each; see
+                `relaysim.theory.worst_case_curve`. It needs the extra ``pep``.
             options: see `relaysim.plots.plot_history`.
 
         Raises:
@@ -353,30 +382,14 @@ class History:
         if y is None:
             y = "suboptimality" if "suboptimality" in self._columns else "gradient_norm"
         # What is no column, plot_history refuses.
-        if theory and {x, y} <= set(self.frame):
-            options["overlays"] = self._overlays(y, x)
+        if (theory or worst_case) and {x, y} <= set(self.frame):
+            from relaysim.records.overlays import overlays
+
+            options["overlays"] = overlays(self, y, x, theory, worst_case)
         return plots.plot_history(self, y=y, x=x, **options)
 
-    def _overlays(self, y: str, x: str) -> list[Overlay]:
-        """What theory says of a column at each learning rate."""
-        from relaysim.theory.overlay import overlay
-
-        if x != "step":
-            raise ValueError(f"theory is a curve over steps; leave x={x!r} out, or theory")
-        rates = np.unique(self.frame["learning_rate"])
-        if len(rates) > MOST_WITH_THEORY:
-            raise ValueError(
-                f"theory over {len(rates)} learning rates cannot be told apart; simulate at most "
-                f"{MOST_WITH_THEORY} of them"
-            )
-        return [overlay(self, y, rate) for rate in rates]
-
-    def save(self, path: str | os.PathLike) -> pathlib.Path:
-        """Write the history to one ``.npz`` file (arrays, and JSON for the rest; no pickle).
-
-        The file is written aside and renamed, so that an older one is replaced only by a whole one.
-        Returns the path, with ``.npz`` added where it was missing.
-        """
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays of the record, by the names that a file has for them."""
         arrays: dict[str, np.ndarray] = {
             "steps": self.steps,
             # Beyond 64 bits as text: arrays of objects would be pickled.
@@ -388,16 +401,27 @@ class History:
             "x": self.x,
         }
         arrays |= {f"column/{name}": values for name, values in self._columns.items()}
+        arrays |= {f"faults/{name}": values for name, values in self._fault_counts.items()}
         for name, array in (("iterates", self.iterates), ("time", self._time)):
             if array is not None:
                 arrays[name] = array
-        header: dict[str, Any] = {"config": self.config}
+        return arrays
+
+    def save(self, path: str | os.PathLike) -> pathlib.Path:
+        """Write the history to one ``.npz`` file (arrays, and JSON for the rest; no pickle).
+
+        The file is written aside and renamed, so that an older one is replaced only by a whole one.
+        Returns the path, with ``.npz`` added where it was missing.
+        """
+        header: dict[str, Any] = {"config": self.config, "provenance": self.provenance}
+        if self.trace is not None:
+            header["trace"] = configuration.encode(self.trace)
         if self.interrupted:
             header["interrupted"] = True
         if self._state is not None:
             run = fingerprint(self.config)
             header["state"] = {"version": self._state.version, "run": run, "data": self._state.data}
-        return archive.write(path, header, arrays)
+        return archive.write(path, header, self.arrays())
 
     @staticmethod
     def load(path: str | os.PathLike) -> History:
@@ -412,25 +436,8 @@ class History:
         return History(**loaded(path))
 
     def _repr_html_(self) -> str:
-        rates, sent = self._learning_rates, self._vectors_sent
-        kept = "no" if self.iterates is None else "with"
-        rows = [
-            ("method", repr(self.algorithm) if self.algorithm is not None else self.label),
-            ("topology", repr(self.topology)),
-            ("problem", repr(self.problem) if self.problem is not None else "not saved"),
-            ("learning rate", between(rates) if rates.size else "none"),
-            ("steps", int(self.steps[-1]) if len(self.steps) else 0),
-            ("records", f"{len(self.steps)}, {kept} iterates"),
-            ("replicas", self.replicas),
-            ("diverged", int(self.diverged.sum())),
-        ]
-        for name in self._names(per_worker=False):
-            values = self._columns[name]
-            last = values[self._last_record, np.arange(self.replicas)]
-            last = last[np.isfinite(last)]
-            rows.append((f"last {name}", _summary(last) if len(last) else "none"))
-        rows.append(("vectors sent", between(sent[-1]) if len(sent) else 0))
-        return html_table(f"History of {self.label}", rows)
+        columns = {name: self._columns[name] for name in self._names(per_worker=False)}
+        return described(self, self._learning_rates, self._vectors_sent, columns, self._last_record)
 
     def __repr__(self) -> str:
         last = int(self.steps[-1]) if len(self.steps) else 0
@@ -440,10 +447,3 @@ class History:
             f"<History of {self.algorithm or self.label!r} on {self.topology!r}: "
             f"{last} steps, {len(self.steps)} records, {self.replicas} replicas{gone}{stopped}>"
         )
-
-
-def _summary(values: np.ndarray) -> str:
-    """A number, or the median of several and their range."""
-    if len(values) == 1:
-        return f"{values[0]:.3g}"
-    return f"{np.median(values):.3g} (median; {values.min():.3g} to {values.max():.3g})"

@@ -54,6 +54,11 @@ def _arguments(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[st
         for name, values in arrays.items()
         if name.startswith("column/")
     }
+    counts = {
+        name.removeprefix("faults/"): values
+        for name, values in arrays.items()
+        if name.startswith("faults/")
+    }
     parts = {
         name: None
         if config[name].get("type") == "unknown"
@@ -68,14 +73,18 @@ def _arguments(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[st
         "iterates": arrays.get("iterates"),
         "time": arrays.get("time"),
         "config": config,
+        "fault_counts": counts,
+        "trace": configuration.decode(header["trace"], "trace") if "trace" in header else None,
         "interrupted": bool(header.get("interrupted", False)),
+        "provenance": header.get("provenance"),
         "state": KeptState(**header["state"]) if "state" in header else None,
     }
 
 
 def _require_fitting(header: dict[str, Any], described: Mapping[str, Described]) -> None:
     """Raise where arrays are not of one run, before they are unpacked."""
-    kinds = {name: "iuf" for name in described if name.startswith("column/")} | _ARRAYS
+    counted = ("column/", "faults/")
+    kinds = {name: "iuf" for name in described if name.startswith(counted)} | _ARRAYS
     kinds |= {name: "f" for name in ("iterates", "time") if name in described}
     referred = set(archive.names_of_arrays(header))
     for name in (*kinds, *referred):
@@ -101,6 +110,8 @@ def _require_fitting(header: dict[str, Any], described: Mapping[str, Described])
         fits = shape in allowed.get(name, [shape])
         if name.startswith("column/"):
             fits = shape in ((records, r), (records, n, r))
+        elif name.startswith("faults/"):
+            fits = shape == (records, r)
         elif name == "iterates":
             fits = len(shape) == len(x) + 1 and shape[0] == records and shape[2:] == x[1:]
         if not fits:

@@ -18,6 +18,7 @@ from relaysim.oracles import Exact, Gaussian, Samples, Table
 from relaysim.problems import LeastSquares, random_quadratics
 from relaysim.problems.workers import Workers
 from relaysim.records.history import History
+from relaysim.schedules import PerWorker
 from relaysim.support.callbacks import answer, ask, read_only
 from relaysim.support.checks import real_number, whole_number
 from relaysim.support.findings import Finding, Findings, FindingsTable, relative_difference
@@ -74,7 +75,8 @@ class _Contract:
         self, algorithm: Any, problem: Any, topology: Any, rate: float, steps: int, mixing: Any
     ):
         self.algorithm, self.problem, self.topology = algorithm, problem, topology
-        self.rate, self.steps, self.mixing = rate, steps, mixing
+        self.rate, self.mixing = rate, mixing
+        self.steps = max(steps, getattr(algorithm, "least_steps", 0))
         self.matrices = matrices_for(algorithm, topology, mixing)
         self.by_number = algorithm.oracle_needs == "examples"
         self.shape = (int(problem.n), int(problem.d))
@@ -237,6 +239,15 @@ class _Contract:
         longer = part.extend(self.steps - first)
         return longer.x.tobytes() == whole.x.tobytes() and longer.frame.equals(whole.frame)
 
+    def _rates_alike(self) -> Finding:
+        rate = PerWorker([self.rate] * self.shape[0])
+        one, each = (self.simulate(learning_rate=r, seed=[3, 11]).x for r in (self.rate, rate))
+        return (
+            relative_difference(each, one),
+            10 * ROUNDING,
+            "γ is (n, 1[, r]) where workers differ",
+        )
+
     # -- claims ----------------------------------------------------------------------------------------
 
     def examine_claims(self, findings: Findings) -> None:
@@ -245,6 +256,11 @@ class _Contract:
         self._examine_hops(findings)
         self._examine_exact(findings)
         self._examine_affine(findings)
+        claim = "worker_rates: a rate for each worker, all alike, is one rate"
+        if self.algorithm.worker_rates:
+            findings.examine(claim, self._rates_alike)
+        else:
+            findings.absent(claim, "no rule for rates that differ is claimed")
         claim = "faults: a loss that never happens changes nothing, one that does is survived"
         if LOST in self.algorithm.faults and (self.matrices or self.algorithm.uses == "relay"):
             findings.examine(claim, self._survives_losses)

@@ -122,9 +122,14 @@ class Experiment:
         "gossip matrix, or a sequence of them; metropolis by default",
         parts=MIXINGS,
         example="uniform(0.3)",
+        title="mixing",
     )
     oracle: Any = option(
-        None, "how gradients are seen; exactly by default", parts=ORACLES, example="Minibatch(8)"
+        None,
+        "how gradients are seen; exactly by default",
+        parts=ORACLES,
+        example="Minibatch(8)",
+        title="oracle",
     )
     sigma2: float = option(
         0.0,
@@ -141,6 +146,7 @@ class Experiment:
         "what goes wrong on the wire; nothing by default",
         parts=FAULTS,
         example="MessageDrop(0.01)",
+        title="faults",
         only=FIXED,
     )
     drop: float = option(
@@ -167,7 +173,7 @@ class Experiment:
     )
     learning_rate: Any = option(
         None,
-        "γ, a number or a schedule; tuned when left out",
+        "γ, a number, a schedule or PerWorker(rates); tuned when left out",
         float,
         parts=SCHEDULES,
         example="Cosine(0.5, steps=500, warmup=10)",
@@ -182,7 +188,15 @@ class Experiment:
     )
     steps: int = option(500, "updates", int, least=0, only=FIXED)
     record: int = option(1, "record every k-th step", int, least=1, only=FIXED)
-    target: float = option(1e-6, "suboptimality to tune for", float, above=0, only=TUNED)
+    target: float = option(
+        1e-6,
+        "suboptimality to tune for",
+        float,
+        above=0,
+        only=TUNED,
+        title="target",
+        levels=decades(-12, 0),
+    )
     criterion: str = option("fastest", "of tuning", str, choices=CRITERIA, only=TUNED)
     max_steps: int = option(100_000, "how long tuning waits", int, least=1, only=TUNED)
 

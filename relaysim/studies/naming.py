@@ -35,6 +35,7 @@ from relaysim.topologies import Topology, TreePair
 
 __all__ = [
     "ALGORITHMS",
+    "ATTACKS",
     "COMPRESSORS",
     "DATASETS",
     "FAULTS",
@@ -50,6 +51,7 @@ __all__ = [
     "name_in",
     "named",
     "signature_of",
+    "typed",
     "written",
 ]
 
@@ -87,9 +89,10 @@ GRAPHS: Mapping[str, Callable] = {
 }
 MIXINGS: Mapping[str, Callable] = _of(mixing, callable, ("union_topology",))
 ORACLES: Mapping[str, Callable] = _of(oracles, _is_part)
-FAULTS: Mapping[str, Callable] = _of(faults, _is_part)
+# A trace is recorded, and no text gives it.
+FAULTS: Mapping[str, Callable] = _of(faults, _is_part, ("Replay", "Trace"))
 SCHEDULES: Mapping[str, Callable] = _of(schedules, _is_part, ("Tabulated",))
-DATASETS: Mapping[str, Callable] = _of(data, callable, ("Dataset",))
+DATASETS: Mapping[str, Callable] = _of(data, callable, ("Dataset", "from_frame"))
 PARTITIONS: Mapping[str, Callable] = _of(partitions, callable, ("Partition",))
 ATTACKS: Mapping[str, Callable] = _of(attacks, _is_part)
 COMPRESSORS: Mapping[str, Callable] = _of(compressors, _is_part)
@@ -203,6 +206,27 @@ def signature_of(build: Callable) -> str:
     parameters = inspect.signature(build).parameters.values()
     plain = [p.replace(annotation=inspect.Parameter.empty) for p in parameters]
     return str(inspect.Signature(plain))
+
+
+def typed(name: str, build: Callable) -> str:
+    """A call as it is typed, with its options and their defaults, without what an experiment fills in.
+
+    >>> typed("uniform", mixing.uniform), typed("ChocoSGD", algorithms.ChocoSGD)
+    ('uniform(weight)', 'ChocoSGD(compressor=TopK(k=1), consensus_rate=0.1)')
+    """
+    made = {
+        each.name: written(each.default_factory())
+        for each in (dataclasses.fields(build) if dataclasses.is_dataclass(build) else ())
+        if each.default_factory is not dataclasses.MISSING
+    }
+    options = []
+    for option, each in inspect.signature(build).parameters.items():
+        if option in _NEVER_WRITTEN or each.kind is each.VAR_KEYWORD:
+            continue
+        if each.default is not each.empty:
+            option += f"={made.get(option) or repr(each.default)}"
+        options.append(option)
+    return f"{name}({', '.join(options)})"
 
 
 def known_name(name: str, known: Iterable[str], what: str) -> str:
@@ -364,7 +388,10 @@ class _Reader:
                 )
         filled = self._filled(parameters, arguments, options)
         places = [key for key in parameters if key not in filled]
+        any_number = inspect.Parameter.VAR_POSITIONAL
         try:
+            if any(each.kind is any_number for each in parameters.values()):
+                return build(*arguments, **options)
             if len(arguments) > len(places):
                 raise TypeError(f"{name} takes {len(places)} arguments, not {len(arguments)}")
             stated = dict(zip(places, arguments, strict=False))

@@ -17,7 +17,7 @@ import numpy as np
 from relaysim.support.checks import plain_scalar
 from relaysim.support.names import closest
 
-__all__ = ["FIXED", "TUNED", "Option", "SettingError", "option", "options_of"]
+__all__ = ["FIXED", "TUNED", "Option", "SettingError", "check_said_once", "option", "options_of"]
 
 #: Of runs at a given learning rate, and of runs whose rate is tuned.
 FIXED, TUNED = "fixed", "tuned"
@@ -51,7 +51,8 @@ class Option:
         argument, through: the argument of `relaysim.simulate` that it is, made by ``through`` of the value
             (none of it where the value is 0 or None).
         title, levels: the words beside its control in the explorer, and the values that this offers: a
-            list, or the two ends of a range of whole numbers. Without them it has no control.
+            list, or the two ends of a range of whole numbers; of a part, all that has a name. Without a
+            title it has no control.
     """
 
     name: str
@@ -178,3 +179,18 @@ def options_of(experiment: type) -> dict[str, Option]:
         field.name: Option(field.name, field.default, **field.metadata)
         for field in dataclasses.fields(experiment)
     }
+
+
+def check_said_once(options: Mapping[str, Option], values: Mapping[str, Any]) -> None:
+    """Raise where one argument is said twice: in its own words, and by an option that stands for it.
+
+    Raises:
+        SettingError: naming both.
+    """
+    for key, each in options.items():
+        if each.through and values[key] and values[each.argument] is not None:
+            raise SettingError(
+                key,
+                f"{key} = {values[key]!r} is one {each.argument} and {values[each.argument]} another; "
+                f"leave one out",
+            )

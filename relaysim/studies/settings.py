@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import issparse
 
 from relaysim import problems
@@ -18,6 +19,7 @@ from relaysim.mixing.by_step import is_by_step
 from relaysim.mixing.sequences import is_sequence
 from relaysim.oracles import Exact
 from relaysim.records.configuration import decode, encode_mixing
+from relaysim.studies.described import check_rate, described, described_rate, rate_of
 from relaysim.studies.experiment import DEFAULTS, OPTIONS, QUADRATIC
 from relaysim.studies.naming import (
     ALGORITHMS,
@@ -32,10 +34,10 @@ from relaysim.studies.naming import (
     signature_of,
     written,
 )
-from relaysim.studies.options import FIXED, TUNED, SettingError
+from relaysim.studies.options import FIXED, TUNED, SettingError, check_said_once
 from relaysim.studies.problem_kinds import PROBLEM_KINDS, OwnProblem, make_problem, plain
 from relaysim.studies.tuning import check_schedule
-from relaysim.support.checks import plain_scalar
+from relaysim.support.checks import plain_scalar, shown
 from relaysim.support.names import closest
 from relaysim.topologies import Topology, TreePair
 
@@ -46,7 +48,6 @@ __all__ = [
     "complete",
     "former_key",
     "key_of",
-    "rate_of",
 ]
 
 #: Settings of version 0.1, which are part of every key; a later one is where it is not the default, so that
@@ -93,13 +94,13 @@ def complete(stated: Mapping[str, Any]) -> dict[str, Any]:
         for name, each in OPTIONS.items()
         if name != "learning_rate"
     }
-    setting["learning_rate"] = _rate(setting["learning_rate"])
-    setting["schedule"] = _as_text(setting, "schedule", SCHEDULES)
+    setting["learning_rate"] = described_rate(setting["learning_rate"])
+    setting["schedule"] = described(setting, "schedule", SCHEDULES)
     topology, setting["topology"] = _topology(setting, stated)
     setting["n"] = topology.n
-    setting["algorithm"] = _as_text(setting, "algorithm", ALGORITHMS)
-    setting["oracle"] = _as_text(setting, "oracle", ORACLES)
-    setting["faults"] = _as_text(setting, "faults", FAULTS)
+    setting["algorithm"] = described(setting, "algorithm", ALGORITHMS)
+    setting["oracle"] = described(setting, "oracle", ORACLES)
+    setting["faults"] = described(setting, "faults", FAULTS)
     setting["mixing"] = _mixing(setting["mixing"])
     _leave_out_unused(setting, stated)
     _check_together(setting)
@@ -110,6 +111,7 @@ def complete(stated: Mapping[str, Any]) -> dict[str, Any]:
         check_faults(built["faults"], built["topology"], built["algorithm"], matrices)
     except ValueError as error:
         raise SettingError("topology", f"{topology!r}: {error}") from None
+    check_rate(setting["learning_rate"], built["algorithm"], topology.n)
     if setting["steps"] is not None:
         records = number_of_records(setting["record"], setting["steps"])
         try:
@@ -173,49 +175,6 @@ def _own_problem(problem: Any, stated: Mapping[str, Any]) -> OwnProblem:
     return OwnProblem(problem)
 
 
-def _rate(value: Any) -> Any:
-    """A learning rate as a number, or a schedule as text."""
-    if value is None or isinstance(value, str) or callable(value):
-        if callable(value) and type(value).__name__ not in SCHEDULES:
-            raise SettingError(
-                "learning_rate",
-                f"a sweep cannot write down the learning rate {value!r}; take a number or one of "
-                f"relaysim.schedules: {', '.join(SCHEDULES)}",
-            )
-        return _as_text({"learning_rate": value}, "learning_rate", SCHEDULES)
-    try:
-        return OPTIONS["learning_rate"].checked(value)
-    except SettingError as error:
-        if "at least" in str(error):
-            message = f"learning_rate must be finite and at least 0, not {value!r}"
-            raise SettingError("learning_rate", message) from None
-        raise
-
-
-def rate_of(described: float | str | None) -> Any:
-    """The learning rate that plain data describe: a number, or a schedule; None of None."""
-    if isinstance(described, str):
-        return named(described, SCHEDULES, "learning_rate")
-    return described
-
-
-def _as_text(setting: Mapping[str, Any], key: str, known: Mapping[str, Callable]) -> str | None:
-    """What a part is called in plain data: the text that makes an equal one."""
-    part = setting[key]
-    if part is None:
-        return None
-    if isinstance(part, str):
-        part = named(part, known, key)
-    elif type(part) not in known.values():
-        raise SettingError(
-            key, f"a sweep cannot rebuild the {key} {part!r}; there are {', '.join(known)}"
-        )
-    try:
-        return written(part)
-    except ValueError as error:
-        raise SettingError(key, f"a sweep cannot write down the {key} {part!r}: {error}") from None
-
-
 def _topology(
     setting: Mapping[str, Any], stated: Mapping[str, Any]
 ) -> tuple[Topology | TreePair, Any]:
@@ -253,17 +212,17 @@ def _mixing(mixing: Any) -> Any:
     if isinstance(mixing, Mapping):
         return dict(mixing)
     if is_by_step(mixing):
-        return _schedule_as_text(mixing)
-    if not (issparse(mixing) or isinstance(mixing, np.ndarray | tuple | list)):
+        return _scheduledescribed(mixing)
+    if not (issparse(mixing) or isinstance(mixing, np.ndarray | tuple | list | pd.DataFrame)):
         raise SettingError(
             "mixing",
-            f"mixing must be a name or a call, such as 'uniform(0.3)', or matrices, not {mixing!r}",
+            f"mixing must be a name or a call, such as 'uniform(0.3)', or matrices, not {shown(mixing)}",
         )
     kind = "sequence" if is_sequence(mixing) else "matrix"
     return {kind: plain(encode_mixing(mixing))}
 
 
-def _schedule_as_text(mixing: Any) -> str:
+def _scheduledescribed(mixing: Any) -> str:
     """The call that makes a callable of the step, if it is one of relaysim's."""
     text = repr(mixing)
     if name_in(text) in MIXINGS and named(text, MIXINGS, "mixing") == mixing:
@@ -310,13 +269,7 @@ def _leave_out_unused(setting: dict[str, Any], stated: Mapping[str, Any]) -> Non
 
 def _check_together(setting: Mapping[str, Any]) -> None:
     """Raise where one option does not go with another."""
-    for key, each in OPTIONS.items():
-        if each.through and setting[key] and setting[each.argument] is not None:
-            raise SettingError(
-                key,
-                f"{key} = {setting[key]!r} is one {each.argument} and {setting[each.argument]} another; "
-                f"leave one out",
-            )
+    check_said_once(OPTIONS, setting)
     if setting["schedule"] is not None:
         try:
             check_schedule(rate_of(setting["schedule"]), setting["criterion"])

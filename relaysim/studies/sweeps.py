@@ -12,26 +12,28 @@ import json
 import os
 import pathlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from relaysim.engine import simulate
+from relaysim.studies.described import rate_of
 from relaysim.studies.expansion import expand, read_sweep
-from relaysim.studies.options import FIXED, TUNED
+from relaysim.studies.options import FIXED
 from relaysim.studies.problem_kinds import OwnProblem, plain
 from relaysim.studies.processes import computed, termination_as_exit
-from relaysim.studies.settings import arguments_of, build, former_key, key_of, rate_of
+from relaysim.studies.searches import search
+from relaysim.studies.settings import arguments_of, build, former_key, key_of
 from relaysim.studies.store import Store, stored_results
 from relaysim.studies.tables import rows_of, table_of
-from relaysim.studies.tuning import StartsBelowTargetError, searched
+from relaysim.studies.tuning import StartsBelowTargetError
 from relaysim.support.progress import progress_bar, someone_watches
 from relaysim.support.threads import one_thread
 from relaysim.version import __version__
 
-__all__ = ["load_sweep", "sweep"]
+__all__ = ["computed_again", "load_sweep", "sweep"]
 
 Result = dict[str, np.ndarray]
 
@@ -212,7 +214,14 @@ def load_sweep(store: str | os.PathLike) -> pd.DataFrame:
     """
     if not pathlib.Path(store).exists():
         raise FileNotFoundError(f"there is no store {os.fspath(store)!r}")
-    return _with_versions(stored_results(store), store)
+    results = stored_results(store)
+    of_sweeps = [each for each in results if "study" not in each[0]]
+    if results and not of_sweeps:
+        raise ValueError(
+            f"{os.fspath(store)!r} holds a study, {results[0][0]['study']}, and no sweep; call that with "
+            f"store= to have its table"
+        )
+    return _with_versions(of_sweeps, store)
 
 
 # -- running -----------------------------------------------------------------------------------------
@@ -237,6 +246,22 @@ def _groups(by_key: dict[str, dict]) -> list[list[str]]:
     return list(grouped.values())
 
 
+def computed_again(
+    settings: list[dict], row: int | None = None
+) -> Iterator[tuple[int, Result | str]]:
+    """The results of complete settings, or of the one at a place, by place; an error where one failed.
+
+    They are computed in groups, as a sweep of these settings computes them.
+    """
+    places = {key_of(setting): place for place, setting in enumerate(settings)}
+    for group in _groups(dict(zip(places, settings, strict=True))):
+        if row is None or any(places[key] == row for key in group):
+            for setting, outcome in _tried([settings[places[key]] for key in group]):
+                place = places[key_of(setting)]
+                if row is None or place == row:
+                    yield place, outcome
+
+
 def _tried(group: list[dict]) -> list[tuple[dict, Result | str]]:
     """Each setting of a group with its result, or with its error: then each runs by itself."""
     try:
@@ -253,7 +278,6 @@ def _run_group(group: list[dict]) -> list[tuple[dict, Result]]:
     first = group[0]
     arguments = build(first)
     if first["learning_rate"] is None:
-        del arguments["faults"]  # none: a setting that loses messages needs a rate
         return [(first, _tuned(first, arguments))]
     rates = _rates(group)
     seeds = sorted({setting["seed"] for setting in group})
@@ -288,16 +312,7 @@ def _rates(group: list[dict]) -> list[float] | str:
 
 def _tuned(setting: dict, arguments: dict) -> Result:
     try:
-        found = searched(
-            **arguments,
-            **arguments_of(setting, TUNED),
-            target=setting["target"],
-            criterion=setting["criterion"],
-            schedule=rate_of(setting["schedule"]),
-            max_steps=setting["max_steps"],
-            seed=setting["seed"],
-            progress=False,
-        )
+        found = search(setting, arguments, progress=False)
     except StartsBelowTargetError:
         return {"learning_rate": np.array([np.nan]), "steps_to_target": np.array([0.0])}
     tried = {f"tried/{name}": found.frame[name].to_numpy() for name in found.frame}

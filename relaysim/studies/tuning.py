@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible, cycle_of, weights_for
@@ -384,7 +385,7 @@ def _floor(
     topology: Topology | TreePair,
     algorithm: Algorithm,
     mixing: Any,
-    sigma2: float,
+    sigma2: ArrayLike,
     rate: float,
 ) -> float:
     """The exact expected suboptimality at rest; NaN where the theory has none, or not soon."""

@@ -18,6 +18,7 @@ __all__ = [
     "NoSuchChoiceError",
     "label_values",
     "memory_bytes",
+    "noise_variances",
     "one_of",
     "plain_options",
     "plain_scalar",
@@ -97,6 +98,29 @@ def real_number(value: Any, name: str, least: float = -math.inf, most: float = m
             bounds = f" between {least:g} and {most:g}"
         raise ValueError(f"{name} must be a finite number{bounds}, not {plain_scalar(value)!r}")
     return number
+
+
+def noise_variances(sigma2: Any, n: int | None = None) -> np.ndarray:
+    """σ² as an array, ``()`` of all workers or ``(n,)`` with one for each; says what was given otherwise.
+
+    >>> noise_variances([0.1, 0.2], n=3)
+    Traceback (most recent call last):
+        ...
+    ValueError: sigma2 has 2 numbers and there are 3 workers; give one for each, or one number
+    """
+    if np.ndim(sigma2) == 0:
+        return np.array(real_number(sigma2, "sigma2", 0))
+    variances = real_array(sigma2, "sigma2", finite=True)
+    if variances.ndim != 1 or not (variances >= 0).all():
+        raise ValueError(
+            f"sigma2 must be a number of at least 0, or one for each worker, not {shown(sigma2)}"
+        )
+    if n is not None and len(variances) != n:
+        raise ValueError(
+            f"sigma2 has {len(variances)} numbers and there are {n} workers; give one for each, or one "
+            f"number"
+        )
+    return variances
 
 
 def positive_share(value: Any, name: str) -> float:

@@ -11,13 +11,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from relaysim.support.numbers import DRAWS, numbers_within
+
 __all__ = [
     "EventDraw",
     "Source",
     "Streams",
-    "below",
-    "distinct_below",
-    "numbers_within",
+    "Uniforms",
+    "of_replicas",
     "seed_array",
 ]
 
@@ -26,6 +27,9 @@ PURPOSES = ("gradient", "faults", "sampling", "algorithm", "mixing")
 
 # About how many numbers of rounds are drawn at once: it is part of every result of what draws by round.
 _NUMBERS_OF_ROUNDS = 1 << 10
+
+# About how many numbers are drawn at once of which a step asks for some; it changes no result.
+_NUMBERS_AHEAD = 1 << 15
 
 # Numbers for the events of a seed's position, one row for each of their workers.
 EventDraw = Callable[[int, np.ndarray], np.ndarray]
@@ -62,7 +66,7 @@ class Streams:
 
     def __init__(self, seeds: list[int], owner: np.ndarray | None):
         self.seeds = seeds
-        self.owner = owner
+        self._own(owner)
         self._sources: dict[str, Source] = {}
         self._waiting: dict[str, dict[str, Any]] = {}
 
@@ -78,7 +82,12 @@ class Streams:
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""
         assert self.owner is not None, "a run without replicas has none to leave out"
-        self.owner = self.owner[replicas]
+        self._own(self.owner[replicas])
+
+    def _own(self, owner: np.ndarray | None) -> None:
+        self.owner = owner
+        #: Whether replica k is that of seed k.
+        self.one_each = owner is not None and np.array_equal(owner, np.arange(len(self.seeds)))
 
     # -- where the sources stand -------------------------------------------------------------------
 
@@ -100,10 +109,13 @@ class Streams:
 
     # -- sources -----------------------------------------------------------------------------------
 
-    def uniforms(self, purpose: str) -> Callable[[int], np.ndarray]:
-        """A function that draws so many numbers in [0, 1): ``(count, 1)`` or ``(count, 1, r)``."""
-        source = _Uniforms(self, self.generators(purpose))
-        self.register(f"{purpose}: uniforms", source)
+    def uniforms(self, purpose: str, *within: int) -> Uniforms:
+        """A function that draws so many numbers in [0, 1): ``(count, 1)`` or ``(count, 1, r)``.
+
+        ``within`` names a part of the purpose that has a stream of its own.
+        """
+        source = Uniforms(self, [self.generator(purpose, seed, *within) for seed in self.seeds])
+        self.register(" ".join(map(str, (f"{purpose}: uniforms", *within))), source)
         return source
 
     def uniforms_at(self, purpose: str, count: int, *within: int) -> np.ndarray:
@@ -114,27 +126,9 @@ class Streams:
         generators = [self.generator(purpose, seed, *within) for seed in self.seeds]
         return _uniforms(self, generators, count)
 
-    def rounds(self, purpose: str, count: int) -> Callable[[int, int], np.ndarray]:
-        """A function of the number of a round that has its numbers in [0, 1), ``(count, seeds)``.
-
-        They belong to the round, whatever was asked for before, so that nothing needs to be kept of them.
-        Its second argument is k ≥ 1 for the k-th of further ones that belong to this round, else 0.
-        """
-        block = max(1, _NUMBERS_OF_ROUNDS // max(count, 1))
-        at, drawn = -1, np.empty((0, 0, 0))
-
-        def of_round(round: int, further: int = 0) -> np.ndarray:
-            nonlocal at, drawn
-            if further:
-                each = [self.generator(purpose, seed, round, further) for seed in self.seeds]
-                return np.stack([generator.random(count) for generator in each], axis=-1)
-            if round // block != at:
-                at = round // block
-                each = [self.generator(purpose, seed, at) for seed in self.seeds]
-                drawn = np.stack([generator.random((block, count)) for generator in each], axis=-1)
-            return drawn[round % block]
-
-        return of_round
+    def rounds(self, purpose: str, count: int) -> RoundNumbers:
+        """Numbers in [0, 1) that belong to rounds, ``count`` for each seed."""
+        return RoundNumbers(self, purpose, count)
 
     def tables(self, purpose: str) -> Callable[[tuple[int, ...]], np.ndarray]:
         """A function that draws numbers in [0, 1) of a shape ``(n, d)`` or ``(n, d, r)``."""
@@ -149,9 +143,12 @@ class Streams:
         return table
 
     def normals(
-        self, purpose: str, shape: tuple[int, ...], scale: float, ahead: int
+        self, purpose: str, shape: tuple[int, ...], scale: np.ndarray, ahead: int
     ) -> Callable[[], np.ndarray]:
-        """A function that draws a step's Gaussian numbers, ``shape`` or ``shape + (r,)``."""
+        """A function that draws a step's Gaussian numbers, ``shape`` or ``shape + (r,)``.
+
+        ``scale`` broadcasts to the latter.
+        """
         block = max(1, ahead // (int(np.prod(shape)) * len(self.seeds)))
         draws = np.empty((block, *shape, len(self.seeds)))
 
@@ -169,11 +166,16 @@ class Streams:
             return source.take
         return lambda: source.take()[..., self.owner]
 
-    def event_normals(self, purpose: str, d: int, scale: float) -> EventDraw:
-        """Gaussian numbers for a seed's events, drawn in their order: ``(seed, workers) → (events, d)``."""
+    def event_normals(self, purpose: str, d: int, scale: np.ndarray) -> EventDraw:
+        """Gaussian numbers for a seed's events, drawn in their order: ``(seed, workers) → (events, d)``.
+
+        ``scale (n,)`` is that of each worker.
+        """
         generators = self.generators(purpose)
         self.register(f"{purpose}: event normals", _Plain(generators))
-        return lambda seed, workers: scale * generators[seed].standard_normal((len(workers), d))
+        return lambda seed, workers: (
+            scale[workers, None] * generators[seed].standard_normal((len(workers), d))
+        )
 
     def event_batches(
         self, purpose: str, available: np.ndarray, size: int, sampling: str
@@ -189,7 +191,7 @@ class Streams:
             self.register(f"{purpose}: event batches", _Several(walks))
             return lambda seed, workers: _walked(walks[seed], workers, size)
         self.register(f"{purpose}: event batches", _Plain(generators))
-        draw = _DRAWS[sampling]
+        draw = DRAWS[sampling]
         return lambda seed, workers: draw(
             generators[seed].random((len(workers), size)), available[workers]
         )
@@ -216,7 +218,7 @@ class Streams:
             self.register(f"{purpose}: batches", _Several(walks))
         else:
             block = max(1, ahead // len(self.seeds) // (n * size))
-            draw = _DRAWS[sampling]
+            draw = DRAWS[sampling]
 
             def fill(generators: list[np.random.Generator]) -> np.ndarray:
                 return draw(generators[0].random((block, n, size)), available)
@@ -235,6 +237,40 @@ class Streams:
         return of_replicas
 
 
+class RoundNumbers:
+    """Numbers in [0, 1) of rounds, whatever was asked for before, so that nothing needs to be kept of them.
+
+    Args:
+        streams: of the replicas.
+        purpose: of the numbers.
+        count: how many a round has for each seed.
+    """
+
+    def __init__(self, streams: Streams, purpose: str, count: int):
+        self._streams, self._purpose, self._count = streams, purpose, count
+        self._block = max(1, _NUMBERS_OF_ROUNDS // max(count, 1))
+        self._at, self._drawn = -1, np.empty((0, 0, 0))
+
+    def __call__(self, round: int, further: int = 0) -> np.ndarray:
+        """Those of a round, or of the k-th further one that belongs to it, k ≥ 1, ``(count, seeds)``."""
+        if further:
+            return self._of_each((self._count,), round, further)
+        return self.ahead(round, 1)[0]
+
+    def ahead(self, round: int, most: int) -> np.ndarray:
+        """Those of this round and some that follow, ``most`` or less in all, ``(rounds, count, seeds)``."""
+        at, within = divmod(round, self._block)
+        if at != self._at:
+            of_block = self._of_each((self._block, self._count), at)
+            self._at, self._drawn = at, of_block
+        return self._drawn[within : within + most]
+
+    def _of_each(self, shape: tuple[int, ...], *within: int) -> np.ndarray:
+        streams = self._streams
+        each = [streams.generator(self._purpose, seed, *within) for seed in streams.seeds]
+        return np.stack([generator.random(shape) for generator in each], axis=-1)
+
+
 class _Plain:
     """Generators from which numbers are drawn as they are needed."""
 
@@ -248,15 +284,36 @@ class _Plain:
         _set_states(self._generators, state["generators"])
 
 
-class _Uniforms(_Plain):
+class Uniforms(_Plain):
     """Numbers in [0, 1), the same for all replicas of a seed."""
 
     def __init__(self, streams: Streams, generators: list[np.random.Generator]):
         super().__init__(generators)
         self._streams = streams
+        # Numbers that are drawn and not asked for yet: a generator's call costs as much as many of them.
+        self._left = np.empty((len(generators), 0))
 
     def __call__(self, count: int) -> np.ndarray:
-        return _uniforms(self._streams, self._generators, count)
+        return of_replicas(self._streams, self.of_seeds(count))
+
+    def of_seeds(self, count: int) -> np.ndarray:
+        """So many of each seed, ``(count, seeds)``."""
+        missing = count - self._left.shape[1]
+        if missing > 0:
+            ahead = max(missing, _NUMBERS_AHEAD // len(self._generators))
+            drawn = np.empty((len(self._generators), ahead))
+            for generator, own in zip(self._generators, drawn, strict=True):
+                generator.random(out=own)
+            self._left = np.concatenate([self._left, drawn], axis=1)
+        found, self._left = self._left[:, :count], self._left[:, count:]
+        return found.T
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"left": self._left.copy()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self._left = np.array(state["left"])
 
 
 class _Ahead:
@@ -316,37 +373,14 @@ def _set_states(generators: list[np.random.Generator], states: list[dict[str, An
 
 def _uniforms(streams: Streams, generators: list[np.random.Generator], count: int) -> np.ndarray:
     drawn = np.stack([generator.random(count) for generator in generators], axis=-1)
-    return drawn if streams.owner is None else drawn[:, None, streams.owner]
+    return of_replicas(streams, drawn)
 
 
-def numbers_within(group: np.ndarray) -> np.ndarray:
-    """The number of each entry among those of its group, in order.
-
-    >>> numbers_within(np.array([7, 2, 7, 7])).tolist()
-    [0, 0, 1, 2]
-    """
-    order = np.argsort(group, kind="stable")
-    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    sizes = np.diff(np.append(starts, len(group)))
-    numbers = np.empty(len(group), dtype=np.intp)
-    numbers[order] = np.arange(len(group)) - np.repeat(starts, sizes)
-    return numbers
-
-
-def distinct_below(uniform: np.ndarray, available: np.ndarray) -> np.ndarray:
-    """Distinct numbers below ``available (…)`` from uniform ones in [0, 1), ``(…, size)``.
-
-    By Floyd's method (Bentley, Floyd, CACM 1987), for all at once: the k-th number is drawn from the
-    first m − size + k, and is m − size + k itself where that was drawn before.
-    """
-    size = uniform.shape[-1]
-    chosen = np.empty((size, *uniform.shape[:-1]), dtype=np.intp)
-    for k in range(size):
-        last = available - size + k
-        drawn = below(uniform[..., k], last + 1)
-        taken = (chosen[:k] == drawn).any(axis=0)
-        chosen[k] = np.where(taken, last, drawn)
-    return np.moveaxis(chosen, 0, -1).copy()
+def of_replicas(streams: Streams, drawn: np.ndarray) -> np.ndarray:
+    """Numbers of all seeds ``(count, seeds)`` as those of replicas: ``(count, 1)`` or ``(count, 1, r)``."""
+    if streams.owner is None:
+        return drawn
+    return drawn[:, None] if streams.one_each else drawn[:, None, streams.owner]
 
 
 def _walked(walk: _Epochs, workers: np.ndarray, size: int) -> np.ndarray:
@@ -387,17 +421,3 @@ class _Epochs:
             self._order[new] = np.argsort(keys, axis=1)
         self._position[workers] = (position + 1) % self._batches[workers]
         return self._order[workers[:, None], (position * len(self._within))[:, None] + self._within]
-
-
-def _each_below(uniform: np.ndarray, available: np.ndarray) -> np.ndarray:
-    """Independent numbers below ``available (…)``, from uniform ones in [0, 1), ``(…, size)``."""
-    return below(uniform, available[..., None])
-
-
-def below(uniform: np.ndarray, limits: np.ndarray | int) -> np.ndarray:
-    """Whole numbers from 0 to limits − 1, from uniform ones in [0, 1)."""
-    # The product may round up to the limit itself.
-    return np.minimum((uniform * limits).astype(np.intp), limits - 1)
-
-
-_DRAWS = {"with replacement": _each_below, "without replacement": distinct_below}

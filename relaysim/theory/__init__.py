@@ -10,6 +10,7 @@ from relaysim.problems.workers import local_smoothness
 from relaysim.support.names import attribute_error
 from relaysim.theory import bounds
 from relaysim.theory.asynchronous import asynchronous_consensus, asynchronous_decay
+from relaysim.theory.bounds.powers import MapConstants, map_constants
 from relaysim.theory.d2_limits import (
     d2_rates,
     d2_smallest_eigenvalue,
@@ -35,11 +36,17 @@ from relaysim.theory.stability import (
     stable_learning_rates,
 )
 from relaysim.theory.toy_problem import toy_rate, toy_rate_exact, toy_zeta
+from relaysim.theory.worst_case_curve import WorstCaseCurve, worst_case_curve
+from relaysim.theory.worst_cases import Certificate, WorstCase, worst_case
 
 __all__ = [
     "BestRate",
+    "Certificate",
     "Linearization",
+    "MapConstants",
     "Overlay",
+    "WorstCase",
+    "WorstCaseCurve",
     "acceleration_constants",
     "asynchronous_consensus",
     "asynchronous_decay",
@@ -55,6 +62,7 @@ __all__ = [
     "key_lemma",
     "linearize",
     "local_smoothness",
+    "map_constants",
     "max_learning_rate",
     "overlay",
     "perron_vector",
@@ -65,6 +73,8 @@ __all__ = [
     "toy_rate",
     "toy_rate_exact",
     "toy_zeta",
+    "worst_case",
+    "worst_case_curve",
 ]
 
 

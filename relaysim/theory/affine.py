@@ -18,7 +18,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator
 
-from relaysim.algorithms.base import Method, Round
+from relaysim.algorithms.base import Method, Rate, Round
 from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import cycle_of
 from relaysim.network import Network
@@ -58,7 +58,7 @@ class AffineStep:
 
     Args:
         problem, topology, algorithm: checked by `relaysim.algorithms.fit.check_compatible`.
-        learning_rate: γ.
+        learning_rate: γ, or ``(n, 1, 1)`` with one for each worker.
         matrices: the gossip matrices, checked, as from `relaysim.algorithms.fit.matrices_for`.
         x0: ``(n, d)``.
 
@@ -82,7 +82,7 @@ class AffineStep:
         problem: Problem,
         topology: Topology | TreePair,
         algorithm: Algorithm,
-        learning_rate: float,
+        learning_rate: Rate,
         matrices: tuple[csr_array, ...],
         x0: np.ndarray,
     ):
@@ -284,7 +284,7 @@ class AffineStep:
 
     def _require_affine_step(self) -> None:
         u, v = np.random.default_rng(2).normal(size=(2, self.states, 1))
-        size = 1 + self.learning_rate * self.curvature_scale
+        size = 1 + float(np.max(self.learning_rate)) * self.curvature_scale
         for phase in range(self.period):
             at_u, at_v, at_sum = (self.linear(y, phase) for y in (u, 2 * v, u + 2 * v))
             for later in OTHER_PERIODS:
@@ -318,14 +318,14 @@ class AffineStep:
         """A of each step of a period, ``(N, N)``."""
         return self.matrices_at(self.learning_rate)
 
-    def matrices_at(self, learning_rate: float) -> list[csr_array]:
+    def matrices_at(self, learning_rate: Rate) -> list[csr_array]:
         """The same at another rate, in the units of this one."""
         with self.at(learning_rate):
-            size = 1 + learning_rate * self.curvature_scale
+            size = 1 + float(np.max(learning_rate)) * self.curvature_scale
             found = [step_matrix(self, phase, size) for phase in range(self.period)]
         return [A for A in found if A is not None]
 
-    def quantities_at(self, learning_rate: float) -> csr_array:
+    def quantities_at(self, learning_rate: Rate) -> csr_array:
         """What the algorithm says it conserves at a rate, as a matrix ``(k, N)``."""
         with self.at(learning_rate):
             if self.algorithm.conserved(self._templates[0], self._network, learning_rate) is None:
@@ -335,12 +335,12 @@ class AffineStep:
     def conserved_by(self, y: np.ndarray) -> np.ndarray:
         """The conserved quantities of states ``(N, r)``, ``(k, r)``."""
         state = self._unflatten(y, 0)
-        found = self.algorithm.conserved(state, self._network, float(self._round.learning_rate))
+        found = self.algorithm.conserved(state, self._network, self._round.learning_rate)
         assert found is not None, "what one state conserves all do"
         return found.reshape(-1, y.shape[1])
 
     @contextlib.contextmanager
-    def at(self, learning_rate: float) -> Iterator[None]:
+    def at(self, learning_rate: Rate) -> Iterator[None]:
         """Steps at another rate."""
         kept, self._round.learning_rate = self._round.learning_rate, learning_rate
         try:
@@ -356,6 +356,20 @@ class AffineStep:
             self.response(rest, phase, self._gradient, self._constants)[:, 0]
             for phase in range(self.period)
         ]
+
+    def begun(self, x0: np.ndarray, at_zero: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """The iterates before the map holds, and the state then ``(N, r)``, of other runs at once.
+
+        Args:
+            x0: their starts, ``(n, d, r)``.
+            at_zero: the constant part of their gradients, likewise.
+        """
+        state = self.algorithm.init(x0, self._network)
+        iterates = []
+        for step in range(self.start_up):
+            iterates.append(state.x)
+            state = self._step(state, step, lambda x: self.curvature(x) + at_zero)
+        return iterates, self._flatten(state)
 
     @functools.cached_property
     def noise(self) -> list[csr_array]:

@@ -26,6 +26,8 @@ __all__ = ["asynchronous_consensus", "asynchronous_decay"]
 FEW_EDGES = 400
 # Exponentials are sought in spaces of so many dimensions, and miss this share of what is left.
 MOST_KRYLOV, KRYLOV_ERROR = 60, 1e-14
+# Nor does a piece leave less than this share, of which rounding would take digits.
+SMALLEST_SHARE = 0.1
 
 
 def asynchronous_decay(topology: Topology, algorithm: EventMethod) -> float:
@@ -266,7 +268,8 @@ class _Moments:
                 grown[:most, :most] = piece * small[:most]
                 grown[most, most - 1] = piece * small[most, most - 1]
                 weights = expm(grown)[:, 0]
-                if abs(weights[most]) <= KRYLOV_ERROR * np.linalg.norm(weights[:most]):
+                size_after = float(np.linalg.norm(weights[:most]))
+                if abs(weights[most]) <= KRYLOV_ERROR * size_after and size_after >= SMALLEST_SHARE:
                     break
                 piece /= 1.5
             M = size * np.tensordot(weights[:most], basis, 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
+from relaysim.algorithms.base import Rate
 from relaysim.mixing.sequences import is_symmetric
 from relaysim.theory.affine import AffineStep
 from relaysim.theory.assembly import noise_matrix, step_matrix, without_rounding
@@ -27,13 +28,14 @@ class Coordinates:
 
     Args:
         step: whose state it is.
+        modes: whether modes of W are looked for.
 
     Attributes:
         parameters: U, ``(d, d)``, or None for I.
         workers: V, ``(n, n)``, or None for I.
     """
 
-    def __init__(self, step: AffineStep):
+    def __init__(self, step: AffineStep, modes: bool = True):
         self.step = step
         self.parameters: np.ndarray | None = None
         self.workers: np.ndarray | None = None
@@ -54,7 +56,7 @@ class Coordinates:
         equal = np.abs(curvatures - curvatures[0]).max() <= SAME * largest
         mixing = step.mixing_matrices
         whole = step.rows % n == 0 and (d == 1 or self.parameters is not None)
-        if n > 2 and equal and whole and len(mixing) == 1 and is_symmetric(mixing[0]):
+        if modes and n > 2 and equal and whole and len(mixing) == 1 and is_symmetric(mixing[0]):
             # With a multiple of J the mode 1 stands apart from all others.
             self.workers = np.linalg.eigh(mixing[0].toarray() + 1 / n)[1]
             try:
@@ -65,12 +67,12 @@ class Coordinates:
 
     # -- the step ------------------------------------------------------------------------------------
 
-    def matrices_at(self, learning_rate: float) -> list[csr_array]:
+    def matrices_at(self, learning_rate: Rate) -> list[csr_array]:
         """A of each step of a period, ``(N, N)``, in the units of the step."""
         if self.parameters is None:
             found = self.step.matrices_at(learning_rate)
         else:
-            size = 1 + learning_rate * self.step.curvature_scale
+            size = 1 + float(np.max(learning_rate)) * self.step.curvature_scale
             with self.step.at(learning_rate):
                 phases = range(self.step.period)
                 each = [step_matrix(self.step, k, size, self._curvatures) for k in phases]
@@ -83,7 +85,7 @@ class Coordinates:
         each = [noise_matrix(self.step, phase) for phase in range(self.step.period)]
         return [self._by_modes(B, self.step.size[1]) for B in each]
 
-    def quantities_at(self, learning_rate: float) -> csr_array:
+    def quantities_at(self, learning_rate: Rate) -> csr_array:
         """What the algorithm says it conserves at a rate, ``(k, N)``."""
         found = self.step.quantities_at(learning_rate)
         if (self.parameters is None and self.workers is None) or not found.shape[0]:

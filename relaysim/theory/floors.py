@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, diags_array
 
 from relaysim.measures import Noise
 from relaysim.support.checks import require_memory
@@ -53,14 +53,16 @@ class Floor:
     Args:
         coordinates: of the method's state.
         radius: its spectral radius, below 1.
+        shares: of each worker's σ² in the highest, ``(n,)``; where they differ, coordinates have no modes.
     """
 
-    def __init__(self, coordinates: Coordinates, radius: float):
+    def __init__(self, coordinates: Coordinates, radius: float, shares: np.ndarray):
         self.step, self._radius = coordinates.step, radius
         self._coordinates = coordinates
         self._n, self._d = coordinates.step.size
         self._matrices = coordinates.matrices_at(self.step.learning_rate)
-        self._noise = [B / math.sqrt(self._d) for B in coordinates.noise]
+        deviations = diags_array(np.repeat(np.sqrt(shares / self._d), self._d))
+        self._noise = [csr_array(B @ deviations) for B in coordinates.noise]
         quantities = coordinates.quantities_at(self.step.learning_rate)
         self._conserved = left_vectors(quantities, self._matrices[0])
         V = coordinates.workers

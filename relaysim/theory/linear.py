@@ -15,14 +15,17 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator
 from scipy.special import ndtr
 
+from relaysim.algorithms.base import Rate
 from relaysim.algorithms.events import Algorithm
-from relaysim.algorithms.fit import check_compatible, matrices_for
+from relaysim.algorithms.fit import check_compatible, check_rates, matrices_for
 from relaysim.measures import Noise, suboptimality
 from relaysim.measures.columns import bits_of, check_shapes, measures_of, values_of
 from relaysim.mixing.sequences import Mixing
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
-from relaysim.support.checks import one_of, real_array, real_number, whole_number
+from relaysim.schedules import PerWorker
+from relaysim.support.checks import noise_variances, one_of, real_array, real_number, whole_number
+from relaysim.support.display import LATER, html_table
 from relaysim.support.starts import starting_points
 from relaysim.theory.affine import AffineStep, left_vectors
 from relaysim.theory.decoupling import Coordinates
@@ -40,7 +43,7 @@ def linearize(
     problem: Problem,
     topology: Topology | TreePair,
     algorithm: Algorithm,
-    learning_rate: float,
+    learning_rate: float | PerWorker,
     x0: ArrayLike | None = None,
     mixing: Mixing | None = None,
     measures: Sequence[Any] | None = None,
@@ -53,7 +56,7 @@ def linearize(
         problem: n workers, d parameters; every ∇f_i is affine.
         topology: as for `relaysim.simulate`.
         algorithm: one whose step is affine in its state.
-        learning_rate: γ ≥ 0, constant.
+        learning_rate: γ ≥ 0, constant; or `relaysim.PerWorker`, one for each worker.
         x0: ``(d,)`` or ``(n, d)``; zeros by default. It decides the curve, and where a method ends
             that keeps something of its start.
         mixing: as for `relaysim.simulate`; with a sequence A is the product over a period.
@@ -74,17 +77,27 @@ def linearize(
     (0.8656, [3.08, 3.15, 3.27])
     """
     check_compatible(problem, topology, algorithm)
-    rate = real_number(learning_rate, "learning_rate", 0)
+    rate = _constant_rate(learning_rate, algorithm, problem.n)
     matrices = matrices_for(algorithm, topology, mixing)
     start = starting_points(None if x0 is None else real_array(x0, "x0"), problem, None)
     return Linearization(problem, topology, algorithm, rate, matrices, start, measures)
+
+
+def _constant_rate(learning_rate: float | PerWorker, algorithm: Algorithm, n: int) -> Rate:
+    """A number, or one for each worker, ``(n, 1, 1)``."""
+    if not isinstance(learning_rate, PerWorker):
+        return real_number(learning_rate, "learning_rate", 0)
+    check_rates(learning_rate.rates, algorithm, n)
+    scale = real_number(learning_rate.scale, "the scale of rates that are constant", 0)
+    return scale * np.array(learning_rate.rates).reshape(-1, 1, 1)
 
 
 class Linearization:
     """A method on a quadratic problem at a constant learning rate as an affine map; see `linearize`.
 
     Attributes:
-        problem, topology, algorithm, learning_rate: what it was made of.
+        problem, topology, algorithm: what it was made of.
+        learning_rate: γ; the mean over the workers where they differ.
         period: steps after which the mixing matrices repeat, else 1.
         start_up: steps before the map holds (for RelaySum: until everyone has been heard everywhere),
             rounded up to a period. They are part of `predict`.
@@ -97,7 +110,7 @@ class Linearization:
         problem: Problem,
         topology: Topology | TreePair,
         algorithm: Algorithm,
-        learning_rate: float,
+        learning_rate: Rate,
         matrices: tuple[csr_array, ...],
         x0: np.ndarray,
         measures: Sequence[Any] | None = None,
@@ -105,11 +118,19 @@ class Linearization:
         self.measures = measures_of(problem, measures)
         check_shapes(problem, x0, self.measures)
         self.problem, self.topology, self.algorithm = problem, topology, algorithm
-        self.learning_rate = learning_rate
+        self.learning_rate = float(np.mean(learning_rate))
         self._map = AffineStep(problem, topology, algorithm, learning_rate, matrices, x0)
         self.period, self.start_up = self._map.period, self._map.start_up
         self.states = self._map.states
         self._iterates = slice(0, problem.n * problem.d)
+        self._floors: dict[tuple[float, ...], Floor] = {}
+
+    def _repr_html_(self) -> str:
+        names = ("problem", "topology", "learning_rate", "states", "start_up", "period")
+        rows = [(name.replace("_", " "), getattr(self, name)) for name in names]
+        asked = "spectral_radius" in self.__dict__
+        rows.append(("spectral radius ρ a step", self.spectral_radius if asked else LATER))
+        return html_table(f"{self.algorithm!r} as an affine map", rows)
 
     @property
     def operator(self) -> LinearOperator:
@@ -129,7 +150,7 @@ class Linearization:
             RuntimeWarning: the eigenvalues of a very large A have not converged.
         """
         seen = np.arange(self.states) < self._iterates.stop
-        where, rate = self._coordinates, self.learning_rate
+        where, rate = self._coordinates, self._map.learning_rate
         if where.parameters is None and where.workers is None:
             return spectral_radius(self._map.matrices, self._map.conserved, seen)
         matrices = where.matrices_at(rate)
@@ -241,7 +262,7 @@ class Linearization:
 
     # -- with noise --------------------------------------------------------------------------------------
 
-    def stationary(self, sigma2: float, columns: Sequence[str] | None = None) -> pd.Series:
+    def stationary(self, sigma2: ArrayLike, columns: Sequence[str] | None = None) -> pd.Series:
         """The noise floor: expectations once the start is forgotten, under noisy gradients.
 
         With errors of variance σ²/d in each coordinate of each worker's gradient, independent between
@@ -250,7 +271,7 @@ class Linearization:
         averages over a period.
 
         Args:
-            sigma2: σ² = E‖g_i − ∇f_i‖², at least 0.
+            sigma2: σ² = E‖g_i − ∇f_i‖², at least 0: one number, or one for each worker, ``(n,)``.
             columns: names of those that are wanted; all by default. Those of x̄ alone, suboptimality, value
                 and gradient norm, take a small part of the time and of the memory.
 
@@ -270,32 +291,45 @@ class Linearization:
         >>> round(float(linear.stationary(0.12).suboptimality), 12)  # ½ γσ²/(n(2 − γ))
         0.005
         """
-        sigma2 = real_number(sigma2, "sigma2", 0)
+        highest, spread_by = self._spread_by(sigma2)
         at_rest, floor = self._at_rest, {}
         known = [each.name for each in self.measures if each.expectation is not None]
         wanted = known if columns is None else list(columns)
         for name in wanted:
             one_of(name, "a column", tuple(known))
-        noises = self._noises(sigma2) if sigma2 > 0 else []
+        noises = [] if spread_by is None else self._noises(highest, spread_by)
         for measure in self.measures:
             if measure.expectation is None or measure.name not in wanted:
                 continue
             values = at_rest[measure.name]
-            if sigma2 > 0:
+            if noises:
                 pairs = zip(values.tolist(), noises, strict=True)
                 values = np.array([measure.expectation(value, noise) for value, noise in pairs])
             floor[measure.name] = float(values.mean())
         return pd.Series(floor)
 
-    def _noises(self, sigma2: float) -> list[Noise]:
+    def _spread_by(self, sigma2: ArrayLike) -> tuple[float, Floor | None]:
+        """The highest σ² of a worker, and what those of all do for each unit of it; nothing without any."""
+        variances = np.broadcast_to(noise_variances(sigma2, self.problem.n), (self.problem.n,))
+        highest = float(variances.max())
+        if highest == 0:
+            return 0.0, None
+        shares = tuple((variances / highest).tolist())
+        if shares not in self._floors:
+            self._require_stability()
+            where = self._coordinates if min(shares) == 1 else Coordinates(self._map, modes=False)
+            self._floors[shares] = Floor(where, self.spectral_radius, np.array(shares))
+        return highest, self._floors[shares]
+
+    def _noises(self, sigma2: float, spread_by: Floor) -> list[Noise]:
         """How noise spreads the iterates at each step of a period."""
         return [
-            NoiseWhenAsked.of(self._floor, phase, sigma2, iterates, self._mean_hessian)
+            NoiseWhenAsked.of(spread_by, phase, sigma2, iterates, self._mean_hessian)
             for phase, iterates in enumerate(self._fixed_iterates)
         ]
 
     def stationary_quantiles(
-        self, sigma2: float, quantiles: ArrayLike, draws: int = 20_000
+        self, sigma2: ArrayLike, quantiles: ArrayLike, draws: int = 20_000
     ) -> np.ndarray:
         """Quantiles of the suboptimality of a single record on the noise floor, with Gaussian noise.
 
@@ -319,15 +353,19 @@ class Linearization:
                 "problem an `optimum`"
             )
         whole_number(draws, "draws", 1)
-        if problem.d == 1 and real_number(sigma2, "sigma2", 0) > 0:
+        highest, floor = self._spread_by(sigma2)
+        if problem.d == 1 and floor is not None:
             off = self._fixed_iterates.mean(axis=(1, 2)) - float(np.ravel(problem.optimum)[0])
-            spreads = np.sqrt([sigma2 * float(unit[0, 0]) for unit in self._floor.means])
+            spreads = np.sqrt([highest * float(unit[0, 0]) for unit in floor.means])
             return 0.5 * self._mean_hessian[0, 0] * _radii(off, spreads, quantiles) ** 2
         generator = np.random.default_rng(0)
         points = []
         each = -(-draws // self.period)
-        for x, unit in zip(self._fixed_iterates, self._floor.means, strict=True):
-            values, vectors = np.linalg.eigh(unit * real_number(sigma2, "sigma2", 0))
+        units = (
+            floor.means if floor is not None else [np.zeros((problem.d, problem.d))] * self.period
+        )
+        for x, unit in zip(self._fixed_iterates, units, strict=True):
+            values, vectors = np.linalg.eigh(unit * highest)
             spread = vectors * np.sqrt(np.maximum(values, 0))
             normal = generator.normal(size=(self.problem.d, each))
             points.append(x.mean(axis=0)[:, None] + spread @ normal)
@@ -360,11 +398,12 @@ class Linearization:
         directions = np.broadcast_to(np.eye(d), (n, d, d))
         return self._map.curvature(np.ascontiguousarray(directions)).mean(axis=0)
 
-    @functools.cached_property
+    @property
     def _floor(self) -> Floor:
-        """At each step of a period, for σ² = 1."""
-        self._require_stability()
-        return Floor(self._coordinates, self.spectral_radius)
+        """That of noise alike at all workers, for σ² = 1."""
+        floor = self._spread_by(1.0)[1]
+        assert floor is not None
+        return floor
 
 
 def _radii(centers: np.ndarray, spreads: np.ndarray, quantiles: ArrayLike) -> np.ndarray:

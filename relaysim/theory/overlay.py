@@ -15,6 +15,7 @@ from relaysim.measures import Measure
 from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Exact, Gaussian, Oracle
 from relaysim.problems import Problem
+from relaysim.support.display import between, html_table
 from relaysim.theory.bounds import Bound, bounds_for
 from relaysim.theory.linear import linearize
 from relaysim.theory.spectra import NEUTRAL
@@ -23,19 +24,27 @@ from relaysim.topologies import Topology, TreePair
 if TYPE_CHECKING:
     from relaysim.plots.style import Axes
 
-__all__ = ["Overlay", "overlay"]
+__all__ = ["LOOKS", "Overlay", "Simulated", "only_rate", "overlay", "require_constant", "told_of"]
 
 # Below this share of its start a curve is rounding.
 ROUNDING = 1e-24
 # By what factor e^… the last maxima may miss the asymptotic rate.
 SAME_RATE = 0.3
 
-#: How theory looks everywhere: what is exact in black, what is asymptotic in grey.
+#: How theory looks everywhere: what is exact in black, what is asymptotic in grey, and pale what is fitted.
 LOOKS: Mapping[str, dict[str, Any]] = {
     "prediction": {"color": "black", "linestyle": (0, (4, 3)), "linewidth": 1.1, "zorder": 6},
     "asymptote": {"color": "#888888", "linestyle": "-", "linewidth": 1.0, "zorder": 1.5},
     "floor": {"color": "black", "linestyle": "-", "linewidth": 0.9, "zorder": 5},
+    "worst case": {
+        "color": "black",
+        "marker": "_",
+        "linestyle": "-",
+        "linewidth": 0.7,
+        "zorder": 6,
+    },
     "bound": {"color": "#444444", "linestyle": (0, (1, 1.6)), "linewidth": 1.3, "zorder": 5},
+    "shape": {"color": "#b4b4b4", "linestyle": (0, (1, 1)), "linewidth": 3.0, "zorder": 1.4},
 }
 # A prediction is not drawn further down than this share of its start, where it is rounding.
 LOWEST = 1e-28
@@ -104,8 +113,23 @@ class Overlay:
     band: tuple[float, float] | None
     bounds: tuple[Bound, ...]
 
+    def _repr_html_(self) -> str:
+        none = "none"
+        rows = [
+            ("learning rate", self.learning_rate),
+            ("spectral radius ρ a step", self.spectral_radius),
+            ("where it ends without noise", none if self.plateau is None else self.plateau),
+            ("expected noise floor", none if self.floor is None else self.floor),
+            ("10 to 90 % of records there", none if self.band is None else between(self.band)),
+            ("theorems", ", ".join(bound.label for bound in self.bounds) or none),
+        ]
+        return html_table(f"Theory of the {self.column.replace('_', ' ')}", rows)
+
     def draw(self, ax: Axes, names: bool = True, which: str = "") -> dict[str, Any]:
         """Draw exact curve, asymptotic rate, noise floor and theorems.
+
+        What is proved is dark. A shape whose constant was fitted is pale, and drawn over the steps that it
+        was fitted to alone: of others it says nothing.
 
         Args:
             ax: the matplotlib Axes, with steps across and a log axis upward.
@@ -113,7 +137,8 @@ class Overlay:
             which: what to add to these names, where there are several overlays.
 
         Returns:
-            The lines by what they show, for a legend of one's own.
+            The lines by what they show, for a legend of one's own: ``"prediction"``, ``"asymptote"``,
+            ``"floor"``, ``"band"`` (an area), and the labels of theorems.
         """
         curve = self.prediction[self.column].to_numpy()
         at = self.prediction["step"].to_numpy()
@@ -128,7 +153,7 @@ class Overlay:
         def line(kind: str, x: ArrayLike, y: ArrayLike, label: str | None = None) -> None:
             label = described[kind] if label is None else label
             options = LOOKS[kind] | ({"label": label + which} if names else {})
-            (drawn[label if kind == "bound" else kind],) = ax.plot(x, y, **options)
+            (drawn[kind if kind in described else label],) = ax.plot(x, y, **options)
 
         shown = (curve > lowest) & (curve < HIGHEST * (lowest / LOWEST))
         line("prediction", at, np.where(shown, curve, np.nan))
@@ -137,15 +162,22 @@ class Overlay:
         if self.floor is not None:
             line("floor", at[[0, -1]], [self.floor] * 2)
         if self.band is not None:
-            ax.axhspan(*self.band, color="#000000", alpha=0.13, linewidth=0, zorder=1)
+            area: dict[str, Any] = {"color": "#000000", "alpha": 0.13, "linewidth": 0, "zorder": 1}
+            area |= {"label": "10–90 % of a record" + which} if names else {}
+            drawn["band"] = ax.axhspan(*self.band, **area)
         for bound in self.bounds:
-            values = bound.curve(at)
-            line("bound", at, np.where(np.isfinite(values), values, np.nan), bound.label)
+            until = at[at <= bound.fitted_until]
+            values = bound.curve(until)
+            kind = "bound" if bound.verified_constants else "shape"
+            line(kind, until, np.where(np.isfinite(values), values, np.nan), bound.label)
         return drawn
 
 
 def overlay(
-    history: Simulated, column: str = "suboptimality", learning_rate: float | None = None
+    history: Simulated,
+    column: str = "suboptimality",
+    learning_rate: float | None = None,
+    bounds: bool = True,
 ) -> Overlay:
     """What theory says of a column of a history: prediction, asymptotic rate, noise floor, theorems.
 
@@ -154,6 +186,7 @@ def overlay(
             exact gradients or Gaussian noise.
         column: a measure of the history, such as ``"suboptimality"``.
         learning_rate: one of the history's; the only one by default.
+        bounds: whether theorems are looked for, which may take seconds.
 
     Raises:
         ValueError: a run of which theory says nothing, with the reason.
@@ -167,9 +200,62 @@ def overlay(
     >>> bool(abs(found.prediction.suboptimality - history.frame.suboptimality).max() < 1e-12)
     True
     """
-    config = history.config
-    rate = _only_rate(history, learning_rate)
+    measure, problem, algorithm = told_of(history, column)
+    rate = only_rate(history, learning_rate)
     sigma2 = _noise(history.oracle)
+    x0, mixing = history.config["x0"], history.mixing
+    given = (problem, history.topology, algorithm)
+    linear = linearize(*given, rate, x0, mixing, [measure])
+    prediction = linear.predict(int(history.steps[-1]))
+    stable = linear.spectral_radius < 1 - NEUTRAL
+    plateau = float(linear.plateau()[column]) if stable else None
+    floor = None
+    if stable and sigma2 > 0 and measure.expectation is not None:
+        floor = linear.stationary(sigma2, [column])[column]
+    band = None
+    if floor is not None and column == "suboptimality":
+        low, high = linear.stationary_quantiles(sigma2, (0.1, 0.9)).tolist()
+        band = low, high
+    theorems = bounds_for(*given, rate, sigma2, x0, mixing) if bounds else ()
+    return Overlay(
+        column=column,
+        learning_rate=rate,
+        prediction=prediction,
+        spectral_radius=linear.spectral_radius,
+        asymptote=_asymptote(prediction[column].to_numpy(), linear.spectral_radius, plateau),
+        plateau=plateau,
+        floor=floor,
+        band=band,
+        bounds=_bounds(history, column, rate, theorems),
+    )
+
+
+def require_constant(history: Simulated) -> None:
+    """Raise unless the learning rate is the same number at all steps and for all workers.
+
+    Raises:
+        ValueError: a schedule, a function of the step, or `relaysim.PerWorker`.
+    """
+    given = history.config["learning_rate"]
+    if callable(given) or isinstance(given, dict):
+        kind = given["type"] if isinstance(given, dict) else type(given).__name__
+        what = {
+            "Tabulated": "a function of the step",
+            "PerWorker": "one for each worker, PerWorker",
+        }
+        raise ValueError(
+            f"theory beside a curve is of a constant learning rate, the same for all workers, and this run's "
+            f"is {what.get(kind, f'a schedule, {kind}')}; leave theory out, or simulate with a number"
+        )
+
+
+def told_of(history: Simulated, column: str) -> tuple[Measure, Problem, Algorithm]:
+    """The measure that a column is, problem and algorithm, of a run of which theory may say something.
+
+    Raises:
+        ValueError: faults, parts that are missing, starts for each replica, or no column of this name.
+    """
+    config = history.config
     if config["faults"] is not None:
         raise ValueError(
             "theory beside a curve has no place for lost messages; leave faults out, or theory"
@@ -188,36 +274,13 @@ def overlay(
     known = {each.name: each for each in history.measures if not each.per_worker}
     if column not in known:
         raise ValueError(f"theory says nothing of column {column!r}; take {' or '.join(known)}")
-    mixing = history.mixing
-    given = (history.problem, history.topology, history.algorithm)
-    linear = linearize(*given, rate, x0, mixing, [known[column]])
-    prediction = linear.predict(int(history.steps[-1]))
-    stable = linear.spectral_radius < 1 - NEUTRAL
-    plateau = float(linear.plateau()[column]) if stable else None
-    floor = None
-    if stable and sigma2 > 0 and known[column].expectation is not None:
-        floor = linear.stationary(sigma2, [column])[column]
-    band = None
-    if floor is not None and column == "suboptimality":
-        low, high = linear.stationary_quantiles(sigma2, (0.1, 0.9)).tolist()
-        band = low, high
-    return Overlay(
-        column=column,
-        learning_rate=rate,
-        prediction=prediction,
-        spectral_radius=linear.spectral_radius,
-        asymptote=_asymptote(prediction[column].to_numpy(), linear.spectral_radius, plateau),
-        plateau=plateau,
-        floor=floor,
-        band=band,
-        bounds=_bounds(history, column, rate, bounds_for(*given, rate, sigma2, x0, mixing)),
-    )
+    return known[column], history.problem, history.algorithm
 
 
-def _only_rate(history: Simulated, learning_rate: float | None) -> float:
-    given = history.config["learning_rate"]
-    if callable(given) or isinstance(given, dict):
-        raise ValueError("theory beside a curve needs a constant learning rate, not a schedule")
+def only_rate(history: Simulated, learning_rate: float | None) -> float:
+    """The learning rate that is asked for, one of the history's; the only one by default."""
+    require_constant(history)
+    given: Any = history.config["learning_rate"]
     rates = np.unique(given)
     if learning_rate is None:
         if len(rates) > 1:
@@ -233,7 +296,7 @@ def _only_rate(history: Simulated, learning_rate: float | None) -> float:
 def _noise(oracle: Oracle | None) -> float:
     if oracle is None or isinstance(oracle, Exact):
         return 0.0
-    if isinstance(oracle, Gaussian):
+    if isinstance(oracle, Gaussian) and isinstance(oracle.sigma2, float):
         return oracle.sigma2
     raise ValueError(
         f"theory beside a curve knows noise of one variance everywhere, not {oracle!r}; use "

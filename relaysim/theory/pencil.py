@@ -97,10 +97,11 @@ def _fits(pencil: Pencil, coordinates: Coordinates, step: AffineStep) -> bool:
     units = own.units / step.units
     z = np.random.default_rng(5).normal(size=(own.states, 1))
     y = coordinates.state(z)
-    size = 1 + step.learning_rate * step.curvature_scale
+    rate = float(np.max(step.learning_rate))
+    size = 1 + rate * step.curvature_scale
     return all(
         close(
             coordinates.state(A @ z), step.linear(y * units[:, None], phase) / units[:, None], size
         )
-        for phase, A in enumerate(pencil.matrices(step.learning_rate))
+        for phase, A in enumerate(pencil.matrices(rate))
     )

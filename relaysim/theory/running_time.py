@@ -15,6 +15,7 @@ from scipy.special import ndtri
 from relaysim.mixing.rounds import is_several_rounds, rounds_of
 from relaysim.mixing.sequences import Mixing, is_sequence
 from relaysim.support.checks import real_array, real_number, shown, true_or_false, whole_number
+from relaysim.support.display import between, html_table
 from relaysim.topologies import Topology, TreePair
 
 __all__ = [
@@ -157,6 +158,17 @@ class Runtime(np.lib.mixins.NDArrayOperatorsMixin):
     """
 
     worker_times: np.ndarray = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        _, n, replicas = self.worker_times.shape
+        rows = [
+            ("workers", n),
+            ("steps", self.steps),
+            ("replicas", replicas),
+            ("mean time of a step", self.per_step if self.steps else "none"),
+            ("until the last has ended", between(self.time[-1])),
+        ]
+        return html_table("Runtime", rows)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         time = self.time

@@ -21,7 +21,13 @@ from relaysim.theory.pencil import pencil_of
 from relaysim.theory.spectra import NEUTRAL, Search, product, spectral_radius
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["BestRate", "best_learning_rate", "max_learning_rate", "stable_learning_rates"]
+__all__ = [
+    "BestRate",
+    "best_learning_rate",
+    "max_learning_rate",
+    "stable_learning_rates",
+    "windows_and_best",
+]
 
 # The rates that are tried first: from SMALLEST/L, finely from FINE_FROM/L on.
 SMALLEST, FINE_FROM, MOST = 1e-6, 1e-2, 1e5
@@ -87,14 +93,7 @@ def stable_learning_rates(
     """
     growth = _Growth(problem, topology, algorithm, mixing)
     with growth.progress_bar(progress, "stable rates"):
-        rates, values = growth.scan()
-        ends = [0.0] if values[0] < 0 else []
-        for left, right, before, after in zip(rates, rates[1:], values, values[1:], strict=False):
-            if (before < 0) != (after < 0):
-                ends.append(float(brentq(growth, left, right, xtol=1e-300, rtol=1e-10)))
-    if values[-1] < 0:
-        ends.append(math.inf)
-    return list(zip(ends[::2], ends[1::2], strict=True))
+        return _windows(growth, *growth.scan())
 
 
 def max_learning_rate(
@@ -142,25 +141,61 @@ def best_learning_rate(
     """
     growth = _Growth(problem, topology, algorithm, mixing)
     with growth.progress_bar(progress, "best rate"):
-        rates, values = growth.scan()
-        # Where all Hessians are h I, a step of 1/h forgets everything: a needle too thin to be searched.
-        forgetting = 1 / growth.curvature
-        ends = math.nextafter(forgetting, 0), math.nextafter(forgetting, math.inf)
-        needle = [(growth(rate), rate) for rate in (forgetting, *ends)]
-        best = min(*needle, *zip(values, rates, strict=True))
-        lowest = [
-            k
-            for k in range(1, len(rates) - 1)
-            if values[k] <= values[k - 1] and values[k] <= values[k + 1]
-        ]
-        for k in sorted(lowest, key=values.__getitem__)[:3]:
-            found = minimize_scalar(
-                growth,
-                bounds=(rates[k - 1], rates[k + 1]),
-                method="bounded",
-                options={"xatol": 1e-7 * rates[k]},
-            )
-            best = min(best, (float(found.fun), float(found.x)))
+        return _best(growth, *growth.scan())
+
+
+def windows_and_best(
+    problem: Problem,
+    topology: Topology | TreePair,
+    algorithm: Algorithm,
+    mixing: Mixing | None = None,
+    progress: bool | None = None,
+) -> tuple[list[tuple[float, float]], BestRate | None]:
+    """What `stable_learning_rates` and `best_learning_rate` say, from one scan, which takes most of the time.
+
+    >>> import relaysim as rs
+    >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
+    >>> parts = problem, rs.topologies.ring(4), rs.algorithms.AllReduce()
+    >>> windows_and_best(*parts) == (stable_learning_rates(*parts), best_learning_rate(*parts))
+    True
+    """
+    growth = _Growth(problem, topology, algorithm, mixing)
+    with growth.progress_bar(progress, "stable rates, and the best"):
+        scanned = growth.scan()
+        return _windows(growth, *scanned), _best(growth, *scanned)
+
+
+def _windows(growth: _Growth, rates: list[float], values: list[float]) -> list[tuple[float, float]]:
+    """The intervals with log ρ below 0 among rates at which it has these values."""
+    ends = [0.0] if values[0] < 0 else []
+    for left, right, before, after in zip(rates, rates[1:], values, values[1:], strict=False):
+        if (before < 0) != (after < 0):
+            ends.append(float(brentq(growth, left, right, xtol=1e-300, rtol=1e-10)))
+    if values[-1] < 0:
+        ends.append(math.inf)
+    return list(zip(ends[::2], ends[1::2], strict=True))
+
+
+def _best(growth: _Growth, rates: list[float], values: list[float]) -> BestRate | None:
+    """The rate with the smallest ρ, refined from those at which log ρ has these values."""
+    # Where all Hessians are h I, a step of 1/h forgets everything: a needle too thin to be searched.
+    forgetting = 1 / growth.curvature
+    ends = math.nextafter(forgetting, 0), math.nextafter(forgetting, math.inf)
+    needle = [(growth(rate), rate) for rate in (forgetting, *ends)]
+    best = min(*needle, *zip(values, rates, strict=True))
+    lowest = [
+        k
+        for k in range(1, len(rates) - 1)
+        if values[k] <= values[k - 1] and values[k] <= values[k + 1]
+    ]
+    for k in sorted(lowest, key=values.__getitem__)[:3]:
+        found = minimize_scalar(
+            growth,
+            bounds=(rates[k - 1], rates[k + 1]),
+            method="bounded",
+            options={"xatol": 1e-7 * rates[k]},
+        )
+        best = min(best, (float(found.fun), float(found.x)))
     value, rate = best
     return BestRate(rate, math.exp(value)) if value < 0 else None
 

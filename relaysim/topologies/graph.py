@@ -18,6 +18,7 @@ import numpy as np
 from scipy.sparse import csgraph, csr_array
 
 from relaysim.support.checks import require_memory, true_or_false, whole_number
+from relaysim.support.names import names_of_workers
 
 if TYPE_CHECKING:
     from relaysim.plots.style import Axes
@@ -48,9 +49,11 @@ class Topology:
         directed: whether each pair is a one-way link (source, target): what the source sends, the target
             hears. A gossip matrix may then have weight W_ij, which i gives to what j sent, where there is an
             edge (j, i).
+        worker_names: what the workers are called in pictures and tables, as text; their numbers by default.
+            They take no part in comparison.
 
     Raises:
-        ValueError: a worker outside 0 … n−1, or an edge from a worker to itself.
+        ValueError: a worker outside 0 … n−1, an edge from a worker to itself, or a name that two have.
 
     >>> topology = Topology(3, [(1, 0), (1, 2)])
     >>> topology.edges.tolist(), topology.degrees.tolist(), topology.diameter
@@ -63,11 +66,19 @@ class Topology:
     ([[1, 0], [1, 2]], [1, 0, 1], inf)
     """
 
-    def __init__(self, n: int, edges: Iterable, name: str | None = None, directed: bool = False):
+    def __init__(
+        self,
+        n: int,
+        edges: Iterable,
+        name: str | None = None,
+        directed: bool = False,
+        worker_names: Iterable[Any] | None = None,
+    ):
         self._n = graph_size(n)
         self._is_directed = true_or_false(directed, "directed")
         self._edges = _normalised_edges(self._n, edges, self._is_directed)
         self._name = name
+        self._worker_names = names_of_workers(worker_names, self._n)
 
     @property
     def n(self) -> int:
@@ -91,6 +102,11 @@ class Topology:
         """A short label, such as ``ring(8)``."""
         one_way = "directed " if self.is_directed else ""
         return self._name or f"Topology(n={self.n}, {len(self.edges)} {one_way}edges)"
+
+    @property
+    def worker_names(self) -> tuple[str, ...] | None:
+        """What the workers are called, ``(n,)``; None where they have numbers only."""
+        return self._worker_names
 
     @functools.cached_property
     def degrees(self) -> np.ndarray:
@@ -212,7 +228,8 @@ class Topology:
         """
         if not self.is_directed:
             return self
-        return Topology(self.n, self.edges, f"{self.name}.to_undirected()")
+        name = f"{self.name}.to_undirected()"
+        return Topology(self.n, self.edges, name, worker_names=self.worker_names)
 
     def to_networkx(self) -> networkx.Graph:
         """The same graph for networkx, a DiGraph if it is directed, with workers as integer nodes.
@@ -326,7 +343,9 @@ class TreePair:
         return f"TreePair({self.first!r}, {self.second!r})"
 
 
-def from_edges(n: int, edges: Iterable, directed: bool = False) -> Topology:
+def from_edges(
+    n: int, edges: Iterable, directed: bool = False, worker_names: Iterable[Any] | None = None
+) -> Topology:
     """A topology from pairs of workers; see `Topology` for what is accepted.
 
     With ``directed`` each pair is a one-way link, (source, target).
@@ -336,11 +355,13 @@ def from_edges(n: int, edges: Iterable, directed: bool = False) -> Topology:
     >>> from_edges(3, [(0, 1), (1, 2), (2, 0)], directed=True).diameter
     2
     """
-    return Topology(n, edges, directed=directed)
+    return Topology(n, edges, directed=directed, worker_names=worker_names)
 
 
 def from_networkx(graph: networkx.Graph, name: str | None = None) -> Topology:
     """A topology from a networkx graph; its nodes become 0 … n−1 in the graph's own order.
+
+    What they are called is kept in ``worker_names``, for pictures and tables.
 
     A DiGraph becomes a directed topology, in which a sends to b where it has an edge from a to b. Weights of
     edges are for `relaysim.mixing.row_stochastic` and `relaysim.mixing.column_stochastic`.
@@ -351,6 +372,8 @@ def from_networkx(graph: networkx.Graph, name: str | None = None) -> Topology:
     >>> from relaysim.topologies import chain
     >>> from_networkx(networkx.path_graph("abc")) == chain(3)
     True
+    >>> from_networkx(networkx.path_graph("abc")).worker_names
+    ('a', 'b', 'c')
     >>> from_networkx(networkx.DiGraph([("a", "b"), ("b", "c")])).edges.tolist()
     [[0, 1], [1, 2]]
     """
@@ -358,7 +381,7 @@ def from_networkx(graph: networkx.Graph, name: str | None = None) -> Topology:
         raise TypeError(f"from_networkx needs a networkx graph, not {graph!r}")
     position = {node: k for k, node in enumerate(graph.nodes)}
     edges = [(position[a], position[b]) for a, b in graph.edges()]
-    return Topology(len(position), edges, name, graph.is_directed())
+    return Topology(len(position), edges, name, graph.is_directed(), worker_names=position)
 
 
 def pairs_of(first: np.ndarray, second: np.ndarray) -> np.ndarray:

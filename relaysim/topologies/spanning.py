@@ -52,7 +52,12 @@ def random_spanning_tree(topology: Topology, seed: int) -> Topology:
             in_tree[worker] = True
             edges.append((worker, after[worker]))
             worker = after[worker]
-    return Topology(topology.n, edges, f"random_spanning_tree({topology.name}, seed={seed})")
+    return Topology(
+        topology.n,
+        edges,
+        f"random_spanning_tree({topology.name}, seed={seed})",
+        worker_names=topology.worker_names,
+    )
 
 
 def _uniforms(generator: np.random.Generator) -> Iterator[float]:
@@ -79,7 +84,12 @@ def all_spanning_trees(topology: Topology) -> list[Topology]:
         )
     edges = topology.edges
     return [
-        Topology(topology.n, edges[list(chosen)], f"tree {k} of {topology.name}")
+        Topology(
+            topology.n,
+            edges[list(chosen)],
+            f"tree {k} of {topology.name}",
+            worker_names=topology.worker_names,
+        )
         for k, chosen in enumerate(_every_tree(topology))
     ]
 
@@ -168,7 +178,12 @@ def best_spanning_tree(topology: Topology, by: str = "correction_factor") -> Top
         edges = _shortest_of_all(topology)
     else:
         edges = _by_exchanges(topology)
-    return Topology(topology.n, edges, f"best_spanning_tree({topology.name}, by={by!r})")
+    return Topology(
+        topology.n,
+        edges,
+        f"best_spanning_tree({topology.name}, by={by!r})",
+        worker_names=topology.worker_names,
+    )
 
 
 def _around_the_centre(topology: Topology) -> np.ndarray:
@@ -273,7 +288,12 @@ def tree_pair(topology: Topology) -> TreePair:
             f"double_binary_tree({n})"
         )
     first, second = (
-        Topology(n, [edges[edge] for edge in own], f"tree {k} of tree_pair({topology.name})")
+        Topology(
+            n,
+            [edges[edge] for edge in own],
+            f"tree {k} of tree_pair({topology.name})",
+            worker_names=topology.worker_names,
+        )
         for k, own in enumerate(chosen)
     )
     return TreePair(first, second)

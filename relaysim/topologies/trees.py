@@ -131,4 +131,5 @@ def _breadth_first_tree(topology: Topology, adjacency: csr_array, root: int) -> 
         topology.n,
         pairs_of(parents[children], children),
         f"spanning_tree({topology.name}, root={root})",
+        worker_names=topology.worker_names,
     )

@@ -24,12 +24,13 @@ E‖g_i − ∇f_i‖² ≤ σ², independent between workers and steps, and ζ�
 ...     above = bound.fitted(history.steps, column).curve(history.steps) >= column
 ...     print(f"{bound.label}: first third {above[:21].all()}, the rest {above[21:].all()}")
 DP-SGD (gossip), strongly convex: first third True, the rest True
-DP-SGD (gossip), strongly convex (shape only): first third True, the rest True
+DP-SGD (gossip), strongly convex (shape, fitted): first third True, the rest True
 """
 
 from relaysim.theory.bounds.constants import ConditionError
 from relaysim.theory.bounds.gather import bounds_for
 from relaysim.theory.bounds.model import Assumption, Bound, Source
+from relaysim.theory.bounds.powers import linear_map
 from relaysim.theory.bounds.proved import (
     all_reduce,
     all_reduce_convex,
@@ -57,6 +58,7 @@ __all__ = [
     "dp_sgd",
     "dp_sgd_rate",
     "gradient_tracking_rate",
+    "linear_map",
     "relay_sgd_equal_hessians",
     "relay_sgd_rate",
 ]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import eigvalsh
 
+from relaysim.algorithms.base import Method
 from relaysim.algorithms.claims import theorems_of
 from relaysim.algorithms.corrected import D2, GradientTracking
 from relaysim.algorithms.events import Algorithm
@@ -25,6 +26,7 @@ from relaysim.support.checks import real_array, real_number
 from relaysim.support.starts import starting_points
 from relaysim.theory.bounds.constants import ConditionError
 from relaysim.theory.bounds.model import Bound
+from relaysim.theory.bounds.powers import linear_map, map_constants
 from relaysim.theory.bounds.proved import (
     all_reduce,
     all_reduce_convex,
@@ -296,6 +298,23 @@ def _d2_rate(setting: _Setting, algorithm: D2) -> dict[str, Any] | None:
     }
 
 
+def _linear_map(setting: _Setting, algorithm: Method) -> dict[str, Any] | None:
+    """Where gradients are exact and Hessians differ: if they do not, more is proved of RelaySGD."""
+    L, least = setting.basic["smoothness"], setting.strong_convexity
+    equal = least is not None and abs(least - L) <= 1e-12 * L
+    if setting.basic["sigma2"] > 0 or setting.case != "strongly convex" or equal:
+        return None
+    given = (setting.problem, setting.topology, algorithm, setting.learning_rate)
+    mixing = setting.matrices if algorithm.uses == "mixing" else None
+    try:
+        found = map_constants(*given, mixing, setting.common_start)
+    except (ConditionError, TypeError):
+        return None
+    zeta2, distance = setting.zeta2, setting.distance
+    constants = {"n": setting.basic["n"], "smoothness": L, "zeta2": zeta2}
+    return found._asdict() | constants | {"initial_distance": distance}
+
+
 class _Theorem(NamedTuple):
     """What makes the bound, the type that it is about, and the constants with which it holds there."""
 
@@ -312,6 +331,7 @@ _THEOREMS = {
         _Theorem(all_reduce_nonconvex, AllReduce, _all_reduce_nonconvex),
         _Theorem(dp_sgd, DPSGD, _dp_sgd),
         _Theorem(dp_sgd_rate, DPSGD, _dp_sgd_rate),
+        _Theorem(linear_map, Method, _linear_map),
         _Theorem(relay_sgd_equal_hessians, RelaySGD, _relay_sgd_equal_hessians),
         _Theorem(relay_sgd_rate, RelaySGD, _relay_sgd_rate),
         _Theorem(gradient_tracking_rate, GradientTracking, _gradient_tracking_rate),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from relaysim.bibliography import reference
 from relaysim.support.checks import real_array
+from relaysim.support.display import html_table
 
 __all__ = ["Assumption", "Bound", "Source"]
 
@@ -52,6 +55,18 @@ class Source:
     year: int | None = None
     arxiv: str | None = None
     theorem: str | None = None
+    references: tuple[str, ...] = ()
+
+    @classmethod
+    def published(cls, key: str, theorem: str | None = None) -> Source:
+        """A theorem of a publication, by its key in `relaysim.bibliography`.
+
+        >>> print(Source.published("vogels2021relaysum", "I"))
+        Vogels, He, Koloskova, Karimireddy, Lin, Stich, Jaggi, "RelaySum for ...", NeurIPS 2021, ...
+        """
+        found = reference(key)
+        where = found.venue, found.year, found.arxiv
+        return cls(found.title, found.authors, *where, theorem=theorem, references=(key,))
 
     def __str__(self) -> str:
         parts = [
@@ -81,6 +96,7 @@ class Bound:
         formula: the curve, as text.
         verified_constants: whether the constants are proved; else the curve is a shape.
         constant: by which the shape is multiplied; 1 until it is fitted.
+        fitted_until: the last step that a shape was fitted to; infinite where nothing was fitted.
 
     >>> from relaysim.theory.bounds import all_reduce
     >>> bound = all_reduce(n=4, mean_smoothness=1.0, mean_strong_convexity=0.5, learning_rate=1.0,
@@ -102,11 +118,25 @@ class Bound:
     verified_constants: bool
     shape: Shape = dataclasses.field(repr=False, compare=False)
     constant: float = 1.0
+    fitted_until: float = math.inf
+
+    def _repr_html_(self) -> str:
+        of = f"mean of the {self.quantity} so far" if self.averaged else self.quantity
+        rows = [
+            ("bounds", of.replace("_", " ")),
+            ("formula", self.formula),
+            ("constants", "verified" if self.verified_constants else "not verified: a shape"),
+            *((a.symbol or a.key, a.value) for a in self.assumptions if a.value is not None),
+            ("assumes", "; ".join(a.statement for a in self.assumptions) or "nothing"),
+            ("source", str(self.source)),
+        ]
+        return html_table(f"{self.name}: {self.label}", rows)
 
     @property
     def label(self) -> str:
-        """For legends: method and case, and "shape only" where constants are not verified."""
-        return f"{self.method}, {self.case}" + ("" if self.verified_constants else " (shape only)")
+        """For legends: method and case, and whether it is a shape, where constants are not verified."""
+        shape = "shape, fitted" if math.isfinite(self.fitted_until) else "shape only"
+        return f"{self.method}, {self.case}" + ("" if self.verified_constants else f" ({shape})")
 
     @property
     def constants(self) -> dict[str, float]:
@@ -155,8 +185,8 @@ class Bound:
         """The bound with the smallest constant that puts it above the first third of a run.
 
         The first third are the records up to a third of the last step; later ones have no
-        influence, so that there the curve can turn out wrong. A bound with verified constants is
-        returned as it is.
+        influence, so that there the curve can turn out wrong: ``fitted_until`` tells where they begin. A
+        bound with verified constants is returned as it is.
 
         Args:
             steps, values: as for `measured`: the column ``quantity``, not its running mean.
@@ -169,7 +199,7 @@ class Bound:
         ...                       rho=0.1, max_delay=2, initial_distance=1.0)
         >>> fit = rate.fitted([0, 10, 20, 30], [0.5, 0.6, 0.1, 0.0])
         >>> fit.label, round(float(fit.curve(10)), 12)
-        ('RelaySGD, strongly convex (shape only)', 0.6)
+        ('RelaySGD, strongly convex (shape, fitted)', 0.6)
         """
         if self.verified_constants:
             return self
@@ -185,4 +215,5 @@ class Bound:
                 f"no constant puts {self.label!r} above the first third of this run; it needs "
                 f"records there, after step 0, with finite values (largest ratio: {constant})"
             )
-        return dataclasses.replace(self, constant=float(constant))
+        until = float(t[t <= t[-1] / 3].max())
+        return dataclasses.replace(self, constant=float(constant), fitted_until=until)

@@ -21,38 +21,10 @@ NOT_VERIFIED = "number not verified"
 
 # Symbol and statement of whatever a theorem assumes: first constants, then properties.
 
-UNIFIED = Source(
-    title="A Unified Theory of Decentralized SGD with Changing Topology and Local Updates",
-    authors=("Koloskova", "Loizou", "Boreiri", "Jaggi", "Stich"),
-    venue="ICML",
-    year=2020,
-    arxiv="2003.10422",
-    theorem=NOT_VERIFIED,
-)
-RELAYSUM = Source(
-    title="RelaySum for Decentralized Deep Learning on Heterogeneous Data",
-    authors=("Vogels", "He", "Koloskova", "Karimireddy", "Lin", "Stich", "Jaggi"),
-    venue="NeurIPS",
-    year=2021,
-    arxiv="2110.04175",
-    theorem="I",
-)
-TRACKING = Source(
-    title="An Improved Analysis of Gradient Tracking for Decentralized Machine Learning",
-    authors=("Koloskova", "Lin", "Stich"),
-    venue="NeurIPS",
-    year=2021,
-    arxiv="2202.03836",
-    theorem=NOT_VERIFIED,
-)
-D_SQUARED = Source(
-    title="D²: Decentralized Training over Decentralized Data",
-    authors=("Tang", "Lian", "Yan", "Zhang", "Liu"),
-    venue="ICML",
-    year=2018,
-    arxiv="1803.07068",
-    theorem=NOT_VERIFIED,
-)
+UNIFIED = Source.published("koloskova2020unified", NOT_VERIFIED)
+RELAYSUM = Source.published("vogels2021relaysum", "I")
+TRACKING = Source.published("koloskova2021improved", NOT_VERIFIED)
+D_SQUARED = Source.published("tang2018d2", NOT_VERIFIED)
 
 
 def dp_sgd_rate(

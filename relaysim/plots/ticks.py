@@ -1,0 +1,81 @@
+"""Ticks of log axes that can be read, however little of a decade they show."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogFormatter, LogLocator
+
+__all__ = ["LogTicks", "log_ticks", "number"]
+
+# Numbers between these are written out, others with a power of ten.
+PLAIN = (1e-3, 1e5)
+# So many numbers fit an axis that shows less than a decade.
+MOST = 9
+EVERY = frozenset(range(1, 10))
+
+
+def number(value: float, digits: int = 3) -> str:
+    r"""A number as labels show it: written out where it is short, else with a power of ten.
+
+    >>> number(0.25), number(20000), number(5e-7), number(1e-6)
+    ('0.25', '20000', '$5\\cdot 10^{-7}$', '$10^{-6}$')
+    """
+    if value == 0 or not math.isfinite(value) or PLAIN[0] <= abs(value) < PLAIN[1]:
+        return f"{value:.0f}" if 10**digits <= abs(value) < PLAIN[1] else f"{value:.{digits}g}"
+    leading, _, power = f"{value:.{digits - 1}e}".partition("e")
+    times = f"{float(leading):g}"
+    ten = f"10^{{{int(power)}}}"
+    return f"${ten}$" if times == "1" else rf"${times}\cdot {ten}$"
+
+
+class LogTicks(LogFormatter):
+    """Names of ticks by what is in sight: powers of ten, also 2 and 5 of them, or all ticks that there are.
+
+    Powers of ten where there are two of them or more in over a decade and a half; below a decade every tick.
+    """
+
+    def set_locs(self, locs: object = None) -> None:
+        """Look at what is in sight; matplotlib calls this before it asks for names."""
+        axis: Any = self.axis
+        low, high = sorted(float(end) for end in axis.get_view_interval())
+        self._named, self._plain, self._between = frozenset({1}), False, False
+        if not (low > 0 and math.isfinite(high)):
+            return
+        decades = math.log10(high / low)
+        powers = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
+        if powers >= 2 and decades > 1.6:
+            return
+        self._named = frozenset({1, 2, 5})
+        if decades <= 1:
+            ticks = [*axis.get_majorticklocs(), *axis.get_minorticklocs()]
+            few = sum(low <= tick <= high for tick in ticks) <= MOST
+            self._named, self._between = (
+                (EVERY, True) if few else (frozenset({1, 2, 3, 5, 7}), False)
+            )
+        self._plain = PLAIN[0] <= 2 * low and high <= PLAIN[1]
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The name of a tick, or nothing."""
+        if x <= 0:
+            return ""
+        power = math.floor(math.log10(x) + 1e-9)
+        leading = x / 10.0**power
+        whole = math.isclose(leading, round(leading), rel_tol=1e-6)
+        if not (round(leading) in self._named if whole else self._between):
+            return ""
+        return (
+            f"$10^{{{power}}}$"
+            if whole and round(leading) == 1 and not self._plain
+            else number(x, 4)
+        )
+
+
+def log_ticks(ax: Axes, x: bool = False, y: bool = True) -> None:
+    """Give axes of these that are logarithmic, and have no other ticks of their own, `LogTicks`."""
+    for chosen, axis in ((x, ax.xaxis), (y, ax.yaxis)):
+        if chosen and isinstance(axis.get_major_locator(), LogLocator):
+            axis.set_major_formatter(LogTicks())
+            axis.set_minor_formatter(LogTicks())
