@@ -16,7 +16,7 @@ from relaysim.algorithms.base import (
     no_buffer,
     smoothed,
 )
-from relaysim.faults import LOST_MESSAGES, STOPS
+from relaysim.faults import ALTERED, LOST_MESSAGES, STOPS
 from relaysim.network import Network
 from relaysim.support.checks import one_of, plain_options
 
@@ -78,7 +78,7 @@ class D2(Corrected):
     label: ClassVar[str] = "D²"
     references: ClassVar[tuple[str, ...]] = ("tang2018d2",)
     uses: ClassVar[str] = "mixing"
-    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, STOPS)
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, ALTERED, STOPS)
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
@@ -248,7 +248,7 @@ class GradientTracking(Corrected, MomentumMethod):
     label: ClassVar[str] = "Gradient tracking"
     uses: ClassVar[str] = "mixing"
     directed: ClassVar[bool] = True
-    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, STOPS)
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, ALTERED, STOPS)
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True

@@ -12,10 +12,10 @@ from relaysim.engine.parts import Parts
 from relaysim.engine.rates import Rates
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
 from relaysim.engine.stoppages import LateGradients, Stoppages
-from relaysim.faults import Byzantine, Crash, Straggler, alone, parts_of
+from relaysim.faults import Byzantine, Corrupt, Crash, Straggler, alone, parts_of
 from relaysim.network import Network
 from relaysim.network.arrivals import Arrivals
-from relaysim.network.crossing import Lies
+from relaysim.network.crossing import Altered, Lies
 from relaysim.support.workspace import Workspace
 
 __all__ = ["Rounds"]
@@ -34,10 +34,14 @@ class Rounds:
         self.step = 0
         streams, x0 = parts.streams, parts.x0
         workspace = Workspace(16 * x0.size)  # bytes of a tree's messages
-        faults, arrivals, lies = alone(parts.faults), None, None
+        faults, arrivals = alone(parts.faults), None
+        lies: Lies | Altered | None = None
+        self._altered: Altered | None = None
         if isinstance(faults, Byzantine):
             liars = np.isin(np.arange(parts.topology.n), faults.workers)
             lies = Lies(liars, faults.attack, streams.tables("faults"))
+        elif isinstance(faults, Corrupt):
+            self._altered = lies = Altered(faults, streams.tables("faults"), _replicas_of(x0))
         elif faults is not None:
             arrivals = Arrivals(
                 faults, parts.topology, streams, lambda: self._round.step, parts.writer
@@ -85,6 +89,8 @@ class Rounds:
     @property
     def fault_counts(self) -> dict[str, np.ndarray]:
         """What went wrong so far, by what it is called, ``(r,)`` each; copies."""
+        if self._altered is not None:
+            return {"altered_numbers": self._altered.altered_numbers.copy()}
         if self._arrivals is None:
             return {}
         found = {"lost_messages": self._arrivals.lost_messages.copy()}
@@ -115,6 +121,8 @@ class Rounds:
         self.network.keep(replicas)
         if self._arrivals is not None:
             self._arrivals.keep(replicas)
+        if self._altered is not None:
+            self._altered.keep(replicas)
         if self._stoppages is not None:
             self._stoppages.keep(replicas, _select(self._stoppages.start, replicas))
         if self._late is not None:
@@ -146,6 +154,8 @@ class Rounds:
         self.network.resume(self._state)
         if self._arrivals is not None:
             self._arrivals.lost_messages = np.array(state["faults"]["lost_messages"])
+        if self._altered is not None:
+            self._altered.altered_numbers = np.array(state["faults"]["altered_numbers"])
         for name, each in self._of_workers:
             each.restore(state[name])
 
@@ -161,3 +171,8 @@ def _select(state: Any, replicas: np.ndarray) -> Any:
     if isinstance(state, tuple):
         return type(state)(*(_select(part, replicas) for part in state))
     return np.ascontiguousarray(state[..., replicas]) if state.ndim == 3 else state
+
+
+def _replicas_of(x: np.ndarray) -> int:
+    """How many iterates ``(n, d[, r])`` are of."""
+    return x.shape[2] if x.ndim == 3 else 1

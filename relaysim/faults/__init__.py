@@ -21,7 +21,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
+from relaysim.faults.altered import Corrupt
 from relaysim.faults.base import (
+    ALTERED,
     LATE_GRADIENTS,
     LIES,
     LOST_MESSAGES,
@@ -41,6 +43,7 @@ from relaysim.faults.workers import Crash, Straggler
 from relaysim.support.names import attribute_error
 
 __all__ = [
+    "ALTERED",
     "LATE_GRADIENTS",
     "LIES",
     "LOST_MESSAGES",
@@ -49,6 +52,7 @@ __all__ = [
     "AnyFault",
     "BurstLoss",
     "Byzantine",
+    "Corrupt",
     "Crash",
     "Fault",
     "LinkFailure",

@@ -10,6 +10,7 @@ import numpy as np
 from relaysim.topologies import Topology, TreePair
 
 __all__ = [
+    "ALTERED",
     "LATE_GRADIENTS",
     "LIES",
     "LOST_MESSAGES",
@@ -27,6 +28,8 @@ LOST_MESSAGES = "lost messages"
 LIES = "Byzantine workers"
 #: The kind of faults in which workers stop for a while, or for good.
 STOPS = "workers that stop"
+#: The kind of faults that alter numbers on their way.
+ALTERED = "altered messages"
 #: The kind of faults in which gradients are missing, or come later.
 LATE_GRADIENTS = "late gradients"
 

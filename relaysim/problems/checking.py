@@ -17,6 +17,7 @@ from relaysim.problems.workers import local_smoothness
 from relaysim.support.callbacks import answer, ask
 from relaysim.support.checks import real_array, real_number, whole_number
 from relaysim.support.findings import Finding, Findings, FindingsTable, relative_difference
+from relaysim.support.names import names_of_workers
 
 __all__ = ["check"]
 
@@ -244,8 +245,13 @@ class _Contract(ExampleClaims):
             "curvature_at": [("has smoothness and strong_convexity", self._curvature_at)],
             "test_accuracy": [("shares, none where x is NaN", self._test_accuracy)],
             "margin": [("whatever the length of x, none where x is NaN", self._margin)],
+            "worker_names": [("texts, one for each worker", self._worker_names)],
             "to_config": [("plain data with a type", lambda: require_config(self.problem))],
         }
+
+    def _worker_names(self) -> bool:
+        given = self.problem.worker_names
+        return given is None or names_of_workers(given, int(self.problem.n)) in (None, tuple(given))
 
     def _optimum(self) -> Finding:
         found, allowed, _ = stationarity(self.problem, self.start)

@@ -148,6 +148,11 @@ class Problem(Protocol):
             "measure margin, a column of histories where there is no optimum",
             "there is no such column",
         )
+        worker_names = Offer(
+            "texts, one for each worker: what they are called in tables and pictures, those of the topology "
+            "in the same order",
+            "workers have the names of the topology, or their numbers",
+        )
         to_config = Offer(
             "plain data with a type that relaysim knows: saved histories rebuild the problem",
             "they hold the object's arrays, and need problem= to run again",

@@ -16,8 +16,9 @@ from scipy.sparse.linalg import LinearOperator
 from scipy.special import ndtr
 
 from relaysim.algorithms.base import Rate
+from relaysim.algorithms.claims import check_rates
 from relaysim.algorithms.events import Algorithm
-from relaysim.algorithms.fit import check_compatible, check_rates, matrices_for
+from relaysim.algorithms.fit import check_compatible, matrices_for
 from relaysim.measures import Noise, suboptimality
 from relaysim.measures.columns import bits_of, check_shapes, measures_of, values_of
 from relaysim.mixing.sequences import Mixing
