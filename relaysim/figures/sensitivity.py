@@ -73,8 +73,8 @@ def sensitivity(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         f"{targets[1]:g} (right) to stay, without gradient noise. "
         f"Left: {n} workers, random quadratics, d = 10, Hessian eigenvalues in [0.25, 1], r0 = 10, "
         f"medians and ranges over {len(seeds)} problems, with the exponent of ζ² fitted over all of them "
-        f"and its 95 % confidence interval. Right: {8 if quick else 10} workers, logistic regression on {data.name} "
-        "(l2 = 0.01), split by label with Dirichlet's α; below each α its ζ² at the optimum. "
+        f"and its 95 % confidence interval. Right: {8 if quick else 10} workers, logistic regression on "
+        f"{data.name} (l2 = 0.01), split by label with Dirichlet's α; below each α its ζ² at the optimum. "
         "RelaySGD and RelaySGD/Grad on a chain, the others on a ring (D² and tracking with edge weight "
         "1/3 − 0.01)."
     )
