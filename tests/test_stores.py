@@ -54,7 +54,7 @@ def logged(path):
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     row = stores.row_of("further", json_setting(path), __version__, {"step": np.array([7])})
-    connection.execute("INSERT INTO results VALUES (?, ?, ?, ?, ?, ?)", row)
+    connection.execute("INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     return connection
 
 
@@ -160,7 +160,10 @@ def former(path, version="0.0.9"):
     for statement in (
         "DROP TABLE failures",
         "DROP TABLE damaged",
+        "DROP TABLE claims",
+        "DROP TABLE owners",
         "ALTER TABLE results DROP COLUMN digest",
+        "ALTER TABLE results DROP COLUMN provenance",
         f"UPDATE results SET version = '{version}'",
         "PRAGMA user_version = 1",
     ):

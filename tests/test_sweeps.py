@@ -211,16 +211,31 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path, how):
     pd.testing.assert_frame_equal(resumed, rs.sweep(LONG, progress=False), check_exact=True)
 
 
-def test_two_processes_share_a_store(tmp_path):
-    store = tmp_path / "shared.db"
-    code = "import sys, relaysim as rs; from test_sweeps import LONG; "
-    code += "rs.sweep(LONG, store=sys.argv[1], progress=False)"
+SHARED = """
+import os, sys
+import relaysim as rs
+from relaysim.studies import sweeps
+from test_sweeps import LONG
+plain = sweeps._run_group
+def told(group):
+    with open(sys.argv[2], "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    return plain(group)
+sweeps._run_group = told
+rs.sweep(LONG, store=sys.argv[1], progress=False)
+"""
+
+
+def test_two_processes_share_a_store_and_the_work(tmp_path):
+    store, told = tmp_path / "shared.db", tmp_path / "told"
     environment = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}
     both = [
-        subprocess.Popen([sys.executable, "-c", code, str(store)], env=environment)
+        subprocess.Popen([sys.executable, "-c", SHARED, str(store), str(told)], env=environment)
         for _ in range(2)
     ]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
+    # A line for each of the groups, of three methods at ten levels, and none twice.
+    assert len(told.read_text().split()) == 30
     pd.testing.assert_frame_equal(
         rs.sweep(LONG, store=store, progress=False),
         rs.sweep(LONG, progress=False),
@@ -232,11 +247,11 @@ def test_a_full_disk_loses_nothing_that_was_stored(tmp_path, monkeypatch):
     store = tmp_path / "full.db"
     plain, count = Store.add, []
 
-    def limited(self, group, version):
+    def limited(self, group, *where):
         count.append(1)
         if len(count) == 3:
             self._connection.execute("PRAGMA max_page_count = 1")
-        plain(self, group, version)
+        plain(self, group, *where)
 
     monkeypatch.setattr(Store, "add", limited)
     with pytest.raises(StoreError, match=r"full.*the same command goes on"):

@@ -29,29 +29,31 @@ def computed(
 
     Args:
         compute: from a group to its settings, each with its outcome.
-        groups: lists of settings.
+        groups: lists of settings, drawn as processes come free, by other threads too.
         n_jobs: processes; with 1, ``joblib.parallel_config`` decides.
     """
-    remaining = dict(enumerate(groups))
-    while remaining:
-        begun: list[int] = []
+    coming = enumerate(groups)
+    begun: dict[int, list[Setting]] = {}
+    while True:
         parallel = Parallel(n_jobs=None if n_jobs == 1 else n_jobs, return_as="generator_unordered")
         try:
-            with contextlib.closing(parallel(_tasks(compute, [*remaining.items()], begun))) as done:
+            with contextlib.closing(parallel(_tasks(compute, coming, begun))) as done:
                 for number, outcomes in done:
-                    del remaining[number]
+                    del begun[number]
                     yield outcomes
+            return
         except BrokenProcessPool:
-            for number in begun:
-                if number in remaining:
-                    yield _by_itself(compute, remaining.pop(number))
+            for number in [*begun]:
+                yield _by_itself(compute, begun.pop(number))
 
 
 def _tasks(
-    compute: Callable, groups: list[tuple[int, list[Setting]]], begun: list[int]
+    compute: Callable,
+    coming: Iterator[tuple[int, list[Setting]]],
+    begun: dict[int, list[Setting]],
 ) -> Iterator[Any]:
-    for number, group in groups:
-        begun.append(number)
+    for number, group in coming:
+        begun[number] = group
         yield delayed(_numbered)(compute, number, group)
 
 

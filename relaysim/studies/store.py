@@ -12,14 +12,16 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from relaysim.studies.rows import Row, row_of, seed_cell
+from relaysim.support.files import is_shared
 
-__all__ = ["Store", "StoreError", "stored_results"]
+__all__ = ["Store", "StoreError", "Stored", "stored_results"]
 
-FORMAT = 2
+FORMAT = 3
 # "rlay": tells our files from other SQLite files.
 APPLICATION = 0x726C6179
 _HEADER_BYTES = 100
@@ -28,9 +30,12 @@ _FIELDS = (
     "key TEXT PRIMARY KEY, setting TEXT NOT NULL, seed INTEGER NOT NULL, version TEXT NOT NULL"
 )
 _TABLES = (
-    f"CREATE TABLE IF NOT EXISTS results ({_FIELDS}, result BLOB NOT NULL, digest TEXT)",
+    f"CREATE TABLE IF NOT EXISTS results ({_FIELDS}, result BLOB NOT NULL, digest TEXT, provenance TEXT)",
     f"CREATE TABLE IF NOT EXISTS failures ({_FIELDS}, error TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS damaged (key, setting, seed, version, result, digest)",
+    "CREATE TABLE IF NOT EXISTS damaged (key, setting, seed, version, result, digest, provenance)",
+    "CREATE TABLE IF NOT EXISTS owners (name TEXT PRIMARY KEY, place TEXT, pid INTEGER, born TEXT, "
+    "beat INTEGER)",
+    "CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL)",
 )
 
 
@@ -44,7 +49,7 @@ class Store:
     Opening makes the file if there is none. A file that is no store is left untouched. Several
     processes may share a store: each result is there once, and whole. The file alone, without what SQLite
     keeps beside it, has all that was added. A result that is not what was stored is set aside, with a
-    warning, and counts as missing. A store of format 1, which is one of version 0.1, becomes one of format 2.
+    warning, and counts as missing. A store of an older format becomes one of this.
 
     Args:
         path: the file.
@@ -57,10 +62,7 @@ class Store:
         self.path = pathlib.Path(path)
         _refuse_foreign(self.path)
         with _named(self.path, "use"):
-            # An absolute path: a name such as ":memory:" is a file like any other.
-            self._connection = sqlite3.connect(
-                self.path.absolute(), timeout=_PATIENCE_SECONDS, isolation_level=None
-            )
+            self._connection = self.connect()
             try:
                 self._prepare()
             except BaseException:
@@ -73,20 +75,43 @@ class Store:
         if not new:
             _require_sound(self._connection)
         # In the file itself before write-ahead logging starts, so that readers can tell.
-        with self._transaction():
+        with _transaction(self._connection):
             if execute("PRAGMA user_version").fetchone()[0] == 0:
                 execute(f"PRAGMA application_id = {APPLICATION}")
-            elif "digest" not in _columns(self._connection):
-                execute("ALTER TABLE results ADD COLUMN digest TEXT")
-            execute(f"PRAGMA user_version = {FORMAT}")
             for table in _TABLES:
                 execute(table)
+            # What older formats lack.
+            for table, column in (
+                ("results", "digest"),
+                ("results", "provenance"),
+                ("damaged", "provenance"),
+            ):
+                if column not in _columns(self._connection, table):
+                    execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")
+            execute(f"PRAGMA user_version = {FORMAT}")
         self._log_ahead()
         if not new:
             self._set_damaged_aside()
 
+    def connect(self, check_same_thread: bool = True) -> sqlite3.Connection:
+        """A connection to the file, which waits while others write."""
+        # An absolute path: a name such as ":memory:" is a file like any other.
+        return sqlite3.connect(
+            self.path.absolute(),
+            timeout=_PATIENCE_SECONDS,
+            isolation_level=None,
+            check_same_thread=check_same_thread,
+        )
+
     def _log_ahead(self) -> None:
+        """Log what is written ahead of the file, or, where machines share it, keep a journal.
+
+        The log's index is memory that processes of one machine share.
+        """
         execute = self._connection.execute
+        if is_shared(self.path):
+            execute("PRAGMA journal_mode = DELETE")
+            return
         # Changing the journal does not wait for other processes by itself.
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
@@ -124,23 +149,24 @@ class Store:
                 stacklevel=2,
             )
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+    def add(
+        self,
+        group: Iterable[tuple[str, dict, dict[str, np.ndarray]]],
+        version: str,
+        provenance: dict[str, Any] | None = None,
+    ) -> None:
+        """Store a group, whole or not at all: key, setting and result arrays of each member.
 
-    def add(self, group: Iterable[tuple[str, dict, dict[str, np.ndarray]]], version: str) -> None:
-        """Store a group, whole or not at all: key, setting and result arrays of each member."""
-        rows = [row_of(key, setting, version, result) for key, setting, result in group]
+        Args:
+            group: its members.
+            version: of the relaysim that computed it.
+            provenance: where it was computed, see `relaysim.records.provenance`.
+        """
+        rows = [row_of(key, setting, version, result, provenance) for key, setting, result in group]
         with self._writing():
             self._connection.executemany(
-                "INSERT OR IGNORE INTO results (key, setting, seed, version, result, digest) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO results (key, setting, seed, version, result, digest, provenance) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 rows,
             )
             self._connection.executemany(
@@ -156,13 +182,39 @@ class Store:
                 (key, json.dumps(setting), seed_cell(setting["seed"]), version, error),
             )
 
+    def forget_failures(self, keys: Iterable[str]) -> None:
+        """Let what failed be tried again."""
+        with self._writing():
+            self._connection.executemany(
+                "DELETE FROM failures WHERE key = ?", [(key,) for key in keys]
+            )
+
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         """A transaction that is in the file itself when it is over."""
-        try:
-            with self._transaction():
-                yield
+        with self.writing(self._connection):
+            yield
+        with self._told():
             self._checkpoint()
+
+    @contextlib.contextmanager
+    def writing(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """A transaction over a connection of `connect`.
+
+        Raises:
+            StoreError: the file cannot be written to.
+        """
+        with self._told(), _transaction(connection):
+            yield
+
+    def named(self, what: str) -> contextlib.AbstractContextManager[None]:
+        """A context in which errors of SQLite name the file, and what could not be done with it."""
+        return _named(self.path, what)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
         except sqlite3.Error as error:
             raise StoreError(
                 f"cannot write to {str(self.path)!r}: {error}; what was stored before is safe, and "
@@ -207,10 +259,17 @@ class Store:
         self.close()
 
 
-def stored_results(
-    path: str | os.PathLike,
-) -> list[tuple[dict, dict[str, np.ndarray], str]]:
-    """Setting, result arrays and version of all that a store holds, as stored, without writing to it.
+class Stored(NamedTuple):
+    """A result as it was stored: of which setting, by which relaysim, and where, as far as is known."""
+
+    setting: dict
+    result: dict[str, np.ndarray]
+    version: str
+    provenance: dict[str, Any] | None
+
+
+def stored_results(path: str | os.PathLike) -> list[Stored]:
+    """All that a store holds, in the order of storing, without writing to it.
 
     Raises:
         StoreError: no store, damaged, or of a newer format.
@@ -222,7 +281,15 @@ def stored_results(
     with _named(path, "read"):
         rows = _rows_in(path)
     _require_whole(rows, path)
-    return [(json.loads(row.setting), row.arrays(), row.version) for row in rows]
+    return [
+        Stored(
+            json.loads(row.setting),
+            row.arrays(),
+            row.version,
+            None if row.provenance is None else json.loads(row.provenance),
+        )
+        for row in rows
+    ]
 
 
 def _rows_in(path: pathlib.Path) -> list[Row]:
@@ -246,16 +313,29 @@ def _read(path: pathlib.Path, query: str) -> list[Row]:
         return [row for _, row in _numbered_rows(connection)]
 
 
-def _columns(connection: sqlite3.Connection) -> list[str]:
-    return [name for _, name, *_ in connection.execute("PRAGMA table_info(results)")]
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # of a full disk SQLite undoes it by itself
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    return [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
 
 
 def _numbered_rows(
     connection: sqlite3.Connection, where: str = "", *values: str
 ) -> Iterator[tuple[int, Row]]:
-    digest = "digest" if "digest" in _columns(connection) else "NULL"
+    there = _columns(connection, "results")
+    later = ", ".join(name if name in there else "NULL" for name in ("digest", "provenance"))
     for number, *row in connection.execute(
-        f"SELECT rowid, key, setting, seed, version, result, {digest} FROM results {where} "
+        f"SELECT rowid, key, setting, seed, version, result, {later} FROM results {where} "
         f"ORDER BY rowid",
         values,
     ):
