@@ -1,7 +1,7 @@
 """Processes that share a store and are killed at random: nothing may be lost, doubled or different.
 
-``python benchmarks/soak/shared_sweep.py --kills 200`` prints a line of figures, and ends with 1 if they are not
-as they must be: every setting once, every bit that of a sweep that nobody disturbed, and no more groups
+``python benchmarks/soak/shared_sweep.py --kills 200`` prints a line of figures, and ends with 1 if they are
+not as they must be: every setting once, every bit that of a sweep that nobody disturbed, and no more groups
 computed again than there were kills. Needs a system that can fork.
 """
 

@@ -19,7 +19,7 @@ import numpy as np
 from relaysim.studies.rows import Row, row_of, seed_cell
 from relaysim.support.files import is_shared
 
-__all__ = ["Store", "StoreError", "Stored", "stored_results"]
+__all__ = ["Store", "StoreError", "Stored", "numbered_rows", "opened", "stored_results"]
 
 FORMAT = 3
 # "rlay": tells our files from other SQLite files.
@@ -128,7 +128,7 @@ class Store:
     def _set_damaged_aside(self) -> None:
         """Move what is not what was stored to a table of its own, and give the rest their digests."""
         damaged, without = [], []
-        for number, row in _numbered_rows(self._connection):
+        for number, row in numbered_rows(self._connection):
             if row.what_is_wrong():
                 damaged.append((number, row.key))
             elif row.digest is None:
@@ -162,7 +162,12 @@ class Store:
             version: of the relaysim that computed it.
             provenance: where it was computed, see `relaysim.records.provenance`.
         """
-        rows = [row_of(key, setting, version, result, provenance) for key, setting, result in group]
+        self.take_over(
+            [row_of(key, setting, version, result, provenance) for key, setting, result in group]
+        )
+
+    def take_over(self, rows: list[Row]) -> None:
+        """Store rows as they are, all or none; what is there already stays."""
         with self._writing():
             self._connection.executemany(
                 "INSERT OR IGNORE INTO results (key, setting, seed, version, result, digest, provenance) "
@@ -175,11 +180,17 @@ class Store:
 
     def add_failure(self, key: str, setting: dict, error: str, version: str) -> None:
         """Record that a setting cannot be run."""
+        self.take_over_failures(
+            [(key, json.dumps(setting), seed_cell(setting["seed"]), version, error)]
+        )
+
+    def take_over_failures(self, rows: list[tuple]) -> None:
+        """Record failures as they are: key, setting, seed, version and error of each."""
         with self._writing():
-            self._connection.execute(
+            self._connection.executemany(
                 "INSERT OR REPLACE INTO failures (key, setting, seed, version, error) "
                 "VALUES (?, ?, ?, ?, ?)",
-                (key, json.dumps(setting), seed_cell(setting["seed"]), version, error),
+                rows,
             )
 
     def forget_failures(self, keys: Iterable[str]) -> None:
@@ -230,6 +241,14 @@ class Store:
         finally:
             execute(f"PRAGMA busy_timeout = {1000 * _PATIENCE_SECONDS}")
 
+    def pack(self) -> None:
+        """Give back the room that nothing takes any more, and leave all in the file itself."""
+        with _named(self.path, "pack"):
+            self._connection.execute("VACUUM")
+            busy, *_ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise StoreError(f"{str(self.path)!r} is being read; try again when that is done")
+
     def keys(self) -> set[str]:
         """The keys of all stored results."""
         with _named(self.path, "read"):
@@ -244,7 +263,7 @@ class Store:
     def result(self, key: str) -> tuple[dict[str, np.ndarray], str]:
         """The result arrays of one key, and the version of relaysim that computed them."""
         with _named(self.path, "read"):
-            ((_, row),) = _numbered_rows(self._connection, "WHERE key = ?", key)
+            ((_, row),) = numbered_rows(self._connection, "WHERE key = ?", key)
         _require_whole([row], self.path)
         return row.arrays(), row.version
 
@@ -274,13 +293,10 @@ def stored_results(path: str | os.PathLike) -> list[Stored]:
     Raises:
         StoreError: no store, damaged, or of a newer format.
     """
-    path = pathlib.Path(path).absolute()
-    _refuse_foreign(path)
-    if path.stat().st_size == 0:
-        raise StoreError(f"{str(path)!r} is empty, and not a relaysim store")
-    with _named(path, "read"):
-        rows = _rows_in(path)
-    _require_whole(rows, path)
+    with opened(path) as connection:
+        _require_sound(connection)
+        rows = [row for _, row in numbered_rows(connection)]
+    _require_whole(rows, pathlib.Path(path).absolute())
     return [
         Stored(
             json.loads(row.setting),
@@ -292,25 +308,46 @@ def stored_results(path: str | os.PathLike) -> list[Stored]:
     ]
 
 
-def _rows_in(path: pathlib.Path) -> list[Row]:
+@contextlib.contextmanager
+def opened(path: str | os.PathLike) -> Iterator[sqlite3.Connection]:
+    """A store to be read, and not written to, as it is at one moment, whole or not.
+
+    Raises:
+        StoreError: it is no store, or of a newer format; while it is open: it cannot be read.
+    """
+    path = pathlib.Path(path).absolute()
+    _refuse_foreign(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no store {str(path)!r}")
+    if path.stat().st_size == 0:
+        raise StoreError(f"{str(path)!r} is empty, and not a relaysim store")
+    with contextlib.ExitStack() as stack, _named(path, "read"):
+        try:
+            connection = _reading(path, "mode=ro", stack)
+        except sqlite3.OperationalError:
+            # Nothing can be written beside the file, which the log needs to be read.
+            log = path.with_name(f"{path.name}-wal")
+            if not log.exists() or not log.stat().st_size:
+                connection = _reading(path, "mode=ro&immutable=1", stack)
+            else:
+                folder = stack.enter_context(tempfile.TemporaryDirectory())
+                for file in (path, log):
+                    shutil.copy(file, folder)
+                connection = _reading(pathlib.Path(folder, path.name), "mode=rw", stack)
+        yield connection
+
+
+def _reading(path: pathlib.Path, query: str, stack: contextlib.ExitStack) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.as_uri()}?{query}", uri=True)
     try:
-        return _read(path, "mode=ro")
-    except sqlite3.OperationalError:
-        # Nothing can be written beside the file, which the log needs to be read.
-        log = path.with_name(f"{path.name}-wal")
-        if not log.exists() or not log.stat().st_size:
-            return _read(path, "mode=ro&immutable=1")
-        with tempfile.TemporaryDirectory() as folder:
-            for file in (path, log):
-                shutil.copy(file, folder)
-            return _read(pathlib.Path(folder, path.name), "mode=rw")
-
-
-def _read(path: pathlib.Path, query: str) -> list[Row]:
-    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?{query}", uri=True)) as connection:
         connection.execute("BEGIN")
-        _require_sound(connection)
-        return [row for _, row in _numbered_rows(connection)]
+        # Where the log cannot be read this is what says so.
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    stack.callback(connection.close)
+    return connection
 
 
 @contextlib.contextmanager
@@ -329,14 +366,15 @@ def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
     return [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
 
 
-def _numbered_rows(
-    connection: sqlite3.Connection, where: str = "", *values: str
+def numbered_rows(
+    connection: sqlite3.Connection, where: str = "", *values: str, order: str = "rowid"
 ) -> Iterator[tuple[int, Row]]:
+    """The rows of results, as they are, with their numbers."""
     there = _columns(connection, "results")
     later = ", ".join(name if name in there else "NULL" for name in ("digest", "provenance"))
     for number, *row in connection.execute(
         f"SELECT rowid, key, setting, seed, version, result, {later} FROM results {where} "
-        f"ORDER BY rowid",
+        f"ORDER BY {order}",
         values,
     ):
         yield number, Row(*row)
