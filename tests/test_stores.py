@@ -162,6 +162,7 @@ def former(path, version="0.0.9"):
         "DROP TABLE damaged",
         "DROP TABLE claims",
         "DROP TABLE owners",
+        "DROP TABLE checkpoints",
         "ALTER TABLE results DROP COLUMN digest",
         "ALTER TABLE results DROP COLUMN provenance",
         f"UPDATE results SET version = '{version}'",
@@ -219,11 +220,11 @@ def failing(monkeypatch, is_bad):
     """Lets runs with some settings fail."""
     plain, ran = sweeps._run_group, []
 
-    def run(group):
+    def run(group, *store):
         ran.append(group)
         if any(map(is_bad, group)):
             raise FloatingPointError("no such luck")
-        return plain(group)
+        return plain(group, *store)
 
     monkeypatch.setattr(sweeps, "_run_group", run)
     return ran

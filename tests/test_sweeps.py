@@ -153,12 +153,21 @@ def test_a_cluster_gives_the_same_bits():
     pd.testing.assert_frame_equal(alone, clustered, check_exact=True)
 
 
+def test_a_backend_that_tells_only_when_all_are_ready_gives_the_same_bits(tmp_path):
+    small = SMALL | {"zeta2": 0.5}
+    with joblib.parallel_config("multiprocessing", n_jobs=2):
+        table = rs.sweep(small, store=tmp_path / "kept.db", progress=False)
+    pd.testing.assert_frame_equal(table, rs.sweep(small, progress=False), check_exact=True)
+
+
 def test_only_what_is_missing_is_run(tmp_path, monkeypatch):
     store = tmp_path / "kept.db"
     rs.sweep(SMALL, store=store, progress=False)
     ran = []
     plain = sweeps._run_group
-    monkeypatch.setattr(sweeps, "_run_group", lambda group: ran.append(group) or plain(group))
+    monkeypatch.setattr(
+        sweeps, "_run_group", lambda group, *store: ran.append(group) or plain(group)
+    )
     rs.sweep(SMALL, store=store, progress=False)
     assert not ran
     wider = SMALL | {"learning_rate": [0.05, 0.2, 0.3]}
@@ -173,9 +182,9 @@ import relaysim as rs
 from relaysim.studies import sweeps
 from test_sweeps import LONG
 plain = sweeps._run_group
-def slow(group):
+def slow(group, *store):
     time.sleep(0.25)
-    return plain(group)
+    return plain(group, *store)
 sweeps._run_group = slow
 rs.sweep(LONG, store=sys.argv[1], progress=False)
 """
@@ -217,10 +226,10 @@ import relaysim as rs
 from relaysim.studies import sweeps
 from test_sweeps import LONG
 plain = sweeps._run_group
-def told(group):
+def told(group, *store):
     with open(sys.argv[2], "a") as file:
         file.write(f"{os.getpid()}\\n")
-    return plain(group)
+    return plain(group, *store)
 sweeps._run_group = told
 rs.sweep(LONG, store=sys.argv[1], progress=False)
 """
@@ -345,7 +354,7 @@ def test_toml_files_say_the_same(tmp_path):
 def test_bad_files_name_line_and_mend(tmp_path, text, messages, monkeypatch):
     path = tmp_path / "bad.toml"
     path.write_text(text)
-    monkeypatch.setattr(sweeps, "_run_group", lambda group: pytest.fail("something ran"))
+    monkeypatch.setattr(sweeps, "_run_group", lambda *group: pytest.fail("something ran"))
     with pytest.raises(ValueError, match=r".") as caught:
         rs.sweep(path, store=tmp_path / "untouched.db", progress=False)
     for message in messages:

@@ -46,7 +46,7 @@ class Told:
             self._is_away = bool(x.any())
             if began:
                 with open(self._told, "a") as file:
-                    file.write(f"{self.number}\n")
+                    file.write(f"{self.number} {os.getpid()}\n")
             time.sleep(self._seconds)
         return np.stack([self._away(each) for each in x])
 
@@ -121,7 +121,9 @@ def soak(kills: int, processes: int, groups: int, seconds: float, mean: float, s
         while killed < kills and any(process.is_alive() for process in running):
             time.sleep(random.exponential(mean))
             place = int(random.integers(processes))
-            if running[place].is_alive():
+            # Three of four while they compute, the others whatever they do: begin, store, claim, wait.
+            at_work = f" {running[place].pid}\n" in told.read_text()
+            if running[place].is_alive() and (at_work or random.random() < 0.25):
                 os.kill(running[place].pid, signal.SIGKILL)
                 running[place].join()
                 killed += 1
@@ -134,7 +136,7 @@ def soak(kills: int, processes: int, groups: int, seconds: float, mean: float, s
         return Soaked(
             kills=killed,
             groups=groups,
-            begun=len(told.read_text().split()),
+            begun=len(told.read_text().splitlines()),
             settings=groups * len(RATES),
             stored=int((stored.step == 0).sum()),
             same=_same(alone, shared) and len(stored) == len(shared),
@@ -155,9 +157,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--processes", type=int, default=4)
-    parser.add_argument("--groups", type=int, default=400)
-    parser.add_argument("--gradient", type=float, default=0.05, help="seconds that one takes")
-    parser.add_argument("--mean", type=float, default=0.5, help="seconds between kills")
+    parser.add_argument("--groups", type=int, default=150)
+    parser.add_argument("--gradient", type=float, default=0.1, help="seconds that one takes")
+    parser.add_argument("--mean", type=float, default=0.6, help="seconds between kills")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     found = soak(given.kills, given.processes, given.groups, given.gradient, given.mean, given.seed)

@@ -36,7 +36,12 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS owners (name TEXT PRIMARY KEY, place TEXT, pid INTEGER, born TEXT, "
     "beat INTEGER)",
     "CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS checkpoints (label TEXT PRIMARY KEY, keys TEXT, step INTEGER, history BLOB)",
 )
+
+# Checkpoints of groups all of which are stored.
+_FORGET_DONE = """DELETE FROM checkpoints WHERE NOT EXISTS
+    (SELECT 1 FROM json_each(keys) WHERE value NOT IN (SELECT key FROM results))"""
 
 
 class StoreError(ValueError):
@@ -200,6 +205,13 @@ class Store:
                 "DELETE FROM failures WHERE key = ?", [(key,) for key in keys]
             )
 
+    def drop_checkpoint(self, label: str) -> None:
+        """Let go of what was kept of a run that is finished, if there is something."""
+        query = "SELECT 1 FROM checkpoints WHERE label = ?"
+        if self._connection.execute(query, (label,)).fetchone():
+            with self._writing():
+                self._connection.execute("DELETE FROM checkpoints WHERE label = ?", (label,))
+
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         """A transaction that is in the file itself when it is over."""
@@ -243,6 +255,8 @@ class Store:
 
     def pack(self) -> None:
         """Give back the room that nothing takes any more, and leave all in the file itself."""
+        with self._writing():
+            self._connection.execute(_FORGET_DONE)
         with _named(self.path, "pack"):
             self._connection.execute("VACUUM")
             busy, *_ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

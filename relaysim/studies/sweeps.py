@@ -8,6 +8,7 @@ one thread, so that the same sweep gives the same bits however many processes sh
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -30,6 +31,7 @@ from relaysim.studies.processes import computed, termination_as_exit
 from relaysim.studies.searches import search
 from relaysim.studies.settings import arguments_of, build, former_key, key_of
 from relaysim.studies.store import Store, stored_results
+from relaysim.studies.stretches import Checkpoint, simulated
 from relaysim.studies.tables import rows_of, table_of
 from relaysim.studies.tuning import StartsBelowTargetError
 from relaysim.support.progress import ProgressBar, progress_bar, someone_watches
@@ -73,7 +75,8 @@ def sweep(
         store: a file that keeps what is finished; what it holds already is not run again. It is
             made if it is not there. Processes, on one machine or on several, that call with the same store
             at once divide the work: each group is computed by one of them, and by another only if that
-            one dies. Each returns when all is done.
+            one dies. Each returns when all is done. Runs at given rates that take over a minute are kept there
+            once a minute, and go on from there when they were killed.
         n_jobs: processes. With 1, ``joblib.parallel_config`` decides, so that a sweep runs on a
             cluster inside ``with joblib.parallel_config("dask"):``.
         progress: a progress bar with the time left, where output goes to a terminal or notebook.
@@ -157,10 +160,11 @@ def _run_with_others(
     groups = [group for group in missing if group]
     total = _Total(bar, kept, by_key.keys() - stored_as.keys())
     bar.update(len(stored_as))
+    tried = functools.partial(_tried, store=kept.path.absolute())
     with Claims(kept, __version__) as claims:
         while groups:
             work = ([by_key[key] for key in group] for group in claims.taken(groups))
-            with contextlib.closing(computed(_tried, work, n_jobs)) as outcomes:
+            with contextlib.closing(computed(tried, work, n_jobs)) as outcomes:
                 for outcome in outcomes:
                     _keep(kept, outcome)
                     claims.release([key_of(setting) for setting, _ in outcome])
@@ -214,6 +218,7 @@ def _keep(kept: Store, outcome: list[tuple[dict, Computed | str]]) -> None:
     for key, setting, came in keyed:
         if isinstance(came, str):
             kept.add_failure(key, setting, came, __version__)
+    kept.drop_checkpoint(Checkpoint.of(kept.path, [key for key, _, _ in keyed]).label)
 
 
 def _warn_of_failures(errors: list[str], planned: int, store: str | os.PathLike | None) -> None:
@@ -323,35 +328,41 @@ def computed_again(
                     yield place, outcome if isinstance(outcome, str) else outcome.result
 
 
-def _tried(group: list[dict]) -> list[tuple[dict, Computed | str]]:
+def _tried(
+    group: list[dict], store: pathlib.Path | None = None
+) -> list[tuple[dict, Computed | str]]:
     """Each setting of a group with its result, or with its error: then each runs by itself."""
     try:
         with one_thread():
             where = provenance()
-            return [(setting, Computed(result, where)) for setting, result in _run_group(group)]
+            found = _run_group(group, store)
+            return [(setting, Computed(result, where)) for setting, result in found]
     except Exception as error:
         if len(group) == 1:
             return [(group[0], f"{type(error).__name__}: {error}")]
-    return [outcome for setting in group for outcome in _tried([setting])]
+    return [outcome for setting in group for outcome in _tried([setting], store)]
 
 
-def _run_group(group: list[dict]) -> list[tuple[dict, Result]]:
-    """Each setting of a group with its result, computed together."""
+def _run_group(group: list[dict], store: pathlib.Path | None = None) -> list[tuple[dict, Result]]:
+    """Each setting of a group with its result, computed together; long runs have checkpoints in a store."""
     first = group[0]
     arguments = build(first)
     if first["learning_rate"] is None:
         return [(first, _tuned(first, arguments))]
     rates = _rates(group)
     seeds = sorted({setting["seed"] for setting in group})
-    history = simulate(
+    arguments = {
         **arguments,
         **arguments_of(first, FIXED),
-        learning_rate=rates if isinstance(rates, list) else rate_of(rates),
-        seed=seeds,
-        steps=first["steps"],
-        record=first["record"],
-        progress=False,
-    )
+        "learning_rate": rates if isinstance(rates, list) else rate_of(rates),
+        "seed": seeds,
+        "steps": first["steps"],
+        "record": first["record"],
+    }
+    if store is None:
+        history = simulate(**arguments, progress=False)
+    else:
+        history = simulated(arguments, Checkpoint.of(store, map(key_of, group)))
     known = ["replica", "seed"] + (["learning_rate"] if isinstance(rates, list) else [])
     frame = history.frame.drop(columns=known)
     columns = {

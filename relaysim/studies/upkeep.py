@@ -1,4 +1,4 @@
-"""What can be done with a store from outside: look it over, mend it, put it into one file, write a table of it."""
+"""What is done with a store from outside: look it over, mend it, put it into one file, write a table."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Health:
         failures, aside: settings that failed, and results that were set aside as damaged.
         at_work, dead: processes that hold claims and may live, and those known to be dead.
         claims: settings that are being computed.
+        checkpoints: long runs that are under way, or were when their process ended.
         versions: results by the relaysim that computed them.
         places: results by the machine and the libraries that computed them; "unknown" in older formats.
     """
@@ -49,6 +50,7 @@ class Health:
     at_work: int
     dead: int
     claims: int
+    checkpoints: int
     versions: dict[str, int]
     places: dict[str, int]
 
@@ -67,6 +69,8 @@ class Health:
             lines.append(f"{self.aside} damaged results are set aside")
         if self.claims:
             lines.append(f"{self.claims} settings are claimed, of {self.at_work} processes at work")
+        if self.checkpoints:
+            lines.append(f"{self.checkpoints} long runs go on from a checkpoint")
         if self.dead:
             lines.append(f"{self.dead} processes have died at work; a sweep takes over from them")
         lines += [f"{count} by relaysim {version}" for version, count in self.versions.items()]
@@ -91,8 +95,10 @@ def checked(path: str | os.PathLike) -> Health:
         watch = Watch()
         living = [each.name for each in owners if watch.lives(each)]
         claims = _all(connection, "SELECT owner FROM claims")
-        tables = ("failures", "damaged")
-        failures, aside = (len(_all(connection, f"SELECT rowid FROM {name}")) for name in tables)
+        tables = ("failures", "damaged", "checkpoints")
+        failures, aside, checkpoints = (
+            len(_all(connection, f"SELECT rowid FROM {name}")) for name in tables
+        )
     wrong = [row for row in rows if row.what_is_wrong()]
     versions: dict[str, int] = {}
     places: dict[str, int] = {}
@@ -105,6 +111,7 @@ def checked(path: str | os.PathLike) -> Health:
         wrong=len(wrong),
         failures=failures,
         aside=aside,
+        checkpoints=checkpoints,
         at_work=len(living),
         dead=len(owners) - len(living),
         claims=sum(owner in living for (owner,) in claims),
