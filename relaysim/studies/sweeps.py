@@ -75,8 +75,8 @@ def sweep(
         store: a file that keeps what is finished; what it holds already is not run again. It is
             made if it is not there. Processes, on one machine or on several, that call with the same store
             at once divide the work: each group is computed by one of them, and by another only if that
-            one dies. Each returns when all is done. Runs at given rates that take over a minute are kept there
-            once a minute, and go on from there when they were killed.
+            one dies. Each returns when all is done. Runs at given rates that take over a minute are kept
+            there once a minute, and go on from there when they were killed.
         n_jobs: processes. With 1, ``joblib.parallel_config`` decides, so that a sweep runs on a
             cluster inside ``with joblib.parallel_config("dask"):``.
         progress: a progress bar with the time left, where output goes to a terminal or notebook.
