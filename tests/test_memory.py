@@ -25,7 +25,7 @@ def run(**options):
     [
         (
             {"replicas": 10**8},
-            r"100000000 replicas would take \d+ GB of memory .*; take fewer: up to",
+            r"100000000 replicas would take [\d.]+ GB of memory .*; take fewer: up to",
         ),
         ({"seed": range(10**8), "steps": 3}, r"take fewer: up to \d+ fit"),
         ({"learning_rate": np.broadcast_to(0.1, 10**8)}, "100000000 replicas"),
