@@ -24,7 +24,7 @@ def run(**options):
     ("options", "message"),
     [
         (
-            {"replicas": 10**8},
+            {"replicas": 10**8, "steps": 3},
             r"100000000 replicas would take [\d.]+ GB of memory .*; take fewer: up to",
         ),
         ({"seed": range(10**8), "steps": 3}, r"take fewer: up to \d+ fit"),

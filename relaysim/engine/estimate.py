@@ -110,11 +110,11 @@ def require_fitting(need: Need, max_memory: float | None = None, shares: int = 1
         max_memory: bytes that it may take; None for all that this machine has.
         shares: so many runs share it.
 
-    >>> require_fitting(Need(n=4, d=2, r=10**6, steps=9, records=10), max_memory=1e8)
+    >>> require_fitting(Need(n=4, d=2, r=10**6, steps=9, records=1), max_memory=1e8)
     Traceback (most recent call last):
         ...
-    ValueError: 1000000 replicas would take 776 MB of memory and max_memory allows 100 MB; take fewer: up to
-    128865 fit
+    ValueError: 1000000 replicas would take 416 MB of memory and max_memory allows 100 MB; take fewer: up to
+    240384 fit
     """
     there = float(memory_bytes())
     limit = there if max_memory is None else min(max_memory, there)
