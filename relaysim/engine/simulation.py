@@ -33,12 +33,13 @@ from relaysim.records.history import History
 from relaysim.records.provenance import provenance
 from relaysim.records.state import KeptState
 from relaysim.support.checks import shown, true_or_false, whole_number
-from relaysim.support.interrupts import called_by_user, stops_in_order
+from relaysim.support.fast import load_for
+from relaysim.support.interrupts import StopRequest, called_by_user, stops_in_order
 from relaysim.support.progress import progress_bar
 from relaysim.support.streams import seed_array
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["MOST_STATE_BYTES", "Experiment", "simulate"]
+__all__ = ["MOST_STATE_BYTES", "Experiment", "require_steps", "simulate"]
 
 _FEWER_RECORDS = "record less often (record=100, record='log')"
 #: A state that takes no more is kept unless someone says otherwise.
@@ -137,7 +138,7 @@ def simulate(
         keep_faults=keep_faults,
     )
     if keep_state is not True:
-        _require_steps(algorithm, experiment.steps)
+        require_steps(algorithm, experiment.steps)
     return experiment.history(keep_state, progress)
 
 
@@ -206,6 +207,7 @@ class Experiment:
             keep_faults=keep_faults,
         )
         self.writer = setup.writer
+        load_for(float(self.steps) * setup.x0.size)
         stopping = Stopping(setup.problem, self.measures, stop_below, stop_when)
         kept = _kept_iterates(keep_iterates, setup.problem.n)
         self._require_room(kept, setup.problem.n, setup.problem.d)
@@ -249,10 +251,17 @@ class Experiment:
         self.run.restore(state, recorded, set(self.recorded))
         self._done = self.run.step
 
-    def history(self, keep_state: bool | None, progress: bool | None) -> History:
+    @property
+    def can_pause(self) -> bool:
+        """Whether a state is kept in any case, records that wait to be measured included."""
+        return 2 * self.run.nbytes <= MOST_STATE_BYTES
+
+    def history(
+        self, keep_state: bool | None, progress: bool | None, pause: StopRequest | None = None
+    ) -> History:
         """Go to the last step, from wherever the run stands, and tell what was recorded.
 
-        Where a user asks to stop it is the history of so many steps as were taken.
+        Where a user asks to stop, or ``pause`` does, it is the history of so many steps as were taken.
         """
         run = self.run
         most = {None: MOST_STATE_BYTES, True: math.inf, False: -1}[keep_state]
@@ -261,9 +270,10 @@ class Experiment:
         total = self.steps - run.step
         by_user = called_by_user("history", "simulate", "extend", "extended")
         with (
-            stops_in_order(by_user) as stop,
+            stops_in_order(by_user) as asked,
             progress_bar(total, progress, label, "steps") as bar,
         ):
+            stop = asked if pause is None else pause
             state = run.finish(remaining, self.steps, bar.update, most, stop)
             bar.update((run.step if stop.made else self.steps) - self.steps + total - bar.n)
         interrupted = stop.made and run.step < self.steps and len(run.active) > 0
@@ -280,7 +290,7 @@ class Experiment:
             self.config["record"] = self.run.steps.tolist()
 
 
-def _require_steps(algorithm: Algorithm, steps: int) -> None:
+def require_steps(algorithm: Algorithm, steps: int) -> None:
     """Raise where a run would end before what the method is made for."""
     if steps < algorithm.least_steps:
         raise ValueError(

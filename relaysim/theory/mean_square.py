@@ -29,7 +29,7 @@ from relaysim.support.checks import real_array, real_number, shown, size_text, w
 from relaysim.support.starts import starting_points
 from relaysim.theory.affine import AffineStep
 from relaysim.theory.second_moments import SPANNED, moved, radius, seen
-from relaysim.theory.spectra import NEUTRAL, decoupled, fixed_point
+from relaysim.theory.spectra import NEUTRAL, fixed_point, groups_of
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["MeanSquare", "mean_square", "mean_square_rate"]
@@ -238,7 +238,7 @@ class MeanSquare:
             starts = starts @ rows[np.count_nonzero(sizes > SPANNED) :].T
         shown = np.arange(self.states) < n * d
         known: dict[bytes, float] = {}
-        for rows in decoupled(patterns):
+        for rows in groups_of(patterns):
             # Between blocks moments are at most the root of the product of theirs.
             maps = [np.array([A[rows][:, rows].toarray() for A in maps]) for maps in self._maps]
             reduced = seen(maps, starts[rows], np.eye(len(rows))[shown[rows]])
