@@ -60,7 +60,9 @@ class Whole:
         self.smoothness = self.strong_convexity = 1.0
         self.local_smoothness = np.ones(self.n)
         self.mean_smoothness = self.mean_strong_convexity = 1.0
+        self.eigenbasis = np.eye(self.d)
         self.examples = np.full(self.n, self.m)
+        self.worker_names = tuple("abcdefghij"[: self.n])
 
     def gradient(self, x, out=None):
         return x - self.centers.reshape(self.centers.shape + (1,) * (x.ndim - 2))
@@ -193,6 +195,11 @@ def broken(self, *arguments):
         ("mean_smoothness", 0.9, "mean_smoothness: f does not curve more"),
         ("mean_strong_convexity", 1.1, "mean_strong_convexity: f does not curve less"),
         ("hessian_product", Whole.gradient, "hessian_product: differences of gradients"),
+        (
+            "eigenbasis",
+            np.ones((2, 2)),
+            "eigenbasis: orthonormal eigenvectors of every Hessian",
+        ),
         ("among", lambda self, workers: Whole(workers[::-1]), "among: their gradients"),
         ("gradient_of", lambda self, workers, x: x, "gradient_of: rows of gradient"),
         (
@@ -227,6 +234,7 @@ def broken(self, *arguments):
             lambda self, x: x.min(axis=0),
             "margin: whatever the length of x, none where x is NaN",
         ),
+        ("worker_names", ("Oslo", "Rome"), "worker_names: texts, one for each worker"),
         ("to_config", lambda self: [1], "to_config: plain data with a type"),
     ],
 )
@@ -286,7 +294,7 @@ def test_the_table_is_a_frame_that_reads_well():
     assert isinstance(table, pd.DataFrame)
     assert list(table.columns) == ["claim", "holds", "measured", "limit", "note"]
     text = repr(table)
-    assert text.splitlines()[-1] == f"{table.holds.sum()} hold, 0 fail, 7 are not there"
+    assert text.splitlines()[-1] == f"{table.holds.sum()} hold, 0 fail, 8 are not there"
     assert "–      examples" in text
     assert "without it: `relaysim.oracles.Minibatch` has nothing to draw from" in text
     assert "claim" in repr(table[["claim", "holds"]]), "a part of it is shown as any frame"

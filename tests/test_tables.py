@@ -223,8 +223,12 @@ def test_a_graph_keeps_the_names_of_its_nodes(tmp_path):
     assert rs.topologies.from_networkx(networkx.Graph([(1, "1")])).worker_names == ("1", "'1'")
     given = rs.topologies.from_edges(2, [(0, 1)], worker_names=["a", "b"])
     assert given.worker_names == ("a", "b")
-    texts = {text.get_text() for text in graph.draw(labels=True).texts}
-    assert texts == {"Rome", "Bern", "Oslo"}
+    assert {text.get_text() for text in graph.draw().texts} == {"Rome", "Bern", "Oslo"}
+    # Names that no circle has room for give way to numbers.
+    social = rs.topologies.social_network()
+    assert social.worker_names[0] == "Evelyn Jefferson"
+    assert social.draw().texts[0].get_text() == "0"
+    assert social.draw(labels=True).texts[0].get_text() == "Evelyn Jefferson"
     for names, message in (
         (["a"], "1 names and 2 workers"),
         (["a", "a"], "two workers are called"),

@@ -14,7 +14,6 @@ from relaysim.algorithms import (
     DPSGD,
     AllReduce,
     ChocoSGD,
-    GradientTracking,
     RelaySGD,
     RelaySGDGrad,
 )
@@ -33,11 +32,10 @@ def worst(algorithm, steps, *, n=3, rate=RATE, mu=MU, **options):
 # -- the method's own step, in coefficients ----------------------------------------------------------
 
 
-def traceable(algorithm):
-    return algorithm.affine and not algorithm.random
+TRACEABLE = {type(each): each for each in ALGORITHMS if each.affine and not each.random}
 
 
-@pytest.mark.parametrize("algorithm", filter(traceable, ALGORITHMS), ids=repr)
+@pytest.mark.parametrize("algorithm", TRACEABLE.values(), ids=repr)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_what_is_traced_is_what_a_run_does(algorithm):
     """Queries and last iterates, put together from the start and the gradients that a problem gives."""
@@ -180,7 +178,7 @@ class Piecewise:
 
 
 @pytest.mark.parametrize(
-    "algorithm", [DPSGD(), RelaySGD(), D2(), GradientTracking()], ids=lambda a: a.label
+    "algorithm", [DPSGD(), RelaySGD(), D2()], ids=lambda algorithm: algorithm.label
 )
 def test_no_run_is_worse(algorithm):
     """A search by random changes that keeps what is worst, 300 problems at a time."""

@@ -7,11 +7,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from scipy.sparse import csr_array
 
 from relaysim.support.display import html_table
 
-__all__ = ["CLAIMS", "Claims", "require_claims", "theorems_of"]
+__all__ = ["CLAIMS", "Claims", "check_rates", "require_claims", "theorems_of"]
 
 #: What a method says of itself, and what each claim means; `Claims` has the defaults.
 CLAIMS: dict[str, str] = {
@@ -278,3 +279,19 @@ def theorems_of(algorithm: object) -> tuple[str, ...]:
     """
     stated = vars(type(algorithm)).get("theorems", ())
     return () if isinstance(stated, property) else stated
+
+
+def check_rates(rates: Sequence[float] | np.ndarray | None, algorithm: Claims, n: int) -> None:
+    """Raise unless a method has a rule for rates of the workers' own, and each of the n has one."""
+    if rates is None:
+        return
+    name = type(algorithm).__name__
+    if len(rates) != n:
+        raise ValueError(
+            f"PerWorker has {len(rates)} rates and there are {n} workers; give one for each"
+        )
+    if not algorithm.worker_rates:
+        raise ValueError(
+            f"{name} has no rule for learning rates that differ between workers; give it one for all, or "
+            f"take a method that has, such as DPSGD() or GradientTracking()"
+        )

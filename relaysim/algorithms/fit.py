@@ -11,7 +11,6 @@ from scipy.sparse import csgraph, csr_array
 
 from relaysim.algorithms.claims import require_claims
 from relaysim.algorithms.events import Algorithm
-from relaysim.faults import LOST_MESSAGES, AnyFault, Fault, kind_of, parts_of
 from relaysim.mixing import column_stochastic, metropolis, row_stochastic
 from relaysim.mixing.accelerated import disagreement_left
 from relaysim.mixing.by_step import AnyMixing, ByStep, is_by_step
@@ -34,9 +33,7 @@ from relaysim.topologies import Topology, TreePair
 
 __all__ = [
     "check_compatible",
-    "check_faults",
     "check_oracle",
-    "check_rates",
     "cycle_of",
     "matrices_for",
     "weights_for",
@@ -121,22 +118,6 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
         )
     if hasattr(algorithm, "rule"):
         algorithm.rule(topology)  # of events: a graph that it cannot use
-
-
-def check_rates(rates: Sequence[float] | np.ndarray | None, algorithm: Algorithm, n: int) -> None:
-    """Raise unless a method has a rule for rates of the workers' own, and each of the n has one."""
-    if rates is None:
-        return
-    name = type(algorithm).__name__
-    if len(rates) != n:
-        raise ValueError(
-            f"PerWorker has {len(rates)} rates and there are {n} workers; give one for each"
-        )
-    if not algorithm.worker_rates:
-        raise ValueError(
-            f"{name} has no rule for learning rates that differ between workers; give it one for all, or "
-            f"take a method that has, such as DPSGD() or GradientTracking()"
-        )
 
 
 def _require_all_reached(topology: Topology) -> None:
@@ -377,68 +358,4 @@ def check_oracle(oracle: object, algorithm: Algorithm) -> None:
         raise ValueError(
             f"{type(algorithm).__name__} asks for gradients on examples by their numbers, which {oracle!r} "
             f"does not give; use oracle=relaysim.oracles.Table(size=1), on a problem with examples"
-        )
-
-
-def check_faults(
-    faults: AnyFault | None,
-    topology: Topology | TreePair,
-    algorithm: Algorithm,
-    matrices: tuple[csr_array, ...] | ByStep | DrawnMixing,
-) -> None:
-    """Raise unless these faults can happen to this algorithm."""
-    for part in parts_of(faults):
-        _check_fault(part, topology, algorithm, matrices)
-
-
-def _check_fault(
-    faults: AnyFault,
-    topology: Topology | TreePair,
-    algorithm: Algorithm,
-    matrices: tuple[csr_array, ...] | ByStep | DrawnMixing,
-) -> None:
-    if isinstance(faults, type) or not hasattr(faults, "arrivals"):
-        raise TypeError(f"{faults!r} is no kind of fault; see relaysim.faults")
-    name = type(algorithm).__name__
-    if algorithm.uses == "workers" and not matrices:
-        raise ValueError(f"{name} averages exactly and has no messages to lose; leave faults out")
-    kind = kind_of(faults)
-    if kind not in algorithm.faults:
-        known = f"of faults it knows {', '.join(algorithm.faults)}" if algorithm.faults else ""
-        raise ValueError(
-            f"{name} has no rule for {kind}{'; ' if known else ''}{known}; leave faults out"
-        )
-    if isinstance(faults, Fault):
-        faults.check(topology)
-
-    def check(W: csr_array) -> None:
-        if is_several_rounds(W):
-            raise ValueError(
-                f"there is no rule for {kind} within the {rounds_of(W)} rounds that this mixing stands for; "
-                f"give the matrix of one round, or leave faults out"
-            )
-        if kind == LOST_MESSAGES and not getattr(faults, "never", False):
-            _require_weights_to_scale(W, kind)
-        if isinstance(faults, Fault):
-            receiver, sender = W.nonzero()
-            across = receiver != sender
-            faults.check_messages(np.stack([sender, receiver], axis=1)[across], topology)
-
-    if isinstance(matrices, tuple):
-        for W in matrices:
-            check(W)
-    else:
-        matrices.require(check)
-
-
-def _require_weights_to_scale(W: csr_array, kind: str) -> None:
-    """Raise where what is left of a row may sum to 0, or to less, and cannot be scaled to sum to 1."""
-    entries = W.tocoo()
-    if entries.nnz and entries.data.min() < 0:
-        k = int(entries.data.argmin())
-        i, j = (int(ends[k]) for ends in entries.coords)
-        raise ValueError(
-            f"with {kind} the rest of a row of the mixing matrix is scaled to sum to 1, which needs "
-            f"weights of 0 or more; this one gives worker {i} the weight {entries.data[k]:.4g} for "
-            f"worker {j}: use relaysim.mixing.metropolis(topology), or leave faults out"
         )

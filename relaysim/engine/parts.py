@@ -7,14 +7,14 @@ from collections.abc import Callable
 import numpy as np
 
 from relaysim.algorithms.base import Samples
+from relaysim.algorithms.claims import check_rates
 from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import (
     check_compatible,
-    check_faults,
     check_oracle,
-    check_rates,
     weights_for,
 )
+from relaysim.algorithms.tolerance import check_faults
 from relaysim.engine.plan import ReplicaPlan
 from relaysim.faults import AnyFault, TraceWriter, alone, liars_of
 from relaysim.measures.scope import Scope

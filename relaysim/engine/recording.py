@@ -13,7 +13,7 @@ from relaysim.measures.scope import Scope
 
 __all__ = ["Recorder"]
 
-BLOCK_BYTES = 1 << 19
+BLOCK_BYTES = 1 << 20
 MOST_RECORDS_IN_A_BLOCK = 256
 
 

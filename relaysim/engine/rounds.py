@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ from relaysim.algorithms.base import Method, Round
 from relaysim.engine.parts import Parts
 from relaysim.engine.rates import Rates
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
-from relaysim.faults import Byzantine, alone
+from relaysim.engine.stoppages import LateGradients, Stoppages
+from relaysim.faults import Byzantine, Corrupt, Crash, Delay, Straggler, alone, parts_of
 from relaysim.network import Network
 from relaysim.network.arrivals import Arrivals
-from relaysim.network.crossing import Lies
+from relaysim.network.crossing import Altered, Lies
+from relaysim.network.late import Late
 from relaysim.support.workspace import Workspace
 
 __all__ = ["Rounds"]
@@ -32,26 +35,52 @@ class Rounds:
         self.step = 0
         streams, x0 = parts.streams, parts.x0
         workspace = Workspace(16 * x0.size)  # bytes of a tree's messages
-        faults, arrivals, lies = alone(parts.faults), None, None
+        faults, arrivals = alone(parts.faults), None
+        lies: Lies | Altered | Late | None = None
+        self._altered: Altered | None = None
+        self._delayed: Late | None = None
         if isinstance(faults, Byzantine):
             liars = np.isin(np.arange(parts.topology.n), faults.workers)
             lies = Lies(liars, faults.attack, streams.tables("faults"))
+        elif isinstance(faults, Corrupt):
+            self._altered = lies = Altered(faults, streams.tables("faults"), _replicas_of(x0))
+        elif isinstance(faults, Delay):
+            self._delayed = lies = Late(
+                faults, streams.uniforms("faults"), lambda: self._round.step, _replicas_of(x0)
+            )
         elif faults is not None:
             arrivals = Arrivals(
                 faults, parts.topology, streams, lambda: self._round.step, parts.writer
             )
         self._arrivals: Arrivals | None = arrivals
         self.network = Network(
-            parts.topology, parts.matrices, workspace, arrivals, parts.workers, streams, lies
+            parts.topology,
+            parts.matrices,
+            workspace,
+            arrivals if arrivals is not None and arrivals.loses else None,
+            parts.workers,
+            streams,
+            lies,
         )
         samples = parts.samples(workspace.scratch)
         gradient = parts.gradient(workspace.scratch) if samples is None else samples.full_gradient
+        self._late: LateGradients | None = None
+        self._stoppages: Stoppages | None = None
+        stragglers = [part for part in parts_of(faults) if isinstance(part, Straggler)]
+        if arrivals is not None and stragglers:
+            self._late = LateGradients(stragglers[0], arrivals.uniforms(stragglers[0]), x0.shape)
+            gradient = self._late.of(gradient)
         uniforms = streams.tables("algorithm")
         self._round = Round(gradient, self.network, workspace, uniforms, samples)
         self._rates = Rates(parts.plan)
         self._round.learning_rate = self._rates.at(0)
         self._start_step = workspace.start_step
         self._state: Any = algorithm.init(x0, self.network)
+        self._advance = algorithm.step
+        crashes = [part for part in parts_of(faults) if isinstance(part, Crash)]
+        if arrivals is not None and crashes:
+            self._stoppages = Stoppages(crashes, arrivals.stopped, self._state, x0.shape)
+            self._advance = functools.partial(self._stoppages.step, algorithm.step)
 
     @property
     def x(self) -> np.ndarray:
@@ -66,16 +95,25 @@ class Rounds:
     @property
     def fault_counts(self) -> dict[str, np.ndarray]:
         """What went wrong so far, by what it is called, ``(r,)`` each; copies."""
+        if self._altered is not None:
+            return {"altered_numbers": self._altered.altered_numbers.copy()}
+        if self._delayed is not None:
+            return {"late_messages": self._delayed.late_messages.copy()}
         if self._arrivals is None:
             return {}
-        return {"lost_messages": self._arrivals.lost_messages.copy()}
+        found = {"lost_messages": self._arrivals.lost_messages.copy()}
+        if self._stoppages is not None:
+            found["stopped_workers"] = self._stoppages.stopped_workers.copy()
+        if self._late is not None:
+            found["missing_gradients"] = self._late.missing_gradients.copy()
+        return found
 
     def advance(self, target: int) -> None:
         """Step on until so many steps are taken: the time loop."""
         # The state is taken out of the run, so that the first one is freed after the first step.
         state, self._state = self._state, None
         step, round = self.step, self._round
-        advance, start_step, rates = self.algorithm.step, self._start_step, self._rates
+        advance, start_step, rates = self._advance, self._start_step, self._rates
         while step < target:
             start_step()
             round.step = step
@@ -91,6 +129,14 @@ class Rounds:
         self.network.keep(replicas)
         if self._arrivals is not None:
             self._arrivals.keep(replicas)
+        if self._altered is not None:
+            self._altered.keep(replicas)
+        if self._delayed is not None:
+            self._delayed.keep(replicas)
+        if self._stoppages is not None:
+            self._stoppages.keep(replicas, _select(self._stoppages.start, replicas))
+        if self._late is not None:
+            self._late.keep(replicas)
         self._rates.keep(replicas)
         if not self._rates.change:
             self._round.learning_rate = self._rates.at(0)
@@ -107,7 +153,7 @@ class Rounds:
             "sent": saved(np.asarray(self.network.vectors_sent)),
             "arrays": saved(self._state),
             "faults": self.fault_counts,
-        }
+        } | {name: each.state() for name, each in self._going_on}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
@@ -118,6 +164,20 @@ class Rounds:
         self.network.resume(self._state)
         if self._arrivals is not None:
             self._arrivals.lost_messages = np.array(state["faults"]["lost_messages"])
+        if self._altered is not None:
+            self._altered.altered_numbers = np.array(state["faults"]["altered_numbers"])
+        for name, each in self._going_on:
+            each.restore(state[name])
+
+    @property
+    def _going_on(self) -> list[tuple[str, Stoppages | LateGradients | Late]]:
+        """What goes on of workers that stop, or are slow, and of late messages, by name."""
+        named = (
+            ("stoppages", self._stoppages),
+            ("late", self._late),
+            ("delayed", self._delayed),
+        )
+        return [(name, each) for name, each in named if each is not None]
 
 
 def _select(state: Any, replicas: np.ndarray) -> Any:
@@ -125,3 +185,8 @@ def _select(state: Any, replicas: np.ndarray) -> Any:
     if isinstance(state, tuple):
         return type(state)(*(_select(part, replicas) for part in state))
     return np.ascontiguousarray(state[..., replicas]) if state.ndim == 3 else state
+
+
+def _replicas_of(x: np.ndarray) -> int:
+    """How many iterates ``(n, d[, r])`` are of."""
+    return x.shape[2] if x.ndim == 3 else 1

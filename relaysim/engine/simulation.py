@@ -24,7 +24,7 @@ from relaysim.engine.plan import (
 from relaysim.engine.run import FAULTS, Run
 from relaysim.engine.setup import Setup
 from relaysim.engine.stopping import Stopping
-from relaysim.faults import LIES, AnyFault, Fault, kind_of, parts_of
+from relaysim.faults import LOST_MESSAGES, AnyFault, Fault, kind_of, parts_of
 from relaysim.measures.columns import further_measures, measures_of
 from relaysim.mixing.by_step import AnyMixing, is_by_step
 from relaysim.mixing.sequences import mixing_in_double
@@ -35,6 +35,7 @@ from relaysim.records.history import History
 from relaysim.records.provenance import provenance
 from relaysim.records.state import KeptState
 from relaysim.support.checks import shown, size_in_bytes, true_or_false, whole_number
+from relaysim.support.fast import load_for
 from relaysim.support.interrupts import StopRequest, called_by_user, stops_in_order
 from relaysim.support.progress import progress_bar
 from relaysim.support.streams import seed_array
@@ -86,7 +87,7 @@ def simulate(
             with a note), a sequence of them that repeats with the step, or a callable of the step (0, 1, …)
             that gives one. `relaysim.mixing.metropolis` by default. Only for methods that mix.
         oracle: how gradients are observed: exactly by default, `relaysim.oracles.Gaussian`.
-        faults: what goes wrong on the way: nothing by default, `relaysim.faults.MessageDrop`.
+        faults: what goes wrong: nothing by default, `relaysim.faults.MessageDrop`, ….
         replicas: R with ``seed=s`` means the seeds s, …, s + R − 1.
         seed: a whole number, or a sequence of them, a replica each. Rates × seeds multiply, rates
             outermost; rates with the same seed see the same noise.
@@ -202,9 +203,10 @@ class Experiment:
         }
         self.measures = measures_of(problem, self.parts["measures"])
         keep_faults = true_or_false(keep_faults, "keep_faults")
-        if keep_faults and LIES in map(kind_of, parts_of(faults)):
+        other = [each for each in map(kind_of, parts_of(faults)) if each != LOST_MESSAGES]
+        if keep_faults and other:
             raise ValueError(
-                "a trace is of what is lost, and workers who lie lose nothing; leave keep_faults out"
+                f"a trace is of messages that are lost and cannot replay {other[0]}; leave keep_faults out"
             )
         for fault in parts_of(faults):
             if isinstance(fault, Fault):
@@ -220,6 +222,7 @@ class Experiment:
             keep_faults=keep_faults,
         )
         self.writer = setup.writer
+        load_for(float(self.steps) * setup.x0.size)
         stopping = Stopping(setup.problem, self.measures, stop_below, stop_when)
         kept = _kept_iterates(keep_iterates, setup.problem.n)
         workers = setup.problem.n if kept is True else len(kept or ())

@@ -21,9 +21,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
+from relaysim.faults.altered import Corrupt
 from relaysim.faults.base import (
+    ALTERED,
+    LATE_GRADIENTS,
+    LATE_MESSAGES,
     LIES,
     LOST_MESSAGES,
+    STOPS,
     AnyFault,
     Fault,
     WireRound,
@@ -33,21 +38,31 @@ from relaysim.faults.base import (
 from relaysim.faults.byzantine import Byzantine
 from relaysim.faults.chains import BurstLoss, LinkFailure
 from relaysim.faults.drops import MessageDrop
+from relaysim.faults.late import Delay
 from relaysim.faults.together import All, alone, parts_of
 from relaysim.faults.trace import Replay, Trace, TraceWriter
+from relaysim.faults.workers import Crash, Straggler
 from relaysim.support.names import attribute_error
 
 __all__ = [
+    "ALTERED",
+    "LATE_GRADIENTS",
+    "LATE_MESSAGES",
     "LIES",
     "LOST_MESSAGES",
+    "STOPS",
     "All",
     "AnyFault",
     "BurstLoss",
     "Byzantine",
+    "Corrupt",
+    "Crash",
+    "Delay",
     "Fault",
     "LinkFailure",
     "MessageDrop",
     "Replay",
+    "Straggler",
     "Trace",
     "TraceWriter",
     "WireRound",

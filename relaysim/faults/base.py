@@ -10,8 +10,12 @@ import numpy as np
 from relaysim.topologies import Topology, TreePair
 
 __all__ = [
+    "ALTERED",
+    "LATE_GRADIENTS",
+    "LATE_MESSAGES",
     "LIES",
     "LOST_MESSAGES",
+    "STOPS",
     "AnyFault",
     "Fault",
     "WireRound",
@@ -23,6 +27,14 @@ __all__ = [
 LOST_MESSAGES = "lost messages"
 #: The kind of faults in which some workers do not tell what the method has them tell.
 LIES = "Byzantine workers"
+#: The kind of faults in which workers stop for a while, or for good.
+STOPS = "workers that stop"
+#: The kind of faults that alter numbers on their way.
+ALTERED = "altered messages"
+#: The kind of faults in which gradients are missing, or come later.
+LATE_GRADIENTS = "late gradients"
+#: The kind of faults in which messages arrive later than in the step in which they were sent.
+LATE_MESSAGES = "late messages"
 
 
 class WireRound(int):

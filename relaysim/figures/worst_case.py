@@ -152,6 +152,6 @@ def _draw(frame: pd.DataFrame) -> Figure:
         axes[0].set_ylim(3e-3, 10)
         lines = [Line2D([], [], **looks[column]) for column in names]
         figure.legend(
-            lines, list(names.values()), loc="outside lower center", ncols=4, fontsize="small"
+            lines, list(names.values()), loc="outside lower center", ncols=2, fontsize="small"
         )
     return figure

@@ -13,6 +13,7 @@ from relaysim.problems.problem import Problem, knows_optimum
 from relaysim.support.blocks import row_blocks
 from relaysim.support.callbacks import answer, ask, read_only
 from relaysim.support.checks import real_array
+from relaysim.support.fast import compiled, in_a_row
 
 __all__ = ["Block", "Shared"]
 
@@ -36,6 +37,13 @@ class Block:
     @functools.cached_property
     def mean(self) -> np.ndarray:
         """x̄, ``(k, d[, r])``."""
+        fast, x = compiled(), self.iterates
+        if fast is not None and x.ndim == 4 and x.size and in_a_row(x):
+            means, spreads = np.empty((len(x), *x.shape[2:])), np.empty(self.shape)
+            rows = row_blocks(x[0])[0].stop if self._is_one_large_record else x.shape[1]
+            fast.means_and_spreads(x, rows, means, spreads)
+            self.__dict__["consensus_distance"] = spreads  # known now
+            return means
         return np.add.reduce(self.iterates, axis=1) * (1 / self.iterates.shape[1])
 
     @functools.cached_property
@@ -60,11 +68,13 @@ class Block:
     @functools.cached_property
     def consensus_distance(self) -> np.ndarray:
         """Ξ² = (1/n) Σ_i ‖x_i − x̄‖² from deviations, so that nothing cancels, ``(k[, r])``."""
-        n = self.iterates.shape[1]
+        n, mean = self.iterates.shape[1], self.mean
+        if "consensus_distance" in self.__dict__:
+            return self.__dict__["consensus_distance"]
         if self._is_one_large_record:
             total = 0.0
             for rows in row_blocks(self.iterates[0]):
-                deviation = self.iterates[0][rows] - self.mean[0]
+                deviation = self.iterates[0][rows] - mean[0]
                 total = total + np.einsum("nd...,nd...->...", deviation, deviation)
             return np.asarray(total)[None] / n
         deviation = self._deviations.reshape(len(self.iterates), -1, *self.iterates.shape[3:])

@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from relaysim.faults import AnyFault, TraceWriter, WireRound, parts_of
+from relaysim.faults import (
+    LATE_GRADIENTS,
+    AnyFault,
+    Crash,
+    Straggler,
+    TraceWriter,
+    WireRound,
+    kind_of,
+    parts_of,
+)
 from relaysim.support.chains import Chain
 from relaysim.support.checks import real_array
 from relaysim.support.streams import Streams
@@ -38,7 +47,10 @@ class Arrivals:
         writer: TraceWriter | None = None,
     ):
         self._streams, self._step, self._writer = streams, step, writer
-        self._each = [_Asked(part, k, topology, streams) for k, part in enumerate(parts_of(fault))]
+        parts = parts_of(fault)
+        asked = [_Asked(part, k, topology, streams) for k, part in enumerate(parts)]
+        self._of = {id(part): each for part, each in zip(parts, asked, strict=True)}
+        self._each = [each for each in asked if each.kind != LATE_GRADIENTS]
         self._replicas = 1 if streams.owner is None else len(streams.owner)
         self._present = np.arange(self._replicas)
         self._crossings: dict[int, int] = {}
@@ -49,6 +61,20 @@ class Arrivals:
         """Go on with these replicas only (a boolean mask over the present ones)."""
         self._present = self._present[replicas]
         self.lost_messages = self.lost_messages[replicas]
+
+    @property
+    def loses(self) -> bool:
+        """Whether some of the faults lose messages."""
+        return bool(self._each)
+
+    def stopped(self, crash: Crash) -> np.ndarray:
+        """Who has stopped in the present step by one of the faults, ``(n, 1)`` or ``(n, 1, r)``."""
+        stopped = crash.stopped(self._of[id(crash)].round(self._step(), 0))
+        return stopped[:, None]
+
+    def uniforms(self, fault: Straggler) -> Callable[[int], np.ndarray]:
+        """The numbers of one of the faults."""
+        return self._of[id(fault)].uniforms
 
     def __call__(self, edges: np.ndarray, further: int = 0) -> np.ndarray:
         """True for those that arrive and False for the others, ``(messages, 1)``, or with replicas
@@ -84,15 +110,16 @@ class _Asked:
 
     def __init__(self, fault: Any, k: int, topology: Topology | TreePair, streams: Streams):
         self._fault, self._topology, self._streams = fault, topology, streams
+        self.kind = kind_of(fault)
         self._within = (k,) if k else ()
-        self._uniforms = streams.uniforms("faults", *self._within)
+        self.uniforms = streams.uniforms("faults", *self._within)
         self._chain: Chain | None = None
 
     def arrivals(
         self, edges: np.ndarray, step: int, further: int, crossing: int, present: np.ndarray
     ) -> np.ndarray:
         """Which of the messages arrive, ``(messages, r or 1)``."""
-        round = WireRound.of(step, self._topology, self._numbers(step, further), self._states(step))
+        round = self.round(step, further)
         round.further, round.crossing, round.present = further, crossing, present
         found = self._fault.arrivals(edges, round)
         if isinstance(found, np.ndarray) and found.dtype == bool:
@@ -108,16 +135,20 @@ class _Asked:
             )
         return arrived[:, None] if arrived.ndim == 1 else arrived
 
+    def round(self, step: int, further: int) -> WireRound:
+        """A round as this fault sees it."""
+        return WireRound.of(step, self._topology, self._numbers(step, further), self._states(step))
+
     def _numbers(self, step: int, further: int) -> Callable[[int], np.ndarray]:
         if not further:
-            return lambda count: self._uniforms(count)[:, 0]
+            return lambda count: self.uniforms(count)[:, 0]
         within = (step, further, *self._within)
         return lambda count: self._streams.uniforms_at("faults", count, *within)[:, 0]
 
     def _states(self, step: int) -> Callable[[float, float, int], np.ndarray]:
         def chain(fail: float, repair: float, count: int) -> np.ndarray:
             if self._chain is None:
-                self._chain = Chain(self._streams, self._uniforms)
+                self._chain = Chain(self._streams, self.uniforms)
                 name = " ".join(map(str, ("faults: chain", *self._within)))
                 self._streams.register(name, self._chain)
             return self._chain.at(step, fail, repair, count)[:, 0]

@@ -8,12 +8,13 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from relaysim.attacks import Attack, Told
+from relaysim.faults import Corrupt
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.drawn import DrawnWeights, PeerWeights, SharedWeights
 from relaysim.network.gossip import Weights
 from relaysim.network.slots import Heard
 
-__all__ = ["AnyWeights", "Crossing", "Faithful", "Lies", "Lossy"]
+__all__ = ["Altered", "AnyWeights", "Crossing", "Faithful", "Lies", "Lossy"]
 
 AnyWeights: TypeAlias = Weights | DrawnWeights | PeerWeights | SharedWeights
 
@@ -97,3 +98,42 @@ class Lies(Faithful):
             uniforms=self._uniforms,
         )
         return heard._replace(vectors=np.where(lying, self._attack.lies(told), heard.vectors))
+
+
+class Altered(Faithful):
+    """Some numbers are altered on their way.
+
+    Args:
+        fault: how.
+        uniforms: ``uniforms(shape)``, random numbers of the replicas.
+        replicas: r, 1 without replica axis.
+
+    ``altered_numbers`` counts them since the run began, ``(r,)``.
+    """
+
+    def __init__(
+        self, fault: Corrupt, uniforms: Callable[[tuple[int, ...]], np.ndarray], replicas: int
+    ):
+        self._fault, self._uniforms = fault, uniforms
+        self.altered_numbers = np.zeros(replicas, dtype=np.int64)
+
+    def keep(self, replicas: np.ndarray) -> None:
+        """Go on with these replicas only (a boolean mask over the present ones)."""
+        self.altered_numbers = self.altered_numbers[replicas]
+
+    def mixed(self, weights: AnyWeights, x: np.ndarray, further: int) -> np.ndarray:
+        return x + self.changed(weights, x, 0)
+
+    def changed(self, weights: AnyWeights, x: np.ndarray, laziness: float) -> np.ndarray:
+        heard = self.heard(weights, x)
+        return (1 - laziness) * (heard.weights * (heard.vectors - x)).sum(axis=0)
+
+    def heard(self, weights: AnyWeights, x: np.ndarray) -> Heard:
+        heard = weights.slots.hear(x)
+        shape = heard.vectors.shape
+        sent = heard.vectors.reshape(-1, *shape[2:])
+        arrived, which = self._fault.altered(sent, self._uniforms)
+        there = np.broadcast_to(heard.weights != 0, shape)
+        which = which.reshape(shape) & there
+        self.altered_numbers += which.reshape(-1, len(self.altered_numbers)).sum(axis=0)
+        return heard._replace(vectors=np.where(which, arrived.reshape(shape), heard.vectors))

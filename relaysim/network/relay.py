@@ -10,8 +10,9 @@ import numpy as np
 from scipy.sparse import csgraph
 
 from relaysim.network.arrivals import Arrivals
-from relaysim.network.products import segment_sum
+from relaysim.network.products import Product, segment_sum
 from relaysim.support.blocks import row_blocks
+from relaysim.support.fast import as_rows, compiled, in_a_row
 from relaysim.support.workspace import Workspace
 from relaysim.topologies import Topology
 
@@ -54,7 +55,7 @@ class TreeRelay:
         self._workspace = workspace
         self._settled_counts: np.ndarray | None = None
         self._settled_heard: np.ndarray | None = None
-        self._sums: dict[tuple, list[tuple[slice, slice, Callable]]] = {}
+        self._sums: dict[tuple, tuple[list[tuple[slice, slice, Callable]], bool]] = {}
 
     def empty(self, x: np.ndarray) -> Mail:
         """Messages before the first round: nothing sent, nobody heard."""
@@ -70,11 +71,20 @@ class TreeRelay:
             counts, heard = self._count(counts, heard)
         lend = self._workspace
         shape = payload.shape
+        known = self._sums.get(shape)
+        if known is None:
+            known = self._sums[shape] = self._segment_sums(payload)
+        blocks, adds_up = known
+        fast = compiled()
+        if fast is not None and adds_up and in_a_row(payload) and in_a_row(received):
+            values, summed = lend.fresh(old.shape), lend.fresh(shape)
+            arrays = (payload, received, old, values, summed)
+            if len(shape) > 2:
+                arrays = tuple(map(as_rows, arrays))  # type: ignore[assignment]
+            fast.relay(*arrays[:3], self._src, self._reverse, self._offsets, *arrays[3:])
+            return Mail(values, counts, summed, heard)
         total = np.add(payload, received, out=lend.scratch(shape))
         values = lend.fresh(old.shape)
-        blocks = self._sums.get(shape)
-        if blocks is None:
-            blocks = self._sums[shape] = self._segment_sums(payload)
         if len(blocks) == 1:
             total.take(self._src, 0, values, "clip")
             values -= old.take(self._reverse, 0, None, "clip")
@@ -124,14 +134,18 @@ class TreeRelay:
             self._settled_counts, self._settled_heard = counts, heard
         return counts, heard
 
-    def _segment_sums(self, x: np.ndarray) -> list[tuple[slice, slice, Callable]]:
-        """Per block of receivers: its rows, its edges, and the sum of edges by receiver."""
+    def _segment_sums(self, x: np.ndarray) -> tuple[list[tuple[slice, slice, Callable]], bool]:
+        """Per block of receivers its rows, its edges, and the sum of edges by receiver; and whether these are
+        added up one after the other, as compiled loops do.
+        """
         blocks = []
         for workers in row_blocks(x):
             offsets = self._offsets[workers.start : workers.stop + 1]
             edges = slice(int(offsets[0]), int(offsets[-1]))
             blocks.append((workers, edges, segment_sum(offsets - offsets[0])))
-        return blocks
+        columns = x.size // len(x)
+        adds_up = all(not isinstance(f, Product) or f.adds_up(columns) for _, _, f in blocks)
+        return blocks, adds_up
 
 
 class LossyTreeRelay(TreeRelay):
@@ -140,7 +154,7 @@ class LossyTreeRelay(TreeRelay):
     Counts differ between replicas, ``(E, 1[, r])``, and do not settle.
     """
 
-    def __init__(self, tree: Topology, workspace: Workspace, arrivals: Arrivals):
+    def __init__(self, tree: Topology, workspace: Workspace, arrivals: Arrivals | None):
         super().__init__(tree, workspace)
         self._arrivals = arrivals
         self._edges = np.stack([self._src, self._dst], axis=1)
@@ -154,12 +168,18 @@ class LossyTreeRelay(TreeRelay):
 
     def send(self, payload: np.ndarray, mail: Mail) -> Mail:
         """One round; see `Network.relay`."""
-        arrived = self._arrivals(self._edges)
         values = (payload + mail.received)[self._src] - mail.values[self._reverse]
-        values *= arrived
         counts = (1 + mail.heard)[self._src] - mail.counts[self._reverse]
-        counts *= arrived
+        values, counts = self._arrived(values, counts)
         return Mail(values, counts, self._sum(values), self._sum(counts))
+
+    def _arrived(self, values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What receivers have of messages that were sent, which may be overwritten."""
+        assert self._arrivals is not None
+        arrived = self._arrivals(self._edges)
+        values *= arrived
+        counts *= arrived
+        return values, counts
 
     def resume(self, mail: Mail) -> None:
         """See `Network.resume`: counts never settle."""

@@ -76,8 +76,8 @@ def draw_topology(
         value_label: what the values are and their unit, for the colour bar.
         norm: how values become colours: ``"log"``, or a norm of matplotlib's; linear by default.
         cmap: the name of a colour map of matplotlib's.
-        labels: write the workers' names, or their numbers where they have none; by default where they can
-            be read.
+        labels: write the workers' names, or their numbers where they have none; by default names where they
+            can be read within their circles, else numbers, where these can.
         options: further arguments of ``Axes.scatter`` for the workers.
 
     Returns:
@@ -182,6 +182,9 @@ def draw_graph(
         workers.set_array(_drawable(values, norm))
     names = [str(name) for name in labels_of_workers(topology.n, topology)]
     font = diameter * min(0.6, 1.2 / max(map(len, names)))
+    if labels is None and font < SMALLEST_FONT:  # numbers are shorter
+        names = [str(worker) for worker in range(topology.n)]
+        font = diameter * min(0.6, 1.2 / max(map(len, names)))
     if font >= SMALLEST_FONT if labels is None else labels:
         workers.update_scalarmappable()
         inks = ink_on(np.broadcast_to(workers.get_facecolor(), (topology.n, 4)))

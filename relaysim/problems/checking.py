@@ -17,6 +17,7 @@ from relaysim.problems.workers import local_smoothness
 from relaysim.support.callbacks import answer, ask
 from relaysim.support.checks import real_array, real_number, whole_number
 from relaysim.support.findings import Finding, Findings, FindingsTable, relative_difference
+from relaysim.support.names import names_of_workers
 
 __all__ = ["check"]
 
@@ -230,6 +231,7 @@ class _Contract(ExampleClaims):
                 ("differences of gradients", self._hessian_product),
                 ("replicas are as alone", lambda: self._hessian_product_of_replicas()),
             ],
+            "eigenbasis": [("orthonormal eigenvectors of every Hessian", self._eigenbasis)],
             "proximal": [("the gradient is (x − u)/rate at u", self._proximal)],
             "gradient_of": [("rows of gradient", self._gradient_of)],
             "among": [("their gradients", self._among)],
@@ -243,8 +245,13 @@ class _Contract(ExampleClaims):
             "curvature_at": [("has smoothness and strong_convexity", self._curvature_at)],
             "test_accuracy": [("shares, none where x is NaN", self._test_accuracy)],
             "margin": [("whatever the length of x, none where x is NaN", self._margin)],
+            "worker_names": [("texts, one for each worker", self._worker_names)],
             "to_config": [("plain data with a type", lambda: require_config(self.problem))],
         }
+
+    def _worker_names(self) -> bool:
+        given = self.problem.worker_names
+        return given is None or names_of_workers(given, int(self.problem.n)) in (None, tuple(given))
 
     def _optimum(self) -> Finding:
         found, allowed, _ = stationarity(self.problem, self.start)
@@ -339,6 +346,17 @@ class _Contract(ExampleClaims):
         ]
         found = relative_difference(together, np.stack(alone, axis=-1))
         return found, 1e3 * ROUNDING, "give the problem's arrays a last axis of length 1"
+
+    def _eigenbasis(self) -> Finding:
+        basis = self.known("eigenbasis", shape=(self.d, self.d))
+        largest = float(np.abs(basis.T @ basis - np.eye(self.d)).max())
+        at_rest = self.gradient(np.zeros((self.n, self.d))).copy()
+        for column in basis.T:
+            changes = self.gradient(np.broadcast_to(column, (self.n, self.d))) - at_rest
+            left = changes - np.outer(changes @ column, column)
+            scale = max(float(np.abs(changes).max()), FORMULA * float(np.abs(at_rest).max()))
+            largest = max(largest, float(np.abs(left).max()) / (scale or 1.0))
+        return largest, FORMULA, "a Hessian turns one of its columns"
 
     def _proximal(self) -> Finding:
         rates = np.linspace(0.5, 2.0, self.n)[:, None] / self.spread

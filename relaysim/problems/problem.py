@@ -99,6 +99,12 @@ class Problem(Protocol):
             "of quadratics, ``(n, d[, r])`` to the same: H_i x_i, exact theory to the last digits",
             "theory takes it from differences of gradients, at the cost of some digits",
         )
+        eigenbasis = Offer(
+            "of quadratics, ``(d, d)``: orthonormal columns that are eigenvectors of every H_i, or None if "
+            "there are none: exact theory parameter by parameter, and mode by mode of W where all H_i are "
+            "the same",
+            "theory takes all parameters together",
+        )
         proximal = Offer(
             "of quadratics, ``(n, d[, r])``, rates and the gradients there (or None) to the same: argmin_u "
             "f_i(u) + ‖u − x_i‖²/(2 rate_i), affine in x and the gradients: `relaysim.algorithms.ADMM`",
@@ -141,6 +147,11 @@ class Problem(Protocol):
             "``(d, k)`` to ``(k,)``: how far x separates classes, whatever its length, NaN where x is: the "
             "measure margin, a column of histories where there is no optimum",
             "there is no such column",
+        )
+        worker_names = Offer(
+            "texts, one for each worker: what they are called in tables and pictures, those of the topology "
+            "in the same order",
+            "workers have the names of the topology, or their numbers",
         )
         to_config = Offer(
             "plain data with a type that relaysim knows: saved histories rebuild the problem",

@@ -232,6 +232,13 @@ class LeastSquares(RowExamples, Quadratic):
         return float(0.5 * residual @ residual / self.n)
 
     @functools.cached_property
+    def eigenbasis(self) -> np.ndarray | None:
+        """Eigenvectors of every A_iᵀA_i as columns, ``(d, d)``, where all A_i are the same; else None."""
+        if not (self.A[0] == self.A).all():
+            return None
+        return np.linalg.eigh(self.mean_hessian)[1]
+
+    @functools.cached_property
     def _eigenvalue_ranges(self) -> np.ndarray:
         """The smallest and the largest Hessian eigenvalue of each f_i, ``(n, 2)``."""
         singular = np.linalg.svd(self.A, compute_uv=False)
@@ -380,6 +387,11 @@ class DiagonalQuadratic(Quadratic):
         for rows in row_blocks(self.h):
             total += np.einsum("nd,nd->", self.h[rows], (self.optimum - self.centers[rows]) ** 2)
         return float(0.5 * total / self.n)
+
+    @property
+    def eigenbasis(self) -> np.ndarray:
+        """I: all Hessians are diagonal."""
+        return np.eye(self.d)
 
     @property
     def local_smoothness(self) -> np.ndarray:

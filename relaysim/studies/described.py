@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from relaysim.algorithms.claims import check_rates
 from relaysim.algorithms.events import Algorithm
-from relaysim.algorithms.fit import check_rates
 from relaysim.schedules import PerWorker
 from relaysim.studies.experiment import OPTIONS
 from relaysim.studies.naming import SCHEDULES, named, written

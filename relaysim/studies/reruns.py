@@ -144,7 +144,8 @@ def _of_history(history: History, progress: bool | None, given: Mapping[str, Any
     arguments = configuration.rebuild(history.config, **parts)
     threads = (history.provenance or {}).get("threads")
     with threadpool_limits(limits=threads, user_api="blas"):
-        again = simulate(**arguments, keep_state=False, progress=progress)
+        # Of a run that was interrupted as many steps as it took, though they be too few for the method.
+        again = simulate(**arguments, keep_state=history.interrupted, progress=progress)
     stored, found = history.arrays(), again.arrays()
     stored.pop("time", None)  # a model's, laid over the run afterwards
     differences = [

@@ -13,7 +13,8 @@ import pandas as pd
 from scipy.sparse import issparse
 
 from relaysim import problems
-from relaysim.algorithms.fit import check_compatible, check_faults, check_oracle, weights_for
+from relaysim.algorithms.fit import check_compatible, check_oracle, weights_for
+from relaysim.algorithms.tolerance import check_faults
 from relaysim.engine.plan import number_of_records, require_room
 from relaysim.mixing.by_step import is_by_step
 from relaysim.mixing.sequences import is_sequence

@@ -18,6 +18,7 @@ from relaysim.theory.d2_limits import (
     exact_diffusion_rates,
 )
 from relaysim.theory.linear import Linearization, linearize
+from relaysim.theory.mean_square import MeanSquare, mean_square, mean_square_rate
 from relaysim.theory.mixing_gap import spectral_gap
 from relaysim.theory.noise_averaging import effective_neighbors
 from relaysim.theory.overlay import Overlay, overlay
@@ -44,6 +45,7 @@ __all__ = [
     "Certificate",
     "Linearization",
     "MapConstants",
+    "MeanSquare",
     "Overlay",
     "WorstCase",
     "WorstCaseCurve",
@@ -64,6 +66,8 @@ __all__ = [
     "local_smoothness",
     "map_constants",
     "max_learning_rate",
+    "mean_square",
+    "mean_square_rate",
     "overlay",
     "perron_vector",
     "relay_gap",

@@ -67,8 +67,8 @@ class WorstCase:
     """What `worst_case` found.
 
     Attributes:
-        algorithm, topology, smoothness, strong_convexity, learning_rate, steps, zeta2, r0, common_start,
-            measure: of what.
+        algorithm, topology, smoothness, strong_convexity, learning_rate, steps: of what.
+        zeta2, r0, common_start, measure: over which optima and starts, and of which column.
         value: no functions of the class give more: what the multipliers prove.
         attained: what some give; the same but for the solver's rounding.
         certificate: the proof.

@@ -21,8 +21,9 @@ E‖g_i − ∇f_i‖² ≤ σ², independent between workers and steps, and ζ�
 >>> history = rs.simulate(problem, topology, algorithm, learning_rate=0.1, steps=60)
 >>> column = history.frame.suboptimality
 >>> for bound in bounds_for(problem, topology, algorithm, learning_rate=0.1):
-...     above = bound.fitted(history.steps, column).curve(history.steps) >= column
-...     print(f"{bound.label}: first third {above[:21].all()}, the rest {above[21:].all()}")
+...     laid = bound.fitted(history.steps, column)
+...     above = laid.curve(history.steps) >= column
+...     print(f"{laid.label}: first third {above[:21].all()}, the rest {above[21:].all()}")
 DP-SGD (gossip), strongly convex: first third True, the rest True
 DP-SGD (gossip), strongly convex (shape, fitted): first third True, the rest True
 """

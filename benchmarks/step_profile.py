@@ -1,0 +1,177 @@
+"""Where the time of a step goes, beside what the machine could do: writes benchmarks/profile.md.
+
+    python benchmarks/step_profile.py [--quick]
+
+Each part is timed as a method of its own that does nothing else; the rest of a step is its rule. Floors are
+of the same run: multiplications at the rate of small matrix products, and bytes at the rate of copies of the
+same size. All are times of the processor, so that other programs matter less.
+"""
+
+import argparse
+import importlib.util
+import pathlib
+import platform
+import time
+
+import numpy as np
+
+import relaysim as rs
+from relaysim.algorithms.base import Method
+
+D = 10
+PARTS = ("bookkeeping", "gradient", "exchange", "rule", "columns")
+
+
+class Nothing(Method):
+    """A step that does nothing."""
+
+    label, uses, affine = "nothing", "mixing", False
+
+    def init(self, x0, network):
+        return rs.algorithms.GossipPGA().init(x0, network)
+
+    def step(self, state, round):
+        return state
+
+
+class Gradients(Nothing):
+    """A step that asks for gradients only."""
+
+    def step(self, state, round):
+        round.gradient(state.x)
+        return state
+
+
+class Mixing(Nothing):
+    """A step that mixes once, or twice, or by differences."""
+
+    def __init__(self, times=1, changes=False):
+        self.times, self.changes = times, changes
+
+    def step(self, state, round):
+        for _ in range(self.times):
+            round.mix_change(state.x) if self.changes else round.mix(state.x)
+        return state
+
+
+class Relaying(Method):
+    """A step that relays only."""
+
+    label, uses, affine = "relaying", "relay", False
+
+    def init(self, x0, network):
+        return rs.algorithms.RelaySGD().init(x0, network)
+
+    def step(self, state, round):
+        mail = round.relay(state.x, state.mail)
+        round.inbox(mail)
+        return type(state)(state.x, state.start, state.momentum, mail)
+
+
+#: Methods, and what of them is their exchange.
+METHODS = (
+    (rs.algorithms.DPSGD(), Mixing()),
+    (rs.algorithms.RelaySGD(), Relaying()),
+    (rs.algorithms.D2(), Mixing(changes=True)),
+    (rs.algorithms.GradientTracking(), Mixing(times=2)),
+    (rs.algorithms.QuasiGlobalMomentum(), Mixing()),
+)
+
+
+def least(times, function):
+    """The shortest of several times of the processor."""
+    took = []
+    for _ in range(times):
+        begin = time.thread_time()
+        function()
+        took.append(time.thread_time() - begin)
+    return min(took)
+
+
+def step_of(problem, topology, algorithm, rates, few, many, every=False):
+    """Seconds of a step: of the difference between a long and a short run."""
+
+    def run(steps):
+        record = 1 if every else [steps]
+        options = {"learning_rate": rates, "steps": steps, "record": record}
+        rs.simulate(problem, topology, algorithm, **options)
+
+    short, long = (least(3, lambda steps=steps: run(steps)) for steps in (few, many))
+    return (long - short) / (many - few)
+
+
+def floors(n, r):
+    """Seconds that the arithmetic of a step takes, and the copy of what it has to move."""
+    generator = np.random.default_rng(0)
+    matrices, x = generator.random((n, D, D)), generator.random((n, D, r))
+    out, repeat = np.empty_like(x), max(1, 10**6 // x.size)
+
+    def products():
+        for _ in range(repeat):
+            np.matmul(matrices, x, out=out)
+
+    def copies():
+        for _ in range(repeat):
+            np.copyto(out, x)
+
+    return least(5, products) / repeat, 3 * least(5, copies) / repeat  # x, and messages both ways
+
+
+def profiled(n, r, few, many):
+    """A row of the table for each method."""
+    problem = rs.problems.random_quadratics(n=n, d=D, zeta2=1.0, seed=0)
+    chain, ring = rs.topologies.chain(n), rs.topologies.ring(n)
+    rates = np.linspace(0.01, 0.1, r) if r > 1 else 0.1
+    floor = sum(floors(n, r))
+    gossip = 0.0
+    for method, exchange in METHODS:
+        graph = chain if method.uses == "relay" else ring
+
+        def timed(algorithm, every=False, graph=graph):
+            return step_of(problem, graph, algorithm, rates, few, many, every)
+
+        nothing = timed(Nothing())
+        parts = {"bookkeeping": nothing}
+        parts["gradient"] = timed(Gradients()) - nothing
+        parts["exchange"] = timed(exchange) - nothing
+        whole = timed(method)
+        parts["rule"] = whole - sum(parts.values())
+        recorded = timed(method, every=True)
+        parts["columns"] = recorded - whole
+        if method is METHODS[0][0]:
+            gossip = whole
+        each = 1e6 / r
+        row = [method.label, f"{n:,}", str(r), *(f"{parts[p] * each:.2f}" for p in PARTS)]
+        columns = f"{recorded * each:.2f}", f"{floor * each:.2f}", f"{whole / floor:.1f}"
+        yield [*row, *columns, f"{whole / gossip:.2f}"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="32 workers only, and no large batch")
+    quick = parser.parse_args().quick
+    steps = {1: 1500, 30: 500, 300: 60}
+    settings = [(n, r, many // 10, many) for n in (32, 96) for r, many in steps.items()]
+    settings = settings[:2] if quick else settings
+    header = ["method", "workers", "replicas", *PARTS, "step", "floor", "step / floor", "/ DP-SGD"]
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    for setting in settings:
+        for row in profiled(*setting):
+            lines.append("| " + " | ".join(row) + " |")
+            print(lines[-1], flush=True)
+    numba = "with" if importlib.util.find_spec("numba") else "without"
+    text = f"""# Where the time of a step goes
+
+µs of the processor a step and replica, d = {D}; written by `python benchmarks/step_profile.py`, which says
+how, with NumPy {np.__version__}, {numba} Numba, on
+{platform.machine()} with {platform.system()}. `step` is with all columns at every step; the last two columns
+compare steps without columns, with the floor (a step's products of matrices, and three copies of the
+iterates) and with DP-SGD's step.
+
+"""
+    path = pathlib.Path(__file__).with_name("profile.md")
+    path.write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
