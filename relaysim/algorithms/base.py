@@ -272,10 +272,18 @@ class Round:
             np.subtract(x[rows], part, out=part)
         return result
 
+    @property
+    def some_rest(self) -> bool:
+        """Whether γ is 0, for all or for some."""
+        rate = self.learning_rate
+        if isinstance(rate, np.ndarray):
+            return not rate.all()
+        return rate == 0
+
     def over_rate(self, move: np.ndarray) -> np.ndarray:
         """move / γ, a new array; 0 where γ is 0."""
         rate = self.learning_rate
-        if not np.all(rate):
+        if self.some_rest:
             return np.divide(move, rate, out=np.zeros_like(move), where=np.not_equal(rate, 0))
         return move / self._spread_rate(move)
 

@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from joblib import effective_n_jobs
 
 from relaysim.engine import simulate
+from relaysim.engine.estimate import need_of, require_fitting
 from relaysim.records.provenance import provenance
 from relaysim.studies.claims import Claims
 from relaysim.studies.described import rate_of
@@ -34,6 +36,7 @@ from relaysim.studies.store import Store, stored_results
 from relaysim.studies.stretches import Checkpoint, simulated
 from relaysim.studies.tables import rows_of, table_of
 from relaysim.studies.tuning import StartsBelowTargetError
+from relaysim.support.checks import size_in_bytes
 from relaysim.support.progress import ProgressBar, progress_bar, someone_watches
 from relaysim.support.threads import one_thread
 from relaysim.version import __version__
@@ -42,6 +45,8 @@ __all__ = ["computed_again", "load_sweep", "sweep"]
 
 Result = dict[str, np.ndarray]
 _LOOK_SECONDS = 1.0
+# Replicas, and replicas times steps, that fit wherever one of them does.
+_FEW, _FEW_RECORDS = 100, 100_000
 
 
 class Computed(NamedTuple):
@@ -58,6 +63,7 @@ def sweep(
     n_jobs: int = 1,
     progress: bool = True,
     retry_failed: bool = False,
+    max_memory: float | str | None = None,
 ) -> pd.DataFrame:
     """Run every combination of settings, and return one table.
 
@@ -81,6 +87,8 @@ def sweep(
             cluster inside ``with joblib.parallel_config("dask"):``.
         progress: a progress bar with the time left, where output goes to a terminal or notebook.
         retry_failed: whether to try again what failed before, as the store has it.
+        max_memory: refuse a sweep of which what runs at once would take more, in bytes or as ``"2 GB"``; by
+            default one that would take more than there is in this machine.
 
     Returns:
         A DataFrame in the order of the settings: every setting's columns, then for a fixed rate
@@ -114,6 +122,7 @@ def sweep(
     with one_thread():
         planned = expand(settings, source)
     by_key = {key_of(setting): setting for setting in planned}
+    _require_fitting(by_key, n_jobs, max_memory)
     if store is not None:
         _require_lasting(planned)
     shown = progress and someone_watches()
@@ -262,6 +271,22 @@ def _require_lasting(planned: list[dict]) -> None:
             )
 
 
+def _require_fitting(by_key: dict[str, dict], jobs: int, max_memory: float | str | None) -> None:
+    """Raise where a group that runs at given rates could not fit in memory, beside others like it."""
+    most = None if max_memory is None else size_in_bytes(max_memory, "max_memory")
+    for group in _groups(by_key):
+        first = by_key[group[0]]
+        few = len(group) < _FEW and len(group) * (first["steps"] or 0) < _FEW_RECORDS
+        if first["learning_rate"] is None or (few and most is None):
+            continue
+        arguments = _arguments([by_key[key] for key in group])
+        try:
+            require_fitting(need_of(arguments), most, effective_n_jobs(jobs) if jobs != 1 else 1)
+        except ValueError as error:
+            described = f"{first['algorithm']} on {first['topology']}"
+            raise ValueError(f"{described}, a group of {len(group)} settings: {error}") from None
+
+
 def _stored_as(stored: set[str], by_key: dict[str, dict]) -> dict[str, str]:
     """For the settings that a store holds, their keys there: version 0.1 counted names of graphs."""
     found = {key: key for key in by_key if key in stored}
@@ -346,19 +371,10 @@ def _tried(
 def _run_group(group: list[dict], store: pathlib.Path | None = None) -> list[tuple[dict, Result]]:
     """Each setting of a group with its result, computed together; long runs have checkpoints in a store."""
     first = group[0]
-    arguments = build(first)
     if first["learning_rate"] is None:
-        return [(first, _tuned(first, arguments))]
-    rates = _rates(group)
-    seeds = sorted({setting["seed"] for setting in group})
-    arguments = {
-        **arguments,
-        **arguments_of(first, FIXED),
-        "learning_rate": rates if isinstance(rates, list) else rate_of(rates),
-        "seed": seeds,
-        "steps": first["steps"],
-        "record": first["record"],
-    }
+        return [(first, _tuned(first, build(first)))]
+    arguments = _arguments(group)
+    rates, seeds = _rates(group), arguments["seed"]
     if store is None:
         history = simulate(**arguments, progress=False)
     else:
@@ -375,6 +391,19 @@ def _run_group(group: list[dict], store: pathlib.Path | None = None) -> list[tup
             replica += rates.index(setting["learning_rate"]) * len(seeds)
         results.append((setting, {name: values[replica] for name, values in columns.items()}))
     return results
+
+
+def _arguments(group: list[dict]) -> dict[str, Any]:
+    """Of `relaysim.simulate`, for a group at given rates."""
+    first, rates = group[0], _rates(group)
+    return {
+        **build(first),
+        **arguments_of(first, FIXED),
+        "learning_rate": rates if isinstance(rates, list) else rate_of(rates),
+        "seed": sorted({setting["seed"] for setting in group}),
+        "steps": first["steps"],
+        "record": first["record"],
+    }
 
 
 def _rates(group: list[dict]) -> list[float] | str:
