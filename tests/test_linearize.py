@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from methods import AFFINE, ALGORITHMS, ALWAYS_STABLE
 from scipy import stats
+from scipy.sparse import csr_array
 
 import relaysim as rs
 from relaysim.algorithms import fit
@@ -15,7 +16,7 @@ from relaysim.algorithms.base import Method
 from relaysim.network import Network
 from relaysim.problems.workers import Workers
 from relaysim.support.workspace import Workspace
-from relaysim.theory import spectra
+from relaysim.theory import spectra, stability
 
 TREES = (rs.topologies.chain, rs.topologies.binary_tree, rs.topologies.star)
 GRAPHS = (*TREES, rs.topologies.ring)
@@ -352,6 +353,81 @@ def test_iteration_finds_the_eigenvalues_of_a_dense_solver(algorithm, monkeypatc
                 assert made[1].spectral_radius == pytest.approx(dense, abs=1e-9)
 
 
+ORTHOGONAL = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+STRUCTURED = {
+    "diagonal": rs.problems.DiagonalQuadratic(
+        0.2 + np.random.default_rng(1).random((7, 3)), np.random.default_rng(2).normal(size=(7, 3))
+    ),
+    "equal": rs.problems.LeastSquares(
+        np.tile(np.diag([0.5, 0.8, 1.0]) @ ORTHOGONAL, (7, 1, 1)),
+        np.random.default_rng(2).normal(size=(7, 3)),
+    ),
+    "any": rs.problems.random_quadratics(n=7, d=3, zeta2=1.0, mu=0.2, seed=0),
+}
+
+
+@pytest.mark.parametrize("problem", STRUCTURED.values(), ids=STRUCTURED)
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        rs.algorithms.RelaySGDGrad(momentum=0.5),
+        rs.algorithms.D2(),
+        rs.algorithms.KGT(period=2, rate=0.6),
+        rs.algorithms.GradientTracking(form="diging", momentum=0.6),
+        rs.algorithms.ADMM(),
+        rs.algorithms.LocalSGD(period=4),
+    ],
+    ids=repr,
+)
+def test_structure_changes_no_answer(algorithm, problem):
+    """Spectrum and covariance of the dense operator, with nothing assumed, are the oracle."""
+    n, d = problem.n, problem.d
+    topology = (rs.topologies.chain if algorithm.uses == "relay" else rs.topologies.ring)(n)
+    linear = rs.theory.linearize(problem, topology, algorithm, 0.2)
+    one = np.eye(linear.states)
+    steps = [linear._map.linear(one, phase) for phase in range(linear.period)]
+    whole = functools.reduce(lambda before, A: A @ before, steps)
+    values = np.linalg.eigvals(spectra.deflated(csr_array(whole), linear._map.conserved))
+    radius = np.abs(values).max() ** (1 / linear.period)
+    assert linear.spectral_radius == pytest.approx(radius, abs=1e-9)
+    growth = stability._Growth(problem, topology, algorithm, None)
+    assert math.exp(growth(0.2)) == pytest.approx(radius, abs=1e-9)
+    assert math.exp(growth.roughly(0.2)) == pytest.approx(radius, abs=1e-6)
+    # P of the first step of a period, by adding up until nothing changes.
+    noise = [B.toarray() / math.sqrt(d) for B in linear._map.noise]
+    P, rows = np.zeros((linear.states, linear.states)), slice(0, n * d)
+    for _ in range(math.ceil(20 / -math.log(radius) / linear.period)):
+        for A, B in zip(steps, noise, strict=True):
+            P = A @ P @ A.T + B @ B.T
+    own = P[rows, rows].reshape(n, d, n, d)
+    spread = linear._floor.spreads[0]
+    np.testing.assert_allclose(spread.mean, own.mean(axis=(0, 2)), rtol=1e-9, atol=1e-12)
+    variances = np.einsum("ikik->i", own)
+    np.testing.assert_allclose(spread.workers, variances, rtol=1e-9, atol=1e-12)
+    consensus = variances.mean() - np.trace(own.mean(axis=(0, 2)))
+    assert spread.consensus == pytest.approx(consensus, rel=1e-8, abs=1e-12)
+    by_rows = linear._floor._turned(linear._floor._mean_by_rows(0))
+    np.testing.assert_allclose(by_rows, spread.mean, rtol=1e-9, atol=1e-12)
+    only = linear.stationary(0.3, ["suboptimality"])
+    assert only.index.tolist() == ["suboptimality"]
+    assert only.suboptimality == pytest.approx(linear.stationary(0.3).suboptimality, rel=1e-9)
+
+
+def test_equal_hessians_fall_apart_into_modes_and_others_do_not():
+    ring = rs.topologies.ring(7)
+    found = {}
+    for name, problem in STRUCTURED.items():
+        where = rs.theory.linearize(problem, ring, rs.algorithms.D2(), 0.2)._coordinates
+        found[name] = where.parameters is not None, where.workers is not None
+    assert found == {"diagonal": (True, False), "equal": (True, True), "any": (False, False)}
+
+
+def test_columns_of_a_floor_that_are_not_there_are_refused():
+    linear = rs.theory.linearize(STRUCTURED["any"], rs.topologies.ring(7), rs.algorithms.D2(), 0.2)
+    with pytest.raises(ValueError, match=r"a column must be one of 'suboptimality'.*not 'speed'"):
+        linear.stationary(0.1, ["speed"])
+
+
 def test_modes_that_iterates_do_not_show_do_not_count():
     """On a complete graph the momenta differ by β^t between workers, and nobody notices."""
     problem = rs.problems.DiagonalQuadratic(np.ones((4, 1)), np.arange(4.0)[:, None])
@@ -432,6 +508,10 @@ def test_simulated_noise_floors_are_those_predicted(algorithm, topology, mixing)
     )
     floor = linear.stationary(sigma2)
     means = history.frame.groupby("replica")[list(floor.index)].mean()
+    zero = floor < 1e-28  # workers that are equal are so up to rounding
+    assert (means.loc[:, zero] < 1e-28).all(axis=None)
+    floor, means = floor[~zero], means.loc[:, ~zero]
+    assert "suboptimality" in floor
     error = means.std() / math.sqrt(replicas)
     assert (error < 0.02 * floor).all()
     assert ((means.mean() - floor).abs() < 4 * error).all(), (means.mean() - floor) / error
@@ -471,8 +551,8 @@ def test_with_one_parameter_quantiles_are_exact(period):
     curvature = 3.5 / 3
     shares = 0.0
     for phase in range(period):
-        fixed, floor = linear._fixed_iterates[phase].mean(), linear._spreads[phase]
-        variance = 0.4 * floor.mean[0, 0]
+        fixed, floor = linear._fixed_iterates[phase].mean(), linear._floor.means[phase]
+        variance = 0.4 * floor[0, 0]
         ratio = (fixed - problem.optimum[0]) ** 2 / variance
         shares += stats.ncx2.cdf(found * 2 / (curvature * variance), 1, ratio) / period
     np.testing.assert_allclose(shares, quantiles, rtol=1e-9)

@@ -60,6 +60,7 @@ class Whole:
         self.smoothness = self.strong_convexity = 1.0
         self.local_smoothness = np.ones(self.n)
         self.mean_smoothness = self.mean_strong_convexity = 1.0
+        self.eigenbasis = np.eye(self.d)
         self.examples = np.full(self.n, self.m)
         self.worker_names = tuple("abcdefghij"[: self.n])
 
@@ -194,6 +195,11 @@ def broken(self, *arguments):
         ("mean_smoothness", 0.9, "mean_smoothness: f does not curve more"),
         ("mean_strong_convexity", 1.1, "mean_strong_convexity: f does not curve less"),
         ("hessian_product", Whole.gradient, "hessian_product: differences of gradients"),
+        (
+            "eigenbasis",
+            np.ones((2, 2)),
+            "eigenbasis: orthonormal eigenvectors of every Hessian",
+        ),
         ("among", lambda self, workers: Whole(workers[::-1]), "among: their gradients"),
         ("gradient_of", lambda self, workers, x: x, "gradient_of: rows of gradient"),
         (

@@ -113,7 +113,8 @@ class _PairwiseAveraging(PoissonClocks):
         if self.eta == 0:
             return rows
         # x + x̃ stays as it is and x − x̃ shrinks by exp(−2ηΔt).
-        change = (rows.x - rows.tilde) * (-0.5 * np.expm1(-2 * self.eta * elapsed))
+        change = rows.x - rows.tilde
+        change *= -0.5 * np.expm1(-2 * self.eta * elapsed)
         return MomentumState(rows.x - change, rows.tilde + change)
 
     def point(self, rows: MomentumState) -> np.ndarray:

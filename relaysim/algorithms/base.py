@@ -31,6 +31,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 from relaysim.algorithms.claims import Claims
+from relaysim.mixing.outcomes import Outcomes
 from relaysim.network import Heard, Network
 from relaysim.support.blocks import BLOCK_BYTES, Spread, row_blocks
 from relaysim.support.workspace import Workspace
@@ -271,10 +272,18 @@ class Round:
             np.subtract(x[rows], part, out=part)
         return result
 
+    @property
+    def some_rest(self) -> bool:
+        """Whether γ is 0, for all or for some."""
+        rate = self.learning_rate
+        if isinstance(rate, np.ndarray):
+            return not rate.all()
+        return rate == 0
+
     def over_rate(self, move: np.ndarray) -> np.ndarray:
         """move / γ, a new array; 0 where γ is 0."""
         rate = self.learning_rate
-        if not np.all(rate):
+        if self.some_rest:
             return np.divide(move, rate, out=np.zeros_like(move), where=np.not_equal(rate, 0))
         return move / self._spread_rate(move)
 
@@ -310,6 +319,12 @@ class Method(Claims):
     def conserved(self, state: Any, network: Network, learning_rate: Rate) -> np.ndarray | None:
         """What a step at a constant rate leaves as it is, linear in the state, ``(k, d[, r])``; None for
         nothing.
+        """
+        return None
+
+    def outcomes(self) -> Outcomes | None:
+        """Of a ``random`` method whose step is affine once its numbers are known, all that they may be where
+        that is finitely much, for exact expectations: see `relaysim.mixing.outcomes`. Else None.
         """
         return None
 

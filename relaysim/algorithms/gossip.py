@@ -167,7 +167,7 @@ class QuasiGlobalMomentum(MomentumMethod):
         movement = round.over_rate(state.x - x)
         movement *= 1 - beta
         momentum += movement
-        if not np.all(rate):
+        if round.some_rest:
             np.copyto(momentum, state.momentum, where=np.equal(rate, 0))
         return MomentumState(x, momentum)
 

@@ -174,7 +174,7 @@ class DecentLaM(MomentumMethod):
         momentum = round.over_rate(state.x - mixed)
         momentum += self.momentum * state.momentum
         x = round.descend(state.x, momentum).copy()
-        if not np.all(rate):
+        if round.some_rest:
             resting = np.equal(rate, 0)
             np.copyto(momentum, state.momentum, where=resting)
             np.copyto(x, mixed, where=resting)

@@ -108,25 +108,20 @@ class Timeline:
         return self._order[self._unit_ends[k] : self._unit_ends[k + 1]]
 
     def _batches(self, step: int) -> list[Batch]:
-        chosen = self._of_unit(step)
         _, time, first, second, number = self._events
-        ends = np.flatnonzero(np.diff(number[chosen], prepend=-1, append=-1))
-        found = []
-        for start, end in itertools.pairwise(ends):
-            events, replica = self._replicas(chosen[start:end])
-            if len(events):
-                found.append(
-                    Batch(
-                        bool(second[events[0]] >= 0),
-                        time[events],
-                        first[events],
-                        second[events],
-                        replica,
-                        self._stream[events],
-                        self._draws[events],
-                    )
-                )
-        return found
+        # All of a unit are gathered at once: its batches are slices.
+        events, replica = self._replicas(self._of_unit(step))
+        if not len(events):
+            return []
+        numbers = number[events]
+        ends = [0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(events)]
+        gathered = [part[events] for part in (time, first, second)]
+        gathered += [replica, self._stream[events], self._draws[events]]
+        meets = (second[events[ends[:-1]]] >= 0).tolist()
+        return [
+            Batch(kind, *(part[start:end] for part in gathered))
+            for kind, (start, end) in zip(meets, itertools.pairwise(ends), strict=True)
+        ]
 
     def _replicas(self, events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Each event once for every replica that has it, and that replica."""

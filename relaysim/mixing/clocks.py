@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.linalg import eigh, inv
+from scipy.sparse import coo_array
+from scipy.sparse.linalg import LinearOperator, SuperLU, eigsh, splu
 
-from relaysim.support.checks import real_number
+from relaysim.support.checks import real_number, require_memory
 from relaysim.topologies import Topology
 
 __all__ = ["acceleration_constants", "constants_of_rates", "edge_rates", "meeting_laplacian"]
+
+# Larger graphs are handled by sparse factors, where these have less than so many numbers a worker.
+DENSE_LIMIT, MOST_FILL = 1500, 60
+# Edges whose resistance is found at a time.
+EDGES_AT_A_TIME = 256
 
 
 def edge_rates(topology: Topology, rate: float = 1.0) -> np.ndarray:
@@ -50,7 +57,8 @@ def acceleration_constants(topology: Topology, rate: float = 1.0) -> tuple[float
     With Λ = Σ_{i–j} λ_ij (e_i − e_j)(e_i − e_j)ᵀ, χ₁ = 1/λ₂(Λ), the inverse of its smallest
     positive eigenvalue, and χ₂ = ½ max_{i–j} (e_i − e_j)ᵀ Λ⁺ (e_i − e_j), half the largest
     resistance of an edge. χ₂ ≤ χ₁; gossip takes a time of order χ₁, with momentum √(χ₁χ₂). Both
-    are proportional to 1/rate. Dense linear algebra, O(n³).
+    are proportional to 1/rate. Dense linear algebra, O(n³); above n = 1500, where a sparse factor of Λ is
+    small, a solve for each edge: some seconds for rings and trees of 10⁴ workers.
 
     Args:
         topology: connected, with at least two workers.
@@ -94,7 +102,15 @@ def constants_of_rates(topology: Topology, rates: np.ndarray) -> tuple[float, fl
     [4.0, 2.0]
     """
     i, j = topology.edges.T
-    n, laplacian = topology.n, _laplacian(topology, rates)
+    n = topology.n
+    if n > DENSE_LIMIT:
+        factor = _grounded(topology, rates)
+        if factor is not None:
+            return _constants_by_factor(topology, rates, factor)
+    require_memory(
+        5 * 8 * n * n, f"the Laplacian of {n} workers, whose factor is dense", "take fewer workers"
+    )
+    laplacian = _laplacian(topology, rates)
     # A multiple of J moves the mode 1 above all others: eigenvalues are at most 2 max_i Λ_ii.
     lifted = laplacian + (2 * laplacian.diagonal().max() + 1) / n
     vector = eigh(lifted, subset_by_index=[0, 0])[1][:, 0]
@@ -104,3 +120,49 @@ def constants_of_rates(topology: Topology, rates: np.ndarray) -> tuple[float, fl
     inverse = inv(laplacian + 1 / n)
     resistance = inverse[i, i] + inverse[j, j] - inverse[i, j] - inverse[j, i]
     return float(1 / smallest), float(resistance.max()) / 2
+
+
+def _grounded(topology: Topology, rates: np.ndarray) -> SuperLU | None:
+    """A sparse factor of Λ without the last worker's row and column; None where it is not small."""
+    i, j = topology.edges.T
+    n = topology.n
+    if len(rates) > MOST_FILL / 4 * n:
+        return None
+    at = np.concatenate([i, j, i, j]), np.concatenate([j, i, i, j])
+    laplacian = coo_array((np.concatenate([-rates, -rates, rates, rates]), at), shape=(n, n))
+    factor = splu(laplacian.tocsc()[:-1, :-1], permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0)
+    return factor if factor.L.nnz <= MOST_FILL * n else None
+
+
+def _constants_by_factor(
+    topology: Topology, rates: np.ndarray, factor: SuperLU
+) -> tuple[float, float]:
+    """The same by Lanczos iterations on Λ⁺, and a solve for each edge that may have the most resistance."""
+    i, j = topology.edges.T
+    n = topology.n
+
+    def inverse(v: np.ndarray) -> np.ndarray:
+        v = np.ravel(v)
+        solved = np.append(factor.solve((v - v.mean())[:-1]), 0.0)
+        return solved - solved.mean()
+
+    operator = LinearOperator((n, n), matvec=inverse, dtype=float)
+    start = np.random.default_rng(0).normal(size=n)
+    vector = eigsh(operator, 1, which="LA", v0=start, tol=1e-12)[1][:, 0]
+    smallest = (rates * (vector[i] - vector[j]) ** 2).sum()
+    smallest /= ((vector - vector.mean()) ** 2).sum()
+    # No resistance is above that of the edge alone.
+    order = np.argsort(-1 / rates, kind="stable")
+    largest = 0.0
+    for first in range(0, len(order), EDGES_AT_A_TIME):
+        edges = order[first : first + EDGES_AT_A_TIME]
+        if largest >= (1 - 1e-14) / rates[edges[0]]:
+            break
+        columns = np.arange(len(edges))
+        currents = np.zeros((n, len(edges)))
+        currents[i[edges], columns], currents[j[edges], columns] = 1.0, -1.0
+        potentials = np.zeros((n, len(edges)))
+        potentials[:-1] = factor.solve(currents[:-1])
+        found = potentials[i[edges], columns] - potentials[j[edges], columns]
+        largest = max(largest, float(found.max()))
+    return float(1 / smallest), largest / 2

@@ -403,6 +403,7 @@ def add_legend(ax: Axes, widen: bool = False, **options: Any) -> Legend:
         options |= {"ncols": math.ceil(height / (0.97 * figure.bbox.height))}
         if options["ncols"] > 1:
             legend = ax.legend(**options)
+            legend.set_in_layout(False)  # beside these Axes there may be no room for it yet
             figure.draw_without_rendering()
         if widen:
             width, height = figure.get_size_inches()

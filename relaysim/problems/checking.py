@@ -231,6 +231,7 @@ class _Contract(ExampleClaims):
                 ("differences of gradients", self._hessian_product),
                 ("replicas are as alone", lambda: self._hessian_product_of_replicas()),
             ],
+            "eigenbasis": [("orthonormal eigenvectors of every Hessian", self._eigenbasis)],
             "proximal": [("the gradient is (x − u)/rate at u", self._proximal)],
             "gradient_of": [("rows of gradient", self._gradient_of)],
             "among": [("their gradients", self._among)],
@@ -345,6 +346,17 @@ class _Contract(ExampleClaims):
         ]
         found = relative_difference(together, np.stack(alone, axis=-1))
         return found, 1e3 * ROUNDING, "give the problem's arrays a last axis of length 1"
+
+    def _eigenbasis(self) -> Finding:
+        basis = self.known("eigenbasis", shape=(self.d, self.d))
+        largest = float(np.abs(basis.T @ basis - np.eye(self.d)).max())
+        at_rest = self.gradient(np.zeros((self.n, self.d))).copy()
+        for column in basis.T:
+            changes = self.gradient(np.broadcast_to(column, (self.n, self.d))) - at_rest
+            left = changes - np.outer(changes @ column, column)
+            scale = max(float(np.abs(changes).max()), FORMULA * float(np.abs(at_rest).max()))
+            largest = max(largest, float(np.abs(left).max()) / (scale or 1.0))
+        return largest, FORMULA, "a Hessian turns one of its columns"
 
     def _proximal(self) -> Finding:
         rates = np.linspace(0.5, 2.0, self.n)[:, None] / self.spread

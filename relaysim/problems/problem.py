@@ -99,6 +99,12 @@ class Problem(Protocol):
             "of quadratics, ``(n, d[, r])`` to the same: H_i x_i, exact theory to the last digits",
             "theory takes it from differences of gradients, at the cost of some digits",
         )
+        eigenbasis = Offer(
+            "of quadratics, ``(d, d)``: orthonormal columns that are eigenvectors of every H_i, or None if "
+            "there are none: exact theory parameter by parameter, and mode by mode of W where all H_i are "
+            "the same",
+            "theory takes all parameters together",
+        )
         proximal = Offer(
             "of quadratics, ``(n, d[, r])``, rates and the gradients there (or None) to the same: argmin_u "
             "f_i(u) + ‖u − x_i‖²/(2 rate_i), affine in x and the gradients: `relaysim.algorithms.ADMM`",

@@ -24,6 +24,8 @@ __all__ = ["DiagonalQuadratic", "LeastSquares"]
 
 # A table computes what takes no more multiplications.
 WORK_NOW = 1e8
+# Matrices of some workers are copied out in pieces of this size.
+COPIED_BYTES = 5 << 17
 
 
 class Quadratic(Objective):
@@ -164,11 +166,17 @@ class LeastSquares(RowExamples, Quadratic):
 
     def gradient_of(self, workers: np.ndarray, x: np.ndarray) -> np.ndarray:
         """∇f_i at row k of x for i = ``workers[k]``; ``(k, d)`` to the same shape."""
-        if self._hessians is None:
-            A = self.A[workers]
-            product = np.matvec(A.transpose(0, 2, 1), np.matvec(A, x))
-        else:
-            product = np.matvec(self._hessians[workers], x)
+        product = np.empty(x.shape)
+        matrices = self.A if self._hessians is None else self._hessians
+        # Matrices are copied out: as many at once as the cache holds until they are used.
+        length = max(COPIED_BYTES // matrices[0].nbytes, 1)
+        for start in range(0, len(workers), length):
+            some = slice(start, start + length)
+            chosen = matrices.take(workers[some], axis=0)
+            if self._hessians is None:
+                np.matvec(chosen.transpose(0, 2, 1), np.matvec(chosen, x[some]), out=product[some])
+            else:
+                np.matvec(chosen, x[some], out=product[some])
         return np.subtract(product, self._projected[workers], out=product)
 
     def hessian_product(self, x: np.ndarray) -> np.ndarray:
@@ -230,6 +238,13 @@ class LeastSquares(RowExamples, Quadratic):
         """f(x*)."""
         residual = self.A.reshape(-1, self.d) @ self.optimum - self.b.ravel()
         return float(0.5 * residual @ residual / self.n)
+
+    @functools.cached_property
+    def eigenbasis(self) -> np.ndarray | None:
+        """Eigenvectors of every A_iᵀA_i as columns, ``(d, d)``, where all A_i are the same; else None."""
+        if not (self.A[0] == self.A).all():
+            return None
+        return np.linalg.eigh(self.mean_hessian)[1]
 
     @functools.cached_property
     def _eigenvalue_ranges(self) -> np.ndarray:
@@ -380,6 +395,11 @@ class DiagonalQuadratic(Quadratic):
         for rows in row_blocks(self.h):
             total += np.einsum("nd,nd->", self.h[rows], (self.optimum - self.centers[rows]) ** 2)
         return float(0.5 * total / self.n)
+
+    @property
+    def eigenbasis(self) -> np.ndarray:
+        """I: all Hessians are diagonal."""
+        return np.eye(self.d)
 
     @property
     def local_smoothness(self) -> np.ndarray:

@@ -393,7 +393,7 @@ def _floor(
         return float("nan")
     try:
         linear = linearize(problem, topology, algorithm, rate, mixing=mixing)
-        return float(linear.stationary(sigma2).suboptimality)
+        return float(linear.stationary(sigma2, [suboptimality.name]).suboptimality)
     except (TypeError, ValueError):  # not quadratic, not stable, or too large
         return float("nan")
 

@@ -8,13 +8,14 @@ stay, or repeat with the matrices; the steps before that, in which other rules h
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csc_array, csr_array, hstack
+from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator
 
 from relaysim.algorithms.base import Method, Rate, Round
@@ -27,12 +28,11 @@ from relaysim.problems.workers import Workers
 from relaysim.support.callbacks import answer, ask
 from relaysim.support.streams import Streams
 from relaysim.support.workspace import Workspace
+from relaysim.theory.assembly import close, conserved_matrix, noise_matrix, step_matrix
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["AffineStep"]
+__all__ = ["AffineStep", "left_vectors"]
 
-# Bytes of a batch of states that step together.
-BATCH_BYTES = 1 << 24
 # A method that needs more steps than this to become steady is taken for one that never does.
 MOST_STARTING_STEPS = 1 << 20
 # Relative changes from one period to the next with which what converges is about to rest.
@@ -69,6 +69,9 @@ class AffineStep:
         starting: the iterates ``(n, d)`` of these steps.
         sent: vectors sent before each step up to ``start_up``.
         y: the state ``(N,)`` at that step.
+        units: what an entry of y is held in, ``(N,)``.
+        curvature_scale: the size of curvatures.
+        mixing_matrices: as given.
 
     Raises:
         TypeError: gradients or a step that are not affine.
@@ -89,13 +92,13 @@ class AffineStep:
                 f"has no matrix; use relaysim.simulate"
             )
         self.problem, self.algorithm = problem, algorithm
-        self.learning_rate = learning_rate
+        self.learning_rate, self.mixing_matrices = learning_rate, matrices
         self.period = cycle_of(algorithm, matrices)
         self._network = _Counting(topology, matrices, Workspace(), workers=Workers(problem))
         self._round = Round(self._gradient, self._network, Workspace(), self._no_numbers)
         self._round.learning_rate = learning_rate
         self._observe = Exact().observe(problem, Streams([0], np.zeros(1, dtype=np.intp)))
-        self._curvature_scale = 1.0
+        self.curvature_scale = 1.0
         self._require_affine_gradients()
         # With a replica axis the arrays that depend on the data are those with three axes.
         state = algorithm.init(x0[..., None], self._network)
@@ -131,13 +134,13 @@ class AffineStep:
         self._far = 2.0 ** math.ceil(math.log2(max(offset / change, 1))) if change else 1.0
         at_u, at_v, at_sum = (self.curvature(x) for x in (u, 2 * v, u + 2 * v))
         direct = (self._gradient(self._far * u) - constant) / self._far
-        if not _close(direct, at_u, offset / self._far):
+        if not close(direct, at_u, offset / self._far):
             raise TypeError(
                 f"hessian_product of {self.problem!r} does not fit its gradient; it must give the "
                 f"gradients without their constant part"
             )
-        self._curvature_scale = float(np.abs(at_u).max())
-        if not _close(at_sum, at_u + at_v, offset / self._far):
+        self.curvature_scale = float(np.abs(at_u).max())
+        if not close(at_sum, at_u + at_v, offset / self._far):
             raise TypeError(
                 f"{self.problem!r} is not quadratic: its gradients are not affine, so that no method "
                 f"on it has a matrix; use relaysim.simulate, or a quadratic such as "
@@ -184,15 +187,15 @@ class AffineStep:
         self._templates = states[:-1]
         self._constants = np.zeros(self._ends[-1])
         self._varying = np.arange(self._ends[-1])
-        self._scales = np.ones(len(self._varying))
+        self.units = np.ones(len(self._varying))
         varying = self._find_varying()
         everything = self._flatten(state)[:, 0]
         self._constants = np.where(varying, 0, everything)
         self._varying = np.flatnonzero(varying)
         self.states = len(self._varying)
-        self._scales = np.ones(self.states)
-        self._scales = self._find_scales()
-        self.y = everything[varying] / self._scales
+        self.units = np.ones(self.states)
+        self.units = self._find_scales()
+        self.y = everything[varying] / self.units
 
     def _step(self, state: Any, step: int, gradient: Gradient) -> Any:
         self._round.step = step
@@ -236,6 +239,17 @@ class AffineStep:
                 scales[self._part(k)] = 2.0 ** round(math.log2(largest[k]))  # exact
         return scales
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(n, d)."""
+        return self.problem.n, self.problem.d
+
+    @property
+    def rows(self) -> int | None:
+        """R where the state is R rows of d parameters, else None."""
+        d = self.problem.d
+        return self.states // d if all(shape[1] == d for shape in self._shapes) else None
+
     def _part(self, k: int) -> slice:
         """Where the k-th array lies in y."""
         return slice(*np.searchsorted(self._varying, self._ends[k : k + 2]))
@@ -243,14 +257,14 @@ class AffineStep:
     def _flatten(self, state: Any) -> np.ndarray:
         """What varies of a state, ``(N, r)``."""
         everything = np.concatenate([part.reshape(-1, part.shape[2]) for part in _data(state)])
-        return everything[self._varying] / self._scales[:, None]
+        return everything[self._varying] / self.units[:, None]
 
     def _unflatten(self, y: np.ndarray, phase: int, constants: np.ndarray | None = None) -> Any:
         """The steady state that holds these data, ``(N, r)``, and constants, or 0 in their place."""
         everything = np.zeros((self._ends[-1], y.shape[1]))
         if constants is not None:
             everything[:] = constants[:, None]
-        everything[self._varying] = y * self._scales[:, None]
+        everything[self._varying] = y * self.units[:, None]
         pieces = zip(self._shapes, self._ends, self._ends[1:], strict=False)
         parts = iter([everything[a:b].reshape(*shape, y.shape[1]) for shape, a, b in pieces])
         return _rebuilt(self._templates[phase % self.period], parts)
@@ -259,27 +273,28 @@ class AffineStep:
 
     def linear(self, y: np.ndarray, phase: int) -> np.ndarray:
         """A y for states ``(N, r)``, in the step ``start_up + phase``."""
-        return self._apply(y, phase, self.curvature)
+        return self.response(y, phase, self.curvature)
 
-    def _apply(
+    def response(
         self, y: np.ndarray, phase: int, gradient: Gradient, constants: np.ndarray | None = None
     ) -> np.ndarray:
+        """What a step with these gradients makes of states ``(N, r)``, its counts and masses as they are."""
         state = self._unflatten(y, phase, constants)
         return self._flatten(self._step(state, self.start_up + phase, gradient))
 
     def _require_affine_step(self) -> None:
         u, v = np.random.default_rng(2).normal(size=(2, self.states, 1))
-        size = 1 + float(np.max(self.learning_rate)) * self._curvature_scale
+        size = 1 + float(np.max(self.learning_rate)) * self.curvature_scale
         for phase in range(self.period):
             at_u, at_v, at_sum = (self.linear(y, phase) for y in (u, 2 * v, u + 2 * v))
             for later in OTHER_PERIODS:
-                if not _close(self.linear(u, phase + later * self.period), at_u, size):
+                if not close(self.linear(u, phase + later * self.period), at_u, size):
                     raise TypeError(
                         f"the rule of {self.algorithm!r} changes with the number of the step and does "
                         f"not repeat after {self.period} steps; give it an attribute `cycle`, the steps "
                         f"after which it does"
                     )
-            if not _close(at_sum, at_u + at_v, size):
+            if not close(at_sum, at_u + at_v, size):
                 raise TypeError(
                     f"{self.algorithm!r} is not affine: its step of a sum of states is not the sum "
                     f"of its steps, so that it has no matrix; use relaysim.simulate"
@@ -301,17 +316,44 @@ class AffineStep:
     @functools.cached_property
     def matrices(self) -> list[csr_array]:
         """A of each step of a period, ``(N, N)``."""
-        return [
-            _without_rounding(_matrix(functools.partial(self.linear, phase=phase), self.states))
-            for phase in range(self.period)
-        ]
+        return self.matrices_at(self.learning_rate)
+
+    def matrices_at(self, learning_rate: Rate) -> list[csr_array]:
+        """The same at another rate, in the units of this one."""
+        with self.at(learning_rate):
+            size = 1 + float(np.max(learning_rate)) * self.curvature_scale
+            found = [step_matrix(self, phase, size) for phase in range(self.period)]
+        return [A for A in found if A is not None]
+
+    def quantities_at(self, learning_rate: Rate) -> csr_array:
+        """What the algorithm says it conserves at a rate, as a matrix ``(k, N)``."""
+        with self.at(learning_rate):
+            if self.algorithm.conserved(self._templates[0], self._network, learning_rate) is None:
+                return csr_array((0, self.states))
+            return conserved_matrix(self, 1.0)
+
+    def conserved_by(self, y: np.ndarray) -> np.ndarray:
+        """The conserved quantities of states ``(N, r)``, ``(k, r)``."""
+        state = self._unflatten(y, 0)
+        found = self.algorithm.conserved(state, self._network, self._round.learning_rate)
+        assert found is not None, "what one state conserves all do"
+        return found.reshape(-1, y.shape[1])
+
+    @contextlib.contextmanager
+    def at(self, learning_rate: Rate) -> Iterator[None]:
+        """Steps at another rate."""
+        kept, self._round.learning_rate = self._round.learning_rate, learning_rate
+        try:
+            yield
+        finally:
+            self._round.learning_rate = kept
 
     @functools.cached_property
     def offsets(self) -> list[np.ndarray]:
         """b of each step of a period, ``(N,)``."""
         rest = np.zeros((self.states, 1))
         return [
-            self._apply(rest, phase, self._gradient, self._constants)[:, 0]
+            self.response(rest, phase, self._gradient, self._constants)[:, 0]
             for phase in range(self.period)
         ]
 
@@ -332,33 +374,12 @@ class AffineStep:
     @functools.cached_property
     def noise(self) -> list[csr_array]:
         """How errors of the gradients enter the state in each step of a period, ``(N, n d)``."""
-        n, d = self.problem.n, self.problem.d
-
-        def respond(errors: np.ndarray, phase: int) -> np.ndarray:
-            rest = np.zeros((self.states, errors.shape[1]))
-            return self._apply(rest, phase, lambda x: errors.reshape(n, d, -1).copy())
-
-        return [
-            _matrix(functools.partial(respond, phase=phase), n * d) for phase in range(self.period)
-        ]
+        return [noise_matrix(self, phase) for phase in range(self.period)]
 
     @functools.cached_property
     def conserved(self) -> csr_array:
         """Left null vectors of A − I, from what the algorithm says it conserves, ``(k, N)``."""
-
-        def quantities(state: Any) -> np.ndarray | None:
-            return self.algorithm.conserved(state, self._network, self.learning_rate)
-
-        def respond(y: np.ndarray) -> np.ndarray:
-            found = quantities(self._unflatten(y, 0))
-            assert found is not None, "what one state conserves all do"
-            return found.reshape(-1, y.shape[1])
-
-        if quantities(self._templates[0]) is None:
-            return csr_array((0, self.states))
-        # After one more step: y may hold sums that do not fit the messages, which a step mends.
-        found = csr_array(_matrix(respond, self.states) @ self.matrices[0])
-        return found[np.flatnonzero(abs(found).sum(axis=1) > 0)]
+        return left_vectors(self.quantities_at(self.learning_rate), self.matrices[0])
 
     @functools.cached_property
     def sent_per_step(self) -> list[list[float]]:
@@ -370,23 +391,11 @@ class AffineStep:
         return counts
 
 
-def _matrix(respond: Callable[[np.ndarray], np.ndarray], width: int) -> csr_array:
-    """The matrix of a linear map, from what it makes of unit vectors, batch by batch."""
-    size = max(1, min(width, BATCH_BYTES // (8 * max(width, 1))))
-    blocks = []
-    for first in range(0, width, size):
-        count = min(size, width - first)
-        unit = np.zeros((width, count))
-        unit[np.arange(first, first + count), np.arange(count)] = 1
-        blocks.append(csc_array(respond(unit)))
-    return csr_array(hstack(blocks))
-
-
-def _without_rounding(matrix: csr_array) -> csr_array:
-    """Without entries that are rounding beside the largest: what should be 0 is 0."""
-    matrix.data[np.abs(matrix.data) <= 4e-16 * np.abs(matrix.data).max(initial=0)] = 0
-    matrix.eliminate_zeros()
-    return matrix
+def left_vectors(quantities: csr_array, A: csr_array) -> csr_array:
+    """Left null vectors of A − I, ``(k, N)``, from what a rule conserves."""
+    # After one more step: y may hold sums that do not fit the messages, which a step mends.
+    found = csr_array(quantities @ A)
+    return found[np.flatnonzero(abs(found).sum(axis=1) > 0)]
 
 
 def _leaves(state: Any) -> Iterator[np.ndarray]:
@@ -427,9 +436,3 @@ def _change_of_counts(state: Any, following: Any) -> float:
         change = np.abs(after - before) / np.where(sizes > 0, sizes, 1)
         largest = max(largest, float(np.max(change)))
     return largest
-
-
-def _close(a: np.ndarray, b: np.ndarray, summands: float) -> bool:
-    """Equal but for rounding, where numbers of the size ``summands`` may have cancelled."""
-    largest = max(np.abs(a).max(initial=0), 1e-3 * summands, 1e-300)
-    return bool(np.abs(a - b).max(initial=0) <= 1e-9 * largest)

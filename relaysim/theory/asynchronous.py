@@ -11,8 +11,9 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import eigh
+from scipy.linalg import eigh, expm
 from scipy.optimize import brentq
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from relaysim.algorithms.events import EventMethod
 from relaysim.support.checks import real_array
@@ -21,7 +22,12 @@ from relaysim.topologies import Topology
 
 __all__ = ["asynchronous_consensus", "asynchronous_decay"]
 
-EPSILON = float(np.finfo(float).eps)
+# Of so many edges all eigenvalues are found, of more the largest by Lanczos iterations.
+FEW_EDGES = 400
+# Exponentials are sought in spaces of so many dimensions, and miss this share of what is left.
+MOST_KRYLOV, KRYLOV_ERROR = 60, 1e-14
+# Nor does a piece leave less than this share, of which rounding would take digits.
+SMALLEST_SHARE = 0.1
 
 
 def asynchronous_decay(topology: Topology, algorithm: EventMethod) -> float:
@@ -35,7 +41,7 @@ def asynchronous_decay(topology: Topology, algorithm: EventMethod) -> float:
     with A what happens between meetings and P_ij what happens in one. Where meetings are m a step, as those
     of SwarmSGD, κ is −m log of the largest eigenvalue of a meeting, M ↦ E[P M Pᵀ].
 
-    Dense linear algebra over edges and pairs of modes: 10 ms for a ring of 32, 10 s for complete(64).
+    Linear algebra over edges and modes: 10 ms for a ring of 32, a second for complete(64) or a ring of 256.
 
     Args:
         topology: connected, of two workers or more.
@@ -202,16 +208,38 @@ class _Moments:
         right = np.einsum("ab,kcd->kacbd", one, S).reshape(1, -1, k * k, k * k)
         L = left + right
         source, seen = np.kron(rule.lost, rule.lost)[:, None], np.kron(rule.seen, rule.seen)
-        difference = modes[i] - modes[j]
-        pairs = difference[:, :, None] * difference[:, None, :]
-        # Scaled so that T is symmetric.
-        pairs = np.sqrt(rates)[:, None] * pairs.reshape(len(rates), -1)
+        difference, roots = modes[i] - modes[j], np.sqrt(rates)
+        start = np.ones(len(rates))
+        above, pairs = np.triu_indices(self._n - 1), None
+        if len(rates) <= FEW_EDGES:  # sums over pairs of modes, each pair once
+            twice = np.where(above[0] == above[1], 1.0, math.sqrt(2))
+            pairs = roots[:, None] * difference[:, above[0]] * difference[:, above[1]] * twice
 
         def excess(mu: float) -> float:
+            """1 − 1/λ, almost a line where λ, the largest eigenvalue of T, comes from a pole."""
+            nonlocal start
             gain = -np.linalg.solve(L - mu * np.eye(k * k), source)[..., 0] @ seen
-            T = (pairs * gain.ravel()) @ pairs.T
-            last = len(rates) - 1
-            return float(eigh(T, eigvals_only=True, subset_by_index=[last, last])[0]) - 1
+
+            # T scaled so that it is symmetric.
+            def apply(weights: np.ndarray) -> np.ndarray:
+                scaled = roots * np.ravel(weights)
+                if len(rates) <= 2 * self._n:
+                    together = difference.T @ (scaled[:, None] * difference)
+                    moved = difference @ (gain * together)
+                    return roots * np.einsum("ea,ea->e", moved, difference)
+                together = modes.T @ self._laplacian(scaled) @ modes
+                back = modes @ (gain * together) @ modes.T
+                return roots * (back[i, i] + back[j, j] - back[i, j] - back[j, i])
+
+            if pairs is not None:
+                T = (pairs * gain[above]) @ pairs.T
+                last = len(rates) - 1
+                top = eigh(T, eigvals_only=True, subset_by_index=[last, last])
+                return 1 - 1 / float(top[0])
+            operator = LinearOperator((len(rates),) * 2, matvec=apply, dtype=float)
+            top, vectors = eigsh(operator, 1, which="LA", v0=start, tol=1e-7)
+            start = vectors[:, 0] + 1e-3 / math.sqrt(len(start))
+            return 1 - 1 / float(top[0])
 
         lowest = 2 * float(np.linalg.eigvals(S).real.max())
         size = abs(lowest) or float(rates.max())
@@ -225,16 +253,51 @@ class _Moments:
         return float(brentq(excess, lower, lower + reach, xtol=1e-14 * size))
 
     def after(self, M: np.ndarray, elapsed: float) -> np.ndarray:
-        """M after some time, by Taylor's series over short pieces of it."""
-        pieces = math.ceil(elapsed * self._bound)
-        for _ in range(pieces):
-            term, k = M, 0
-            while k == 0 or np.abs(term).max() > EPSILON * np.abs(M).max():
-                k += 1
-                term = self.change(term) * (elapsed / pieces / k)
-                M = M + term
+        """M after some time: exp(τL) M within Krylov spaces of M, over pieces τ as long as these allow."""
+        left = elapsed
+        while left > 0:
+            size = float(np.linalg.norm(M))
+            if size == 0:
+                return M
+            basis, small = self._krylov(M / size)
+            most = len(basis)
+            piece = left
+            while True:
+                # One row more holds what leaves the space, an estimate of the error (Saad, 1992).
+                grown = np.zeros((most + 1, most + 1))
+                grown[:most, :most] = piece * small[:most]
+                grown[most, most - 1] = piece * small[most, most - 1]
+                weights = expm(grown)[:, 0]
+                size_after = float(np.linalg.norm(weights[:most]))
+                if abs(weights[most]) <= KRYLOV_ERROR * size_after and size_after >= SMALLEST_SHARE:
+                    break
+                piece /= 1.5
+            M = size * np.tensordot(weights[:most], basis, 1)
             M = self._centred(M)
+            left = left - piece if piece < left else 0.0
         return M
+
+    def _krylov(self, M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """An orthonormal basis of M, LM, …, ``(k, kn, kn)``, and L on it, ``(k + 1, k)``."""
+        most = min(MOST_KRYLOV, M.size)
+        basis = np.empty((most, M.size))
+        small = np.zeros((most + 1, most))
+        basis[0] = M.ravel()
+        for k in range(most):
+            following = self.change(basis[k].reshape(M.shape)).ravel()
+            before = float(np.linalg.norm(following))
+            for _ in range(2):  # once more, for what rounding left
+                along = basis[: k + 1] @ following
+                following = following - along @ basis[: k + 1]
+                small[: k + 1, k] += along
+            rest = float(np.linalg.norm(following))
+            small[k + 1, k] = rest
+            if rest <= 1e-15 * before or rest == 0:
+                small[k + 1, k] = 0
+                return basis[: k + 1].reshape(-1, *M.shape), small[: k + 2, : k + 1]
+            if k + 1 < most:
+                basis[k + 1] = following / rest
+        return basis.reshape(-1, *M.shape), small
 
     def _centred(self, M: np.ndarray) -> np.ndarray:
         """M without what rounding leaks into the mean, or between M and Mᵀ, which would never decay."""

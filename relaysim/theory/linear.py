@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,22 +25,17 @@ from relaysim.mixing.sequences import Mixing
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
 from relaysim.schedules import PerWorker
-from relaysim.support.checks import noise_variances, real_array, real_number, whole_number
+from relaysim.support.checks import noise_variances, one_of, real_array, real_number, whole_number
 from relaysim.support.display import LATER, html_table
 from relaysim.support.starts import starting_points
-from relaysim.theory.affine import AffineStep
-from relaysim.theory.spectra import (
-    NEUTRAL,
-    fixed_point,
-    spectral_radius,
-    stationary_covariance,
-)
+from relaysim.theory.affine import AffineStep, left_vectors
+from relaysim.theory.decoupling import Coordinates
+from relaysim.theory.floors import Floor, NoiseWhenAsked
+from relaysim.theory.spectra import NEUTRAL, fixed_point, spectral_radius
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["Linearization", "linearize"]
 
-# States whose covariance fits: a few matrices of this size squared.
-MOST_STATES_IN_COVARIANCE = 12_000
 # Numbers of iterates that are measured at a time.
 BLOCK_NUMBERS = 1 << 20
 
@@ -129,7 +124,7 @@ class Linearization:
         self.period, self.start_up = self._map.period, self._map.start_up
         self.states = self._map.states
         self._iterates = slice(0, problem.n * problem.d)
-        self._spreads: dict[tuple[float, ...], list[_Spread]] = {}
+        self._floors: dict[tuple[float, ...], Floor] = {}
 
     def _repr_html_(self) -> str:
         names = ("problem", "topology", "learning_rate", "states", "start_up", "period")
@@ -156,7 +151,16 @@ class Linearization:
             RuntimeWarning: the eigenvalues of a very large A have not converged.
         """
         seen = np.arange(self.states) < self._iterates.stop
-        return spectral_radius(self._map.matrices, self._map.conserved, seen)
+        where, rate = self._coordinates, self._map.learning_rate
+        if where.parameters is None and where.workers is None:
+            return spectral_radius(self._map.matrices, self._map.conserved, seen)
+        matrices = where.matrices_at(rate)
+        conserved = left_vectors(where.quantities_at(rate), matrices[0])
+        return spectral_radius(matrices, conserved, seen)
+
+    @functools.cached_property
+    def _coordinates(self) -> Coordinates:
+        return Coordinates(self._map)
 
     @property
     def relaxation_time(self) -> float:
@@ -259,7 +263,7 @@ class Linearization:
 
     # -- with noise --------------------------------------------------------------------------------------
 
-    def stationary(self, sigma2: ArrayLike) -> pd.Series:
+    def stationary(self, sigma2: ArrayLike, columns: Sequence[str] | None = None) -> pd.Series:
         """The noise floor: expectations once the start is forgotten, under noisy gradients.
 
         With errors of variance σ²/d in each coordinate of each worker's gradient, independent between
@@ -269,6 +273,8 @@ class Linearization:
 
         Args:
             sigma2: σ² = E‖g_i − ∇f_i‖², at least 0: one number, or one for each worker, ``(n,)``.
+            columns: names of those that are wanted; all by default. Those of x̄ alone, suboptimality, value
+                and gradient norm, take a small part of the time and of the memory.
 
         Returns:
             Exact expectations by column of a history: ``suboptimality``, ``consensus_distance``,
@@ -276,7 +282,8 @@ class Linearization:
             an ``expectation`` is left out.
 
         Raises:
-            ValueError: the method is not stable at this rate, or its state is too large.
+            ValueError: the method is not stable at this rate, its covariance does not fit in memory, or there
+                is no expectation of a column.
 
         >>> import numpy as np
         >>> import relaysim as rs
@@ -285,42 +292,41 @@ class Linearization:
         >>> round(float(linear.stationary(0.12).suboptimality), 12)  # ½ γσ²/(n(2 − γ))
         0.005
         """
-        highest, spreads = self._spread_by(sigma2)
+        highest, spread_by = self._spread_by(sigma2)
         at_rest, floor = self._at_rest, {}
-        noises = self._noises(highest, spreads)
+        known = [each.name for each in self.measures if each.expectation is not None]
+        wanted = known if columns is None else list(columns)
+        for name in wanted:
+            one_of(name, "a column", tuple(known))
+        noises = [] if spread_by is None else self._noises(highest, spread_by)
         for measure in self.measures:
-            if measure.expectation is None:
+            if measure.expectation is None or measure.name not in wanted:
                 continue
             values = at_rest[measure.name]
-            if highest > 0:
+            if noises:
                 pairs = zip(values.tolist(), noises, strict=True)
                 values = np.array([measure.expectation(value, noise) for value, noise in pairs])
             floor[measure.name] = float(values.mean())
         return pd.Series(floor)
 
-    def _spread_by(self, sigma2: ArrayLike) -> tuple[float, list[_Spread]]:
+    def _spread_by(self, sigma2: ArrayLike) -> tuple[float, Floor | None]:
         """The highest σ² of a worker, and what those of all do for each unit of it; nothing without any."""
         variances = np.broadcast_to(noise_variances(sigma2, self.problem.n), (self.problem.n,))
         highest = float(variances.max())
         if highest == 0:
-            return 0.0, []
+            return 0.0, None
         shares = tuple((variances / highest).tolist())
-        if shares not in self._spreads:
-            self._spreads[shares] = self._spreads_of(np.array(shares))
-        return highest, self._spreads[shares]
+        if shares not in self._floors:
+            self._require_stability()
+            where = self._coordinates if min(shares) == 1 else Coordinates(self._map, modes=False)
+            self._floors[shares] = Floor(where, self.spectral_radius, np.array(shares))
+        return highest, self._floors[shares]
 
-    def _noises(self, sigma2: float, spreads: list[_Spread]) -> list[Noise]:
+    def _noises(self, sigma2: float, spread_by: Floor) -> list[Noise]:
         """How noise spreads the iterates at each step of a period."""
         return [
-            Noise(
-                problem=self.problem,
-                iterates=iterates,
-                mean_covariance=sigma2 * spread.mean,
-                worker_variances=sigma2 * spread.workers,
-                consensus=float(sigma2 * spread.consensus),
-                mean_hessian=self._mean_hessian,
-            )
-            for iterates, spread in zip(self._fixed_iterates, spreads, strict=False)
+            NoiseWhenAsked.of(spread_by, phase, sigma2, iterates, self._mean_hessian)
+            for phase, iterates in enumerate(self._fixed_iterates)
         ]
 
     def stationary_quantiles(
@@ -348,17 +354,19 @@ class Linearization:
                 "problem an `optimum`"
             )
         whole_number(draws, "draws", 1)
-        highest, units = self._spread_by(sigma2)
-        if problem.d == 1 and highest > 0:
+        highest, floor = self._spread_by(sigma2)
+        if problem.d == 1 and floor is not None:
             off = self._fixed_iterates.mean(axis=(1, 2)) - float(np.ravel(problem.optimum)[0])
-            spreads = np.sqrt([highest * float(unit.mean[0, 0]) for unit in units])
+            spreads = np.sqrt([highest * float(unit[0, 0]) for unit in floor.means])
             return 0.5 * self._mean_hessian[0, 0] * _radii(off, spreads, quantiles) ** 2
         generator = np.random.default_rng(0)
         points = []
         each = -(-draws // self.period)
-        rest = _Spread(np.zeros((problem.d, problem.d)), np.zeros(problem.n), 0.0)
-        for x, unit in zip(self._fixed_iterates, units or [rest] * self.period, strict=True):
-            values, vectors = np.linalg.eigh(unit.mean * highest)
+        units = (
+            floor.means if floor is not None else [np.zeros((problem.d, problem.d))] * self.period
+        )
+        for x, unit in zip(self._fixed_iterates, units, strict=True):
+            values, vectors = np.linalg.eigh(unit * highest)
             spread = vectors * np.sqrt(np.maximum(values, 0))
             normal = generator.normal(size=(self.problem.d, each))
             points.append(x.mean(axis=0)[:, None] + spread @ normal)
@@ -391,34 +399,12 @@ class Linearization:
         directions = np.broadcast_to(np.eye(d), (n, d, d))
         return self._map.curvature(np.ascontiguousarray(directions)).mean(axis=0)
 
-    def _spreads_of(self, variances: np.ndarray) -> list[_Spread]:
-        """At each step of a period, by the workers' σ², ``(n,)``."""
-        self._require_stability()
-        if self.states > MOST_STATES_IN_COVARIANCE:
-            raise ValueError(
-                f"the covariance of {self.states} states does not fit; up to "
-                f"{MOST_STATES_IN_COVARIANCE} do, so take fewer workers or parameters"
-            )
-        n, d = self.problem.n, self.problem.d
-        found = [_Spread(np.zeros((d, d)), np.zeros(n), 0.0) for _ in range(self.period)]
-        deviations = np.repeat(np.sqrt(variances), d)
-        noise = [csr_array((B / math.sqrt(d)).multiply(deviations)) for B in self._map.noise]
-        groups = stationary_covariance(self._map.matrices, noise, self._map.conserved)
-        for rows, covariances in groups:
-            inside = np.flatnonzero(rows < n * d)
-            workers, coordinates = np.divmod(rows[inside], d)
-            to_mean = np.zeros((d, len(inside)))
-            to_mean[coordinates, np.arange(len(inside))] = 1 / n
-            for phase, covariance in enumerate(covariances):
-                own = covariance[np.ix_(inside, inside)]
-                of_mean = to_mean @ own @ to_mean.T
-                so_far = found[phase]
-                found[phase] = _Spread(
-                    so_far.mean + of_mean,
-                    so_far.workers + np.bincount(workers, np.diag(own), minlength=n),
-                    so_far.consensus + np.trace(own) / n - np.trace(of_mean),
-                )
-        return found
+    @property
+    def _floor(self) -> Floor:
+        """That of noise alike at all workers, for σ² = 1."""
+        floor = self._spread_by(1.0)[1]
+        assert floor is not None
+        return floor
 
 
 def _radii(centers: np.ndarray, spreads: np.ndarray, quantiles: ArrayLike) -> np.ndarray:
@@ -436,11 +422,3 @@ def _radii(centers: np.ndarray, spreads: np.ndarray, quantiles: ArrayLike) -> np
     for where in zip(*np.nonzero((levels > 0) & (levels < 1)), strict=True):
         found[where] = brentq(excess, 0, far, args=(levels[where],), xtol=1e-300, rtol=1e-12)
     return found
-
-
-class _Spread(NamedTuple):
-    """About a fixed point: the covariance of x̄, ``(d, d)``, E‖x_i − E x_i‖² ``(n,)``, and that of Ξ²."""
-
-    mean: np.ndarray
-    workers: np.ndarray
-    consensus: float

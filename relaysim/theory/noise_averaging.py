@@ -12,11 +12,12 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.linalg import eig_banded
+from scipy.sparse import csgraph, csr_array
 
 from relaysim.mixing.sequences import Mixing, as_matrices, is_symmetric
-from relaysim.support.checks import real_number
-from relaysim.theory.mixing_gap import EPSILON, second_modulus
+from relaysim.support.checks import real_number, require_memory
+from relaysim.theory.mixing_gap import DENSE_LIMIT, EPSILON, second_modulus
 
 __all__ = ["effective_neighbors", "statistic_of", "variances_of_walk"]
 
@@ -30,7 +31,8 @@ def effective_neighbors(W: Mixing, gamma: float, mode: str = "mean") -> float:
     would be without noise averaging. For a symmetric W with eigenvalues λ_i it is
     [1/(1 − γ)] / [(1/n) Σ_i λ_i² / (1 − γλ_i²)]; else a discrete Lyapunov equation is solved over
     the period. n_W(0) = 1/mean(λ²), n_W(γ) → n for γ → 1 if W is doubly stochastic and connects
-    the workers. Dense linear algebra, O(n³).
+    the workers. Dense linear algebra, O(n³); for the mean over workers with a symmetric W, whose eigenvalues
+    are enough, O(n² b) where workers can be put in an order in which neighbours are at most b apart.
 
     Args:
         W: mixing matrix, or a sequence that repeats.
@@ -57,8 +59,13 @@ def effective_neighbors(W: Mixing, gamma: float, mode: str = "mean") -> float:
             f"gamma must lie in [0, 1), not {gamma!r}; at γ = 1 the walk has no variance, but for "
             f"a doubly stochastic W the limit is n"
         )
-    statistic = statistic_of(mode)
-    return float(1 / statistic(variances_of_walk(as_matrices(W))(gamma, 1 - gamma)))
+    statistic, matrices = statistic_of(mode), as_matrices(W)
+    if mode == "mean" and len(matrices) == 1 and is_symmetric(matrices[0]):
+        eigenvalues = _eigenvalues_but_one(matrices[0])
+        return 1 / (
+            1 / len(eigenvalues) + float(_left_of_modes(eigenvalues)(gamma, 1 - gamma).mean())
+        )
+    return float(1 / statistic(variances_of_walk(matrices)(gamma, 1 - gamma)))
 
 
 def statistic_of(mode: str) -> Callable[[np.ndarray], float]:
@@ -73,20 +80,37 @@ def variances_of_walk(matrices: tuple[csr_array, ...]) -> Callable[[float, float
         # J W = W J = J: its mode is set apart, so that nothing is lost for γ close to 1.
         dense = matrices[0].toarray()
         eigenvalues, vectors = np.linalg.eigh(dense - 1 / len(dense))
-        _require_bounded(float(np.abs(eigenvalues).max()))
-        squares = np.minimum(eigenvalues**2, 1)
-        below_one = (1 - eigenvalues) * (1 + eigenvalues)
-        below_one[below_one < len(dense) * EPSILON] = 0  # |λ| = 1: no noise is averaged out
-        weights = vectors**2
-
-        def symmetric(gamma: float, rest: float) -> np.ndarray:
-            modes = squares * (rest / (rest + gamma * below_one))
-            return (1 / len(dense) + weights @ modes)[np.newaxis]
-
-        return symmetric
+        left, weights = _left_of_modes(eigenvalues), vectors**2
+        return lambda gamma, rest: (1 / len(dense) + weights @ left(gamma, rest))[np.newaxis]
     _require_bounded(second_modulus(matrices))
     each = [matrix.toarray() for matrix in matrices]
     return lambda gamma, rest: _periodic_variances(each, gamma, rest)
+
+
+def _left_of_modes(eigenvalues: np.ndarray) -> Callable[[float, float], np.ndarray]:
+    """(1 − γ)λ²/(1 − γλ²) of a symmetric W − J's eigenvalues, as a function of γ and 1 − γ."""
+    _require_bounded(float(np.abs(eigenvalues).max()))
+    squares = np.minimum(eigenvalues**2, 1)
+    below_one = (1 - eigenvalues) * (1 + eigenvalues)
+    below_one[below_one < len(eigenvalues) * EPSILON] = 0  # |λ| = 1: no noise is averaged out
+    return lambda gamma, rest: squares * (rest / (rest + gamma * below_one))
+
+
+def _eigenvalues_but_one(W: csr_array) -> np.ndarray:
+    """Eigenvalues of a symmetric W − J: those of W, with a 0 in the place of the 1 of the mode 1."""
+    n = W.shape[0]
+    order = csgraph.reverse_cuthill_mckee(W, symmetric_mode=True)
+    i, j = W[order][:, order].tocoo().coords
+    width = int(np.abs(i - j).max(initial=0))
+    if n <= DENSE_LIMIT or width > n / 50:
+        require_memory(3 * 8 * n * n, f"a dense matrix of {n} workers", "take fewer workers")
+        return np.linalg.eigvalsh(W.toarray() - 1 / n)
+    banded = np.zeros((width + 1, n))
+    lower = i >= j
+    banded[(i - j)[lower], j[lower]] = W[order][:, order].tocoo().data[lower]
+    found = eig_banded(banded, lower=True, eigvals_only=True)
+    found[np.argmin(np.abs(found - 1))] = 0
+    return found
 
 
 def _periodic_variances(matrices: list[np.ndarray], gamma: float, rest: float) -> np.ndarray:

@@ -209,7 +209,9 @@ def overlay(
     prediction = linear.predict(int(history.steps[-1]))
     stable = linear.spectral_radius < 1 - NEUTRAL
     plateau = float(linear.plateau()[column]) if stable else None
-    floor = linear.stationary(sigma2).get(column) if stable and sigma2 > 0 else None
+    floor = None
+    if stable and sigma2 > 0 and measure.expectation is not None:
+        floor = linear.stationary(sigma2, [column])[column]
     band = None
     if floor is not None and column == "suboptimality":
         low, high = linear.stationary_quantiles(sigma2, (0.1, 0.9)).tolist()

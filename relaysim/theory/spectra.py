@@ -1,4 +1,4 @@
-"""Eigenvalues, fixed points and stationary covariances of affine maps, block by block."""
+"""Eigenvalues and fixed points of affine maps, block by block."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import eigvals, lu_factor, lu_solve
@@ -21,17 +22,25 @@ from scipy.sparse.linalg import (
 
 __all__ = [
     "NEUTRAL",
+    "Search",
+    "conserved_in",
+    "deflated",
+    "fingerprint",
     "fixed_point",
+    "groups_of",
+    "part_of",
     "product",
     "scaled_product",
     "spectral_radius",
-    "stationary_covariance",
+    "stack_of",
 ]
 
 # All eigenvalues of a matrix up to this size; beyond it those of largest modulus by iteration, and all
 # of them again, up to the second size, where iteration does not converge.
 DENSE_STATES = 100
 MOST_DENSE_STATES = 5000
+# Groups of at most so many states are handled together.
+MOST_STACKED = 16
 # The iteration works on powers of A, whose eigenvalues lie further apart, and restarts so many times.
 POWERS = ((32, 40, 15), (128, 40, 12))
 POWER_STEPS = 5000
@@ -43,6 +52,8 @@ NEUTRAL = 1e-12
 MOST_NILPOTENT = 400
 # Products of matrices are kept between this and its inverse: where they overflow, all seems to vanish.
 HUGE = 1e100
+# What powers of eigenvalues may miss where a rough answer will do.
+ROUGH = 1e-5
 # A mode is seen in the iterates if they make up more than this of its eigenvector.
 SEEN = 1e-7
 
@@ -52,26 +63,93 @@ Apply = Callable[[np.ndarray], np.ndarray]
 # -- spectral radius -------------------------------------------------------------------------------
 
 
-def spectral_radius(matrices: Sequence[csr_array], conserved: csr_array, seen: np.ndarray) -> float:
+class Search(NamedTuple):
+    """How the largest eigenvalues are iterated for, where a matrix is like one that was seen before.
+
+    Attributes:
+        starts: by a group's first row what its leading modes were; what is found is left there.
+        rough: whether some 1e-8 of ρ will do.
+    """
+
+    starts: dict[int, np.ndarray]
+    rough: bool
+
+
+def spectral_radius(
+    matrices: Sequence[csr_array],
+    conserved: csr_array,
+    seen: np.ndarray,
+    search: Search | None = None,
+) -> float:
     """Largest modulus of the eigenvalues of A = … A_1 A_0, per step, of modes that decay and show.
 
     Args:
         matrices: A_0, A_1, …, ``(N, N)``.
         conserved: left null vectors of A − I, ``(k, N)``; they do not count.
         seen: ``(N,)`` bool, the entries in which a mode has to show.
+        search: how to look, by default from nothing and precisely.
 
     Warns:
         RuntimeWarning: the iteration on a large matrix has not converged.
     """
     A, exponent = scaled_product(matrices)
+    conserved.eliminate_zeros()
+    small, others = _sorted_out(groups_of([A, conserved.T @ conserved]), conserved)
+    largest = 0.0
+    for rows in small:
+        largest = max(largest, _radius_ofstack_of(stack_of(A, rows), seen[rows], largest))
     known: dict[tuple, float] = {}
-    for rows in decoupled([A, conserved.T @ conserved]):
-        part, kept = _block(A, rows), _conserved_in(conserved, rows)
-        key = (_fingerprint(part), _fingerprint(kept), seen[rows].tobytes())
+    for rows in others:
+        part, kept = part_of(A, rows), conserved_in(conserved, rows)
+        key = (fingerprint(part), fingerprint(kept), seen[rows].tobytes())
         if key not in known:
-            known[key] = _radius(part, kept, seen[rows])
+            at_row = None if search is None else _AtRow(search, int(rows[0]))
+            known[key] = _radius(part, kept, seen[rows], at_row)
     period = len(matrices)
-    return max(known.values()) ** (1 / period) * 2.0 ** (exponent / period)
+    largest = max([largest, *known.values()])
+    return largest ** (1 / period) * 2.0 ** (exponent / period)
+
+
+def _sorted_out(
+    groups: Iterator[np.ndarray], conserved: csr_array
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Rows of small groups in which nothing is conserved, ``(count, size)`` by size, and the others."""
+    touched = np.bincount(conserved.indices, minlength=conserved.shape[1]) > 0
+    small: dict[int, list[np.ndarray]] = {}
+    others = []
+    for rows in groups:
+        if len(rows) <= MOST_STACKED and not touched[rows].any():
+            small.setdefault(len(rows), []).append(rows)
+        else:
+            others.append(rows)
+    return [np.array(each) for each in small.values()], others
+
+
+def stack_of(A: csr_array, rows: np.ndarray) -> np.ndarray:
+    """The parts of a matrix within groups ``(count, size)``, dense, ``(count, size, size)``."""
+    count, size = rows.shape
+    group, place = np.full((2, A.shape[0]), -1)
+    group[rows], place[rows] = np.arange(count)[:, None], np.arange(size)
+    coordinates = A.tocoo()
+    i, j = coordinates.coords
+    inside = group[i] >= 0
+    found = np.zeros((count, size, size))
+    i, j = i[inside], j[inside]
+    found[group[i], place[i], place[j]] = coordinates.data[inside]
+    return found
+
+
+def _radius_ofstack_of(parts: np.ndarray, seen: np.ndarray, least: float) -> float:
+    """The largest of the radii of dense parts, ``(count, size, size)``, or ``least`` if that is larger."""
+    shown = seen.any(axis=1)
+    parts, seen = parts[shown], seen[shown]
+    moduli = np.abs(np.linalg.eigvals(parts)).max(axis=1, initial=0.0)
+    for k in np.argsort(-moduli, kind="stable"):
+        if moduli[k] <= least:
+            break  # no other is larger
+        if not _is_nilpotent(parts[k]):
+            least = max(least, _radius_of_all(parts[k], seen[k]))
+    return least
 
 
 def product(matrices: Sequence[csr_array]) -> csr_array:
@@ -92,7 +170,7 @@ def scaled_product(matrices: Sequence[csr_array]) -> tuple[csr_array, int]:
     return found, exponent
 
 
-def decoupled(patterns: Sequence[csr_array]) -> Iterator[np.ndarray]:
+def groups_of(patterns: Sequence[csr_array]) -> Iterator[np.ndarray]:
     """Rows that go together: no matrix has an entry between one group and another."""
     joint = abs(patterns[0])
     for pattern in patterns[1:]:
@@ -103,18 +181,24 @@ def decoupled(patterns: Sequence[csr_array]) -> Iterator[np.ndarray]:
     yield from np.split(order, np.cumsum(np.bincount(labels, minlength=count))[:-1])
 
 
-def _block(matrix: csr_array, rows: np.ndarray) -> csr_array:
+def part_of(matrix: csr_array, rows: np.ndarray) -> csr_array:
     """The part of a matrix within a group."""
     return matrix[rows][:, rows]
 
 
-def _conserved_in(conserved: csr_array, rows: np.ndarray) -> csr_array:
+def conserved_in(conserved: csr_array, rows: np.ndarray) -> csr_array:
     """The conserved quantities of a group."""
-    kept = conserved[:, rows]
-    return kept[np.diff(kept.indptr) > 0]
+    kept = csr_array(conserved[:, rows])
+    kept = kept[np.diff(kept.indptr) > 0]
+    if kept.shape[0] < 2 or len(rows) == conserved.shape[1]:
+        return kept
+    # Of rows that reach into other groups the parts may depend on each other.
+    _, sizes, directions = np.linalg.svd(kept.toarray(), full_matrices=False)
+    independent = directions[sizes > 1e-12 * sizes[0]]
+    return kept if len(independent) == kept.shape[0] else csr_array(independent)
 
 
-def _fingerprint(matrix: csr_array) -> tuple:
+def fingerprint(matrix: csr_array) -> tuple:
     matrix.sort_indices()
     return (
         matrix.shape,
@@ -124,14 +208,23 @@ def _fingerprint(matrix: csr_array) -> tuple:
     )
 
 
-def _radius(A: csr_array, conserved: csr_array, seen: np.ndarray) -> float:
+class _AtRow(NamedTuple):
+    """A search as it goes for the group with this first row."""
+
+    search: Search
+    row: int
+
+
+def _radius(
+    A: csr_array, conserved: csr_array, seen: np.ndarray, search: _AtRow | None = None
+) -> float:
     if not seen.any():
         return 0.0
     size = len(seen)
     if _is_nilpotent(A):
         return 0.0
     if size > DENSE_STATES:
-        radius, converged = _radius_by_iteration(A, conserved, seen)
+        radius, converged = _radius_by_iteration(A, conserved, seen, search)
         if converged:
             return radius
         if size > MOST_DENSE_STATES:
@@ -145,15 +238,19 @@ def _radius(A: csr_array, conserved: csr_array, seen: np.ndarray) -> float:
     return _radius_of_all(deflated(A, conserved), seen)
 
 
-def _is_nilpotent(A: csr_array) -> bool:
-    """Whether powers of A vanish, whose eigenvalues no solver finds to be 0."""
-    y = np.random.default_rng(0).normal(size=A.shape[0])
+def _is_nilpotent(A: csr_array | np.ndarray) -> bool:
+    """Whether powers of A vanish, whose eigenvalues no solver finds to be 0.
+
+    From whole numbers, in units of powers of two: where entries are such, sums that cancel do so exactly.
+    """
+    y = np.random.default_rng(0).integers(-(2**20), 2**20, A.shape[0]).astype(float)
     for _ in range(min(A.shape[0], MOST_NILPOTENT)):
         y = A @ y
-        norm = np.linalg.norm(y)
+        norm = float(np.linalg.norm(y))
         if norm < 1e-200:
             return True
-        y /= norm
+        if not 1e-3 < norm < 1e12:
+            y = y * 2.0 ** -math.frexp(norm)[1]
     return False
 
 
@@ -194,21 +291,26 @@ def _shows(A: np.ndarray, value: complex, seen: np.ndarray) -> bool:
 
 
 def _radius_by_iteration(
-    A: csr_array, conserved: csr_array, seen: np.ndarray
+    A: csr_array, conserved: csr_array, seen: np.ndarray, search: _AtRow | None
 ) -> tuple[float, bool]:
     """The same by Arnoldi's method, and whether it converged."""
     project = _projector(conserved)
     start = np.random.default_rng(0).normal(size=len(seen))
-    start, growth = _power_iteration(A, project, start)
+    known = None if search is None else search.search.starts.get(search.row)
+    if known is not None:
+        start = known + 1e-3 * start / math.sqrt(len(start))
+    start, growth = _power_iteration(A, project, start, 100 if known is None else 10)
     if growth == 0:
         return 0.0, False
     # Scaled to a radius of about 1, so that powers neither overflow nor vanish.
     scaled = A / growth
     for power, subspace, restarts in POWERS:
         apply = _applied(scaled, project, power)
-        radius = _largest_eigenvalue(apply, start, seen, subspace, restarts)
-        if radius is not None:
-            return growth * radius ** (1 / power), True
+        found = _largest_eigenvalue(apply, start, seen, subspace, restarts, search)
+        if found is not None:
+            if search is not None:
+                search.search.starts[search.row] = found[1]
+            return growth * found[0] ** (1 / power), True
     # Modes that hardly decay sit close together next to 1 or −1 and are told apart by (A − s)⁻¹.
     # There is none elsewhere with a larger modulus if nothing grows faster.
     start, rate = _power_iteration(scaled, project, start, steps=POWER_STEPS)
@@ -247,11 +349,18 @@ def _power_iteration(
 
 
 def _largest_eigenvalue(
-    apply: Apply, start: np.ndarray, seen: np.ndarray, subspace: int, restarts: int
-) -> float | None:
+    apply: Apply,
+    start: np.ndarray,
+    seen: np.ndarray,
+    subspace: int,
+    restarts: int,
+    search: _AtRow | None,
+) -> tuple[float, np.ndarray] | None:
+    """The largest modulus that shows, and the sum of the leading modes, ``(N,)``."""
     size = len(seen)
     operator = LinearOperator((size, size), matvec=apply, dtype=np.float64)
-    for count in (6, 14):
+    rough = search is not None and search.search.rough
+    for count in (2, 6, 14) if rough else (6, 14):
         try:
             values, vectors = eigs(
                 operator,
@@ -260,13 +369,13 @@ def _largest_eigenvalue(
                 v0=start,
                 ncv=min(subspace, size),
                 maxiter=restarts,
-                tol=1e-10,
+                tol=ROUGH if rough else 1e-10,
             )
         except (ArpackNoConvergence, ArpackError):
             return None
         shown = _shown(vectors, seen)
         if shown.any():
-            return float(np.abs(values[shown]).max())
+            return float(np.abs(values[shown]).max()), vectors.real.sum(axis=1)
     return None
 
 
@@ -336,61 +445,3 @@ def fixed_point(
     if not np.linalg.norm(factors.solve(probe)) < 1e13 * np.linalg.norm(probe):
         return None
     return found[:size]
-
-
-# -- stationary covariance -------------------------------------------------------------------------
-
-
-def stationary_covariance(
-    matrices: Sequence[csr_array], noise: Sequence[csr_array], conserved: csr_array
-) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-    """Covariances with P_{k+1} = A_k P_k A_kᵀ + B_k B_kᵀ and P_m = P_0 over a period of m steps.
-
-    Args:
-        matrices, noise: A_0, A_1, …, ``(N, N)``, and B_0, B_1, …; the noise has unit variance.
-        conserved: left null vectors of A − I, ``(k, N)``, which noise does not touch.
-
-    Yields:
-        For each group of entries that no matrix connects to another: its rows, and P_0, … P_{m−1}.
-    """
-    reached = [B @ B.T for B in noise]
-    known: dict[tuple, list[np.ndarray]] = {}
-    for rows in decoupled([*matrices, *reached, conserved.T @ conserved]):
-        parts = [_block(A, rows) for A in matrices]
-        sources = [_block(source, rows) for source in reached]
-        kept = _conserved_in(conserved, rows)
-        key = tuple(map(_fingerprint, (*parts, *sources, kept)))
-        if key not in known:
-            known[key] = _covariances(parts, sources, kept)
-        yield rows, known[key]
-
-
-def _covariances(
-    matrices: list[csr_array], sources: list[csr_array], conserved: csr_array
-) -> list[np.ndarray]:
-    start = np.zeros(matrices[0].shape)
-    for A, source in zip(matrices, sources, strict=True):
-        start = _propagated(start, A, source)
-    found = [_doubled(deflated(product(matrices), conserved), start)]
-    for A, source in zip(matrices[:-1], sources[:-1], strict=True):
-        found.append(_propagated(found[-1], A, source))
-    return found
-
-
-def _propagated(covariance: np.ndarray, A: csr_array, source: csr_array) -> np.ndarray:
-    return A @ (A @ covariance).T + source.toarray()
-
-
-def _doubled(A: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Σ_k A^k S (A^k)ᵀ, twice as many terms each time: S ← S + M S Mᵀ, M ← M² (Smith's method).
-
-    Ended by each entry's own size: at low rates a momentum's variance is far above that of the iterates.
-    """
-    total = source
-    while True:
-        added = A @ total @ A.T
-        total = total + added
-        deviations = np.sqrt(np.abs(np.diagonal(total)))
-        if not (np.abs(added) > 1e-16 * np.outer(deviations, deviations)).any():
-            return total
-        A = A @ A

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
+from scipy.sparse import csr_array
 
 from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible, matrices_for
@@ -16,7 +17,8 @@ from relaysim.problems import Problem
 from relaysim.support.progress import ProgressBar, progress_bar
 from relaysim.theory.affine import AffineStep
 from relaysim.theory.linear import Linearization
-from relaysim.theory.spectra import NEUTRAL, product
+from relaysim.theory.pencil import pencil_of
+from relaysim.theory.spectra import NEUTRAL, Search, product, spectral_radius
 from relaysim.topologies import Topology, TreePair
 
 __all__ = [
@@ -37,6 +39,8 @@ REFINEMENTS = 12
 # Directions whose curvature is below this share of the largest are taken not to be seen by f; not looked for
 # in more parameters than these.
 FLAT, MOST_DIRECTIONS = 1e-8, 2000
+# A log ρ below this is found precisely.
+NEARLY_NEUTRAL = 1e-4
 # What stands for a log ρ that differs from 0 by less than rounding.
 HIDDEN = 1e-300
 
@@ -244,6 +248,8 @@ class _Growth:
         self._given = (problem, topology, algorithm)
         self._start = np.zeros((problem.n, problem.d))
         self.curvature = self._largest_curvature()
+        self._pencil = pencil_of(self._map, self.curvature)
+        self._starts: dict[int, np.ndarray] = {}
 
     def _seen_directions(self) -> np.ndarray:
         """An orthonormal basis ``(d, k)`` of the directions in which any f_i is curved."""
@@ -264,16 +270,36 @@ class _Growth:
         return AffineStep(*self._given, rate, self._matrices, self._start)
 
     def __call__(self, rate: float) -> float:
-        radius = Linearization(*self._given, rate, self._matrices, self._start).spectral_radius
         self._on_evaluation()
+        return self._log_radius(rate, rough=False)
+
+    def roughly(self, rate: float) -> float:
+        """log ρ(γ) to some 1e-7, and with its sign."""
+        self._on_evaluation()
+        found = self._log_radius(rate, rough=True)
+        return self._log_radius(rate, rough=False) if abs(found) < NEARLY_NEUTRAL else found
+
+    def _log_radius(self, rate: float, rough: bool) -> float:
+        radius = self._radius(rate, rough)
         if abs(radius - 1) <= NEUTRAL:
             return 0.0  # a mode that never decays, as where the mean Hessian is singular
         return math.log(radius) if radius > 0 else -math.inf
 
+    def _radius(self, rate: float, rough: bool) -> float:
+        if self._pencil is None:
+            return Linearization(*self._given, rate, self._matrices, self._start).spectral_radius
+        matrices = self._pencil.matrices(rate)
+        conserved = self._pencil.conserved(rate, matrices[0])
+        search = Search(self._starts, rough)
+        return spectral_radius(matrices, conserved, self._pencil.seen, search)
+
+    def _matrices_at(self, rate: float) -> list[csr_array]:
+        return self._map(rate).matrices if self._pencil is None else self._pencil.matrices(rate)
+
     def scan(self) -> tuple[list[float], list[float]]:
         """Rates and log ρ there, with the local extrema that lie, or may lie, on the other side of 0."""
         rates = self._rates
-        values = [self(rate) for rate in rates]
+        values = [self.roughly(rate) for rate in rates]
         extra = []
         for k in range(1, len(rates) - 1):
             sign = 1 if values[k] >= 0 else -1
@@ -318,10 +344,12 @@ class _Growth:
             if degree > MOST_DEGREE:
                 return MOST / self.curvature
             samples = 1.0 + np.arange(degree + 1)
-            steps = [self._map(sample / self.curvature) for sample in samples]
-            traces = [product(step.matrices * power).trace() for step in steps]
+            traces = []
+            for sample in samples:
+                matrices = self._matrices_at(sample / self.curvature)
+                traces.append(product(matrices * power).trace())
             coefficients = np.linalg.solve(np.vander(samples), traces)
-            level = steps[0].states
+            level = matrices[0].shape[0]
             if abs(coefficients[0]) > 1e-6 * max(np.abs(coefficients).max(), level):
                 break
         else:

@@ -1,0 +1,303 @@
+"""How far noisy gradients spread the iterates: stationary covariances of affine maps, as far as asked for.
+
+P = A P Aᵀ + B Bᵀ. Of x̄ alone, which suboptimality and gradient norm know, P is summed from the output's side,
+d rows L ← L A, unless so many steps cost more than doubling does: S ← S + M S Mᵀ, M ← M².
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array, diags_array
+
+from relaysim.measures import Noise
+from relaysim.support.checks import require_memory
+from relaysim.theory.affine import left_vectors
+from relaysim.theory.assembly import step_matrix
+from relaysim.theory.decoupling import Coordinates
+from relaysim.theory.spectra import (
+    conserved_in,
+    deflated,
+    fingerprint,
+    groups_of,
+    part_of,
+    product,
+    stack_of,
+)
+
+__all__ = ["Floor", "NoiseWhenAsked", "Spread"]
+
+# Multiplications in a doubling, for states (N, N), and how many of them take the time of one in a sparse row.
+DOUBLING, DENSE_GAIN = 6, 10
+# Directions that a step does not reach have less than this share of the largest singular value.
+UNREACHED = 1e-11
+# Fewer states are not worth the search for those that are not reached.
+LARGE = 300
+
+
+class Spread(NamedTuple):
+    """About a fixed point: the covariance of x̄, ``(d, d)``, E‖x_i − E x_i‖² ``(n,)``, and that of Ξ²."""
+
+    mean: np.ndarray
+    workers: np.ndarray
+    consensus: float
+
+
+class Floor:
+    """The spread of the iterates at each step of a period, for σ² = 1.
+
+    Args:
+        coordinates: of the method's state.
+        radius: its spectral radius, below 1.
+        shares: of each worker's σ² in the highest, ``(n,)``; where they differ, coordinates have no modes.
+    """
+
+    def __init__(self, coordinates: Coordinates, radius: float, shares: np.ndarray):
+        self.step, self._radius = coordinates.step, radius
+        self._coordinates = coordinates
+        self._n, self._d = coordinates.step.size
+        self._matrices = coordinates.matrices_at(self.step.learning_rate)
+        deviations = diags_array(np.repeat(np.sqrt(shares / self._d), self._d))
+        self._noise = [csr_array(B @ deviations) for B in coordinates.noise]
+        quantities = coordinates.quantities_at(self.step.learning_rate)
+        self._conserved = left_vectors(quantities, self._matrices[0])
+        V = coordinates.workers
+        self._weights = np.full(self._n, 1 / self._n) if V is None else V.mean(axis=0)
+
+    @functools.cached_property
+    def means(self) -> list[np.ndarray]:
+        """Covariances of x̄, ``(d, d)``."""
+        if "spreads" in self.__dict__ or not self._rows_pay():
+            return [spread.mean for spread in self.spreads]
+        return [self._turned(self._mean_by_rows(phase)) for phase in range(len(self._matrices))]
+
+    def _steps_to_rest(self) -> float:
+        """After which nothing is left but rounding."""
+        return 20 / -math.log(self._radius) if self._radius > 0 else float(self.step.states)
+
+    def _rows_pay(self) -> bool:
+        steps, states = self._steps_to_rest(), self.step.states
+        entries = sum(A.nnz for A in self._matrices) / len(self._matrices)
+        doublings = max(math.log2(max(steps, 2)), 1)
+        by_rows = steps * len(self._matrices) * self._d * (entries + 10 * states)
+        largest = max(len(rows) for rows in self._groups)
+        doubled = doublings * DOUBLING * largest**2 * states / DENSE_GAIN
+        return by_rows < doubled
+
+    def _mean_by_rows(self, phase: int) -> np.ndarray:
+        """Σ_k (L A^k B)(L A^k B)ᵀ, L that of x̄, backwards from this step of the period."""
+        transposed = [
+            (csr_array(A.T), csr_array(B.T))
+            for A, B in zip(self._matrices, self._noise, strict=True)
+        ]
+        rows = np.zeros((self.step.states, self._d))
+        rows[: self._n * self._d] = np.kron(self._weights[:, None], np.eye(self._d))
+        total = np.zeros((self._d, self._d))
+        piece = math.ceil(self._steps_to_rest() / 4) + len(transposed)
+        count = 0
+        while True:
+            added = np.zeros_like(total)
+            for _ in range(piece):
+                phase = (phase - 1) % len(transposed)
+                A, B = transposed[phase]
+                shown = B @ rows
+                added += shown.T @ shown
+                rows = A @ rows
+            total += added
+            count += 1
+            deviations = np.sqrt(np.abs(np.diagonal(total)))
+            if count >= 4 and not (np.abs(added) > 1e-16 * np.outer(deviations, deviations)).any():
+                return total
+
+    @functools.cached_property
+    def _groups(self) -> list[np.ndarray]:
+        reached = [B @ B.T for B in self._noise]
+        kept = self._conserved.T @ self._conserved
+        return list(groups_of([*self._matrices, *reached, kept]))
+
+    @functools.cached_property
+    def spreads(self) -> list[Spread]:
+        """All of it."""
+        largest = max(len(rows) for rows in self._groups)
+        require_memory(
+            5 * 8 * largest**2,
+            f"the covariance of {largest} states that hang together",
+            "take fewer workers or parameters, or ask for columns=['suboptimality'] alone",
+        )
+        n, d, V = self._n, self._d, self._coordinates.workers
+        means = np.zeros((len(self._matrices), d, d))
+        together = np.zeros((len(self._matrices), n, n))  # Σ_k Cov(x_ik, x_jk)
+        for rows, covariances in self._covariances():
+            shown = (rows < n * d).any(axis=0)
+            workers, parameters = np.divmod(rows[:, shown], d)
+            inside = workers < n
+            both = inside[:, :, None] & inside[:, None, :]
+            g, i, j = np.nonzero(both & (parameters[:, :, None] == parameters[:, None, :]))
+            pair = workers[g, i], workers[g, j]
+            weights = np.where(inside, self._weights[np.minimum(workers, n - 1)], 0.0)
+            to_mean = weights[:, None, :] * (parameters[:, None, :] == np.arange(d)[:, None])
+            for phase, covariance in enumerate(covariances):
+                own = covariance[:, shown][:, :, shown]
+                means[phase] += (to_mean @ own @ to_mean.mT).sum(axis=0)
+                np.add.at(together[phase], pair, own[g, i, j])
+        found = []
+        for mean, covariance in zip(means, together, strict=True):
+            if V is None:
+                variances = np.diagonal(covariance).copy()
+                apart = covariance - covariance.mean(axis=0)
+                apart -= apart.mean(axis=1)[:, None]
+            else:
+                variances = ((V @ covariance) * V).sum(axis=1)
+                one = self._weights / np.linalg.norm(self._weights)
+                apart = covariance - np.outer(one, one @ covariance)
+                apart -= np.outer(apart @ one, one)
+            found.append(Spread(self._turned(mean), variances, float(np.trace(apart)) / n))
+        return found
+
+    def _turned(self, mean: np.ndarray) -> np.ndarray:
+        U = self._coordinates.parameters
+        return mean if U is None else U @ mean @ U.T
+
+    def _covariances(self) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """For groups of a size their rows, ``(g, s)``, and P_0, … P_{m−1}, ``(g, s, s)``."""
+        sources = [csr_array(B @ B.T) for B in self._noise]
+        touched = np.bincount(self._conserved.indices, minlength=self.step.states) > 0
+        small: dict[int, list[np.ndarray]] = {}
+        known: dict[tuple, list[np.ndarray]] = {}
+        for rows in self._groups:
+            if len(rows) <= 16 and not touched[rows].any():
+                small.setdefault(len(rows), []).append(rows)
+                continue
+            parts = [part_of(A, rows) for A in self._matrices]
+            inputs = [part_of(source, rows) for source in sources]
+            kept = conserved_in(self._conserved, rows)
+            key = tuple(map(fingerprint, (*parts, *inputs, kept)))
+            if key not in known:
+                basis = self._reached if len(rows) == self.step.states > LARGE else None
+                known[key] = _covariances(parts, inputs, kept, basis)
+            yield rows[None], [each[None] for each in known[key]]
+        for each in small.values():
+            stacked = np.array(each)
+            maps = [stack_of(A, stacked) for A in self._matrices]
+            inputs_of = [stack_of(source, stacked) for source in sources]
+            yield stacked, _stacked_covariances(maps, inputs_of)
+
+    @property
+    def _reached(self) -> np.ndarray | None:
+        """An orthonormal basis ``(R, r)`` of what a step and noise reach, of each parameter's R numbers."""
+        rows, d = self.step.rows, self._d
+        if rows is None or d == 1 or len(self._matrices) > 1:
+            return None
+        unforced = step_matrix(self.step, 0, 1.0, np.zeros((self._n, d)))
+        if unforced is None:
+            return None
+        each = np.concatenate([unforced[::d, ::d].toarray(), self._noise[0][::d, ::d].toarray()], 1)
+        left, sizes, _ = np.linalg.svd(each, full_matrices=False)
+        basis = left[:, sizes > UNREACHED * sizes[0]]
+        return basis if basis.shape[1] < 0.95 * rows else None
+
+
+def _covariances(
+    matrices: list[csr_array],
+    sources: list[csr_array],
+    conserved: csr_array,
+    basis: np.ndarray | None,
+) -> list[np.ndarray]:
+    start = np.zeros(matrices[0].shape)
+    for A, source in zip(matrices, sources, strict=True):
+        start = _propagated(start, A, source)
+    A = deflated(product(matrices), conserved)
+    if basis is None:
+        found = [_doubled(A, start)]
+    else:
+        inner = _doubled(_onto(basis, A), _onto(basis, start))
+        found = [_from(basis, inner)]
+    for A_k, source in zip(matrices[:-1], sources[:-1], strict=True):
+        found.append(_propagated(found[-1], A_k, source))
+    return found
+
+
+def _onto(basis: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(Q ⊗ I)ᵀ A (Q ⊗ I)."""
+    rows, d = len(basis), len(matrix) // len(basis)
+    half = np.tensordot(basis.T, matrix.reshape(rows, d, rows, d), 1)
+    found = np.tensordot(half, basis, (2, 0)).transpose(0, 1, 3, 2)
+    size = basis.shape[1] * d
+    return np.ascontiguousarray(found).reshape(size, size)
+
+
+def _from(basis: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(Q ⊗ I) A (Q ⊗ I)ᵀ."""
+    return _onto(basis.T, matrix)
+
+
+def _propagated(covariance: np.ndarray, A: csr_array, source: csr_array) -> np.ndarray:
+    return A @ (A @ covariance).T + source.toarray()
+
+
+def _stacked_covariances(
+    maps: Sequence[np.ndarray], sources: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    start, whole = np.zeros_like(maps[0]), None
+    for A, source in zip(maps, sources, strict=True):
+        start = A @ start @ A.mT + source
+        whole = A if whole is None else A @ whole
+    assert whole is not None
+    found = [_doubled(whole, start)]
+    for A, source in zip(maps[:-1], sources[:-1], strict=True):
+        found.append(A @ found[-1] @ A.mT + source)
+    return found
+
+
+def _doubled(A: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Σ_k A^k S (A^k)ᵀ, twice as many terms each time: S ← S + M S Mᵀ, M ← M² (Smith's method).
+
+    Ended by each entry's own size: at low rates a momentum's variance is far above that of the iterates.
+    """
+    total = source
+    while True:
+        added = A @ total @ A.mT
+        total = total + added
+        deviations = np.sqrt(np.abs(np.diagonal(total, axis1=-2, axis2=-1)))
+        sizes = deviations[..., :, None] * deviations[..., None, :]
+        if not (np.abs(added) > 1e-16 * sizes).any():
+            return total
+        A = A @ A
+
+
+class NoiseWhenAsked(Noise):
+    """A `Noise` whose parts beyond x̄ are computed when a measure asks for them."""
+
+    _floor: Floor
+    _phase: int
+    _sigma2: float
+
+    @classmethod
+    def of(
+        cls, floor: Floor, phase: int, sigma2: float, iterates: np.ndarray, mean_hessian: np.ndarray
+    ) -> NoiseWhenAsked:
+        """That of a step of a period."""
+        found = cls.__new__(cls)
+        members = {
+            "problem": floor.step.problem,
+            "iterates": iterates,
+            "mean_hessian": mean_hessian,
+            "mean_covariance": sigma2 * floor.means[phase],
+            "_floor": floor,
+            "_phase": phase,
+            "_sigma2": sigma2,
+        }
+        for name, value in members.items():
+            object.__setattr__(found, name, value)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "worker_variances":
+            return self._sigma2 * self._floor.spreads[self._phase].workers
+        if name == "consensus":
+            return float(self._sigma2 * self._floor.spreads[self._phase].consensus)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
