@@ -24,6 +24,7 @@ def run(
     smoothness=None,
     examples=None,
     lies=None,
+    late=None,
 ):
     """Iterates ``(steps + 1, n, d)`` of an algorithm, one step for each of ``rates``,
     which are numbers, or lists of one for each worker.
@@ -35,13 +36,15 @@ def run(
     ``smoothness`` are the workers' L_i, by default those of gradients without noise. ``examples`` has their
     ``counts``, the ``gradient(worker, number, x)`` on one of them, and ``draw()``, which gives each worker
     the numbers of its next batch.
-    ``smoothness`` are the workers' L_i, by default those of gradients without noise. ``lies(W, x)`` has by
-    (sender, receiver) what is told instead of the sender's own; all are honest by default.
+    ``lies(W, x)`` has by (sender, receiver) what is told instead of the sender's own; all are honest by
+    default. ``late(step, sent)`` has, of what is sent by (sender, receiver), what is there instead: the
+    newest that is, or None; all is in time by default.
     """
     rule = RULES[type(algorithm).__name__]
     options = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)}
     start = [np.array(x, dtype=float) for x in x0]
     world = World(topology, gradient, mixing, arrives, seed, smoothness, lies)
+    world.late = late
     world.examples = examples
     steps = rule(world, start, list(rates), **options)
     return np.array([start, *steps])
@@ -104,7 +107,7 @@ class World:
     ):
         self.n, self.step, self.seed = topology.n, 0, seed
         self.lies = lies or (lambda W, x: {})
-        self.smoothness = smoothness
+        self.smoothness, self.late = smoothness, None
         self.gradient = gradient
         self.arrives = arrives or (lambda edges, step, further: [True] * len(edges))
         if hasattr(topology, "first"):
@@ -132,6 +135,9 @@ class World:
         edges = [(j, i) for i in range(self.n) for j in range(self.n) if W[i, j] != 0 and i != j]
         arrived = dict(zip(edges, self.hears(edges, further), strict=True))
         told = self.lies(W, x)
+        if self.late:
+            told = self.late(self.step, {(j, i): x[j] for j, i in edges})
+            arrived = {edge: vector is not None for edge, vector in told.items()}
         result = []
         for i in range(self.n):
             total, weight = W[i, i] * x[i], W[i, i]
@@ -185,6 +191,9 @@ class Relay:
             for edge, arrived in zip(edges, arrives, strict=True):
                 if not arrived:
                     sent[edge] = (np.zeros(self.d), 0)
+            if self.world.late:
+                there = self.world.late(self.round, {edge: sent[edge] for edge in edges})
+                sent = {edge: found or (np.zeros(self.d), 0) for edge, found in there.items()}
             renewed.append(sent)
         self.messages, self.round = renewed, self.round + 1
 

@@ -383,6 +383,24 @@ def check_worst_case(frame):
     assert last.distance["All-reduce"] == pytest.approx(last.quadratics["All-reduce"], rel=1e-6)
 
 
+def check_rate_map(frame):
+    """D², exact diffusion, DP-SGD and gradient tracking are stable up to 2/L where W is positive; more of a
+    gap never slows a method at its best rate.
+    """
+    gap = frame[frame.panel == "gap"]
+    ends = gap[gap.kind == "boundary"]
+    np.testing.assert_allclose(ends.learning_rate, 2, rtol=1e-6)
+    assert (ends.stable == "below").all()
+    best = gap[gap.kind == "best"].assign(setting=lambda rows: rows.setting.astype(float))
+    for _, rows in best.sort_values("setting").groupby("method"):
+        assert (np.diff(rows.steps) <= 1e-2 * rows.steps[:-1]).all()
+    grid = frame[frame.kind == "grid"]
+    assert (np.isinf(grid.steps) == (grid.spectral_radius >= 1)).all()
+    complete = frame[(frame.kind == "best") & (frame.setting == "4, complete")]
+    # Of (1 − 1/κ) and (1 + 1/κ): 2/(L + μ) of all-reduce, with κ = 10.
+    assert (complete.spectral_radius >= 9 / 11 - 1e-3).all()
+
+
 SHOWS = {
     "scaling": check_scaling,
     "mean-estimation": check_mean_estimation,
@@ -402,6 +420,7 @@ SHOWS = {
     "typical-distance": check_typical_distance,
     "acceleration": check_acceleration,
     "worst-case": check_worst_case,
+    "rate-map": check_rate_map,
 }
 
 

@@ -1,6 +1,7 @@
 """A result computed again from its description agrees in every bit, or it is said what differs."""
 
 import json
+import sqlite3
 
 import numpy as np
 import pytest
@@ -126,6 +127,15 @@ def test_results_of_a_store_agree_or_say_which_do_not(tmp_path, capsys, monkeypa
         rs.rerun(store, row=9)
     with pytest.raises(TypeError, match="nothing can be given"):
         rs.rerun(store, problem=PROBLEM)
+    monkeypatch.setattr(
+        "relaysim.studies.reruns.provenance", lambda: provenance() | {"numpy": "9.0"}
+    )
+    for row, numpy in ((None, np.__version__), (3, np.__version__)):
+        assert rs.rerun(store, row=row).changes == (("numpy", numpy, "9.0"),)
+    with sqlite3.connect(store) as connection:  # as older formats have it
+        connection.execute("UPDATE results SET provenance = NULL, digest = NULL")
+    connection.close()
+    assert rs.rerun(store, row=3).changes == ()
     monkeypatch.setattr("relaysim.studies.sweeps.build", lambda setting: {})
     found = rs.rerun(store, row=2)
     assert set(found.differences.replica) == {2}

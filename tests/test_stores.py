@@ -54,7 +54,7 @@ def logged(path):
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     row = stores.row_of("further", json_setting(path), __version__, {"step": np.array([7])})
-    connection.execute("INSERT INTO results VALUES (?, ?, ?, ?, ?, ?)", row)
+    connection.execute("INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     return connection
 
 
@@ -160,7 +160,11 @@ def former(path, version="0.0.9"):
     for statement in (
         "DROP TABLE failures",
         "DROP TABLE damaged",
+        "DROP TABLE claims",
+        "DROP TABLE owners",
+        "DROP TABLE checkpoints",
         "ALTER TABLE results DROP COLUMN digest",
+        "ALTER TABLE results DROP COLUMN provenance",
         f"UPDATE results SET version = '{version}'",
         "PRAGMA user_version = 1",
     ):
@@ -216,11 +220,11 @@ def failing(monkeypatch, is_bad):
     """Lets runs with some settings fail."""
     plain, ran = sweeps._run_group, []
 
-    def run(group):
+    def run(group, *store):
         ran.append(group)
         if any(map(is_bad, group)):
             raise FloatingPointError("no such luck")
-        return plain(group)
+        return plain(group, *store)
 
     monkeypatch.setattr(sweeps, "_run_group", run)
     return ran

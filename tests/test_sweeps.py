@@ -153,12 +153,21 @@ def test_a_cluster_gives_the_same_bits():
     pd.testing.assert_frame_equal(alone, clustered, check_exact=True)
 
 
+def test_a_backend_that_tells_only_when_all_are_ready_gives_the_same_bits(tmp_path):
+    small = SMALL | {"zeta2": 0.5}
+    with joblib.parallel_config("multiprocessing", n_jobs=2):
+        table = rs.sweep(small, store=tmp_path / "kept.db", progress=False)
+    pd.testing.assert_frame_equal(table, rs.sweep(small, progress=False), check_exact=True)
+
+
 def test_only_what_is_missing_is_run(tmp_path, monkeypatch):
     store = tmp_path / "kept.db"
     rs.sweep(SMALL, store=store, progress=False)
     ran = []
     plain = sweeps._run_group
-    monkeypatch.setattr(sweeps, "_run_group", lambda group: ran.append(group) or plain(group))
+    monkeypatch.setattr(
+        sweeps, "_run_group", lambda group, *store: ran.append(group) or plain(group)
+    )
     rs.sweep(SMALL, store=store, progress=False)
     assert not ran
     wider = SMALL | {"learning_rate": [0.05, 0.2, 0.3]}
@@ -173,9 +182,9 @@ import relaysim as rs
 from relaysim.studies import sweeps
 from test_sweeps import LONG
 plain = sweeps._run_group
-def slow(group):
+def slow(group, *store):
     time.sleep(0.25)
-    return plain(group)
+    return plain(group, *store)
 sweeps._run_group = slow
 rs.sweep(LONG, store=sys.argv[1], progress=False)
 """
@@ -211,16 +220,31 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path, how):
     pd.testing.assert_frame_equal(resumed, rs.sweep(LONG, progress=False), check_exact=True)
 
 
-def test_two_processes_share_a_store(tmp_path):
-    store = tmp_path / "shared.db"
-    code = "import sys, relaysim as rs; from test_sweeps import LONG; "
-    code += "rs.sweep(LONG, store=sys.argv[1], progress=False)"
+SHARED = """
+import os, sys
+import relaysim as rs
+from relaysim.studies import sweeps
+from test_sweeps import LONG
+plain = sweeps._run_group
+def told(group, *store):
+    with open(sys.argv[2], "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    return plain(group, *store)
+sweeps._run_group = told
+rs.sweep(LONG, store=sys.argv[1], progress=False)
+"""
+
+
+def test_two_processes_share_a_store_and_the_work(tmp_path):
+    store, told = tmp_path / "shared.db", tmp_path / "told"
     environment = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}
     both = [
-        subprocess.Popen([sys.executable, "-c", code, str(store)], env=environment)
+        subprocess.Popen([sys.executable, "-c", SHARED, str(store), str(told)], env=environment)
         for _ in range(2)
     ]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
+    # A line for each of the groups, of three methods at ten levels, and none twice.
+    assert len(told.read_text().split()) == 30
     pd.testing.assert_frame_equal(
         rs.sweep(LONG, store=store, progress=False),
         rs.sweep(LONG, progress=False),
@@ -232,11 +256,11 @@ def test_a_full_disk_loses_nothing_that_was_stored(tmp_path, monkeypatch):
     store = tmp_path / "full.db"
     plain, count = Store.add, []
 
-    def limited(self, group, version):
+    def limited(self, group, *where):
         count.append(1)
         if len(count) == 3:
             self._connection.execute("PRAGMA max_page_count = 1")
-        plain(self, group, version)
+        plain(self, group, *where)
 
     monkeypatch.setattr(Store, "add", limited)
     with pytest.raises(StoreError, match=r"full.*the same command goes on"):
@@ -330,7 +354,7 @@ def test_toml_files_say_the_same(tmp_path):
 def test_bad_files_name_line_and_mend(tmp_path, text, messages, monkeypatch):
     path = tmp_path / "bad.toml"
     path.write_text(text)
-    monkeypatch.setattr(sweeps, "_run_group", lambda group: pytest.fail("something ran"))
+    monkeypatch.setattr(sweeps, "_run_group", lambda *group: pytest.fail("something ran"))
     with pytest.raises(ValueError, match=r".") as caught:
         rs.sweep(path, store=tmp_path / "untouched.db", progress=False)
     for message in messages:

@@ -31,6 +31,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 from relaysim.algorithms.claims import Claims
+from relaysim.mixing.outcomes import Outcomes
 from relaysim.network import Heard, Network
 from relaysim.support.blocks import BLOCK_BYTES, Spread, row_blocks
 from relaysim.support.workspace import Workspace
@@ -318,6 +319,12 @@ class Method(Claims):
     def conserved(self, state: Any, network: Network, learning_rate: Rate) -> np.ndarray | None:
         """What a step at a constant rate leaves as it is, linear in the state, ``(k, d[, r])``; None for
         nothing.
+        """
+        return None
+
+    def outcomes(self) -> Outcomes | None:
+        """Of a ``random`` method whose step is affine once its numbers are known, all that they may be where
+        that is finitely much, for exact expectations: see `relaysim.mixing.outcomes`. Else None.
         """
         return None
 

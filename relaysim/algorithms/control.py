@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from relaysim.algorithms.base import Method, Rate, Round
-from relaysim.faults import ALTERED, STOPS
+from relaysim.faults import ALTERED, LATE_MESSAGES, STOPS
 from relaysim.network import Network
 from relaysim.support.checks import plain_options, real_number, whole_number
 
@@ -169,8 +169,10 @@ class ConsensusControl(Method):
 
     @property
     def faults(self) -> tuple[str, ...]:
-        # Of workers that stop it would have to hold more than the rule's own state.
-        return tuple(kind for kind in self.base.faults if kind not in (ALTERED, STOPS))
+        # Of workers that stop it would have to hold more than the rule's own state, and further rounds are
+        # not the same in every step.
+        without = (ALTERED, STOPS, LATE_MESSAGES)
+        return tuple(kind for kind in self.base.faults if kind not in without)
 
     def vectors_per_edge(self, d: int) -> None:
         """None: it depends on how far workers are apart."""

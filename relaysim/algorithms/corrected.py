@@ -16,7 +16,7 @@ from relaysim.algorithms.base import (
     no_buffer,
     smoothed,
 )
-from relaysim.faults import ALTERED, LOST_MESSAGES, STOPS
+from relaysim.faults import ALTERED, LATE_MESSAGES, LOST_MESSAGES, STOPS
 from relaysim.network import Network
 from relaysim.support.checks import one_of, plain_options
 
@@ -78,7 +78,7 @@ class D2(Corrected):
     label: ClassVar[str] = "D²"
     references: ClassVar[tuple[str, ...]] = ("tang2018d2",)
     uses: ClassVar[str] = "mixing"
-    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, ALTERED, STOPS)
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, ALTERED, LATE_MESSAGES, STOPS)
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
@@ -248,7 +248,6 @@ class GradientTracking(Corrected, MomentumMethod):
     label: ClassVar[str] = "Gradient tracking"
     uses: ClassVar[str] = "mixing"
     directed: ClassVar[bool] = True
-    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, ALTERED, STOPS)
     mixing_needs: ClassVar[str] = "doubly stochastic"
     exact: ClassVar[bool] = True
     exact_when_mixed_further: ClassVar[bool] = True
@@ -258,6 +257,12 @@ class GradientTracking(Corrected, MomentumMethod):
         plain_options(self)
         one_of(self.form, "form", ("next", "diging", "atc"))
         check_momentum(self.momentum)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """In the form ``"atc"`` not late messages: its first step sends one vector less than the others."""
+        known = (LOST_MESSAGES, ALTERED, STOPS)
+        return known if self.form == "atc" else (*known, LATE_MESSAGES)
 
     @property
     def references(self) -> tuple[str, ...]:

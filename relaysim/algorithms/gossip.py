@@ -16,7 +16,7 @@ from relaysim.algorithms.base import (
     no_buffer,
     smoothed,
 )
-from relaysim.faults import ALTERED, LIES, LOST_MESSAGES, STOPS
+from relaysim.faults import ALTERED, LATE_MESSAGES, LIES, LOST_MESSAGES, STOPS
 from relaysim.network import AVERAGE_COUNTS, Network
 from relaysim.support.checks import (
     one_of,
@@ -72,7 +72,7 @@ class DPSGD(MomentumMethod):
     references: ClassVar[tuple[str, ...]] = ("lian2017can",)
     uses: ClassVar[str] = "mixing"
     directed: ClassVar[bool] = True
-    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, ALTERED, STOPS, LIES)
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, ALTERED, LATE_MESSAGES, STOPS, LIES)
     theorems: ClassVar[tuple[str, ...]] = ("dp_sgd", "dp_sgd_rate")
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from relaysim.algorithms.base import Method, Rate, Round, share_of
 from relaysim.algorithms.corrected import Corrected, CorrectedState
 from relaysim.algorithms.global_average import Federated
 from relaysim.faults import LOST_MESSAGES
+from relaysim.mixing.outcomes import Outcomes, of_coins
 from relaysim.network import Network
 from relaysim.support.checks import plain_options, positive_share, whole_number
 
@@ -115,6 +116,9 @@ class ProxSkip(Corrected):
     def random(self) -> bool:
         """Whether a coin is thrown."""
         return self.probability < 1
+
+    def outcomes(self) -> Outcomes:
+        return of_coins(np.array([self.probability]))
 
     def vectors_per_edge(self, d: int) -> float | None:
         """None where a coin decides; it is p on average."""

@@ -23,7 +23,7 @@ from relaysim.algorithms.base import (
     no_buffer,
     smoothed,
 )
-from relaysim.faults import LOST_MESSAGES, STOPS
+from relaysim.faults import LATE_MESSAGES, LOST_MESSAGES, STOPS
 from relaysim.network import Mail, Network, PairMail
 from relaysim.support.blocks import row_blocks
 from relaysim.support.checks import one_of, plain_options, real_number, true_or_false
@@ -79,7 +79,7 @@ class RelaySGD(MomentumMethod):
     label: ClassVar[str] = "RelaySGD"
     references: ClassVar[tuple[str, ...]] = ("vogels2021relaysum",)
     uses: ClassVar[str] = "relay"
-    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, STOPS)
+    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, LATE_MESSAGES, STOPS)
     exact: ClassVar[bool] = True
     theorems: ClassVar[tuple[str, ...]] = (
         "relay_sgd_equal_hessians",

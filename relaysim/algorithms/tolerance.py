@@ -9,6 +9,7 @@ from relaysim.algorithms.events import Algorithm
 from relaysim.faults import (
     ALTERED,
     LATE_GRADIENTS,
+    LATE_MESSAGES,
     LOST_MESSAGES,
     STOPS,
     AnyFault,
@@ -63,13 +64,18 @@ def _check_fault(
             f"there is no rule for {kind} where weights are drawn; give a matrix or a sequence of them"
         )
 
+    if kind == LATE_MESSAGES and not (isinstance(matrices, tuple) and len(matrices) < 2):
+        raise ValueError(
+            f"there is no rule for {kind} where weights change from step to step; give one matrix"
+        )
+
     def check(W: csr_array) -> None:
         if is_several_rounds(W):
             raise ValueError(
                 f"there is no rule for {kind} within the {rounds_of(W)} rounds that this mixing stands for; "
                 f"give the matrix of one round, or leave faults out"
             )
-        if kind in (LOST_MESSAGES, STOPS) and not getattr(faults, "never", False):
+        if kind in (LOST_MESSAGES, STOPS, LATE_MESSAGES) and not getattr(faults, "never", False):
             _require_weights_to_scale(W, kind)
         if isinstance(faults, Fault):
             receiver, sender = W.nonzero()

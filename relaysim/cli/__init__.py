@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from relaysim.cli import batch, completion, figure, listing, rerun, run, theory, tune
+from relaysim.cli import batch, completion, figure, listing, rerun, run, store, theory, tune
 from relaysim.cli.output import CommandError, give_up_output, one_line, spell_what_is_missing
 from relaysim.support.names import closest
 from relaysim.version import __version__
@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, ModuleType] = {
     "tune": tune,
     "theory": theory,
     "sweep": batch,
+    "store": store,
     "rerun": rerun,
     "figure": figure,
     "completion": completion,

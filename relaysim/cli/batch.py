@@ -10,6 +10,7 @@ import warnings
 import pandas as pd
 
 from relaysim.cli.output import CommandError
+from relaysim.cli.settings import add_max_memory
 from relaysim.studies.sweeps import sweep
 from relaysim.support.files import written_aside
 
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", type=pathlib.Path, help="keep results here, and go on from here")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed before")
+    add_max_memory(parser)
     parser.add_argument("--out", type=pathlib.Path, help="write the table to this .csv file")
 
 
@@ -41,6 +43,7 @@ def command(chosen: argparse.Namespace) -> int:
                 store=chosen.store,
                 n_jobs=chosen.jobs,
                 retry_failed=chosen.retry_failed,
+                max_memory=chosen.max_memory,
             )
     except KeyboardInterrupt:
         if chosen.store is None:

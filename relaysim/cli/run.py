@@ -19,7 +19,7 @@ from relaysim.cli.output import (
     write_json,
     write_table,
 )
-from relaysim.cli.settings import add_settings, dashed, stated_in
+from relaysim.cli.settings import add_max_memory, add_settings, dashed, stated_in
 from relaysim.cli.tuned import looked_for
 from relaysim.engine import simulate
 from relaysim.problems.problem import knows_optimum
@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="draw it into this .png, .pdf or .svg file",
     )
+    add_max_memory(parser)
     add_tables(parser, "all records")
 
 
@@ -96,6 +97,7 @@ def command(chosen: argparse.Namespace) -> int:
         seed=setting["seed"],
         replicas=chosen.replicas,
         record=setting["record"],
+        max_memory=chosen.max_memory,
     )
     _tell(chosen, setting, history, target)
     return _said_diverged(history)

@@ -9,12 +9,19 @@ from typing import Any
 from relaysim.studies.experiment import OPTIONS
 from relaysim.studies.options import Option
 
-__all__ = ["add_settings", "dashed", "stated_in"]
+__all__ = ["add_max_memory", "add_settings", "dashed", "stated_in"]
 
 
 def dashed(name: str) -> str:
     """An option's name as it is typed after ``--``."""
     return name.replace("_", "-")
+
+
+def add_max_memory(parser: argparse.ArgumentParser) -> None:
+    """The option that refuses what would take more memory."""
+    parser.add_argument(
+        "--max-memory", metavar="SIZE", help="refuse what would take more, such as '2 GB'"
+    )
 
 
 def add_settings(

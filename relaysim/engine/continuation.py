@@ -13,6 +13,7 @@ from relaysim.records.history import History
 from relaysim.records.state import KeptState, differing, fingerprint
 from relaysim.schedules import PerWorker, Tabulated
 from relaysim.support.checks import whole_number
+from relaysim.support.interrupts import StopRequest
 from relaysim.version import __version__
 
 __all__ = ["extended"]
@@ -26,8 +27,9 @@ def extended(
     keep_state: bool | None = None,
     progress: bool | None = None,
     given: dict[str, Any],
+    stop: StopRequest | None = None,
 ) -> History:
-    """See `History.extend`."""
+    """See `History.extend`; where ``stop`` is made the history is that of so many steps as were taken."""
     steps = whole_number(steps, "steps", 0)
     config = history.config
     _require_this_version(state)
@@ -55,7 +57,7 @@ def extended(
     experiment = Experiment(**arguments)
     _require_same_run(experiment.config, config)
     _restore(experiment, history, state)
-    return experiment.history(keep_state, progress)
+    return experiment.history(keep_state, progress, stop)
 
 
 def state_arguments(config: dict[str, Any]) -> list[str]:

@@ -12,10 +12,11 @@ from relaysim.engine.parts import Parts
 from relaysim.engine.rates import Rates
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
 from relaysim.engine.stoppages import LateGradients, Stoppages
-from relaysim.faults import Byzantine, Corrupt, Crash, Straggler, alone, parts_of
+from relaysim.faults import Byzantine, Corrupt, Crash, Delay, Straggler, alone, parts_of
 from relaysim.network import Network
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.crossing import Altered, Lies
+from relaysim.network.late import Late
 from relaysim.support.workspace import Workspace
 
 __all__ = ["Rounds"]
@@ -35,13 +36,18 @@ class Rounds:
         streams, x0 = parts.streams, parts.x0
         workspace = Workspace(16 * x0.size)  # bytes of a tree's messages
         faults, arrivals = alone(parts.faults), None
-        lies: Lies | Altered | None = None
+        lies: Lies | Altered | Late | None = None
         self._altered: Altered | None = None
+        self._delayed: Late | None = None
         if isinstance(faults, Byzantine):
             liars = np.isin(np.arange(parts.topology.n), faults.workers)
             lies = Lies(liars, faults.attack, streams.tables("faults"))
         elif isinstance(faults, Corrupt):
             self._altered = lies = Altered(faults, streams.tables("faults"), _replicas_of(x0))
+        elif isinstance(faults, Delay):
+            self._delayed = lies = Late(
+                faults, streams.uniforms("faults"), lambda: self._round.step, _replicas_of(x0)
+            )
         elif faults is not None:
             arrivals = Arrivals(
                 faults, parts.topology, streams, lambda: self._round.step, parts.writer
@@ -91,6 +97,8 @@ class Rounds:
         """What went wrong so far, by what it is called, ``(r,)`` each; copies."""
         if self._altered is not None:
             return {"altered_numbers": self._altered.altered_numbers.copy()}
+        if self._delayed is not None:
+            return {"late_messages": self._delayed.late_messages.copy()}
         if self._arrivals is None:
             return {}
         found = {"lost_messages": self._arrivals.lost_messages.copy()}
@@ -123,6 +131,8 @@ class Rounds:
             self._arrivals.keep(replicas)
         if self._altered is not None:
             self._altered.keep(replicas)
+        if self._delayed is not None:
+            self._delayed.keep(replicas)
         if self._stoppages is not None:
             self._stoppages.keep(replicas, _select(self._stoppages.start, replicas))
         if self._late is not None:
@@ -143,7 +153,7 @@ class Rounds:
             "sent": saved(np.asarray(self.network.vectors_sent)),
             "arrays": saved(self._state),
             "faults": self.fault_counts,
-        } | {name: each.state() for name, each in self._of_workers}
+        } | {name: each.state() for name, each in self._going_on}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
@@ -156,13 +166,17 @@ class Rounds:
             self._arrivals.lost_messages = np.array(state["faults"]["lost_messages"])
         if self._altered is not None:
             self._altered.altered_numbers = np.array(state["faults"]["altered_numbers"])
-        for name, each in self._of_workers:
+        for name, each in self._going_on:
             each.restore(state[name])
 
     @property
-    def _of_workers(self) -> list[tuple[str, Stoppages | LateGradients]]:
-        """What goes on of workers that stop, or are slow, by name."""
-        named = (("stoppages", self._stoppages), ("late", self._late))
+    def _going_on(self) -> list[tuple[str, Stoppages | LateGradients | Late]]:
+        """What goes on of workers that stop, or are slow, and of late messages, by name."""
+        named = (
+            ("stoppages", self._stoppages),
+            ("late", self._late),
+            ("delayed", self._delayed),
+        )
         return [(name, each) for name, each in named if each is not None]
 
 

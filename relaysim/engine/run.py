@@ -131,7 +131,7 @@ class Run:
                     self._add_record()
             if on_progress is not None:
                 on_progress(self.step - before)
-        state = self.state() if self._bytes() <= most_bytes else None
+        state = self.state() if self.nbytes <= most_bytes else None
         self._measure()
         if unrecorded and not stop.made and len(self.active):
             with np.errstate(all="ignore"):
@@ -163,7 +163,8 @@ class Run:
                     self._add_record()
                     if stop.made:
                         break
-                if self._is_full() and self.step != last:
+                # One that stops has a record more, maybe, which is not one of those of a longer run.
+                if self._is_full() and self.step != last and not stop.made:
                     self._measure()
                 if on_progress is not None:
                     on_progress(self.step - before)
@@ -273,7 +274,8 @@ class Run:
 
     # -- kept and gone on with ---------------------------------------------------------------------
 
-    def _bytes(self) -> int:
+    @property
+    def nbytes(self) -> int:
         """About how many a state takes: iterates, messages and what else the machine holds."""
         return self._machine.nbytes + self._recorder.pending.nbytes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from relaysim.algorithms.events import Algorithm
+from relaysim.engine.estimate import need_of, require_fitting
 from relaysim.engine.ledger import Block
 from relaysim.engine.plan import (
     LearningRate,
@@ -32,14 +34,14 @@ from relaysim.records import configuration
 from relaysim.records.history import History
 from relaysim.records.provenance import provenance
 from relaysim.records.state import KeptState
-from relaysim.support.checks import shown, true_or_false, whole_number
+from relaysim.support.checks import shown, size_in_bytes, true_or_false, whole_number
 from relaysim.support.fast import load_for
-from relaysim.support.interrupts import called_by_user, stops_in_order
+from relaysim.support.interrupts import StopRequest, called_by_user, stops_in_order
 from relaysim.support.progress import progress_bar
 from relaysim.support.streams import seed_array
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["MOST_STATE_BYTES", "Experiment", "simulate"]
+__all__ = ["MOST_STATE_BYTES", "Experiment", "require_steps", "simulate"]
 
 _FEWER_RECORDS = "record less often (record=100, record='log')"
 #: A state that takes no more is kept unless someone says otherwise.
@@ -67,6 +69,7 @@ def simulate(
     keep_state: bool | None = None,
     keep_faults: bool = False,
     progress: bool | None = None,
+    max_memory: float | str | None = None,
 ) -> History:
     """Run an algorithm on a problem split over the workers of a topology.
 
@@ -101,6 +104,8 @@ def simulate(
             or None: if it takes up to 64 MB.
         keep_faults: keep which messages were lost, as ``history.trace``, for `relaysim.faults.Replay`.
         progress: a progress bar: True, False, or None: if the run is long and someone watches.
+        max_memory: refuse a run that would take more, in bytes or as ``"2 GB"``; by default one that would
+            take more than there is in this machine.
 
     Returns:
         The `History`. A replica that diverges (not finite, or further than 10¹² times the start) is
@@ -136,9 +141,10 @@ def simulate(
         stop_below=stop_below,
         stop_when=stop_when,
         keep_faults=keep_faults,
+        max_memory=max_memory,
     )
     if keep_state is not True:
-        _require_steps(algorithm, experiment.steps)
+        require_steps(algorithm, experiment.steps)
     return experiment.history(keep_state, progress)
 
 
@@ -168,10 +174,19 @@ class Experiment:
         stop_below: float | None = None,
         stop_when: Mapping[str, float] | None = None,
         keep_faults: bool = False,
+        max_memory: float | str | None = None,
     ):
         self.steps = whole_number(steps, "steps", 0)
         records = number_of_records(record, self.steps)
         require_room(records, 0, f"{records} records", _FEWER_RECORDS)
+        most = None if max_memory is None else size_in_bytes(max_memory, "max_memory")
+        if replicas is not None:
+            replicas = whole_number(replicas, "replicas", 1)
+        # Before replicas are laid out, which takes long where they are many.
+        asked = {"problem": problem, "learning_rate": learning_rate, "seed": seed, "x0": x0}
+        asked |= {"steps": self.steps, "record": record, "replicas": replicas}
+        need = need_of(asked | {"oracle": oracle, "faults": faults})
+        require_fitting(need, most)
         if not (mixing is None or is_by_step(mixing)):
             mixing = mixing_in_double(mixing)  # noted once, not by each reader
         self.plan = plan_replicas(learning_rate, seed, replicas, x0, self.steps)
@@ -210,7 +225,9 @@ class Experiment:
         load_for(float(self.steps) * setup.x0.size)
         stopping = Stopping(setup.problem, self.measures, stop_below, stop_when)
         kept = _kept_iterates(keep_iterates, setup.problem.n)
-        self._require_room(kept, setup.problem.n, setup.problem.d)
+        workers = setup.problem.n if kept is True else len(kept or ())
+        columns = sum(setup.problem.n if each.per_worker else 1 for each in self.measures) + 1
+        require_fitting(dataclasses.replace(need, columns=columns, kept=workers), most)
         self.run = Run(setup, measures=self.measures, keep_iterates=kept, stopping=stopping)
         # The last step whose record is behind us.
         self._done = -1
@@ -234,27 +251,22 @@ class Experiment:
             "keep_faults": keep_faults,
         }
 
-    def _require_room(self, kept: bool | list[int], n: int, d: int) -> None:
-        """Raise where the records, or the iterates that are kept with them, cannot fit in memory."""
-        records, r = len(self.recorded), self.plan.r
-        columns = sum(n if each.per_worker else 1 for each in self.measures) + 1
-        replicas = f" of {r} replicas" if r > 1 else ""
-        require_room(records, columns * r, f"{records} records{replicas}", _FEWER_RECORDS)
-        if kept is not False:
-            workers = n if kept is True else len(kept)
-            what = f"the iterates of {workers} workers at {records} records{replicas}"
-            mend = f"{_FEWER_RECORDS}, or keep those of fewer workers (keep_iterates=[0])"
-            require_room(records, (columns + workers * d) * r, what, mend)
-
     def go_on(self, state: dict[str, Any], recorded: Block) -> None:
         """Take up the state of a run that had fewer steps, with what it recorded."""
         self.run.restore(state, recorded, set(self.recorded))
         self._done = self.run.step
 
-    def history(self, keep_state: bool | None, progress: bool | None) -> History:
+    @property
+    def can_pause(self) -> bool:
+        """Whether a state is kept in any case, records that wait to be measured included."""
+        return 2 * self.run.nbytes <= MOST_STATE_BYTES
+
+    def history(
+        self, keep_state: bool | None, progress: bool | None, pause: StopRequest | None = None
+    ) -> History:
         """Go to the last step, from wherever the run stands, and tell what was recorded.
 
-        Where a user asks to stop it is the history of so many steps as were taken.
+        Where a user asks to stop, or ``pause`` does, it is the history of so many steps as were taken.
         """
         run = self.run
         most = {None: MOST_STATE_BYTES, True: math.inf, False: -1}[keep_state]
@@ -263,9 +275,10 @@ class Experiment:
         total = self.steps - run.step
         by_user = called_by_user("history", "simulate", "extend", "extended")
         with (
-            stops_in_order(by_user) as stop,
+            stops_in_order(by_user) as asked,
             progress_bar(total, progress, label, "steps") as bar,
         ):
+            stop = asked if pause is None else pause
             state = run.finish(remaining, self.steps, bar.update, most, stop)
             bar.update((run.step if stop.made else self.steps) - self.steps + total - bar.n)
         interrupted = stop.made and run.step < self.steps and len(run.active) > 0
@@ -282,7 +295,7 @@ class Experiment:
             self.config["record"] = self.run.steps.tolist()
 
 
-def _require_steps(algorithm: Algorithm, steps: int) -> None:
+def require_steps(algorithm: Algorithm, steps: int) -> None:
     """Raise where a run would end before what the method is made for."""
     if steps < algorithm.least_steps:
         raise ValueError(

@@ -25,6 +25,7 @@ from relaysim.faults.altered import Corrupt
 from relaysim.faults.base import (
     ALTERED,
     LATE_GRADIENTS,
+    LATE_MESSAGES,
     LIES,
     LOST_MESSAGES,
     STOPS,
@@ -37,6 +38,7 @@ from relaysim.faults.base import (
 from relaysim.faults.byzantine import Byzantine
 from relaysim.faults.chains import BurstLoss, LinkFailure
 from relaysim.faults.drops import MessageDrop
+from relaysim.faults.late import Delay
 from relaysim.faults.together import All, alone, parts_of
 from relaysim.faults.trace import Replay, Trace, TraceWriter
 from relaysim.faults.workers import Crash, Straggler
@@ -45,6 +47,7 @@ from relaysim.support.names import attribute_error
 __all__ = [
     "ALTERED",
     "LATE_GRADIENTS",
+    "LATE_MESSAGES",
     "LIES",
     "LOST_MESSAGES",
     "STOPS",
@@ -54,6 +57,7 @@ __all__ = [
     "Byzantine",
     "Corrupt",
     "Crash",
+    "Delay",
     "Fault",
     "LinkFailure",
     "MessageDrop",

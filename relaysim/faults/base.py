@@ -12,6 +12,7 @@ from relaysim.topologies import Topology, TreePair
 __all__ = [
     "ALTERED",
     "LATE_GRADIENTS",
+    "LATE_MESSAGES",
     "LIES",
     "LOST_MESSAGES",
     "STOPS",
@@ -32,6 +33,8 @@ STOPS = "workers that stop"
 ALTERED = "altered messages"
 #: The kind of faults in which gradients are missing, or come later.
 LATE_GRADIENTS = "late gradients"
+#: The kind of faults in which messages arrive later than in the step in which they were sent.
+LATE_MESSAGES = "late messages"
 
 
 class WireRound(int):

@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from relaysim.faults.base import ALTERED, LATE_GRADIENTS, LIES, AnyFault, Fault, WireRound, kind_of
+from relaysim.faults.base import (
+    ALTERED,
+    LATE_GRADIENTS,
+    LATE_MESSAGES,
+    LIES,
+    AnyFault,
+    Fault,
+    WireRound,
+    kind_of,
+)
 from relaysim.support.checks import shown
 from relaysim.topologies import Topology, TreePair
 
@@ -28,8 +37,8 @@ class All(Fault):
 
     Raises:
         TypeError: what is no fault.
-        ValueError: none, or workers who lie, or altered messages, beside other faults, for which there is no
-            rule.
+        ValueError: none, or workers who lie, or altered or late messages, beside other faults, for which
+            there is no rule.
 
     >>> from relaysim.faults import BurstLoss, MessageDrop
     >>> All(MessageDrop(0.01), BurstLoss(0.1, 0.5)).faults
@@ -45,7 +54,8 @@ class All(Fault):
                 raise TypeError(f"{shown(fault)} is no kind of fault; see relaysim.faults")
         if not each:
             raise ValueError("All is given no fault; name one, or leave faults out")
-        by_themselves = [kind for kind in map(kind_of, each) if kind in (LIES, ALTERED)]
+        alone_only = (LIES, ALTERED, LATE_MESSAGES)
+        by_themselves = [kind for kind in map(kind_of, each) if kind in alone_only]
         if len(each) > 1 and by_themselves:
             raise ValueError(
                 f"there is no rule for {by_themselves[0]} beside other faults; leave one of them out"

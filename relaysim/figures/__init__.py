@@ -21,6 +21,7 @@ from relaysim.figures.heterogeneity import heterogeneity
 from relaysim.figures.logistic import logistic
 from relaysim.figures.mean_estimation import mean_estimation
 from relaysim.figures.one_way_links import one_way_links
+from relaysim.figures.rate_map import rate_map
 from relaysim.figures.relay_spectrum import relay_spectrum
 from relaysim.figures.relay_theory import key_lemma, learning_rate_correction
 from relaysim.figures.relaysgd_vs_grad import relaysgd_vs_grad
@@ -69,6 +70,7 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "separable": separable,
     "one-way-links": one_way_links,
     "worst-case": worst_case,
+    "rate-map": rate_map,
 }
 
 

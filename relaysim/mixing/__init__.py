@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from relaysim.mixing.accelerated import chebyshev, fast_mix
 from relaysim.mixing.approximate import laplacian_sequence, perturbed
 from relaysim.mixing.by_step import LatticeSchedule, lattice_schedule
-from relaysim.mixing.drawn import epidemic, equidyn, random_matching
+from relaysim.mixing.drawn import epidemic, equidyn
 from relaysim.mixing.exponential import one_peer_exponential
 from relaysim.mixing.finite_time import (
     base_graph,
@@ -21,6 +21,7 @@ from relaysim.mixing.finite_time import (
     union_topology,
 )
 from relaysim.mixing.matcha import matcha
+from relaysim.mixing.matching import random_matching
 from relaysim.mixing.one_way import column_stochastic, row_stochastic
 from relaysim.mixing.weights import (
     best_constant,

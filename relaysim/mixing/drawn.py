@@ -20,6 +20,8 @@ A mixing of one's own is one class:
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,7 +30,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from relaysim.mixing.draws import Draw, Peers
-from relaysim.mixing.sequences import undirected_graph_for
+from relaysim.mixing.outcomes import Outcomes, require_few, subsets
 from relaysim.support.checks import (
     plain_options,
     positive_share,
@@ -45,10 +47,8 @@ __all__ = [
     "Epidemic",
     "Equidyn",
     "Peers",
-    "RandomMatching",
     "epidemic",
     "equidyn",
-    "random_matching",
 ]
 
 
@@ -79,6 +79,15 @@ class DrawnMixing:
 
     def peers(self, uniforms: np.ndarray) -> Peers | None:
         """The same where all messages count alike and nobody hears many, which is faster; else None."""
+        return None
+
+    def outcomes(self) -> Outcomes | None:
+        """All that may be drawn, with probabilities and numbers with which it is; None where it is not
+        known, or without end.
+
+        Raises:
+            ValueError: there are too many.
+        """
         return None
 
     def __call__(self, step: int, uniforms: np.ndarray) -> csr_array:
@@ -129,121 +138,6 @@ def _all_pairs(n: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class RandomMatching(DrawnMixing):
-    """Pairs of neighbours that average, drawn anew each step; see `random_matching`."""
-
-    topology: Topology
-
-    doubly_stochastic = True
-    least_own_weight = 0.5
-
-    def __post_init__(self) -> None:
-        undirected_graph_for(self.topology)
-
-    @property
-    def n(self) -> int:  # type: ignore[override]
-        """Workers."""
-        return self.topology.n
-
-    @functools.cached_property
-    def edges(self) -> np.ndarray:  # type: ignore[override]
-        """The topology's, in both directions."""
-        return np.stack([self.topology.src, self.topology.dst], axis=1)
-
-    @property
-    def _is_complete(self) -> bool:
-        return 2 * len(self.topology.edges) == self.n * (self.n - 1)
-
-    @property
-    def numbers(self) -> int:  # type: ignore[override]
-        """One for each edge; where all workers are neighbours one for each worker is enough."""
-        return self.n if self._is_complete else len(self.topology.edges)
-
-    def peers(self, uniforms: np.ndarray) -> Peers:
-        # Greedy pairs of a random order of all edges are those of a random order of the workers.
-        partner = _paired(uniforms) if self._is_complete else self._matched(uniforms)
-        return Peers(partner[None], 0.5)
-
-    @property
-    def contraction(self) -> float:
-        """E Ξ² after a step over Ξ² before it; ½ (1 − 1/(n − 1)) for an even number of workers who all are
-        neighbours.
-
-        Raises:
-            ValueError: another graph, for which it depends on where the workers are.
-        """
-        if not self._is_complete:
-            raise ValueError(
-                f"how much closer a random matching of {self.topology!r} brings workers depends on where "
-                f"they are; for relaysim.topologies.complete(n) there is one number"
-            )
-        # An odd worker stays alone, another one each time.
-        return 1 - 0.5 * (self.n // 2 * 2) / max(self.n - 1, 1)
-
-    def _matched(self, uniforms: np.ndarray) -> np.ndarray:
-        """Partners ``(n, streams)``: edges in a random order, each taken if both its ends are free.
-
-        All edges that come first at both their ends are taken at once, until none is left.
-        """
-        graph = self.topology
-        first, second = graph.edges.T
-        # Ranks differ, which numbers need not.
-        order = np.argsort(np.argsort(uniforms, axis=0), axis=0)
-        number = np.searchsorted(
-            first * self.n + second,
-            np.minimum(graph.src, graph.dst) * self.n + np.maximum(graph.src, graph.dst),
-        )
-        starts = np.concatenate([[0], np.cumsum(graph.degrees)[:-1]])
-        partner = np.repeat(np.arange(self.n)[:, None], uniforms.shape[1], axis=1)
-        alone = np.ones(partner.shape, dtype=bool)
-        while True:
-            waiting = np.where(alone[first] & alone[second], order, len(first))
-            earliest = np.minimum.reduceat(waiting[number], starts, axis=0)
-            taken = (waiting < len(first)) & (waiting == earliest[first])
-            taken &= waiting == earliest[second]
-            edge, stream = np.nonzero(taken)
-            if not len(edge):
-                return partner
-            i, j = first[edge], second[edge]
-            partner[i, stream], partner[j, stream] = j, i
-            alone[i, stream] = alone[j, stream] = False
-
-    def __repr__(self) -> str:
-        return f"random_matching(topology={self.topology!r})"
-
-
-def _paired(uniforms: np.ndarray) -> np.ndarray:
-    """Partners of workers in a random order, two by two, ``(n, streams)``; one of an odd number is alone."""
-    n = len(uniforms)
-    order = np.argsort(uniforms, axis=0, kind="stable")
-    return put_rows(order, order.take(np.minimum(np.arange(n) ^ 1, n - 1), 0))
-
-
-def random_matching(topology: Topology) -> RandomMatching:
-    """Pairs of neighbours, drawn anew each step, who average: W_ij = ½ for a pair, W_ii = 1 for the others.
-
-    Edges come in a random order, and each is taken whose ends are both free, so that no edge is left whose
-    ends are. On a complete graph with an even number of workers it is a perfect matching, each equally
-    likely, and E Ξ² falls by ½ (1 − 1/(n − 1)) a step, for any iterates. At most n vectors a step.
-
-    A mixing for ``simulate(…, mixing=…)``: each replica draws from the stream of its own seed.
-
-    Args:
-        topology: whose edges may be used.
-
-    Source: pairwise gossip is Boyd, Ghosh, Prabhakar, Shah, "Randomized gossip algorithms", 2006; pairs that
-    form all at once are common. How pairs come about here is greedy; the factor is derived here and checked
-    by simulation.
-
-    >>> import relaysim as rs
-    >>> matching = random_matching(rs.topologies.complete(64))
-    >>> matching, round(matching.contraction, 3)
-    (random_matching(topology=complete(64)), 0.492)
-    """
-    return RandomMatching(topology)
-
-
-@dataclass(frozen=True)
 class Equidyn(DrawnMixing):
     """One message to everyone from the same number of workers away; see `equidyn`."""
 
@@ -275,6 +169,10 @@ class Equidyn(DrawnMixing):
     def peers(self, uniforms: np.ndarray) -> Peers:
         distance = 1 + below(uniforms, self.n - 1)
         return Peers((np.arange(self.n)[:, None] + distance)[None] % self.n, self._weight)
+
+    def outcomes(self) -> Outcomes:
+        others = self.n - 1
+        return Outcomes(np.full(others, 1 / others), (np.arange(others)[None] + 0.5) / others)
 
     def __repr__(self) -> str:
         return f"equidyn(n={self.n}, eta={self.eta})"
@@ -379,6 +277,22 @@ class Epidemic(DrawnMixing):
         place = (np.arange(n)[:, None] + distance[:, None]) % n
         heard = np.take_along_axis(order[None], place, axis=1)
         return Peers(np.stack([put_rows(order, each) for each in heard]), 1 / (s + 1))
+
+    def outcomes(self) -> Outcomes:
+        n, s = self.n, self.s
+        ways = math.comb(n - 1, s)
+        count = math.factorial(n - 1) * ways if self.oracle else ways**n
+        require_few(count, self)
+        chosen = subsets(n - 1, s)
+        if self.oracle:
+            # Circles know no first worker.
+            orders = np.array([(0, *rest) for rest in itertools.permutations(range(1, n))])
+            places = (np.argsort(orders, axis=1) + 0.5) / n
+            numbers = np.hstack([np.repeat(places, ways, 0), np.tile(chosen, (len(places), 1))])
+        else:
+            each = np.array(list(itertools.product(range(ways), repeat=n)))
+            numbers = chosen[each].reshape(count, n * s)
+        return Outcomes(np.full(count, 1 / count), numbers.T)
 
     def draw(self, uniforms: np.ndarray) -> Draw:
         if self.oracle:

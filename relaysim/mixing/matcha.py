@@ -10,6 +10,7 @@ from scipy.linalg import eigh, eigvalsh
 from scipy.optimize import linprog, minimize_scalar
 
 from relaysim.mixing.drawn import DrawnMixing, Peers
+from relaysim.mixing.outcomes import Outcomes, of_coins, require_few
 from relaysim.mixing.sequences import undirected_graph_for
 from relaysim.support.checks import plain_options, positive_share
 from relaysim.topologies import Topology
@@ -152,6 +153,10 @@ class Matcha(DrawnMixing):
         awake = (uniforms < self.probabilities[:, None])[:, None]
         alone = np.arange(self.n)[:, None]
         return Peers(np.where(awake, self.matchings[..., None], alone), self.weight)
+
+    def outcomes(self) -> Outcomes:
+        require_few(2 ** len(self.matchings), self)
+        return of_coins(self.probabilities)
 
     def __repr__(self) -> str:
         return f"matcha(topology={self.topology!r}, budget={self.budget})"

@@ -21,6 +21,7 @@ from relaysim.mixing.sequences import preserved_weights
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.crossing import Altered, AnyWeights, Crossing, Faithful, Lies, Lossy
 from relaysim.network.gossip import Weights
+from relaysim.network.late import Late, LateTreeRelay
 from relaysim.network.pairs import PairExchange
 from relaysim.network.relay import LossyTreeRelay, Mail, PairMail, PairRelay, TreeRelay
 from relaysim.network.slots import Heard
@@ -66,7 +67,7 @@ class Network:
         arrivals: Arrivals | None = None,
         workers: Workers | None = None,
         streams: Streams | None = None,
-        lies: Lies | Altered | None = None,
+        lies: Lies | Altered | Late | None = None,
     ):
         self.topology = topology
         self.n = topology.n
@@ -98,6 +99,8 @@ class Network:
         return self._weighting.at(round, further)
 
     def _tree_relay(self, tree: Topology) -> TreeRelay:
+        if isinstance(self._crossing, Late):
+            return LateTreeRelay(tree, self._workspace, self._crossing)
         if self._arrivals is None:
             return TreeRelay(tree, self._workspace)
         return LossyTreeRelay(tree, self._workspace, self._arrivals)

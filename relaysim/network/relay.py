@@ -154,7 +154,7 @@ class LossyTreeRelay(TreeRelay):
     Counts differ between replicas, ``(E, 1[, r])``, and do not settle.
     """
 
-    def __init__(self, tree: Topology, workspace: Workspace, arrivals: Arrivals):
+    def __init__(self, tree: Topology, workspace: Workspace, arrivals: Arrivals | None):
         super().__init__(tree, workspace)
         self._arrivals = arrivals
         self._edges = np.stack([self._src, self._dst], axis=1)
@@ -168,12 +168,18 @@ class LossyTreeRelay(TreeRelay):
 
     def send(self, payload: np.ndarray, mail: Mail) -> Mail:
         """One round; see `Network.relay`."""
-        arrived = self._arrivals(self._edges)
         values = (payload + mail.received)[self._src] - mail.values[self._reverse]
-        values *= arrived
         counts = (1 + mail.heard)[self._src] - mail.counts[self._reverse]
-        counts *= arrived
+        values, counts = self._arrived(values, counts)
         return Mail(values, counts, self._sum(values), self._sum(counts))
+
+    def _arrived(self, values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What receivers have of messages that were sent, which may be overwritten."""
+        assert self._arrivals is not None
+        arrived = self._arrivals(self._edges)
+        values *= arrived
+        counts *= arrived
+        return values, counts
 
     def resume(self, mail: Mail) -> None:
         """See `Network.resume`: counts never settle."""

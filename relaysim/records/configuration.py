@@ -17,8 +17,9 @@ from relaysim import algorithms, attacks, compressors, faults, oracles, problems
 from relaysim.measures import READY, Measure
 from relaysim.mixing import LatticeSchedule, chebyshev, fast_mix
 from relaysim.mixing.by_step import AnyMixing, is_by_step
-from relaysim.mixing.drawn import Epidemic, Equidyn, RandomMatching
+from relaysim.mixing.drawn import Epidemic, Equidyn
 from relaysim.mixing.matcha import Matcha
+from relaysim.mixing.matching import RandomMatching
 from relaysim.mixing.rounds import is_several_rounds, rounds_of
 from relaysim.mixing.sequences import is_sequence, mixing_in_double
 from relaysim.topologies import Topology, TreePair

@@ -141,7 +141,7 @@ class History:
     @functools.cached_property
     def faults(self) -> pd.DataFrame | None:
         """What went wrong, counted: a row for each of `frame`, with ``replica``, ``seed``, ``step`` and how
-        many ``lost_messages`` (``stopped_workers``, ``missing_gradients``) there were since the record
+        many ``lost_messages`` (``stopped_workers``, ``late_messages``, …) there were since the record
         before. None where nothing could go wrong.
         """
         if not self._fault_counts:

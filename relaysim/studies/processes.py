@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NoReturn, TypeVar
 
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 
 __all__ = ["computed", "termination_as_exit"]
 
@@ -29,29 +30,46 @@ def computed(
 
     Args:
         compute: from a group to its settings, each with its outcome.
-        groups: lists of settings.
+        groups: lists of settings, drawn as processes come free, by other threads too.
         n_jobs: processes; with 1, ``joblib.parallel_config`` decides.
     """
-    remaining = dict(enumerate(groups))
-    while remaining:
-        begun: list[int] = []
-        parallel = Parallel(n_jobs=None if n_jobs == 1 else n_jobs, return_as="generator_unordered")
+    coming = enumerate(groups)
+    begun: dict[int, list[Setting]] = {}
+    while True:
         try:
-            with contextlib.closing(parallel(_tasks(compute, [*remaining.items()], begun))) as done:
+            with contextlib.closing(_as_ready(_tasks(compute, coming, begun), n_jobs)) as done:
                 for number, outcomes in done:
-                    del remaining[number]
+                    del begun[number]
                     yield outcomes
+            return
         except BrokenProcessPool:
-            for number in begun:
-                if number in remaining:
-                    yield _by_itself(compute, remaining.pop(number))
+            for number in [*begun]:
+                yield _by_itself(compute, begun.pop(number))
+
+
+def _as_ready(tasks: Iterator[Any], jobs: int) -> Generator[Any]:
+    """What comes of tasks, in the order in which it is ready."""
+    n_jobs = None if jobs == 1 else jobs
+    try:
+        parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+    except ValueError:
+        # Ray's, and some others, only tell when all are ready: some at a time, then.
+        parallel = Parallel(n_jobs=n_jobs)
+        at_once = 2 * effective_n_jobs(-1 if n_jobs is None else n_jobs)
+        while some := [*itertools.islice(tasks, at_once)]:
+            yield from parallel(some)
+        return
+    with contextlib.closing(parallel(tasks)) as done:
+        yield from done
 
 
 def _tasks(
-    compute: Callable, groups: list[tuple[int, list[Setting]]], begun: list[int]
+    compute: Callable,
+    coming: Iterator[tuple[int, list[Setting]]],
+    begun: dict[int, list[Setting]],
 ) -> Iterator[Any]:
-    for number, group in groups:
-        begun.append(number)
+    for number, group in coming:
+        begun[number] = group
         yield delayed(_numbered)(compute, number, group)
 
 

@@ -203,20 +203,21 @@ def _of_store(path: pathlib.Path, row: int | None, progress: bool | None) -> Rer
     if row is not None and not 0 <= whole_number(row, "row", 0) < len(stored):
         raise ValueError(f"row must be from 0 to {len(stored) - 1}, not {row}")
     # What a setting leaves out is stored as None.
-    stated = ({k: v for k, v in each.items() if v is not None} for each, _, _ in stored)
+    stated = ({k: v for k, v in each.setting.items() if v is not None} for each in stored)
     settings = [complete(each) for each in stated]
     differences: list[tuple[Any, ...]] = []
     arrays = numbers = 0
     with progress_bar(len(stored), progress, "rerun", "results") as bar:
         for place, again in computed_again(settings, row):
-            _, result, _ = stored[place]
+            result = stored[place].result
             for name, values in result.items():
                 arrays, numbers = arrays + 1, numbers + values.size
                 differences += _apart_in_row(name, values, again, result, place)
             bar.update(1)
-    versions = sorted({version for _, _, version in stored})
-    now = provenance()["relaysim"]
-    changes = tuple(("relaysim", version, now) for version in versions if version != now)
+    compared = stored if row is None else [stored[row]]
+    # Of older formats only the version is known. Rows were computed on several machines, maybe.
+    known = (each.provenance or {"relaysim": each.version} for each in compared)
+    changes = tuple(dict.fromkeys(change for each in known for change in _changes(each)))
     return Rerun(pd.DataFrame(differences, columns=COLUMNS), (arrays, numbers), changes)
 
 

@@ -22,6 +22,7 @@ class Row(NamedTuple):
         key, setting, seed, version: of the setting, and of the relaysim that computed it.
         result: the arrays, packed.
         digest: of all the others; None in stores of format 1, which had none.
+        provenance: where it was computed, as JSON; None where it was stored in an older format.
     """
 
     key: Any
@@ -30,6 +31,7 @@ class Row(NamedTuple):
     version: Any
     result: Any
     digest: Any
+    provenance: Any
 
     def right_digest(self) -> str:
         """The digest that it should have.
@@ -40,7 +42,10 @@ class Row(NamedTuple):
         texts = (self.key, self.setting, self.version)
         if not all(isinstance(text, str) for text in texts) or not isinstance(self.result, bytes):
             raise ValueError("a value of another type")
-        stated = json.dumps([self.key, self.setting, self.seed, self.version]).encode()
+        cells = [self.key, self.setting, self.seed, self.version]
+        if self.provenance is not None:
+            cells.append(self.provenance)
+        stated = json.dumps(cells).encode()
         return hashlib.sha256(stated + b"\n" + self.result).hexdigest()
 
     def what_is_wrong(self) -> str:
@@ -88,7 +93,13 @@ def _array(data: bytes) -> np.ndarray:
     return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def row_of(key: str, setting: dict, version: str, result: dict[str, np.ndarray]) -> Row:
+def row_of(
+    key: str,
+    setting: dict,
+    version: str,
+    result: dict[str, np.ndarray],
+    provenance: dict[str, Any] | None = None,
+) -> Row:
     """A row to be stored.
 
     Raises:
@@ -99,7 +110,13 @@ def row_of(key: str, setting: dict, version: str, result: dict[str, np.ndarray])
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **result)
     row = Row(
-        key, json.dumps(setting), seed_cell(setting["seed"]), version, buffer.getvalue(), None
+        key,
+        json.dumps(setting),
+        seed_cell(setting["seed"]),
+        version,
+        buffer.getvalue(),
+        None,
+        None if provenance is None else json.dumps(provenance),
     )
     return row._replace(digest=row.right_digest())
 

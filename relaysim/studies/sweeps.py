@@ -8,17 +8,23 @@ one thread, so that the same sweep gives the same bits however many processes sh
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
+import time
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from joblib import effective_n_jobs
 
 from relaysim.engine import simulate
+from relaysim.engine.estimate import need_of, require_fitting
+from relaysim.records.provenance import provenance
+from relaysim.studies.claims import Claims
 from relaysim.studies.described import rate_of
 from relaysim.studies.expansion import expand, read_sweep
 from relaysim.studies.options import FIXED
@@ -27,15 +33,27 @@ from relaysim.studies.processes import computed, termination_as_exit
 from relaysim.studies.searches import search
 from relaysim.studies.settings import arguments_of, build, former_key, key_of
 from relaysim.studies.store import Store, stored_results
+from relaysim.studies.stretches import Checkpoint, simulated
 from relaysim.studies.tables import rows_of, table_of
 from relaysim.studies.tuning import StartsBelowTargetError
-from relaysim.support.progress import progress_bar, someone_watches
+from relaysim.support.checks import size_in_bytes
+from relaysim.support.progress import ProgressBar, progress_bar, someone_watches
 from relaysim.support.threads import one_thread
 from relaysim.version import __version__
 
 __all__ = ["computed_again", "load_sweep", "sweep"]
 
 Result = dict[str, np.ndarray]
+_LOOK_SECONDS = 1.0
+# Replicas, and replicas times steps, that fit wherever one of them does.
+_FEW, _FEW_RECORDS = 100, 100_000
+
+
+class Computed(NamedTuple):
+    """What a process computed, and where that was; see `relaysim.records.provenance`."""
+
+    result: Result
+    provenance: dict[str, Any]
 
 
 def sweep(
@@ -45,6 +63,7 @@ def sweep(
     n_jobs: int = 1,
     progress: bool = True,
     retry_failed: bool = False,
+    max_memory: float | str | None = None,
 ) -> pd.DataFrame:
     """Run every combination of settings, and return one table.
 
@@ -60,11 +79,16 @@ def sweep(
             ``"uniform(0.3)"``, ``"dirichlet(0.1)"``. Without ``learning_rate`` the rate is tuned, as
             `relaysim.tune` does.
         store: a file that keeps what is finished; what it holds already is not run again. It is
-            made if it is not there.
+            made if it is not there. Processes, on one machine or on several, that call with the same store
+            at once divide the work: each group is computed by one of them, and by another only if that
+            one dies. Each returns when all is done. Runs at given rates that take over a minute are kept
+            there once a minute, and go on from there when they were killed.
         n_jobs: processes. With 1, ``joblib.parallel_config`` decides, so that a sweep runs on a
             cluster inside ``with joblib.parallel_config("dask"):``.
         progress: a progress bar with the time left, where output goes to a terminal or notebook.
         retry_failed: whether to try again what failed before, as the store has it.
+        max_memory: refuse a sweep of which what runs at once would take more, in bytes or as ``"2 GB"``; by
+            default one that would take more than there is in this machine.
 
     Returns:
         A DataFrame in the order of the settings: every setting's columns, then for a fixed rate
@@ -98,17 +122,18 @@ def sweep(
     with one_thread():
         planned = expand(settings, source)
     by_key = {key_of(setting): setting for setting in planned}
+    _require_fitting(by_key, n_jobs, max_memory)
     if store is not None:
         _require_lasting(planned)
-    with termination_as_exit():
+    shown = progress and someone_watches()
+    with termination_as_exit(), progress_bar(len(by_key), shown, "sweep", "settings") as bar:
         if store is None:
-            found, failed = _run(by_key, None, n_jobs, progress, {}, {})
+            found, failed = _run(by_key, n_jobs, bar)
         else:
             with Store(store) as kept:
-                stored_as = _stored_as(kept.keys(), by_key)
-                before = {} if retry_failed else kept.failures(__version__)
-                before = {k: before[k] for k in by_key if k in before and k not in stored_as}
-                found, failed = _run(by_key, kept, n_jobs, progress, stored_as, before)
+                if retry_failed:
+                    kept.forget_failures(by_key)
+                found, failed = _run_with_others(by_key, kept, n_jobs, bar)
     table = _with_versions([(by_key[key], *found[key]) for key in by_key if key in found], store)
     if failed:
         table.attrs["failed"] = [plain(by_key[key]) | {"error": failed[key]} for key in failed]
@@ -117,42 +142,92 @@ def sweep(
 
 
 def _run(
-    by_key: dict[str, dict],
-    kept: Store | None,
-    n_jobs: int,
-    progress: bool,
-    stored_as: dict[str, str],
-    failed_before: dict[str, str],
+    by_key: dict[str, dict], n_jobs: int, bar: ProgressBar
 ) -> tuple[dict[str, tuple[Result, str]], dict[str, str]]:
-    """Results with their versions, and errors, by key: what is missing is run, and kept in a store."""
+    """Results with their versions, and errors, by key."""
     found: dict[str, tuple[Result, str]] = {}
-    failed = dict(failed_before)
-    done = stored_as.keys() | failed.keys()
-    # A group is stored whole, so what is missing of one is what a changed sweep added.
-    missing = ([key for key in group if key not in done] for group in _groups(by_key))
-    groups = [[by_key[key] for key in group] for group in missing if group]
-    shown = progress and someone_watches()
-    with (
-        progress_bar(len(by_key), shown, "sweep", "settings") as bar,
-        contextlib.closing(computed(_tried, groups, n_jobs)) as outcomes,
-    ):
-        bar.update(len(done))
+    failed: dict[str, str] = {}
+    groups = [[by_key[key] for key in group] for group in _groups(by_key)]
+    with contextlib.closing(computed(_tried, groups, n_jobs)) as outcomes:
         for outcome in outcomes:
-            keyed = [(key_of(setting), plain(setting), came) for setting, came in outcome]
-            finished = [each for each in keyed if isinstance(each[2], dict)]
-            errors = [each for each in keyed if isinstance(each[2], str)]
-            failed |= {key: error for key, _, error in errors}
-            if kept is None:
-                found |= {key: (result, __version__) for key, _, result in finished}
-            else:
-                kept.add(finished, __version__)
-                for key, setting, error in errors:
-                    kept.add_failure(key, setting, error, __version__)
+            for setting, came in outcome:
+                if isinstance(came, str):
+                    failed[key_of(setting)] = came
+                else:
+                    found[key_of(setting)] = came.result, __version__
             bar.update(len(outcome))
-    if kept is not None:
-        there = [key for key in by_key if key not in failed]
-        found = {key: kept.result(stored_as.get(key, key)) for key in there}
     return found, failed
+
+
+def _run_with_others(
+    by_key: dict[str, dict], kept: Store, n_jobs: int, bar: ProgressBar
+) -> tuple[dict[str, tuple[Result, str]], dict[str, str]]:
+    """The same with a store, of which several processes may do a part each: what is missing is run there."""
+    stored_as = _stored_as(kept.keys(), by_key)
+    # A group is stored whole, so what is missing of one is what a changed sweep added.
+    missing = ([key for key in group if key not in stored_as] for group in _groups(by_key))
+    groups = [group for group in missing if group]
+    total = _Total(bar, kept, by_key.keys() - stored_as.keys())
+    bar.update(len(stored_as))
+    tried = functools.partial(_tried, store=kept.path.absolute())
+    with Claims(kept, __version__) as claims:
+        while groups:
+            work = ([by_key[key] for key in group] for group in claims.taken(groups))
+            with contextlib.closing(computed(tried, work, n_jobs)) as outcomes:
+                for outcome in outcomes:
+                    _keep(kept, outcome)
+                    claims.release([key_of(setting) for setting, _ in outcome])
+                    total.show()
+            if claims.error is not None:
+                raise claims.error
+            # What others are at work on is left: it will be there, or they die.
+            done = total.show(at_once=True)
+            groups = [group for group in groups if not done.issuperset(group)]
+            if groups:
+                claims.wait()
+    failed = kept.failures(__version__)
+    failed = {k: failed[k] for k in by_key if k in failed and k not in stored_as}
+    there = [key for key in by_key if key not in failed]
+    return {key: kept.result(stored_as.get(key, key)) for key in there}, failed
+
+
+class _Total:
+    """Progress of all processes that share a store, in one bar.
+
+    Args:
+        bar: where it is shown.
+        kept: the store.
+        awaited: keys of what was not there at first.
+    """
+
+    def __init__(self, bar: ProgressBar, kept: Store, awaited: set[str]):
+        self._bar, self._kept, self._awaited = bar, kept, awaited
+        self._shown = 0
+        self._next_look = 0.0
+
+    def show(self, at_once: bool = False) -> set[str]:
+        """Bring the bar up to date, now and then or at once; returns what is done, where it was looked."""
+        if not at_once and time.monotonic() < self._next_look:
+            return set()
+        done = self._kept.keys() | self._kept.failures(__version__).keys()
+        count = len(self._awaited & done)
+        self._bar.update(count - self._shown)
+        self._shown = count
+        self._next_look = time.monotonic() + _LOOK_SECONDS
+        return done
+
+
+def _keep(kept: Store, outcome: list[tuple[dict, Computed | str]]) -> None:
+    """Store what came of a group."""
+    keyed = [(key_of(setting), plain(setting), came) for setting, came in outcome]
+    finished = [(key, setting, came) for key, setting, came in keyed if not isinstance(came, str)]
+    if finished:
+        of_group = [(key, setting, came.result) for key, setting, came in finished]
+        kept.add(of_group, __version__, finished[0][2].provenance)
+    for key, setting, came in keyed:
+        if isinstance(came, str):
+            kept.add_failure(key, setting, came, __version__)
+    kept.drop_checkpoint(Checkpoint.of(kept.path, [key for key, _, _ in keyed]).label)
 
 
 def _warn_of_failures(errors: list[str], planned: int, store: str | os.PathLike | None) -> None:
@@ -196,6 +271,22 @@ def _require_lasting(planned: list[dict]) -> None:
             )
 
 
+def _require_fitting(by_key: dict[str, dict], jobs: int, max_memory: float | str | None) -> None:
+    """Raise where a group that runs at given rates could not fit in memory, beside others like it."""
+    most = None if max_memory is None else size_in_bytes(max_memory, "max_memory")
+    for group in _groups(by_key):
+        first = by_key[group[0]]
+        few = len(group) < _FEW and len(group) * (first["steps"] or 0) < _FEW_RECORDS
+        if first["learning_rate"] is None or (few and most is None):
+            continue
+        arguments = _arguments([by_key[key] for key in group])
+        try:
+            require_fitting(need_of(arguments), most, effective_n_jobs(jobs) if jobs != 1 else 1)
+        except ValueError as error:
+            described = f"{first['algorithm']} on {first['topology']}"
+            raise ValueError(f"{described}, a group of {len(group)} settings: {error}") from None
+
+
 def _stored_as(stored: set[str], by_key: dict[str, dict]) -> dict[str, str]:
     """For the settings that a store holds, their keys there: version 0.1 counted names of graphs."""
     found = {key: key for key in by_key if key in stored}
@@ -215,11 +306,11 @@ def load_sweep(store: str | os.PathLike) -> pd.DataFrame:
     if not pathlib.Path(store).exists():
         raise FileNotFoundError(f"there is no store {os.fspath(store)!r}")
     results = stored_results(store)
-    of_sweeps = [each for each in results if "study" not in each[0]]
+    of_sweeps = [each[:3] for each in results if "study" not in each.setting]
     if results and not of_sweeps:
         raise ValueError(
-            f"{os.fspath(store)!r} holds a study, {results[0][0]['study']}, and no sweep; call that with "
-            f"store= to have its table"
+            f"{os.fspath(store)!r} holds a study, {results[0].setting['study']}, and no sweep; call that "
+            f"with store= to have its table"
         )
     return _with_versions(of_sweeps, store)
 
@@ -259,37 +350,35 @@ def computed_again(
             for setting, outcome in _tried([settings[places[key]] for key in group]):
                 place = places[key_of(setting)]
                 if row is None or place == row:
-                    yield place, outcome
+                    yield place, outcome if isinstance(outcome, str) else outcome.result
 
 
-def _tried(group: list[dict]) -> list[tuple[dict, Result | str]]:
+def _tried(
+    group: list[dict], store: pathlib.Path | None = None
+) -> list[tuple[dict, Computed | str]]:
     """Each setting of a group with its result, or with its error: then each runs by itself."""
     try:
         with one_thread():
-            return list(_run_group(group))
+            where = provenance()
+            found = _run_group(group, store)
+            return [(setting, Computed(result, where)) for setting, result in found]
     except Exception as error:
         if len(group) == 1:
             return [(group[0], f"{type(error).__name__}: {error}")]
-    return [outcome for setting in group for outcome in _tried([setting])]
+    return [outcome for setting in group for outcome in _tried([setting], store)]
 
 
-def _run_group(group: list[dict]) -> list[tuple[dict, Result]]:
-    """Each setting of a group with its result, computed together."""
+def _run_group(group: list[dict], store: pathlib.Path | None = None) -> list[tuple[dict, Result]]:
+    """Each setting of a group with its result, computed together; long runs have checkpoints in a store."""
     first = group[0]
-    arguments = build(first)
     if first["learning_rate"] is None:
-        return [(first, _tuned(first, arguments))]
-    rates = _rates(group)
-    seeds = sorted({setting["seed"] for setting in group})
-    history = simulate(
-        **arguments,
-        **arguments_of(first, FIXED),
-        learning_rate=rates if isinstance(rates, list) else rate_of(rates),
-        seed=seeds,
-        steps=first["steps"],
-        record=first["record"],
-        progress=False,
-    )
+        return [(first, _tuned(first, build(first)))]
+    arguments = _arguments(group)
+    rates, seeds = _rates(group), arguments["seed"]
+    if store is None:
+        history = simulate(**arguments, progress=False)
+    else:
+        history = simulated(arguments, Checkpoint.of(store, map(key_of, group)))
     known = ["replica", "seed"] + (["learning_rate"] if isinstance(rates, list) else [])
     frame = history.frame.drop(columns=known)
     columns = {
@@ -302,6 +391,19 @@ def _run_group(group: list[dict]) -> list[tuple[dict, Result]]:
             replica += rates.index(setting["learning_rate"]) * len(seeds)
         results.append((setting, {name: values[replica] for name, values in columns.items()}))
     return results
+
+
+def _arguments(group: list[dict]) -> dict[str, Any]:
+    """Of `relaysim.simulate`, for a group at given rates."""
+    first, rates = group[0], _rates(group)
+    return {
+        **build(first),
+        **arguments_of(first, FIXED),
+        "learning_rate": rates if isinstance(rates, list) else rate_of(rates),
+        "seed": sorted({setting["seed"] for setting in group}),
+        "steps": first["steps"],
+        "record": first["record"],
+    }
 
 
 def _rates(group: list[dict]) -> list[float] | str:

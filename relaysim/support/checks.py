@@ -8,6 +8,7 @@ import math
 import operator
 import os
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,14 @@ __all__ = [
     "require_memory",
     "share_below_one",
     "shown",
+    "size_in_bytes",
     "size_text",
     "true_or_false",
     "unmasked",
     "whole_number",
 ]
 
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 # What a container may use, in the two forms that Linux has.
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 # Where the system does not tell.
@@ -364,13 +367,35 @@ def require_memory(needed: float, what: str, mend: str) -> None:
         )
 
 
+def size_in_bytes(value: object, name: str) -> float:
+    """A size that is given as a number of bytes, or as text with a unit.
+
+    >>> size_in_bytes("1.5 GB", "max_memory"), size_in_bytes(4096, "max_memory")
+    (1500000000.0, 4096.0)
+    """
+    number, factor = value, 1.0
+    if isinstance(value, str):
+        found = re.fullmatch(r"\s*([0-9.]+)\s*([kMGTPE]?B)?\s*", value)
+        unit = (found[2] if found else None) or "B"
+        number, factor = (found[1] if found else "nan"), 1000.0 ** _UNITS.index(unit)
+    try:
+        size = float(number) * factor  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        size = math.nan
+    if isinstance(value, bool) or not 0 < size < math.inf:
+        raise ValueError(
+            f"{name} must be a number of bytes, or a size such as '2 GB', not {value!r}"
+        )
+    return size
+
+
 def size_text(number: float) -> str:
     """Bytes in a unit that suits them.
 
     >>> size_text(12), size_text(1.5e9)
     ('12 B', '1.5 GB')
     """
-    units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"]
+    units = [*_UNITS]
     while number >= 1000 and len(units) > 1:
         number, units = number / 1000, units[1:]
     return f"{number:.3g} {units[0]}"

@@ -8,7 +8,43 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["written_aside"]
+__all__ = ["is_shared", "written_aside"]
+
+_MOUNTS = pathlib.Path("/proc/self/mountinfo")
+_SHARED = {
+    "afs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "glusterfs",
+    "gpfs",
+    "lustre",
+    "nfs",
+    "nfs4",
+    "smb3",
+    "sshfs",
+}
+
+
+def is_shared(path: pathlib.Path) -> bool:
+    """Whether other machines may see a file, as far as the system tells: it is on a network's disk.
+
+    >>> is_shared(pathlib.Path(tempfile.gettempdir()))
+    False
+    """
+    try:
+        lines = _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    path = path.resolve()
+    best, found = 0, ""
+    for line in lines:
+        there, _, kind = line.partition(" - ")
+        point = pathlib.Path(there.split()[4].replace("\\040", " "))
+        # Of two at one point the later hides the former.
+        if path.is_relative_to(point) and len(point.parts) >= best:
+            best, found = len(point.parts), kind.split()[0]
+    return found.removeprefix("fuse.") in _SHARED
 
 
 @contextmanager

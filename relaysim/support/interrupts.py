@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-__all__ = ["StopRequest", "called_by_user", "stops_in_order"]
+__all__ = ["StopRequest", "called_by_user", "stops_after", "stops_in_order"]
 
 
 class StopRequest:
@@ -17,6 +17,10 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.made = False
+
+    def make(self) -> None:
+        """Ask."""
+        self.made = True
 
 
 @contextlib.contextmanager
@@ -42,6 +46,19 @@ def stops_in_order(wanted: bool = True) -> Iterator[StopRequest]:
         yield request
     finally:
         signal.signal(signal.SIGINT, usual)
+
+
+@contextlib.contextmanager
+def stops_after(seconds: float) -> Iterator[StopRequest]:
+    """A request that is made when so much time has passed."""
+    request = StopRequest()
+    timer = threading.Timer(seconds, request.make)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield request
+    finally:
+        timer.cancel()
 
 
 def called_by_user(*doors: str) -> bool:

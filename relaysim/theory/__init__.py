@@ -18,6 +18,9 @@ from relaysim.theory.d2_limits import (
     exact_diffusion_rates,
 )
 from relaysim.theory.linear import Linearization, linearize
+from relaysim.theory.maps import RateMap
+from relaysim.theory.maps import rate_map as map
+from relaysim.theory.mean_square import MeanSquare, mean_square, mean_square_rate
 from relaysim.theory.mixing_gap import spectral_gap
 from relaysim.theory.noise_averaging import effective_neighbors
 from relaysim.theory.overlay import Overlay, overlay
@@ -44,7 +47,9 @@ __all__ = [
     "Certificate",
     "Linearization",
     "MapConstants",
+    "MeanSquare",
     "Overlay",
+    "RateMap",
     "WorstCase",
     "WorstCaseCurve",
     "acceleration_constants",
@@ -62,8 +67,11 @@ __all__ = [
     "key_lemma",
     "linearize",
     "local_smoothness",
+    "map",
     "map_constants",
     "max_learning_rate",
+    "mean_square",
+    "mean_square_rate",
     "overlay",
     "perron_vector",
     "relay_gap",

@@ -1,0 +1,242 @@
+"""Exact rates of methods over learning rates and settings, as one call, and kept in a file."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import pathlib
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq, minimize_scalar
+
+from relaysim.algorithms.events import Algorithm
+from relaysim.algorithms.fit import check_compatible, matrices_for
+from relaysim.support.checks import real_array, shown
+from relaysim.support.display import html_table
+from relaysim.support.files import written_aside
+from relaysim.support.progress import progress_bar
+from relaysim.support.threads import in_processes
+from relaysim.theory.linear import Linearization, linearize
+from relaysim.theory.spectra import NEUTRAL
+from relaysim.topologies import TreePair
+from relaysim.version import __version__
+
+__all__ = ["RateMap", "rate_map"]
+
+# To so much of themselves boundaries and best rates are found.
+BOUNDARY, BEST = 1e-8, 1e-3
+
+Known = dict[str, float]
+
+
+class RateMap:
+    """Exact rates over a grid; see `relaysim.theory.map`.
+
+    Attributes:
+        frame: a row for each method, setting and learning rate, with ``spectral_radius``, ρ per step.
+        boundary: learning rates at which ρ = 1 between those of the grid, with ``stable``, on which side of
+            it: "below" or "above".
+        best: of each method and setting the learning rate with the smallest ρ, and that; none where the grid
+            has no stable one.
+    """
+
+    def __init__(self, frame: pd.DataFrame, boundary: pd.DataFrame, best: pd.DataFrame):
+        self.frame, self.boundary, self.best = frame, boundary, best
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                f"{row.method}, {row.setting}",
+                f"ρ = {row.spectral_radius:.4g} at {row.learning_rate:.4g}",
+            )
+            for row in self.best.itertuples()
+        ]
+        return html_table("Best rates of a map", rows)
+
+
+def rate_map(
+    methods: Algorithm | Sequence[Algorithm],
+    settings: Mapping[Any, Sequence[Any]],
+    learning_rates: ArrayLike,
+    store: str | os.PathLike | None = None,
+    progress: bool | None = None,
+    n_jobs: int = 1,
+) -> RateMap:
+    """The exact rate of methods over learning rates and settings, with stability boundary and best rates.
+
+    ρ is `Linearization.spectral_radius`. Between neighbours of the grid on different sides of ρ = 1 the
+    boundary is found to 1e-8 of itself, and the best rate to about 1e-3 between the neighbours of the best of
+    the grid: what lies between two points of the grid on one side is not seen; see `stable_learning_rates`
+    for a search that looks for it.
+
+    Args:
+        methods: one or several, each with a label of its own.
+        settings: by what stands on the other axis, such as a spectral gap, a condition number or (n, graph):
+            ``(problem, topology)`` or ``(problem, topology, mixing)``.
+        learning_rates: positive, increasing, at least two.
+        store: a ``.npz`` file that keeps every ρ that was computed, and is asked first; made where there is
+            none. It knows them by what the map is made of, by this version of relaysim.
+        progress: a progress bar: True, False, or None: if it lasts and someone watches.
+        n_jobs: processes; with 1, ``joblib.parallel_config`` decides.
+
+    Raises:
+        TypeError, ValueError: as `relaysim.theory.linearize`, rates that do not increase, settings that are
+            none, methods with one label, or a store that is none.
+
+    Interrupted, it has kept in the store what was finished.
+
+    >>> import numpy as np
+    >>> import relaysim as rs
+    >>> problem = rs.problems.DiagonalQuadratic(np.ones((8, 1)), np.arange(8.0)[:, None])
+    >>> graph = rs.topologies.complete(8)
+    >>> gaps = {gap: (problem, graph, rs.mixing.with_spectral_gap(8, gap)) for gap in (0.1, 0.5)}
+    >>> found = rs.theory.map(rs.algorithms.GradientTracking(), gaps, np.geomspace(0.01, 4, 12))
+    >>> found.boundary.round(4).values.tolist()
+    [['Gradient tracking', 0.1, 2.0, 'below'], ['Gradient tracking', 0.5, 2.0, 'below']]
+    >>> found.best.spectral_radius.round(4).tolist()
+    [0.9487, 0.7071]
+    """
+    chosen = list(methods) if isinstance(methods, Sequence) else [methods]
+    labels = [method.label for method in chosen]
+    if not labels or len(set(labels)) < len(labels):
+        raise ValueError(
+            f"methods must be one or more with a label of their own each, not {chosen!r}"
+        )
+    rates = real_array(learning_rates, "learning_rates", finite=True)
+    if rates.ndim != 1 or len(rates) < 2 or not (rates[0] > 0 and (np.diff(rates) > 0).all()):
+        raise ValueError(
+            f"learning_rates must be two or more positive numbers that increase, not {shown(learning_rates)}"
+        )
+    cells, affine = [], set()
+    for setting, given in settings.items():
+        if not isinstance(given, tuple | list) or len(given) not in (2, 3):
+            raise ValueError(
+                f"a setting must be (problem, topology) or (problem, topology, mixing), and that of "
+                f"{setting!r} is {shown(given)}"
+            )
+        problem, topology, mixing = (*given, None)[:3]
+        for method in chosen:
+            check_compatible(problem, topology, method)
+            matrices = matrices_for(method, topology, mixing)
+            if (id(problem), method.label) not in affine:
+                linearize(problem, topology, method, float(rates[0]), mixing=mixing)
+                affine.add((id(problem), method.label))
+            digest = "" if store is None else _digest(problem, topology, method, matrices)
+            cells.append((method, setting, (problem, topology, method, matrices), digest))
+    if not cells:
+        raise ValueError("there are no settings; give at least one")
+    kept = {} if store is None else _read(store)
+    rows: list[tuple[list[float], list[tuple[float, str]], tuple[float, float] | None]] = []
+    tasks = [(given, rates, _of(kept, digest)) for _, _, given, digest in cells]
+    try:
+        with progress_bar(len(cells), progress, "map of rates", "rows") as bar:
+            for (*row, known), cell in zip(in_processes(_row, tasks, n_jobs), cells, strict=False):
+                rows.append(tuple(row))  # type: ignore[arg-type]
+                kept.update({f"{cell[3]} {rate}": radius for rate, radius in known.items()})
+                bar.update()
+    finally:
+        if store is not None:
+            _write(store, kept)
+    return _assembled(cells, rates, rows)
+
+
+def _assembled(cells: list, rates: np.ndarray, rows: list) -> RateMap:
+    grid, boundary, best = [], [], []
+    for (method, setting, *_), (radii, ends, lowest) in zip(cells, rows, strict=True):
+        name = (method.label, setting)
+        grid += [(*name, rate, radius) for rate, radius in zip(rates, radii, strict=True)]
+        boundary += [(*name, *end) for end in ends]
+        best += [] if lowest is None else [(*name, *lowest)]
+    where = ["method", "setting", "learning_rate"]
+    return RateMap(
+        pd.DataFrame(grid, columns=[*where, "spectral_radius"]),
+        pd.DataFrame(boundary, columns=[*where, "stable"]),
+        pd.DataFrame(best, columns=[*where, "spectral_radius"]),
+    )
+
+
+def _row(
+    given: tuple, rates: np.ndarray, known: Known
+) -> tuple[list[float], list[tuple[float, str]], tuple[float, float] | None, Known]:
+    """ρ at these rates, where it passes 1 and on which side it is below, the best rate, and all known.
+
+    Args:
+        given: problem, topology, method and matrices.
+        known: ρ by rate, written exactly.
+    """
+    problem, topology, method, matrices = given
+    start = np.zeros((problem.n, problem.d))
+
+    def excess(rate: float) -> float:
+        """ρ − 1, 0 where rounding hides which."""
+        key = float(rate).hex()
+        if key not in known:
+            linear = Linearization(problem, topology, method, float(rate), matrices, start)
+            known[key] = linear.spectral_radius
+        off = known[key] - 1
+        return off if abs(off) > NEUTRAL else 0.0
+
+    values = [excess(rate) for rate in rates]
+    ends = []
+    for k, (before, after) in enumerate(itertools.pairwise(values)):
+        if (before < 0) != (after < 0):
+            end = brentq(excess, rates[k], rates[k + 1], xtol=1e-300, rtol=BOUNDARY)
+            ends.append((float(end), "below" if before < 0 else "above"))
+    least = int(np.argmin(values))
+    best = (values[least], float(rates[least]))
+    low, high = rates[max(least - 1, 0)], rates[min(least + 1, len(rates) - 1)]
+    if best[0] < 0:
+        found = minimize_scalar(
+            excess, bounds=(low, high), method="bounded", options={"xatol": BEST * rates[least]}
+        )
+        best = min(best, (float(found.fun), float(found.x)))
+    lowest = (best[1], known[best[1].hex()]) if best[0] < 0 else None
+    return [known[float(rate).hex()] for rate in rates], ends, lowest, known
+
+
+# -- what is kept ----------------------------------------------------------------------------------------
+
+
+def _digest(problem: Any, topology: Any, method: Algorithm, matrices: tuple) -> str:
+    """What ρ depends on but the learning rate: all gradients, which are affine, edges and weights."""
+    n, d = problem.n, problem.d
+    points = np.concatenate([np.zeros((d, 1)), np.eye(d)], axis=1)
+    found = hashlib.sha256(f"{__version__} {method!r} {topology!r} {n} {d}".encode())
+    parts = [problem.gradient(np.ascontiguousarray(np.broadcast_to(points, (n, d, d + 1))))]
+    parts += [np.asarray(getattr(problem, "examples", 0))]
+    trees = (topology.first, topology.second) if isinstance(topology, TreePair) else (topology,)
+    parts += [tree.edges for tree in trees]
+    for W in matrices:
+        parts += [W @ np.eye(n)]
+    for part in parts:
+        found.update(np.ascontiguousarray(part).tobytes())
+    return found.hexdigest()[:32]
+
+
+def _of(kept: Known, digest: str) -> Known:
+    """What is known of one row, by rate."""
+    return {key[33:]: radius for key, radius in kept.items() if key[:32] == digest}
+
+
+def _read(store: str | os.PathLike) -> Known:
+    if not pathlib.Path(store).exists():
+        return {}
+    try:
+        with np.load(store, allow_pickle=False) as file:
+            return dict(zip(file["keys"].tolist(), file["radii"].tolist(), strict=True))
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{os.fspath(store)!r} is no store of a map of rates: {error}; name another file, or one that "
+            f"does not exist"
+        ) from error
+
+
+def _write(store: str | os.PathLike, kept: Known) -> None:
+    with written_aside(store) as aside, aside.open("wb") as file:
+        np.savez(file, keys=np.array(list(kept), dtype=str), radii=np.array(list(kept.values())))

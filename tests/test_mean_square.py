@@ -1,0 +1,208 @@
+"""Second moments of methods that draw: their rates, curves and floors, without simulating and against it."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import relaysim as rs
+from relaysim.algorithms import D2, DPSGD, ExactDiffusion, GradientTracking, LocalSGD, ProxSkip
+from relaysim.mixing import epidemic, equidyn, matcha, random_matching
+from relaysim.mixing.drawn import DrawnMixing
+from relaysim.support.streams import Streams
+from relaysim.theory import linearize, mean_square, mean_square_rate
+
+N = 5
+PROBLEM = rs.problems.random_quadratics(n=N, d=2, zeta2=1.0, seed=0)
+RING, COMPLETE, CHAIN = (getattr(rs.topologies, kind)(N) for kind in ("ring", "complete", "chain"))
+MIXINGS = {
+    "matching": (random_matching(RING), RING),
+    "uneven matching": (random_matching(rs.topologies.star(N)), COMPLETE),
+    "pairs": (random_matching(COMPLETE), COMPLETE),
+    "equidyn": (equidyn(N), COMPLETE),
+    "oracle": (epidemic(N, 2, oracle=True), COMPLETE),
+    "local": (epidemic(4, 2), rs.topologies.complete(4)),
+    "matcha": (matcha(CHAIN, 0.4), CHAIN),
+}
+
+
+# -- what may be drawn -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mixing", [mixing for mixing, _ in MIXINGS.values()], ids=MIXINGS)
+def test_outcomes_are_all_that_is_drawn_and_as_often(mixing):
+    probabilities, uniforms = mixing.outcomes()
+    assert math.fsum(probabilities) == pytest.approx(1, abs=1e-12)
+    assert probabilities.min() > 0
+    expected = {}
+    for p, numbers in zip(probabilities, uniforms.T, strict=True):
+        W = mixing(0, numbers).toarray().round(12).tobytes()
+        expected[W] = expected.get(W, 0) + p
+    draw = Streams([3], None).rounds("mixing", mixing.numbers)
+    count = 1000
+    seen = [mixing(0, draw(step)[:, 0]).toarray().round(12).tobytes() for step in range(count)]
+    assert set(seen) <= set(expected)
+    for W, p in expected.items():
+        assert seen.count(W) / count == pytest.approx(p, abs=4.5 * math.sqrt(p * (1 - p) / count))
+
+
+@pytest.mark.parametrize(
+    "mixing", [epidemic(4, 2), epidemic(5, 1), epidemic(5, 2, oracle=True), equidyn(7)], ids=repr
+)
+def test_the_contraction_of_a_mixing_is_the_rate_where_nobody_learns(mixing):
+    """A closed form from elsewhere, of E Ξ² alone."""
+    n = mixing.n
+    probabilities, uniforms = mixing.outcomes()
+    deviation = np.eye(n) - 1 / n
+    left = sum(
+        p * np.linalg.norm(deviation @ mixing(0, u).toarray() @ deviation) ** 2
+        for p, u in zip(probabilities, uniforms.T, strict=True)
+    )
+    assert left / (n - 1) == pytest.approx(mixing.contraction, abs=1e-12)
+
+
+# -- rates -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "topology"),
+    [
+        (DPSGD(momentum=0.5), RING),
+        (D2(), RING),
+        (GradientTracking(), RING),
+        (LocalSGD(3), RING),
+        (rs.algorithms.RelaySGD(), CHAIN),
+        (rs.algorithms.RelaySGDGrad(), CHAIN),
+    ],
+    ids=repr,
+)
+def test_where_nothing_is_drawn_it_is_the_square_of_the_spectral_radius(algorithm, topology):
+    given = PROBLEM, topology, algorithm, 0.2
+    assert mean_square_rate(*given) == pytest.approx(linearize(*given).spectral_radius ** 2, 1e-10)
+
+
+def test_a_coin_that_is_always_heads_is_exact_diffusion():
+    expected = linearize(PROBLEM, RING, ExactDiffusion(), 0.4).spectral_radius ** 2
+    assert mean_square_rate(PROBLEM, RING, ProxSkip(1.0), 0.4) == pytest.approx(expected, 1e-10)
+
+
+def test_a_period_of_matrices_and_a_coin_together():
+    """The rate of a step, of a map that repeats after two steps and draws in each: by Kronecker products."""
+    ring = rs.topologies.ring(4)
+    problem = rs.problems.DiagonalQuadratic(np.full((4, 1), 0.5), np.arange(4.0)[:, None])
+    swap = np.kron(np.eye(2), np.full((2, 2), 0.5))
+    period = [swap, np.roll(np.roll(swap, 1, 0), 1, 1)]
+    p, rate, one = 0.4, 0.3, np.eye(4)
+    kept = 1 - 0.5 * rate
+    # What corrections sum to is conserved, and 0.
+    free = np.kron(np.diag([1, 0]), one) + np.kron(np.diag([0, 1]), one - 0.25)
+    moments = np.kron(free, free)
+    for W in period:
+        lazy = (W + one) / 2
+        heads = np.block([[kept * lazy, lazy], [p * kept * (lazy - one), one + p * (lazy - one)]])
+        tails = np.block([[kept * one, one], [0 * one, one]])
+        moments = (p * np.kron(heads, heads) + (1 - p) * np.kron(tails, tails)) @ moments
+    values = np.abs(np.linalg.eigvals(moments))
+    found = mean_square_rate(problem, ring, ProxSkip(p), rate, mixing=period)
+    assert found == pytest.approx(math.sqrt(values.max()), rel=1e-9)
+
+
+# -- curves and floors against simulation ------------------------------------------------------------
+
+
+def assert_within_four_standard_errors(problem, topology, algorithm, rate, steps, mixing=None):
+    x0 = np.random.default_rng(1).normal(size=(problem.n, 2))
+    found = mean_square(problem, topology, algorithm, rate, x0=x0, mixing=mixing)
+    frame = rs.simulate(
+        problem,
+        topology,
+        algorithm,
+        learning_rate=rate,
+        steps=steps,
+        replicas=400,
+        mixing=mixing,
+        x0=x0,
+    ).frame
+    predicted = found.predict(steps).set_index("step")
+    for column in ("distance", "consensus_distance"):
+        measured = frame.groupby("step")[column].agg(["mean", "sem"])
+        off = (measured["mean"] - predicted[column]).abs()
+        assert (off <= 4 * measured["sem"] + 1e-12 * predicted[column]).all(), column
+    return found, predicted
+
+
+@pytest.mark.parametrize("name", MIXINGS)
+def test_moments_of_drawn_mixings_are_those_of_simulations(name):
+    mixing, topology = MIXINGS[name]
+    problem = rs.problems.random_quadratics(n=topology.n, d=2, zeta2=1.0, seed=0)
+    found, _ = assert_within_four_standard_errors(problem, topology, DPSGD(), 0.2, 12, mixing)
+    later = found.predict(400).iloc[-1]
+    for column, value in found.stationary.items():
+        assert value == pytest.approx(later[column], rel=1e-9)
+    assert found.rate < 1
+
+
+@pytest.mark.parametrize(
+    "algorithm", [GradientTracking(), ExactDiffusion(), DPSGD(momentum=0.5)], ids=repr
+)
+def test_moments_of_methods_with_more_state_are_those_of_simulations(algorithm):
+    assert_within_four_standard_errors(
+        PROBLEM, RING, algorithm, 0.1, 10, mixing=random_matching(RING)
+    )
+
+
+def test_moments_of_proxskip_fall_at_the_rate_and_to_nothing():
+    found, _ = assert_within_four_standard_errors(PROBLEM, RING, ProxSkip(0.4), 0.3, 15)
+    late = found.predict(260).set_index("step")["distance"]
+    assert (late[260] / late[200]) ** (1 / 60) == pytest.approx(found.rate, rel=1e-3)
+    assert found.stationary["distance"] < 1e-28
+    coin = mean_square_rate(PROBLEM, RING, ProxSkip(0.4), 5.0)
+    assert coin > 1
+    assert mean_square(PROBLEM, RING, ProxSkip(0.4), 5.0).stationary["distance"] == math.inf
+
+
+# -- what is refused -----------------------------------------------------------------------------------
+
+
+class Unlisted(DrawnMixing):
+    numbers = 1
+    doubly_stochastic = True
+    n, edges = N, equidyn(N).edges
+
+
+@pytest.mark.parametrize(
+    ("topology", "algorithm", "mixing", "error", "words"),
+    [
+        (COMPLETE, DPSGD(), Unlisted(), ValueError, "give it a method outcomes()"),
+        (RING, rs.algorithms.Cesar(0.5), None, ValueError, "give it a method outcomes()"),
+        (RING, rs.algorithms.ChocoSGD(rs.compressors.Sign(), 0.1), None, TypeError, "not affine"),
+        (RING, rs.algorithms.SwarmSGD(), None, TypeError, "asynchronous_decay"),
+        (COMPLETE, DPSGD(), epidemic(N, 2), ValueError, "4096 at most"),
+        (RING, DPSGD(), lambda step: rs.mixing.metropolis(RING), ValueError, "no rate"),
+    ],
+)
+def test_what_has_no_exact_expectation_is_refused(topology, algorithm, mixing, error, words):
+    with pytest.raises(error, match=words.replace("(", r"\(").replace(")", r"\)")):
+        mean_square(PROBLEM, topology, algorithm, 0.1, mixing=mixing)
+
+
+class Counted(NamedTuple):
+    x: np.ndarray
+    steps: np.ndarray
+
+
+class Counting(DPSGD):
+    """Knows how many steps it has made, up to three."""
+
+    def init(self, x0, network):
+        return Counted(x0, np.zeros(1))
+
+    def step(self, state, round):
+        return Counted(round.mix(state.x), np.minimum(state.steps + 1, 3))
+
+
+def test_a_state_that_is_not_yet_steady_is_refused_where_it_draws():
+    assert mean_square_rate(PROBLEM, RING, Counting(), 0.1) == pytest.approx(1)
+    with pytest.raises(ValueError, match="a draw has no one map"):
+        mean_square(PROBLEM, RING, Counting(), 0.1, mixing=random_matching(RING))
