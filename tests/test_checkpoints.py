@@ -20,8 +20,13 @@ RUNS = [
     {"algorithm": "D2", "record": 300},
     {"algorithm": "GradientTracking", "record": 7, "drop": 0.1},
     {"algorithm": "DPSGD", "record": 10, "learning_rate": [0.1, 30.0]},  # diverges
+    # Each record is measured by itself, and so is one at which the run stops.
+    {
+        "algorithm": "D2", "mixing": "uniform(0.3)", "n": 4096, "d": 16, "mu": None, "learning_rate": 0.1,
+        "seed": 0, "steps": 120, "record": 40,
+    },
     {"algorithm": "A2CiD2", "record": 50, "steps": 200},
-]
+]  # fmt: skip
 
 
 KEEP = Checkpoint.keep
@@ -77,7 +82,7 @@ def dies(monkeypatch, at):
 def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, monkeypatch, run):
     store, settings = tmp_path / "kept.db", LONG | run
     whole = rs.sweep(settings, progress=False)
-    impatient(monkeypatch, {1: 60, 7: 60, 10: 20}.get(run["record"], 5))
+    impatient(monkeypatch, {1: 60, 7: 60, 10: 20, 40: 3}.get(run["record"], 5))
     first = dies(monkeypatch, 3)
     with pytest.raises(Killed):
         rs.sweep(settings, store=store, progress=False)

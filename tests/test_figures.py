@@ -131,6 +131,25 @@ def check_unreliable(frame):
     assert settled["RelaySGD, initial", 0.1] > 100 * settled["RelaySGD, previous", 0.1]
 
 
+def check_faults(frame):
+    settled = frame.set_index(["kind", "method", "share"]).settled_distance
+    assert frame.groupby("kind").method.nunique().to_dict() == {
+        "Numbers altered": 4,  # relays would pass them on for good
+        **dict.fromkeys(set(frame.kind) - {"Numbers altered"}, 8),
+    }
+    late, lost = settled["Messages late"], settled["Messages lost"]
+    # What is late leaves gossip where it is and takes from D² and tracking what they keep of the mean.
+    gossip = late["DP-SGD (gossip)"]
+    assert gossip[0.3] == pytest.approx(gossip[0.0], rel=0.1)
+    for method in ("D²", "Exact diffusion", "Gradient tracking"):
+        assert late[method, 0.3] > 5 * max(gossip[0.3], late["RelaySGD, own", 0.3])
+        assert late[method, 0.3] > 1e4 * late[method, 0.0]
+    assert lost["RelaySGD, initial", 0.03] > 30 * lost["RelaySGD, previous", 0.03]
+    steps = frame.set_index(["kind", "method", "share"]).steps_to_target
+    slow = steps["Gradients missing"].unstack()
+    assert (slow[0.3] > 1.2 * slow[0.0]).all()
+
+
 def check_stability(frame):
     known = frame[frame.closed_form_upper.notna()]
     assert {"RelaySGD", "RelaySGD/Grad", "D²", "DP-SGD (gossip)"} <= set(known.method)
@@ -405,6 +424,7 @@ SHOWS = {
     "scaling": check_scaling,
     "mean-estimation": check_mean_estimation,
     "unreliable": check_unreliable,
+    "faults": check_faults,
     "stability": check_stability,
     "theory": check_theory,
     "finite-time": check_finite_time,

@@ -161,6 +161,8 @@ def test_bad_input():
             rs.simulate(**run, mixing=mixing)
     with pytest.raises(ValueError, match="GradientTracking has no rule for late messages"):
         rs.simulate(**run | {"algorithm": GradientTracking(form="atc")})
+    with pytest.raises(ValueError, match=r"on their way .* late by fewer steps"):
+        rs.simulate(**run | {"faults": Delay(0.1, 10**15)})
     with pytest.raises(ValueError, match="cannot replay late messages"):
         rs.simulate(**run, keep_faults=True)
     W = rs.mixing.metropolis(GRAPH).toarray()

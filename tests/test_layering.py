@@ -43,7 +43,7 @@ ROOMS = {
     "network": "support topologies mixing attacks faults problems",
     "algorithms": "support topologies compressors schedules mixing faults network",
     "measures": "support problems oracles",
-    "theory": f"{PARTS} plots",
+    "theory": f"{PARTS} version plots",
     "records": f"{PARTS} version plots theory",
     "engine": f"{PARTS} version records",
     "studies": f"{PARTS} version plots theory records engine",

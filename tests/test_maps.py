@@ -49,7 +49,7 @@ def test_the_grid_is_the_spectral_radius_in_the_order_of_settings_and_methods():
     assert keys == [[g, m.label] for g in gaps for m in (D2(), DPSGD())]
     row = found.frame.iloc[4]  # gap 0.2, DP-SGD, the second rate
     expected = rs.theory.linearize(*gaps[0.2][:2], DPSGD(), RATES[1], mixing=gaps[0.2][2])
-    assert row.spectral_radius == expected.spectral_radius
+    assert row.spectral_radius == pytest.approx(expected.spectral_radius, rel=1e-12)
     assert "Best rates" in found._repr_html_()
 
 
@@ -58,9 +58,9 @@ def test_a_store_gives_back_what_was_computed_and_nothing_else(tmp_path, monkeyp
     settings = {"chain": (PROBLEM, CHAIN)}
     first = rs.theory.map([D2()], settings, RATES[:4], store=store)
     counted = []
-    real = maps.Linearization
+    real = maps.spectral_radius
     monkeypatch.setattr(
-        maps, "Linearization", lambda *given: (counted.append(given), real(*given))[1]
+        maps, "spectral_radius", lambda *given: (counted.append(given), real(*given))[1]
     )
     again = rs.theory.map([D2()], settings, RATES[:4], store=store)
     assert not counted
@@ -81,7 +81,7 @@ def test_a_store_gives_back_what_was_computed_and_nothing_else(tmp_path, monkeyp
 
 def test_an_interrupted_map_has_kept_what_was_finished(tmp_path, monkeypatch):
     store = tmp_path / "rates.npz"
-    real, asked = maps.Linearization, []
+    real, asked = maps._radius_by_rate, []
 
     def until_interrupted(problem, *given):
         asked.append(given)
@@ -90,7 +90,7 @@ def test_an_interrupted_map_has_kept_what_was_finished(tmp_path, monkeypatch):
         return real(problem, *given)
 
     other = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=1)
-    monkeypatch.setattr(maps, "Linearization", until_interrupted)
+    monkeypatch.setattr(maps, "_radius_by_rate", until_interrupted)
     settings = {0: (PROBLEM, CHAIN), 1: (other, CHAIN)}
     with pytest.raises(KeyboardInterrupt):
         rs.theory.map(D2(), settings, RATES[:2], store=store)
@@ -124,3 +124,11 @@ def test_a_file_that_is_no_store_is_left_alone(tmp_path):
     with pytest.raises(ValueError, match="is no store of a map of rates"):
         rs.theory.map(D2(), {1: (PROBLEM, CHAIN)}, [0.1, 0.2], store=other)
     assert other.read_text() == "mine"
+
+
+def test_a_method_that_is_not_affine_in_the_rate_is_linearized_at_each():
+    local = rs.algorithms.LocalSGD(3)
+    found = rs.theory.map(local, {1: (PROBLEM, CHAIN)}, RATES[::3])
+    for row in found.frame.itertuples():
+        expected = rs.theory.linearize(PROBLEM, CHAIN, local, row.learning_rate).spectral_radius
+        assert row.spectral_radius == pytest.approx(expected, rel=1e-12)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from relaysim.engine.plan import number_of_records
+from relaysim.engine.plan import number_of_records, record_steps
 from relaysim.schedules import PerWorker
 from relaysim.support.checks import memory_bytes, size_text
 
@@ -82,14 +82,15 @@ def need_of(arguments: Mapping[str, Any]) -> Need:
     of_rates = 1 if callable(rates) or isinstance(rates, PerWorker) else _count(rates)
     of_seeds = _count(seeds) if replicas is None else int(replicas)
     starts = x0.shape[2] if isinstance(x0, np.ndarray) and x0.ndim == 3 else 1
-    steps = int(arguments["steps"])
+    steps, record = int(arguments["steps"]), arguments.get("record")
+    logged = isinstance(record, str) and record == "log"
     n, d = (getattr(arguments["problem"], name, 1) for name in ("n", "d"))
     return Need(
         n=n if isinstance(n, int) else 1,
         d=d if isinstance(d, int) else 1,
         r=max(of_rates * of_seeds, starts),
         steps=steps,
-        records=number_of_records(arguments.get("record"), steps),
+        records=len(record_steps(record, steps)) if logged else number_of_records(record, steps),
         draws=arguments.get("oracle") is not None or arguments.get("faults") is not None,
     )
 

@@ -46,7 +46,7 @@ class Rounds:
             self._altered = lies = Altered(faults, streams.tables("faults"), _replicas_of(x0))
         elif isinstance(faults, Delay):
             self._delayed = lies = Late(
-                faults, streams.uniforms("faults"), lambda: self._round.step, _replicas_of(x0)
+                faults, streams.uniforms("faults"), lambda: self._round.step, x0.shape
             )
         elif faults is not None:
             arrivals = Arrivals(
@@ -144,7 +144,7 @@ class Rounds:
     @property
     def nbytes(self) -> int:
         """Bytes of the state."""
-        return bytes_of(self._state)
+        return bytes_of(self._state) + (0 if self._delayed is None else self._delayed.nbytes)
 
     def state(self) -> dict[str, Any]:
         """All that the steps to come depend on, but random numbers; copies."""

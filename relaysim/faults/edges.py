@@ -12,6 +12,8 @@ from relaysim.topologies import Topology, TreePair
 __all__ = ["links_of", "numbers_of_links", "numbers_of_wires", "wires_of"]
 
 
+# Asked in each step: of two trees to find it out takes longer than all that follows.
+@functools.lru_cache(maxsize=8)
 def links_of(topology: Topology | TreePair) -> np.ndarray:
     """Its edges ``(m, 2)``; of a pair of trees, those that are in one of them."""
     if isinstance(topology, TreePair):
@@ -20,6 +22,7 @@ def links_of(topology: Topology | TreePair) -> np.ndarray:
     return topology.edges
 
 
+@functools.lru_cache(maxsize=8)
 def wires_of(topology: Topology | TreePair) -> np.ndarray:
     """Both directions of its edges, sender and receiver, by receiver: ``(2m, 2)``, ``(m, 2)`` if directed."""
     if isinstance(topology, TreePair):

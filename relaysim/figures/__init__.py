@@ -16,6 +16,7 @@ from relaysim.figures.asynchrony import asynchrony
 from relaysim.figures.compression import compression
 from relaysim.figures.consensus_control import consensus_control
 from relaysim.figures.double_descent import double_descent
+from relaysim.figures.faults import faults
 from relaysim.figures.finite_time import finite_time
 from relaysim.figures.heterogeneity import heterogeneity
 from relaysim.figures.logistic import logistic
@@ -52,6 +53,7 @@ FIGURES: dict[str, Callable[..., Result]] = {
     "mean-estimation": mean_estimation,
     "relaysgd-vs-grad": relaysgd_vs_grad,
     "unreliable": unreliable,
+    "faults": faults,
     "sensitivity": sensitivity,
     "logistic": logistic,
     "stability": stability,

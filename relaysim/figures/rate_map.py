@@ -50,7 +50,7 @@ def rate_map(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     Source: `relaysim.theory.map`.
     """
     count, n = (3, 4) if quick else (11, WORKERS)
-    rates = np.geomspace(0.02, 8.0, 5 if quick else 17)
+    rates = np.geomspace(0.02, 10.0, 5 if quick else 17)
     mixing, relaying = (MIXING[3:], RELAYING[1:]) if quick else (MIXING, RELAYING)
     methods = (*mixing, *relaying)
     graph, problem = topologies.complete(n), _problem(n, CONDITION)
@@ -68,7 +68,7 @@ def rate_map(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         for size, name in itertools.product(sizes, GRAPHS)
     }
     trees = {key: given for key, given in graphs.items() if key[1] in TREES}
-    coarse = np.geomspace(0.02, 8.0, 5 if quick else 12)
+    coarse = np.geomspace(0.02, 10.0, 5 if quick else 12)
     found = {
         "gap": theory.map(mixing, gaps, rates, n_jobs=n_jobs),
         "kappa": theory.map(methods, kappas, rates, n_jobs=n_jobs),

@@ -10,7 +10,7 @@ from relaysim.figures.result import Result
 from relaysim.plots.style import variant
 from relaysim.studies.sweeps import sweep
 
-__all__ = ["unreliable"]
+__all__ = ["METHODS", "look_of", "name_in_table", "unreliable"]
 
 DROPS = (0.0, 0.01, 0.1)
 PAIR = "double_binary_tree"
@@ -72,7 +72,7 @@ def unreliable(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         },
         n_jobs=n_jobs,
     )
-    labels = {_name_in_table(algorithm): label for label, (algorithm, _) in METHODS.items()}
+    labels = {name_in_table(algorithm): label for label, (algorithm, _) in METHODS.items()}
     frame["method"] = [
         labels[name, rule]
         for name, rule in zip(frame.algorithm, frame.unheard.fillna(""), strict=True)
@@ -103,7 +103,7 @@ def unreliable(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
     return Result(_draw(frame, settled), frame, caption)
 
 
-def _name_in_table(algorithm: object) -> tuple[str, str]:
+def name_in_table(algorithm: object) -> tuple[str, str]:
     """The algorithm's name, and its rule for who is not heard, empty if it has none."""
     return type(algorithm).__name__, getattr(algorithm, "unheard", "")
 
@@ -118,7 +118,7 @@ def _draw(frame: pd.DataFrame, settled: pd.Series) -> Figure:
             for label in METHODS:
                 part = frame[(frame.method == label) & (frame["drop"] == drop)]
                 plots.draw_line(
-                    ax, part, "step", "distance", _line(label) | {"label": label}, (0.5, 0.5)
+                    ax, part, "step", "distance", look_of(label) | {"label": label}, (0.5, 0.5)
                 )
             plots.style_axes(ax, "step", "distance" if drop == 0 else "")
             ax.set_title(f"{100 * drop:g} % of messages lost")
@@ -146,7 +146,8 @@ def _draw(frame: pd.DataFrame, settled: pd.Series) -> Figure:
     return figure
 
 
-def _line(label: str) -> dict:
+def look_of(label: str) -> dict:
+    """How a method's line looks; RelaySGD's by its rule."""
     look = plots.method_style(label.partition(",")[0])
     if label not in RULES:
         return look | {"linewidth": 1.6}

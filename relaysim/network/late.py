@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from relaysim.network.crossing import AnyWeights, Faithful
 from relaysim.network.gossip import MixChange, Weights
 from relaysim.network.products import segment_sum
 from relaysim.network.relay import LossyTreeRelay
+from relaysim.support.checks import require_memory
 from relaysim.support.gathering import rows_at
 from relaysim.support.workspace import Workspace
 from relaysim.topologies import Topology
@@ -63,7 +65,10 @@ class Late(Faithful):
         fault: which.
         uniforms: ``uniforms(count)``, numbers of the replicas, ``(count, 1)`` or ``(count, 1, r)``.
         step: tells the number of the present step.
-        replicas: r, 1 without replica axis.
+        shape: of the iterates, ``(n, d[, r])``.
+
+    Raises:
+        ValueError: what may be on its way does not fit in memory.
 
     ``late_messages`` counts those that did not come in their step since the run began, ``(r,)``.
     """
@@ -73,13 +78,16 @@ class Late(Faithful):
         fault: Delay,
         uniforms: Callable[[int], np.ndarray],
         step: Callable[[], int],
-        replicas: int,
+        shape: tuple[int, ...],
     ):
+        needed = 8.0 * (fault.most + 1) * math.prod(shape)
+        what = f"messages on their way for {fault.most} steps"
+        require_memory(needed, what, "let them be late by fewer steps")
         self._fault, self._uniforms, self._step = fault, uniforms, step
         self._last_step, self._crossing = -1, 0
         self._crossings: list[_OnTheirWay] = []
         self._mix: _LateMix | None = None
-        self.late_messages = np.zeros(replicas, dtype=np.int64)
+        self.late_messages = np.zeros(math.prod(shape[2:]), dtype=np.int64)
 
     def newest(self, vectors: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Send ``vectors (rows, d[, r])``; of each message the newest that its receiver has, ``(messages,
@@ -115,6 +123,11 @@ class Late(Faithful):
             if each.sent.ndim == 4:
                 each.sent = np.ascontiguousarray(each.sent[..., replicas])
                 each.due = np.ascontiguousarray(each.due[..., replicas])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is on its way."""
+        return sum(each.sent.nbytes + each.due.nbytes for each in self._crossings)
 
     def state(self) -> dict[str, Any]:
         crossings = [

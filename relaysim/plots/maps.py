@@ -61,7 +61,7 @@ def draw_map(
 def _edges(values: np.ndarray) -> np.ndarray:
     """Half way between neighbours, on a logarithmic axis.
 
-    >>> _edges(np.array([1.0, 4.0, 16.0])).tolist()
+    >>> _edges(np.array([1.0, 4.0, 16.0])).round(9).tolist()
     [0.5, 2.0, 8.0, 32.0]
     """
     log = np.log(values)

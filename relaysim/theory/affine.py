@@ -44,13 +44,12 @@ Gradient = Callable[[np.ndarray], np.ndarray]
 
 
 class _Counting(Network):
-    """A network that knows what was sent each time."""
+    """A network that lists what was sent in a step; steps of any number of columns follow each other."""
 
     sendings: list[Any]
 
     def send(self, vectors: float | np.ndarray) -> None:
         self.sendings.append(vectors)
-        super().send(vectors)
 
 
 class AffineStep:
@@ -95,6 +94,7 @@ class AffineStep:
         self.learning_rate, self.mixing_matrices = learning_rate, matrices
         self.period = cycle_of(algorithm, matrices)
         self._network = _Counting(topology, matrices, Workspace(), workers=Workers(problem))
+        self._network.sendings = []
         self._round = Round(self._gradient, self._network, Workspace(), self._no_numbers)
         self._round.learning_rate = learning_rate
         self._observe = Exact().observe(problem, Streams([0], np.zeros(1, dtype=np.intp)))
@@ -160,13 +160,15 @@ class AffineStep:
         self.starting: list[np.ndarray] = []
         self.sent: list[float | np.ndarray] = [0]
         nearly_since: int | None = None
+        total = sum(self._network.sendings)
         with np.errstate(all="ignore"):
             while True:
                 step = len(self.starting)
                 states, sent = [state], []
                 for phase in range(self.period):
                     states.append(self._step(states[-1], step + phase, self._gradient))
-                    sent.append(self._network.vectors_sent)
+                    total = total + sum(self._network.sendings)
+                    sent.append(total)
                 changed = _change_of_counts(state, states[-1])
                 if not changed <= ROUNDING:
                     nearly_since = None

@@ -7,13 +7,14 @@ import itertools
 import os
 import pathlib
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq, minimize_scalar
+from scipy.sparse import csr_array
 
 from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible, matrices_for
@@ -22,8 +23,10 @@ from relaysim.support.display import html_table
 from relaysim.support.files import written_aside
 from relaysim.support.progress import progress_bar
 from relaysim.support.threads import in_processes
+from relaysim.theory.affine import AffineStep
 from relaysim.theory.linear import Linearization, linearize
-from relaysim.theory.spectra import NEUTRAL
+from relaysim.theory.pencil import pencil_of
+from relaysim.theory.spectra import NEUTRAL, spectral_radius
 from relaysim.topologies import TreePair
 from relaysim.version import __version__
 
@@ -170,15 +173,15 @@ def _row(
         given: problem, topology, method and matrices.
         known: ρ by rate, written exactly.
     """
-    problem, topology, method, matrices = given
-    start = np.zeros((problem.n, problem.d))
+    radius_at: Callable[[float], float] | None = None
 
     def excess(rate: float) -> float:
         """ρ − 1, 0 where rounding hides which."""
+        nonlocal radius_at
         key = float(rate).hex()
         if key not in known:
-            linear = Linearization(problem, topology, method, float(rate), matrices, start)
-            known[key] = linear.spectral_radius
+            radius_at = radius_at or _radius_by_rate(*given)
+            known[key] = radius_at(float(rate))
         off = known[key] - 1
         return off if abs(off) > NEUTRAL else 0.0
 
@@ -198,6 +201,28 @@ def _row(
         best = min(best, (float(found.fun), float(found.x)))
     lowest = (best[1], known[best[1].hex()]) if best[0] < 0 else None
     return [known[float(rate).hex()] for rate in rates], ends, lowest, known
+
+
+def _radius_by_rate(
+    problem: Any, topology: Any, method: Algorithm, matrices: tuple[csr_array, ...]
+) -> Callable[[float], float]:
+    """ρ at any rate, from matrices that are affine in it where they are."""
+    start = np.zeros((problem.n, problem.d))
+
+    def made(rate: float) -> AffineStep:
+        return AffineStep(problem, topology, method, rate, matrices, start)
+
+    probe = np.random.default_rng(0).normal(size=(*start.shape, 1))
+    curvature = float(np.abs(made(0.0).curvature(probe)).max())
+    pencil = pencil_of(made, curvature) if curvature > 0 else None
+
+    def radius(rate: float) -> float:
+        if pencil is None:
+            return Linearization(problem, topology, method, rate, matrices, start).spectral_radius
+        at_rate = pencil.matrices(rate)
+        return spectral_radius(at_rate, pencil.conserved(rate, at_rate[0]), pencil.seen)
+
+    return radius
 
 
 # -- what is kept ----------------------------------------------------------------------------------------

@@ -137,10 +137,9 @@ class _Replayed(Method):
         numbers = iter(self._uniforms[:, round.step % self.cycle // self._cycle])
 
         def uniforms(shape: tuple[int, ...]) -> np.ndarray:
-            replicas = state.x.shape[2:]
-            own = shape[: len(shape) - len(replicas)]
-            found = np.fromiter(itertools.islice(numbers, int(np.prod(own))), float)
-            return np.broadcast_to(found.reshape(*own, *(1,) * len(replicas)), shape)
+            # One set for all replicas: what is sent with them, too, is the same for each.
+            one = (*shape[:2], *(1,) * (len(shape) - 2))
+            return np.fromiter(itertools.islice(numbers, math.prod(one)), float).reshape(one)
 
         replayed = round.with_gradient(round.gradient)
         replayed.uniforms = uniforms
