@@ -18,6 +18,7 @@ from relaysim import algorithms
 from relaysim.algorithms import A2CiD2, SwarmSGD
 from relaysim.compressors import Lattice
 from relaysim.engine.timeline import batches_of
+from relaysim.problems import quadratics
 from relaysim.support.streams import Streams
 from relaysim.theory import asynchronous_consensus, asynchronous_decay
 
@@ -898,3 +899,21 @@ def test_heterogeneity_leaves_a_plateau_that_falls_with_the_rate():
         large, small = frame.groupby("learning_rate").distance.mean().sort_index(ascending=False)
         assert large > 2 * small > 1e-6
         assert not algorithm.exact
+
+
+@pytest.mark.parametrize("examples", [2, 9], ids=["by examples", "by Hessians"])
+def test_rows_of_gradients_do_not_depend_on_how_many_matrices_are_copied_at_once(
+    examples, monkeypatch
+):
+    generator = np.random.default_rng(0)
+    A, b = generator.normal(size=(6, examples, 7)), generator.normal(size=(6, examples))
+    problem = rs.problems.LeastSquares(A, b)
+    workers, x = np.array([4, 0, 5, 2, 1]), generator.normal(size=(5, 7))
+    everyone = np.zeros((6, 7))
+    everyone[workers] = x
+    expected = problem.gradient(everyone)[workers]
+    for kept in (1, 2, 3, 5):  # one by one, with and without a shorter last piece, all at once
+        size = 8 * 7 * (examples if examples < 7 / 2 else 7)
+        monkeypatch.setattr(quadratics, "COPIED_BYTES", kept * size)
+        found = problem.gradient_of(workers, x)
+        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-13)
