@@ -279,7 +279,7 @@ class PerWorker:
     >>> history = rs.simulate(problem, rs.topologies.ring(4), rs.algorithms.DPSGD(), learning_rate=rates,
     ...                       steps=100, record=100)
     >>> history.frame.learning_rate.round(4).tolist()
-    [0.25, 0.125]
+    [0.25, 0.1256]
     """
 
     rates: Sequence[float]

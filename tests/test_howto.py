@@ -37,7 +37,7 @@ def run(text, names):
             assert not runner.failures, "".join(report)
 
 
-@pytest.mark.parametrize(("beginning", "section"), answers())
+@pytest.mark.parametrize(("beginning", "section"), list(answers()))
 def test_an_answer_runs_by_itself(beginning, section, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where it saves
     names = {"__name__": "howto"}
@@ -45,7 +45,7 @@ def test_an_answer_runs_by_itself(beginning, section, tmp_path, monkeypatch):
     run(section, names)
 
 
-@pytest.mark.parametrize(("beginning", "section"), answers())
+@pytest.mark.parametrize(("beginning", "section"), list(answers()))
 def test_an_answer_has_ten_lines_at_most_and_a_check(beginning, section):
     blocks = CODE.findall(section)
     assert {kind for kind, _ in blocks} == {"python", "pycon"}

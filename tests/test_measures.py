@@ -347,7 +347,7 @@ def test_the_iterates_of_some_workers(replicas, tmp_path):
     longer = simulate(keep_iterates=[5, 0], replicas=replicas, steps=45)
     assert loaded.extend(15).iterates.tobytes() == longer.iterates.tobytes()
     for draws in (rs.analysis.consensus_distance, rs.plots.spacetime):
-        with pytest.raises(ValueError, match="2 workers of 6"):
+        with pytest.raises(ValueError, match="2 of 6 workers"):
             draws(some)
 
 

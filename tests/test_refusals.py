@@ -81,7 +81,7 @@ REFUSED = {
     ),
     "who knows what when, of some workers": (
         lambda: rs.plots.spacetime(simulate(keep_iterates=[0, 2])),
-        "has the iterates of 2 workers of 6, and no mean of all; simulate with keep_iterates=True",
+        "kept the iterates of 2 of 6 workers, and no mean of all; simulate with keep_iterates=True",
     ),
     "more entries than a vector has": (
         lambda: simulate(rs.algorithms.ChocoSGD(rs.compressors.TopK(D + 1), 0.3)),

@@ -82,7 +82,7 @@ def spacetime(
     kept, workers = history.iterates.shape[1], history.x.shape[0]
     if kept < workers:
         raise ValueError(
-            f"this history has the iterates of {kept} workers of {workers}, and no mean of all; simulate "
+            f"this history kept the iterates of {kept} of {workers} workers, and no mean of all; simulate "
             f"with keep_iterates=True"
         )
     if history.iterates.shape[1] != history.x.shape[0]:

@@ -79,13 +79,14 @@ def digits(standardize: bool = True, block: int = 1) -> Dataset:
     """
     if whole_number(block, "block", 1) not in (1, 2, 4, 8):
         raise ValueError(f"block must be 1, 2, 4 or 8, of which 8 pixels are made up, not {block}")
+    true_or_false(standardize, "standardize")
     found = _bundled("load_digits", "digits", standardize and block == 1)
     if block == 1:
         return found
     side = 8 // block
     squares = found.features.reshape(-1, side, block, side, block).mean(axis=(2, 4))
     pooled = Dataset(squares.reshape(-1, side * side), found.labels, f"digits, {side} × {side}")
-    return pooled.standardized() if true_or_false(standardize, "standardize") else pooled
+    return pooled.standardized() if standardize else pooled
 
 
 def wine(standardize: bool = True) -> Dataset:
