@@ -85,11 +85,6 @@ def spacetime(
             f"this history kept the iterates of {kept} of {workers} workers, and no mean of all; simulate "
             f"with keep_iterates=True"
         )
-    if history.iterates.shape[1] != history.x.shape[0]:
-        raise ValueError(
-            f"this history kept the iterates of {history.iterates.shape[1]} of {history.x.shape[0]} "
-            f"workers; call simulate with keep_iterates=True"
-        )
     if whole_number(replica, "replica", 0) >= history.replicas:
         raise ValueError(f"replica must be one of 0 … {history.replicas - 1}, not {replica}")
     if reference not in ("mean", "optimum"):
