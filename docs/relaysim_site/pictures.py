@@ -126,7 +126,9 @@ def unexplained(figure: Figure) -> set[tuple[str, str]]:
 
 
 def _greys(lines: Iterable[Line2D]) -> set[tuple[str, str]]:
-    long = (line for line in lines if len(line.get_xdata()) > 1)
+    # Markers alone are told by their shape.
+    drawn = (line for line in lines if line.get_linestyle() != "None")
+    long = (line for line in drawn if len(line.get_xdata()) > 1)
     # All dashes of one's own are called "--".
     looks = {(to_hex(line.get_color()), str(line._unscaled_dash_pattern)) for line in long}
     return {look for look in looks if max(to_rgb(look[0])) < min(0.9, min(to_rgb(look[0])) + 0.02)}
