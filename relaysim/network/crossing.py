@@ -58,7 +58,18 @@ class Lossy(Faithful):
         return weights.lossy(x, laziness)
 
 
-class Lies(Faithful):
+class _OfWhatIsHeard(Faithful):
+    """Mixing is of what each receiver hears, message by message, which need not be what was sent."""
+
+    def mixed(self, weights: AnyWeights, x: np.ndarray, further: int) -> np.ndarray:
+        return x + self.changed(weights, x, 0)
+
+    def changed(self, weights: AnyWeights, x: np.ndarray, laziness: float) -> np.ndarray:
+        heard = self.heard(weights, x)
+        return (1 - laziness) * (heard.weights * (heard.vectors - x)).sum(axis=0)
+
+
+class Lies(_OfWhatIsHeard):
     """Some workers tell others what an attack says.
 
     Args:
@@ -74,13 +85,6 @@ class Lies(Faithful):
         uniforms: Callable[[tuple[int, ...]], np.ndarray],
     ):
         self._liars, self._attack, self._uniforms = liars, attack, uniforms
-
-    def mixed(self, weights: AnyWeights, x: np.ndarray, further: int) -> np.ndarray:
-        return x + self.changed(weights, x, 0)
-
-    def changed(self, weights: AnyWeights, x: np.ndarray, laziness: float) -> np.ndarray:
-        heard = self.heard(weights, x)
-        return (1 - laziness) * (heard.weights * (heard.vectors - x)).sum(axis=0)
 
     def heard(self, weights: AnyWeights, x: np.ndarray) -> Heard:
         slots = weights.slots
@@ -100,7 +104,7 @@ class Lies(Faithful):
         return heard._replace(vectors=np.where(lying, self._attack.lies(told), heard.vectors))
 
 
-class Altered(Faithful):
+class Altered(_OfWhatIsHeard):
     """Some numbers are altered on their way.
 
     Args:
@@ -120,13 +124,6 @@ class Altered(Faithful):
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""
         self.altered_numbers = self.altered_numbers[replicas]
-
-    def mixed(self, weights: AnyWeights, x: np.ndarray, further: int) -> np.ndarray:
-        return x + self.changed(weights, x, 0)
-
-    def changed(self, weights: AnyWeights, x: np.ndarray, laziness: float) -> np.ndarray:
-        heard = self.heard(weights, x)
-        return (1 - laziness) * (heard.weights * (heard.vectors - x)).sum(axis=0)
 
     def heard(self, weights: AnyWeights, x: np.ndarray) -> Heard:
         heard = weights.slots.hear(x)

@@ -10,23 +10,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from relaysim.engine import simulate
 from relaysim.records import configuration
 from relaysim.records.history import History
 from relaysim.records.provenance import provenance
 from relaysim.studies.settings import complete
-from relaysim.studies.store import stored_results
+from relaysim.studies.store import SQLITE, stored_results
 from relaysim.studies.sweeps import computed_again
 from relaysim.support.checks import whole_number
 from relaysim.support.display import html_table
 from relaysim.support.progress import progress_bar
+from relaysim.support.threads import threads
 
 __all__ = ["Rerun", "rerun"]
 
 COLUMNS = ["what", "replica", "first_step", "stored", "again"]
-SQLITE = b"SQLite format 3\0"
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,7 @@ def _of_history(history: History, progress: bool | None, given: Mapping[str, Any
     parts = {name: getattr(history, name) for name in named}
     parts = {name: part for name, part in parts.items() if part is not None} | dict(given)
     arguments = configuration.rebuild(history.config, **parts)
-    threads = (history.provenance or {}).get("threads")
-    with threadpool_limits(limits=threads, user_api="blas"):
+    with threads((history.provenance or {}).get("threads")):
         # Of a run that was interrupted as many steps as it took, though they be too few for the method.
         again = simulate(**arguments, keep_state=history.interrupted, progress=progress)
     stored, found = history.arrays(), again.arrays()

@@ -19,11 +19,13 @@ import numpy as np
 from relaysim.studies.rows import Row, row_of, seed_cell
 from relaysim.support.files import is_shared
 
-__all__ = ["Store", "StoreError", "Stored", "numbered_rows", "opened", "stored_results"]
+__all__ = ["SQLITE", "Store", "StoreError", "Stored", "numbered_rows", "opened", "stored_results"]
 
 FORMAT = 3
 # "rlay": tells our files from other SQLite files.
 APPLICATION = 0x726C6179
+#: What a database begins with.
+SQLITE = b"SQLite format 3\0"
 _HEADER_BYTES = 100
 _PATIENCE_SECONDS = 60
 _FIELDS = (
@@ -435,7 +437,7 @@ def _refuse_foreign(path: pathlib.Path) -> None:
     with open(path, "rb") as file:
         header = file.read(_HEADER_BYTES)
     version, application = (int.from_bytes(header[k : k + 4], "big") for k in (60, 68))
-    if not header.startswith(b"SQLite format 3\0") or application != APPLICATION:
+    if not header.startswith(SQLITE) or application != APPLICATION:
         raise StoreError(f"{str(path)!r} is not a relaysim store; name another file")
     if version > FORMAT:
         raise StoreError(

@@ -9,9 +9,18 @@ from typing import Any, TypeVar
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
-__all__ = ["in_processes", "one_thread"]
+__all__ = ["in_processes", "one_thread", "threads"]
 
 Found = TypeVar("Found")
+
+
+def threads(count: int | None) -> contextlib.AbstractContextManager:
+    """A context in which linear algebra uses so many threads; with None as many as before.
+
+    >>> with threads(None):
+    ...     pass
+    """
+    return threadpool_limits(limits=count, user_api="blas")
 
 
 def one_thread() -> contextlib.AbstractContextManager:
@@ -23,7 +32,7 @@ def one_thread() -> contextlib.AbstractContextManager:
     >>> with one_thread():
     ...     pass
     """
-    return threadpool_limits(limits=1, user_api="blas")
+    return threads(1)
 
 
 def in_processes(
