@@ -50,7 +50,7 @@ class Rounds:
             )
         elif faults is not None:
             arrivals = Arrivals(
-                faults, parts.topology, streams, lambda: self._round.step, parts.writer
+                faults, parts.links, streams, lambda: self._round.step, parts.writer
             )
         self._arrivals: Arrivals | None = arrivals
         self.network = Network(
@@ -61,6 +61,7 @@ class Rounds:
             parts.workers,
             streams,
             lies,
+            parts.links,
         )
         samples = parts.samples(workspace.scratch)
         gradient = parts.gradient(workspace.scratch) if samples is None else samples.full_gradient

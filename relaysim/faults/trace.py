@@ -13,7 +13,10 @@ from relaysim.faults.base import Fault, WireRound
 from relaysim.support.checks import shown
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["Replay", "Trace", "TraceWriter"]
+__all__ = ["OUTAGES", "Replay", "Trace", "TraceWriter"]
+
+#: In the place of k of a further round: what crosses links that are known to be out of order.
+OUTAGES = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +28,8 @@ class Trace:
         steps: how many it had.
         replicas: r, 1 where arrays have no replica axis.
         asked: ``(rounds, 4)``, of each time that messages crossed: the step, k of the k-th further round of a
-            step (else 0), which of ``edges``, and where its bits begin.
+            step (else 0), which of ``edges``, and where its bits begin; with k = −1, of which edges a method
+            was told that they are out of order.
         edges: the sets of messages that crossed together, sender and receiver, ``(messages, 2)`` each.
         lost: bits, one for each message and replica, in bytes.
     """
@@ -68,7 +72,8 @@ class Trace:
 
     def count(self) -> np.ndarray:
         """Lost messages of each round in which some crossed, ``(rounds, r)``."""
-        return np.stack([self.of_round(k).sum(axis=0) for k in range(len(self.asked))])
+        rounds = np.flatnonzero(self.asked[:, 1] != OUTAGES)
+        return np.stack([self.of_round(k).sum(axis=0) for k in rounds.tolist()])
 
     def of_round(self, k: int) -> np.ndarray:
         """Which messages of the k-th of ``asked`` were lost, ``(messages, r)``."""
@@ -179,12 +184,24 @@ class Replay(Fault):
                 f"the trace has {self.trace.steps} steps and this run {steps}; take fewer, or record more"
             )
 
+    @property
+    def outages(self) -> bool:
+        return bool((self.trace.asked[:, 1] == OUTAGES).any())
+
     def arrivals(self, edges: np.ndarray, round: WireRound) -> np.ndarray:
-        k = self.trace.places.get((int(round), round.further, round.crossing))
+        lost = self._of(edges, round, round.further, round.crossing)
+        return ~lost[:, 0] if self.trace.replicas == 1 else ~lost[:, round.present]
+
+    def down(self, edges: np.ndarray, round: WireRound) -> np.ndarray:
+        """What crosses links that are known to be out of order, ``(messages, r or 1)``."""
+        down = self._of(edges, round, OUTAGES, 0)
+        return down if self.trace.replicas == 1 else down[:, round.present]
+
+    def _of(self, edges: np.ndarray, round: WireRound, further: int, crossing: int) -> np.ndarray:
+        k = self.trace.places.get((int(round), further, crossing))
         if k is None or not np.array_equal(self.trace.edges[self.trace.asked[k, 2]], edges):
             raise ValueError(
                 f"in step {int(round)} messages cross that did not in the run that the trace is of; replay "
                 f"it with a method that sends as often over the same edges"
             )
-        lost = self.trace.of_round(k)
-        return ~lost[:, 0] if self.trace.replicas == 1 else ~lost[:, round.present]
+        return self.trace.of_round(k)

@@ -88,6 +88,10 @@ class Crash(_OfWorkers):
     def never(self) -> bool:
         return self.fail == 0 or self.workers == ()
 
+    @property
+    def outages(self) -> bool:
+        return True
+
     def stopped(self, round: WireRound) -> np.ndarray:
         """Who has stopped in a step, ``(n,)`` or ``(n, r)``."""
         n = round.topology.n

@@ -9,12 +9,15 @@ import numpy as np
 
 from relaysim.faults import (
     LATE_GRADIENTS,
+    OUTAGES,
     AnyFault,
     Crash,
+    Replay,
     Straggler,
     TraceWriter,
     WireRound,
     kind_of,
+    outages_of,
     parts_of,
 )
 from relaysim.support.chains import Chain
@@ -86,23 +89,57 @@ class Arrivals:
                 numbers belong to the step and to k, so that what one replica draws later does not
                 depend on how many rounds another one made.
         """
+        arrived, _ = self._found(edges, further, told=False)
+        self.note(edges, ~arrived, further)
+        return self._of_vectors(arrived)
+
+    def with_outages(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same, and what crosses a link that is known to be out of order, of the same shapes.
+
+        What of it was sent, and lost, is for the caller to ``note``.
+        """
+        arrived, down = self._found(edges, 0, told=True)
+        if self._writer is not None:
+            self._writer.add(self._step(), OUTAGES, edges, self._of_all(down))
+        return self._of_vectors(arrived), self._of_vectors(down)
+
+    def note(self, edges: np.ndarray, lost: np.ndarray, further: int = 0) -> None:
+        """Count what was lost of the messages that were sent, ``(messages[, 1], r or 1)``; write it down."""
+        if lost.ndim == 3:
+            lost = lost[:, 0]
+        self.lost_messages += np.add.reduce(lost, axis=0, dtype=np.int64)
+        if self._writer is not None:
+            self._writer.add(self._step(), further, edges, self._of_all(lost))
+
+    def _of_all(self, found: np.ndarray) -> np.ndarray:
+        """As of all replicas that the run began with, ``(messages, r)``."""
+        whole = np.zeros((len(found), self._replicas), dtype=bool)
+        whole[:, self._present] = found
+        return whole
+
+    def _of_vectors(self, found: np.ndarray) -> np.ndarray:
+        return found if self._streams.owner is None else found[:, None]
+
+    def _found(self, edges: np.ndarray, further: int, told: bool) -> tuple[np.ndarray, np.ndarray]:
+        """What arrives, and, if it is ``told``, what crosses a link that is out of order; ``(messages, r or
+        1)`` each.
+        """
         step = self._step()
         if step != self._last_step:
             self._last_step, self._crossings = step, {}
         crossing = self._crossings.get(further, 0)
         self._crossings[further] = crossing + 1
         arrived: np.ndarray | None = None
+        down = np.zeros((len(edges), 1), dtype=bool)
         for each in self._each:
-            found = each.arrivals(edges, step, further, crossing, self._present)
+            round = each.round(step, further)
+            round.further, round.crossing, round.present = further, crossing, self._present
+            found = each.arrivals(edges, round)
             arrived = found if arrived is None else arrived & found
+            if told:
+                down = down | each.outages(edges, round, found)
         assert arrived is not None, "a run has a fault"
-        lost = ~arrived
-        self.lost_messages += np.add.reduce(lost, axis=0, dtype=np.int64)
-        if self._writer is not None:
-            whole = np.zeros((len(edges), self._replicas), dtype=bool)
-            whole[:, self._present] = lost
-            self._writer.add(step, further, edges, whole)
-        return arrived if self._streams.owner is None else arrived[:, None]
+        return arrived, down
 
 
 class _Asked:
@@ -115,12 +152,8 @@ class _Asked:
         self.uniforms = streams.uniforms("faults", *self._within)
         self._chain: Chain | None = None
 
-    def arrivals(
-        self, edges: np.ndarray, step: int, further: int, crossing: int, present: np.ndarray
-    ) -> np.ndarray:
+    def arrivals(self, edges: np.ndarray, round: WireRound) -> np.ndarray:
         """Which of the messages arrive, ``(messages, r or 1)``."""
-        round = self.round(step, further)
-        round.further, round.crossing, round.present = further, crossing, present
         found = self._fault.arrivals(edges, round)
         if isinstance(found, np.ndarray) and found.dtype == bool:
             arrived = found
@@ -134,6 +167,14 @@ class _Asked:
                 f"{arrived.shape}; it must be {' or '.join(map(str, allowed))}"
             )
         return arrived[:, None] if arrived.ndim == 1 else arrived
+
+    def outages(self, edges: np.ndarray, round: WireRound, arrived: np.ndarray) -> np.ndarray:
+        """Which of them cross a link that is known to be out of order, ``(messages, r or 1)``."""
+        if not outages_of(self._fault):
+            return np.zeros((len(edges), 1), dtype=bool)
+        if isinstance(self._fault, Replay):
+            return self._fault.down(edges, round)
+        return ~arrived
 
     def round(self, step: int, further: int) -> WireRound:
         """A round as this fault sees it."""

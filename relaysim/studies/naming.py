@@ -243,6 +243,7 @@ _CAME_LATER: dict[str, dict[str, Any]] = {
     "DPSGD": {"consensus": 1.0},
     "ExactDiffusion": {"form": "own"},
     "GradientTracking": {"form": "next", "momentum": 0.0},
+    "RelaySGD": {"repair": None},
     "SGP": {"network": "exponential"},
 }
 
