@@ -68,9 +68,10 @@ def _check_fault(
             f"there is no rule for {kind} where weights are drawn; give a matrix or a sequence of them"
         )
 
-    if kind == LATE_MESSAGES and not (isinstance(matrices, tuple) and len(matrices) < 2):
+    if kind == LATE_MESSAGES and not isinstance(matrices, tuple):
         raise ValueError(
-            f"there is no rule for {kind} where weights change from step to step; give one matrix"
+            f"there is no rule for {kind} where weights are drawn, or those of a callable, so that nobody "
+            f"knows who will be sent to next; give a matrix or a sequence of them"
         )
 
     def check(W: csr_array) -> None:

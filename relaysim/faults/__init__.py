@@ -40,8 +40,9 @@ from relaysim.faults.byzantine import Byzantine
 from relaysim.faults.chains import BurstLoss, LinkFailure
 from relaysim.faults.drops import MessageDrop
 from relaysim.faults.late import Delay
+from relaysim.faults.replay import Replay
 from relaysim.faults.together import All, alone, parts_of
-from relaysim.faults.trace import OUTAGES, Replay, Trace, TraceWriter
+from relaysim.faults.trace import OUTAGES, Recorded, Trace, TraceWriter, Track
 from relaysim.faults.workers import Crash, Straggler
 from relaysim.support.names import attribute_error
 
@@ -63,10 +64,12 @@ __all__ = [
     "Fault",
     "LinkFailure",
     "MessageDrop",
+    "Recorded",
     "Replay",
     "Straggler",
     "Trace",
     "TraceWriter",
+    "Track",
     "WireRound",
     "alone",
     "kind_of",

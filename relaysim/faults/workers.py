@@ -141,6 +141,11 @@ class Straggler(_OfWorkers):
     def never(self) -> bool:
         return self.probability == 0 or self.workers == ()
 
+    def slow(self, n: int, round: WireRound) -> np.ndarray:
+        """Who begins a gradient that is late, of those of n workers who begin one, ``(n,)`` or ``(n, r)``."""
+        slow = round.uniforms(n) < self.probability
+        return slow & self.concerns(n).reshape(-1, *(1,) * (slow.ndim - 1))
+
     def arrivals(self, edges: np.ndarray, round: WireRound) -> np.ndarray:
         """Everything arrives."""
         return np.ones(len(edges), dtype=bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +10,12 @@ import numpy as np
 
 from relaysim.faults import (
     LATE_GRADIENTS,
+    LATE_MESSAGES,
     OUTAGES,
     AnyFault,
     Crash,
+    Delay,
+    Recorded,
     Replay,
     Straggler,
     TraceWriter,
@@ -53,7 +57,7 @@ class Arrivals:
         parts = parts_of(fault)
         asked = [_Asked(part, k, topology, streams) for k, part in enumerate(parts)]
         self._of = {id(part): each for part, each in zip(parts, asked, strict=True)}
-        self._each = [each for each in asked if each.kind != LATE_GRADIENTS]
+        self._each = [each for each in asked if each.kind not in (LATE_GRADIENTS, LATE_MESSAGES)]
         self._replicas = 1 if streams.owner is None else len(streams.owner)
         self._present = np.arange(self._replicas)
         self._crossings: dict[int, int] = {}
@@ -66,18 +70,44 @@ class Arrivals:
         self.lost_messages = self.lost_messages[replicas]
 
     @property
+    def step(self) -> int:
+        """The number of the present one."""
+        return self._step()
+
+    @property
     def loses(self) -> bool:
         """Whether some of the faults lose messages."""
         return bool(self._each)
 
     def stopped(self, crash: Crash) -> np.ndarray:
         """Who has stopped in the present step by one of the faults, ``(n, 1)`` or ``(n, 1, r)``."""
-        stopped = crash.stopped(self._of[id(crash)].round(self._step(), 0))
-        return stopped[:, None]
+        return self._told(crash, crash.stopped)
 
-    def uniforms(self, fault: Straggler) -> Callable[[int], np.ndarray]:
-        """The numbers of one of the faults."""
-        return self._of[id(fault)].uniforms
+    def slow(self, straggler: Straggler, n: int) -> np.ndarray:
+        """Who of n workers is slow in the present step, ``(n, 1)`` or ``(n, 1, r)``."""
+        return self._told(straggler, functools.partial(straggler.slow, n))
+
+    def late(self, delay: Delay, count: int) -> np.ndarray:
+        """By how many steps so many messages are late that cross now, ``(count, 1)`` or ``(count, 1, r)``."""
+        return self._told(delay, functools.partial(delay.late_by, count))
+
+    def _told(self, fault: Recorded, what: Callable[[WireRound], np.ndarray]) -> np.ndarray:
+        """What a fault does to workers or messages in the present step, which is written down."""
+        each, step = self._of[id(fault)], self._step()
+        each.times = each.times + 1 if each.last_step == step else 0
+        each.last_step = step
+        round = each.round(step, 0)
+        round.crossing, round.present = each.times, self._present
+        found = what(round)
+        if found.ndim == 1:
+            found = found[:, None]
+        if found.shape[1] < len(self._present):
+            found = np.repeat(found, len(self._present), axis=1)
+        if self._writer is not None:
+            whole = np.zeros((len(found), self._replicas), dtype=found.dtype)
+            whole[:, self._present] = found
+            self._writer.track(fault, step, each.times, whole)
+        return self._of_vectors(found)
 
     def __call__(self, edges: np.ndarray, further: int = 0) -> np.ndarray:
         """True for those that arrive and False for the others, ``(messages, 1)``, or with replicas
@@ -151,6 +181,8 @@ class _Asked:
         self._within = (k,) if k else ()
         self.uniforms = streams.uniforms("faults", *self._within)
         self._chain: Chain | None = None
+        #: How often it was asked in its last step beside for messages, less one.
+        self.last_step, self.times = -1, 0
 
     def arrivals(self, edges: np.ndarray, round: WireRound) -> np.ndarray:
         """Which of the messages arrive, ``(messages, r or 1)``."""
