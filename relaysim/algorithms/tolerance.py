@@ -47,7 +47,8 @@ def _check_fault(
     matrices: tuple[csr_array, ...] | ByStep | DrawnMixing,
 ) -> None:
     if isinstance(faults, type) or not hasattr(faults, "arrivals"):
-        raise TypeError(f"{faults!r} is no kind of fault; see relaysim.faults")
+        mend = ", of which All(a, b) takes several" if isinstance(faults, list | tuple) else ""
+        raise TypeError(f"{faults!r} is no kind of fault; see relaysim.faults{mend}")
     name, kind = type(algorithm).__name__, kind_of(faults)
     if kind == LATE_GRADIENTS:
         _require_a_gradient_a_step(algorithm)

@@ -77,6 +77,17 @@ class Replay(Fault):
                 f"the trace has {self.trace.steps} steps and this run {steps}; take fewer, or record more"
             )
 
+    def check_messages(self, edges: np.ndarray, topology: Topology | TreePair) -> None:
+        keys = edges[:, 0] * topology.n + edges[:, 1]
+        crossed = [of[:, 0] * topology.n + of[:, 1] for of in self.trace.edges]
+        strays = edges[~np.isin(keys, np.concatenate(crossed))] if crossed else edges[:0]
+        if len(strays):
+            i, j = strays[0].tolist()
+            raise ValueError(
+                f"nothing crossed from worker {i} to worker {j} in the run that the trace is of; replay it "
+                f"with a method that sends as often over the same edges"
+            )
+
     @property
     def outages(self) -> bool:
         return bool((self.trace.asked[:, 1] == OUTAGES).any())
