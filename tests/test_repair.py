@@ -49,16 +49,12 @@ def on_paper(method, tree, faults, seed, steps=STEPS):
     links = [tuple(edge) for edge in graph.edges.tolist()]
     parts = faults.faults if isinstance(faults, All) else (faults,)
     (outage, *drops), generators = parts, {}
-    of_links = isinstance(outage, LinkFailure)
-    things = len(links) if of_links else N
-    at = chains_on_paper(seed, 0, things, outage.fail, outage.repair)
+    at = chains_on_paper(seed, 0, len(links), outage.fail, outage.repair)
     for k, drop in enumerate(drops, 1):
         generators[k] = Streams([seed], None).generator("faults", seed, k), drop.probability
 
     def down(step):
-        if of_links:
-            return {link for link, failed in zip(links, at(step), strict=True) if failed}
-        return {link for link in links if at(step)[link[0]] or at(step)[link[1]]}
+        return {link for link, failed in zip(links, at(step), strict=True) if failed}
 
     def arrives(edges, step, further):
         lost = [tuple(sorted(edge)) in down(step) for edge in edges]
