@@ -74,9 +74,9 @@ def under_faults(
 
     Exact, and so what is known:
 
-    - `relaysim.faults.MessageDrop`, of methods that mix once a step, at any size.
+    - `relaysim.faults.MessageDrop`, at any size.
     - `LinkFailure` with repair = 1 − fail, and `BurstLoss` with recover = 1 − lose, where nothing is
-      remembered: likewise, however often a step mixes.
+      remembered: likewise.
     - Other `LinkFailure` and `BurstLoss`: moments together with which links, or directed edges, are down, for
       12 of them at most.
 
@@ -159,7 +159,9 @@ class UnderFaults:
                 f"{2.0**self._chains.things:.4g} ways, and {MOST_OUTCOMES} at most are followed; take fewer "
                 f"edges, {without_memory(faults)}, or simulate it"
             )
-        self._step = MixedStep(problem, topology, algorithm, learning_rate, matrices, x0)
+        # What is lost of a vector says nothing of another one in the same step.
+        alike = not isinstance(faults, MessageDrop) or faults.never
+        self._step = MixedStep(problem, topology, algorithm, learning_rate, matrices, x0, alike)
         self.period, self.states = self._step.period, self._step.states
         if self._chains is not None:
             needed = 4 * 8 * 2.0**self._chains.things * self.states * (2 * self.states + 1)
@@ -181,39 +183,28 @@ class UnderFaults:
 
     def _lossy(self, step: WeightedStep) -> Lossy:
         """A step as messages are lost."""
-        mixes = set(step.mixes)
-        if len(mixes) > 1:
-            raise ValueError(
-                f"{self.algorithm!r} mixes in two ways in a step, which lose different weights: its moments "
-                f"are not known; simulate it"
-            )
-        if isinstance(self.faults, MessageDrop) and len(step.mixes) > 1 and not self.faults.never:
-            raise ValueError(
-                f"{self.algorithm!r} mixes {len(step.mixes)} times a step, and MessageDrop loses messages of "
-                f"each by themselves: its moments are not known; take LinkFailure or BurstLoss, or simulate "
-                f"it"
-            )
-        laziness = mixes.pop() if mixes else 0.0
         if self._chains is not None:
             arrived = arrivals_in(self.faults, self._chains, self.topology, step.edges)
-            weights = weights_left(step.W, arrived, laziness)
-            return Lossy(self._step.mixed(step, weights))
+            weights = weights_left(step.W, arrived, step.laziness)
+            return Lossy(self._step.mixed(step, weights.T[:, None]))
         arrive = arrival_chances(self.faults, self.topology, step.edges)
-        left = lost_weights(step.W, arrive, laziness)
+        left = lost_weights(step.W, arrive, step.laziness)
         pairs = self._pairs(step, left, arrive)
-        return Lossy(self._step.mixed(step, left.mean)[None], pairs)
+        return Lossy(self._step.mixed(step, left.mean[None, None]), pairs)
 
     def _pairs(self, step: WeightedStep, left: LostWeights, arrive: np.ndarray) -> Pairs:
         offsets = np.searchsorted(step.edges[:, 1], np.arange(self.problem.n + 1))
         of_row, of_message = [], []
-        for i, (first, last) in enumerate(itertools.pairwise(offsets)):
-            responses = step.responses[first:last]
+        each = itertools.product(step.responses, enumerate(itertools.pairwise(offsets)))
+        for whole, (i, (first, last)) in each:
+            responses = whole[first:last]
             values, vectors = np.linalg.eigh(left.covariances[i])
             kept = values > 0
             directions = vectors[:, kept] * np.sqrt(values[kept])
             of_row.append(np.tensordot(directions.T, responses, 1))
             of_message.append(np.tensordot(left.with_arrivals[i].T, responses, 1))
-        own = np.repeat(np.arange(self.problem.n), [len(part) for part in of_row])
+        receiver = np.tile(np.arange(self.problem.n), len(step.responses))
+        own = np.repeat(receiver, [len(part) for part in of_row])
         parts, other = np.concatenate(of_row), np.concatenate(of_message)
         rows = self._step.rows
         if not isinstance(self.faults, LinkFailure) or self.topology.is_directed:
