@@ -397,6 +397,16 @@ def test_where_relayed_means_rest_is_what_is_said_of_them():
     np.testing.assert_allclose(problem.gradient(alone), 0, atol=1e-10)
 
 
+@pytest.mark.parametrize("algorithm", [RelaySGD(momentum=0.5), RelaySGDGrad()], ids=str)
+def test_where_nothing_is_lost_the_mean_is_the_affine_map(algorithm):
+    given = problem_of(CHAIN, 2), CHAIN, algorithm, 0.2
+    x0 = start_of(CHAIN, 2)
+    linear, found = linearize(*given, x0=x0), relay_under_faults(*given, MessageDrop(0.0), x0=x0)
+    np.testing.assert_allclose(found.iterates(30), linear.iterates(30), atol=1e-13)
+    np.testing.assert_allclose(found.fixed_point, linear.fixed_point, atol=1e-11)
+    assert found.spectral_radius == pytest.approx(linear.spectral_radius, rel=1e-9)
+
+
 # -- drawn over a run ---------------------------------------------------------------------------------
 
 

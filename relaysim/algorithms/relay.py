@@ -56,7 +56,8 @@ class RelaySGD(MomentumMethod):
         unheard: what stands in for each of the n − Cnt_i workers not heard from, which is so in the
             first rounds: ``"initial"`` u_i = x_i⁰ (the published code), ``"previous"`` x_i^t,
             ``"own"`` x_i^{t+½}, or ``"counts"``: none, divide by Cnt_i instead of n. Where a share p of
-            messages is lost ``"previous"`` weighs f_j by Σ_i (1 − p)^{d_ij}: a bias at any γ.
+            messages is lost ``"previous"`` weighs f_j by Σ_i (1 − p)^{d_ij}: a bias at any γ; see
+            `relaysim.theory.relay_under_faults`.
 
     Needs a tree (or a `relaysim.topologies.TreePair`). Sends one vector per directed edge and step.
     Without noise every fixed point has x_i = x* for any ζ and any γ, and it is stable on every tree

@@ -175,6 +175,7 @@ class RelayUnderFaults:
             return found
 
         self._map = AffineStep(problem, topology, algorithm, learning_rate, (), x0, network)
+        self._whole = bool((share == 1).all())
         relay, one = _SharedRelay(topology, Workspace(), share), np.eye(problem.n)
         mail = relay.empty(one)
         for _ in range(int(topology.diameter)):
@@ -192,7 +193,7 @@ class RelayUnderFaults:
     def spectral_radius(self) -> float:
         """ρ per step: the error of E x_t shrinks like ρ^t, over all starts of the iterates."""
         seen = np.arange(self._map.states) < self.problem.n * self.problem.d
-        return spectral_radius(self._map.matrices, self._nothing, seen)
+        return spectral_radius(self._map.matrices, self._conserved, seen)
 
     def iterates(self, steps: int) -> np.ndarray:
         """E x at steps 0, 1, …, ``(steps + 1, n, d)``; noise of the gradients does not change it."""
@@ -217,11 +218,11 @@ class RelayUnderFaults:
                 f"its spectral radius is {self.spectral_radius:.6g}; iterates(steps) has the curve"
             )
         n, d = self.problem.n, self.problem.d
-        found = fixed_point(self._map.matrices, self._map.offsets, self._nothing, self._map.y)
+        found = fixed_point(self._map.matrices, self._map.offsets, self._conserved, self._map.y)
         assert found is not None, "a radius below 1 leaves one fixed point"
         return found[: n * d].reshape(n, d)
 
     @property
-    def _nothing(self) -> csr_array:
-        """What is conserved: nothing, where shares of messages are lost."""
-        return csr_array((0, self._map.states))
+    def _conserved(self) -> csr_array:
+        """What a method conserves it does so no more where shares of messages are lost."""
+        return self._map.conserved if self._whole else csr_array((0, self._map.states))
