@@ -469,9 +469,9 @@ LARGE = rs.topologies.torus(4, 4)
 @pytest.mark.parametrize(
     ("topology", "algorithm", "fault", "kind", "words"),
     [
-        (RING, DPSGD(), Delay(0.1, 2), TypeError, "known under one of"),
-        (RING, DPSGD(), All(MessageDrop(0.1), LinkFailure(0.1, 0.2)), TypeError, "by itself"),
-        (RING, DPSGD(), 0.1, TypeError, "known under one of"),
+        (RING, DPSGD(), Delay(0.1, 2), ValueError, "known under one of"),
+        (RING, DPSGD(), All(MessageDrop(0.1), LinkFailure(0.1, 0.2)), ValueError, "by itself"),
+        (RING, DPSGD(), 0.1, TypeError, "no kind of fault"),
         (RING, SGP(), MessageDrop(0.1), ValueError, "other matrices than that of its step"),
         (RING, GradientTracking("atc"), MessageDrop(0.1), ValueError, "it has no exact moments"),
         (RING, ChocoSGD(rs.compressors.TopK(1)), MessageDrop(0.1), ValueError, "no rule for lost"),

@@ -38,15 +38,18 @@ def known_fault(faults: object) -> AnyLoss:
     """A fault of which moments are known.
 
     Raises:
-        TypeError: another one, or several.
+        TypeError: what is no fault.
+        ValueError: another one, or several.
     """
     fault = alone(faults)
-    if not isinstance(fault, AnyLoss):
-        raise TypeError(
-            f"exact moments are known under one of relaysim.faults.MessageDrop, BurstLoss or LinkFailure by "
-            f"itself, not under {faults!r}; give one of these, or use relaysim.simulate"
-        )
-    return fault
+    if isinstance(fault, AnyLoss):
+        return fault
+    if isinstance(faults, type) or not hasattr(faults, "arrivals"):
+        raise TypeError(f"{faults!r} is no kind of fault; see relaysim.faults")
+    raise ValueError(
+        f"exact moments are known under one of relaysim.faults.MessageDrop, BurstLoss or LinkFailure by "
+        f"itself, not under {faults!r}; give one of these, or use relaysim.simulate"
+    )
 
 
 def arrival_chances(fault: AnyLoss, topology: Topology, edges: np.ndarray) -> np.ndarray:

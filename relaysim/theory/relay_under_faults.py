@@ -71,7 +71,7 @@ def relay_under_faults(
         x0: ``(d,)`` or ``(n, d)``; zeros by default.
 
     Raises:
-        TypeError: gradients, a method or a fault of which this is not so.
+        TypeError: gradients that are not affine.
         ValueError: what `relaysim.simulate` refuses too, or what is not known.
 
     Source: derived here, and held against simulations and against the sum over all losses.

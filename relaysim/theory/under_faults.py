@@ -90,8 +90,9 @@ def under_faults(
         measures: further columns, as for `relaysim.simulate`.
 
     Raises:
-        TypeError: gradients, a method or a fault of which this is not so.
-        ValueError: what `relaysim.simulate` refuses too, or too many ways in which messages may be lost.
+        TypeError: gradients, or a method, that are not affine.
+        ValueError: what `relaysim.simulate` refuses too, another fault, or too many ways in which messages
+            may be lost.
 
     Source: derived here; without losses, Boyd, Ghosh, Prabhakar, Shah, "Randomized gossip algorithms", IEEE
     Transactions on Information Theory 2006, section II.
