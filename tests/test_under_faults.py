@@ -286,6 +286,19 @@ def test_workers_with_noise_of_their_own():
     np.testing.assert_allclose(found[floor.index], floor, rtol=1e-8)
 
 
+def test_where_all_is_lost_workers_are_alone():
+    problem = problem_of(RING, 2)
+    for fault in (MessageDrop(1.0), LinkFailure(1.0, 0.0)):
+        found = under_faults(problem, RING, DPSGD(), 0.3, fault)
+        np.testing.assert_allclose(problem.gradient(found.fixed_point), 0, atol=1e-12)
+    one = rs.problems.random_quadratics(n=1, d=2, zeta2=0.0, seed=0)
+    given = one, rs.topologies.complete(1), DPSGD(), 0.3
+    found = under_faults(*given, MessageDrop(0.5))
+    floor = linearize(*given).stationary(0.2)
+    np.testing.assert_allclose(found.stationary(0.2)[floor.index], floor, rtol=1e-10)
+    assert found.consensus_rate == 0
+
+
 # -- the weights that are left ------------------------------------------------------------------------
 
 

@@ -42,11 +42,16 @@ class LostWeights(NamedTuple):
 
 def messages_of(W: csr_array) -> np.ndarray:
     """Sender and receiver of what crosses the edges with these weights, by receiver, ``(E, 2)``."""
+    return _messages_and_weights(W)[0]
+
+
+def _messages_and_weights(W: csr_array) -> tuple[np.ndarray, np.ndarray]:
     entries = W.tocoo()
     receiver, sender = entries.coords
     across = receiver != sender
     edges = np.stack([sender[across], receiver[across]], axis=1).astype(np.intp)
-    return edges[np.lexsort((edges[:, 0], edges[:, 1]))]
+    order = np.lexsort((edges[:, 0], edges[:, 1]))
+    return edges[order], entries.data[across][order]
 
 
 def weights_left(W: csr_array, arrived: np.ndarray, laziness: float = 0.0) -> np.ndarray:
@@ -108,8 +113,7 @@ def lost_weights(W: csr_array, arrive: np.ndarray, laziness: float) -> LostWeigh
     Raises:
         ValueError: messages to one worker of too many kinds.
     """
-    edges, n = messages_of(W), W.shape[0]
-    weights = np.asarray(W[edges[:, 1], edges[:, 0]]).ravel()
+    (edges, weights), n = _messages_and_weights(W), W.shape[0]
     offsets = np.searchsorted(edges[:, 1], np.arange(n + 1))
     rows = [slice(*offsets[i : i + 2]) for i in range(n)]
     kinds = [_kinds(weights[row], arrive[row], i) for i, row in enumerate(rows)]

@@ -263,10 +263,11 @@ def _expected(
     prediction = found.predict(int(history.steps[-1]), sigma2)
     of_disagreement = column == "consensus_distance"
     moments_rate = found.consensus_rate if of_disagreement else found.rate
-    floor = 0.0 if of_disagreement and rate == 0 and moments_rate < 1 - NEUTRAL else None
+    plateau = floor = 0.0 if of_disagreement and rate == 0 and moments_rate < 1 - NEUTRAL else None
     if floor is None:
         with contextlib.suppress(ValueError):  # nobody learns, or nothing settles
-            floor = float(found.stationary(sigma2)[column])
+            plateau = floor = float(found.stationary(0.0)[column])
+            floor = float(found.stationary(sigma2)[column]) if sigma2 else plateau
     radius = math.sqrt(moments_rate)
     return Overlay(
         column=column,
@@ -274,7 +275,7 @@ def _expected(
         prediction=prediction,
         spectral_radius=radius,
         asymptote=_asymptote(prediction[column].to_numpy(), radius, floor),
-        plateau=floor,
+        plateau=plateau,
         floor=floor if floor and floor > ROUNDING * prediction[column].max() else None,
         band=None,
         bounds=(),
