@@ -25,6 +25,7 @@ from relaysim.algorithms import (
 )
 from relaysim.faults import All, BurstLoss, Delay, Fault, LinkFailure, MessageDrop
 from relaysim.theory import expected_mixing, linearize, relay_under_faults, under_faults
+from relaysim.theory.loss_moments import Lossy, LossyPeriod
 from relaysim.theory.lost_weights import lost_weights, messages_of
 from relaysim.theory.mixed_step import MixedStep
 
@@ -278,6 +279,18 @@ def test_where_nothing_is_lost_it_is_the_affine_map(algorithm):
     np.testing.assert_allclose(found.iterates(20), linear.iterates(20), atol=1e-12)
 
 
+@pytest.mark.parametrize("starts", [np.array([[1.0], [0.0]]), np.zeros((2, 0))], ids=str)
+def test_what_is_conserved_is_that_of_the_start(starts):
+    """y₁ ← y₁/2 + y₂ + ξ with y₂ = 3, which is not reached from anywhere else, ends at 6 ± √(4/3)."""
+    step = Lossy(np.array([[[0.5, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0]]]))
+    y = np.array([1.0, 3.0])
+    basis, reached = LossyPeriod([step], None).reached_from(y, starts)
+    assert basis.shape == (2, 1)
+    rest = reached.at_rest(np.ones(1))
+    np.testing.assert_allclose(y + basis @ rest.mean, [6, 3], atol=1e-14)
+    np.testing.assert_allclose(rest.covariance, 4 / 3, rtol=1e-14)
+
+
 def test_workers_with_noise_of_their_own():
     given = problem_of(RING, 2), RING, DPSGD(), 0.2
     sigma2 = np.arange(5.0)
@@ -505,6 +518,20 @@ LARGE = rs.topologies.torus(4, 4)
 def test_what_is_not_known_is_refused(topology, algorithm, fault, kind, words):
     with pytest.raises(kind, match=words):
         under_faults(problem_of(topology), topology, algorithm, 0.1, fault)
+
+
+class Twice(DPSGD):
+    """X ← W W (X − γG): what the second W makes of what was lost of the first."""
+
+    def step(self, state, round):
+        half = round.mix(round.descend(state.x, round.gradient(state.x)))
+        return state._replace(x=round.mix(half))
+
+
+@pytest.mark.parametrize("fault", [MessageDrop(0.1), LinkFailure(0.1, 0.3)], ids=str)
+def test_weights_that_multiply_each_other_are_refused(fault):
+    with pytest.raises(ValueError, match="not affine in each weight"):
+        under_faults(problem_of(CHAIN), CHAIN, Twice(), 0.1, fault)
 
 
 def test_rows_that_do_not_sum_to_1_are_refused():
