@@ -98,6 +98,7 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
         )
     algorithm.vectors_per_edge(int(problem.d))  # a compressor may refuse some lengths
     algorithm.gradients_per_step(int(problem.n))  # local steps may be those of other workers
+    algorithm.links(topology)  # a graph beside it may not go with it
     name = type(algorithm).__name__
     if isinstance(topology, TreePair):
         if algorithm.uses != "relay":

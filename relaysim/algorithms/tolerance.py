@@ -15,6 +15,7 @@ from relaysim.faults import (
     AnyFault,
     Fault,
     kind_of,
+    outages_of,
     parts_of,
 )
 from relaysim.mixing.by_step import ByStep
@@ -33,8 +34,11 @@ def check_faults(
     matrices: tuple[csr_array, ...] | ByStep | DrawnMixing,
 ) -> None:
     """Raise unless these faults can happen to this algorithm."""
+    graph = algorithm.links(topology)
     for part in parts_of(faults):
-        _check_fault(part, topology, algorithm, matrices)
+        _check_fault(part, graph, algorithm, matrices)
+    if graph is not topology:
+        _require_repairable(faults, algorithm)
 
 
 def _check_fault(
@@ -44,7 +48,8 @@ def _check_fault(
     matrices: tuple[csr_array, ...] | ByStep | DrawnMixing,
 ) -> None:
     if isinstance(faults, type) or not hasattr(faults, "arrivals"):
-        raise TypeError(f"{faults!r} is no kind of fault; see relaysim.faults")
+        mend = ", of which All(a, b) takes several" if isinstance(faults, list | tuple) else ""
+        raise TypeError(f"{faults!r} is no kind of fault; see relaysim.faults{mend}")
     name, kind = type(algorithm).__name__, kind_of(faults)
     if kind == LATE_GRADIENTS:
         _require_a_gradient_a_step(algorithm)
@@ -65,9 +70,10 @@ def _check_fault(
             f"there is no rule for {kind} where weights are drawn; give a matrix or a sequence of them"
         )
 
-    if kind == LATE_MESSAGES and not (isinstance(matrices, tuple) and len(matrices) < 2):
+    if kind == LATE_MESSAGES and not isinstance(matrices, tuple):
         raise ValueError(
-            f"there is no rule for {kind} where weights change from step to step; give one matrix"
+            f"there is no rule for {kind} where weights are drawn, or those of a callable, so that nobody "
+            f"knows who will be sent to next; give a matrix or a sequence of them"
         )
 
     def check(W: csr_array) -> None:
@@ -88,6 +94,20 @@ def _check_fault(
             check(W)
     else:
         matrices.require(check)
+
+
+def _require_repairable(faults: AnyFault | None, algorithm: Algorithm) -> None:
+    """Raise unless there are links out of order that others may take the place of, or nothing goes wrong."""
+    parts, name = parts_of(faults), type(algorithm).__name__
+    if any(kind_of(part) == LATE_MESSAGES for part in parts):
+        raise ValueError(
+            f"{name} has no rule for {LATE_MESSAGES} on a tree that is repaired; leave repair out"
+        )
+    if parts and not any(map(outages_of, parts)):
+        raise ValueError(
+            f"{name} repairs its tree where links are out of order, and {faults!r} has none; add LinkFailure "
+            f"or Crash, or leave repair out"
+        )
 
 
 def _require_a_gradient_a_step(algorithm: Algorithm) -> None:
