@@ -567,6 +567,7 @@ def test_other_refusals():
         (CHAIN, DPSGD(), MessageDrop(0.1), "does not relay"),
         (CHAIN, RelaySGD(unheard="counts"), MessageDrop(0.1), "how many were heard"),
         (CHAIN, RelaySGD(), LinkFailure(0.1, 0.2), "depends on what was lost before"),
+        (CHAIN, RelaySGD(repair=TRIANGLE), LinkFailure(0.1, 0.9), "repairs its tree"),
         (rs.topologies.double_binary_tree(4), RelaySGD(), MessageDrop(0.1), "two trees"),
     ],
     ids=str,

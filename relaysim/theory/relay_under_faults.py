@@ -100,6 +100,11 @@ def relay_under_faults(
             f"{topology!r} is two trees, on which a loss on one reaches workers by the other before its "
             f"time: the mean is not known; take one of them, or simulate it"
         )
+    if algorithm.links(topology) is not topology:
+        raise ValueError(
+            f"{algorithm!r} repairs its tree, and who is heard then depends on which links are out of order: "
+            f"the mean is not known; leave repair out, or simulate it"
+        )
     check_faults(fault, topology, algorithm, ())
     if getattr(algorithm, "unheard", None) == "counts":
         raise ValueError(
