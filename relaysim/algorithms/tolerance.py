@@ -20,6 +20,7 @@ from relaysim.faults import (
 from relaysim.mixing.by_step import ByStep
 from relaysim.mixing.drawn import DrawnMixing
 from relaysim.mixing.rounds import is_several_rounds, rounds_of
+from relaysim.mixing.sequences import negative_weight
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["check_faults"]
@@ -109,12 +110,10 @@ def _require_a_gradient_a_step(algorithm: Algorithm) -> None:
 
 def _require_weights_to_scale(W: csr_array, kind: str) -> None:
     """Raise where what is left of a row may sum to 0, or to less, and cannot be scaled to sum to 1."""
-    entries = W.tocoo()
-    if entries.nnz and entries.data.min() < 0:
-        k = int(entries.data.argmin())
-        i, j = (int(ends[k]) for ends in entries.coords)
+    if (found := negative_weight(W)) is not None:
+        i, j, weight = found
         raise ValueError(
             f"with {kind} the rest of a row of the mixing matrix is scaled to sum to 1, which needs "
-            f"weights of 0 or more; this one gives worker {i} the weight {entries.data[k]:.4g} for "
+            f"weights of 0 or more; this one gives worker {i} the weight {weight:.4g} for "
             f"worker {j}: use relaysim.mixing.metropolis(topology), or leave faults out"
         )
