@@ -77,9 +77,8 @@ def test_every_method_oracle_and_fault_goes_on(algorithm, oracle, fault, tmp_pat
     whole = rs.simulate(**run, steps=FIRST + SECOND)
     part = rs.simulate(**run, steps=FIRST)
     assert_equal_bits(part.extend(SECOND), whole)
-    loaded = rs.History.load(part.save(tmp_path / "part"))
-    assert_equal_bits(loaded.extend(SECOND), whole)
-    assert_equal_bits(part.extend(7).extend(SECOND - 7), whole)  # it was left as it was
+    loaded = rs.History.load(part.save(tmp_path / "part"))  # as it was left
+    assert_equal_bits(loaded.extend(7).extend(SECOND - 7), whole)
 
 
 GO_ON = """
