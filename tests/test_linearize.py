@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from methods import AFFINE, ALGORITHMS, ALWAYS_STABLE
+from methods import AFFINE, ALGORITHMS, ALWAYS_STABLE, each_class
 from scipy import stats
 from scipy.sparse import csr_array
 
@@ -71,9 +71,18 @@ def steps_to_arrive(linear):
 # -- the curve -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", AFFINE, ids=repr)
-@pytest.mark.parametrize("n", [2, 8, 32])
-def test_the_curve_is_that_of_a_simulation(algorithm, n):
+@pytest.mark.parametrize(
+    ("n", "algorithm"),
+    [
+        *(pytest.param(8, algorithm, id=f"8-{algorithm!r}") for algorithm in AFFINE),
+        *(
+            pytest.param(n, *each.values, id=f"{n}-{each.id}", marks=each.marks)
+            for n in (2, 32)
+            for each in each_class(AFFINE)
+        ),
+    ],
+)
+def test_the_curve_is_that_of_a_simulation(n, algorithm):
     problem = least_squares(n)
     x0 = np.random.default_rng(n).normal(size=(n, problem.d))
     for topology in topologies_for(algorithm, n):
@@ -215,7 +224,7 @@ def test_a_users_own_quadratic_has_the_same_map():
 # -- fixed points ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", AFFINE, ids=repr)
+@pytest.mark.parametrize("algorithm", each_class(AFFINE))
 def test_where_a_method_ends(algorithm):
     problem = least_squares(7)
     x0 = np.random.default_rng(3).normal(size=(7, 3))
@@ -306,9 +315,9 @@ STEADY = [
 ]
 
 
-# One tree for every method; all networks take half a minute together.
+# One tree for each class of methods; all networks take half a minute together.
 @pytest.mark.parametrize("networks", ["a tree", pytest.param("others", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("algorithm", STEADY, ids=repr)
+@pytest.mark.parametrize("algorithm", each_class(STEADY))
 def test_simulations_grow_by_the_spectral_radius_on_both_sides_of_each_end(
     algorithm, networks, monkeypatch
 ):
@@ -341,7 +350,7 @@ def test_simulations_grow_by_the_spectral_radius_on_both_sides_of_each_end(
     assert ends >= 2
 
 
-@pytest.mark.parametrize("algorithm", AFFINE, ids=repr)
+@pytest.mark.parametrize("algorithm", each_class(AFFINE))
 def test_iteration_finds_the_eigenvalues_of_a_dense_solver(algorithm, monkeypatch):
     problem = least_squares(9, d=2)
     # Every method at both rates and on all graphs.
