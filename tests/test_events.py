@@ -357,7 +357,7 @@ DECAY = {(8, True): 0.360, (16, True): 0.1986, (8, False): 0.268, (16, False): 0
 
 @pytest.mark.parametrize(
     ("n", "accelerated"),
-    [pytest.param(*known, marks=pytest.mark.slow if known[0] > 8 else ()) for known in DECAY],
+    [pytest.param(*known, marks=() if known == (8, True) else pytest.mark.slow) for known in DECAY],
 )
 def test_consensus_decays_as_the_second_moments_say(n, accelerated):
     """The slope of log E Ξ² over 5000 replicas, t ≥ 10."""
@@ -621,7 +621,11 @@ def test_swarm_contracts_as_predicted():
     assert 1 - after / before == pytest.approx(predicted, rel=0.03)
 
 
-@pytest.mark.parametrize("algorithm", [SwarmSGD(), SwarmSGD(2, blocking=False)], ids=repr)
+@pytest.mark.parametrize(
+    "algorithm",
+    [SwarmSGD(), pytest.param(SwarmSGD(2, blocking=False), marks=pytest.mark.slow)],
+    ids=repr,
+)
 def test_swarm_decays_as_the_second_moments_say(algorithm):
     topology = rs.topologies.ring(8)
     exact = asynchronous_decay(topology, algorithm)

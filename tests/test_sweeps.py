@@ -197,7 +197,9 @@ def long_alone():
     return rs.sweep(LONG, progress=False)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_killed_sweep_goes_on_where_it_was(tmp_path, how):
     store = tmp_path / "killed.db"
     here = os.path.dirname(__file__)
