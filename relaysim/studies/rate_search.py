@@ -278,7 +278,9 @@ class RateSearch:
             horizon = min(max(2 * run.step, 64), enough)
             most = min(HOPELESS * best, waited_for)
             if self._squared and most <= 4 * run.step:
-                slow = steps_at_slope(curves, self._target) > most
+                needed = steps_at_slope(curves, self._target)
+                # What only grows may diverge, which is worth knowing.
+                slow = np.isfinite(needed) & (needed > most)
                 slow &= going & np.isnan(steps) & ~run.diverged
                 run.drop(slow)
                 going &= ~slow
