@@ -740,6 +740,14 @@ def test_a_trace_is_replayed_by_the_same_method_and_by_another(tmp_path):
     np.testing.assert_array_equal(half.extend(9).x, replayed.x)
 
 
+def test_a_trace_of_a_run_in_which_nothing_can_be_lost_is_replayed_too():
+    run = SOME | {"algorithm": rs.algorithms.D2(), "steps": 5, "keep_faults": True}
+    kept = rs.simulate(**run, faults=rs.faults.MessageDrop(0.0))
+    again = rs.simulate(**run, faults=rs.faults.Replay(kept.trace))
+    np.testing.assert_array_equal(again.x, kept.x)
+    assert again.trace == kept.trace
+
+
 def test_text_stands_for_several_faults():
     text = "All(MessageDrop(0.2), LinkFailure(0.1, 0.4), BurstLoss(0.1, 0.5))"
     assert named(text, FAULTS, "faults") == TOGETHER

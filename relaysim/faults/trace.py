@@ -161,6 +161,11 @@ class Replay(Fault):
                 f"{shown(self.trace)} is no trace; take history.trace of a run with keep_faults=True"
             )
 
+    @property
+    def never(self) -> bool:
+        # A run in which nothing can be lost asks, and writes, nothing.
+        return not len(self.trace.asked)
+
     def check(self, topology: Topology | TreePair) -> None:
         if topology != self.trace.topology:
             raise ValueError(

@@ -103,7 +103,7 @@ class Late(Faithful):
         self._crossing += 1
         late = self._fault.late(self._uniforms(len(rows))[:, 0])
         due = crossing.add(vectors, step + late, self._fault.ordered)
-        self.late_messages += (due > step).reshape(len(rows), -1).sum(axis=0)
+        self.late_messages += np.add.reduce(due > step, axis=0, dtype=np.int64)
         return crossing.newest(step, rows)
 
     def mixed(self, weights: AnyWeights, x: np.ndarray, further: int) -> np.ndarray:
