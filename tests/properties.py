@@ -173,7 +173,12 @@ WITH_A_CURVATURE = (
 
 @st.composite
 def steeper(draw):
-    kept = tuple(each for each in METHODS if not isinstance(each, WITH_A_CURVATURE))
+    kept = tuple(
+        each
+        for each in METHODS
+        if not isinstance(each, WITH_A_CURVATURE)
+        and not isinstance(getattr(each, "target", None), rs.algorithms.Critical)
+    )
     run = draw(runs(kept, noisy=False))
     assume(not isinstance(run.faults, rs.faults.Corrupt))
     return run, 2.0 ** draw(st.integers(-8, 8))

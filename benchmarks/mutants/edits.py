@@ -57,6 +57,29 @@ FUNCTIONS = {
     )
     for one, other in (pair.split(), pair.split()[::-1])
 }
+#: Whose first two arguments may change places.
+SYMMETRIC = (
+    "array_equal",
+    "allclose",
+    "gcd",
+    "hypot",
+    "isinstance",
+    "lcm",
+    "max",
+    "maximum",
+    "min",
+    "minimum",
+)
+#: Arguments without which results are as before: kinds of numbers, and how careful to be.
+OF_NO_ACCOUNT = (
+    "dtype",
+    "strict",
+    "copy",
+    "stacklevel",
+    "check_finite",
+    "overwrite_a",
+    "overwrite_b",
+)
 
 
 @dataclass(frozen=True)
@@ -201,7 +224,7 @@ class _Places:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.expr):
                 yield from self._expression(child, function)
-            elif isinstance(child, ast.keyword):
+            elif isinstance(child, ast.keyword) and child.arg not in OF_NO_ACCOUNT:
                 yield from self._expression(child.value, function)
             elif isinstance(child, ast.comprehension):
                 yield from self._expression(child.iter, function)
@@ -274,11 +297,12 @@ def _changes(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
 def _calls(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
     plain = [argument for argument in node.args if not isinstance(argument, ast.Starred)]
     same = len(plain) >= 2 and ast.dump(plain[0]) == ast.dump(plain[1])
-    if len(plain) == len(node.args) >= 2 and not same and not _is_named(node.func, "isinstance"):
+    if len(plain) == len(node.args) >= 2 and not same and not _is_named(node.func, *SYMMETRIC):
         changed = copy.deepcopy(node)
         changed.args[:2] = changed.args[1::-1]
         yield "swapped arguments", changed
-    if node.keywords and not _is_named(node.func, "replace", "dict", "field", "option"):
+    last = node.keywords[-1].arg if node.keywords else "dtype"
+    if last not in OF_NO_ACCOUNT and not _is_named(node.func, "replace", "dict", "field", "option"):
         changed = copy.deepcopy(node)
         del changed.keywords[-1]
         yield "dropped argument", changed

@@ -62,9 +62,9 @@ AREAS = {
 #: Tests of other rooms, of pictures and of pages: they take long, and seldom fail where no other does.
 LEFT_OUT = """
 algorithm_check analysis bibliography cli comparison data display explore extend fast feature_split figures
-gate howto interrupts layering logistic maps measures mechanism memory minibatch notebooks own_functions
-plots problem_check problems refusals schedules sensitivity separable settings site soak tables topologies
-track tuning
+gate howto interrupts layering logistic maps measures mechanism memory minibatch mutations notebooks
+own_functions per_worker plots problem_check problems refusals schedules sensitivity separable settings
+simulate site soak stops tables topologies track tuning
 """
 #: It is loaded before each process is forked; not so pytest's own plugins.
 PYTEST = [
@@ -77,7 +77,7 @@ PYTEST = [
     "ignore::pytest.PytestAssertRewriteWarning",
 ]
 #: Seconds of tests, as traced, that a change is given at most, first and then.
-FIRST, THEN = 6.0, 120.0
+FIRST, THEN = 6.0, 60.0
 #: A change runs into the time limit after so many times what its tests took, and some seconds.
 PATIENCE, SPARE = 6.0, 40.0
 MEMORY = 6 << 30

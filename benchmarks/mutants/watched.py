@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 #: Seconds of a core after which a test is given up: there are cheaper ones.
-LONG = 1.5
+LONG = 0.7
 #: Calls of a function in a test whose lines are followed; of further calls only that there were some.
 FOLLOWED = 3
 
