@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import hashlib
 import json
 import os
@@ -28,12 +29,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import FunctionType
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is there
 
 import pandas as pd
 import pytest
 from edits import Edit, edits_of, shuffled
+from patching import Key, changed_functions, functions_of, patch
 from tqdm.auto import tqdm
 from watched import Chosen, Tracer
 
@@ -77,7 +80,7 @@ PYTEST = [
     "ignore::pytest.PytestAssertRewriteWarning",
 ]
 #: Seconds of tests, as traced, that a change is given at most, first and then.
-FIRST, THEN = 6.0, 60.0
+FIRST, THEN = 5.0, 20.0
 #: A change runs into the time limit after so many times what its tests took, and some seconds.
 PATIENCE, SPARE = 6.0, 40.0
 MEMORY = 6 << 30
@@ -208,6 +211,91 @@ def in_child(tree: pathlib.Path, work: Callable[[], dict], seconds: float) -> di
     return json.loads(answer.read_text()) if answer.exists() else {"end": "crash"}
 
 
+def in_fork(work: Callable[[], None]) -> None:
+    """Do this in a process of its own, and leave no import of it here."""
+    process = os.fork()
+    if process == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    if os.waitpid(process, 0)[1]:
+        raise SystemExit("the tests could not be collected, see above")
+
+
+class Warm:
+    """A session of pytest that has collected all tests, and tries each change in a fork of itself."""
+
+    def __init__(self, tree: pathlib.Path, known: Traced, work: Callable[[Warm], None]):
+        self._tree, self._work = tree, work
+        self._known = known
+        self._items: dict[str, pytest.Item] = {}
+        self._functions: dict[str, dict[Key, list[FunctionType]]] = {}
+        self.error: BaseException | None = None
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """All that there is to do."""
+        self._items = {item.nodeid: item for item in session.items}
+        watched = sources(self._tree, [part for parts in AREAS.values() for part in parts])
+        self._functions = functions_of({str(self._tree / file) for file in watched})
+        gc.freeze()
+        self._session = session
+        try:
+            self._work(self)
+        except BaseException as error:  # pytest would take it for a test's
+            self.error = error
+        return True
+
+    def tested(self, edit: Edit, source: bytes, tests: list[str], seconds: float) -> dict | None:
+        """As `tested`; None where the change is not within functions only."""
+        path = str(self._tree / edit.file)
+        try:
+            changed = changed_functions(path, source, edit.applied(source))
+        except SyntaxError:
+            return {"end": "failed", "by": "syntax"}
+        functions = self._functions.get(path, {})
+        if changed is None or not any(key in functions for key in changed):
+            return None
+        chosen = Chosen(tests)
+        config = self._session.config
+
+        def work() -> dict:
+            config.pluginmanager.register(chosen)
+            patch(functions, changed)
+            items = [self._items[name] for name in tests if name in self._items]
+            for item, following in zip(items, [*items[1:], None], strict=True):
+                config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+                if chosen.failed:
+                    break
+            end = "failed" if chosen.failed else "passed"
+            return {"end": end, "by": chosen.failed, "ran": chosen.ran}
+
+        return in_child(self._tree, work, seconds)
+
+
+def warmed(tree: pathlib.Path, known: Traced, work: Callable[[Warm], None]) -> None:
+    """Collect all tests, then work."""
+    files = sorted({name.partition("::")[0] for name in known.tests})
+    here, path = os.getcwd(), list(sys.path)
+    os.chdir(tree)
+    sys.path.insert(0, str(tree))
+    os.environ["PYTHONPATH"] = str(tree)
+    warm = Warm(tree, known, work)
+    try:
+        pytest.main([*PYTEST, "-s", "-m", "", *files], plugins=[warm])
+    finally:
+        os.chdir(here)
+        sys.path[:] = path
+    if warm.error:
+        raise warm.error
+
+
 def tested(tree: pathlib.Path, tests: list[str], seconds: float) -> dict:
     """Whether one of these fails: ``{"end": "failed" | "passed" | "time" | "crash", "by": …}``."""
     files = list(dict.fromkeys(name.partition("::")[0] for name in tests))
@@ -315,8 +403,8 @@ def function_lines(path: pathlib.Path, line: int, otherwise: tuple[int, int]) ->
     return best
 
 
-def tried(tree: pathlib.Path, known: Traced, edit: Edit) -> dict:
-    """What came of one change."""
+def tried(tree: pathlib.Path, known: Traced, edit: Edit, warm: Warm | None) -> dict | None:
+    """What came of one change; None where it takes a new process, in which nothing is imported yet."""
     path = tree / edit.file
     source = path.read_bytes()
     began = time.monotonic()
@@ -325,7 +413,13 @@ def tried(tree: pathlib.Path, known: Traced, edit: Edit) -> dict:
     try:
         path.write_bytes(edit.applied(source))
         for tests in stages(known, edit, tree):
-            found = tested(tree, tests, SPARE + PATIENCE * known.seconds(tests))
+            seconds = SPARE + PATIENCE * known.seconds(tests)
+            if warm is None:
+                found = tested(tree, tests, seconds)
+            elif (quick := warm.tested(edit, source, tests, seconds)) is None:
+                return None
+            else:
+                found = quick
             ran += len(tests)
             if found["end"] != "passed":
                 break
@@ -401,8 +495,7 @@ def main() -> int:
         edits = [edit for edit in edits if given.name in edit.name]
     edits = edits[: given.sample]
     path = given.folder / "results.jsonl"
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    done = {each["name"]: each for each in map(json.loads, lines)}
+    done = read(path)
     skip = reviewed()
     pending = [
         edit
@@ -411,21 +504,38 @@ def main() -> int:
         or (given.again and done[edit.name]["outcome"] == "survived" and edit.name not in skip)
     ]
     print(f"{len(edits)} changes, {len(edits) - len(pending)} of them tried before")
-    alive = 0
-    with open(path, "a", encoding="utf-8") as file, tqdm(pending, unit="change") as bar:
-        for edit in bar:
-            done[edit.name] = tried(tree, known, edit)
-            file.write(json.dumps(done[edit.name], ensure_ascii=False) + "\n")
-            file.flush()
-            if done[edit.name]["outcome"] == "survived" and edit.name not in skip:
-                alive += 1
-                bar.write(f"survived, line {edit.line}: {edit.name}")
-            bar.set_postfix_str(f"{alive} alive")
+
+    def work(warm: Warm | None) -> None:
+        alive = 0
+        with open(path, "a", encoding="utf-8") as file, tqdm(pending, unit="change") as bar:
+            for edit in bar:
+                if (found := tried(tree, known, edit, warm)) is None:
+                    continue
+                file.write(json.dumps(found, ensure_ascii=False) + "\n")
+                file.flush()
+                if lives(found, skip):
+                    alive += 1
+                    bar.write(f"survived, line {edit.line}: {edit.name}")
+                bar.set_postfix_str(f"{alive} alive")
+
+    if pending:
+        before = path.stat().st_size if path.exists() else 0
+        in_fork(lambda: warmed(tree, known, work))
+        quick = read(path, before)
+        pending = [edit for edit in pending if edit.name not in quick]
+        work(None)
+        done |= read(path, before)
     results = [done[edit.name] for edit in edits]
     print(*(f"survived: {each['name']}" for each in results if lives(each, skip)), sep="\n")
     counts = table(results)
     print(counts.to_string(formatters={"share alive": "{:.1%}".format}))
     return int(counts.loc["all", "share alive"] > ALIVE)
+
+
+def read(path: pathlib.Path, start: int = 0) -> dict[str, dict]:
+    """Results by name, the last of each, from a byte of the file on."""
+    lines = path.read_bytes()[start:].decode().splitlines() if path.exists() else []
+    return {each["name"]: each for each in map(json.loads, lines)}
 
 
 def lives(result: dict, equivalent: dict[str, str]) -> bool:
