@@ -839,3 +839,18 @@ def test_the_rate_that_forgets_everything_is_found(name, h):
     best = rs.theory.best_learning_rate(problem, rs.topologies.chain(n), algorithm)
     assert best.spectral_radius < 1e-15
     assert best.learning_rate == pytest.approx(1 / h, rel=1e-15)
+
+
+def test_the_best_rate_may_lie_between_rates_that_look_worse():
+    """Two valleys: that of the lowest value seen, and a narrow one whose bottom no rate has met."""
+
+    class Valleys:
+        curvature = 1e6
+
+        def __call__(self, rate):
+            return min(0.1 * abs(rate - 4) - 3, 8 * abs(rate - 12.5) - 6.5)
+
+    rates = [float(rate) for rate in range(1, 20)]
+    growth = Valleys()
+    best = stability._best(growth, rates, [growth(rate) for rate in rates])
+    assert best.learning_rate == pytest.approx(12.5, rel=1e-6)
