@@ -1014,6 +1014,34 @@ def test_claims_that_depend_on_options(algorithm, exact):
     assert algorithm.exact is exact
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "hops"),
+    [
+        (rs.algorithms.LocalRates(6), math.inf),
+        (rs.algorithms.LocalRates(6, gossip=True), 1),
+        (rs.algorithms.GossipPGA(4), math.inf),
+        (rs.algorithms.LocalSGD(4), math.inf),
+        (rs.algorithms.SingleMerge(4), math.inf),
+        (rs.algorithms.DynamicAveraging(1.0), math.inf),
+        (rs.algorithms.A2CiD2(), math.inf),
+        (rs.algorithms.DPSGD(), 1),
+        (rs.algorithms.RelaySGD(), 1),
+        (rs.algorithms.GradientTracking(), 1),
+        (rs.algorithms.GradientTracking(form="atc"), 2),
+        (rs.algorithms.GTSAGA(), 2),
+        (rs.algorithms.SGP(rounds=3, network="topology"), 3),
+        (rs.algorithms.PowerGossip(iterations=2), 2),
+        (rs.algorithms.Muffliato(rounds=3), 3),
+        (rs.algorithms.Mudag(rounds=4), 4),
+        (rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), 0.1, most_rounds=5), 6),
+    ],
+    ids=repr,
+)
+def test_hops_of_a_step_are_no_more_than_it_makes(algorithm, hops):
+    """A claim of fewer would fail above, where what moved further is seen."""
+    assert algorithm.hops_per_step == hops
+
+
 def test_the_table_has_every_algorithm():
     listed = {name for name in rs.algorithms.__all__ if name[0].isupper()}
     table = {type(algorithm).__name__ for algorithm in ALGORITHMS + ASYNCHRONOUS + BY_NUMBER}

@@ -82,7 +82,7 @@ PYTEST = [
 #: Seconds of tests, as traced, that a change is given at most, first and then.
 FIRST, THEN = 5.0, 20.0
 #: Then it is given so many of those that took too long to be traced, for so many seconds.
-MOST_LONG, LONG_SECONDS = 60, 240.0
+MOST_LONG, LONG_SECONDS = 30, 120.0
 #: A change runs into the time limit after so many times what its tests took, and some seconds.
 PATIENCE, SPARE = 6.0, 40.0
 MEMORY = 6 << 30
@@ -97,6 +97,7 @@ class Traced:
     tests: dict[str, dict] = field(default_factory=dict)
     stale: set[str] = field(default_factory=set)
     long: list[str] = field(default_factory=list)
+    new: set[str] = field(default_factory=set)
 
     def read(self, tree: pathlib.Path) -> None:
         """All that is there; of sources that have changed since, only which files a test entered counts."""
@@ -358,7 +359,7 @@ def traced(tree: pathlib.Path, folder: pathlib.Path, anew: bool) -> Traced:
         of = {file: digest_of(tree / file) for file in watched}
         text = json.dumps({"test": digest, "sources": of, "tests": found.get("tests", {})})
         kept.write_text(text, "utf-8")
-    result = Traced(folder)
+    result = Traced(folder, new=set(pending))
     result.read(tree)
     return result
 
@@ -366,10 +367,17 @@ def traced(tree: pathlib.Path, folder: pathlib.Path, anew: bool) -> Traced:
 # Changes ----------------------------------------------------------------------------------------
 
 
-def stages(known: Traced, edit: Edit, tree: pathlib.Path) -> Iterator[list[str]]:
-    """Some cheap tests of the files that are most about the place; then others, while time is left."""
+def stages(known: Traced, edit: Edit, tree: pathlib.Path, again: bool) -> Iterator[list[str]]:
+    """Some cheap tests of the files that are most about the place; others, while time is left; and long ones.
+
+    The second time, of the first two only what is new.
+    """
     first, last = edit.line, edit.line
     levels = known.through(edit, *function_lines(tree / edit.file, edit.line, (first, last)))
+    if again:
+        levels = [
+            [name for name in level if name.partition("::")[0] in known.new] for level in levels
+        ]
     near = next((level for level in levels if level), [])
     by_file: dict[str, list[str]] = {}
     for name in near:
@@ -387,7 +395,10 @@ def stages(known: Traced, edit: Edit, tree: pathlib.Path) -> Iterator[list[str]]
         seconds += known.seconds(more)
     if left:
         yield left
-    homes = set(about) | {f"tests/test_{pathlib.Path(edit.file).stem}.py"}
+    if again:
+        near = next((level for level in known.through(edit, first, last) if level), [])
+        about += dict.fromkeys(name.partition("::")[0] for name in near)
+    homes = set(about[:6]) | {f"tests/test_{pathlib.Path(edit.file).stem}.py"}
     yield [name for name in known.long if name.partition("::")[0] in homes][:MOST_LONG]
 
 
@@ -420,7 +431,9 @@ def function_lines(path: pathlib.Path, line: int, otherwise: tuple[int, int]) ->
     return best
 
 
-def tried(tree: pathlib.Path, known: Traced, edit: Edit, warm: Warm | None) -> dict | None:
+def tried(
+    tree: pathlib.Path, known: Traced, edit: Edit, warm: Warm | None, again: bool
+) -> dict | None:
     """What came of one change; None where it takes a new process, in which nothing is imported yet."""
     path = tree / edit.file
     source = path.read_bytes()
@@ -429,7 +442,7 @@ def tried(tree: pathlib.Path, known: Traced, edit: Edit, warm: Warm | None) -> d
     ran = 0
     try:
         path.write_bytes(edit.applied(source))
-        for tests in stages(known, edit, tree):
+        for tests in stages(known, edit, tree, again):
             if not tests:
                 continue
             long = tests[0] not in known.tests
@@ -531,7 +544,8 @@ def main() -> int:
         alive = 0
         with open(path, "a", encoding="utf-8") as file, tqdm(pending, unit="change") as bar:
             for edit in bar:
-                if (found := tried(tree, known, edit, warm)) is None:
+                before = edit.name in done
+                if (found := tried(tree, known, edit, warm, before)) is None:
                     continue
                 file.write(json.dumps(found, ensure_ascii=False) + "\n")
                 file.flush()
