@@ -101,6 +101,7 @@ def test_tables_for_other_programs(kept, tmp_path, capsys):
     file = tmp_path / "table.csv"
     assert cli.main(["store", "export", str(path), "--out", str(file)]) == 0
     assert capsys.readouterr().out == f"{file}: {len(table)} rows\n"
+    assert pd.read_csv(file).columns.tolist() == table.columns.tolist()
     pd.testing.assert_frame_equal(
         pd.read_csv(file)[["step", "distance"]], table[["step", "distance"]]
     )

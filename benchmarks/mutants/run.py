@@ -64,10 +64,9 @@ AREAS = {
 }
 #: Tests of other rooms, of pictures and of pages: they take long, and seldom fail where no other does.
 LEFT_OUT = """
-algorithm_check analysis bibliography cli comparison data display explore extend fast feature_split figures
-howto interrupts layering logistic measures mechanism memory minibatch mutations notebooks
-own_functions per_worker problem_check problems refusals schedules sensitivity separable settings
-simulate site soak tables topologies track tuning
+analysis bibliography cli comparison data explore extend fast feature_split figures howto interrupts layering
+logistic mechanism memory minibatch mutations notebooks own_functions problem_check problems schedules
+sensitivity separable settings site soak tables topologies track tuning
 """
 #: It is loaded before each process is forked; not so pytest's own plugins.
 PYTEST = [
