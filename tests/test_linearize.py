@@ -742,8 +742,11 @@ def test_bad_input_is_refused():
         rs.theory.linearize(problem, ring, rs.algorithms.RelaySGD(), 0.1)
     with pytest.raises(ValueError, match="x0 must have shape"):
         rs.theory.linearize(problem, ring, gossip, 0.1, x0=np.zeros(7))
-    with pytest.raises(ValueError, match="no noise floor"):
-        rs.theory.linearize(problem, ring, gossip, 50.0).stationary(0.1)
+    for rate in (3.0, 50.0):
+        unstable = rs.theory.linearize(problem, ring, gossip, rate)
+        assert (unstable.spectral_radius < 2) == (rate == 3)
+        with pytest.raises(ValueError, match="no noise floor"):
+            unstable.stationary(0.1)
     with pytest.raises(ValueError, match="sigma2"):
         rs.theory.linearize(problem, ring, gossip, 0.1).stationary(-1)
     with pytest.raises(ValueError, match="no noise floor"):
