@@ -25,6 +25,7 @@ def run(
     examples=None,
     lies=None,
     late=None,
+    down=None,
 ):
     """Iterates ``(steps + 1, n, d)`` of an algorithm, one step for each of ``rates``,
     which are numbers, or lists of one for each worker.
@@ -38,13 +39,14 @@ def run(
     the numbers of its next batch.
     ``lies(W, x)`` has by (sender, receiver) what is told instead of the sender's own; all are honest by
     default. ``late(step, sent)`` has, of what is sent by (sender, receiver), what is there instead: the
-    newest that is, or None; all is in time by default.
+    newest that is, or None; all is in time by default. ``down(step)`` are the links (i, j), i < j, that are
+    known to be out of order.
     """
     rule = RULES[type(algorithm).__name__]
     options = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)}
     start = [np.array(x, dtype=float) for x in x0]
     world = World(topology, gradient, mixing, arrives, seed, smoothness, lies)
-    world.late = late
+    world.late, world.down = late, down or (lambda step: set())
     world.examples = examples
     steps = rule(world, start, list(rates), **options)
     return np.array([start, *steps])
@@ -222,6 +224,84 @@ class Relay:
         return self.collect(payload)
 
 
+class RehungRelay(Relay):
+    """The same where links of a graph take the place of tree links that are out of order.
+
+    A message here is a vector with the list of whose payloads it holds; none may be there twice.
+    """
+
+    def __init__(self, world, d, graph):
+        super().__init__(world, d)
+        (self.tree,) = ([list(others) for others in tree] for tree in world.trees)
+        self.links = [tuple(edge) for edge in graph.edges.tolist()]
+        self.wires = sorted(
+            [*self.links, *((j, i) for i, j in self.links)], key=lambda edge: edge[::-1]
+        )
+        self.held = {(i, j): (np.zeros(d), []) for i in range(world.n) for j in self.tree[i]}
+
+    def side(self, tree, i, j):
+        """Workers on i's side of the tree's link i–j."""
+        reached = [i]
+        for worker in reached:
+            reached += [k for k in tree[worker] if k not in reached and {worker, k} != {i, j}]
+        return set(reached)
+
+    def spanning(self, down):
+        """Of all links, those in order first, then those of the tree, each that closes no circle."""
+        order = sorted(
+            self.links,
+            key=lambda link: (
+                link in down,
+                link[1] not in self.tree[link[0]],
+                self.links.index(link),
+            ),
+        )
+        part, tree = list(range(self.world.n)), [[] for _ in self.tree]
+        for i, j in order:
+            if part[i] != part[j]:
+                part = [part[i] if each == part[j] else each for each in part]
+                tree[i].append(j)
+                tree[j].append(i)
+        return tree
+
+    def send(self, payload):
+        old, self.tree = self.tree, self.spanning(self.world.down(self.round))
+        new = self.tree
+
+        def lies_within(links, workers):
+            return any(i in workers and j in workers for i, j in links)
+
+        out = [(i, j) for i, j in self.links if j in old[i] and j not in new[i]]
+        put_in = [(i, j) for i, j in self.links if j in new[i] and j not in old[i]]
+        held = {(i, j): (np.zeros(self.d), []) for i in range(self.world.n) for j in new[i]}
+        for i, j in held:
+            if j in old[i] and not (
+                lies_within(out, self.side(old, i, j)) and lies_within(put_in, self.side(new, j, i))
+            ):
+                held[i, j] = self.held[i, j]
+        arrives = dict(zip(self.wires, self.world.arrives(self.wires, self.round, 0), strict=True))
+        sent = {}
+        for i, j in held:
+            total, workers = payload[i].copy(), [i]
+            for k in new[i]:
+                if k != j:
+                    total, workers = total + held[k, i][0], workers + held[k, i][1]
+            assert len(set(workers)) == len(workers), "a worker is held twice"
+            sent[i, j] = (total, workers) if arrives[i, j] else (np.zeros(self.d), [])
+        self.held, self.round = sent, self.round + 1
+
+    def collect(self, payload):
+        sums, counts = [], []
+        for i in range(self.world.n):
+            total, workers = payload[i].copy(), [i]
+            for j in self.tree[i]:
+                total, workers = total + self.held[j, i][0], workers + self.held[j, i][1]
+            assert len(set(workers)) == len(workers), "a worker is counted twice"
+            sums.append(total)
+            counts.append(np.full(self.d, float(len(workers))))
+        return sums, counts
+
+
 class Momentum:
     """m ← βm + (1 − β)g, with m = 0 at the start."""
 
@@ -235,8 +315,9 @@ class Momentum:
         return list(self.buffers)
 
 
-def relay_sgd(world, x0, rates, momentum, overlap, unheard):
-    n, x, relay, smooth = world.n, x0, Relay(world, len(x0[0])), Momentum(momentum, x0)
+def relay_sgd(world, x0, rates, momentum, overlap, unheard, repair):
+    n, x, d, smooth = world.n, x0, len(x0[0]), Momentum(momentum, x0)
+    relay = Relay(world, d) if repair is None else RehungRelay(world, d, repair)
     for step, rate in enumerate(rates):
         m = smooth.direction(world.gradients(step, x))
         half = [x[i] - of(rate, i) * m[i] for i in range(n)]

@@ -465,18 +465,40 @@ def test_a_row_that_cannot_be_scaled_is_refused():
     rs.simulate(**run, algorithm=rs.algorithms.DPSGD(), faults=rs.faults.MessageDrop(0.0))
 
 
-def test_an_edge_without_a_share_is_refused_before_anything_starts():
+REFUSED = [
+    ("SGP", rs.faults.MessageDrop([0.1] * 7), r"crosses no edge of ring\(7\)"),
+    ("SGP", rs.faults.Crash(0.1), "SGP has no rule for workers that stop"),
+    ("EXTRA", rs.faults.Delay(0.1), "EXTRA has no rule for late messages"),
+    ("EXTRA", rs.faults.Corrupt(0.1), "EXTRA has no rule for altered messages"),
+    ("EXTRA", rs.faults.Byzantine([0]), "EXTRA has no rule for Byzantine workers"),
+    ("A2CiD2", rs.faults.Straggler(0.1), "A2CiD2 has no rule for late gradients"),
+    ("AllReduce", rs.faults.LinkFailure(0.1, 0.1), "AllReduce averages exactly"),
+    ("DPSGD", rs.faults.Byzantine([0, 1, 2, 3]), "4 of 7 workers are Byzantine"),
+    ("DPSGD", rs.faults.Crash(0.1, workers=[7]), "Crash names worker 7; there are 0 to 6"),
+    (
+        "DPSGD",
+        [rs.faults.MessageDrop(0.1)],
+        r"no kind of fault; .*of which All\(a, b\) takes several",
+    ),
+    ("SGP", "a trace", "nothing crossed from worker . to worker . in the run that the trace is of"),
+]
+
+
+@pytest.mark.parametrize(("method", "faults", "message"), REFUSED)
+def test_what_has_no_rule_is_refused_in_a_sentence_before_anything_starts(method, faults, message):
     class Watched(type(PROBLEM)):
         def gradient(self, *args, **options):
             raise AssertionError("a gradient was asked for")
 
     watched = Watched(PROBLEM.A, PROBLEM.b)
-    ring = rs.topologies.ring(7)
-    run = {"topology": ring, "learning_rate": 0.1, "steps": 1}
-    with pytest.raises(ValueError, match=r"crosses no edge of ring\(7\)"):
-        rs.simulate(
-            watched, **run, algorithm=rs.algorithms.SGP(), faults=rs.faults.MessageDrop([0.1] * 7)
-        )
+    run = {"topology": rs.topologies.ring(7), "learning_rate": 0.1, "steps": 1}
+    if faults == "a trace":
+        drop = {"faults": rs.faults.MessageDrop(0.1), "keep_faults": True}
+        kept = rs.simulate(PROBLEM, **run, **drop, algorithm=rs.algorithms.DPSGD())
+        faults = rs.faults.Replay(kept.trace)
+    with pytest.raises((TypeError, ValueError), match=message) as refused:
+        rs.simulate(watched, **run, algorithm=getattr(rs.algorithms, method)(), faults=faults)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

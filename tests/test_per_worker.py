@@ -194,6 +194,33 @@ def test_the_noise_floor_is_that_of_each_worker_s_noise():
     assert 0 < low < linear.stationary(SIGMA2).suboptimality < high
 
 
+# -- tuned -------------------------------------------------------------------------------------------
+
+
+def test_the_scale_of_unequal_rates_is_tuned():
+    """Equal rates of 4 find a quarter of the rate that a number finds; of unequal ones the scale does it."""
+    problem, tracking = quadratics(), rs.algorithms.GradientTracking()
+
+    def tuned(rates, **options):
+        rates = None if rates is None else rs.PerWorker(rates, 7.0)
+        return rs.tune(problem, CHAIN, tracking, learning_rate=rates, progress=False, **options)
+
+    plain, equal, unequal = tuned(None), tuned([4.0] * N), tuned(RATES)
+    assert equal.steps == plain.steps
+    assert equal.learning_rate == pytest.approx(plain.learning_rate / 4, rel=1e-12)
+    rates = rs.PerWorker(RATES, unequal.learning_rate)
+    curve = run(tracking, rates, problem, x0=None, steps=2 * int(unequal.steps)).frame.suboptimality
+    assert np.flatnonzero(~(curve < 1e-6))[-1] + 1 == unequal.steps
+    noise = {"oracle": rs.oracles.Gaussian(0.5), "target": 0.05, "criterion": "plateau"}
+    found = tuned(RATES, **noise)
+    rates = rs.PerWorker(RATES, found.learning_rate)
+    floor = rs.theory.linearize(problem, CHAIN, tracking, rates).stationary(0.5).suboptimality
+    assert 0.05 / 1.1 <= floor <= 0.05
+    for wrong, error in ((0.1, TypeError), (rs.PerWorker([0.0] * N), ValueError)):
+        with pytest.raises(error, match="PerWorker"):
+            rs.tune(problem, CHAIN, tracking, learning_rate=wrong, progress=False)
+
+
 # -- sweeps, and what is refused ---------------------------------------------------------------------
 
 

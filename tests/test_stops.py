@@ -7,7 +7,7 @@ from methods import ALGORITHMS, ASYNCHRONOUS, BY_NUMBER
 
 import relaysim as rs
 from relaysim.algorithms import D2, DPSGD, ExactDiffusion, GradientTracking, RelaySGD, RelaySGDGrad
-from relaysim.faults import All, Crash, MessageDrop, Straggler
+from relaysim.faults import All, Crash, Delay, MessageDrop, Replay, Straggler
 from relaysim.support.streams import Streams
 
 N, D, RATE, STEPS = 6, 3, 0.1, 14
@@ -256,6 +256,66 @@ def test_a_replica_is_its_run_alone_and_runs_are_gone_on_with(method, faults, tm
     np.testing.assert_allclose(left.x[..., 1], whole.x[..., 0], rtol=0, atol=1e-13)
 
 
+RECORDED = [
+    *FAULTS,
+    Crash(0.2, 0.4),
+    Delay(0.5, 2),
+    All(Delay(0.7, 3, ordered=False), Crash(0.1, 0.4, "lost"), Straggler(0.2), MessageDrop(0.1)),
+]
+
+
+@pytest.mark.parametrize("faults", RECORDED, ids=repr)
+@pytest.mark.parametrize("method", [GradientTracking(), RelaySGD(unheard="own")], ids=repr)
+def test_what_stops_or_is_late_is_replayed_to_the_bit(method, faults, tmp_path):
+    run = RUN | {"algorithm": method, "steps": 15}
+    kept = rs.simulate(**run, faults=faults, seed=[3, 4], keep_faults=True)
+    replay = Replay(rs.History.load(kept.save(tmp_path / "kept")).trace)
+    again = rs.simulate(**run, faults=replay, seed=[7, 8], keep_faults=True)
+    np.testing.assert_array_equal(again.x, kept.x)
+    assert again.faults.drop(columns="seed", errors="ignore").equals(
+        kept.faults.drop(columns="seed", errors="ignore")
+    )
+    assert again.trace == kept.trace
+    part = rs.simulate(**run | {"steps": 6}, faults=faults, seed=[3, 4], keep_faults=True)
+    longer = rs.History.load(part.save(tmp_path / "part")).extend(9)
+    assert longer.trace == kept.trace
+    half = rs.simulate(**run | {"steps": 6}, faults=replay, seed=[7, 8])
+    rebuilt = rs.rebuild(rs.History.load(half.save(tmp_path / "half")).config)
+    assert rs.History.load(tmp_path / "half").fault_model == replay == rebuilt["faults"]
+    np.testing.assert_array_equal(half.extend(9).x, kept.x)
+    # A trace of one replica is that of any number, also where another one leaves.
+    one = rs.simulate(**run, faults=faults, seed=3, keep_faults=True)
+    many = rs.simulate(
+        **run | {"learning_rate": [1e30, RATE, RATE]}, faults=Replay(one.trace), record=1
+    )
+    assert many.diverged.tolist() == [True, False, False]
+    for k in (1, 2):
+        np.testing.assert_allclose(many.x[..., k], one.x, rtol=0, atol=1e-13)
+
+
+def test_a_trace_stands_beside_others_and_is_refused_where_it_does_not_fit():
+    run = RUN | {"algorithm": DPSGD(), "steps": 9, "seed": 3}
+    kept = rs.simulate(**run, faults=Straggler(0.3, late=2), keep_faults=True)
+    both = All(Replay(kept.trace), MessageDrop(0.2))
+    stream = rs.simulate(**run, faults=All(Straggler(0.3, late=2), MessageDrop(0.2)))
+    np.testing.assert_array_equal(rs.simulate(**run, faults=both).x, stream.x)
+    assert rs.rebuild(stream.config)["faults"] != both
+    with pytest.raises(ValueError, match="two that are of late gradients"):
+        All(both, Straggler(0.1))
+    with pytest.raises(ValueError, match="trace has 9 steps and this run 10"):
+        rs.simulate(**run | {"steps": 10}, faults=both)
+    with pytest.raises(ValueError, match="cannot be replayed on ring"):
+        rs.simulate(**run | {"topology": rs.topologies.ring(N)}, faults=Replay(kept.trace))
+    for faults, method, message in (
+        (Crash(0.1), rs.algorithms.EXTRA(), "EXTRA has no rule for workers that stop"),
+        (Delay(0.5), rs.algorithms.NIDS(), "NIDS has no rule for late messages"),
+        (Delay(0.5), GradientTracking(), "in step 0 Delay is asked of what it was not asked"),
+    ):
+        trace = rs.simulate(**run, faults=faults, keep_faults=True).trace
+        with pytest.raises(ValueError, match=message):
+            rs.simulate(**run | {"algorithm": method}, faults=Replay(trace))
+
+
 @pytest.mark.parametrize("algorithm", [*ALGORITHMS, *ASYNCHRONOUS, *BY_NUMBER], ids=repr)
 def test_what_a_method_has_no_rule_for_is_refused(algorithm):
     run = RUN | {"algorithm": algorithm, "steps": 1}
@@ -286,7 +346,5 @@ def test_bad_input():
     for fault in (Crash(0.1, workers=[9]), Straggler(0.1, workers=[9])):
         with pytest.raises(ValueError, match=r"names worker 9; there are 0 to 5"):
             rs.simulate(**RUN, algorithm=DPSGD(), steps=1, faults=fault)
-    with pytest.raises(ValueError, match="two that make gradients late"):
+    with pytest.raises(ValueError, match="two that are of late gradients"):
         All(Straggler(0.1), Straggler(0.2))
-    with pytest.raises(ValueError, match="cannot replay late gradients"):
-        rs.simulate(**RUN, algorithm=DPSGD(), steps=1, faults=Straggler(0.1), keep_faults=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import relaysim as rs
-from relaysim.studies import tuning
+from relaysim.studies import rate_search, tuning
 
 
 def equal_curvatures(n, h, spread=1.0):
@@ -233,6 +233,30 @@ def test_the_rate_found_lasts(topology, zeta2, seed):
         record=50,
     )
     assert (history.frame.suboptimality[history.frame.step >= found.steps] < 1e-6).all()
+
+
+def test_rates_that_cannot_win_are_given_up_and_change_nothing(monkeypatch):
+    """The same rate and steps as where all are watched to the end; what is left out is slower."""
+    problem = rs.problems.random_quadratics(n=12, d=4, zeta2=1.0, seed=3)
+
+    def found(algorithm):
+        return rs.tune(problem, rs.topologies.ring(12), algorithm, target=1e-8, progress=False)
+
+    methods = [rs.algorithms.D2(), rs.algorithms.QuasiGlobalMomentum(0.9)]
+    short, given_up = [found(each) for each in methods], 0
+    monkeypatch.setattr(rate_search, "HOPELESS", np.inf)
+    monkeypatch.setattr(rate_search, "HOPELESS_NEAR", np.inf)
+    for algorithm, one in zip(methods, short, strict=True):
+        whole = found(algorithm)
+        assert (one.learning_rate, one.steps) == (whole.learning_rate, whole.steps)
+        both = one.frame.merge(whole.frame, on="learning_rate", suffixes=("", "_whole"))
+        less = both[both.horizon < both.horizon_whole]
+        given_up += len(less)
+        assert less.steps.isna().all()
+        assert not (less.steps_whole < 1.15 * one.steps).any()
+        same = both[both.horizon == both.horizon_whole]
+        np.testing.assert_array_equal(same.steps, same.steps_whole)
+    assert given_up > 50
 
 
 def test_momentum_widens_the_search():

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from relaysim.support.display import html_table
+from relaysim.topologies import Topology, TreePair
 
 __all__ = ["CLAIMS", "Claims", "check_rates", "require_claims", "theorems_of"]
 
@@ -183,6 +184,14 @@ class Claims:
         None where it depends on the run: on chance, or on the data.
         """
         return 1
+
+    def links(self, topology: Topology | TreePair) -> Topology | TreePair:
+        """The graph over whose edges its messages may cross: the topology, or one that has more of them.
+
+        Raises:
+            ValueError: one that does not go with the topology.
+        """
+        return topology
 
     def gradients_per_step(self, n: int) -> float:
         """Gradients that n workers take together in a step, on average over a cycle: one each by default."""

@@ -22,6 +22,7 @@ from relaysim.mixing.sequences import (
     Mixing,
     as_sequence,
     graph_for,
+    negative_weight,
     preserved_weights,
     require_symmetric,
     sum_text,
@@ -97,6 +98,7 @@ def check_compatible(problem: Any, topology: object, algorithm: Any) -> None:
         )
     algorithm.vectors_per_edge(int(problem.d))  # a compressor may refuse some lengths
     algorithm.gradients_per_step(int(problem.n))  # local steps may be those of other workers
+    algorithm.links(topology)  # a graph beside it may not go with it
     name = type(algorithm).__name__
     if isinstance(topology, TreePair):
         if algorithm.uses != "relay":
@@ -236,13 +238,11 @@ def _require_mass(matrices: tuple[csr_array, ...] | ByStep) -> None:
     """Raise where a worker's mass, by which push-sum divides, could become 0 or less."""
 
     def check(W: csr_array) -> None:
-        entries = W.tocoo()
-        if entries.nnz and entries.data.min() < 0:
-            k = int(entries.data.argmin())
-            i, j = (int(ends[k]) for ends in entries.coords)
+        if (found := negative_weight(W)) is not None:
+            i, j, weight = found
             raise ValueError(
                 f"push-sum divides by the mass that workers have, which needs weights of 0 or more; this "
-                f"matrix gives worker i = {i} the weight {entries.data[k]:.4g} for worker j = {j}: use "
+                f"matrix gives worker i = {i} the weight {weight:.4g} for worker j = {j}: use "
                 f"relaysim.mixing.column_stochastic(topology)"
             )
         empty = np.flatnonzero(W.sum(axis=1) == 0)

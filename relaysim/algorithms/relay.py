@@ -10,6 +10,7 @@ Learning on Heterogeneous Data", NeurIPS 2021, and the code published with it.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -24,9 +25,11 @@ from relaysim.algorithms.base import (
     smoothed,
 )
 from relaysim.faults import LATE_MESSAGES, LOST_MESSAGES, STOPS
-from relaysim.network import Mail, Network, PairMail
+from relaysim.network import AnyMail, Network
 from relaysim.support.blocks import row_blocks
-from relaysim.support.checks import one_of, plain_options, real_number, true_or_false
+from relaysim.support.checks import one_of, plain_options, real_number, shown, true_or_false
+from relaysim.support.names import check_same_order
+from relaysim.topologies import Topology, TreePair
 
 __all__ = ["RelaySGD", "RelaySGDGrad", "RelaySGDMix"]
 
@@ -39,7 +42,7 @@ class RelayState(NamedTuple):
     x: np.ndarray
     start: np.ndarray
     momentum: np.ndarray
-    mail: Mail | PairMail
+    mail: AnyMail
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,18 @@ class RelaySGD(MomentumMethod):
             first rounds: ``"initial"`` u_i = x_i⁰ (the published code), ``"previous"`` x_i^t,
             ``"own"`` x_i^{t+½}, or ``"counts"``: none, divide by Cnt_i instead of n. Where a share p of
             messages is lost ``"previous"`` weighs f_j by Σ_i (1 − p)^{d_ij}: a bias at any γ.
+        repair: a graph that has the tree's edges and more, of whose links another one takes the place of one
+            that is out of order: by `relaysim.faults.LinkFailure`, which then is of all its links, or because
+            a worker at an end of it has stopped. Without it the tree waits.
+
+    With ``repair`` a round goes over a spanning tree of that graph, which all know before they send, as
+    routing tells: the last one, in which links in order, the first of ``graph.edges``, take the place of
+    those out of order; where the graph is cut the rest wait. None is changed back. A message on i→j may hold
+    workers who are on j's side of the new tree if a link that was taken out is on i's side and one that was
+    put in on j's. Such messages are forgotten, with their counts, and those on links that were taken out;
+    all others hold whom they may, so that Sum_i never has anyone twice. If nothing else is lost, everyone is
+    heard again after as many rounds as the new tree's diameter, the first with the change: outages that are
+    much shorter are better waited for.
 
     Needs a tree (or a `relaysim.topologies.TreePair`). Sends one vector per directed edge and step.
     Without noise every fixed point has x_i = x* for any ζ and any γ, and it is stable on every tree
@@ -75,6 +90,7 @@ class RelaySGD(MomentumMethod):
     momentum: float = 0.0
     overlap: bool = False
     unheard: str = "initial"
+    repair: Topology | None = None
 
     label: ClassVar[str] = "RelaySGD"
     references: ClassVar[tuple[str, ...]] = ("vogels2021relaysum",)
@@ -92,6 +108,42 @@ class RelaySGD(MomentumMethod):
         check_momentum(self.momentum)
         true_or_false(self.overlap, "overlap")
         one_of(self.unheard, "unheard", UNHEARD)
+        if self.repair is not None and not isinstance(self.repair, Topology):
+            raise TypeError(
+                f"repair must be a topology that has the tree's edges and more, not {shown(self.repair)}"
+            )
+
+    def __repr__(self) -> str:
+        # Without a graph as it was before there could be one.
+        fields = [each.name for each in dataclasses.fields(self) if each.name != "repair"]
+        fields += [] if self.repair is None else ["repair"]
+        said = ", ".join(f"{name}={getattr(self, name)!r}" for name in fields)
+        return f"{type(self).__name__}({said})"
+
+    def links(self, topology: Topology | TreePair) -> Topology | TreePair:
+        """The graph ``repair``, where there is one."""
+        graph = self.repair
+        if graph is None:
+            return topology
+        if isinstance(topology, TreePair):
+            raise ValueError(
+                f"repair mends one tree, and {topology!r} is a pair; take one tree, or leave repair out"
+            )
+        if graph.is_directed or graph.n != topology.n:
+            raise ValueError(
+                f"repair={graph!r} must have links in both directions between the {topology.n} workers of "
+                f"{topology!r}; it is {'directed' if graph.is_directed else f'of {graph.n} workers'}"
+            )
+        check_same_order(topology.worker_names, graph.worker_names)
+        there = set(map(tuple, graph.edges.tolist()))
+        missing = [edge for edge in topology.edges.tolist() if tuple(edge) not in there]
+        if missing:
+            i, j = missing[0]
+            raise ValueError(
+                f"repair={graph!r} lacks the link of workers {i} and {j}, which {topology!r} has; give a "
+                f"graph with all edges of the tree, such as the one of which it is a spanning tree"
+            )
+        return graph
 
     @property
     def overlaps(self) -> bool:

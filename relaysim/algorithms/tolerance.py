@@ -15,11 +15,13 @@ from relaysim.faults import (
     AnyFault,
     Fault,
     kind_of,
+    outages_of,
     parts_of,
 )
 from relaysim.mixing.by_step import ByStep
 from relaysim.mixing.drawn import DrawnMixing
 from relaysim.mixing.rounds import is_several_rounds, rounds_of
+from relaysim.mixing.sequences import negative_weight
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["check_faults"]
@@ -32,8 +34,11 @@ def check_faults(
     matrices: tuple[csr_array, ...] | ByStep | DrawnMixing,
 ) -> None:
     """Raise unless these faults can happen to this algorithm."""
+    graph = algorithm.links(topology)
     for part in parts_of(faults):
-        _check_fault(part, topology, algorithm, matrices)
+        _check_fault(part, graph, algorithm, matrices)
+    if graph is not topology:
+        _require_repairable(faults, algorithm)
 
 
 def _check_fault(
@@ -43,7 +48,8 @@ def _check_fault(
     matrices: tuple[csr_array, ...] | ByStep | DrawnMixing,
 ) -> None:
     if isinstance(faults, type) or not hasattr(faults, "arrivals"):
-        raise TypeError(f"{faults!r} is no kind of fault; see relaysim.faults")
+        mend = ", of which All(a, b) takes several" if isinstance(faults, list | tuple) else ""
+        raise TypeError(f"{faults!r} is no kind of fault; see relaysim.faults{mend}")
     name, kind = type(algorithm).__name__, kind_of(faults)
     if kind == LATE_GRADIENTS:
         _require_a_gradient_a_step(algorithm)
@@ -64,9 +70,10 @@ def _check_fault(
             f"there is no rule for {kind} where weights are drawn; give a matrix or a sequence of them"
         )
 
-    if kind == LATE_MESSAGES and not (isinstance(matrices, tuple) and len(matrices) < 2):
+    if kind == LATE_MESSAGES and not isinstance(matrices, tuple):
         raise ValueError(
-            f"there is no rule for {kind} where weights change from step to step; give one matrix"
+            f"there is no rule for {kind} where weights are drawn, or those of a callable, so that nobody "
+            f"knows who will be sent to next; give a matrix or a sequence of them"
         )
 
     def check(W: csr_array) -> None:
@@ -89,6 +96,20 @@ def _check_fault(
         matrices.require(check)
 
 
+def _require_repairable(faults: AnyFault | None, algorithm: Algorithm) -> None:
+    """Raise unless there are links out of order that others may take the place of, or nothing goes wrong."""
+    parts, name = parts_of(faults), type(algorithm).__name__
+    if any(kind_of(part) == LATE_MESSAGES for part in parts):
+        raise ValueError(
+            f"{name} has no rule for {LATE_MESSAGES} on a tree that is repaired; leave repair out"
+        )
+    if parts and not any(map(outages_of, parts)):
+        raise ValueError(
+            f"{name} repairs its tree where links are out of order, and {faults!r} has none; add LinkFailure "
+            f"or Crash, or leave repair out"
+        )
+
+
 def _require_a_gradient_a_step(algorithm: Algorithm) -> None:
     """Raise unless a method asks for one gradient a step, which may be late."""
     name = type(algorithm).__name__
@@ -106,12 +127,10 @@ def _require_a_gradient_a_step(algorithm: Algorithm) -> None:
 
 def _require_weights_to_scale(W: csr_array, kind: str) -> None:
     """Raise where what is left of a row may sum to 0, or to less, and cannot be scaled to sum to 1."""
-    entries = W.tocoo()
-    if entries.nnz and entries.data.min() < 0:
-        k = int(entries.data.argmin())
-        i, j = (int(ends[k]) for ends in entries.coords)
+    if (found := negative_weight(W)) is not None:
+        i, j, weight = found
         raise ValueError(
             f"with {kind} the rest of a row of the mixing matrix is scaled to sum to 1, which needs "
-            f"weights of 0 or more; this one gives worker {i} the weight {entries.data[k]:.4g} for "
+            f"weights of 0 or more; this one gives worker {i} the weight {weight:.4g} for "
             f"worker {j}: use relaysim.mixing.metropolis(topology), or leave faults out"
         )

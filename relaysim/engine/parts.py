@@ -16,7 +16,7 @@ from relaysim.algorithms.fit import (
 )
 from relaysim.algorithms.tolerance import check_faults
 from relaysim.engine.plan import ReplicaPlan
-from relaysim.faults import AnyFault, TraceWriter, alone, liars_of
+from relaysim.faults import AnyFault, TraceWriter, alone, liars_of, parts_of
 from relaysim.measures.scope import Scope
 from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Exact, Oracle, gives_samples
@@ -60,6 +60,7 @@ class Parts:
         check_compatible(problem, topology, algorithm)
         check_rates(plan.workers, algorithm, problem.n)
         self.problem, self.topology, self.algorithm = problem, topology, algorithm
+        self.links = algorithm.links(topology)
         self.plan = plan
         self.workers = Workers(problem)
         self.oracle: Oracle = Exact() if oracle is None else oracle
@@ -74,7 +75,9 @@ class Parts:
         self.faults = None if never else faults
         self.writer: TraceWriter | None = None
         if keep_faults:
-            self.writer = TraceWriter(topology, plan.r if plan.has_axis else 1)
+            self.writer = TraceWriter(
+                self.links, plan.r if plan.has_axis else 1, parts_of(self.faults)
+            )
         self.scope = Scope(problem, liars_of(alone(self.faults)))
         self.streams = Streams(plan.seeds, plan.owners if plan.has_axis else None)
         self.x0 = starting_points(plan.x0, problem, plan.r if plan.has_axis else None)

@@ -44,14 +44,16 @@ class Rounds:
             lies = Lies(liars, faults.attack, streams.tables("faults"))
         elif isinstance(faults, Corrupt):
             self._altered = lies = Altered(faults, streams.tables("faults"), _replicas_of(x0))
-        elif isinstance(faults, Delay):
-            self._delayed = lies = Late(
-                faults, streams.uniforms("faults"), lambda: self._round.step, x0.shape
-            )
         elif faults is not None:
             arrivals = Arrivals(
-                faults, parts.topology, streams, lambda: self._round.step, parts.writer
+                faults, parts.links, streams, lambda: self._round.step, parts.writer
             )
+            delays = [
+                each for each in parts_of(faults) if isinstance(each, Delay) and not each.never
+            ]
+            if delays:
+                matrices = parts.matrices if isinstance(parts.matrices, tuple) else ()
+                self._delayed = lies = Late(delays[0], arrivals, x0.shape, matrices)
         self._arrivals: Arrivals | None = arrivals
         self.network = Network(
             parts.topology,
@@ -61,6 +63,7 @@ class Rounds:
             parts.workers,
             streams,
             lies,
+            parts.links,
         )
         samples = parts.samples(workspace.scratch)
         gradient = parts.gradient(workspace.scratch) if samples is None else samples.full_gradient
@@ -68,7 +71,7 @@ class Rounds:
         self._stoppages: Stoppages | None = None
         stragglers = [part for part in parts_of(faults) if isinstance(part, Straggler)]
         if arrivals is not None and stragglers:
-            self._late = LateGradients(stragglers[0], arrivals.uniforms(stragglers[0]), x0.shape)
+            self._late = LateGradients(stragglers[0], arrivals.slow, x0.shape)
             gradient = self._late.of(gradient)
         uniforms = streams.tables("algorithm")
         self._round = Round(gradient, self.network, workspace, uniforms, samples)
@@ -97,11 +100,13 @@ class Rounds:
         """What went wrong so far, by what it is called, ``(r,)`` each; copies."""
         if self._altered is not None:
             return {"altered_numbers": self._altered.altered_numbers.copy()}
-        if self._delayed is not None:
-            return {"late_messages": self._delayed.late_messages.copy()}
         if self._arrivals is None:
             return {}
-        found = {"lost_messages": self._arrivals.lost_messages.copy()}
+        found: dict[str, np.ndarray] = {}
+        if self._arrivals.loses or self._delayed is None:
+            found["lost_messages"] = self._arrivals.lost_messages.copy()
+        if self._delayed is not None:
+            found["late_messages"] = self._delayed.late_messages.copy()
         if self._stoppages is not None:
             found["stopped_workers"] = self._stoppages.stopped_workers.copy()
         if self._late is not None:
@@ -162,7 +167,7 @@ class Rounds:
         self.network.vectors_sent = sent if sent.ndim else sent.item()
         self._state = restored(self._state, state["arrays"])
         self.network.resume(self._state)
-        if self._arrivals is not None:
+        if self._arrivals is not None and "lost_messages" in state["faults"]:
             self._arrivals.lost_messages = np.array(state["faults"]["lost_messages"])
         if self._altered is not None:
             self._altered.altered_numbers = np.array(state["faults"]["altered_numbers"])

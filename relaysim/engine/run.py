@@ -96,6 +96,10 @@ class Run:
 
     # -- the loop ----------------------------------------------------------------------------------
 
+    def drop(self, replicas: np.ndarray) -> None:
+        """Compute these no further, ``(r,)`` boolean: what they would record from here on is NaN."""
+        self._leave(replicas[self.active])
+
     def advance(self, record_steps: Iterable[int], on_progress: Callable | None = None) -> None:
         """Step on to each of these steps (increasing), record there, and measure."""
         self._record(record_steps, None, on_progress, StopRequest())

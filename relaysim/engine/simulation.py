@@ -24,7 +24,7 @@ from relaysim.engine.plan import (
 from relaysim.engine.run import FAULTS, Run
 from relaysim.engine.setup import Setup
 from relaysim.engine.stopping import Stopping
-from relaysim.faults import LOST_MESSAGES, AnyFault, Fault, kind_of, parts_of
+from relaysim.faults import ALTERED, LIES, AnyFault, Fault, kind_of, parts_of
 from relaysim.measures.columns import further_measures, measures_of
 from relaysim.mixing.by_step import AnyMixing, is_by_step
 from relaysim.mixing.sequences import mixing_in_double
@@ -102,7 +102,7 @@ def simulate(
             much was sent: ``{"gradient_norm": 1e-6, "vectors_sent": 1e5}``, ``"bits_sent"``.
         keep_state: keep the state after the last step, with which `History.extend` goes on; True, False,
             or None: if it takes up to 64 MB.
-        keep_faults: keep which messages were lost, as ``history.trace``, for `relaysim.faults.Replay`.
+        keep_faults: keep what was lost, late or stopped, as ``history.trace``, for `relaysim.faults.Replay`.
         progress: a progress bar: True, False, or None: if the run is long and someone watches.
         max_memory: refuse a run that would take more, in bytes or as ``"2 GB"``; by default one that would
             take more than there is in this machine.
@@ -203,10 +203,11 @@ class Experiment:
         }
         self.measures = measures_of(problem, self.parts["measures"])
         keep_faults = true_or_false(keep_faults, "keep_faults")
-        other = [each for each in map(kind_of, parts_of(faults)) if each != LOST_MESSAGES]
+        other = [each for each in map(kind_of, parts_of(faults)) if each in (ALTERED, LIES)]
         if keep_faults and other:
             raise ValueError(
-                f"a trace is of messages that are lost and cannot replay {other[0]}; leave keep_faults out"
+                f"a trace is of what is lost, late or stopped and cannot replay {other[0]}; leave "
+                f"keep_faults out"
             )
         for fault in parts_of(faults):
             if isinstance(fault, Fault):

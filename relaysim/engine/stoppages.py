@@ -89,17 +89,19 @@ class LateGradients:
 
     Args:
         fault: which.
-        uniforms: ``uniforms(count)``, numbers of the replicas, ``(count, 1)`` or ``(count, 1, r)``.
+        slow: ``slow(fault, n)``, who is slow in the present step, ``(n, 1)`` or ``(n, 1, r)``.
         shape: of the iterates.
 
     ``missing_gradients`` counts them since the run began, ``(r,)``.
     """
 
     def __init__(
-        self, fault: Straggler, uniforms: Callable[[int], np.ndarray], shape: tuple[int, ...]
+        self,
+        fault: Straggler,
+        slow: Callable[[Straggler, int], np.ndarray],
+        shape: tuple[int, ...],
     ):
-        self._fault, self._uniforms = fault, uniforms
-        self._concerns = fault.concerns(shape[0]).reshape(-1, *(1,) * (len(shape) - 1))
+        self._fault, self._slow = fault, slow
         self._remaining = np.zeros((shape[0], 1, *shape[2:]), dtype=np.int64)
         self._held = np.zeros(shape if fault.late else (0, *shape[1:]))
         self.missing_gradients = np.zeros(int(np.prod(shape[2:])), dtype=np.int64)
@@ -111,9 +113,8 @@ class LateGradients:
         return lambda x: self._arrived(gradient(x))
 
     def _arrived(self, gradient: np.ndarray) -> np.ndarray:
-        drawn = self._uniforms(len(gradient))
         idle = self._remaining == 0
-        slow = (drawn < self._fault.probability) & self._concerns & idle
+        slow = self._slow(self._fault, len(gradient)) & idle
         missing = slow
         if self._fault.late:
             ends = self._remaining == 1

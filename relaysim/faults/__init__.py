@@ -34,13 +34,15 @@ from relaysim.faults.base import (
     WireRound,
     kind_of,
     liars_of,
+    outages_of,
 )
 from relaysim.faults.byzantine import Byzantine
 from relaysim.faults.chains import BurstLoss, LinkFailure
 from relaysim.faults.drops import MessageDrop
 from relaysim.faults.late import Delay
+from relaysim.faults.replay import Replay
 from relaysim.faults.together import All, alone, parts_of
-from relaysim.faults.trace import Replay, Trace, TraceWriter
+from relaysim.faults.trace import OUTAGES, Recorded, Trace, TraceWriter, Track
 from relaysim.faults.workers import Crash, Straggler
 from relaysim.support.names import attribute_error
 
@@ -50,6 +52,7 @@ __all__ = [
     "LATE_MESSAGES",
     "LIES",
     "LOST_MESSAGES",
+    "OUTAGES",
     "STOPS",
     "All",
     "AnyFault",
@@ -61,14 +64,17 @@ __all__ = [
     "Fault",
     "LinkFailure",
     "MessageDrop",
+    "Recorded",
     "Replay",
     "Straggler",
     "Trace",
     "TraceWriter",
+    "Track",
     "WireRound",
     "alone",
     "kind_of",
     "liars_of",
+    "outages_of",
     "parts_of",
 ]
 

@@ -21,6 +21,7 @@ __all__ = [
     "WireRound",
     "kind_of",
     "liars_of",
+    "outages_of",
 ]
 
 #: The kind of faults that lose messages, as methods name it in their ``faults``.
@@ -92,6 +93,13 @@ class Fault:
     kind: ClassVar[str] = LOST_MESSAGES
 
     @property
+    def outages(self) -> bool:
+        """Whether what is lost in a step crosses a link that is out of order, as its ends know before they
+        send, so that a method may use another one.
+        """
+        return False
+
+    @property
     def never(self) -> bool:
         """Whether nothing ever goes wrong: a run is then as without faults, to the last bit."""
         return False
@@ -131,6 +139,13 @@ def kind_of(fault: object) -> str:
     messages.
     """
     return getattr(fault, "kind", LOST_MESSAGES)
+
+
+def outages_of(fault: object) -> bool:
+    """Whether it loses what crosses a link that is known to be out of order; not so where a class of one's
+    own does not say.
+    """
+    return bool(getattr(fault, "outages", False))
 
 
 def liars_of(fault: object) -> tuple[int, ...]:

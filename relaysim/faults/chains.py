@@ -88,7 +88,8 @@ class LinkFailure(_OverEdges):
     probability ``repair``; all work before the first. A link is an edge of the topology (of a directed one in
     its direction), and of two trees one that they share is one link. The graph may be cut for a while. What
     becomes of lost messages: see `MessageDrop`; a method that relays waits, and what it does not hear counts
-    as not heard.
+    as not heard, or it takes other links in their place: ``RelaySGD(repair=graph)``, of whose graph the
+    links are then.
 
     Args:
         fail: probability of a link that works to fail, in [0, 1].
@@ -113,6 +114,10 @@ class LinkFailure(_OverEdges):
     @property
     def never(self) -> bool:
         return self.fail == 0
+
+    @property
+    def outages(self) -> bool:
+        return True
 
     @property
     def share(self) -> float:

@@ -21,6 +21,11 @@ class Delay(Fault):
     number of their step, and a receiver goes by the newest that it has from a sender: one that comes after a
     newer one changes nothing. Those of which it has none yet count as lost, see `MessageDrop`.
 
+    Beside other faults a message that is lost, when it is sent, never comes, nor holds up others, and a
+    receiver goes by those that were sent in the last ``most`` + 1 steps: where none of these came it counts
+    as lost. Where weights repeat with a period of P steps those of the last ``most`` + P steps serve, with
+    the weights of the step in which they are used.
+
     Gossip: x_i' = w_ii x_i + Σ_j w_ij x_j^{s_ij}, with s_ij ≤ t the step of the newest that came from j;
     i's own is never late. RelaySum: a message on i→j is payload_i + Σ_{k ≠ j} (the newest from k), with its
     count, so that once everyone is heard each Sum_i holds every payload once, of steps that differ.
@@ -58,6 +63,10 @@ class Delay(Fault):
     def arrivals(self, edges: np.ndarray, round: WireRound) -> np.ndarray:
         """Everything arrives, in the end."""
         return np.ones(len(edges), dtype=bool)
+
+    def late_by(self, count: int, round: WireRound) -> np.ndarray:
+        """By how many steps so many messages of a round are late, ``(count,)`` or ``(count, r)``."""
+        return self.late(round.uniforms(count))
 
     def late(self, uniforms: np.ndarray) -> np.ndarray:
         """By how many steps messages are late, of numbers in [0, 1) of the same shape.

@@ -18,6 +18,7 @@ from relaysim.faults.base import (
     WireRound,
     kind_of,
 )
+from relaysim.faults.replay import Replay
 from relaysim.support.checks import shown
 from relaysim.topologies import Topology, TreePair
 
@@ -37,7 +38,7 @@ class All(Fault):
 
     Raises:
         TypeError: what is no fault.
-        ValueError: none, or workers who lie, or altered or late messages, beside other faults, for which
+        ValueError: none, one twice, or workers who lie, or altered messages, beside other faults, for which
             there is no rule.
 
     >>> from relaysim.faults import BurstLoss, MessageDrop
@@ -48,25 +49,27 @@ class All(Fault):
     faults: tuple[Any, ...]
 
     def __init__(self, *together: AnyFault, faults: Sequence[AnyFault] = ()):
-        each = tuple(part for fault in (*together, *faults) for part in parts_of(fault))
+        given = (*together, *faults)
+        each = tuple(
+            part
+            for fault in given
+            for part in (fault.faults if isinstance(fault, All) else (fault,))
+        )
         for fault in each:
             if isinstance(fault, type) or not hasattr(fault, "arrivals"):
                 raise TypeError(f"{shown(fault)} is no kind of fault; see relaysim.faults")
         if not each:
             raise ValueError("All is given no fault; name one, or leave faults out")
-        alone_only = (LIES, ALTERED, LATE_MESSAGES)
-        by_themselves = [kind for kind in map(kind_of, each) if kind in alone_only]
+        kinds = [kind_of(part) for fault in each for part in parts_of(fault)]
+        by_themselves = [kind for kind in kinds if kind in (LIES, ALTERED)]
         if len(each) > 1 and by_themselves:
             raise ValueError(
                 f"there is no rule for {by_themselves[0]} beside other faults; leave one of them out"
             )
-        if (
-            len(set(map(id, each))) < len(each)
-            or list(map(kind_of, each)).count(LATE_GRADIENTS) > 1
-        ):
-            raise ValueError(
-                "All names a fault twice, or two that make gradients late; name each once"
-            )
+        twice = [kind for kind in (LATE_GRADIENTS, LATE_MESSAGES) if kinds.count(kind) > 1]
+        if len(set(map(id, each))) < len(each) or twice:
+            what = f"two that are of {twice[0]}" if twice else "a fault twice"
+            raise ValueError(f"All names {what}; name each once")
         object.__setattr__(self, "faults", each)
 
     @property
@@ -88,10 +91,12 @@ class All(Fault):
 
 
 def parts_of(fault: Any) -> tuple[Any, ...]:
-    """A fault by itself, or those of `All`; none where it is None."""
+    """A fault by itself, those of `All`, or of what a trace replays; none where it is None."""
     if fault is None:
         return ()
-    return fault.faults if isinstance(fault, All) else (fault,)
+    if isinstance(fault, All):
+        return tuple(part for each in fault.faults for part in parts_of(each))
+    return fault.parts if isinstance(fault, Replay) else (fault,)
 
 
 def alone(fault: Any) -> Any:

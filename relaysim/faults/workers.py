@@ -88,6 +88,10 @@ class Crash(_OfWorkers):
     def never(self) -> bool:
         return self.fail == 0 or self.workers == ()
 
+    @property
+    def outages(self) -> bool:
+        return True
+
     def stopped(self, round: WireRound) -> np.ndarray:
         """Who has stopped in a step, ``(n,)`` or ``(n, r)``."""
         n = round.topology.n
@@ -136,6 +140,11 @@ class Straggler(_OfWorkers):
     @property
     def never(self) -> bool:
         return self.probability == 0 or self.workers == ()
+
+    def slow(self, n: int, round: WireRound) -> np.ndarray:
+        """Who begins a gradient that is late, of those of n workers who begin one, ``(n,)`` or ``(n, r)``."""
+        slow = round.uniforms(n) < self.probability
+        return slow & self.concerns(n).reshape(-1, *(1,) * (slow.ndim - 1))
 
     def arrivals(self, edges: np.ndarray, round: WireRound) -> np.ndarray:
         """Everything arrives."""

@@ -106,7 +106,8 @@ class BestSettings:
         """What each setting and rate needs to the target (inf: more) in the median, and where it ends."""
         parts = []
         for number in numbers:
-            needed = self._needed(self._run(number, rates, steps, seeds))
+            whole = max(steps, self.settings[number].least_steps)
+            needed = self._needed(self._run(number, rates, whole, seeds))
             columns = [*self._columns, "end"]
             needed = needed.groupby("learning_rate", as_index=False)[columns].median()
             parts.append(needed.assign(setting=number))

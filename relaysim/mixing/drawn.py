@@ -44,6 +44,7 @@ from relaysim.topologies import Topology
 __all__ = [
     "Draw",
     "DrawnMixing",
+    "DrawnOnGraph",
     "Epidemic",
     "Equidyn",
     "Peers",
@@ -130,6 +131,26 @@ class DrawnMixing:
                 f"{self!r} leaves the workers in {parts} groups that never exchange anything; over time "
                 f"it must connect all {n} workers"
             )
+
+
+class DrawnOnGraph(DrawnMixing):
+    """One whose messages cross a topology's edges, in both directions.
+
+    Attributes:
+        topology: undirected.
+    """
+
+    topology: Topology
+
+    @property
+    def n(self) -> int:  # type: ignore[override]
+        """Workers."""
+        return self.topology.n
+
+    @functools.cached_property
+    def edges(self) -> np.ndarray:  # type: ignore[override]
+        """The topology's, in both directions."""
+        return np.stack([self.topology.src, self.topology.dst], axis=1)
 
 
 def _all_pairs(n: int) -> np.ndarray:

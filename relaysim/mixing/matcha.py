@@ -9,7 +9,7 @@ import numpy as np
 from scipy.linalg import eigh, eigvalsh
 from scipy.optimize import linprog, minimize_scalar
 
-from relaysim.mixing.drawn import DrawnMixing, Peers
+from relaysim.mixing.drawn import DrawnOnGraph, Peers
 from relaysim.mixing.outcomes import Outcomes, of_coins, require_few
 from relaysim.mixing.sequences import undirected_graph_for
 from relaysim.support.checks import plain_options, positive_share
@@ -25,7 +25,7 @@ _EIGENVECTORS = 4
 
 
 @dataclass(frozen=True)
-class Matcha(DrawnMixing):
+class Matcha(DrawnOnGraph):
     """Matchings of a graph that are awake independently of each other; see `matcha`.
 
     Attributes:
@@ -48,16 +48,6 @@ class Matcha(DrawnMixing):
             raise ValueError(
                 f"{graph!r} is not connected: no budget could bring its workers together; add edges"
             )
-
-    @property
-    def n(self) -> int:  # type: ignore[override]
-        """Workers."""
-        return self.topology.n
-
-    @functools.cached_property
-    def edges(self) -> np.ndarray:  # type: ignore[override]
-        """The topology's, in both directions."""
-        return np.stack([self.topology.src, self.topology.dst], axis=1)
 
     @property
     def numbers(self) -> int:  # type: ignore[override]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
 
-from relaysim.mixing.drawn import DrawnMixing
+from relaysim.mixing.drawn import DrawnOnGraph
 from relaysim.mixing.draws import Peers
 from relaysim.mixing.outcomes import (
     Outcomes,
@@ -24,7 +23,7 @@ __all__ = ["RandomMatching", "random_matching"]
 
 
 @dataclass(frozen=True)
-class RandomMatching(DrawnMixing):
+class RandomMatching(DrawnOnGraph):
     """Pairs of neighbours that average, drawn anew each step; see `random_matching`."""
 
     topology: Topology
@@ -34,16 +33,6 @@ class RandomMatching(DrawnMixing):
 
     def __post_init__(self) -> None:
         undirected_graph_for(self.topology)
-
-    @property
-    def n(self) -> int:  # type: ignore[override]
-        """Workers."""
-        return self.topology.n
-
-    @functools.cached_property
-    def edges(self) -> np.ndarray:  # type: ignore[override]
-        """The topology's, in both directions."""
-        return np.stack([self.topology.src, self.topology.dst], axis=1)
 
     @property
     def _is_complete(self) -> bool:

@@ -28,6 +28,7 @@ __all__ = [
     "is_sequence",
     "is_symmetric",
     "mixing_in_double",
+    "negative_weight",
     "preserved_weights",
     "require_symmetric",
     "sum_text",
@@ -313,3 +314,17 @@ def preserved_weights(matrices: Sequence[csr_array]) -> np.ndarray | None:
 def _preserve(matrices: Sequence[csr_array], weights: np.ndarray) -> bool:
     largest = np.abs(weights).max()
     return all(np.abs(weights @ W - weights).max() <= 1e-12 * largest for W in matrices)
+
+
+def negative_weight(W: csr_array) -> tuple[int, int, float] | None:
+    """Who gives the lowest weight to whom, and which, if it is below 0.
+
+    >>> negative_weight(csr_array([[1.5, -0.5], [0.0, 1.0]]))
+    (0, 1, -0.5)
+    """
+    entries = W.tocoo()
+    if not entries.nnz or entries.data.min() >= 0:
+        return None
+    k = int(entries.data.argmin())
+    i, j = (int(ends[k]) for ends in entries.coords)
+    return i, j, float(entries.data[k])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,12 +10,18 @@ import numpy as np
 
 from relaysim.faults import (
     LATE_GRADIENTS,
+    LATE_MESSAGES,
+    OUTAGES,
     AnyFault,
     Crash,
+    Delay,
+    Recorded,
+    Replay,
     Straggler,
     TraceWriter,
     WireRound,
     kind_of,
+    outages_of,
     parts_of,
 )
 from relaysim.support.chains import Chain
@@ -50,7 +57,7 @@ class Arrivals:
         parts = parts_of(fault)
         asked = [_Asked(part, k, topology, streams) for k, part in enumerate(parts)]
         self._of = {id(part): each for part, each in zip(parts, asked, strict=True)}
-        self._each = [each for each in asked if each.kind != LATE_GRADIENTS]
+        self._each = [each for each in asked if each.kind not in (LATE_GRADIENTS, LATE_MESSAGES)]
         self._replicas = 1 if streams.owner is None else len(streams.owner)
         self._present = np.arange(self._replicas)
         self._crossings: dict[int, int] = {}
@@ -63,18 +70,44 @@ class Arrivals:
         self.lost_messages = self.lost_messages[replicas]
 
     @property
+    def step(self) -> int:
+        """The number of the present one."""
+        return self._step()
+
+    @property
     def loses(self) -> bool:
         """Whether some of the faults lose messages."""
         return bool(self._each)
 
     def stopped(self, crash: Crash) -> np.ndarray:
         """Who has stopped in the present step by one of the faults, ``(n, 1)`` or ``(n, 1, r)``."""
-        stopped = crash.stopped(self._of[id(crash)].round(self._step(), 0))
-        return stopped[:, None]
+        return self._told(crash, crash.stopped)
 
-    def uniforms(self, fault: Straggler) -> Callable[[int], np.ndarray]:
-        """The numbers of one of the faults."""
-        return self._of[id(fault)].uniforms
+    def slow(self, straggler: Straggler, n: int) -> np.ndarray:
+        """Who of n workers is slow in the present step, ``(n, 1)`` or ``(n, 1, r)``."""
+        return self._told(straggler, functools.partial(straggler.slow, n))
+
+    def late(self, delay: Delay, count: int) -> np.ndarray:
+        """By how many steps so many messages are late that cross now, ``(count, 1)`` or ``(count, 1, r)``."""
+        return self._told(delay, functools.partial(delay.late_by, count))
+
+    def _told(self, fault: Recorded, what: Callable[[WireRound], np.ndarray]) -> np.ndarray:
+        """What a fault does to workers or messages in the present step, which is written down."""
+        each, step = self._of[id(fault)], self._step()
+        each.times = each.times + 1 if each.last_step == step else 0
+        each.last_step = step
+        round = each.round(step, 0)
+        round.crossing, round.present = each.times, self._present
+        found = what(round)
+        if found.ndim == 1:
+            found = found[:, None]
+        if found.shape[1] < len(self._present):
+            found = np.repeat(found, len(self._present), axis=1)
+        if self._writer is not None:
+            whole = np.zeros((len(found), self._replicas), dtype=found.dtype)
+            whole[:, self._present] = found
+            self._writer.track(fault, step, each.times, whole)
+        return self._of_vectors(found)
 
     def __call__(self, edges: np.ndarray, further: int = 0) -> np.ndarray:
         """True for those that arrive and False for the others, ``(messages, 1)``, or with replicas
@@ -86,23 +119,57 @@ class Arrivals:
                 numbers belong to the step and to k, so that what one replica draws later does not
                 depend on how many rounds another one made.
         """
+        arrived, _ = self._found(edges, further, told=False)
+        self.note(edges, ~arrived, further)
+        return self._of_vectors(arrived)
+
+    def with_outages(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same, and what crosses a link that is known to be out of order, of the same shapes.
+
+        What of it was sent, and lost, is for the caller to ``note``.
+        """
+        arrived, down = self._found(edges, 0, told=True)
+        if self._writer is not None:
+            self._writer.add(self._step(), OUTAGES, edges, self._of_all(down))
+        return self._of_vectors(arrived), self._of_vectors(down)
+
+    def note(self, edges: np.ndarray, lost: np.ndarray, further: int = 0) -> None:
+        """Count what was lost of the messages that were sent, ``(messages[, 1], r or 1)``; write it down."""
+        if lost.ndim == 3:
+            lost = lost[:, 0]
+        self.lost_messages += np.add.reduce(lost, axis=0, dtype=np.int64)
+        if self._writer is not None:
+            self._writer.add(self._step(), further, edges, self._of_all(lost))
+
+    def _of_all(self, found: np.ndarray) -> np.ndarray:
+        """As of all replicas that the run began with, ``(messages, r)``."""
+        whole = np.zeros((len(found), self._replicas), dtype=bool)
+        whole[:, self._present] = found
+        return whole
+
+    def _of_vectors(self, found: np.ndarray) -> np.ndarray:
+        return found if self._streams.owner is None else found[:, None]
+
+    def _found(self, edges: np.ndarray, further: int, told: bool) -> tuple[np.ndarray, np.ndarray]:
+        """What arrives, and, if it is ``told``, what crosses a link that is out of order; ``(messages, r or
+        1)`` each.
+        """
         step = self._step()
         if step != self._last_step:
             self._last_step, self._crossings = step, {}
         crossing = self._crossings.get(further, 0)
         self._crossings[further] = crossing + 1
         arrived: np.ndarray | None = None
+        down = np.zeros((len(edges), 1), dtype=bool)
         for each in self._each:
-            found = each.arrivals(edges, step, further, crossing, self._present)
+            round = each.round(step, further)
+            round.further, round.crossing, round.present = further, crossing, self._present
+            found = each.arrivals(edges, round)
             arrived = found if arrived is None else arrived & found
+            if told:
+                down = down | each.outages(edges, round, found)
         assert arrived is not None, "a run has a fault"
-        lost = ~arrived
-        self.lost_messages += np.add.reduce(lost, axis=0, dtype=np.int64)
-        if self._writer is not None:
-            whole = np.zeros((len(edges), self._replicas), dtype=bool)
-            whole[:, self._present] = lost
-            self._writer.add(step, further, edges, whole)
-        return arrived if self._streams.owner is None else arrived[:, None]
+        return arrived, down
 
 
 class _Asked:
@@ -114,13 +181,11 @@ class _Asked:
         self._within = (k,) if k else ()
         self.uniforms = streams.uniforms("faults", *self._within)
         self._chain: Chain | None = None
+        #: How often it was asked in its last step beside for messages, less one.
+        self.last_step, self.times = -1, 0
 
-    def arrivals(
-        self, edges: np.ndarray, step: int, further: int, crossing: int, present: np.ndarray
-    ) -> np.ndarray:
+    def arrivals(self, edges: np.ndarray, round: WireRound) -> np.ndarray:
         """Which of the messages arrive, ``(messages, r or 1)``."""
-        round = self.round(step, further)
-        round.further, round.crossing, round.present = further, crossing, present
         found = self._fault.arrivals(edges, round)
         if isinstance(found, np.ndarray) and found.dtype == bool:
             arrived = found
@@ -134,6 +199,14 @@ class _Asked:
                 f"{arrived.shape}; it must be {' or '.join(map(str, allowed))}"
             )
         return arrived[:, None] if arrived.ndim == 1 else arrived
+
+    def outages(self, edges: np.ndarray, round: WireRound, arrived: np.ndarray) -> np.ndarray:
+        """Which of them cross a link that is known to be out of order, ``(messages, r or 1)``."""
+        if not outages_of(self._fault):
+            return np.zeros((len(edges), 1), dtype=bool)
+        if isinstance(self._fault, Replay):
+            return self._fault.down(edges, round)
+        return ~arrived
 
     def round(self, step: int, further: int) -> WireRound:
         """A round as this fault sees it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -23,6 +23,7 @@ from relaysim.network.crossing import Altered, AnyWeights, Crossing, Faithful, L
 from relaysim.network.gossip import Weights
 from relaysim.network.late import Late, LateTreeRelay
 from relaysim.network.pairs import PairExchange
+from relaysim.network.rehung import RehungMail, RehungTreeRelay
 from relaysim.network.relay import LossyTreeRelay, Mail, PairMail, PairRelay, TreeRelay
 from relaysim.network.slots import Heard
 from relaysim.network.weighting import weighting
@@ -31,7 +32,7 @@ from relaysim.support.streams import Streams
 from relaysim.support.workspace import Workspace
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["AVERAGE_COUNTS", "Network"]
+__all__ = ["AVERAGE_COUNTS", "AnyMail", "Network"]
 
 #: How many vectors an exact average over n workers takes, by the way in which it is made.
 AVERAGE_COUNTS: dict[str, Callable[[int], int]] = {
@@ -39,6 +40,9 @@ AVERAGE_COUNTS: dict[str, Callable[[int], int]] = {
     "ring": lambda n: 2 * (n - 1),
     "all-to-all": lambda n: n * (n - 1),
 }
+
+
+AnyMail: TypeAlias = Mail | PairMail | RehungMail
 
 
 class Network:
@@ -53,6 +57,7 @@ class Network:
         workers: what the problem says of them, for methods that ask.
         streams: random numbers of the replicas, for what draws.
         lies: what some workers tell others, or what else is not as it was sent. All is by default.
+        links: the graph over whose edges messages may cross; those of the topology by default.
 
     ``draws``: whether every replica draws its weights. ``vectors_sent`` counts model-sized vectors over all
     workers since the network was made: a number, or ``(r,)`` where replicas send differently. A compressed
@@ -68,8 +73,10 @@ class Network:
         workers: Workers | None = None,
         streams: Streams | None = None,
         lies: Lies | Altered | Late | None = None,
+        links: Topology | TreePair | None = None,
     ):
         self.topology = topology
+        self._links = topology if links is None else links
         self.n = topology.n
         self._workers = workers
         self.vectors_sent: float | np.ndarray = 0
@@ -103,6 +110,8 @@ class Network:
             return LateTreeRelay(tree, self._workspace, self._crossing)
         if self._arrivals is None:
             return TreeRelay(tree, self._workspace)
+        if isinstance(self._links, Topology) and self._links is not self.topology:
+            return RehungTreeRelay(tree, self._links, self._workspace, self._arrivals)
         return LossyTreeRelay(tree, self._workspace, self._arrivals)
 
     def keep(self, replicas: np.ndarray) -> None:
@@ -256,16 +265,16 @@ class Network:
         result[:] = np.add.reduce(x, axis=0) * (1 / self.n)
         return result
 
-    def relay(self, payload: np.ndarray, mail: Mail | PairMail) -> Mail | PairMail:
+    def relay(self, payload: np.ndarray, mail: AnyMail) -> AnyMail:
         """One round of RelaySum: m_{i→j} = payload_i + Σ_{k ≠ j} m_{k→i} of the round before."""
         self.send(self._vectors_per_relay)
         return self._relay.send(payload, mail)
 
-    def empty_mail(self, x: np.ndarray) -> Mail | PairMail:
+    def empty_mail(self, x: np.ndarray) -> AnyMail:
         """The messages before the first round."""
         return self._relay.empty(x)
 
-    def inbox(self, mail: Mail | PairMail) -> tuple[np.ndarray, np.ndarray | None]:
+    def inbox(self, mail: AnyMail) -> tuple[np.ndarray, np.ndarray | None]:
         """What each worker received, ``(n, d[, r])``, and how many it has not heard from.
 
         The second, n − Cnt_i, broadcasts against the first; it is None once everyone is heard
@@ -285,7 +294,7 @@ class Network:
     def _preserved_weights(self) -> np.ndarray | None:
         return preserved_weights(self._mixing)
 
-    def undelivered(self, mail: Mail | PairMail, overlap: bool) -> np.ndarray:
+    def undelivered(self, mail: AnyMail, overlap: bool) -> np.ndarray:
         """What of the relayed payloads has still to reach each worker, ``(n, d[, r])``.
 
         Args:

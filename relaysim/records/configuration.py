@@ -141,6 +141,7 @@ _BUILDERS: dict[str, Callable] = {
         if isinstance(kind, type) and issubclass(kind, faults.Fault) and kind is not faults.Fault
     },
     "Trace": faults.Trace,
+    "Track": faults.Track,
     **{name: getattr(attacks, name) for name in attacks.__all__ if name != "Attack"},
     **{name: getattr(oracles, name) for name in oracles.__all__},
     **{name: getattr(compressors, name) for name in compressors.__all__},

@@ -44,7 +44,7 @@ class History:
             ``keep_iterates=[i, …]`` those of these workers, ``(records, k, d[, r])``.
         measures: what the columns are, a `relaysim.measures.Measure` each.
         diverged: ``(r,)`` bool.
-        trace: which messages were lost, if ``keep_faults`` said so, else None.
+        trace: what was lost, late or stopped, if ``keep_faults`` said so, else None.
         interrupted: whether someone stopped the run before its last step; it is whole up to there.
         problem, topology, algorithm: what was run.
         config: plain data that rebuilds the run; see `relaysim.rebuild`.

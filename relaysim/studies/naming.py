@@ -90,7 +90,7 @@ GRAPHS: Mapping[str, Callable] = {
 MIXINGS: Mapping[str, Callable] = _of(mixing, callable, ("union_topology",))
 ORACLES: Mapping[str, Callable] = _of(oracles, _is_part)
 # A trace is recorded, and no text gives it.
-FAULTS: Mapping[str, Callable] = _of(faults, _is_part, ("Replay", "Trace"))
+FAULTS: Mapping[str, Callable] = _of(faults, _is_part, ("Replay", "Trace", "Track"))
 SCHEDULES: Mapping[str, Callable] = _of(schedules, _is_part, ("Tabulated",))
 DATASETS: Mapping[str, Callable] = _of(data, callable, ("Dataset", "from_frame"))
 PARTITIONS: Mapping[str, Callable] = _of(partitions, callable, ("Partition",))
@@ -243,6 +243,7 @@ _CAME_LATER: dict[str, dict[str, Any]] = {
     "DPSGD": {"consensus": 1.0},
     "ExactDiffusion": {"form": "own"},
     "GradientTracking": {"form": "next", "momentum": 0.0},
+    "RelaySGD": {"repair": None},
     "SGP": {"network": "exponential"},
 }
 

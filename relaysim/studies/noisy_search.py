@@ -79,10 +79,13 @@ class NoisySearch(RateSearch):
     def _limits(self) -> tuple[int, ...]:
         return (self._max_steps,)
 
-    def _watch(self, rates: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    def _watch(
+        self, rates: np.ndarray, limit: int, waited_for: float = np.inf
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Steps to the target of each rate, twice: nothing finer is known.
 
-        Runs those that may get there until the first has been below the target for long enough.
+        Runs those that may get there until the first has been below the target for long enough; of slopes
+        chance leaves too little to wait for some only.
         """
         steps = np.full(len(rates), np.nan)
         horizon, worth = FIRST_HORIZON, np.ones(len(rates), dtype=bool)

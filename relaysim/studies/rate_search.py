@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 
 from relaysim.engine.run import Run
-from relaysim.studies.settling import over_a_cycle, overshoot, settled_levels, stays_below
+from relaysim.studies.settling import (
+    every_phase,
+    over_a_cycle,
+    overshoot,
+    settled_levels,
+    stays_below,
+    steps_at_slope,
+)
 
 __all__ = ["RateSearch", "curves_of", "first_grid", "search_limits"]
 
@@ -27,8 +34,12 @@ GROWING = 1.2
 FINEST = 1.004
 REFINE_WITH = 24
 MOST_NEIGHBOURHOODS = 8
-# The winner is watched for this much longer, with its runners-up in case that it does not last.
-LASTING, LASTING_STEPS, LASTING_AT_ONCE = 3, 5000, 6
+# Rates that at their slope need so many times the steps of the best are watched no further, once it is there,
+# or, where others knew its steps, after half of these.
+HOPELESS, HOPELESS_NEAR = 2.0, 1.3
+# The winner is watched for this much longer, of which every so many steps are looked at; if it does not
+# last, so many runners-up at once.
+LASTING, LASTING_STEPS, LASTING_EVERY, LASTING_AT_ONCE = 3, 5000, 4, 6
 # Where a run takes longer than this, fewer rates are tried around fewer of the best.
 CHEAP_STEPS = 500
 FIRST_LIMITS = (1000, 10_000)
@@ -141,7 +152,8 @@ class RateSearch:
             # Short runs are cheap enough to look between the rates of the first grid everywhere.
             low = rates[np.nanargmin(steps)] / 8
             rates = np.geomspace(low, top, int(np.log(top / low) / np.log(DENSE)) + 2)
-            steps, crossings = self._watch(rates, int(np.nanmin(steps)))
+            best = int(np.nanmin(steps))
+            steps, crossings = self._watch(rates, best, HOPELESS * best)
             ratio = rates[1] / rates[0]
         while np.isfinite(steps).any() and ratio > FINEST:
             best, crossing = np.nanmin(steps), np.nanmin(crossings)
@@ -155,7 +167,7 @@ class RateSearch:
             around = np.unique(np.outer(near, finer ** np.arange(-reach, reach + 1.0)))
             rates = around[np.diff(around, prepend=0) > 1e-9 * around]
             ratio = finer
-            steps, crossings = self._watch(rates, int(np.ceil(best)))
+            steps, crossings = self._watch(rates, int(np.ceil(best)), HOPELESS_NEAR * best)
             gains = np.nanmin(crossings, initial=np.inf) < (1 - WORTHWHILE) * crossing
             if not gains and not _is_needle(rates, steps, ratio):
                 break
@@ -166,18 +178,21 @@ class RateSearch:
 
         An instability of differences between workers can take thousands of steps to reach their mean.
         """
+        at_once = 1
         while True:
             reached = {r: f["steps"] for r, f in self._tried.items() if np.isfinite(f["steps"])}
             if not reached:
                 return float("nan")
             order = sorted(reached, key=lambda rate: (reached[rate], rate))
-            at_once = LASTING_AT_ONCE if reached[order[0]] < CHEAP_STEPS else 1
             unsure = [rate for rate in order if not self._tried[rate]["lasting"]][:at_once]
             if order[0] not in unsure:
                 return order[0]
+            at_once = LASTING_AT_ONCE if reached[order[0]] < CHEAP_STEPS else 1
             run = self._start(np.array(unsure))
             watch = max(LASTING_STEPS, int(LASTING * reached[order[0]]))
-            run.advance(range(watch + 1))
+            known = int(max(reached[rate] for rate in unsure))
+            run.advance(range(known + 1))
+            run.advance(range(known + 1, watch + 1, every_phase(LASTING_EVERY, self._cycle)))
             self._on_progress(len(unsure))
             steps = stays_below(run.steps, curves_of(run), self._target, self._growing)
             for rate, taken, gone in zip(unsure, steps, run.diverged, strict=True):
@@ -236,18 +251,24 @@ class RateSearch:
             blocks.append(below[(below > self._lowest) & (self._fewest_steps(below) <= limit)])
         return np.concatenate(blocks) if blocks else np.empty(0)
 
-    def _watch(self, rates: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    def _watch(
+        self, rates: np.ndarray, limit: int, waited_for: float = np.inf
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Steps to the target of each rate, and when it crossed, in fractions of a step.
 
         Runs all rates until the first has been below the target for long enough; ``limit`` is the
-        longest time to reach it that is of interest.
+        longest time to reach it that is of interest. Rates that seem to need more steps than are
+        ``waited_for`` are given up.
         """
         run = self._start(rates)
         horizon = min(limit, 64)
+        watched = np.zeros(len(rates), dtype=int)
+        going = np.ones(len(rates), dtype=bool)
         while True:
             _record_up_to(run, horizon)
             self._on_progress(len(rates))
             curves = curves_of(run)
+            watched[going] = run.step
             steps = stays_below(run.steps, curves, self._target, self._growing)
             steps[steps > self._max_steps] = np.nan
             best = np.nanmin(steps) if np.isfinite(steps).any() else np.inf
@@ -255,9 +276,17 @@ class RateSearch:
             if run.step >= enough or run.diverged.all():
                 break
             horizon = min(max(2 * run.step, 64), enough)
-        for rate, taken, gone in zip(rates, steps, run.diverged, strict=True):
-            self._note(rate, steps=taken, diverged=bool(gone), horizon=run.step)
-        for rate, value in zip(rates, curves[-1], strict=True):
+            most = min(HOPELESS * best, waited_for)
+            if self._squared and most <= 4 * run.step:
+                slow = steps_at_slope(curves, self._target) > most
+                slow &= going & np.isnan(steps) & ~run.diverged
+                run.drop(slow)
+                going &= ~slow
+        last = curves[watched, np.arange(len(rates))]
+        for rate, taken, gone, step, value in zip(
+            rates, steps, run.diverged, watched.tolist(), last, strict=True
+        ):
+            self._note(rate, steps=taken, diverged=bool(gone), horizon=step)
             self._tried[float(rate)]["falls"] = bool(value <= self._start_value)
         return steps, steps - overshoot(steps, curves, self._target)
 

@@ -13,6 +13,7 @@ __all__ = [
     "overshoot",
     "settled_levels",
     "stays_below",
+    "steps_at_slope",
 ]
 
 # How much a curve may grow close to rounding, where drifts are normal.
@@ -56,6 +57,24 @@ def first_below(steps: np.ndarray, curves: np.ndarray, target: float) -> np.ndar
     """First recorded step at which each curve is below the target, NaN where there is none."""
     below = curves < target
     return np.where(below.any(axis=0), steps[below.argmax(axis=0)], np.nan)
+
+
+def steps_at_slope(curves: np.ndarray, target: float) -> np.ndarray:
+    """Steps in which each curve ``(records, r)``, of every step, is below the target at the slope it has.
+
+    The slope of the logarithms of the largest values of quarters, the second to the third or the third to
+    the last, whichever is steeper. Infinite where neither falls.
+    """
+    quarter = len(curves) // 4
+    if not quarter:
+        return np.zeros(curves.shape[1])
+    start = len(curves) - 3 * quarter
+    quarters = [curves[start + k * quarter :][:quarter].max(axis=0) for k in range(3)]
+    with np.errstate(all="ignore"):
+        second, third, last = (np.log(each / target) for each in quarters)
+        slope = np.minimum(third - second, last - third) / quarter
+        needed = len(curves) - quarter + np.maximum(last, 0) / -slope
+    return np.where(slope < 0, needed, np.inf)
 
 
 def over_a_cycle(curves: np.ndarray, cycle: int) -> np.ndarray:

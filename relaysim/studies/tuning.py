@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +26,11 @@ from relaysim.mixing.drawn import DrawnMixing
 from relaysim.oracles import Exact, Gaussian, Oracle
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
-from relaysim.schedules import FromStart
+from relaysim.schedules import FromStart, PerWorker
+from relaysim.studies.combinations import combined
 from relaysim.studies.noisy_search import NoisySearch
 from relaysim.studies.rate_search import RateSearch, curves_of, first_grid, search_limits
-from relaysim.support.checks import plain_scalar, real_number, shown, whole_number
+from relaysim.support.checks import real_number, shown, whole_number
 from relaysim.support.display import between, html_table
 from relaysim.support.interrupts import called_by_user
 from relaysim.support.notes import note
@@ -69,7 +69,8 @@ class Tuning:
             plays a part, the median over the seeds.
         frame: every rate tried: ``learning_rate``, ``steps`` (NaN where the target was not met),
             ``plateau`` (suboptimality at which it settled, NaN where it did not, or was not asked),
-            ``diverged``, ``horizon`` (steps watched).
+            ``diverged``, ``horizon`` (steps watched: rates that at their slope would take twice as long as
+            the best are given up before).
         target, criterion: as given.
         label: the method's name.
         interrupted: whether someone stopped the search: the rate is the best of those tried by then.
@@ -126,6 +127,7 @@ def tune(
     oracle: Oracle | None = None,
     mixing: AnyMixing | None = None,
     schedule: FromStart | None = None,
+    learning_rate: PerWorker | None = None,
     seed: int = 0,
     progress: bool | None = None,
 ) -> Tuning:
@@ -150,6 +152,8 @@ def tune(
             the best are not waited for.
         schedule: one of `relaysim.schedules` with a start, which is what is tuned then, whatever it is:
             step t has the rate ``schedule.from_start(learning_rate)(t)``. Only for "fastest".
+        learning_rate: how the rates of workers differ, a `relaysim.PerWorker`. Its scale is what is tuned
+            then, whatever it is: worker i has the rate ``learning_rate.rates[i]`` times what is found.
         progress: a progress bar: True, False, or None: if it lasts and someone watches.
 
     Stable rates need not form an interval that starts at 0, so the first grid spans all rates from
@@ -199,6 +203,7 @@ def tune(
         oracle=oracle,
         mixing=mixing,
         schedule=schedule,
+        learning_rate=learning_rate,
         seed=seed,
         progress=progress,
     )
@@ -234,10 +239,14 @@ def searched(
         raise ValueError(f"criterion must be 'fastest' or 'plateau', not {shown(criterion)}")
     if (schedule := options.get("schedule")) is not None:
         check_schedule(schedule, criterion)
+    if not isinstance(differ := options.get("learning_rate"), PerWorker | None):
+        raise TypeError(
+            f"learning_rate is what is tuned; only a PerWorker says how workers differ, not {shown(differ)}"
+        )
     max_steps, seed = whole_number(max_steps, "max_steps", 1), whole_number(seed, "seed", 0)
     found: list[Tuning] = []
     longest = max_steps
-    combinations = list(_combined(algorithm, over))
+    combinations = list(combined(algorithm, over))
     for _, method in combinations:
         check_compatible(problem, topology, method)
     for values, method in combinations:
@@ -269,34 +278,6 @@ def _measure_of(problem: Problem, measure: Any) -> Measure:
     return column
 
 
-def _combined(
-    algorithm: Algorithm, over: Mapping[str, Iterable[Any]] | None
-) -> Iterator[tuple[dict[str, Any], Algorithm]]:
-    """All combinations of options, and the method with each."""
-    if over is None:
-        yield {}, algorithm
-        return
-    if not isinstance(over, Mapping):
-        raise TypeError(
-            f"over must be a mapping such as {{'momentum': [0, 0.9]}}, not {shown(over)}"
-        )
-    made: Any = algorithm  # a dataclass, as each method is
-    fields = [each.name for each in dataclasses.fields(made)]
-    lists: dict[str, list[Any]] = {}
-    for name, values in over.items():
-        if name not in fields:
-            there = f"it has {', '.join(fields)}" if fields else "it has none"
-            raise ValueError(f"{type(algorithm).__name__} has no option {shown(name)}; {there}")
-        if isinstance(values, str) or not isinstance(values, Iterable):
-            raise TypeError(f"over[{name!r}] must be a list of values, not {shown(values)}")
-        lists[name] = [plain_scalar(each) for each in values]
-        if not lists[name]:
-            raise ValueError(f"over[{name!r}] is empty; give at least one value, or leave it out")
-    for chosen in itertools.product(*lists.values()):
-        options = dict(zip(lists, chosen, strict=True))
-        yield options, dataclasses.replace(made, **options)
-
-
 def _of_rates(
     problem: Problem,
     topology: Topology | TreePair,
@@ -311,6 +292,7 @@ def _of_rates(
     oracle: Oracle | None = None,
     mixing: AnyMixing | None = None,
     schedule: FromStart | None = None,
+    learning_rate: PerWorker | None = None,
 ) -> Tuning:
     """The best rate of a method whose options are what they are."""
     start = functools.partial(
@@ -323,11 +305,13 @@ def _of_rates(
         mixing=mixing,
         seed=seed,
         shape=None if schedule is None else schedule.shape,
+        workers=learning_rate,
     )
+    typical, largest = (1.0, 1.0) if learning_rate is None else _sizes(learning_rate)
     smoothness = getattr(problem, "smoothness", None) or None
     strong_convexity = getattr(problem, "mean_strong_convexity", None) or None
     scale = smoothness or 1.0
-    rates = first_grid(problem.n, algorithm.rate_scale) / scale
+    rates = first_grid(problem.n, algorithm.rate_scale) / (scale * typical)
     start_run = start(rates[:1])
     start_run.advance([0])
     start_value = float(curves_of(start_run)[0, 0])
@@ -342,8 +326,10 @@ def _of_rates(
             if schedule is None
             else max(map(schedule.shape, range(min(max_steps, SHAPE_STEPS))))
         )
-        curvatures = strong_convexity or scale / 100, (smoothness or np.inf) * highest
-        limits = search_limits(problem.n, algorithm.rate_scale, smoothness, strong_convexity)
+        slowest = (strong_convexity or scale / 100) * typical
+        curvatures = slowest, (smoothness or np.inf) * highest * largest
+        ends = search_limits(problem.n, algorithm.rate_scale, smoothness, strong_convexity)
+        limits = ends[0] / typical, ends[1] / typical
         drawn = algorithm.random or isinstance(mixing, DrawnMixing)
         noisy = drawn or not (oracle is None or isinstance(oracle, Exact))
         kind = NoisySearch if noisy else RateSearch
@@ -353,7 +339,7 @@ def _of_rates(
         exactly = measure.name == suboptimality.name and algorithm.affine
         if isinstance(search, NoisySearch) and isinstance(oracle, Gaussian) and exactly:
             search.exact_level = functools.partial(
-                _floor, problem, topology, algorithm, mixing, oracle.sigma2
+                _floor, problem, topology, algorithm, mixing, oracle.sigma2, learning_rate
             )
         interrupted = False
         try:
@@ -386,16 +372,28 @@ def _floor(
     algorithm: Algorithm,
     mixing: Any,
     sigma2: ArrayLike,
+    workers: PerWorker | None,
     rate: float,
 ) -> float:
     """The exact expected suboptimality at rest; NaN where the theory has none, or not soon."""
     if problem.n * problem.d > MOST_EXACT:
         return float("nan")
     try:
-        linear = linearize(problem, topology, algorithm, rate, mixing=mixing)
+        at = rate if workers is None else PerWorker(workers.rates, rate)
+        linear = linearize(problem, topology, algorithm, at, mixing=mixing)
         return float(linear.stationary(sigma2, [suboptimality.name]).suboptimality)
     except (TypeError, ValueError):  # not quadratic, not stable, or too large
         return float("nan")
+
+
+def _sizes(workers: PerWorker) -> tuple[float, float]:
+    """The mean and the largest of the rates that workers have beside each other."""
+    rates = np.array(workers.rates)
+    if not rates.any():
+        raise ValueError(
+            "PerWorker has rates of 0 only, which no scale makes a step; give one above 0"
+        )
+    return float(rates.mean()), float(rates.max())
 
 
 def check_schedule(schedule: Any, criterion: str) -> None:
@@ -421,10 +419,12 @@ def _start(
     mixing: AnyMixing | None,
     seed: int,
     shape: Callable[[int], float] | None,
+    workers: PerWorker | None = None,
     measure: Measure = suboptimality,
 ) -> Run:
     seeds = [seed + first + k for k in range(count)]
-    plan = plan_replicas(np.asarray(rates), seeds, None, None, 1)
+    given: Any = rates if workers is None else PerWorker(workers.rates, np.asarray(rates).tolist())
+    plan = plan_replicas(given, seeds, None, None, 1)
     plan = dataclasses.replace(plan, shape=shape)
     setup = Setup(problem, topology, algorithm, plan, mixing=mixing, oracle=oracle)
     return Run(setup, measures=(measure,))
