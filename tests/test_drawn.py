@@ -488,3 +488,11 @@ def test_matchings_that_are_always_awake_are_one_matrix(method, faults):
     drawn = rs.simulate(PROBLEM, COMPLETE, kind(), mixing=mixing, **run)
     fixed = rs.simulate(PROBLEM, COMPLETE, kind(), mixing=W, **run)
     np.testing.assert_allclose(drawn.x, fixed.x, rtol=0, atol=1e-12)
+
+
+def test_draws_whose_columns_need_not_sum_to_one_are_told_of_where_that_is_needed():
+    run = {"learning_rate": 0.1, "steps": 1}
+    with pytest.warns(UserWarning, match="exact where W is doubly stochastic, and the columns"):
+        rs.simulate(PROBLEM, COMPLETE, rs.algorithms.D2(), mixing=epidemic(N, 2), **run)
+    rs.simulate(PROBLEM, COMPLETE, rs.algorithms.D2(), mixing=random_matching(COMPLETE), **run)
+    rs.simulate(PROBLEM, COMPLETE, DPSGD(), mixing=epidemic(N, 2), **run)
