@@ -770,7 +770,7 @@ def test_where_a_method_stalls_there_is_no_asymptotic_rate():
     ("options", "message"),
     [
         ({"learning_rate": lambda step: 0.1}, "is of a constant learning rate"),
-        ({"faults": rs.faults.MessageDrop(0.1)}, "lost messages"),
+        ({"faults": rs.faults.Straggler(0.1)}, "moments are known under one of"),
         ({"x0": np.zeros((8, 4, 4))}, "starting point"),
         ({"learning_rate": [0.1, 0.2, 0.3, 0.4]}, "at most 3"),
     ],

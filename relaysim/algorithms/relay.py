@@ -59,7 +59,8 @@ class RelaySGD(MomentumMethod):
         unheard: what stands in for each of the n − Cnt_i workers not heard from, which is so in the
             first rounds: ``"initial"`` u_i = x_i⁰ (the published code), ``"previous"`` x_i^t,
             ``"own"`` x_i^{t+½}, or ``"counts"``: none, divide by Cnt_i instead of n. Where a share p of
-            messages is lost ``"previous"`` weighs f_j by Σ_i (1 − p)^{d_ij}: a bias at any γ.
+            messages is lost ``"previous"`` weighs f_j by Σ_i (1 − p)^{d_ij}: a bias at any γ; see
+            `relaysim.theory.relay_under_faults`.
         repair: a graph that has the tree's edges and more, of whose links another one takes the place of one
             that is out of order: by `relaysim.faults.LinkFailure`, which then is of all its links, or because
             a worker at an end of it has stopped. Without it the tree waits.

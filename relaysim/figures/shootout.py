@@ -185,7 +185,7 @@ def _curves(ax: Axes, part: pd.DataFrame, column: str) -> None:
     plots.style_axes(ax, column, "distance")
     ax.set_xscale("log")
     guide = ax.axhline(limit, color="#777777", linestyle="--", linewidth=1)
-    ax.legend([guide], [f"{number(TARGET)} of the start's distance"], loc="lower left")
+    ax.legend([guide], [f"{number(TARGET)} of the start's distance"], loc="upper right")
     ax.set_ylim(limit / 30, 2 * start)
     ends = part.groupby("method")[f"{column}_to_target"].first()
     first = part[part[column] > 0].groupby("method")[column].min()

@@ -368,7 +368,7 @@ class History:
             x: ``"step"``, ``"vectors_sent"``, ``"bits_sent"`` or, after `with_time`, ``"time"``.
             theory: lay over each learning rate what theory says of it: the exact curve without noise, its
                 asymptotic rate, the expected noise floor with the 10–90 % band of a single record, and
-                theorems; see `relaysim.theory.overlay`. For at most three rates, against steps.
+                theorems, with faults the expectation; see `relaysim.theory.overlay`. At most three rates.
             worst_case: lay over each learning rate the worst that the method can do on any problem with
                 the same constants, for up to 5 workers and 10 steps: seconds each; see
                 `relaysim.theory.worst_case_curve`. It needs the extra ``pep``.

@@ -17,6 +17,7 @@ from relaysim.theory.d2_limits import (
     d2_spectral_radius,
     exact_diffusion_rates,
 )
+from relaysim.theory.known_losses import expected_mixing
 from relaysim.theory.linear import Linearization, linearize
 from relaysim.theory.maps import RateMap
 from relaysim.theory.maps import rate_map as map
@@ -24,6 +25,7 @@ from relaysim.theory.mean_square import MeanSquare, mean_square, mean_square_rat
 from relaysim.theory.mixing_gap import spectral_gap
 from relaysim.theory.noise_averaging import effective_neighbors
 from relaysim.theory.overlay import Overlay, overlay
+from relaysim.theory.relay_under_faults import RelayUnderFaults, relay_under_faults
 from relaysim.theory.relaysum import (
     correction_factor,
     key_lemma,
@@ -39,6 +41,7 @@ from relaysim.theory.stability import (
     stable_learning_rates,
 )
 from relaysim.theory.toy_problem import toy_rate, toy_rate_exact, toy_zeta
+from relaysim.theory.under_faults import UnderFaults, under_faults
 from relaysim.theory.worst_case_curve import WorstCaseCurve, worst_case_curve
 from relaysim.theory.worst_cases import Certificate, WorstCase, worst_case
 
@@ -50,6 +53,8 @@ __all__ = [
     "MeanSquare",
     "Overlay",
     "RateMap",
+    "RelayUnderFaults",
+    "UnderFaults",
     "WorstCase",
     "WorstCaseCurve",
     "acceleration_constants",
@@ -64,6 +69,7 @@ __all__ = [
     "d2_spectral_radius",
     "effective_neighbors",
     "exact_diffusion_rates",
+    "expected_mixing",
     "key_lemma",
     "linearize",
     "local_smoothness",
@@ -76,11 +82,13 @@ __all__ = [
     "perron_vector",
     "relay_gap",
     "relay_matrix",
+    "relay_under_faults",
     "spectral_gap",
     "stable_learning_rates",
     "toy_rate",
     "toy_rate_exact",
     "toy_zeta",
+    "under_faults",
     "worst_case",
     "worst_case_curve",
 ]

@@ -29,9 +29,10 @@ from relaysim.support.callbacks import answer, ask
 from relaysim.support.streams import Streams
 from relaysim.support.workspace import Workspace
 from relaysim.theory.assembly import close, conserved_matrix, noise_matrix, step_matrix
+from relaysim.theory.state_arrays import change_of_counts, data_of, rebuilt
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["AffineStep", "left_vectors"]
+__all__ = ["AffineStep", "Counting", "left_vectors"]
 
 # A method that needs more steps than this to become steady is taken for one that never does.
 MOST_STARTING_STEPS = 1 << 20
@@ -43,7 +44,7 @@ OTHER_PERIODS = (1, 2, 3, 5, 7)
 Gradient = Callable[[np.ndarray], np.ndarray]
 
 
-class _Counting(Network):
+class Counting(Network):
     """A network that lists what was sent in a step; steps of any number of columns follow each other."""
 
     sendings: list[Any]
@@ -60,6 +61,7 @@ class AffineStep:
         learning_rate: γ, or ``(n, 1, 1)`` with one for each worker.
         matrices: the gossip matrices, checked, as from `relaysim.algorithms.fit.matrices_for`.
         x0: ``(n, d)``.
+        network: makes the network that steps see.
 
     Attributes:
         period: steps after which the mixing matrices, and the method's own rule, repeat.
@@ -84,6 +86,7 @@ class AffineStep:
         learning_rate: Rate,
         matrices: tuple[csr_array, ...],
         x0: np.ndarray,
+        network: Callable[..., Counting] = Counting,
     ):
         if not isinstance(algorithm, Method) or not algorithm.affine:
             raise TypeError(
@@ -93,7 +96,7 @@ class AffineStep:
         self.problem, self.algorithm = problem, algorithm
         self.learning_rate, self.mixing_matrices = learning_rate, matrices
         self.period = cycle_of(algorithm, matrices)
-        self._network = _Counting(topology, matrices, Workspace(), workers=Workers(problem))
+        self._network = network(topology, matrices, Workspace(), workers=Workers(problem))
         self._network.sendings = []
         self._round = Round(self._gradient, self._network, Workspace(), self._no_numbers)
         self._round.learning_rate = learning_rate
@@ -102,7 +105,7 @@ class AffineStep:
         self._require_affine_gradients()
         # With a replica axis the arrays that depend on the data are those with three axes.
         state = algorithm.init(x0[..., None], self._network)
-        self._shapes = [part.shape[:2] for part in _data(state)]
+        self._shapes = [part.shape[:2] for part in data_of(state)]
         self._ends = np.cumsum([0, *(math.prod(shape) for shape in self._shapes)])
         self._start(state)
         self._require_affine_step()
@@ -169,7 +172,7 @@ class AffineStep:
                     states.append(self._step(states[-1], step + phase, self._gradient))
                     total = total + sum(self._network.sendings)
                     sent.append(total)
-                changed = _change_of_counts(state, states[-1])
+                changed = change_of_counts(state, states[-1])
                 if not changed <= ROUNDING:
                     nearly_since = None
                 elif nearly_since is None:
@@ -252,13 +255,22 @@ class AffineStep:
         d = self.problem.d
         return self.states // d if all(shape[1] == d for shape in self._shapes) else None
 
+    @property
+    def workers(self) -> np.ndarray | None:
+        """Whose each entry of y is, ``(N,)``; None where arrays have not a row for each worker."""
+        n = self.problem.n
+        if any(rows not in (0, n) for rows, _ in self._shapes):
+            return None
+        each = [np.repeat(np.arange(rows), columns) for rows, columns in self._shapes]
+        return np.concatenate(each)[self._varying]
+
     def _part(self, k: int) -> slice:
         """Where the k-th array lies in y."""
         return slice(*np.searchsorted(self._varying, self._ends[k : k + 2]))
 
     def _flatten(self, state: Any) -> np.ndarray:
         """What varies of a state, ``(N, r)``."""
-        everything = np.concatenate([part.reshape(-1, part.shape[2]) for part in _data(state)])
+        everything = np.concatenate([part.reshape(-1, part.shape[2]) for part in data_of(state)])
         return everything[self._varying] / self.units[:, None]
 
     def _unflatten(self, y: np.ndarray, phase: int, constants: np.ndarray | None = None) -> Any:
@@ -269,7 +281,7 @@ class AffineStep:
         everything[self._varying] = y * self.units[:, None]
         pieces = zip(self._shapes, self._ends, self._ends[1:], strict=False)
         parts = iter([everything[a:b].reshape(*shape, y.shape[1]) for shape, a, b in pieces])
-        return _rebuilt(self._templates[phase % self.period], parts)
+        return rebuilt(self._templates[phase % self.period], parts)
 
     # -- the map -------------------------------------------------------------------------------------
 
@@ -398,43 +410,3 @@ def left_vectors(quantities: csr_array, A: csr_array) -> csr_array:
     # After one more step: y may hold sums that do not fit the messages, which a step mends.
     found = csr_array(quantities @ A)
     return found[np.flatnonzero(abs(found).sum(axis=1) > 0)]
-
-
-def _leaves(state: Any) -> Iterator[np.ndarray]:
-    """The arrays of a state."""
-    for part in state:
-        if isinstance(part, tuple):
-            yield from _leaves(part)
-        else:
-            yield part
-
-
-def _data(state: Any) -> list[np.ndarray]:
-    """Those of its arrays that depend on the data: they have replicas, hence three axes."""
-    return [part for part in _leaves(state) if np.ndim(part) == 3]
-
-
-def _rebuilt(state: Any, data: Iterator[np.ndarray]) -> Any:
-    """The same state with other data."""
-    parts = []
-    for part in state:
-        if isinstance(part, tuple):
-            parts.append(_rebuilt(part, data))
-        else:
-            parts.append(next(data) if np.ndim(part) == 3 else part)
-    return type(state)(*parts)
-
-
-def _change_of_counts(state: Any, following: Any) -> float:
-    """The largest relative change of what does not depend on the data."""
-    largest = 0.0
-    for old, new in zip(_leaves(state), _leaves(following), strict=True):
-        if np.ndim(new) == 3 or np.array_equal(old, new):
-            continue
-        if np.shape(old) != np.shape(new):
-            return math.inf
-        before, after = (np.asarray(part, dtype=float) for part in (old, new))  # a flag is 0 or 1
-        sizes = np.maximum(np.abs(before), np.abs(after))
-        change = np.abs(after - before) / np.where(sizes > 0, sizes, 1)
-        largest = max(largest, float(np.max(change)))
-    return largest

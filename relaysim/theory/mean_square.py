@@ -32,7 +32,7 @@ from relaysim.theory.second_moments import SPANNED, moved, radius, seen
 from relaysim.theory.spectra import NEUTRAL, fixed_point, groups_of
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["MeanSquare", "mean_square", "mean_square_rate"]
+__all__ = ["MeanSquare", "Replayed", "mean_square", "mean_square_rate"]
 
 NOTHING_DRAWN = Outcomes(np.ones(1), np.zeros((0, 1)))
 # Maps take so much memory at most.
@@ -109,7 +109,7 @@ def mean_square(
     return MeanSquare(problem, topology, algorithm, rate, start, mixing)
 
 
-class _Replayed(Method):
+class Replayed(Method):
     """A method whose draws come in the order of a list, each for as many steps as its rule repeats after."""
 
     affine = True
@@ -192,7 +192,7 @@ class MeanSquare:
                 f"fewer workers or parameters, or simulate it"
             )
         matrices = self._in_turn(weights, drawn, len(own.probabilities))
-        replayed = _Replayed(algorithm, uniforms, self.period)
+        replayed = Replayed(algorithm, uniforms, self.period)
         self._map = AffineStep(problem, topology, replayed, learning_rate, matrices, x0)
         self._require_same_counts()
         self.states = self._map.states

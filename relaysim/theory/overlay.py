@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from relaysim.algorithms.events import Algorithm
+from relaysim.faults import AnyFault
 from relaysim.measures import Measure
 from relaysim.mixing.by_step import AnyMixing
 from relaysim.oracles import Exact, Gaussian, Oracle
@@ -19,6 +22,7 @@ from relaysim.support.display import between, html_table
 from relaysim.theory.bounds import Bound, bounds_for
 from relaysim.theory.linear import linearize
 from relaysim.theory.spectra import NEUTRAL
+from relaysim.theory.under_faults import under_faults
 from relaysim.topologies import Topology, TreePair
 
 if TYPE_CHECKING:
@@ -71,6 +75,9 @@ class Simulated(Protocol):
     def oracle(self) -> Oracle | None: ...
 
     @property
+    def fault_model(self) -> AnyFault | None: ...
+
+    @property
     def config(self) -> Mapping[str, Any]: ...
 
     @property
@@ -90,8 +97,9 @@ class Overlay:
     Attributes:
         column: of the history.
         learning_rate: γ.
-        prediction: the exact curve without noise, a row a step; see `Linearization.predict`.
-        spectral_radius: ρ.
+        prediction: the exact curve without noise, a row a step; see `Linearization.predict`. Of a run with
+            faults the expected one, noise and all; see `UnderFaults.predict`.
+        spectral_radius: ρ; with faults √ρ of the second moments.
         asymptote: C ρ^(2t) at the steps of ``prediction``, through the last maxima of the curve; None
             where the curve ends on a plateau, grows, or does not fall at that rate by then (its modes
             may all be faster than the slowest of all).
@@ -101,6 +109,7 @@ class Overlay:
         band: 10 % and 90 % quantiles of the suboptimality of a record there; None for other columns.
         bounds: theorems about the column, fitted to the first third where their constants are not
             verified.
+        expected: whether the prediction is an expectation, over faults and noise.
     """
 
     column: str
@@ -112,6 +121,7 @@ class Overlay:
     floor: float | None
     band: tuple[float, float] | None
     bounds: tuple[Bound, ...]
+    expected: bool = False
 
     def _repr_html_(self) -> str:
         none = "none"
@@ -144,9 +154,9 @@ class Overlay:
         at = self.prediction["step"].to_numpy()
         lowest = LOWEST * (curve[0] if curve[0] > 0 else np.nanmax(curve[np.isfinite(curve)]))
         described = {
-            "prediction": "exact, without noise",
+            "prediction": "exact expectation" if self.expected else "exact, without noise",
             "asymptote": f"rate ρ² = {self.spectral_radius**2:.5g} a step",
-            "floor": "exact noise floor",
+            "floor": "exact expected floor" if self.expected else "exact noise floor",
         }
         drawn: dict[str, Any] = {}
 
@@ -182,8 +192,9 @@ def overlay(
     """What theory says of a column of a history: prediction, asymptotic rate, noise floor, theorems.
 
     Args:
-        history: a `relaysim.History` on a quadratic problem, at constant rates, without faults, with
-            exact gradients or Gaussian noise.
+        history: a `relaysim.History` on a quadratic problem, at constant rates, with exact gradients or
+            Gaussian noise. With faults it has to be one of which `under_faults` knows the moments: theory is
+            then the expectation of the column, its rate and its floor.
         column: a measure of the history, such as ``"suboptimality"``.
         learning_rate: one of the history's; the only one by default.
         bounds: whether theorems are looked for, which may take seconds.
@@ -200,9 +211,11 @@ def overlay(
     >>> bool(abs(found.prediction.suboptimality - history.frame.suboptimality).max() < 1e-12)
     True
     """
-    measure, problem, algorithm = told_of(history, column)
+    measure, problem, algorithm = told_of(history, column, with_faults=True)
     rate = only_rate(history, learning_rate)
     sigma2 = _noise(history.oracle)
+    if history.config["faults"] is not None:
+        return _expected(history, measure, problem, algorithm, rate, sigma2)
     x0, mixing = history.config["x0"], history.mixing
     given = (problem, history.topology, algorithm)
     linear = linearize(*given, rate, x0, mixing, [measure])
@@ -230,6 +243,46 @@ def overlay(
     )
 
 
+def _expected(
+    history: Simulated,
+    measure: Measure,
+    problem: Problem,
+    algorithm: Algorithm,
+    rate: float,
+    sigma2: float,
+) -> Overlay:
+    """That of a run with faults."""
+    fault, topology, column = history.fault_model, history.topology, measure.name
+    if measure.expectation is None or fault is None or isinstance(topology, TreePair):
+        raise ValueError(
+            f"theory beside a curve of a run with faults is its expectation, and that of column {column!r} "
+            f"is not known; take suboptimality, consensus_distance or distance, or leave theory out"
+        )
+    given = (problem, topology, algorithm, rate, fault)
+    found = under_faults(*given, history.config["x0"], history.mixing, [measure])
+    prediction = found.predict(int(history.steps[-1]), sigma2)
+    of_disagreement = column == "consensus_distance"
+    moments_rate = found.consensus_rate if of_disagreement else found.rate
+    plateau = floor = 0.0 if of_disagreement and rate == 0 and moments_rate < 1 - NEUTRAL else None
+    if floor is None:
+        with contextlib.suppress(ValueError):  # nobody learns, or nothing settles
+            plateau = floor = float(found.stationary(0.0)[column])
+            floor = float(found.stationary(sigma2)[column]) if sigma2 else plateau
+    radius = math.sqrt(moments_rate)
+    return Overlay(
+        column=column,
+        learning_rate=rate,
+        prediction=prediction,
+        spectral_radius=radius,
+        asymptote=_asymptote(prediction[column].to_numpy(), radius, floor),
+        plateau=plateau,
+        floor=floor if floor and floor > ROUNDING * prediction[column].max() else None,
+        band=None,
+        bounds=(),
+        expected=True,
+    )
+
+
 def require_constant(history: Simulated) -> None:
     """Raise unless the learning rate is the same number at all steps and for all workers.
 
@@ -249,16 +302,22 @@ def require_constant(history: Simulated) -> None:
         )
 
 
-def told_of(history: Simulated, column: str) -> tuple[Measure, Problem, Algorithm]:
+def told_of(
+    history: Simulated, column: str, with_faults: bool = False
+) -> tuple[Measure, Problem, Algorithm]:
     """The measure that a column is, problem and algorithm, of a run of which theory may say something.
+
+    Args:
+        history, column: as for `overlay`.
+        with_faults: whether it may say something of a run with faults.
 
     Raises:
         ValueError: faults, parts that are missing, starts for each replica, or no column of this name.
     """
     config = history.config
-    if config["faults"] is not None:
+    if config["faults"] is not None and not with_faults:
         raise ValueError(
-            "theory beside a curve has no place for lost messages; leave faults out, or theory"
+            "this theory beside a curve has no place for lost messages; leave faults out, or theory"
         )
     if history.problem is None or history.algorithm is None:
         raise ValueError(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigs
 
-__all__ = ["SPANNED", "moved", "radius", "seen"]
+__all__ = ["SPANNED", "largest_eigenvalue", "moved", "orthonormal", "radius", "seen"]
 
 # Up to so many entries of a moment its map is a matrix whose eigenvalues are all computed.
 DENSE_ENTRIES = 400
@@ -31,13 +33,19 @@ def radius(phases: list[np.ndarray], probabilities: np.ndarray) -> float:
             moment = moved(maps, probabilities, moment)
         return moment.ravel()
 
+    return largest_eigenvalue(apply, np.eye(size).ravel())
+
+
+def largest_eigenvalue(apply: Callable[[np.ndarray], np.ndarray], start: np.ndarray) -> float:
+    """That of a linear map of moments ``(l,)``, which is positive, sought from a moment that is definite."""
+    size = len(start)
     if size == 0:
         return 0.0
-    if size**2 <= DENSE_ENTRIES:
-        matrix = np.stack([apply(unit) for unit in np.eye(size**2)], axis=1)
+    if size <= DENSE_ENTRIES:
+        matrix = np.stack([apply(unit) for unit in np.eye(size)], axis=1)
         return float(np.abs(np.linalg.eigvals(matrix)).max())
-    operator = LinearOperator((size**2, size**2), matvec=apply, dtype=np.float64)
-    found = eigs(operator, k=1, v0=np.eye(size).ravel(), return_eigenvectors=False)
+    operator = LinearOperator((size, size), matvec=apply, dtype=np.float64)
+    found = eigs(operator, k=1, v0=start, return_eigenvectors=False)
     return float(np.abs(found).max())
 
 
@@ -70,7 +78,7 @@ def _within(phases: list[np.ndarray], bases: list[np.ndarray]) -> list[np.ndarra
 def _spans(phases: list[np.ndarray], given: list[np.ndarray]) -> list[np.ndarray]:
     """Orthonormal bases of what the maps make of these columns, one before each step of a period."""
     bases = [columns[:, :0] for columns in given]
-    waiting = [_orthonormal(basis, columns) for basis, columns in zip(bases, given, strict=True)]
+    waiting = [orthonormal(basis, columns) for basis, columns in zip(bases, given, strict=True)]
     while any(columns.shape[1] for columns in waiting):
         for p, maps in enumerate(phases):
             new, after = waiting[p], (p + 1) % len(phases)
@@ -78,11 +86,11 @@ def _spans(phases: list[np.ndarray], given: list[np.ndarray]) -> list[np.ndarray
             waiting[p] = new[:, :0]
             made = (maps @ new).transpose(1, 0, 2).reshape(maps.shape[1], -1)
             known = np.hstack([bases[after], waiting[after]])
-            waiting[after] = np.hstack([waiting[after], _orthonormal(known, made)])
+            waiting[after] = np.hstack([waiting[after], orthonormal(known, made)])
     return bases
 
 
-def _orthonormal(known: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def orthonormal(known: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """A basis of what columns add to those that are known, but for rounding."""
     sizes = np.linalg.norm(columns, axis=0)
     rest = columns[:, sizes > 0] / sizes[sizes > 0]
