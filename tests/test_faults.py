@@ -799,6 +799,11 @@ def test_what_cannot_happen_never_does():
     assert not faults.All(impossible[0], possible[0]).never
 
 
+def test_a_round_is_the_first_of_its_step_where_nothing_else_is_said():
+    round = rs.faults.WireRound.of(3, rs.topologies.ring(3), None, None)
+    assert (round, round.further, round.crossing) == (3, 0, 0)
+
+
 def test_what_arrives_by_all_arrives_by_each():
     @dataclasses.dataclass(frozen=True)
     class Some(rs.faults.Fault):

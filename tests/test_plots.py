@@ -715,6 +715,9 @@ def test_an_asymptote_is_seen_over_whole_oscillations():
     found = _asymptote(curve, 0.99, 0.0)
     np.testing.assert_allclose(found, 2.2 * 0.99 ** (2 * t), rtol=1e-12)
     assert _asymptote(curve, 0.97, 0.0) is None
+    few = 0.25 ** np.arange(4)
+    np.testing.assert_allclose(_asymptote(few, 0.5, 0.0), few, rtol=1e-12)
+    assert _asymptote(few[:3], 0.5, 0.0) is None
 
 
 def test_how_much_is_drawn_of_theory_does_not_depend_on_units():
