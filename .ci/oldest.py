@@ -1,10 +1,18 @@
-"""Prints, as constraints for pip, the oldest version that setup.cfg allows of each requirement."""
+"""Prints what setup.cfg requires for pip: the oldest versions as constraints, or what tests require.
+
+Args: "constraints" or "requirements".
+"""
 
 import configparser
 import re
+import sys
 
 settings = configparser.ConfigParser()
 settings.read("setup.cfg")
-required = [settings["options"]["install_requires"], *settings["options.extras_require"].values()]
-floors = dict(re.findall(r"^([\w-]+)(?:\[\w+\])?>=(\S+)$", "\n".join(required), re.MULTILINE))
-print("\n".join(f"{name}=={version}" for name, version in floors.items()))
+always, extras = settings["options"]["install_requires"], settings["options.extras_require"]
+if sys.argv[1] == "requirements":
+    print(always, extras["test"], sep="\n")
+else:
+    required = "\n".join([always, *extras.values()])
+    floors = dict(re.findall(r"^([\w-]+)(?:\[\w+\])?>=(\S+)$", required, re.MULTILINE))
+    print("\n".join(f"{name}=={version}" for name, version in floors.items()))

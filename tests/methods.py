@@ -1,5 +1,7 @@
 """The table of all methods that the tests go through; a new method is a new row."""
 
+import pytest
+
 import relaysim as rs
 
 ALGORITHMS = (
@@ -160,3 +162,12 @@ ASYNCHRONOUS = (
     rs.algorithms.SwarmSGD(quantizer=rs.compressors.Lattice(0.1, rounding="nearest")),
     rs.algorithms.SwarmSGD(2, False, rs.compressors.Lattice(0.2, 100, rounding="nearest")),
 )
+
+
+def each_class(algorithms):
+    """Parameters of what takes long: the first setting of each class, and the others as slow tests."""
+    seen = set()
+    for algorithm in algorithms:
+        marks = pytest.mark.slow if type(algorithm) in seen else ()
+        seen.add(type(algorithm))
+        yield pytest.param(algorithm, id=repr(algorithm), marks=marks)

@@ -5,7 +5,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pytest
-from methods import ALGORITHMS, ASYNCHRONOUS, BY_NUMBER
+from methods import ALGORITHMS, ASYNCHRONOUS, BY_NUMBER, each_class
 
 import relaysim as rs
 from relaysim.algorithms.base import Method
@@ -29,7 +29,7 @@ AFFINE = "affine, cycle: the map of its own step gives its curve on quadratics"
 FAULTS = "faults: a loss that never happens changes nothing, one that does is survived"
 
 
-@pytest.mark.parametrize("algorithm", [*ALGORITHMS, *ASYNCHRONOUS, *BY_NUMBER], ids=repr)
+@pytest.mark.parametrize("algorithm", each_class((*ALGORITHMS, *ASYNCHRONOUS, *BY_NUMBER)))
 def test_all_methods_hold(algorithm, monkeypatch):
     monkeypatch.setattr("relaysim.studies.contract.STEPS_TO_THE_OPTIMUM", 2000)
     topology = TREE if algorithm.uses == "relay" else RING

@@ -448,7 +448,13 @@ def assert_nothing_is_cut_off(figure):
     assert ax.get_legend().get_window_extent().y0 >= ax.get_window_extent().y1
 
 
-@pytest.mark.parametrize("choices", SCENES.values(), ids=SCENES)
+@pytest.mark.parametrize(
+    "choices",
+    [
+        pytest.param(choices, id=name, marks=pytest.mark.slow if k % 3 else ())
+        for k, (name, choices) in enumerate(SCENES.items())
+    ],
+)
 def test_the_code_makes_the_same_histories_and_the_same_picture(choices, real_pictures):
     explorer = rs.explore(**({"n": 16} | choices))
     assert explorer.histories

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from methods import ALGORITHMS, ASYNCHRONOUS
+from methods import ALGORITHMS, ASYNCHRONOUS, each_class
 
 import relaysim as rs
 from relaysim.records import archive
@@ -47,15 +47,20 @@ def assert_equal_bits(one, other):
 
 
 def settings():
-    """Every method with each oracle and each fault that it has a rule for: their streams are apart."""
-    for algorithm in (*ALGORITHMS, *ASYNCHRONOUS):
+    """Every method with each oracle and each fault that it has a rule for: their streams are apart.
+
+    Where nothing is lost and gradients are no normal numbers, some methods only are not slow.
+    """
+    for each in each_class((*ALGORITHMS, *ASYNCHRONOUS)):
+        (algorithm,) = each.values
         loses = "lost messages" in algorithm.faults
         for oracle, fault in (("exact", "none"), ("gaussian", "drops"), ("minibatch", "none")):
             if isinstance(algorithm, rs.algorithms.ADMM) and oracle == "minibatch":
                 continue  # it needs a quadratic
+            marks = () if oracle == "gaussian" else each.marks
             fault = fault if loses else "none"
             name = f"{algorithm!r}-{oracle}-{fault}"
-            yield pytest.param(algorithm, ORACLES[oracle], FAULTS[fault], id=name)
+            yield pytest.param(algorithm, ORACLES[oracle], FAULTS[fault], id=name, marks=marks)
 
 
 def arguments(algorithm, oracle, fault):
@@ -77,9 +82,8 @@ def test_every_method_oracle_and_fault_goes_on(algorithm, oracle, fault, tmp_pat
     whole = rs.simulate(**run, steps=FIRST + SECOND)
     part = rs.simulate(**run, steps=FIRST)
     assert_equal_bits(part.extend(SECOND), whole)
-    loaded = rs.History.load(part.save(tmp_path / "part"))
-    assert_equal_bits(loaded.extend(SECOND), whole)
-    assert_equal_bits(part.extend(7).extend(SECOND - 7), whole)  # it was left as it was
+    loaded = rs.History.load(part.save(tmp_path / "part"))  # as it was left
+    assert_equal_bits(loaded.extend(7).extend(SECOND - 7), whole)
 
 
 GO_ON = """

@@ -22,8 +22,8 @@ from relaysim.figures.relay_theory import key_lemma, learning_rate_correction
 from relaysim.figures.typical_distance import exact_distances
 from relaysim.studies.naming import ALGORITHMS
 
-# Over five seconds in their quick versions, or dear with their imports.
-SLOW = {"scaling", "sensitivity", "stability", "shootout", "worst-case"}
+# Some seconds in their quick versions, or dear with their imports.
+SLOW = {"asynchrony", "scaling", "sensitivity", "stability", "shootout", "worst-case"}
 ROOT = pathlib.Path(__file__).parents[1]
 #: The site shows these in full; it draws the others in their quick versions.
 IN_FULL = {path.stem for path in (ROOT / "notebooks" / "pictures").glob("*.png")} & set(FIGURES)

@@ -149,8 +149,14 @@ def inches_of(ax, points):
     return ax.transData.transform(points) / ax.figure.dpi
 
 
-@pytest.mark.parametrize("topology", STRUCTURED + OTHERS, ids=repr)
-@pytest.mark.parametrize("colored", [False, True])
+@pytest.mark.parametrize(
+    ("topology", "colored"),
+    [
+        pytest.param(topology, colored, id=f"{colored}-{topology!r}", marks=marks)
+        for k, topology in enumerate(STRUCTURED + OTHERS)
+        for colored, marks in ((k % 2 == 0, ()), (k % 2 == 1, pytest.mark.slow))
+    ],
+)
 def test_topologies_are_drawn_without_overlap(topology, colored):
     ax = topology.draw(values=np.arange(topology.n) if colored else None)
     ax.figure.draw_without_rendering()
@@ -814,7 +820,16 @@ def test_classes_may_be_called_anything():
     assert sorted(text.get_text() for text in ax.get_legend().get_texts()) == sorted(TEXTS)
 
 
-@pytest.mark.parametrize("name", [text for text in TEXTS if text])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            text, marks=() if text in ("_other", r"$\nothing$", "^{") else pytest.mark.slow
+        )
+        for text in TEXTS
+        if text
+    ],
+)
 def test_methods_graphs_and_columns_may_be_called_anything(name):
     class Own(rs.algorithms.DPSGD):
         label = name

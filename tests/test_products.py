@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import slow
 import slow_events
-from methods import ALGORITHMS, ASYNCHRONOUS
+from methods import ALGORITHMS, ASYNCHRONOUS, each_class
 
 import relaysim as rs
 from relaysim.support.streams import Streams
@@ -284,7 +284,6 @@ def follow_the_rule_or_are_refused(algorithm, n, fault, oracle, matrix, pair, re
 SIZES = (1, 2, 3, 5)
 ALL = (*ALGORITHMS, *ASYNCHRONOUS)
 pytestmark = pytest.mark.filterwarnings("ignore:.*doubly stochastic")
-over_all = pytest.mark.parametrize("algorithm", ALL, ids=repr)
 
 
 def squares(number):
@@ -296,7 +295,7 @@ def squares(number):
         yield n, fault, [*ORACLES][turn % 3], [*MATRICES][turn // 3 % 4], bool(turn % 2), record
 
 
-@over_all
+@pytest.mark.parametrize("algorithm", each_class(ALL))
 def test_methods_follow_their_rule_or_are_refused(algorithm):
     for n, fault, oracle, matrix, pair, record in squares(ALL.index(algorithm)):
         if algorithm.uses == "events":

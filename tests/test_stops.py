@@ -101,6 +101,7 @@ RULES = {
 }
 CLAIMED = [a for a in ALGORITHMS if type(a) in RULES and getattr(a, "consensus", 1) == 1]
 FORMS = [
+    RelaySGD(unheard="own", repair=rs.topologies.complete(N)),
     GradientTracking(form="atc"),
     GradientTracking(form="atc", momentum=0.5),
     GradientTracking(momentum=0.5),
@@ -115,7 +116,12 @@ def crash_slowly(method, crash, seed):
         return [not (now[i] or now[j]) for i, j in edges]
 
     world = slow.World(TREE, gradient, None, arrives)
+    graph = getattr(method, "repair", None)
     world.relay = slow.Relay(world, D)
+    if graph is not None:
+        links = [tuple(edge) for edge in graph.edges.tolist()]
+        world.down = lambda step: {(i, j) for i, j in links if now[i] or now[j]}
+        world.relay = slow.RehungRelay(world, D, graph)
     vectors = 4 if isinstance(method, GradientTracking) else 2
     start = (list(START), *(list(np.zeros((N, D))) for _ in range(vectors - 1)))
     has, found = start, [START]

@@ -1,5 +1,6 @@
 """Sweeps: what they run, what they keep, and what survives when they are killed."""
 
+import functools
 import os
 import signal
 import sqlite3
@@ -191,7 +192,14 @@ rs.sweep(LONG, store=sys.argv[1], progress=False)
 LONG = SMALL | {"zeta2": [0.1 * k for k in range(1, 11)]}
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@functools.cache
+def long_alone():
+    return rs.sweep(LONG, progress=False)
+
+
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_killed_sweep_goes_on_where_it_was(tmp_path, how):
     store = tmp_path / "killed.db"
     here = os.path.dirname(__file__)
@@ -217,7 +225,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path, how):
     assert 0 < len(before) < 120
     assert len(before) % 4 == 0
     resumed = rs.sweep(LONG, store=store, progress=False)
-    pd.testing.assert_frame_equal(resumed, rs.sweep(LONG, progress=False), check_exact=True)
+    pd.testing.assert_frame_equal(resumed, long_alone(), check_exact=True)
 
 
 SHARED = """
@@ -246,9 +254,7 @@ def test_two_processes_share_a_store_and_the_work(tmp_path):
     # A line for each of the groups, of three methods at ten levels, and none twice.
     assert len(told.read_text().split()) == 30
     pd.testing.assert_frame_equal(
-        rs.sweep(LONG, store=store, progress=False),
-        rs.sweep(LONG, progress=False),
-        check_exact=True,
+        rs.sweep(LONG, store=store, progress=False), long_alone(), check_exact=True
     )
 
 
@@ -269,9 +275,7 @@ def test_a_full_disk_loses_nothing_that_was_stored(tmp_path, monkeypatch):
     with Store(store) as kept:
         assert len(kept.keys()) >= 8
     pd.testing.assert_frame_equal(
-        rs.sweep(LONG, store=store, progress=False),
-        rs.sweep(LONG, progress=False),
-        check_exact=True,
+        rs.sweep(LONG, store=store, progress=False), long_alone(), check_exact=True
     )
 
 

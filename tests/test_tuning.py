@@ -197,7 +197,10 @@ PUBLISHED_STEPS = [
 
 @pytest.mark.parametrize(
     ("algorithm", "topology", "median"),
-    [pytest.param(*row, marks=pytest.mark.slow if row[1].n > 6 else ()) for row in PUBLISHED_STEPS],
+    [
+        pytest.param(*row, marks=pytest.mark.slow if row[1].n > 6 or row[2] > 40 else ())
+        for row in PUBLISHED_STEPS
+    ],
     ids=repr,
 )
 def test_published_medians(algorithm, topology, median):

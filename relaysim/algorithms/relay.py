@@ -96,7 +96,6 @@ class RelaySGD(MomentumMethod):
     label: ClassVar[str] = "RelaySGD"
     references: ClassVar[tuple[str, ...]] = ("vogels2021relaysum",)
     uses: ClassVar[str] = "relay"
-    faults: ClassVar[tuple[str, ...]] = (LOST_MESSAGES, LATE_MESSAGES, STOPS)
     exact: ClassVar[bool] = True
     theorems: ClassVar[tuple[str, ...]] = (
         "relay_sgd_equal_hessians",
@@ -149,6 +148,11 @@ class RelaySGD(MomentumMethod):
     @property
     def overlaps(self) -> bool:
         return self.overlap
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Late messages on one tree only: which of them a new one forgets nobody has said."""
+        return (LOST_MESSAGES, STOPS, *((LATE_MESSAGES,) if self.repair is None else ()))
 
     def init(self, x0: np.ndarray, network: Network) -> RelayState:
         return _relay_start(x0, network, self.momentum)

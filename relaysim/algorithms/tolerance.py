@@ -15,7 +15,6 @@ from relaysim.faults import (
     AnyFault,
     Fault,
     kind_of,
-    outages_of,
     parts_of,
 )
 from relaysim.mixing.by_step import ByStep
@@ -37,8 +36,6 @@ def check_faults(
     graph = algorithm.links(topology)
     for part in parts_of(faults):
         _check_fault(part, graph, algorithm, matrices)
-    if graph is not topology:
-        _require_repairable(faults, algorithm)
 
 
 def _check_fault(
@@ -94,20 +91,6 @@ def _check_fault(
             check(W)
     else:
         matrices.require(check)
-
-
-def _require_repairable(faults: AnyFault | None, algorithm: Algorithm) -> None:
-    """Raise unless there are links out of order that others may take the place of, or nothing goes wrong."""
-    parts, name = parts_of(faults), type(algorithm).__name__
-    if any(kind_of(part) == LATE_MESSAGES for part in parts):
-        raise ValueError(
-            f"{name} has no rule for {LATE_MESSAGES} on a tree that is repaired; leave repair out"
-        )
-    if parts and not any(map(outages_of, parts)):
-        raise ValueError(
-            f"{name} repairs its tree where links are out of order, and {faults!r} has none; add LinkFailure "
-            f"or Crash, or leave repair out"
-        )
 
 
 def _require_a_gradient_a_step(algorithm: Algorithm) -> None:

@@ -34,14 +34,14 @@ def double_descent(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Resul
     hundred, against the parameters of a worker: formula and draws. The formula for 1, 2, 4 and 8 workers.
 
     Args:
-        quick: 40 draws of every second size instead of 400 of each.
+        quick: 12 draws of every second size instead of 400 of each.
         seed: of the draws.
         n_jobs: not used.
 
     Source: Hellkvist, Özçelikkale, Ahlén, "Linear regression with distributed learning: a generalization
     error perspective", 2021; the formula is derived here.
     """
-    sizes, draws = (SIZES[1::2], 40) if quick else (SIZES, 400)
+    sizes, draws = (SIZES[1::2], 12) if quick else (SIZES, 400)
     rows = []
     with progress_bar(len(sizes), None, "double-descent", "sizes") as bar:
         for size in sizes:

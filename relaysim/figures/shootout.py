@@ -46,7 +46,7 @@ def shootout(quick: bool = False, seed: int = 0, n_jobs: int = 1) -> Result:
         seed: of the problems and of what methods draw.
         n_jobs: methods at a time.
     """
-    n, steps = (8, 150) if quick else (16, 1500)
+    n, steps = (8, 100) if quick else (16, 1500)
     cases: dict[str, Objective] = {"quadratic": _quadratic(n, seed), "logistic": _logistic(n, seed)}
     tasks = [
         (name, problem, label, settings)

@@ -93,13 +93,14 @@ class RehungTreeRelay(LossyTreeRelay):
 
     def _rehung(self, tree: np.ndarray, down: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """The trees of a round, and of which edges the messages are kept, None where all are."""
-        # The same links out of order leave a tree as it is once it has given up those that it could.
-        if self._seen is not None and self._seen[0] is tree and np.array_equal(self._seen[1], down):
-            return tree, None
         trees, out = (each[:, 0] if each.ndim == 3 else each for each in (tree, down))
         out = np.broadcast_to(out, trees.shape)
         out = (out | out[self._reverse])[self._forward]
-        concerned = np.flatnonzero((trees[self._forward] & out).any(axis=0))
+        concerned = (trees[self._forward] & out).any(axis=0)
+        # The same links out of order leave a tree as it is once it has given up those that it could.
+        if self._seen is not None and self._seen[0] is tree:
+            concerned &= (self._seen[1] != out).any(axis=0)
+        concerned = np.flatnonzero(concerned)
         kept: np.ndarray | None = None
         if len(concerned):
             old = trees[:, concerned]
@@ -114,7 +115,7 @@ class RehungTreeRelay(LossyTreeRelay):
                 trees = trees.copy()
                 trees[:, which] = new
                 tree, kept = trees.reshape(tree.shape), all_kept.reshape(tree.shape)
-        self._seen = tree, np.array(down)
+        self._seen = tree, out
         return tree, kept
 
     def _spanning(self, tree: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -133,12 +134,37 @@ class RehungTreeRelay(LossyTreeRelay):
     def _with_behind(self, marked: np.ndarray, trees: np.ndarray) -> np.ndarray:
         """Of messages i→j, whether a marked link of the tree is on i's side, ``(E, k)``.
 
-        Marks are relayed as payloads are, to the diameter of the tree.
+        With each tree hung up at worker 0 the marked links' ends below a worker are both ends of those on its
+        side, and one of the link to its parent if that is marked.
         """
-        found = np.zeros_like(marked)
-        while True:
-            came = (found | marked).astype(float)
-            passed = (self._sum(came)[self._src] > came[self._reverse]) & trees
-            if np.array_equal(passed, found):
-                return found
-            found = passed
+        k = trees.shape[1]
+        part = self.n * np.arange(k)
+        parent = self._parents(trees[self._forward])
+        forward = marked[self._forward]
+        ends = np.concatenate([(each[:, None] + part)[forward] for each in (self._low, self._high)])
+        below = np.bincount(ends, minlength=len(parent))
+        # Of all that are less than 1, 2, 4, … links below.
+        ancestor, top = parent, len(parent) - 1
+        while (ancestor != top).any():
+            below = below + np.bincount(ancestor, below, len(parent)).astype(np.int64)
+            below[top] = 0
+            ancestor = ancestor[ancestor]
+        source, target = (each[:, None] + part for each in (self._src, self._dst))
+        upwards = parent[source] == target
+        inside = below[np.where(upwards, source, target)]
+        on_side = np.where(upwards, inside, 2 * forward.sum(axis=0) - inside) - marked
+        return (on_side > 0) & trees
+
+    def _parents(self, tree: np.ndarray) -> np.ndarray:
+        """Of each worker of k trees ``(links, k)`` hung up at worker 0, one tree after the other; above these
+        workers, and itself, is one more node, the last: ``(n k + 1,)``.
+        """
+        link, part = np.nonzero(tree)
+        count = tree.shape[1] * self.n
+        roots = np.arange(0, count, self.n)
+        first = np.concatenate([self._low[link] + self.n * part, roots])
+        second = np.concatenate([self._high[link] + self.n * part, np.full(len(roots), count)])
+        graph = coo_array((np.ones(len(first)), (first, second)), shape=(count + 1, count + 1))
+        _, parent = csgraph.breadth_first_order(graph.tocsr(), count, directed=False)
+        parent[count] = count
+        return parent.astype(np.intp)

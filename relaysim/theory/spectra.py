@@ -403,8 +403,9 @@ def _projector(conserved: csr_array) -> Apply:
     """y without its part along the conserved left vectors."""
     if not conserved.shape[0]:
         return lambda y: y
-    gram = splu(csc_array(conserved @ conserved.T))
-    return lambda y: y - conserved.T @ gram.solve(conserved @ y)
+    transposed = conserved.T  # making it takes longer than using it
+    gram = splu(csc_array(conserved @ transposed))
+    return lambda y: y - transposed @ gram.solve(conserved @ y)
 
 
 # -- fixed point -----------------------------------------------------------------------------------
