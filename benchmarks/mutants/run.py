@@ -29,6 +29,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from os import _exit as leave  # without what ends a process that was not forked
 from types import FunctionType
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is there
@@ -206,7 +207,7 @@ def in_child(tree: pathlib.Path, work: Callable[[], dict], seconds: float) -> di
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(status)
+            leave(status)
     end = time.monotonic() + seconds
     late = False
     while os.waitpid(process, os.WNOHANG) == (0, 0):
@@ -236,7 +237,7 @@ def in_fork(work: Callable[[], None]) -> None:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(status)
+            leave(status)
     if os.waitpid(process, 0)[1]:
         raise SystemExit("the tests could not be collected, see above")
 
