@@ -285,6 +285,19 @@ def steps_to(history, share):
     return int(above[-1]) + 1
 
 
+def test_mudag_without_gradients_extrapolates_nothing():
+    """x(t+1) = P(W)(x(t) + c(t)) with c(t+1) what P(W) changed and c(t): by hand."""
+    start = np.random.default_rng(0).normal(size=(8, 3))
+    run = {"learning_rate": 0.0, "steps": 4, "x0": start, "keep_iterates": True}
+    found = rs.simulate(PROBLEM, RING, Mudag(rounds=2, strong_convexity=0.1), **run).iterates
+    W, x, correction = fast_mix(metropolis(RING), 2).toarray(), start, np.zeros_like(start)
+    for k in range(4):
+        corrected = x + correction
+        x = W @ corrected
+        correction = correction + x - corrected
+        np.testing.assert_allclose(found[k + 1], x, rtol=0, atol=1e-14)
+
+
 def test_steps_of_mudag_grow_as_the_root_of_the_condition_number():
     """29, 103, 337 to 1e-8 at κ = 10, 100, 1000, where exact diffusion takes 88, 833, 8368."""
     run = {"learning_rate": 1.0, "steps": 500}

@@ -880,3 +880,14 @@ def test_convex_and_nonconvex_bounds_of_a_problem_hold():
 def test_errors_name_what_was_given(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_bound_in_a_notebook_has_the_numbers_of_its_conditions():
+    bound = rs.theory.bounds.all_reduce(
+        n=7, mean_smoothness=1.0, mean_strong_convexity=0.5, learning_rate=0.375, initial_distance=1.0,
+        sigma2=0.0, quantity="distance",
+    )  # fmt: skip
+    shown = bound._repr_html_()
+    assert ">7<" in shown
+    assert ">0.375<" in shown
+    assert "None" not in shown

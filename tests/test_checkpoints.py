@@ -1,5 +1,6 @@
 """Long runs of a sweep that are killed go on from their last checkpoint, with the same bits."""
 
+import re
 import sqlite3
 
 import pandas as pd
@@ -130,6 +131,20 @@ def test_short_runs_and_runs_without_a_store_are_never_kept(tmp_path, monkeypatc
     impatient(monkeypatch, 5)
     rs.sweep(short, progress=False)
     assert not steps
+
+
+def test_runs_that_a_rule_is_not_made_for_are_refused_as_by_simulate(tmp_path):
+    run = {
+        "problem": rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0),
+        "topology": rs.topologies.ring(4),
+        "algorithm": rs.algorithms.SingleMerge(merge_at=30),
+        "learning_rate": 0.1,
+        "steps": 20,
+    }
+    with pytest.raises(ValueError, match="steps") as told:
+        rs.simulate(**run)
+    with pytest.raises(ValueError, match=re.escape(str(told.value))):
+        stretches.simulated(run, Checkpoint(tmp_path / "kept.db", "a"))
 
 
 def test_where_the_store_is_out_of_reach_the_run_goes_on(tmp_path, monkeypatch):

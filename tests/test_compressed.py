@@ -137,6 +137,11 @@ def test_lead_with_2_bits_takes_as_many_steps_as_without_compression(d, seed):
     assert needed[0] == pytest.approx(needed[1], rel=0.03)
 
 
+def test_positions_cost_nothing_where_there_is_one():
+    assert [rs.compressors.TopK(1).bits(d) for d in (1, 2, 3, 4, 5)] == [64, 65, 66, 66, 67]
+    assert rs.compressors.TopK(3).bits(1000) == 3 * (64 + 10)
+
+
 def test_lead_needs_what_is_unbiased():
     for compressor in EVERY:
         if compressor.unbiased:

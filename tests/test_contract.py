@@ -815,6 +815,26 @@ def test_reductions_of_methods_to_others():
         assert_same(*runs, tolerance=1e-12)
 
 
+def test_decentlam_keeps_its_momentum_through_steps_without_a_rate():
+    problem, x0, ring = least_squares(8, 5, 4), starting_points(8, 5), rs.topologies.ring(8)
+    rate = lambda step: 0.0 if step < 4 else 0.2  # noqa: E731
+    rested = iterates_of(problem, ring, rs.algorithms.DecentLaM(0.5), rate, 9, x0=x0)
+    later = iterates_of(problem, ring, rs.algorithms.DecentLaM(0.5), 0.2, 5, x0=rested[4])
+    np.testing.assert_allclose(rested[4:], later, rtol=0, atol=1e-13)
+    W = rs.mixing.metropolis(ring)
+    np.testing.assert_allclose(rested[4], W @ (W @ (W @ (W @ x0))), rtol=0, atol=1e-13)
+    # With one of its own: as if the steps without a rate had only mixed.
+    rate = lambda step: 0.0 if step == 3 else 0.2  # noqa: E731
+    paused = iterates_of(problem, ring, rs.algorithms.DecentLaM(0.5), rate, 5, x0=x0)
+    going = iterates_of(problem, ring, rs.algorithms.DecentLaM(0.5), 0.2, 5, x0=x0)
+    moved = (going[3] - W @ (going[3] - 0.2 * problem.gradient(going[3]))) / 0.2
+    momentum = (going[3] - going[4]) / 0.2 - moved
+    x = W @ going[3]
+    np.testing.assert_allclose(paused[4], x, rtol=0, atol=1e-13)
+    following = (x - W @ (x - 0.2 * problem.gradient(x))) / 0.2
+    np.testing.assert_allclose(paused[5], x - 0.2 * (following + momentum), rtol=0, atol=1e-12)
+
+
 def test_decentlam_ends_where_dampened_gossip_does_and_moves_faster():
     problem, topology, rate = least_squares(8, 3, 4), rs.topologies.ring(8), 0.05
     # On paper, from X = W(X − γG) with G = HX − c: (I − W)X + γW(HX − c) = 0, stacked over workers.
@@ -1012,6 +1032,34 @@ def test_other_options_are_checked_too():
 )
 def test_claims_that_depend_on_options(algorithm, exact):
     assert algorithm.exact is exact
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "hops"),
+    [
+        (rs.algorithms.LocalRates(6), math.inf),
+        (rs.algorithms.LocalRates(6, gossip=True), 1),
+        (rs.algorithms.GossipPGA(4), math.inf),
+        (rs.algorithms.LocalSGD(4), math.inf),
+        (rs.algorithms.SingleMerge(4), math.inf),
+        (rs.algorithms.DynamicAveraging(1.0), math.inf),
+        (rs.algorithms.A2CiD2(), math.inf),
+        (rs.algorithms.DPSGD(), 1),
+        (rs.algorithms.RelaySGD(), 1),
+        (rs.algorithms.GradientTracking(), 1),
+        (rs.algorithms.GradientTracking(form="atc"), 2),
+        (rs.algorithms.GTSAGA(), 2),
+        (rs.algorithms.SGP(rounds=3, network="topology"), 3),
+        (rs.algorithms.PowerGossip(iterations=2), 2),
+        (rs.algorithms.Muffliato(rounds=3), 3),
+        (rs.algorithms.Mudag(rounds=4), 4),
+        (rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), 0.1, most_rounds=5), 6),
+    ],
+    ids=repr,
+)
+def test_hops_of_a_step_are_no_more_than_it_makes(algorithm, hops):
+    """A claim of fewer would fail above, where what moved further is seen."""
+    assert algorithm.hops_per_step == hops
 
 
 def test_the_table_has_every_algorithm():

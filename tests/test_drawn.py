@@ -473,3 +473,26 @@ def test_what_keeps_something_for_its_edges_refuses_edges_that_change(algorithm)
     run = {"mixing": random_matching(RING), "learning_rate": 1.0, "steps": 2}
     with pytest.raises(ValueError, match="keeps something for each edge that it uses"):
         rs.simulate(PROBLEM, RING, algorithm, **run)
+
+
+@pytest.mark.parametrize("faults", [None, rs.faults.MessageDrop(0.4)], ids=["all", "some"])
+@pytest.mark.parametrize("method", ["DPSGD", "ExactDiffusion"])
+def test_matchings_that_are_always_awake_are_one_matrix(method, faults):
+    """I − αL, and what is left of it where messages are lost, with a share of each worker's own too."""
+    mixing = matcha(COMPLETE, 1.0)
+    least = 1 - mixing.weight * (N - 1)
+    assert mixing.least_own_weight == pytest.approx(least, rel=1e-12)
+    W = np.where(np.eye(N, dtype=bool), least, mixing.weight)
+    run = {"learning_rate": 0.1, "steps": STEPS, "x0": START, "seed": 5, "faults": faults}
+    kind = getattr(rs.algorithms, method)
+    drawn = rs.simulate(PROBLEM, COMPLETE, kind(), mixing=mixing, **run)
+    fixed = rs.simulate(PROBLEM, COMPLETE, kind(), mixing=W, **run)
+    np.testing.assert_allclose(drawn.x, fixed.x, rtol=0, atol=1e-12)
+
+
+def test_draws_whose_columns_need_not_sum_to_one_are_told_of_where_that_is_needed():
+    run = {"learning_rate": 0.1, "steps": 1}
+    with pytest.warns(UserWarning, match="exact where W is doubly stochastic, and the columns"):
+        rs.simulate(PROBLEM, COMPLETE, rs.algorithms.D2(), mixing=epidemic(N, 2), **run)
+    rs.simulate(PROBLEM, COMPLETE, rs.algorithms.D2(), mixing=random_matching(COMPLETE), **run)
+    rs.simulate(PROBLEM, COMPLETE, DPSGD(), mixing=epidemic(N, 2), **run)

@@ -727,6 +727,16 @@ def test_a_replica_whose_models_are_too_far_apart_has_diverged_and_the_others_go
     assert not rs.simulate(problem, topology, wide, x0=x0, **run).diverged.any()
 
 
+@pytest.mark.parametrize("algorithm", [A2CiD2(), A2CiD2(accelerated=False), algorithms.DADAO(9.0)])
+def test_who_meet_send_each_other_their_models(algorithm):
+    topology, steps = rs.topologies.ring(6), 5
+    events = slow_events.events_of(algorithm, topology, steps)
+    meetings = np.bincount([unit for unit, _, _, second in events if second >= 0], minlength=steps)
+    problem = least_squares(6, 5, 4)
+    frame = rs.simulate(problem, topology, algorithm, learning_rate=0.1, steps=steps).frame
+    assert frame.vectors_sent.tolist() == [0, *(2 * np.cumsum(meetings))]
+
+
 def test_bits_are_the_quantisers():
     topology, problem = rs.topologies.ring(6), least_squares(6, 5, 4)
     for levels, bits in ((256, 8), (16, 4)):

@@ -762,6 +762,62 @@ def test_a_trace_is_replayed_by_the_same_method_and_by_another(tmp_path):
     np.testing.assert_array_equal(half.extend(9).x, replayed.x)
 
 
+def test_a_trace_of_a_run_in_which_nothing_can_be_lost_is_replayed_too():
+    run = SOME | {"algorithm": rs.algorithms.D2(), "steps": 5, "keep_faults": True}
+    kept = rs.simulate(**run, faults=rs.faults.MessageDrop(0.0))
+    again = rs.simulate(**run, faults=rs.faults.Replay(kept.trace))
+    np.testing.assert_array_equal(again.x, kept.x)
+    assert again.trace == kept.trace
+
+
+def test_what_cannot_happen_never_does():
+    faults = rs.faults
+    impossible = [
+        faults.MessageDrop(0),
+        faults.MessageDrop([0.0, 0.0]),
+        faults.BurstLoss(0, 0.5),
+        faults.LinkFailure(0, 0.5),
+        faults.Crash(0),
+        faults.Crash(0.5, workers=[]),
+        faults.Straggler(0),
+        faults.Straggler(0.5, workers=[]),
+        faults.Delay(0),
+        faults.Corrupt(0),
+    ]
+    assert all(fault.never for fault in impossible)
+    assert faults.All(*impossible[:4]).never
+    possible = [
+        faults.MessageDrop([0.0, 0.1]),
+        faults.BurstLoss(0.1, 1),
+        faults.LinkFailure(0.1, 1),
+        faults.Crash(0.1, workers=[0]),
+        faults.Straggler(0.1),
+        faults.Delay(0.1),
+        faults.Corrupt(0.1),
+    ]
+    assert not any(fault.never for fault in possible)
+    assert not faults.All(impossible[0], possible[0]).never
+
+
+def test_a_round_is_the_first_of_its_step_where_nothing_else_is_said():
+    round = rs.faults.WireRound.of(3, rs.topologies.ring(3), None, None)
+    assert (round, round.further, round.crossing) == (3, 0, 0)
+
+
+def test_what_arrives_by_all_arrives_by_each():
+    @dataclasses.dataclass(frozen=True)
+    class Some(rs.faults.Fault):
+        arrived: tuple
+
+        def arrivals(self, edges, round):
+            return np.array(self.arrived)
+
+    edges = np.array([[0, 1], [1, 0], [1, 2]])
+    one, by_replica = Some((1, 0, 1)), Some(((1, 1), (1, 1), (0, 1)))
+    found = rs.faults.All(one, by_replica).arrivals(edges, 0)
+    assert found.tolist() == [[True, True], [False, False], [False, True]]
+
+
 def test_text_stands_for_several_faults():
     text = "All(MessageDrop(0.2), LinkFailure(0.1, 0.4), BurstLoss(0.1, 0.5))"
     assert named(text, FAULTS, "faults") == TOGETHER

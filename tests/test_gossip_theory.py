@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import relaysim as rs
+from relaysim.mixing import clocks
 from relaysim.mixing.clocks import acceleration_constants
 from relaysim.theory import (
     d2_rates,
@@ -15,6 +16,7 @@ from relaysim.theory import (
     d2_spectral_radius,
     effective_neighbors,
     exact_diffusion_rates,
+    linear_rule,
     mixing_gap,
     spectral_gap,
     toy_problem,
@@ -492,6 +494,23 @@ def test_acceleration_constants_from_the_definition(graph, rate):
     found = acceleration_constants(topology, rate)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
     assert found[1] <= found[0] * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_what_maps_reach_does_not_depend_on_units(scale):
+    turn, stay = np.roll(np.eye(4), 1, axis=0), np.zeros((4, 4))
+    turn[3] = turn[:, 3] = 0  # the last is out of reach
+    basis = linear_rule._invariant([stay, scale * turn], np.array([1.0, 0, 0, 0]))
+    np.testing.assert_allclose(basis @ basis.T, np.diag([1.0, 1, 1, 0]), atol=1e-12)
+
+
+@pytest.mark.parametrize("at_a_time", [1, 4, 256])
+def test_acceleration_constants_by_a_sparse_factor_are_those_of_a_dense_one(at_a_time, monkeypatch):
+    graph = topologies.watts_strogatz(24, 4, 0.3, seed=1)
+    expected = acceleration_constants(graph, 1.5)
+    monkeypatch.setattr(clocks, "DENSE_LIMIT", 0)
+    monkeypatch.setattr(clocks, "EDGES_AT_A_TIME", at_a_time)
+    np.testing.assert_allclose(acceleration_constants(graph, 1.5), expected, rtol=1e-10)
 
 
 def doubled(topology):

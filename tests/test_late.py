@@ -167,6 +167,15 @@ def test_a_worker_without_weight_of_its_own_keeps_its_own_until_it_hears():
     np.testing.assert_array_equal(history.iterates[..., 0], expected)
 
 
+@pytest.mark.parametrize("kind", KNOWN, ids=lambda kind: kind.__name__)
+def test_a_single_worker_waits_for_nobody(kind):
+    alone = {"topology": rs.topologies.chain(1), "x0": START[:1], "algorithm": kind()}
+    alone["problem"] = rs.problems.random_quadratics(n=1, d=D, zeta2=0.0, seed=4)
+    waiting = rs.simulate(**RUN | alone, faults=FAULTS[1])
+    np.testing.assert_array_equal(waiting.x, rs.simulate(**RUN | alone).x)
+    assert waiting.faults.late_messages.sum() == 0
+
+
 def test_how_late_and_which_overtake():
     fault = Delay(0.6, 3)
     late = fault.late(np.random.default_rng(0).random(90_000))

@@ -755,8 +755,11 @@ def test_bad_input_is_refused():
         rs.theory.linearize(problem, ring, rs.algorithms.RelaySGD(), 0.1)
     with pytest.raises(ValueError, match="x0 must have shape"):
         rs.theory.linearize(problem, ring, gossip, 0.1, x0=np.zeros(7))
-    with pytest.raises(ValueError, match="no noise floor"):
-        rs.theory.linearize(problem, ring, gossip, 50.0).stationary(0.1)
+    for rate in (3.0, 50.0):
+        unstable = rs.theory.linearize(problem, ring, gossip, rate)
+        assert (unstable.spectral_radius < 2) == (rate == 3)
+        with pytest.raises(ValueError, match="no noise floor"):
+            unstable.stationary(0.1)
     with pytest.raises(ValueError, match="sigma2"):
         rs.theory.linearize(problem, ring, gossip, 0.1).stationary(-1)
     with pytest.raises(ValueError, match="no noise floor"):
@@ -852,3 +855,18 @@ def test_the_rate_that_forgets_everything_is_found(name, h):
     best = rs.theory.best_learning_rate(problem, rs.topologies.chain(n), algorithm)
     assert best.spectral_radius < 1e-15
     assert best.learning_rate == pytest.approx(1 / h, rel=1e-15)
+
+
+def test_the_best_rate_may_lie_between_rates_that_look_worse():
+    """Two valleys: that of the lowest value seen, and a narrow one whose bottom no rate has met."""
+
+    class Valleys:
+        curvature = 1e6
+
+        def __call__(self, rate):
+            return min(0.1 * abs(rate - 4) - 3, 8 * abs(rate - 12.5) - 6.5)
+
+    rates = [float(rate) for rate in range(1, 20)]
+    growth = Valleys()
+    best = stability._best(growth, rates, [growth(rate) for rate in rates])
+    assert best.learning_rate == pytest.approx(12.5, rel=1e-6)

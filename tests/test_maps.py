@@ -26,6 +26,16 @@ def test_boundary_and_best_rate_are_those_of_the_searches():
         assert row.spectral_radius == pytest.approx(best.spectral_radius, rel=1e-4)
 
 
+def test_boundary_and_best_rate_have_the_units_of_the_problem():
+    steep = rs.problems.LeastSquares(PROBLEM.A * 2.0**12, PROBLEM.b * 2.0**12)
+    one = rs.theory.map(D2(), {1.0: (PROBLEM, CHAIN)}, RATES)
+    other = rs.theory.map(D2(), {1.0: (steep, CHAIN)}, RATES / 2.0**24)
+    for rates, steeper in ((one.boundary, other.boundary), (one.best, other.best)):
+        assert len(rates)
+        found = steeper.learning_rate * 2.0**24
+        np.testing.assert_allclose(found, rates.learning_rate, rtol=1e-9)
+
+
 def test_a_window_that_opens_again_has_its_sides_said():
     """RelaySGD/Grad on a star is stable up to a rate, and again further on: closed form."""
     n = 8

@@ -1,6 +1,7 @@
 """Second moments of methods that draw: their rates, curves and floors, without simulating and against it."""
 
 import math
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -206,3 +207,28 @@ def test_a_state_that_is_not_yet_steady_is_refused_where_it_draws():
     assert mean_square_rate(PROBLEM, RING, Counting(), 0.1) == pytest.approx(1)
     with pytest.raises(ValueError, match="a draw has no one map"):
         mean_square(PROBLEM, RING, Counting(), 0.1, mixing=random_matching(RING))
+
+
+def test_what_no_draw_changes_is_the_run_itself_over_a_sequence_too():
+    ring = rs.topologies.ring(4)
+    problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
+    W = rs.mixing.metropolis(ring).toarray()
+    sequence, x0 = [W, (W + np.eye(4)) / 2, np.eye(4)], np.random.default_rng(1).normal(size=(4, 2))
+    found = mean_square(problem, ring, DPSGD(), 0.3, x0=x0, mixing=sequence)
+    run = {"learning_rate": 0.3, "x0": x0, "mixing": sequence}
+    frame = rs.simulate(problem, ring, DPSGD(), steps=240, **run).frame
+    predicted = found.predict(14)
+    for column, value in found.stationary.items():
+        np.testing.assert_allclose(predicted[column], frame[column][:15], rtol=1e-10)
+        assert value == pytest.approx(frame[column].iloc[-1], rel=1e-9)
+
+
+def test_maps_that_would_not_fit_are_refused_with_their_size(monkeypatch):
+    ring = rs.topologies.ring(4)
+    problem = rs.problems.random_quadratics(n=4, d=3, zeta2=1.0, seed=0)
+    module = sys.modules["relaysim.theory.mean_square"]  # the function has its name
+    monkeypatch.setattr(module, "MOST_BYTES", 8 * 13**2)
+    mean_square(problem, ring, DPSGD(), 0.1)
+    monkeypatch.setattr(module, "MOST_BYTES", 8 * 13**2 - 1)
+    with pytest.raises(ValueError, match=r"the 1 maps of .* with 12 numbers of its iterates take"):
+        mean_square(problem, ring, DPSGD(), 0.1)

@@ -366,6 +366,11 @@ def test_single_precision_excuses_no_row_that_is_wrong(change):
         as_matrices(W)
 
 
+def test_single_precision_excuses_no_matrix_that_is_not_square():
+    with pytest.raises(ValueError, match="4 × 3 but the topology has 4"):
+        gossip(np.full((4, 3), 1 / 3, dtype=np.float32), CHAIN)
+
+
 def test_double_weights_of_single_precision_are_refused_with_what_they_lack():
     with pytest.raises(ValueError, match=r"sums to 1 [+−] \d\.?\d*e-08"):
         as_matrices(single_metropolis(SOCIAL).astype(float))

@@ -18,6 +18,7 @@ import relaysim as rs
 from relaysim import plots
 from relaysim.figures import heterogeneity
 from relaysim.figures.compression import LINES as COMPRESSION_LINES
+from relaysim.theory.overlay import _asymptote
 
 
 @pytest.fixture(autouse=True)
@@ -712,6 +713,30 @@ def test_the_asymptotic_rate_is_drawn_where_the_curve_has_it():
     equal = rs.problems.DiagonalQuadratic(np.ones((8, 1)), np.arange(8.0)[:, None])
     history = rs.simulate(equal, ring, rs.algorithms.D2(), learning_rate=0.5, steps=30)
     assert not any(line.get_label()[:4] == "rate" for line in history.plot(theory=True).lines)
+
+
+def test_an_asymptote_is_seen_over_whole_oscillations():
+    t = np.arange(401)
+    curve = 0.99 ** (2 * t) * (1.2 + np.cos(2 * np.pi * t / 25))
+    found = _asymptote(curve, 0.99, 0.0)
+    np.testing.assert_allclose(found, 2.2 * 0.99 ** (2 * t), rtol=1e-12)
+    assert _asymptote(curve, 0.97, 0.0) is None
+    few = 0.25 ** np.arange(4)
+    np.testing.assert_allclose(_asymptote(few, 0.5, 0.0), few, rtol=1e-12)
+    assert _asymptote(few[:3], 0.5, 0.0) is None
+
+
+def test_how_much_is_drawn_of_theory_does_not_depend_on_units():
+    problem = rs.problems.random_quadratics(n=4, d=3, zeta2=1.0, seed=0)
+    steep = rs.problems.LeastSquares(problem.A * 2.0**40, problem.b * 2.0**40)
+    drawn = []
+    for each, rate in ((problem, 0.4), (steep, 0.4 / 2.0**80)):
+        run = {"learning_rate": rate, "steps": 800}
+        history = rs.simulate(each, rs.topologies.chain(4), rs.algorithms.RelaySGD(), **run)
+        lines = history.plot(theory=True).lines
+        drawn.append([np.isfinite(line.get_ydata()).sum() for line in lines])
+    assert drawn[0] == drawn[1]
+    assert min(drawn[0][1:]) < 750  # what is below rounding is left out
 
 
 def test_theory_over_a_run_that_diverged():

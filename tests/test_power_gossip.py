@@ -369,5 +369,7 @@ def test_softmax_parameters_are_a_matrix(intercept):
 
 
 def test_bits_of_a_matrix_of_low_rank():
+    shares = [rs.compressors.LowRank(rank, 2).contraction(10) for rank in (1, 2, 3)]
+    assert shares == [0.5, 1.0, 1.0]
     assert rs.compressors.LowRank(1, 2).bits(10) == 64 * (2 + 5)
     assert rs.compressors.LowRank(2, 2).bits(10) == 64 * 10  # no more than the matrix itself

@@ -69,6 +69,8 @@ def test_what_differs_is_said_with_its_first_step(tmp_path, capsys):
         "machine": "another",
     }
     assert "column/distance" in repr(found)
+    _, *lines = found.told().splitlines()[: 1 + len(found.differences)]
+    assert [line.split()[0] for line in lines] == found.differences.what.tolist()
     assert "<table" in found._repr_html_()
     path = run.save(tmp_path / "run")
     assert cli.main(["rerun", str(path)]) == 1

@@ -24,6 +24,12 @@ def one_peer_ring(n):
     return matrices
 
 
+def test_times_are_only_read():
+    found = runtime(RING, 3)
+    with pytest.raises(ValueError, match="read-only"):
+        found.worker_times[1] = 0
+
+
 @pytest.mark.parametrize("n", [2, 4, 16, 64])
 def test_all_reduce_with_exponential_times_takes_harmonic_numbers(n):
     found = runtime(rs.topologies.complete(n), 400, replicas=20).per_step

@@ -10,7 +10,7 @@ import relaysim as rs
 from relaysim import cli
 from relaysim.studies.claims import Claims
 from relaysim.studies.store import Store, StoreError
-from relaysim.studies.upkeep import checked, export, repair
+from relaysim.studies.upkeep import _of_one_kind, checked, export, repair
 from relaysim.version import __version__
 
 SMALL = {"n": 4, "d": 2, "topology": ["chain", "star"], "learning_rate": [0.1, 0.2], "steps": 3}
@@ -101,6 +101,7 @@ def test_tables_for_other_programs(kept, tmp_path, capsys):
     file = tmp_path / "table.csv"
     assert cli.main(["store", "export", str(path), "--out", str(file)]) == 0
     assert capsys.readouterr().out == f"{file}: {len(table)} rows\n"
+    assert pd.read_csv(file).columns.tolist() == table.columns.tolist()
     pd.testing.assert_frame_equal(
         pd.read_csv(file)[["step", "distance"]], table[["step", "distance"]]
     )
@@ -132,3 +133,12 @@ def test_bad_commands(kept, tmp_path, monkeypatch, capsys, arguments, message):
     (tmp_path / "text.db").write_text("no store")
     assert cli.main(["store", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_column_of_several_kinds_is_one_of_words():
+    mixed = pd.Series([0.1, "1/t", None], dtype=object)
+    found = _of_one_kind(pd.DataFrame({"learning_rate": mixed, "step": [0, 1, 2]}))
+    assert found.learning_rate.tolist()[:2] == ["0.1", "1/t"]
+    assert found.learning_rate.isna().tolist() == [False, False, True]
+    assert found.step.tolist() == [0, 1, 2]
+    assert mixed.tolist() == [0.1, "1/t", None]

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import types
 import warnings
 
 import numpy as np
@@ -65,6 +66,21 @@ def json_setting(path):
     return json.loads(text)
 
 
+@pytest.fixture(params=["by this SQLite", "by none"])
+def read_in_place(request, monkeypatch):
+    """Some versions of SQLite read a log beside which nothing can be written; others do not."""
+    reading = stores._reading
+
+    def not_in_place(path, query, stack):
+        if query == "mode=ro":
+            raise sqlite3.OperationalError("unable to open database file")
+        return reading(path, query, stack)
+
+    if request.param == "by none":
+        monkeypatch.setattr(stores, "_reading", not_in_place)
+
+
+@pytest.mark.usefixtures("read_in_place")
 def test_where_nothing_can_be_written_the_log_is_read_as_well(kept, tmp_path):
     path, table = kept
     connection = logged(path)
@@ -80,6 +96,7 @@ def test_where_nothing_can_be_written_the_log_is_read_as_well(kept, tmp_path):
     connection.close()
 
 
+@pytest.mark.usefixtures("read_in_place")
 def test_where_nothing_can_be_written_and_no_log_is_there(kept):
     path, table = kept
     path.with_name("kept.db-shm").mkdir()
@@ -101,6 +118,17 @@ def test_a_journal_that_cannot_be_changed_is_told_after_some_patience(kept, monk
     reader.close()
     with Store(path) as store:
         assert store._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_journal_is_not_waited_for_for_ever(tmp_path, monkeypatch):
+    class Locked:
+        def execute(self, statement):
+            raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(stores, "_PATIENCE_SECONDS", 0.05)
+    alone = types.SimpleNamespace(path=tmp_path / "kept.db", _connection=Locked())
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        Store._log_ahead(alone)
 
 
 # -- what is not what was stored ----------------------------------------------------------------------

@@ -59,6 +59,11 @@ class Replay(Fault):
         again = tuple(_AGAIN[type(each.fault).__name__](self, each) for each in self.trace.tracks)
         return (self, *again) if len(self.trace.asked) or not again else again
 
+    @property
+    def never(self) -> bool:
+        # A run in which nothing can go wrong asks, and writes, nothing.
+        return not (len(self.trace.asked) or self.trace.tracks)
+
     def check(self, topology: Topology | TreePair) -> None:
         if topology != self.trace.topology:
             raise ValueError(

@@ -178,14 +178,6 @@ class _Moments:
         self._blocks(result)[...] += weights[:, None, :, None] * both[:, None, :]
         return result
 
-    @property
-    def _bound(self) -> float:
-        """More than the modulus of any eigenvalue."""
-        meeting = np.bincount(self._edges.ravel(), np.repeat(self._rates, 2)).max()
-        strength = float(np.linalg.norm(self._rule.lost) * np.linalg.norm(self._rule.seen))
-        flow = float(np.linalg.norm(self._rule.flow, 2))
-        return 4 * strength * (1 + strength) * meeting + 2 * flow
-
     def largest_eigenvalue(self) -> float:
         """Of the generator on deviations from the mean: real, with a covariance for mode.
 
