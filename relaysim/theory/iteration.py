@@ -19,7 +19,7 @@ __all__ = ["SEEN", "How", "Mode", "Search", "radius_by_iteration"]
 
 # Powers of A, whose eigenvalues lie further apart, and in how many dimensions. With odd ones z and −z, as on
 # graphs of two colours, stay apart.
-POWERS = ((33, 100), (129, 60))
+POWERS = ((33, 240), (129, 100))
 # Up to this size powers are computed once, as dense matrices.
 SQUARED_STATES = 300
 POWER_STEPS = 5000
