@@ -556,6 +556,9 @@ def test_theory_lies_over_the_curves():
     explorer.controls["x"].value = "bits_sent"
     assert "theory is a curve over steps" in explorer.messages.value
     explorer.controls["x"].value = "step"
+    explorer.controls["d"].value = 10
+    explorer.controls["n"].value = 32
+    assert explorer.scene.curves[0].overlay is not None
     explorer.controls["n"].value = 64
     assert "theory of RelaySGD takes longer than an answer may" in explorer.messages.value
     assert explorer.scene.curves[0].overlay is None

@@ -17,7 +17,7 @@ from relaysim.algorithms.base import Method
 from relaysim.network import Network
 from relaysim.problems.workers import Workers
 from relaysim.support.workspace import Workspace
-from relaysim.theory import spectra, stability
+from relaysim.theory import extrema, iteration, spectra, stability
 
 TREES = (rs.topologies.chain, rs.topologies.binary_tree, rs.topologies.star)
 GRAPHS = (*TREES, rs.topologies.ring)
@@ -864,9 +864,97 @@ def test_the_best_rate_may_lie_between_rates_that_look_worse():
         curvature = 1e6
 
         def __call__(self, rate):
-            return min(0.1 * abs(rate - 4) - 3, 8 * abs(rate - 12.5) - 6.5)
+            return self.with_slope(rate)[0]
+
+        def with_slope(self, rate):
+            wide = 0.1 * abs(rate - 4) - 3, 0.1 * np.sign(rate - 4)
+            return min(wide, (8 * abs(rate - 12.5) - 6.5, 8 * np.sign(rate - 12.5)))
 
     rates = [float(rate) for rate in range(1, 20)]
     growth = Valleys()
     best = stability._best(growth, rates, [growth(rate) for rate in rates])
     assert best.learning_rate == pytest.approx(12.5, rel=1e-6)
+
+
+# -- how it is found -------------------------------------------------------------------------------
+
+
+def _largest_of(*branches):
+    return lambda x: max((branch(x) for branch in branches), key=lambda found: found[0])
+
+
+@pytest.mark.parametrize(
+    ("curve", "around", "lowest"),
+    [
+        (_largest_of(lambda x: (1 - x, -1), lambda x: (2 * x - 2, 2)), (0.8, 1.1, 1.3), (0, 1)),
+        (  # a corner of curved branches: e^(1 − x) = x³ at 1
+            _largest_of(lambda x: (math.exp(1 - x), -math.exp(1 - x)), lambda x: (x**3, 3 * x**2)),
+            (0.7, 0.9, 1.3),
+            (1, 1),
+        ),
+        (lambda x: (x - math.log(x), 1 - 1 / x), (0.6, 0.9, 1.3), (1, 1)),
+        (  # vertical from the left, as where two eigenvalues meet
+            lambda x: (math.sqrt(1 - x), -0.5 / math.sqrt(1 - x)) if x < 1 else (x - 1, 1),
+            (0.85, 1.02, 1.15),
+            (0, 1),
+        ),
+    ],
+)
+def test_lowest_points_are_found_in_corners_too(curve, around, lowest):
+    asked = []
+
+    def counted(x):
+        asked.append(x)
+        return curve(x)
+
+    value, place = extrema.lowest_between(counted, *around)
+    np.testing.assert_allclose((value, place), lowest, rtol=1e-6, atol=1e-4)
+    assert curve(place)[0] == value == min(curve(x)[0] for x in asked)
+    assert len(asked) < 40
+
+
+def test_modes_looked_at_closely_are_those_of_a_dense_solver():
+    n, d = 12, 5
+    problem = rs.problems.random_quadratics(n=n, d=d, zeta2=1.0, seed=0)
+    for topology, algorithm in (
+        (rs.topologies.chain(n), rs.algorithms.RelaySGD()),
+        (rs.topologies.ring(n), rs.algorithms.D2()),
+    ):
+        linear = rs.theory.linearize(problem, topology, algorithm, 0.3)
+        (A,), conserved = linear._map.matrices, linear._map.conserved
+        expected = np.abs(np.linalg.eigvals(spectra.deflated(A, conserved))).max()
+        seen = np.arange(A.shape[0]) < n * d
+        found = {}
+        searched: tuple = ({}, {})
+        for how in ("rough", "precise", "along"):
+            search = iteration.Search(*searched, how)
+            found[how] = spectra.spectral_radius([A], conserved, seen, search)
+        assert any(searched[1].values()), "nothing was looked at closely"
+        np.testing.assert_allclose(found["rough"], expected, rtol=1e-6)
+        np.testing.assert_allclose([found["precise"], found["along"]], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "algorithm", [rs.algorithms.RelaySGD(), rs.algorithms.RelaySGDGrad()], ids=repr
+)
+def test_what_is_forgotten_is_missing_in_no_floor(algorithm):
+    n, d = 12, 7
+    problem = rs.problems.random_quadratics(n=n, d=d, zeta2=1.0, seed=0)
+    linear = rs.theory.linearize(problem, rs.topologies.chain(n), algorithm, 0.3)
+    floor = linear._floor
+    left = floor._lasting
+    assert left.dimensions < 0.8 * linear.states
+    A, B, kept = floor._matrices[0], floor._noise[0], floor._conserved
+    found = left.covariance(A, B, kept, n * d)
+    dense = spectra.deflated(A, kept)
+    # The sum itself, without doubling or a change of basis.
+    reached, expected = B.toarray(), np.zeros((n * d, n * d))
+    for _ in range(math.ceil(18 / -math.log(linear.spectral_radius))):
+        expected += reached[: n * d] @ reached[: n * d].T
+        reached = dense @ reached
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11 * expected.max())
+    means = floor._mean_by_rows(0)
+    weights = np.kron(np.full((1, n), 1 / n), np.eye(d))
+    np.testing.assert_allclose(
+        means, weights @ expected @ weights.T, rtol=1e-9, atol=1e-11 * means.max()
+    )

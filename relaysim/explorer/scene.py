@@ -250,7 +250,8 @@ class Runner:
         curve = Curve(label, method.call, rate, method.on_tree, given, history)
         if settings.theory:
             relays = method.algorithm.uses == "relay"
-            affordable = affordable_theory(problem.n, problem.d, edges - problem.n, relays)
+            sizes = problem.n, problem.d, edges - problem.n
+            affordable = affordable_theory(*sizes, relays, settings.sigma2 > 0)
             curve = curve._replace(overlay=self._theory(scene, key, curve, affordable))
         return curve
 

@@ -23,7 +23,7 @@ from relaysim.topologies import Topology
 __all__ = ["asynchronous_consensus", "asynchronous_decay"]
 
 # Of so many edges all eigenvalues are found, of more the largest by Lanczos iterations.
-FEW_EDGES = 400
+FEW_EDGES = 100
 # Exponentials are sought in spaces of so many dimensions, and miss this share of what is left.
 MOST_KRYLOV, KRYLOV_ERROR = 60, 1e-14
 # Nor does a piece leave less than this share, of which rounding would take digits.
@@ -41,7 +41,7 @@ def asynchronous_decay(topology: Topology, algorithm: EventMethod) -> float:
     with A what happens between meetings and P_ij what happens in one. Where meetings are m a step, as those
     of SwarmSGD, κ is −m log of the largest eigenvalue of a meeting, M ↦ E[P M Pᵀ].
 
-    Linear algebra over edges and modes: 10 ms for a ring of 32, a second for complete(64) or a ring of 256.
+    Linear algebra over edges and modes: 10 ms for a ring of 32, a second for a ring of 256.
 
     Args:
         topology: connected, of two workers or more.

@@ -19,6 +19,7 @@ from relaysim.support.checks import require_memory
 from relaysim.theory.affine import left_vectors
 from relaysim.theory.assembly import step_matrix
 from relaysim.theory.decoupling import Coordinates
+from relaysim.theory.lasting import Lasting, doubled, lasting, summed
 from relaysim.theory.spectra import (
     conserved_in,
     deflated,
@@ -33,9 +34,7 @@ __all__ = ["Floor", "NoiseWhenAsked", "Spread"]
 
 # Multiplications in a doubling, for states (N, N), and how many of them take the time of one in a sparse row.
 DOUBLING, DENSE_GAIN = 6, 10
-# Directions that a step does not reach have less than this share of the largest singular value.
-UNREACHED = 1e-11
-# Fewer states are not worth the search for those that are not reached.
+# Fewer states are not worth the search for what is left of them.
 LARGE = 300
 
 
@@ -94,24 +93,19 @@ class Floor:
             (csr_array(A.T), csr_array(B.T))
             for A, B in zip(self._matrices, self._noise, strict=True)
         ]
-        rows = np.zeros((self.step.states, self._d))
-        rows[: self._n * self._d] = np.kron(self._weights[:, None], np.eye(self._d))
-        total = np.zeros((self._d, self._d))
-        piece = math.ceil(self._steps_to_rest() / 4) + len(transposed)
-        count = 0
-        while True:
-            added = np.zeros_like(total)
-            for _ in range(piece):
-                phase = (phase - 1) % len(transposed)
-                A, B = transposed[phase]
+        order = [transposed[(phase - 1 - k) % len(transposed)] for k in range(len(transposed))]
+
+        def period(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            gram = np.zeros((rows.shape[1],) * 2)
+            for A, B in order:
                 shown = B @ rows
-                added += shown.T @ shown
+                gram += shown.T @ shown
                 rows = A @ rows
-            total += added
-            count += 1
-            deviations = np.sqrt(np.abs(np.diagonal(total)))
-            if count >= 4 and not (np.abs(added) > 1e-16 * np.outer(deviations, deviations)).any():
-                return total
+            return rows, gram
+
+        start = np.zeros((self.step.states, self._d))
+        start[: self._n * self._d] = np.kron(self._weights[:, None], np.eye(self._d))
+        return summed(period, start, self._radius ** len(transposed))
 
     @functools.cached_property
     def _groups(self) -> list[np.ndarray]:
@@ -176,9 +170,14 @@ class Floor:
             inputs = [part_of(source, rows) for source in sources]
             kept = conserved_in(self._conserved, rows)
             key = tuple(map(fingerprint, (*parts, *inputs, kept)))
+            if len(rows) == self.step.states and self._lasting is not None:
+                shown = self._n * self._d
+                found = self._lasting.covariance(parts[0], self._noise[0], kept, shown)
+                if found is not None:
+                    yield rows[None, :shown], [found[None]]
+                    continue
             if key not in known:
-                basis = self._reached if len(rows) == self.step.states > LARGE else None
-                known[key] = _covariances(parts, inputs, kept, basis)
+                known[key] = _covariances(parts, inputs, kept)
             yield rows[None], [each[None] for each in known[key]]
         for each in small.values():
             stacked = np.array(each)
@@ -186,53 +185,31 @@ class Floor:
             inputs_of = [stack_of(source, stacked) for source in sources]
             yield stacked, _stacked_covariances(maps, inputs_of)
 
-    @property
-    def _reached(self) -> np.ndarray | None:
-        """An orthonormal basis ``(R, r)`` of what a step and noise reach, of each parameter's R numbers."""
+    @functools.cached_property
+    def _lasting(self) -> Lasting | None:
+        """What is left of a state after some steps, where that is much less than all."""
         rows, d = self.step.rows, self._d
-        if rows is None or d == 1 or len(self._matrices) > 1:
+        if rows is None or d == 1 or len(self._matrices) > 1 or self.step.states <= LARGE:
             return None
-        unforced = step_matrix(self.step, 0, 1.0, np.zeros((self._n, d)))
-        if unforced is None:
+        random = np.random.default_rng(6).uniform(0.2, 1.0, self._n)
+        curvatures = np.repeat(random[:, None] * self.step.curvature_scale, d, axis=1)
+        found = step_matrix(self.step, 0, 1.0, curvatures)
+        if found is None:
             return None
-        each = np.concatenate([unforced[::d, ::d].toarray(), self._noise[0][::d, ::d].toarray()], 1)
-        left, sizes, _ = np.linalg.svd(each, full_matrices=False)
-        basis = left[:, sizes > UNREACHED * sizes[0]]
-        return basis if basis.shape[1] < 0.95 * rows else None
+        one = deflated(csr_array(found[::d, ::d]), csr_array(self._conserved[::d, ::d]))
+        return lasting(one, d)
 
 
 def _covariances(
-    matrices: list[csr_array],
-    sources: list[csr_array],
-    conserved: csr_array,
-    basis: np.ndarray | None,
+    matrices: list[csr_array], sources: list[csr_array], conserved: csr_array
 ) -> list[np.ndarray]:
     start = np.zeros(matrices[0].shape)
     for A, source in zip(matrices, sources, strict=True):
         start = _propagated(start, A, source)
-    A = deflated(product(matrices), conserved)
-    if basis is None:
-        found = [_doubled(A, start)]
-    else:
-        inner = _doubled(_onto(basis, A), _onto(basis, start))
-        found = [_from(basis, inner)]
+    found = [doubled(deflated(product(matrices), conserved), start)]
     for A_k, source in zip(matrices[:-1], sources[:-1], strict=True):
         found.append(_propagated(found[-1], A_k, source))
     return found
-
-
-def _onto(basis: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """(Q ⊗ I)ᵀ A (Q ⊗ I)."""
-    rows, d = len(basis), len(matrix) // len(basis)
-    half = np.tensordot(basis.T, matrix.reshape(rows, d, rows, d), 1)
-    found = np.tensordot(half, basis, (2, 0)).transpose(0, 1, 3, 2)
-    size = basis.shape[1] * d
-    return np.ascontiguousarray(found).reshape(size, size)
-
-
-def _from(basis: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """(Q ⊗ I) A (Q ⊗ I)ᵀ."""
-    return _onto(basis.T, matrix)
 
 
 def _propagated(covariance: np.ndarray, A: csr_array, source: csr_array) -> np.ndarray:
@@ -247,26 +224,10 @@ def _stacked_covariances(
         start = A @ start @ A.mT + source
         whole = A if whole is None else A @ whole
     assert whole is not None
-    found = [_doubled(whole, start)]
+    found = [doubled(whole, start)]
     for A, source in zip(maps[:-1], sources[:-1], strict=True):
         found.append(A @ found[-1] @ A.mT + source)
     return found
-
-
-def _doubled(A: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Σ_k A^k S (A^k)ᵀ, twice as many terms each time: S ← S + M S Mᵀ, M ← M² (Smith's method).
-
-    Ended by each entry's own size: at low rates a momentum's variance is far above that of the iterates.
-    """
-    total = source
-    while True:
-        added = A @ total @ A.mT
-        total = total + added
-        deviations = np.sqrt(np.abs(np.diagonal(total, axis1=-2, axis2=-1)))
-        sizes = deviations[..., :, None] * deviations[..., None, :]
-        if not (np.abs(added) > 1e-16 * sizes).any():
-            return total
-        A = A @ A
 
 
 class NoiseWhenAsked(Noise):

@@ -6,23 +6,16 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import eigvals, lu_factor, lu_solve
 from scipy.sparse import block_array, csc_array, csgraph, csr_array, eye_array
-from scipy.sparse.linalg import (
-    ArpackError,
-    ArpackNoConvergence,
-    LinearOperator,
-    MatrixRankWarning,
-    eigs,
-    splu,
-)
+from scipy.sparse.linalg import MatrixRankWarning, splu
+
+from relaysim.theory.iteration import SEEN, Search, radius_by_iteration
 
 __all__ = [
     "NEUTRAL",
-    "Search",
     "conserved_in",
     "deflated",
     "fingerprint",
@@ -30,6 +23,7 @@ __all__ = [
     "groups_of",
     "part_of",
     "product",
+    "projector",
     "scaled_product",
     "spectral_radius",
     "stack_of",
@@ -41,38 +35,19 @@ DENSE_STATES = 100
 MOST_DENSE_STATES = 5000
 # Groups of at most so many states are handled together.
 MOST_STACKED = 16
-# The iteration works on powers of A, whose eigenvalues lie further apart, and restarts so many times.
-POWERS = ((32, 40, 15), (128, 40, 12))
-POWER_STEPS = 5000
-# Up to this size powers are computed once, as dense matrices.
-SQUARED_STATES = 600
 # Moduli closer to 1 than this are 1 up to rounding.
 NEUTRAL = 1e-12
 # Steps after which powers of A are taken not to vanish.
 MOST_NILPOTENT = 400
+# What rounding leaves of the powers of a matrix that vanish has a smaller radius.
+LOOKS_NILPOTENT = 0.95
 # Products of matrices are kept between this and its inverse: where they overflow, all seems to vanish.
 HUGE = 1e100
-# What powers of eigenvalues may miss where a rough answer will do.
-ROUGH = 1e-5
-# A mode is seen in the iterates if they make up more than this of its eigenvector.
-SEEN = 1e-7
 
 Apply = Callable[[np.ndarray], np.ndarray]
 
 
 # -- spectral radius -------------------------------------------------------------------------------
-
-
-class Search(NamedTuple):
-    """How the largest eigenvalues are iterated for, where a matrix is like one that was seen before.
-
-    Attributes:
-        starts: by a group's first row what its leading modes were; what is found is left there.
-        rough: whether some 1e-8 of ρ will do.
-    """
-
-    starts: dict[int, np.ndarray]
-    rough: bool
 
 
 def spectral_radius(
@@ -103,8 +78,7 @@ def spectral_radius(
         part, kept = part_of(A, rows), conserved_in(conserved, rows)
         key = (fingerprint(part), fingerprint(kept), seen[rows].tobytes())
         if key not in known:
-            at_row = None if search is None else _AtRow(search, int(rows[0]))
-            known[key] = _radius(part, kept, seen[rows], at_row)
+            known[key] = _radius(part, kept, seen[rows], search, int(rows[0]))
     period = len(matrices)
     largest = max([largest, *known.values()])
     return largest ** (1 / period) * 2.0 ** (exponent / period)
@@ -208,23 +182,18 @@ def fingerprint(matrix: csr_array) -> tuple:
     )
 
 
-class _AtRow(NamedTuple):
-    """A search as it goes for the group with this first row."""
-
-    search: Search
-    row: int
-
-
 def _radius(
-    A: csr_array, conserved: csr_array, seen: np.ndarray, search: _AtRow | None = None
+    A: csr_array, conserved: csr_array, seen: np.ndarray, search: Search | None, row: int
 ) -> float:
     if not seen.any():
         return 0.0
     size = len(seen)
-    if _is_nilpotent(A):
-        return 0.0
     if size > DENSE_STATES:
-        radius, converged = _radius_by_iteration(A, conserved, seen, search)
+        radius, converged = radius_by_iteration(A, projector(conserved), seen, search, row)
+        if converged and radius > LOOKS_NILPOTENT:
+            return radius
+        if _is_nilpotent(A):
+            return 0.0
         if converged:
             return radius
         if size > MOST_DENSE_STATES:
@@ -235,6 +204,8 @@ def _radius(
                 stacklevel=2,
             )
             return radius
+    elif _is_nilpotent(A):
+        return 0.0
     return _radius_of_all(deflated(A, conserved), seen)
 
 
@@ -290,116 +261,7 @@ def _shows(A: np.ndarray, value: complex, seen: np.ndarray) -> bool:
     return not np.linalg.norm(vector[seen]) <= SEEN
 
 
-def _radius_by_iteration(
-    A: csr_array, conserved: csr_array, seen: np.ndarray, search: _AtRow | None
-) -> tuple[float, bool]:
-    """The same by Arnoldi's method, and whether it converged."""
-    project = _projector(conserved)
-    start = np.random.default_rng(0).normal(size=len(seen))
-    known = None if search is None else search.search.starts.get(search.row)
-    if known is not None:
-        start = known + 1e-3 * start / math.sqrt(len(start))
-    start, growth = _power_iteration(A, project, start, 100 if known is None else 10)
-    if growth == 0:
-        return 0.0, False
-    # Scaled to a radius of about 1, so that powers neither overflow nor vanish.
-    scaled = A / growth
-    for power, subspace, restarts in POWERS:
-        apply = _applied(scaled, project, power)
-        found = _largest_eigenvalue(apply, start, seen, subspace, restarts, search)
-        if found is not None:
-            if search is not None:
-                search.search.starts[search.row] = found[1]
-            return growth * found[0] ** (1 / power), True
-    # Modes that hardly decay sit close together next to 1 or −1 and are told apart by (A − s)⁻¹.
-    # There is none elsewhere with a larger modulus if nothing grows faster.
-    start, rate = _power_iteration(scaled, project, start, steps=POWER_STEPS)
-    near = [_nearest(A, project, side, start, seen) for side in (1.0, -1.0)]
-    radius = max(value or 0.0 for value in near)
-    return max(radius, growth * rate), growth * rate <= radius * (1 + 1e-6)
-
-
-def _applied(A: csr_array, project: Apply, times: int) -> Apply:
-    """y ↦ A^times y."""
-    if A.shape[0] <= SQUARED_STATES:
-        power = np.linalg.matrix_power(A.toarray(), times)
-        return lambda y: project(power @ project(y))
-
-    def apply(y: np.ndarray) -> np.ndarray:
-        for _ in range(times):
-            y = A @ y
-        return project(y)
-
-    return apply
-
-
-def _power_iteration(
-    A: csr_array, project: Apply, y: np.ndarray, steps: int = 100
-) -> tuple[np.ndarray, float]:
-    """y after twice as many applications of A, and by how much each of the last half made it grow."""
-    total = 0.0
-    for step in range(2 * steps):
-        y = project(A @ project(y))
-        norm = float(np.linalg.norm(y))
-        if norm < 1e-200:
-            return y, 0.0
-        y = y / norm
-        total += math.log(norm) * (step >= steps)
-    return y, math.exp(total / steps)
-
-
-def _largest_eigenvalue(
-    apply: Apply,
-    start: np.ndarray,
-    seen: np.ndarray,
-    subspace: int,
-    restarts: int,
-    search: _AtRow | None,
-) -> tuple[float, np.ndarray] | None:
-    """The largest modulus that shows, and the sum of the leading modes, ``(N,)``."""
-    size = len(seen)
-    operator = LinearOperator((size, size), matvec=apply, dtype=np.float64)
-    rough = search is not None and search.search.rough
-    for count in (2, 6, 14) if rough else (6, 14):
-        try:
-            values, vectors = eigs(
-                operator,
-                k=count,
-                which="LM",
-                v0=start,
-                ncv=min(subspace, size),
-                maxiter=restarts,
-                tol=ROUGH if rough else 1e-10,
-            )
-        except (ArpackNoConvergence, ArpackError):
-            return None
-        shown = _shown(vectors, seen)
-        if shown.any():
-            return float(np.abs(values[shown]).max()), vectors.real.sum(axis=1)
-    return None
-
-
-def _shown(vectors: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Which eigenvectors, as columns, have more than rounding in the entries seen."""
-    return np.linalg.norm(vectors[seen], axis=0) > SEEN * np.linalg.norm(vectors, axis=0)
-
-
-def _nearest(
-    A: csr_array, project: Apply, side: float, start: np.ndarray, seen: np.ndarray
-) -> float | None:
-    size = len(seen)
-    shift = side * (1 + 1e-4)
-    factors = splu(csc_array(A - shift * eye_array(size)))
-    inverse = LinearOperator((size, size), matvec=lambda y: project(factors.solve(project(y))))
-    try:
-        values, vectors = eigs(inverse, k=4, which="LM", v0=start, ncv=min(40, size), tol=1e-12)
-    except (ArpackNoConvergence, ArpackError):
-        return None
-    shown = _shown(vectors, seen)
-    return float(np.abs(shift + 1 / values[shown]).max()) if shown.any() else None
-
-
-def _projector(conserved: csr_array) -> Apply:
+def projector(conserved: csr_array) -> Apply:
     """y without its part along the conserved left vectors."""
     if not conserved.shape[0]:
         return lambda y: y

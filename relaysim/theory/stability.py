@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_array
 
 from relaysim.algorithms.events import Algorithm
@@ -16,9 +16,11 @@ from relaysim.mixing.sequences import Mixing
 from relaysim.problems import Problem
 from relaysim.support.progress import ProgressBar, progress_bar
 from relaysim.theory.affine import AffineStep
+from relaysim.theory.extrema import lowest_between, zero_between
+from relaysim.theory.iteration import How, Mode, Search
 from relaysim.theory.linear import Linearization
 from relaysim.theory.pencil import pencil_of
-from relaysim.theory.spectra import NEUTRAL, Search, product, spectral_radius
+from relaysim.theory.spectra import NEUTRAL, product, spectral_radius
 from relaysim.topologies import Topology, TreePair
 
 __all__ = [
@@ -40,7 +42,9 @@ REFINEMENTS = 12
 # in more parameters than these.
 FLAT, MOST_DIRECTIONS = 1e-8, 2000
 # A log ρ below this is found precisely.
-NEARLY_NEUTRAL = 1e-4
+NEARLY_NEUTRAL = 1e-5
+# A slope is that to a rate so much higher.
+HIGHER = 1e-8
 # What stands for a log ρ that differs from 0 by less than rounding.
 HIDDEN = 1e-300
 
@@ -170,7 +174,7 @@ def _windows(growth: _Growth, rates: list[float], values: list[float]) -> list[t
     ends = [0.0] if values[0] < 0 else []
     for left, right, before, after in zip(rates, rates[1:], values, values[1:], strict=False):
         if (before < 0) != (after < 0):
-            ends.append(float(brentq(growth, left, right, xtol=1e-300, rtol=1e-10)))
+            ends.append(zero_between(growth.with_slope, left, right, (before, after)))
     if values[-1] < 0:
         ends.append(math.inf)
     return list(zip(ends[::2], ends[1::2], strict=True))
@@ -183,19 +187,15 @@ def _best(growth: _Growth, rates: list[float], values: list[float]) -> BestRate 
     ends = math.nextafter(forgetting, 0), math.nextafter(forgetting, math.inf)
     needle = [(growth(rate), rate) for rate in (forgetting, *ends)]
     best = min(*needle, *zip(values, rates, strict=True))
+    if best[0] == -math.inf:
+        return BestRate(best[1], 0.0)
     lowest = [
         k
         for k in range(1, len(rates) - 1)
         if values[k] <= values[k - 1] and values[k] <= values[k + 1]
     ]
     for k in sorted(lowest, key=values.__getitem__)[:3]:
-        found = minimize_scalar(
-            growth,
-            bounds=(rates[k - 1], rates[k + 1]),
-            method="bounded",
-            options={"xatol": 1e-7 * rates[k]},
-        )
-        best = min(best, (float(found.fun), float(found.x)))
+        best = min(best, lowest_between(growth.with_slope, rates[k - 1], rates[k], rates[k + 1]))
     value, rate = best
     return BestRate(rate, math.exp(value)) if value < 0 else None
 
@@ -250,6 +250,7 @@ class _Growth:
         self.curvature = self._largest_curvature()
         self._pencil = pencil_of(self._map, self.curvature)
         self._starts: dict[int, np.ndarray] = {}
+        self._modes: dict[int, list[Mode]] = {}
 
     def _seen_directions(self) -> np.ndarray:
         """An orthonormal basis ``(d, k)`` of the directions in which any f_i is curved."""
@@ -271,26 +272,33 @@ class _Growth:
 
     def __call__(self, rate: float) -> float:
         self._on_evaluation()
-        return self._log_radius(rate, rough=False)
+        return self._log_radius(rate, "precise")
 
     def roughly(self, rate: float) -> float:
         """log ρ(γ) to some 1e-7, and with its sign."""
         self._on_evaluation()
-        found = self._log_radius(rate, rough=True)
-        return self._log_radius(rate, rough=False) if abs(found) < NEARLY_NEUTRAL else found
+        found = self._log_radius(rate, "rough")
+        return self._log_radius(rate, "precise") if abs(found) < NEARLY_NEUTRAL else found
 
-    def _log_radius(self, rate: float, rough: bool) -> float:
-        radius = self._radius(rate, rough)
+    def with_slope(self, rate: float) -> tuple[float, float]:
+        """log ρ(γ) and its slope, to the right where it has two."""
+        self._modes.clear()
+        here = self(rate)
+        there = self._log_radius(rate * (1 + HIGHER), "along")
+        return here, (there - here) / (rate * HIGHER)
+
+    def _log_radius(self, rate: float, how: How) -> float:
+        radius = self._radius(rate, how)
         if abs(radius - 1) <= NEUTRAL:
             return 0.0  # a mode that never decays, as where the mean Hessian is singular
         return math.log(radius) if radius > 0 else -math.inf
 
-    def _radius(self, rate: float, rough: bool) -> float:
+    def _radius(self, rate: float, how: How) -> float:
         if self._pencil is None:
             return Linearization(*self._given, rate, self._matrices, self._start).spectral_radius
         matrices = self._pencil.matrices(rate)
         conserved = self._pencil.conserved(rate, matrices[0])
-        search = Search(self._starts, rough)
+        search = Search(self._starts, self._modes, how)
         return spectral_radius(matrices, conserved, self._pencil.seen, search)
 
     def _matrices_at(self, rate: float) -> list[csr_array]:
