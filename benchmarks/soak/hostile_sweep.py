@@ -28,7 +28,7 @@ import relaysim as rs
 
 PROCESSES, DAYS = 2, 30
 # A disk is full when a file has grown by this many bytes.
-ROOM = 200_000
+ROOM = 50_000
 
 
 def settings(count: int) -> dict:
@@ -41,8 +41,8 @@ def settings(count: int) -> dict:
         "zeta2": 1.0,
         "problem_seed": list(range(count // 8)),
         "learning_rate": [0.05, 0.1],
-        "steps": 300,
-        "record": 100,
+        "steps": 2000,
+        "record": 500,
     }
 
 
@@ -70,12 +70,13 @@ class Hostile:
         self._random = np.random.default_rng(seed)
         self.store = folder / "sweep.db"
         self.done: Counter[str] = Counter()
+        self._own: dict[int, pathlib.Path] = {}
         self._running = [self._start(place) for place in range(PROCESSES)]
 
     def _start(self, place: int) -> subprocess.Popen:
-        own = self._folder / f"own {place} {sum(self.done.values())}"
+        own = self._own[place] = self._folder / f"own {place} {sum(self.done.values())}"
         own.mkdir()
-        full = self._random.random() < 0.2
+        full = self._random.random() < 0.4
         size = self.store.stat().st_size if self.store.exists() else 0
         wrong_by = self._random.uniform(-DAYS, DAYS) * 86400
         given = {
@@ -88,8 +89,7 @@ class Hostile:
         return subprocess.Popen(
             [sys.executable, __file__, *(f"{name}={value}" for name, value in given.items())],
             env=os.environ | folders,
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=(own / "said").open("w"),
         )
 
     def go_on(self, mean: float) -> bool:
@@ -104,21 +104,21 @@ class Hostile:
                 self.done["workers killed"] += 1
                 return True
             process.kill()
-            process.communicate()
+            process.wait()
             for worker in workers:  # a machine takes all with it
                 _kill(worker)
             self.done["main processes killed"] += 1
         elif process.returncode == 0:
             return any(each.poll() is None for each in self._running)
         else:
-            self.done[_said(process.communicate()[1])] += 1
+            self.done[_said((self._own[place] / "said").read_text())] += 1
         self._running[place] = self._start(place)
         return True
 
     def end(self) -> None:
         """Let nobody disturb the rest."""
         for process in self._running:
-            process.communicate()
+            process.wait()
 
 
 def _children(pid: int) -> list[int]:
@@ -152,7 +152,7 @@ def _said(error: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--settings", type=int, default=2000)
-    parser.add_argument("--mean", type=float, default=3.0, help="seconds from one blow to the next")
+    parser.add_argument("--mean", type=float, default=2.5, help="seconds from one blow to the next")
     parser.add_argument("--most", type=int, default=100, help="blows")
     parser.add_argument("--seed", type=int, default=0)
     for name in ("--store", "--wrong-by", "--most-bytes"):
