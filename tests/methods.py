@@ -166,8 +166,9 @@ ASYNCHRONOUS = (
 
 def each_class(algorithms):
     """Parameters of what takes long: the first setting of each class, and the others as slow tests."""
-    seen = set()
+    seen, found = set(), []
     for algorithm in algorithms:
         marks = pytest.mark.slow if type(algorithm) in seen else ()
         seen.add(type(algorithm))
-        yield pytest.param(algorithm, id=repr(algorithm), marks=marks)
+        found.append(pytest.param(algorithm, id=repr(algorithm), marks=marks))
+    return found
