@@ -179,6 +179,27 @@ def copied(root: pathlib.Path, tree: pathlib.Path) -> None:
 # Processes --------------------------------------------------------------------------------------
 
 
+def forked(work: Callable[[], None], session: bool = False) -> int:
+    """The number of a process that does this, perhaps in a session of its own, and ends with 1 if it fails."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    process = os.fork()
+    if process:
+        return process
+    if session:
+        os.setsid()
+    status = 1
+    try:
+        work()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        leave(status)
+
+
 def in_child(tree: pathlib.Path, work: Callable[[], dict], seconds: float) -> dict:
     """What `work` returns in a process of its own, in the tree; all it started is ended with it.
 
@@ -186,28 +207,18 @@ def in_child(tree: pathlib.Path, work: Callable[[], dict], seconds: float) -> di
     """
     answer = tree.parent / "answer.json"
     answer.unlink(missing_ok=True)
-    process = os.fork()
-    if process == 0:
-        os.setsid()
-        status = 1
-        try:
-            os.chdir(tree)
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
-            log = os.open(tree.parent / "last.log", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
-            os.environ["PYTHONPATH"] = str(tree)
-            sys.path[:] = [str(tree), *(each for each in sys.path if each not in ("", str(HERE)))]
-            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-            answer.write_text(json.dumps(work()))
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            leave(status)
+
+    def prepared() -> None:
+        os.chdir(tree)
+        log = os.open(tree.parent / "last.log", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.environ["PYTHONPATH"] = str(tree)
+        sys.path[:] = [str(tree), *(each for each in sys.path if each not in ("", str(HERE)))]
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        answer.write_text(json.dumps(work()))
+
+    process = forked(prepared, session=True)
     end = time.monotonic() + seconds
     late = False
     while os.waitpid(process, os.WNOHANG) == (0, 0):
@@ -226,18 +237,7 @@ def in_child(tree: pathlib.Path, work: Callable[[], dict], seconds: float) -> di
 
 def in_fork(work: Callable[[], None]) -> None:
     """Do this in a process of its own, and leave no import of it here."""
-    process = os.fork()
-    if process == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            leave(status)
+    process = forked(work)
     if os.waitpid(process, 0)[1]:
         raise SystemExit("the tests could not be collected, see above")
 
