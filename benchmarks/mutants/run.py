@@ -180,7 +180,7 @@ def copied(root: pathlib.Path, tree: pathlib.Path) -> None:
 
 
 def forked(work: Callable[[], None], session: bool = False) -> int:
-    """The number of a process that does this, perhaps in a session of its own, and ends with 1 if it fails."""
+    """The number of a process that does this, maybe in its own session, and ends with 1 if it fails."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     process = os.fork()
