@@ -29,6 +29,7 @@ from relaysim.support.callbacks import answer, ask
 from relaysim.support.streams import Streams
 from relaysim.support.workspace import Workspace
 from relaysim.theory.assembly import close, conserved_matrix, noise_matrix, step_matrix
+from relaysim.theory.probes import Probes, probes_of
 from relaysim.theory.state_arrays import change_of_counts, data_of, rebuilt
 from relaysim.topologies import Topology, TreePair
 
@@ -263,6 +264,16 @@ class AffineStep:
             return None
         each = [np.repeat(np.arange(rows), columns) for rows, columns in self._shapes]
         return np.concatenate(each)[self._varying]
+
+    @functools.cached_property
+    def probes(self) -> Probes | None:
+        """Of a row for each worker; None where unit vectors have to do, as with messages of each edge."""
+        n, topology, own = self.problem.n, self._network.topology, self.workers
+        whole = own is not None and len(own) == n * self.problem.d * len(self._shapes)
+        if not whole or not isinstance(topology, Topology):
+            return None
+        edges = csr_array((np.ones(len(topology.edges)), topology.edges.T), shape=(n, n))
+        return probes_of(csr_array(sum((abs(W) for W in self.mixing_matrices), start=edges)))
 
     def _part(self, k: int) -> slice:
         """Where the k-th array lies in y."""
