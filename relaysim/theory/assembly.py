@@ -14,7 +14,7 @@ from relaysim.theory.probes import Probes
 __all__ = ["close", "conserved_matrix", "noise_matrix", "step_matrix", "without_rounding"]
 
 # Bytes of a batch of states that step together.
-BATCH_BYTES = 1 << 24
+BATCH_BYTES = 1 << 21
 
 Gradient = Callable[[np.ndarray], np.ndarray]
 

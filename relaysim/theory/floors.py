@@ -16,7 +16,6 @@ from scipy.sparse import csr_array, diags_array
 
 from relaysim.measures import Noise
 from relaysim.support.checks import require_memory
-from relaysim.theory.affine import left_vectors
 from relaysim.theory.assembly import step_matrix
 from relaysim.theory.decoupling import Coordinates
 from relaysim.theory.lasting import Lasting, doubled, lasting, summed
@@ -59,11 +58,10 @@ class Floor:
         self.step, self._radius = coordinates.step, radius
         self._coordinates = coordinates
         self._n, self._d = coordinates.step.size
-        self._matrices = coordinates.matrices_at(self.step.learning_rate)
+        self._matrices = coordinates.matrices
         deviations = diags_array(np.repeat(np.sqrt(shares / self._d), self._d))
         self._noise = [csr_array(B @ deviations) for B in coordinates.noise]
-        quantities = coordinates.quantities_at(self.step.learning_rate)
-        self._conserved = left_vectors(quantities, self._matrices[0])
+        self._conserved = coordinates.conserved
         V = coordinates.workers
         self._weights = np.full(self._n, 1 / self._n) if V is None else V.mean(axis=0)
 
@@ -124,7 +122,7 @@ class Floor:
         )
         n, d, V = self._n, self._d, self._coordinates.workers
         means = np.zeros((len(self._matrices), d, d))
-        together = np.zeros((len(self._matrices), n, n))  # Σ_k Cov(x_ik, x_jk)
+        together = [csr_array((n, n)) for _ in self._matrices]  # Σ_k Cov(x_ik, x_jk)
         for rows, covariances in self._covariances():
             shown = (rows < n * d).any(axis=0)
             workers, parameters = np.divmod(rows[:, shown], d)
@@ -137,19 +135,16 @@ class Floor:
             for phase, covariance in enumerate(covariances):
                 own = covariance[:, shown][:, :, shown]
                 means[phase] += (to_mean @ own @ to_mean.mT).sum(axis=0)
-                np.add.at(together[phase], pair, own[g, i, j])
+                together[phase] += csr_array((own[g, i, j], pair), shape=(n, n))
         found = []
+        one = self._weights / np.linalg.norm(self._weights)
         for mean, covariance in zip(means, together, strict=True):
-            if V is None:
-                variances = np.diagonal(covariance).copy()
-                apart = covariance - covariance.mean(axis=0)
-                apart -= apart.mean(axis=1)[:, None]
-            else:
-                variances = ((V @ covariance) * V).sum(axis=1)
-                one = self._weights / np.linalg.norm(self._weights)
-                apart = covariance - np.outer(one, one @ covariance)
-                apart -= np.outer(apart @ one, one)
-            found.append(Spread(self._turned(mean), variances, float(np.trace(apart)) / n))
+            along = covariance @ one
+            apart = covariance.diagonal() - 2 * one * along + one**2 * (one @ along)
+            variances = (
+                covariance.diagonal() if V is None else (V * (covariance @ V.T).T).sum(axis=1)
+            )
+            found.append(Spread(self._turned(mean), variances, float(apart.sum()) / n))
         return found
 
     def _turned(self, mean: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ from relaysim.schedules import PerWorker
 from relaysim.support.checks import noise_variances, one_of, real_array, real_number, whole_number
 from relaysim.support.display import LATER, html_table
 from relaysim.support.starts import starting_points
-from relaysim.theory.affine import AffineStep, left_vectors
+from relaysim.theory.affine import AffineStep
 from relaysim.theory.decoupling import Coordinates
 from relaysim.theory.floors import Floor, NoiseWhenAsked
 from relaysim.theory.spectra import NEUTRAL, fixed_point, spectral_radius
@@ -151,12 +151,8 @@ class Linearization:
             RuntimeWarning: the eigenvalues of a very large A have not converged.
         """
         seen = np.arange(self.states) < self._iterates.stop
-        where, rate = self._coordinates, self._map.learning_rate
-        if where.parameters is None and where.workers is None:
-            return spectral_radius(self._map.matrices, self._map.conserved, seen)
-        matrices = where.matrices_at(rate)
-        conserved = left_vectors(where.quantities_at(rate), matrices[0])
-        return spectral_radius(matrices, conserved, seen)
+        where = self._coordinates
+        return spectral_radius(where.matrices, where.conserved, seen)
 
     @functools.cached_property
     def _coordinates(self) -> Coordinates:
