@@ -17,8 +17,9 @@ from scipy.sparse import csr_array, diags_array
 from relaysim.measures import Noise
 from relaysim.support.checks import require_memory
 from relaysim.theory.assembly import step_matrix
+from relaysim.theory.columns import memory_of_columns, sums_over_columns
 from relaysim.theory.decoupling import Coordinates
-from relaysim.theory.lasting import Lasting, doubled, lasting, summed
+from relaysim.theory.lasting import Lasting, doubled, lasting, memory_of_doubling, summed
 from relaysim.theory.spectra import (
     conserved_in,
     deflated,
@@ -26,6 +27,7 @@ from relaysim.theory.spectra import (
     groups_of,
     part_of,
     product,
+    projector,
     stack_of,
 )
 
@@ -79,11 +81,33 @@ class Floor:
     def _rows_pay(self) -> bool:
         steps, states = self._steps_to_rest(), self.step.states
         entries = sum(A.nnz for A in self._matrices) / len(self._matrices)
-        doublings = max(math.log2(max(steps, 2)), 1)
         by_rows = steps * len(self._matrices) * self._d * (entries + 10 * states)
+        return by_rows < self._doubling()
+
+    def _doubling(self) -> float:
+        """What doubling takes, in entries of sparse rows that are multiplied."""
+        doublings = max(math.log2(max(self._steps_to_rest(), 2)), 1)
         largest = max(len(rows) for rows in self._groups)
-        doubled = doublings * DOUBLING * largest**2 * states / DENSE_GAIN
-        return by_rows < doubled
+        return doublings * DOUBLING * largest**2 * self.step.states / DENSE_GAIN
+
+    def _columns_pay(self) -> bool:
+        """Whether all that errors make is sooner moved step by step, by the method's own rule."""
+        n, d, states = self._n, self._d, self.step.states
+        where = self._coordinates
+        if states <= LARGE or where.parameters is not None or where.workers is not None:
+            return False
+        a_step = n * d * d + 10 * states
+        by_columns = self._steps_to_rest() * len(self._matrices) ** 2 * n * d * a_step
+        return by_columns < self._doubling() and self._lasting is None
+
+    def _by_columns(self) -> list[Spread]:
+        n, d = self._n, self._d
+        self._require(memory_of_columns(self.step.states, n * d))
+        sums = sums_over_columns(
+            self.step.linear, self._noise, projector(self._conserved), (n, d), self._radius
+        )
+        each = zip(sums.mean, sums.workers, sums.consensus, strict=True)
+        return [Spread(mean, workers, float(apart) / n) for mean, workers, apart in each]
 
     def _mean_by_rows(self, phase: int) -> np.ndarray:
         """Σ_k (L A^k B)(L A^k B)ᵀ, L that of x̄, backwards from this step of the period."""
@@ -114,13 +138,13 @@ class Floor:
     @functools.cached_property
     def spreads(self) -> list[Spread]:
         """All of it."""
-        largest = max(len(rows) for rows in self._groups)
-        require_memory(
-            5 * 8 * largest**2,
-            f"the covariance of {largest} states that hang together",
-            "take fewer workers or parameters, or ask for columns=['suboptimality'] alone",
-        )
+        if self._columns_pay():
+            return self._by_columns()
         n, d, V = self._n, self._d, self._coordinates.workers
+        if self._lasting is None:
+            self._require(memory_of_doubling(max(len(rows) for rows in self._groups)))
+        else:
+            self._require(self._lasting.memory(self.step.states, n * d))
         means = np.zeros((len(self._matrices), d, d))
         together = [csr_array((n, n)) for _ in self._matrices]  # Σ_k Cov(x_ik, x_jk)
         for rows, covariances in self._covariances():
@@ -147,6 +171,13 @@ class Floor:
             found.append(Spread(self._turned(mean), variances, float(apart.sum()) / n))
         return found
 
+    def _require(self, needed: float) -> None:
+        require_memory(
+            needed,
+            f"the covariance of {self.step.states} states",
+            "take fewer workers or parameters, or ask for columns=['suboptimality'] alone",
+        )
+
     def _turned(self, mean: np.ndarray) -> np.ndarray:
         U = self._coordinates.parameters
         return mean if U is None else U @ mean @ U.T
@@ -171,6 +202,7 @@ class Floor:
                 if found is not None:
                     yield rows[None, :shown], [found[None]]
                     continue
+                self._require(memory_of_doubling(len(rows)))
             if key not in known:
                 known[key] = _covariances(parts, inputs, kept)
             yield rows[None], [each[None] for each in known[key]]
@@ -198,8 +230,8 @@ class Floor:
 def _covariances(
     matrices: list[csr_array], sources: list[csr_array], conserved: csr_array
 ) -> list[np.ndarray]:
-    start = np.zeros(matrices[0].shape)
-    for A, source in zip(matrices, sources, strict=True):
+    start = sources[0].toarray()
+    for A, source in zip(matrices[1:], sources[1:], strict=True):
         start = _propagated(start, A, source)
     found = [doubled(deflated(product(matrices), conserved), start)]
     for A_k, source in zip(matrices[:-1], sources[:-1], strict=True):

@@ -294,6 +294,8 @@ class Linearization:
         wanted = known if columns is None else list(columns)
         for name in wanted:
             one_of(name, "a column", tuple(known))
+        if spread_by is not None and {"consensus_distance", "distance"} & set(wanted):
+            spread_by.spreads  # noqa: B018 - what x̄ alone knows comes with it
         noises = [] if spread_by is None else self._noises(highest, spread_by)
         for measure in self.measures:
             if measure.expectation is None or measure.name not in wanted:
