@@ -25,7 +25,7 @@ PIECE_BYTES = 1 << 21
 # After how many steps it is first looked for fewer columns, and how many times as many before the next time.
 FIRST_LOOK, NEXT_LOOK = 48, 1.5
 # What is left out beside the smallest of what is summed: of columns in all, and at the end.
-LEFT_OUT, AT_THE_END = 1e-11, 1e-12
+LEFT_OUT, AT_THE_END = 1e-10, 1e-12
 
 Move = Callable[[np.ndarray, int], np.ndarray]
 
@@ -142,7 +142,7 @@ def _fewer(columns: np.ndarray, left_out: float) -> np.ndarray:
     K = np.eye(rank) + S @ S.T
     K = cholesky(K, lower=True, overwrite_a=True, check_finite=False)
     found = np.empty((len(columns), rank))
-    size = max(PIECE_BYTES // (8 * count), 1)
+    size = max(8 * PIECE_BYTES // (8 * count), 1)
     for first in range(0, len(columns), size):
         rows = columns[first : first + size, order - 1]
         rows = rows[:, :rank] + rows[:, rank:] @ S.T
