@@ -401,7 +401,7 @@ def test_structure_changes_no_answer(algorithm, problem):
     values = np.linalg.eigvals(spectra.deflated(csr_array(whole), linear._map.conserved))
     radius = np.abs(values).max() ** (1 / linear.period)
     assert linear.spectral_radius == pytest.approx(radius, abs=1e-9)
-    growth = stability._Growth(problem, topology, algorithm, None)
+    growth = stability._Growth(problem, topology, algorithm, None, None, "", 0)
     assert math.exp(growth(0.2)) == pytest.approx(radius, abs=1e-9)
     assert math.exp(growth.roughly(0.2)) == pytest.approx(radius, abs=1e-6)
     # P of the first step of a period, by adding up until nothing changes.

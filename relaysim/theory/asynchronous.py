@@ -8,6 +8,7 @@ from the algorithm's own rule.
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +18,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from relaysim.algorithms.events import EventMethod
 from relaysim.support.checks import real_array
+from relaysim.theory.durations import TimeLimit, taken_by
 from relaysim.theory.linear_rule import LinearRule, linear_rule
 from relaysim.topologies import Topology
 
@@ -28,6 +30,8 @@ FEW_EDGES = 100
 MOST_KRYLOV, KRYLOV_ERROR = 60, 1e-14
 # Nor does a piece leave less than this share, of which rounding would take digits.
 SMALLEST_SHARE = 0.1
+# With which powers of n and d the time for them grows.
+MOMENTS_GROW = 2.0, 0.0
 
 
 def asynchronous_decay(topology: Topology, algorithm: EventMethod) -> float:
@@ -79,7 +83,11 @@ def asynchronous_decay(topology: Topology, algorithm: EventMethod) -> float:
 
 
 def asynchronous_consensus(
-    topology: Topology, algorithm: EventMethod, x0: ArrayLike, steps: ArrayLike
+    topology: Topology,
+    algorithm: EventMethod,
+    x0: ArrayLike,
+    steps: ArrayLike,
+    seconds: float | None = None,
 ) -> np.ndarray:
     """E Ξ²_t = E (1/n) Σ_i ‖x_i − x̄‖² from x⁰ at these times, where nobody takes gradients; exactly.
 
@@ -88,9 +96,15 @@ def asynchronous_consensus(
             those of `A2CiD2`, not those of `SwarmSGD`.
         x0: ``(n,)`` or ``(n, d)``, where the workers start.
         steps: times t ≥ 0, ``(k,)``.
+        seconds: refuse before starting what would take longer, by an estimate from the sizes and what one of
+            the pieces of that time takes, mostly within a factor of 3; no limit by default.
 
     Returns:
         ``(k,)``.
+
+    Raises:
+        TypeError, ValueError: as `asynchronous_decay`; meetings that are no Poisson processes; or it would
+            take longer than ``seconds``.
 
     >>> from relaysim.algorithms import A2CiD2
     >>> from relaysim.topologies import complete
@@ -115,6 +129,12 @@ def asynchronous_consensus(
     deviation = start.reshape(topology.n, -1)
     deviation = deviation - deviation.mean(axis=0)
     M = np.kron(np.outer(rule.start, rule.start), deviation @ deviation.T)
+    what = f"{algorithm.label}: consensus up to t = {times.max(initial=0):g}"
+    limit = TimeLimit(seconds, what, topology.n, deviation.shape[1], MOMENTS_GROW)
+    if limit.there_is_one:
+        least = MOST_KRYLOV * taken_by(lambda: moments.change(M))
+        limit.require(least, measurement=least)
+        limit.require(moments.seconds(M, times))
     found = np.empty(len(times))
     now = 0.0
     for k in np.argsort(times, kind="stable"):
@@ -243,6 +263,16 @@ class _Moments:
         while excess(lower + reach) > 0:
             reach *= 2
         return float(brentq(excess, lower, lower + reach, xtol=1e-14 * size))
+
+    def seconds(self, M: np.ndarray, times: np.ndarray) -> float:
+        """About what `after` takes up to the last of these times, from what one of its pieces takes."""
+        began = time.perf_counter()
+        _, small = self._krylov(M / (np.linalg.norm(M) or 1.0))
+        piece = time.perf_counter() - began
+        speed = float(np.abs(np.linalg.eigvals(small[: small.shape[1]])).max(initial=0))
+        decades = abs(self.largest_eigenvalue()) / math.log(1 / SMALLEST_SHARE)
+        last = float(times.max(initial=0))
+        return piece * (len(times) + last * (decades + speed / MOST_KRYLOV))
 
     def after(self, M: np.ndarray, elapsed: float) -> np.ndarray:
         """M after some time: exp(τL) M within Krylov spaces of M, over pieces τ as long as these allow."""

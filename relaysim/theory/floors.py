@@ -19,6 +19,7 @@ from relaysim.support.checks import require_memory
 from relaysim.theory.affine import left_vectors
 from relaysim.theory.assembly import step_matrix
 from relaysim.theory.decoupling import Coordinates
+from relaysim.theory.durations import covariance_seconds, rows_seconds
 from relaysim.theory.lasting import Lasting, doubled, lasting, summed
 from relaysim.theory.spectra import (
     conserved_in,
@@ -86,6 +87,21 @@ class Floor:
         largest = max(len(rows) for rows in self._groups)
         doubled = doublings * DOUBLING * largest**2 * states / DENSE_GAIN
         return by_rows < doubled
+
+    def seconds(self, of_mean: bool) -> float:
+        """An estimate of what is left to compute, of x̄ alone or of all."""
+        done = "spreads" in self.__dict__ or (of_mean and "means" in self.__dict__)
+        if done:
+            return 0.0
+        if of_mean and self._rows_pay():
+            step = rows_seconds(self._matrices, self._noise, self._d)
+            return len(self._matrices) * self._steps_to_rest() * step
+        total, steps = 0.0, self._steps_to_rest()
+        for rows in self._groups:
+            whole = self._lasting if len(rows) == self.step.states else None
+            left = len(rows) if whole is None else whole.dimensions
+            total += covariance_seconds(len(rows), left, steps)
+        return total
 
     def _mean_by_rows(self, phase: int) -> np.ndarray:
         """Σ_k (L A^k B)(L A^k B)ᵀ, L that of x̄, backwards from this step of the period."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
+import math
 import os
 import pathlib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -24,6 +27,13 @@ from relaysim.support.files import written_aside
 from relaysim.support.progress import progress_bar
 from relaysim.support.threads import in_processes
 from relaysim.theory.affine import AffineStep
+from relaysim.theory.durations import (
+    BY_PARAMETERS,
+    BY_WORKERS,
+    TimeLimit,
+    assembly_seconds,
+    taken_by,
+)
 from relaysim.theory.linear import Linearization, linearize
 from relaysim.theory.pencil import pencil_of
 from relaysim.theory.spectra import NEUTRAL, spectral_radius
@@ -34,6 +44,8 @@ __all__ = ["RateMap", "rate_map"]
 
 # To so much of themselves boundaries and best rates are found.
 BOUNDARY, BEST = 1e-8, 1e-3
+# About so many rates are tried for these beside those of the grid.
+REFINEMENTS = 20
 
 Known = dict[str, float]
 
@@ -70,6 +82,7 @@ def rate_map(
     store: str | os.PathLike | None = None,
     progress: bool | None = None,
     n_jobs: int = 1,
+    seconds: float | None = None,
 ) -> RateMap:
     """The exact rate of methods over learning rates and settings, with stability boundary and best rates.
 
@@ -87,10 +100,12 @@ def rate_map(
             none. It knows them by what the map is made of, by this version of relaysim.
         progress: a progress bar: True, False, or None: if it lasts and someone watches.
         n_jobs: processes; with 1, ``joblib.parallel_config`` decides.
+        seconds: refuse before starting what would take longer, by an estimate from the sizes and what ρ takes
+            once for each method, mostly within a factor of 3; no limit by default.
 
     Raises:
         TypeError, ValueError: as `relaysim.theory.linearize`, rates that do not increase, settings that are
-            none, methods with one label, or a store that is none.
+            none, methods with one label, a store that is none, or more than ``seconds``.
 
     Interrupted, it has kept in the store what was finished.
 
@@ -137,6 +152,8 @@ def rate_map(
     kept = {} if store is None else _read(store)
     rows: list[tuple[list[float], list[tuple[float, str]], tuple[float, float] | None]] = []
     tasks = [(given, rates, _of(kept, digest)) for _, _, given, digest in cells]
+    if seconds is not None:
+        _require_time(seconds, tasks, joblib.effective_n_jobs(n_jobs))
     try:
         with progress_bar(len(cells), progress, "map of rates", "rows") as bar:
             for (*row, known), cell in zip(in_processes(_row, tasks, n_jobs), cells, strict=False):
@@ -147,6 +164,31 @@ def rate_map(
         if store is not None:
             _write(store, kept)
     return _assembled(cells, rates, rows)
+
+
+def _require_time(seconds: float, tasks: list, jobs: int) -> None:
+    """Raise where a map would take longer: rows take what the largest of their method does, but for size."""
+    missing: dict[str, list[tuple[int, int, int, tuple]]] = {}
+    for given, rates, known in tasks:
+        problem, _, method, _ = given
+        count = len(rates) + REFINEMENTS if any(rate.hex() not in known for rate in rates) else 0
+        missing.setdefault(method.label, []).append((problem.n, problem.d, count, given))
+    sizes = [row[:2] for rows in missing.values() for row in rows]
+    n, d = max(sizes, key=math.prod)
+    mend = "give more seconds, fewer learning rates or fewer settings"
+    rates = tasks[0][1]
+    middle = float(rates[len(rates) // 2])
+    limit = TimeLimit(seconds, f"a map of {len(tasks)} rows", n, d, mend=mend)
+    total = 0.0
+    for rows in missing.values():
+        n, d, _, given = max(rows, key=lambda row: row[0] * row[1])
+        radius = _radius_by_rate(*given, limit=limit)
+        one = taken_by(functools.partial(radius, middle))
+        total += sum(
+            count * one * (row_n / n) ** BY_WORKERS * (row_d / d) ** BY_PARAMETERS
+            for row_n, row_d, count, _ in rows
+        )
+    limit.require(total / jobs)
 
 
 def _assembled(cells: list, rates: np.ndarray, rows: list) -> RateMap:
@@ -204,14 +246,21 @@ def _row(
 
 
 def _radius_by_rate(
-    problem: Any, topology: Any, method: Algorithm, matrices: tuple[csr_array, ...]
+    problem: Any,
+    topology: Any,
+    method: Algorithm,
+    matrices: tuple[csr_array, ...],
+    limit: TimeLimit | None = None,
 ) -> Callable[[float], float]:
-    """ρ at any rate, from matrices that are affine in it where they are."""
+    """ρ at any rate, from matrices that are affine in it where they are, if these can be had in the time."""
     start = np.zeros((problem.n, problem.d))
 
     def made(rate: float) -> AffineStep:
         return AffineStep(problem, topology, method, rate, matrices, start)
 
+    if limit is not None:
+        assembly = assembly_seconds(made(0.0))
+        limit.require(assembly, measurement=assembly)
     probe = np.random.default_rng(0).normal(size=(*start.shape, 1))
     curvature = float(np.abs(made(0.0).curvature(probe)).max())
     pencil = pencil_of(made, curvature) if curvature > 0 else None

@@ -16,6 +16,13 @@ from relaysim.mixing.sequences import Mixing
 from relaysim.problems import Problem
 from relaysim.support.progress import ProgressBar, progress_bar
 from relaysim.theory.affine import AffineStep
+from relaysim.theory.durations import (
+    TimeLimit,
+    assembly_seconds,
+    product_seconds,
+    radius_products,
+    taken_by,
+)
 from relaysim.theory.extrema import lowest_between, zero_between
 from relaysim.theory.iteration import How, Mode, Search
 from relaysim.theory.linear import Linearization
@@ -38,6 +45,8 @@ COARSE_RATIO, FINE_RATIO = 4.0, 1.15
 MOST_DEGREE = 16
 # About as many more are needed for the ends.
 REFINEMENTS = 12
+# And so many for the best, in the time of one of the first rates.
+REFINEMENTS_OF_BEST = 40
 # Directions whose curvature is below this share of the largest are taken not to be seen by f; not looked for
 # in more parameters than these.
 FLAT, MOST_DIRECTIONS = 1e-8, 2000
@@ -62,6 +71,7 @@ def stable_learning_rates(
     algorithm: Algorithm,
     mixing: Mixing | None = None,
     progress: bool | None = None,
+    seconds: float | None = None,
 ) -> list[tuple[float, float]]:
     """All constant learning rates with spectral radius ρ(γ) < 1, as open intervals.
 
@@ -81,12 +91,15 @@ def stable_learning_rates(
     Args:
         problem, topology, algorithm, mixing: as for `relaysim.theory.linearize`.
         progress: a progress bar: True, False, or None: if it lasts and someone watches.
+        seconds: refuse before starting what would take longer, by an estimate from the sizes and what ρ takes
+            at one rate, mostly within a factor of 3; no limit by default.
 
     Returns:
         Pairs (lower, upper), increasing; empty if no rate is stable.
 
     Raises:
-        TypeError, ValueError: as `relaysim.theory.linearize`.
+        TypeError, ValueError: as `relaysim.theory.linearize`; or it would take longer than ``seconds``, with
+            the largest n and d that fit.
 
     >>> import numpy as np
     >>> import relaysim as rs
@@ -95,8 +108,8 @@ def stable_learning_rates(
     >>> low, round(high, 6)  # (n + 2)/2
     (0.0, 5.0)
     """
-    growth = _Growth(problem, topology, algorithm, mixing)
-    with growth.progress_bar(progress, "stable rates"):
+    growth = _Growth(problem, topology, algorithm, mixing, seconds, "stable rates", REFINEMENTS)
+    with growth.progress_bar(progress):
         return _windows(growth, *growth.scan())
 
 
@@ -106,6 +119,7 @@ def max_learning_rate(
     algorithm: Algorithm,
     mixing: Mixing | None = None,
     progress: bool | None = None,
+    seconds: float | None = None,
 ) -> float | None:
     """The largest stable learning rate: the upper end of the last interval, or None if there is none.
 
@@ -117,7 +131,7 @@ def max_learning_rate(
     >>> round(max_learning_rate(problem, rs.topologies.chain(8), rs.algorithms.RelaySGDGrad()), 6)
     8.0
     """
-    intervals = stable_learning_rates(problem, topology, algorithm, mixing, progress)
+    intervals = stable_learning_rates(problem, topology, algorithm, mixing, progress, seconds)
     return intervals[-1][1] if intervals else None
 
 
@@ -127,6 +141,7 @@ def best_learning_rate(
     algorithm: Algorithm,
     mixing: Mixing | None = None,
     progress: bool | None = None,
+    seconds: float | None = None,
 ) -> BestRate | None:
     """The learning rate with the smallest spectral radius, and that radius; None if none is stable.
 
@@ -143,8 +158,10 @@ def best_learning_rate(
     >>> round(best.learning_rate, 4), round(best.spectral_radius, 4)  # 2/(L + μ), (L − μ)/(L + μ)
     (1.6, 0.6)
     """
-    growth = _Growth(problem, topology, algorithm, mixing)
-    with growth.progress_bar(progress, "best rate"):
+    growth = _Growth(
+        problem, topology, algorithm, mixing, seconds, "best rate", REFINEMENTS_OF_BEST
+    )
+    with growth.progress_bar(progress):
         return _best(growth, *growth.scan())
 
 
@@ -154,6 +171,7 @@ def windows_and_best(
     algorithm: Algorithm,
     mixing: Mixing | None = None,
     progress: bool | None = None,
+    seconds: float | None = None,
 ) -> tuple[list[tuple[float, float]], BestRate | None]:
     """What `stable_learning_rates` and `best_learning_rate` say, from one scan, which takes most of the time.
 
@@ -163,8 +181,9 @@ def windows_and_best(
     >>> windows_and_best(*parts) == (stable_learning_rates(*parts), best_learning_rate(*parts))
     True
     """
-    growth = _Growth(problem, topology, algorithm, mixing)
-    with growth.progress_bar(progress, "stable rates, and the best"):
+    what, refinements = "stable rates, and the best", REFINEMENTS + REFINEMENTS_OF_BEST
+    growth = _Growth(problem, topology, algorithm, mixing, seconds, what, refinements)
+    with growth.progress_bar(progress):
         scanned = growth.scan()
         return _windows(growth, *scanned), _best(growth, *scanned)
 
@@ -233,8 +252,13 @@ class _Growth:
         topology: Topology | TreePair,
         algorithm: Algorithm,
         mixing: Mixing | None,
+        seconds: float | None,
+        what: str,
+        refinements: int,
     ):
         check_compatible(problem, topology, algorithm)
+        self._description, self._refinements = f"{algorithm.label}: {what}", refinements
+        self._limit = TimeLimit(seconds, self._description, problem.n, problem.d)
         self._matrices = matrices_for(algorithm, topology, mixing)
         self._on_evaluation: Callable[[], object] = lambda: None
         self._take(problem, topology, algorithm)
@@ -243,11 +267,16 @@ class _Growth:
             if 0 < seen.shape[1] < problem.d:
                 self._take(_SeenPart(self._map(0.0), seen), topology, algorithm)
         self._rates = self._rates_to_try()
+        if self._limit.there_is_one:
+            self._limit.require(self._seconds())
 
     def _take(self, problem: Problem, topology: Topology | TreePair, algorithm: Algorithm) -> None:
         self._given = (problem, topology, algorithm)
         self._start = np.zeros((problem.n, problem.d))
         self.curvature = self._largest_curvature()
+        if self._limit.there_is_one:
+            assembly = assembly_seconds(self._map(0.0))
+            self._limit.require(assembly, measurement=assembly)
         self._pencil = pencil_of(self._map, self.curvature)
         self._starts: dict[int, np.ndarray] = {}
         self._modes: dict[int, list[Mode]] = {}
@@ -260,10 +289,22 @@ class _Growth:
         values, vectors = np.linalg.eigh(np.einsum("nij,nik->jk", hessians, hessians))
         return vectors[:, values > FLAT**2 * values[-1]]
 
-    def progress_bar(self, show: bool | None, description: str) -> ProgressBar:
+    def _seconds(self) -> float:
+        """What the search will take, from what ρ takes at one of its rates."""
+        count, rate = len(self._rates) + self._refinements, self._rates[len(self._rates) // 2]
+        A = self._matrices_at(rate)[0]
+        least = radius_products(A) * product_seconds(A)
+        self._limit.require(count * least, measurement=least)
+        starts = dict(self._starts)
+        found = count * taken_by(lambda: self._log_radius(rate, "rough"))
+        self._starts.clear()
+        self._starts.update(starts)  # what is found later does not depend on a limit
+        return found
+
+    def progress_bar(self, show: bool | None) -> ProgressBar:
         """A bar that advances with every rate tried."""
-        label = f"{self._given[2].label}: {description}"
-        bar = progress_bar(len(self._rates) + REFINEMENTS, show, label, "rates")
+        total = len(self._rates) + self._refinements
+        bar = progress_bar(total, show, self._description, "rates")
         self._on_evaluation = bar.update
         return bar
 

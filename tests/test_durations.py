@@ -1,0 +1,159 @@
+"""How long exact analysis takes: told before it starts, and held against what it then takes."""
+
+import itertools
+import re
+import time
+
+import numpy as np
+import pytest
+
+import relaysim as rs
+from relaysim.theory import durations, stability
+
+T, A = rs.topologies, rs.algorithms
+
+
+def quadratics(n, d=2):
+    return rs.problems.random_quadratics(n=n, d=d, zeta2=1.0, seed=0)
+
+
+def parts(n=8, d=3):
+    return quadratics(n, d), T.chain(n), A.RelaySGD()
+
+
+def noise_floor(n, d, columns=None, **options):
+    return rs.theory.linearize(*parts(n, d), 0.1).stationary(1.0, columns, **options)
+
+
+def mapped(n, rates=8, **options):
+    settings = {size: (quadratics(size), T.chain(size)) for size in (n // 2, n)}
+    return rs.theory.map(
+        [A.RelaySGD(), A.DPSGD()], settings, np.geomspace(0.01, 3, rates), **options
+    )
+
+
+def consensus(n, **options):
+    start = np.random.default_rng(0).normal(size=n)
+    return rs.theory.asynchronous_consensus(T.chain(n), A.A2CiD2(), start, [1.0, 300.0], **options)
+
+
+# Each large enough that measuring is a small part of it.
+CALLS = {
+    "stable rates": lambda **options: rs.theory.stable_learning_rates(*parts(), **options),
+    "best rate, RelaySGD": lambda **options: rs.theory.best_learning_rate(*parts(), **options),
+    "best rate, LocalSGD": lambda **options: rs.theory.best_learning_rate(
+        quadratics(2), T.chain(2), A.LocalSGD(5), **options
+    ),
+    "noise floor": lambda **options: noise_floor(20, 10, **options),
+    "map": lambda **options: mapped(6, **options),
+    "consensus": lambda **options: consensus(24, **options),
+}
+
+
+def estimate_of(call):
+    """Seconds as the refusal says them."""
+    with pytest.raises(ValueError, match="an estimate from what one product takes here") as refusal:
+        call(seconds=0)
+    return float(re.search(r"would take about (\S+) s", str(refusal.value))[1])
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * ("best" in name)) for name in CALLS]
+)
+def test_the_estimate_is_about_what_it_takes(monkeypatch, name):
+    call = CALLS[name]
+    monkeypatch.setattr(durations.time, "perf_counter", time.process_time)
+    call()  # what is loaded for the first time is no part of it
+    estimate = estimate_of(call)
+    began = time.process_time()
+    call()
+    taken = time.process_time() - began
+    # Mostly within a factor of 3: of what is small, measuring is some hundredths of a second.
+    assert taken / 6 < estimate < 6 * taken + 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "given",
+    [(quadratics(32, 10), T.chain(32), A.RelaySGD()), (quadratics(32, 10), T.ring(32), A.D2())],
+    ids=["RelaySGD", "D2"],
+)
+def test_the_estimate_of_larger_ones_is_within_a_factor_of_three(monkeypatch, given):
+    monkeypatch.setattr(durations.time, "perf_counter", time.process_time)
+    rs.theory.linearize(*given, 0.1).stationary(1.0)
+    for call in (
+        lambda **options: rs.theory.stable_learning_rates(*given, **options),
+        lambda **options: rs.theory.linearize(*given, 0.1).stationary(1.0, **options),
+    ):
+        estimate = estimate_of(call)
+        began = time.process_time()
+        call()
+        taken = time.process_time() - began
+        assert taken / 3 < estimate < 3 * taken
+
+
+def test_a_limit_that_is_kept_changes_nothing(monkeypatch):
+    monkeypatch.setattr(stability, "FINE_RATIO", 1.6)
+    # Eigenvalues are iterated for, from starts that measuring must not leave behind.
+    given = parts(6, 7)
+    found = rs.theory.stable_learning_rates(*given)
+    assert rs.theory.stable_learning_rates(*given, seconds=600) == found
+    given = parts(4, 2)
+    [(_, high)] = rs.theory.stable_learning_rates(*given, seconds=600)
+    assert rs.theory.max_learning_rate(*given, seconds=600) == high
+    assert rs.theory.stable_learning_rates(*given) == [(0.0, high)]
+    assert rs.theory.best_learning_rate(*given, seconds=600).learning_rate < high
+    for columns in (None, ["suboptimality"]):
+        limited = noise_floor(8, 3, columns, seconds=600)
+        assert limited.equals(noise_floor(8, 3, columns))
+    assert (consensus(6, seconds=600) == consensus(6)).all()
+    assert mapped(4, seconds=600).frame.equals(mapped(4).frame)
+
+
+def test_nothing_is_started(monkeypatch):
+    monkeypatch.setattr(stability._Growth, "scan", lambda self: pytest.fail("it has started"))
+    with pytest.raises(ValueError, match="RelaySGD: stable rates with n = 8 workers and d = 3"):
+        rs.theory.stable_learning_rates(*parts(), seconds=0.01)
+
+
+def test_it_says_what_would_fit():
+    limit = durations.TimeLimit(2.0, "a search", n=64, d=10)
+    limit.require(1.9)
+    with pytest.raises(ValueError, match="seconds=2 allows less; give more seconds, or") as refusal:
+        limit.require(32.0)
+    n, d = re.search(
+        r"about n = (\d+) with d = 10, or d = (\d+) with n = 64", str(refusal.value)
+    ).groups()
+    for workers, parameters, power in ((int(n), 10, 1.5), (64, int(d), 2.5)):
+        share = (workers / 64 if parameters == 10 else parameters / 10) ** power
+        more = ((workers + 1) / 64 if parameters == 10 else (parameters + 1) / 10) ** power
+        assert 32 * share < 2.0 < 32 * more + 0.01
+    with pytest.raises(ValueError, match=r"allows less; give more seconds$"):
+        durations.TimeLimit(1e-9, "a search", n=2, d=1).require(5.0)
+
+
+def test_what_takes_long_to_estimate_is_refused_by_its_least():
+    limit = durations.TimeLimit(1.0, "a search", n=64, d=10)
+    limit.require(500.0, measurement=0.1)  # a better one is soon there
+    with pytest.raises(ValueError, match=r"would take more than 5e\+02 s"):
+        limit.require(500.0, measurement=50.0)
+
+
+def test_rows_of_a_map_that_are_known_take_no_time(tmp_path):
+    store = tmp_path / "map.npz"
+    first = mapped(4, store=store)
+    assert mapped(4, store=store, seconds=0.5).frame.equals(first.frame)
+    estimates = []
+    for kept in (None, store):
+        with pytest.raises(ValueError, match="fewer learning rates or fewer settings") as refusal:
+            mapped(4, store=kept, seconds=1e-6)
+        estimates.append(float(re.search(r"would take about (\S+) s", str(refusal.value))[1]))
+    assert estimates[1] < estimates[0] / 3
+
+
+@pytest.mark.parametrize("seconds", [-1, "2", np.nan, [1.0]])
+def test_bad_limits_are_refused(seconds):
+    calls = itertools.chain(CALLS.values(), [lambda **options: noise_floor(2, 1, **options)])
+    for call in calls:
+        with pytest.raises((TypeError, ValueError), match="seconds must be"):
+            call(seconds=seconds)
