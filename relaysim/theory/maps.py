@@ -182,7 +182,7 @@ def _require_time(seconds: float, tasks: list, jobs: int) -> None:
     total = 0.0
     for rows in missing.values():
         n, d, _, given = max(rows, key=lambda row: row[0] * row[1])
-        radius = _radius_by_rate(*given, limit=limit)
+        radius = _radius_by_rate(given, limit)
         one = taken_by(functools.partial(radius, middle))
         total += sum(
             count * one * (row_n / n) ** BY_WORKERS * (row_d / d) ** BY_PARAMETERS
@@ -222,7 +222,7 @@ def _row(
         nonlocal radius_at
         key = float(rate).hex()
         if key not in known:
-            radius_at = radius_at or _radius_by_rate(*given)
+            radius_at = radius_at or _radius_by_rate(given)
             known[key] = radius_at(float(rate))
         off = known[key] - 1
         return off if abs(off) > NEUTRAL else 0.0
@@ -245,14 +245,9 @@ def _row(
     return [known[float(rate).hex()] for rate in rates], ends, lowest, known
 
 
-def _radius_by_rate(
-    problem: Any,
-    topology: Any,
-    method: Algorithm,
-    matrices: tuple[csr_array, ...],
-    limit: TimeLimit | None = None,
-) -> Callable[[float], float]:
+def _radius_by_rate(given: tuple, limit: TimeLimit | None = None) -> Callable[[float], float]:
     """ρ at any rate, from matrices that are affine in it where they are, if these can be had in the time."""
+    problem, topology, method, matrices = given
     start = np.zeros((problem.n, problem.d))
 
     def made(rate: float) -> AffineStep:
