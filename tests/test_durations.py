@@ -2,13 +2,14 @@
 
 import itertools
 import re
+import sys
 import time
 
 import numpy as np
 import pytest
 
 import relaysim as rs
-from relaysim.theory import durations, stability
+from relaysim.theory import durations, growth, stability
 
 T, A = rs.topologies, rs.algorithms
 
@@ -93,7 +94,7 @@ def test_the_estimate_of_larger_ones_is_within_a_factor_of_three(monkeypatch, gi
 
 
 def test_a_limit_that_is_kept_changes_nothing(monkeypatch):
-    monkeypatch.setattr(stability, "FINE_RATIO", 1.6)
+    monkeypatch.setattr(growth, "FINE_RATIO", 1.6)
     # Eigenvalues are iterated for, from starts that measuring must not leave behind.
     given = parts(6, 7)
     found = rs.theory.stable_learning_rates(*given)
@@ -111,7 +112,7 @@ def test_a_limit_that_is_kept_changes_nothing(monkeypatch):
 
 
 def test_nothing_is_started(monkeypatch):
-    monkeypatch.setattr(stability._Growth, "scan", lambda self: pytest.fail("it has started"))
+    monkeypatch.setattr(growth.Growth, "scan", lambda self: pytest.fail("it has started"))
     with pytest.raises(ValueError, match="RelaySGD: stable rates with n = 8 workers and d = 3"):
         rs.theory.stable_learning_rates(*parts(), seconds=0.01)
 
@@ -157,3 +158,130 @@ def test_bad_limits_are_refused(seconds):
     for call in calls:
         with pytest.raises((TypeError, ValueError), match="seconds must be"):
             call(seconds=seconds)
+
+
+# -- while it lasts: bars, and Ctrl-C ----------------------------------------------------------------
+
+
+class Bar:
+    """What a bar is told."""
+
+    def __init__(self, total, show, description, unit):
+        self.total, self.description, self.n = total, description, 0
+
+    def update(self, n=1):
+        self.n += n
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("description", "call"),
+    [
+        ("RelaySGD: stable rates", lambda: rs.theory.stable_learning_rates(*parts(4, 2))),
+        ("noise floor", lambda: noise_floor(4, 8)),  # doublings
+        ("noise floor", lambda: noise_floor(12, 2, ["suboptimality"])),  # steps of rows
+        ("map of rates", lambda: mapped(4, 3)),
+        ("consensus", lambda: consensus(6)),
+        ("decay of pairs", lambda: rs.theory.asynchronous_decay(T.ring(8), A.A2CiD2())),
+        ("key lemma", lambda: rs.theory.key_lemma(T.chain(6))),
+        (
+            "moments",
+            lambda: rs.theory.mean_square(*parts(3, 1)[:2], A.ProxSkip(0.3), 0.1).predict(9),
+        ),
+        (
+            "floor of moments",
+            lambda: rs.theory.mean_square(*parts(3, 1)[:2], A.ProxSkip(0.3), 0.5).stationary,
+        ),
+    ],
+)
+def test_bars_count_to_about_their_total(monkeypatch, description, call):
+    bars = []
+
+    def bar(*given):
+        bars.append(Bar(*given))
+        return bars[-1]
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("relaysim.theory") and hasattr(module, "progress_bar"):
+            monkeypatch.setattr(module, "progress_bar", bar)
+    call()
+    [shown] = [each for each in bars if each.description == description and each.n]
+    assert shown.total / 3 < shown.n <= 1.5 * shown.total
+
+
+def interrupted_at(monkeypatch, rate_limit=np.inf, refinements=0):
+    """Ctrl-C while ρ is computed for a rate above this, or in refining."""
+    real, refined = growth.Growth._log_radius, itertools.count()
+
+    def until(self, rate, how):
+        at_end = how == "along" and next(refined) == refinements
+        scans = hasattr(self, "_rates")
+        if at_end or (scans and rate * self.curvature > rate_limit):
+            raise KeyboardInterrupt
+        return real(self, rate, how)
+
+    monkeypatch.setattr(growth.Growth, "_log_radius", until)
+    monkeypatch.setattr(growth.Growth, "_largest_conceivable", lambda self: 12 / self.curvature)
+
+
+# D² on a binary tree of 24: no rate is stable below the lower end.
+TREE = rs.problems.DiagonalQuadratic(np.ones((24, 1)), np.arange(24.0)[:, None])
+GIVEN = {
+    "from 0": (quadratics(4), T.chain(4), A.RelaySGD()),
+    "from above 0": (TREE, T.binary_tree(24), A.D2()),
+}
+
+
+@pytest.mark.parametrize("given", GIVEN.values(), ids=GIVEN)
+def test_an_interrupted_search_gives_the_windows_it_has_confirmed(monkeypatch, given):
+    [(low, high)] = rs.theory.stable_learning_rates(*given)
+    confirmed = []
+    for limit in (1e-5, 0.1, 0.8, 1.4, 9.0, np.inf):
+        with monkeypatch.context() as patch:
+            interrupted_at(patch, limit)
+            with pytest.warns(RuntimeWarning, match="stable rates was interrupted: stab") as said:
+                found = rs.theory.stable_learning_rates(*given)
+            assert said[0].filename == __file__
+        assert len(found) <= 1
+        assert all(low <= start < end <= min(high, 1.01 * limit) for start, end in found)
+        assert all(start == 0 for start, _ in found if low == 0)
+        confirmed.append(sum(end - start for start, end in found))
+    assert confirmed == sorted(confirmed)
+    assert confirmed[0] <= 1e-5
+    assert confirmed[-1] > 0.8 * (high - low)
+    with monkeypatch.context() as patch:
+        interrupted_at(patch, 1.4)
+        with pytest.warns(RuntimeWarning, match="was interrupted"):
+            largest = rs.theory.max_learning_rate(*given)
+    assert low < largest <= 1.4
+
+
+def test_an_interrupted_search_gives_the_best_so_far(monkeypatch):
+    given = GIVEN["from 0"]
+    best, found = rs.theory.best_learning_rate(*given), []
+    for limit, refinements in ((2e-6, 0), (0.1, 0), (0.8, 0), (9.0, 0), (np.inf, 0), (np.inf, 4)):
+        with monkeypatch.context() as patch:
+            interrupted_at(patch, limit, refinements)
+            with pytest.warns(RuntimeWarning, match=r"the best is that of the \d+ rates"):
+                found.append(rs.theory.best_learning_rate(*given))
+    radii = [each.spectral_radius for each in found]
+    assert radii == sorted(radii, reverse=True)
+    assert best.spectral_radius <= radii[-1] < 1.01 * best.spectral_radius
+    for each in found:
+        linear = rs.theory.linearize(*given, each.learning_rate)
+        assert each.spectral_radius == pytest.approx(linear.spectral_radius, rel=1e-5)
+    with monkeypatch.context() as patch:
+        interrupted_at(patch, 1e-9)
+        with pytest.warns(RuntimeWarning, match="of the 0 rates"):
+            assert rs.theory.best_learning_rate(*GIVEN["from above 0"]) is None
+
+
+def test_an_interrupted_search_of_a_figure_raises(monkeypatch):
+    interrupted_at(monkeypatch, 0.5)
+    with pytest.raises(KeyboardInterrupt):
+        stability.windows_and_best(*GIVEN["from 0"])

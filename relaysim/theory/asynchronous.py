@@ -18,6 +18,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from relaysim.algorithms.events import EventMethod
 from relaysim.support.checks import real_array
+from relaysim.support.progress import progress_bar
 from relaysim.theory.durations import TimeLimit, taken_by
 from relaysim.theory.linear_rule import LinearRule, linear_rule
 from relaysim.topologies import Topology
@@ -30,6 +31,8 @@ FEW_EDGES = 100
 MOST_KRYLOV, KRYLOV_ERROR = 60, 1e-14
 # Nor does a piece leave less than this share, of which rounding would take digits.
 SMALLEST_SHARE = 0.1
+# About so many trials find the largest eigenvalue.
+ROOT_TRIALS = 15
 # With which powers of n and d the time for them grows.
 MOMENTS_GROW = 2.0, 0.0
 
@@ -137,11 +140,13 @@ def asynchronous_consensus(
         limit.require(moments.seconds(M, times))
     found = np.empty(len(times))
     now = 0.0
-    for k in np.argsort(times, kind="stable"):
-        if times[k] > now:
-            M = moments.after(M, times[k] - now)
-            now = times[k]
-        found[k] = moments.consensus_distance(M)
+    with progress_bar(math.ceil(times.max(initial=0)), None, "consensus", "steps") as bar:
+        for k in np.argsort(times, kind="stable"):
+            while now < times[k]:
+                M, piece = moments.after(M, times[k] - now)
+                now = now + piece if piece < times[k] - now else times[k]
+                bar.update(int(now) - bar.n)
+            found[k] = moments.consensus_distance(M)
     return found
 
 
@@ -227,9 +232,12 @@ class _Moments:
             twice = np.where(above[0] == above[1], 1.0, math.sqrt(2))
             pairs = roots[:, None] * difference[:, above[0]] * difference[:, above[1]] * twice
 
+        bar = progress_bar(ROOT_TRIALS, None, "decay of pairs", "solves")
+
         def excess(mu: float) -> float:
             """1 − 1/λ, almost a line where λ, the largest eigenvalue of T, comes from a pole."""
             nonlocal start
+            bar.update()
             gain = -np.linalg.solve(L - mu * np.eye(k * k), source)[..., 0] @ seen
 
             # T scaled so that it is symmetric.
@@ -257,12 +265,13 @@ class _Moments:
         size = abs(lowest) or float(rates.max())
         # At L's own largest eigenvalue T has a pole, unless K does not see its mode.
         lower = lowest + 1e-9 * size
-        if excess(lower) < 0:
-            return lowest
-        reach = size
-        while excess(lower + reach) > 0:
-            reach *= 2
-        return float(brentq(excess, lower, lower + reach, xtol=1e-14 * size))
+        with bar:
+            if excess(lower) < 0:
+                return lowest
+            reach = size
+            while excess(lower + reach) > 0:
+                reach *= 2
+            return float(brentq(excess, lower, lower + reach, xtol=1e-14 * size))
 
     def seconds(self, M: np.ndarray, times: np.ndarray) -> float:
         """About what `after` takes up to the last of these times, from what one of its pieces takes."""
@@ -274,30 +283,25 @@ class _Moments:
         last = float(times.max(initial=0))
         return piece * (len(times) + last * (decades + speed / MOST_KRYLOV))
 
-    def after(self, M: np.ndarray, elapsed: float) -> np.ndarray:
-        """M after some time: exp(τL) M within Krylov spaces of M, over pieces τ as long as these allow."""
-        left = elapsed
-        while left > 0:
-            size = float(np.linalg.norm(M))
-            if size == 0:
-                return M
-            basis, small = self._krylov(M / size)
-            most = len(basis)
-            piece = left
-            while True:
-                # One row more holds what leaves the space, an estimate of the error (Saad, 1992).
-                grown = np.zeros((most + 1, most + 1))
-                grown[:most, :most] = piece * small[:most]
-                grown[most, most - 1] = piece * small[most, most - 1]
-                weights = expm(grown)[:, 0]
-                size_after = float(np.linalg.norm(weights[:most]))
-                if abs(weights[most]) <= KRYLOV_ERROR * size_after and size_after >= SMALLEST_SHARE:
-                    break
-                piece /= 1.5
-            M = size * np.tensordot(weights[:most], basis, 1)
-            M = self._centred(M)
-            left = left - piece if piece < left else 0.0
-        return M
+    def after(self, M: np.ndarray, elapsed: float) -> tuple[np.ndarray, float]:
+        """M after some time, or as much of it as a Krylov space of M allows: exp(τL) M, and τ."""
+        size = float(np.linalg.norm(M))
+        if size == 0:
+            return M, elapsed
+        basis, small = self._krylov(M / size)
+        most = len(basis)
+        piece = elapsed
+        while True:
+            # One row more holds what leaves the space, an estimate of the error (Saad, 1992).
+            grown = np.zeros((most + 1, most + 1))
+            grown[:most, :most] = piece * small[:most]
+            grown[most, most - 1] = piece * small[most, most - 1]
+            weights = expm(grown)[:, 0]
+            size_after = float(np.linalg.norm(weights[:most]))
+            if abs(weights[most]) <= KRYLOV_ERROR * size_after and size_after >= SMALLEST_SHARE:
+                break
+            piece /= 1.5
+        return self._centred(size * np.tensordot(weights[:most], basis, 1)), piece
 
     def _krylov(self, M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """An orthonormal basis of M, LM, …, ``(k, kn, kn)``, and L on it, ``(k + 1, k)``."""

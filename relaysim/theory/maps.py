@@ -8,6 +8,7 @@ import itertools
 import math
 import os
 import pathlib
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,13 +18,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq, minimize_scalar
-from scipy.sparse import csr_array
 
 from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible, matrices_for
 from relaysim.support.checks import real_array, shown
 from relaysim.support.display import html_table
 from relaysim.support.files import written_aside
+from relaysim.support.interrupts import called_by_user
 from relaysim.support.progress import progress_bar
 from relaysim.support.threads import in_processes
 from relaysim.theory.affine import AffineStep
@@ -107,7 +108,8 @@ def rate_map(
         TypeError, ValueError: as `relaysim.theory.linearize`, rates that do not increase, settings that are
             none, methods with one label, a store that is none, or more than ``seconds``.
 
-    Interrupted, it has kept in the store what was finished.
+    Interrupted, it has kept in the store what was finished, warns, and gives a map that has NaN where no rate
+    was computed, and boundaries and best rates of the rows that are whole.
 
     >>> import numpy as np
     >>> import relaysim as rs
@@ -160,6 +162,18 @@ def rate_map(
                 rows.append(tuple(row))  # type: ignore[arg-type]
                 kept.update({f"{cell[3]} {rate}": radius for rate, radius in known.items()})
                 bar.update()
+    except KeyboardInterrupt:
+        if not called_by_user("rate_map"):
+            raise
+        warnings.warn(
+            f"the map was interrupted: {len(rows)} of {len(cells)} rows are whole, and rates that were not "
+            f"computed are NaN; call it again for all of it",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        for (_, _, known), cell in zip(tasks[len(rows) :], cells[len(rows) :], strict=True):
+            kept.update({f"{cell[3]} {rate}": radius for rate, radius in known.items()})
+            rows.append(([known.get(rate.hex(), math.nan) for rate in rates.tolist()], [], None))
     finally:
         if store is not None:
             _write(store, kept)

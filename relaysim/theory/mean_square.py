@@ -26,6 +26,7 @@ from relaysim.network import Network
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
 from relaysim.support.checks import real_array, real_number, shown, size_text, whole_number
+from relaysim.support.progress import progress_bar
 from relaysim.support.starts import starting_points
 from relaysim.theory.affine import AffineStep
 from relaysim.theory.second_moments import SPANNED, moved, radius, seen
@@ -317,9 +318,11 @@ class MeanSquare:
         """
         count = whole_number(steps, "steps", 0)
         moment, rows = self._start, []
-        for step in range(count + 1):
-            rows.append({"step": step} | self._measured(moment, step))
-            moment = self._after(moment, step)
+        with progress_bar(count + 1, None, "moments", "steps") as bar:
+            for step in range(count + 1):
+                rows.append({"step": step} | self._measured(moment, step))
+                moment = self._after(moment, step)
+                bar.update()
         return pd.DataFrame(rows)
 
     def _after(self, moment: np.ndarray, step: int) -> np.ndarray:
@@ -332,9 +335,11 @@ class MeanSquare:
             return dict.fromkeys(self._measured(self._start, 0), math.inf)
         # The mean decays at the root of ρ at least.
         steps = math.ceil(2 * math.log(SETTLED) / math.log(max(self.rate, SETTLED)))
-        moment = self._start
-        for step in range(-(-steps // self.period) * self.period):
-            moment = self._after(moment, step)
+        moment, count = self._start, -(-steps // self.period) * self.period
+        with progress_bar(count, None, "floor of moments", "steps") as bar:
+            for step in range(count):
+                moment = self._after(moment, step)
+                bar.update()
         return self._measured(moment, 0)
 
 
