@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from relaysim.records.history import History
 
-__all__ = ["Budget", "affordable_theory"]
+__all__ = ["SEARCH_SECONDS", "Budget", "affordable_theory"]
 
 #: An answer in this many seconds of work, of which the picture takes the larger part.
 SECONDS = 0.5
@@ -19,9 +19,11 @@ FIRST = 4
 PLANNED, GAIN = 0.8, 1.5
 # Of every method: what is left where others took it all.
 LEAST_SECONDS = 0.02
-# Numbers in a state of which spectra are found in a tenth of a second, and under noise floors too, which take
-# longer where nothing is relayed.
-MOST_NUMBERS, MOST_UNDER_NOISE = 1000, 700
+# Numbers in a state of which spectra are found in a tenth of a second, with noise floors of x̄; and those of
+# all workers, which take longer.
+MOST_NUMBERS, MOST_SPREAD = 1000, 600
+#: So much of a search for stable rates is done at once, while the next answer must wait.
+SEARCH_SECONDS = 0.1
 
 
 class Budget:
@@ -76,12 +78,16 @@ def _round(number: float) -> int:
     return max(k * decade for k in (1, 2, 5, 10) if k * decade <= number)
 
 
-def affordable_theory(n: int, d: int, edges: int, relays: bool, noise: bool) -> bool:
+def affordable_theory(n: int, d: int, edges: int, relays: bool, spread: bool) -> bool:
     """Whether the spectrum of a method's step, and its floor under noise, are found in the time of an answer.
 
-    >>> affordable_theory(32, 10, 31, relays=True, noise=True), affordable_theory(64, 10, 63, True, False)
+    Args:
+        n, d, edges: of problem and topology.
+        relays: whether messages are part of the state.
+        spread: whether the floor is of what workers are apart, and not of x̄ alone.
+
+    >>> affordable_theory(32, 10, 31, relays=True, spread=False), affordable_theory(64, 10, 63, True, False)
     (True, False)
     """
-    if relays:
-        return (n + 2 * edges) * d <= MOST_NUMBERS
-    return 3 * n * d <= (MOST_UNDER_NOISE if noise else MOST_NUMBERS)
+    numbers = (n + 2 * edges) * d if relays else 3 * n * d
+    return numbers <= (MOST_SPREAD if spread else MOST_NUMBERS)

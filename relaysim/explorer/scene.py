@@ -20,7 +20,9 @@ from relaysim.problems import Problem
 from relaysim.records.history import History
 from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, code_of, name_in, named, written
 from relaysim.studies.tuning import searched
+from relaysim.theory.linear import OF_THE_MEAN
 from relaysim.theory.overlay import Overlay, overlay
+from relaysim.theory.stability import WindowSearch
 
 __all__ = ["EXPECTED", "Curve", "Runner", "Scene", "run"]
 
@@ -38,8 +40,8 @@ EXPECTED = (ValueError, TypeError, ImportError, OSError, MemoryError, OverflowEr
 class Curve(NamedTuple):
     """A run: its name in the legend, the call that makes its method, its rate, and what came of it.
 
-    ``given`` are the further arguments of `relaysim.simulate`, as code, and ``overlay`` what theory says,
-    where it was asked for and says something.
+    ``given`` are the further arguments of `relaysim.simulate`, as code, ``overlay`` what theory says,
+    where it was asked for and says something, and ``search`` that for its stable rates, found later.
     """
 
     label: str
@@ -49,6 +51,7 @@ class Curve(NamedTuple):
     given: dict[str, str]
     history: History
     overlay: Overlay | None = None
+    search: WindowSearch | None = None
 
 
 @dataclass(frozen=True)
@@ -251,8 +254,10 @@ class Runner:
         if settings.theory:
             relays = method.algorithm.uses == "relay"
             sizes = problem.n, problem.d, edges - problem.n
-            affordable = affordable_theory(*sizes, relays, settings.sigma2 > 0)
-            curve = curve._replace(overlay=self._theory(scene, key, curve, affordable))
+            spread = settings.sigma2 > 0 and settings.y not in OF_THE_MEAN
+            affordable = affordable_theory(*sizes, relays, spread)
+            told = self._theory(scene, key, curve, affordable)
+            curve = curve._replace(overlay=told, search=self._search(scene, method, problem, told))
         return curve
 
     def _theory(self, scene: Scene, key: tuple, curve: Curve, affordable: bool) -> Overlay | None:
@@ -273,6 +278,17 @@ class Runner:
         except EXPECTED as error:
             scene.note(f"no theory of {history.label}: {error}")
             return None
+
+    def _search(
+        self, scene: Scene, method: _Method, problem: Problem, told: Overlay | None
+    ) -> WindowSearch | None:
+        """The search for a method's stable rates, one for all of its rates; there is none under faults."""
+        if told is None or told.expected:
+            return None
+        mixing = method.calls.get("mixing")
+        key = ("search", id(problem), scene.topology, method.call, mixing)
+        given = problem, method.topology, method.algorithm, method.parts.get("mixing")
+        return self._once(key, WindowSearch, *given)
 
     def _once(self, key: tuple, make: Callable, *arguments: Any, **options: Any) -> Any:
         """What was made under this key for the last settings, or is made now."""

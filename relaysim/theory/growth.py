@@ -81,7 +81,10 @@ class _SeenPart:
 
 
 class Growth:
-    """log ρ(γ) of a method; ``curvature`` is the largest one, L."""
+    """log ρ(γ) of a method; ``curvature`` is the largest one, L.
+
+    ``on_evaluation`` is called before each ρ that is computed, and may raise.
+    """
 
     def __init__(
         self,
@@ -97,8 +100,9 @@ class Growth:
         self._description, self._refinements = f"{algorithm.label}: {what}", refinements
         self._limit = TimeLimit(seconds, self._description, problem.n, problem.d)
         self._matrices = matrices_for(algorithm, topology, mixing)
-        self._on_evaluation: Callable[[], object] = lambda: None
+        self.on_evaluation: Callable[[], object] = lambda: None
         self._tried: dict[float, float] = {}
+        self._known: dict[tuple[str, float], tuple[float, float]] = {}
         self._take(problem, topology, algorithm)
         if problem.d <= MOST_DIRECTIONS and self(FINE_FROM / self.curvature) == 0:
             seen = self._seen_directions()
@@ -118,6 +122,7 @@ class Growth:
         self._pencil = pencil_of(self._map, self.curvature)
         self._starts: dict[int, np.ndarray] = {}
         self._modes: dict[int, list[Mode]] = {}
+        self._known.clear()
 
     def _seen_directions(self) -> np.ndarray:
         """An orthonormal basis ``(d, k)`` of the directions in which any f_i is curved."""
@@ -143,25 +148,32 @@ class Growth:
         """A bar that advances with every rate tried."""
         total = len(self._rates) + self._refinements
         bar = progress_bar(total, show, self._description, "rates")
-        self._on_evaluation = bar.update
+        self.on_evaluation = bar.update
         return bar
 
     def _map(self, rate: float) -> AffineStep:
         return AffineStep(*self._given, rate, self._matrices, self._start)
 
     def __call__(self, rate: float) -> float:
-        self._on_evaluation()
-        self._tried[rate] = found = self._log_radius(rate, "precise")
-        return found
+        return self._once("precise", rate, lambda: (self._log_radius(rate, "precise"), 0.0))[0]
+
+    def _once(
+        self, what: str, rate: float, evaluate: Callable[[], tuple[float, float]]
+    ) -> tuple[float, float]:
+        """log ρ and slope, as they were found before: a search that paused goes through them again."""
+        if (what, rate) not in self._known:
+            self.on_evaluation()
+            self._known[what, rate] = evaluate()
+        self._tried[rate] = self._known[what, rate][0]
+        return self._known[what, rate]
 
     def roughly(self, rate: float) -> float:
         """log ρ(γ) to some 1e-7, and with its sign."""
-        self._on_evaluation()
+        return self._once("rough", rate, lambda: (self._roughly(rate), 0.0))[0]
+
+    def _roughly(self, rate: float) -> float:
         found = self._log_radius(rate, "rough")
-        if abs(found) < NEARLY_NEUTRAL:
-            found = self._log_radius(rate, "precise")
-        self._tried[rate] = found
-        return found
+        return self._log_radius(rate, "precise") if abs(found) < NEARLY_NEUTRAL else found
 
     def confirmed(self) -> list[tuple[float, float]]:
         """The intervals between rates that were tried and are stable, of a search that was interrupted."""
@@ -194,8 +206,11 @@ class Growth:
 
     def with_slope(self, rate: float) -> tuple[float, float]:
         """log ρ(γ) and its slope, to the right where it has two."""
+        return self._once("slope", rate, lambda: self._with_slope(rate))
+
+    def _with_slope(self, rate: float) -> tuple[float, float]:
         self._modes.clear()
-        here = self(rate)
+        here = self._log_radius(rate, "precise")
         there = self._log_radius(rate * (1 + HIGHER), "along")
         return here, (there - here) / (rate * HIGHER)
 

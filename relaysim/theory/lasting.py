@@ -48,7 +48,7 @@ class Lasting(NamedTuple):
         B: csr_array,
         conserved: csr_array,
         shown: int,
-        advanced: Callable[[], object],
+        advanced: Callable[[], object] = lambda: None,
     ) -> np.ndarray | None:
         """P of the first entries of a state, ``(shown, shown)``; None where A leads out of the space.
 

@@ -21,7 +21,7 @@ from scipy.optimize import brentq, minimize_scalar
 
 from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible, matrices_for
-from relaysim.support.checks import real_array, shown
+from relaysim.support.checks import real_numbers, shown
 from relaysim.support.display import html_table
 from relaysim.support.files import written_aside
 from relaysim.support.interrupts import called_by_user
@@ -128,7 +128,7 @@ def rate_map(
         raise ValueError(
             f"methods must be one or more with a label of their own each, not {chosen!r}"
         )
-    rates = real_array(learning_rates, "learning_rates", finite=True)
+    rates = real_numbers(learning_rates, "learning_rates", finite=True)
     if rates.ndim != 1 or len(rates) < 2 or not (rates[0] > 0 and (np.diff(rates) > 0).all()):
         raise ValueError(
             f"learning_rates must be two or more positive numbers that increase, not {shown(learning_rates)}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
+import time
 
 from relaysim.algorithms.events import Algorithm
 from relaysim.mixing.sequences import Mixing
@@ -14,6 +17,7 @@ from relaysim.topologies import Topology, TreePair
 
 __all__ = [
     "BestRate",
+    "WindowSearch",
     "best_learning_rate",
     "max_learning_rate",
     "stable_learning_rates",
@@ -160,6 +164,61 @@ def windows_and_best(
     with growth.progress_bar(progress):
         scanned = growth.scan()
         return _windows(growth, *scanned), _best(growth, *scanned)
+
+
+class WindowSearch:
+    """`stable_learning_rates`, a little at a time: where something else must not wait for it.
+
+    Args:
+        problem, topology, algorithm, mixing: as for `stable_learning_rates`.
+
+    Attributes:
+        found: the windows; None until they are known.
+
+    >>> import relaysim as rs
+    >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
+    >>> search = WindowSearch(problem, rs.topologies.ring(4), rs.algorithms.D2())
+    >>> while not search.go_on(0.01):
+    ...     pass
+    >>> search.found == stable_learning_rates(problem, rs.topologies.ring(4), rs.algorithms.D2())
+    True
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        topology: Topology | TreePair,
+        algorithm: Algorithm,
+        mixing: Mixing | None = None,
+    ):
+        self.found: list[tuple[float, float]] | None = None
+        self._given = problem, topology, algorithm, mixing
+        self._growth: Growth | None = None
+
+    def go_on(self, seconds: float = math.inf) -> bool:
+        """Search for about so long, one ρ at least; whether the windows are known.
+
+        Raises:
+            TypeError, ValueError: as `stable_learning_rates`.
+        """
+        if self.found is not None:
+            return True
+        end, asked = time.perf_counter() + seconds, itertools.count()
+
+        def pause() -> None:
+            if next(asked) and time.perf_counter() > end:
+                raise _PauseError
+
+        if self._growth is None:
+            self._growth = Growth(*self._given, None, "stable rates", REFINEMENTS)
+        self._growth.on_evaluation = pause
+        with contextlib.suppress(_PauseError):
+            self.found = _windows(self._growth, *self._growth.scan())
+        return self.found is not None
+
+
+class _PauseError(Exception):
+    """Time is over."""
 
 
 def _windows(growth: Growth, rates: list[float], values: list[float]) -> list[tuple[float, float]]:
