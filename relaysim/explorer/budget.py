@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from relaysim.records.history import History
 
-__all__ = ["SEARCH_SECONDS", "Budget", "affordable_theory"]
+__all__ = ["SEARCH_SECONDS", "Budget", "affordable_theory", "floor_steps", "numbers_of"]
 
 #: An answer in this many seconds of work, of which the picture takes the larger part.
 SECONDS = 0.5
@@ -22,6 +22,9 @@ LEAST_SECONDS = 0.02
 # Numbers in a state of which spectra are found in a tenth of a second, with noise floors of x̄; and those of
 # all workers, which take longer.
 MOST_NUMBERS, MOST_SPREAD = 1000, 600
+#: Numbers in a state times steps until a start is forgotten: where there are more, the noise floor takes
+#: longer than an answer may, and comes after it.
+MOST_FOR_FLOOR = 1.2e6
 #: So much of a search for stable rates is done at once, while the next answer must wait.
 SEARCH_SECONDS = 0.1
 
@@ -89,5 +92,18 @@ def affordable_theory(n: int, d: int, edges: int, relays: bool, spread: bool) ->
     >>> affordable_theory(32, 10, 31, relays=True, spread=False), affordable_theory(64, 10, 63, True, False)
     (True, False)
     """
-    numbers = (n + 2 * edges) * d if relays else 3 * n * d
-    return numbers <= (MOST_SPREAD if spread else MOST_NUMBERS)
+    return numbers_of(n, d, edges, relays) <= (MOST_SPREAD if spread else MOST_NUMBERS)
+
+
+def floor_steps(n: int, d: int, edges: int, relays: bool) -> float:
+    """The most steps until a start is forgotten with which a noise floor is found in the time of an answer.
+
+    Args:
+        n, d, edges, relays: as for `affordable_theory`.
+    """
+    return MOST_FOR_FLOOR / numbers_of(n, d, edges, relays)
+
+
+def numbers_of(n: int, d: int, edges: int, relays: bool) -> int:
+    """About how many numbers are in a method's state."""
+    return (n + 2 * edges) * d if relays else 3 * n * d

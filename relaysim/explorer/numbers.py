@@ -28,7 +28,8 @@ def told(curve: Curve) -> str:
     """
     if curve.overlay is None:
         return ""
-    lines = [_speed(curve.overlay) + _end(curve.overlay)]
+    end = "; its noise floor is being found" if curve.whole is not None else _end(curve.overlay)
+    lines = [_speed(curve.overlay) + end]
     if curve.search is not None:
         lines.append(_window(curve))
     return "<br>".join(lines)

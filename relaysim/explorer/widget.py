@@ -49,6 +49,8 @@ __all__ = ["Explorer", "MethodRow"]
 GRAPH_WIDTH = "420px"
 # Between parts of a search what has been chosen meanwhile is answered.
 PAUSE_SECONDS = 0.02
+# A noise floor is one part: it is begun when nothing has been chosen for so long.
+AT_REST_SECONDS = 0.4
 
 
 class MethodRow(widgets.HBox):
@@ -235,8 +237,7 @@ class Explorer(widgets.VBox):
         self._write_code()
         self._draw_graph()
         self._tell()
-        if self._searches():
-            self._later()
+        self._later()
 
     # -- what theory says in numbers -----------------------------------------------------------------
 
@@ -256,8 +257,17 @@ class Explorer(widgets.VBox):
         searches = [curve.search for curve in curves if curve.search is not None]
         return [search for search in searches if search.found is None]
 
-    def find_stable_rates(self, seconds: float = math.inf) -> bool:
-        """Go on with the search for stable rates, which a notebook does by itself; whether it has ended."""
+    def find_the_rest(self, seconds: float = math.inf) -> bool:
+        """Go on with noise floors, and for about so long with stable rates; whether all is there.
+
+        A notebook does that by itself when controls rest.
+        """
+        for k, curve in enumerate([] if self.scene is None else self.scene.curves):
+            if curve.whole is not None and self.scene is not None:
+                self.scene.curves[k] = curve._replace(overlay=curve.whole(), whole=None)
+                self.picture.value = png(draw(self.scene))
+                self._tell()
+                return self.find_the_rest() if seconds == math.inf else False
         for search in self._searches():
             with contextlib.suppress(*EXPECTED):
                 if not search.go_on(seconds):
@@ -270,14 +280,17 @@ class Explorer(widgets.VBox):
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            return  # no notebook: whoever wants them calls find_stable_rates
-        if self._waiting is None:
-            self._waiting = loop.call_later(PAUSE_SECONDS, self._go_on)
+            return  # no notebook: whoever wants it calls find_the_rest
+        if self._waiting is not None:
+            self._waiting.cancel()
+        floors = any(curve.whole for curve in ([] if self.scene is None else self.scene.curves))
+        if floors or self._searches():
+            pause = AT_REST_SECONDS if floors else PAUSE_SECONDS
+            self._waiting = loop.call_later(pause, self._go_on)
 
     def _go_on(self) -> None:
-        self._waiting = None
-        if not self.find_stable_rates(SEARCH_SECONDS):
-            self._later()
+        self.find_the_rest(SEARCH_SECONDS)
+        self._later()
 
     # -- controls ------------------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ from relaysim.theory.floors import Floor, NoiseWhenAsked
 from relaysim.theory.spectra import NEUTRAL, fixed_point, spectral_radius
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["Linearization", "linearize"]
+__all__ = ["OF_THE_MEAN", "Linearization", "linearize", "relaxation_time"]
 
 # Numbers of iterates that are measured at a time.
 BLOCK_NUMBERS = 1 << 20
@@ -168,10 +168,7 @@ class Linearization:
     @property
     def relaxation_time(self) -> float:
         """Steps in which the iterates' error falls by the factor e: −1/ln ρ; infinite if ρ ≥ 1."""
-        radius = self.spectral_radius
-        if radius >= 1:
-            return math.inf
-        return -1 / math.log(radius) if radius > 0 else 0.0
+        return relaxation_time(self.spectral_radius)
 
     @property
     def fixed_point(self) -> np.ndarray:
@@ -421,6 +418,13 @@ class Linearization:
         floor = self._spread_by(1.0)[1]
         assert floor is not None
         return floor
+
+
+def relaxation_time(radius: float) -> float:
+    """−1/ln ρ; infinite if ρ ≥ 1."""
+    if radius >= 1:
+        return math.inf
+    return -1 / math.log(radius) if radius > 0 else 0.0
 
 
 def _radii(centers: np.ndarray, spreads: np.ndarray, quantiles: ArrayLike) -> np.ndarray:
