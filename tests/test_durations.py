@@ -45,8 +45,8 @@ CALLS = {
     "best rate, LocalSGD": lambda **options: rs.theory.best_learning_rate(
         quadratics(2), T.chain(2), A.LocalSGD(5), **options
     ),
-    "noise floor": lambda **options: noise_floor(20, 10, **options),
-    "map": lambda **options: mapped(6, **options),
+    "noise floor": lambda **options: noise_floor(16, 8, **options),
+    "map": lambda **options: mapped(6, 5, **options),
     "consensus": lambda **options: consensus(24, **options),
 }
 
@@ -94,21 +94,17 @@ def test_the_estimate_of_larger_ones_is_within_a_factor_of_three(monkeypatch, gi
 
 
 def test_a_limit_that_is_kept_changes_nothing(monkeypatch):
-    monkeypatch.setattr(growth, "FINE_RATIO", 1.6)
+    monkeypatch.setattr(growth, "FINE_RATIO", 3.0)
     # Eigenvalues are iterated for, from starts that measuring must not leave behind.
-    given = parts(6, 7)
+    given = parts(5, 9)
     found = rs.theory.stable_learning_rates(*given)
     assert rs.theory.stable_learning_rates(*given, seconds=600) == found
-    given = parts(4, 2)
-    [(_, high)] = rs.theory.stable_learning_rates(*given, seconds=600)
-    assert rs.theory.max_learning_rate(*given, seconds=600) == high
-    assert rs.theory.stable_learning_rates(*given) == [(0.0, high)]
-    assert rs.theory.best_learning_rate(*given, seconds=600).learning_rate < high
+    given = parts(2, 1)
+    for call in (rs.theory.max_learning_rate, rs.theory.best_learning_rate):
+        assert call(*given, seconds=600) == call(*given)
     for columns in (None, ["suboptimality"]):
         limited = noise_floor(8, 3, columns, seconds=600)
         assert limited.equals(noise_floor(8, 3, columns))
-    assert (consensus(6, seconds=600) == consensus(6)).all()
-    assert mapped(4, seconds=600).frame.equals(mapped(4).frame)
 
 
 def test_nothing_is_started(monkeypatch):
@@ -142,14 +138,10 @@ def test_what_takes_long_to_estimate_is_refused_by_its_least():
 
 def test_rows_of_a_map_that_are_known_take_no_time(tmp_path):
     store = tmp_path / "map.npz"
-    first = mapped(4, store=store)
-    assert mapped(4, store=store, seconds=0.5).frame.equals(first.frame)
-    estimates = []
-    for kept in (None, store):
-        with pytest.raises(ValueError, match="fewer learning rates or fewer settings") as refusal:
-            mapped(4, store=kept, seconds=1e-6)
-        estimates.append(float(re.search(r"would take about (\S+) s", str(refusal.value))[1]))
-    assert estimates[1] < estimates[0] / 3
+    first = mapped(4, 3, store=store)
+    assert mapped(4, 3, store=store, seconds=1e-9).frame.equals(first.frame)
+    with pytest.raises(ValueError, match="fewer learning rates or fewer settings"):
+        mapped(4, 4, store=store, seconds=1e-9)
 
 
 @pytest.mark.parametrize("seconds", [-1, "2", np.nan, [1.0]])
@@ -241,7 +233,7 @@ GIVEN = {
 def test_an_interrupted_search_gives_the_windows_it_has_confirmed(monkeypatch, given):
     [(low, high)] = rs.theory.stable_learning_rates(*given)
     confirmed = []
-    for limit in (1e-5, 0.1, 0.8, 1.4, 9.0, np.inf):
+    for limit in (1e-5, 0.8, 1.4, np.inf):
         with monkeypatch.context() as patch:
             interrupted_at(patch, limit)
             with pytest.warns(RuntimeWarning, match="stable rates was interrupted: stab") as said:
@@ -264,7 +256,7 @@ def test_an_interrupted_search_gives_the_windows_it_has_confirmed(monkeypatch, g
 def test_an_interrupted_search_gives_the_best_so_far(monkeypatch):
     given = GIVEN["from 0"]
     best, found = rs.theory.best_learning_rate(*given), []
-    for limit, refinements in ((2e-6, 0), (0.1, 0), (0.8, 0), (9.0, 0), (np.inf, 0), (np.inf, 4)):
+    for limit, refinements in ((2e-6, 0), (0.8, 0), (np.inf, 0), (np.inf, 4)):
         with monkeypatch.context() as patch:
             interrupted_at(patch, limit, refinements)
             with pytest.warns(RuntimeWarning, match=r"the best is that of the \d+ rates"):

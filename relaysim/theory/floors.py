@@ -233,7 +233,7 @@ def _covariances(
     matrices: list[csr_array],
     sources: list[csr_array],
     conserved: csr_array,
-    advanced: Callable[[], object],
+    advanced: Callable[[], object] = lambda: None,
 ) -> list[np.ndarray]:
     start = np.zeros(matrices[0].shape)
     for A, source in zip(matrices, sources, strict=True):

@@ -187,6 +187,11 @@ def _require_time(seconds: float, tasks: list, jobs: int) -> None:
         problem, _, method, _ = given
         count = len(rates) + REFINEMENTS if any(rate.hex() not in known for rate in rates) else 0
         missing.setdefault(method.label, []).append((problem.n, problem.d, count, given))
+    missing = {
+        label: rows for label, rows in missing.items() if any(count for _, _, count, _ in rows)
+    }
+    if not missing:
+        return
     sizes = [row[:2] for rows in missing.values() for row in rows]
     n, d = max(sizes, key=math.prod)
     mend = "give more seconds, fewer learning rates or fewer settings"
