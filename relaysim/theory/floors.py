@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +16,11 @@ from scipy.sparse import csr_array, diags_array
 
 from relaysim.measures import Noise
 from relaysim.support.checks import require_memory
+from relaysim.support.progress import progress_bar
 from relaysim.theory.assembly import step_matrix
 from relaysim.theory.columns import memory_of_columns, sums_over_columns
 from relaysim.theory.decoupling import Coordinates
+from relaysim.theory.durations import columns_seconds, covariance_seconds, rows_seconds
 from relaysim.theory.lasting import Lasting, doubled, lasting, memory_of_doubling, summed
 from relaysim.theory.spectra import (
     conserved_in,
@@ -37,6 +39,8 @@ __all__ = ["Floor", "NoiseWhenAsked", "Spread"]
 DOUBLING, DENSE_GAIN = 6, 10
 # Fewer states are not worth the search for what is left of them.
 LARGE = 300
+# Groups of at most so many states are handled together.
+STACKED = 16
 
 
 class Spread(NamedTuple):
@@ -109,6 +113,24 @@ class Floor:
         each = zip(sums.mean, sums.workers, sums.consensus, strict=True)
         return [Spread(mean, workers, float(apart) / n) for mean, workers, apart in each]
 
+    def seconds(self, of_mean: bool) -> float:
+        """An estimate of what is left to compute, of x̄ alone or of all."""
+        done = "spreads" in self.__dict__ or (of_mean and "means" in self.__dict__)
+        if done:
+            return 0.0
+        if of_mean and self._rows_pay():
+            step = rows_seconds(self._matrices, self._noise, self._d)
+            return len(self._matrices) * self._steps_to_rest() * step
+        total, steps = 0.0, self._steps_to_rest()
+        if self._columns_pay():
+            step = columns_seconds(self.step, self._n * self._d)
+            return len(self._matrices) ** 2 * steps * step
+        for rows in self._groups:
+            whole = self._lasting if len(rows) == self.step.states else None
+            left = len(rows) if whole is None else whole.dimensions
+            total += covariance_seconds(len(rows), left, steps)
+        return total
+
     def _mean_by_rows(self, phase: int) -> np.ndarray:
         """Σ_k (L A^k B)(L A^k B)ᵀ, L that of x̄, backwards from this step of the period."""
         transposed = [
@@ -123,11 +145,13 @@ class Floor:
                 shown = B @ rows
                 gram += shown.T @ shown
                 rows = A @ rows
+                bar.update()
             return rows, gram
 
         start = np.zeros((self.step.states, self._d))
         start[: self._n * self._d] = np.kron(self._weights[:, None], np.eye(self._d))
-        return summed(period, start, self._radius ** len(transposed))
+        with progress_bar(math.ceil(self._steps_to_rest()), None, "noise floor", "steps") as bar:
+            return summed(period, start, self._radius ** len(transposed))
 
     @functools.cached_property
     def _groups(self) -> list[np.ndarray]:
@@ -184,12 +208,20 @@ class Floor:
 
     def _covariances(self) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """For groups of a size their rows, ``(g, s)``, and P_0, … P_{m−1}, ``(g, s, s)``."""
+        large = sum(len(rows) > STACKED for rows in self._groups)
+        doublings = max(large, 1) * math.ceil(math.log2(max(self._steps_to_rest(), 2)))
+        with progress_bar(doublings, None, "noise floor", "doublings") as bar:
+            yield from self._by_group(bar.update)
+
+    def _by_group(
+        self, advanced: Callable[[], object]
+    ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         sources = [csr_array(B @ B.T) for B in self._noise]
         touched = np.bincount(self._conserved.indices, minlength=self.step.states) > 0
         small: dict[int, list[np.ndarray]] = {}
         known: dict[tuple, list[np.ndarray]] = {}
         for rows in self._groups:
-            if len(rows) <= 16 and not touched[rows].any():
+            if len(rows) <= STACKED and not touched[rows].any():
                 small.setdefault(len(rows), []).append(rows)
                 continue
             parts = [part_of(A, rows) for A in self._matrices]
@@ -198,13 +230,13 @@ class Floor:
             key = tuple(map(fingerprint, (*parts, *inputs, kept)))
             if len(rows) == self.step.states and self._lasting is not None:
                 shown = self._n * self._d
-                found = self._lasting.covariance(parts[0], self._noise[0], kept, shown)
+                found = self._lasting.covariance(parts[0], self._noise[0], kept, shown, advanced)
                 if found is not None:
                     yield rows[None, :shown], [found[None]]
                     continue
                 self._require(memory_of_doubling(len(rows)))
             if key not in known:
-                known[key] = _covariances(parts, inputs, kept)
+                known[key] = _covariances(parts, inputs, kept, advanced)
             yield rows[None], [each[None] for each in known[key]]
         for each in small.values():
             stacked = np.array(each)
@@ -228,12 +260,15 @@ class Floor:
 
 
 def _covariances(
-    matrices: list[csr_array], sources: list[csr_array], conserved: csr_array
+    matrices: list[csr_array],
+    sources: list[csr_array],
+    conserved: csr_array,
+    advanced: Callable[[], object] = lambda: None,
 ) -> list[np.ndarray]:
     start = sources[0].toarray()
     for A, source in zip(matrices[1:], sources[1:], strict=True):
         start = _propagated(start, A, source)
-    found = [doubled(deflated(product(matrices), conserved), start)]
+    found = [doubled(deflated(product(matrices), conserved), start, advanced)]
     for A_k, source in zip(matrices[:-1], sources[:-1], strict=True):
         found.append(_propagated(found[-1], A_k, source))
     return found

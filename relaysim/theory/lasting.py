@@ -49,7 +49,12 @@ class Lasting(NamedTuple):
         return 8.0 * (states * left + most + 2 * shown**2)
 
     def covariance(
-        self, A: csr_array, B: csr_array, conserved: csr_array, shown: int
+        self,
+        A: csr_array,
+        B: csr_array,
+        conserved: csr_array,
+        shown: int,
+        advanced: Callable[[], object] = lambda: None,
     ) -> np.ndarray | None:
         """P of the first entries of a state, ``(shown, shown)``; None where A leads out of the space.
 
@@ -58,6 +63,7 @@ class Lasting(NamedTuple):
             B: how unit noise enters, ``(N, m)``.
             conserved: what is set apart, ``(k, N)``.
             shown: how many entries.
+            advanced: called after each doubling.
         """
         project = projector(conserved)
         size = A.shape[0]
@@ -80,7 +86,7 @@ class Lasting(NamedTuple):
             total += reached[:shown] @ reached[:shown].T
             reached = project(A @ project(reached))
         source = basis.T @ reached
-        inner = doubled(inner, source @ source.T)
+        inner = doubled(inner, source @ source.T, advanced)
         total += basis[:shown] @ inner @ basis[:shown].T
         return total
 
@@ -101,7 +107,9 @@ def lasting(one: np.ndarray, d: int) -> Lasting | None:
     return found
 
 
-def doubled(A: np.ndarray, source: np.ndarray) -> np.ndarray:
+def doubled(
+    A: np.ndarray, source: np.ndarray, advanced: Callable[[], object] = lambda: None
+) -> np.ndarray:
     """Σ_k A^k S (A^k)ᵀ, twice as many terms each time: S ← S + M S Mᵀ, M ← M² (Smith's method), in S itself.
 
     Ended by each entry's own size: at low rates a momentum's variance is far above that of the iterates.
@@ -111,6 +119,7 @@ def doubled(A: np.ndarray, source: np.ndarray) -> np.ndarray:
         added = A @ total
         added = added @ A.mT
         total += added
+        advanced()
         deviations = np.sqrt(np.abs(np.diagonal(total, axis1=-2, axis2=-1)))
         deviations[deviations == 0] = 1.0  # nothing is added there
         added /= deviations[..., :, None]
