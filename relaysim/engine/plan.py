@@ -97,6 +97,8 @@ def plan_replicas(
         rates = schedule[:1]
     else:
         try:
+            if isinstance(learning_rate, bool | np.bool_):
+                raise TypeError
             array = real_array(learning_rate, "learning_rate", copy=True)
         except TypeError:
             raise TypeError(

@@ -67,29 +67,34 @@ def plain_options(part: Any) -> None:
 def whole_number(value: Any, name: str, least: int) -> int:
     """``value`` as an int of at least ``least``; says what was given otherwise.
 
+    True and False are none: a mask of workers would be read as the workers 1 and 0.
+
     >>> whole_number(0, "n", 1)
     Traceback (most recent call last):
         ...
     ValueError: n must be at least 1, not 0
     """
     try:
-        number = operator.index(value)
+        number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be a whole number, not {plain_scalar(value)!r}") from None
+        number = None
+    if number is None:
+        raise TypeError(f"{name} must be a whole number, not {plain_scalar(value)!r}")
     if number < least:
         raise ValueError(f"{name} must be at least {least}, not {number}")
     return number
 
 
 def real_number(value: Any, name: str, least: float = -math.inf, most: float = math.inf) -> float:
-    """``value`` as a finite float within bounds; says what was given otherwise.
+    """``value`` as a finite float within bounds, no truth value; says what was given otherwise.
 
     >>> real_number(2, "p", 0, 1)
     Traceback (most recent call last):
         ...
     ValueError: p must be a finite number between 0 and 1, not 2
     """
-    if isinstance(value, str | bytes | complex | np.complexfloating) or np.ndim(value):
+    no_numbers = str | bytes | complex | np.complexfloating | bool | np.bool_
+    if isinstance(value, no_numbers) or np.ndim(value):
         raise TypeError(f"{name} must be a number, not {plain_scalar(value)!r}")
     try:
         number = float(value)
