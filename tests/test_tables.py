@@ -91,7 +91,9 @@ def test_a_test_set_is_scaled_by_its_training_set():
     for standardize in (False, True):
         test = data.from_frame(rows, "ill", "site", like=training, standardize=standardize)
         assert test.features.tolist() == training.features[[3, 1]].tolist()
-    with pytest.raises(ValueError, match=r"standardize=True, and the training set .* is as it came"):
+    with pytest.raises(
+        ValueError, match=r"standardize=True, and the training set .* is as it came"
+    ):
         data.from_frame(rows, "ill", "site", like=read(), standardize=True)
     whole = data.Dataset(RIGHT[:, :2], TABLE.ill)
     training, test = whole.split(0.4, seed=1)
