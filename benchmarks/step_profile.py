@@ -10,15 +10,16 @@ same size. All are times of the processor, so that other programs matter less.
 import argparse
 import importlib.util
 import pathlib
-import platform
-import time
 
 import numpy as np
+from floors import floors, least, machine, named
 
 import relaysim as rs
 from relaysim.algorithms.base import Method
 
 D = 10
+#: From so many workers on Hessians are diagonal, and the tree is binary.
+MANY = 10**6
 PARTS = ("bookkeeping", "gradient", "exchange", "rule", "columns")
 
 
@@ -78,16 +79,6 @@ METHODS = (
 )
 
 
-def least(times, function):
-    """The shortest of several times of the processor."""
-    took = []
-    for _ in range(times):
-        begin = time.thread_time()
-        function()
-        took.append(time.thread_time() - begin)
-    return min(took)
-
-
 def step_of(problem, topology, algorithm, rates, few, many, every=False):
     """Seconds of a step: of the difference between a long and a short run."""
 
@@ -100,32 +91,28 @@ def step_of(problem, topology, algorithm, rates, few, many, every=False):
     return (long - short) / (many - few)
 
 
-def floors(n, r):
-    """Seconds that the arithmetic of a step takes, and the copy of what it has to move."""
+def quadratics(n):
+    """Quadratics, and a chain."""
+    return rs.problems.random_quadratics(n=n, d=D, zeta2=1.0, seed=0), rs.topologies.chain(n)
+
+
+def diagonal(n):
+    """Quadratics without products of matrices, and a tree that is not deep."""
     generator = np.random.default_rng(0)
-    matrices, x = generator.random((n, D, D)), generator.random((n, D, r))
-    out, repeat = np.empty_like(x), max(1, 10**6 // x.size)
-
-    def products():
-        for _ in range(repeat):
-            np.matmul(matrices, x, out=out)
-
-    def copies():
-        for _ in range(repeat):
-            np.copyto(out, x)
-
-    return least(5, products) / repeat, 3 * least(5, copies) / repeat  # x, and messages both ways
+    curvatures, centers = generator.uniform(0.25, 1, (n, D)), generator.normal(size=(n, D))
+    return rs.problems.DiagonalQuadratic(curvatures, centers), rs.topologies.binary_tree(n)
 
 
 def profiled(n, r, few, many):
     """A row of the table for each method."""
-    problem = rs.problems.random_quadratics(n=n, d=D, zeta2=1.0, seed=0)
-    chain, ring = rs.topologies.chain(n), rs.topologies.ring(n)
+    many_workers = n >= MANY
+    problem, tree = diagonal(n) if many_workers else quadratics(n)
+    ring = rs.topologies.ring(n)
     rates = np.linspace(0.01, 0.1, r) if r > 1 else 0.1
-    floor = sum(floors(n, r))
+    floor = sum(floors(n, D, r, many_workers))
     gossip = 0.0
     for method, exchange in METHODS:
-        graph = chain if method.uses == "relay" else ring
+        graph = tree if method.uses == "relay" else ring
 
         def timed(algorithm, every=False, graph=graph):
             return step_of(problem, graph, algorithm, rates, few, many, every)
@@ -141,32 +128,38 @@ def profiled(n, r, few, many):
         if method is METHODS[0][0]:
             gossip = whole
         each = 1e6 / r
-        row = [method.label, f"{n:,}", str(r), *(f"{parts[p] * each:.2f}" for p in PARTS)]
-        columns = f"{recorded * each:.2f}", f"{floor * each:.2f}", f"{whole / floor:.1f}"
-        yield [*row, *columns, f"{whole / gossip:.2f}"]
+        digits = 0 if many_workers else 2
+        times = (*(parts[name] for name in PARTS), recorded, floor)
+        row = [method.label, f"{n:,}", str(r), *(f"{each * time:,.{digits}f}" for time in times)]
+        yield [*row, f"{whole / floor:.1f}", f"{whole / gossip:.2f}"]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="32 workers only, and no large batch")
+    what = "32 workers only, and no large batch; writes nothing"
+    parser.add_argument("--quick", action="store_true", help=what)
     quick = parser.parse_args().quick
     steps = {1: 1500, 30: 500, 300: 60}
     settings = [(n, r, many // 10, many) for n in (32, 96) for r, many in steps.items()]
-    settings = settings[:2] if quick else settings
+    settings = settings[:2] if quick else [*settings, (MANY, 1, 1, 5)]
+    on = machine()
     header = ["method", "workers", "replicas", *PARTS, "step", "floor", "step / floor", "/ DP-SGD"]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     for setting in settings:
         for row in profiled(*setting):
             lines.append("| " + " | ".join(row) + " |")
             print(lines[-1], flush=True)
+    if quick:
+        return
     numba = "with" if importlib.util.find_spec("numba") else "without"
     text = f"""# Where the time of a step goes
 
 µs of the processor a step and replica, d = {D}; written by `python benchmarks/step_profile.py`, which says
-how, with NumPy {np.__version__}, {numba} Numba, on
-{platform.machine()} with {platform.system()}. `step` is with all columns at every step; the last two columns
-compare steps without columns, with the floor (a step's products of matrices, and three copies of the
-iterates) and with DP-SGD's step.
+how. {named(on)}, {numba} Numba.
+
+RelaySGD relays on a chain, the others mix on a ring; 10⁶ workers have diagonal Hessians, and a binary
+tree for RelaySGD. `step` is with all columns at every step; the last two columns compare steps without
+columns, with the floor (a step's products of matrices, and three copies of the iterates) and with DP-SGD's.
 
 """
     path = pathlib.Path(__file__).with_name("profile.md")

@@ -1,16 +1,16 @@
 """Asynchronous methods: time per unit, beside what its gradients cost alone."""
 
-import time
-
 import numpy as np
 import pytest
+from floors import least
+from test_steps import reach
 
 import relaysim as rs
 
 N, D, UNITS = 64, 100, 1000
 
 
-@pytest.mark.parametrize(("replicas", "seconds"), [(None, 1.5), (30, 30)])
+@pytest.mark.parametrize(("replicas", "seconds"), [(None, 1), (30, 30)])
 def test_a_thousand_units(benchmark, replicas, seconds):
     """64 workers, d = 100, 1000 units of A²CiD² at one communication a gradient."""
     problem = rs.problems.random_quadratics(n=N, d=D, zeta2=1.0, mu=0.25, seed=0)
@@ -27,18 +27,15 @@ def test_a_thousand_units(benchmark, replicas, seconds):
             replicas=replicas,
         )
 
-    history = benchmark.pedantic(simulation, rounds=3 if replicas is None else 1)
+    history = benchmark.pedantic(simulation, rounds=1)
     assert history.frame.suboptimality.iloc[-1] < history.frame.suboptimality.iloc[0]
     if not benchmark.enabled:
         return
-    took = benchmark.stats.stats.min
+    took = least(5 if replicas is None else 1, simulation)
     x = np.zeros((N, D) if replicas is None else (N, D, replicas))
-    start = time.perf_counter()
-    for _ in range(100):
-        problem.gradient(x)
-    gradient = (time.perf_counter() - start) / 100
+    gradient = least(5, lambda: [problem.gradient(x) for _ in range(100)]) / 100
     print(
         f"\n{replicas or 1} replicas: {took:.2f} s for {units} units, "
         f"{took / units / gradient:.1f} times the gradients of all workers a unit"
     )
-    assert took <= seconds
+    reach(f"{units} units of {replicas or 1} replicas, in seconds", took, seconds, at_least=False)

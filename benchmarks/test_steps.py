@@ -1,7 +1,8 @@
 """What a step costs: pytest benchmarks -n 0 --benchmark-enable -s
 
 Machines differ, so every bound is a ratio to something measured in the same run: a plain NumPy loop
-over workers, or the time to copy the bytes that a step has to move.
+over workers, the products and copies that a step cannot do without, DP-SGD's step, or the time to copy the
+bytes that it has to move. What is asked for and not reached here is an expected failure, with its number.
 """
 
 import time
@@ -9,10 +10,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from floors import floors, least
 from loops import dpsgd_loop, relaysgd_loop
 from scipy.sparse import block_diag, random_array
 
 import relaysim as rs
+from relaysim.support.fast import compiled
 
 D = 10
 STEPS = 1000
@@ -49,27 +52,37 @@ def setting(method, n):
         def loop(steps):
             return dpsgd_loop(A, b, W, 0.2, steps, *common)
 
-    def simulation(learning_rate, steps):
-        return rs.simulate(problem, topology, algorithm, learning_rate=learning_rate, steps=steps)
+    def simulation(learning_rate, steps, record=1):
+        rates = {"learning_rate": learning_rate}
+        return rs.simulate(problem, topology, algorithm, steps=steps, record=record, **rates)
 
     return simulation, loop
 
 
-@pytest.mark.parametrize(
-    ("method", "n", "replicas", "times_faster"),
-    [
-        ("RelaySGD", 32, 1, 15),
-        ("RelaySGD", 32, 30, 90),
-        ("RelaySGD", 96, 1, 28),
-        ("RelaySGD", 96, 30, None),
-        ("DPSGD", 32, 1, None),
-        ("DPSGD", 32, 30, None),
-        ("DPSGD", 96, 1, None),
-        ("DPSGD", 96, 30, None),
-    ],
-)
-def test_step(benchmark, method, n, replicas, times_faster):
-    """A recorded step, per replica, against the loop."""
+def reach(what, found, asked, at_least=True):
+    """Print what was found; where it is not what is asked for, that is an expected failure."""
+    print(f"{what}: {found:.2f}, asked {'≥' if at_least else '≤'} {asked}")
+    if found < asked if at_least else found > asked:
+        pytest.xfail(f"{what} is {found:.2f}; asked for: {asked}")
+
+
+#: Times faster than the loop that are asked for, without Numba and with it, and what a step without columns
+#: may be of its floor: see `floors`.
+STEPS_ASKED = {
+    ("RelaySGD", 32, 1): ((18, 30), 8),
+    ("RelaySGD", 32, 30): ((110, 180), 10),
+    ("RelaySGD", 96, 1): ((32, 55), 6),
+    ("RelaySGD", 96, 30): ((100, 170), 10),
+    ("DPSGD", 32, 1): (None, 6),
+    ("DPSGD", 32, 30): (None, 6),
+    ("DPSGD", 96, 1): (None, 5),
+    ("DPSGD", 96, 30): (None, 5),
+}
+
+
+@pytest.mark.parametrize(("method", "n", "replicas"), STEPS_ASKED)
+def test_step(benchmark, method, n, replicas):
+    """A recorded step, per replica, against the loop; one without columns against its floor."""
     simulation, loop = setting(method, n)
     rates = 0.2 if replicas == 1 else np.linspace(0.01, 0.2, replicas)
     history = simulation(rates, LOOP_STEPS)
@@ -78,18 +91,56 @@ def test_step(benchmark, method, n, replicas, times_faster):
     last = history.frame[history.frame.replica == replicas - 1][columns].to_numpy()
     np.testing.assert_allclose(last, table, rtol=1e-9, atol=1e-14)
 
-    benchmark.pedantic(simulation, args=(rates, STEPS), rounds=9, warmup_rounds=2)
+    benchmark.pedantic(simulation, args=(rates, STEPS), rounds=3, warmup_rounds=2)
     if benchmark.disabled:
         return
-    ours = benchmark.stats.stats.min / STEPS / replicas
-    theirs = best_of(9, lambda: loop(LOOP_STEPS)) / LOOP_STEPS
+    ours = least(9, lambda: simulation(rates, STEPS)) / STEPS / replicas
+    theirs = least(9, lambda: loop(LOOP_STEPS)) / LOOP_STEPS
+    bare = least(9, lambda: simulation(rates, STEPS, record=[STEPS])) / STEPS / replicas
+    floor = sum(floors(n, D, replicas)) / replicas
     benchmark.extra_info["times faster than the loop"] = theirs / ours
     print(
         f"\n{method}, n = {n}, {replicas} replicas: {ours * 1e6:.2f} µs a step and replica, "
-        f"loop {theirs * 1e6:.0f} µs: {theirs / ours:.1f} times faster"
+        f"loop {theirs * 1e6:.0f} µs: {theirs / ours:.1f} times faster; without columns "
+        f"{bare * 1e6:.2f} µs, {bare / floor:.1f} times the floor"
     )
-    if times_faster is not None:
-        assert theirs / ours >= times_faster
+    asked, of_floor = STEPS_ASKED[method, n, replicas]
+    assert bare <= of_floor * floor
+    if asked is not None:
+        reach("loop / step", theirs / ours, asked[compiled() is not None])
+
+
+def test_steps_of_many_replicas(benchmark):
+    """A replica of 300 takes at most 1.1 times one of 30."""
+    simulation, _ = setting("RelaySGD", 32)
+    benchmark.pedantic(simulation, args=(0.2, 10), rounds=1)
+    if benchmark.disabled:
+        return
+    each = {
+        r: least(5, lambda r=r: simulation(np.linspace(0.01, 0.2, r), 300)) / r for r in (30, 300)
+    }
+    reach("300 replicas / 30, per replica", each[300] / each[30], 1.1, at_least=False)
+
+
+@pytest.mark.parametrize("method", ["RelaySGD", "D2", "GradientTracking"])
+def test_step_beside_gossip(benchmark, method):
+    """A step with all columns against DP-SGD's on the same problem."""
+    problem = rs.problems.random_quadratics(n=32, d=D, zeta2=1.0, seed=0)
+
+    def simulation(name):
+        topology = rs.topologies.chain(32) if name == "RelaySGD" else rs.topologies.ring(32)
+        algorithm = getattr(rs.algorithms, name)()
+        rs.simulate(problem, topology, algorithm, learning_rate=0.05, steps=STEPS)
+
+    benchmark.pedantic(simulation, args=(method,), rounds=1)
+    if benchmark.disabled:
+        return
+    pairs = [
+        (least(1, lambda: simulation(method)), least(1, lambda: simulation("DPSGD")))
+        for _ in range(9)
+    ]
+    ratio = float(np.median([own / gossip for own, gossip in pairs]))
+    reach(f"{method} / DP-SGD", ratio, 1.3 if compiled() is not None else 1.4, at_least=False)
 
 
 def large_setting(n):
@@ -155,9 +206,10 @@ def test_million_workers(benchmark):
         f"({moved / 1e6:.0f} MB at {bandwidth / 1e9:.1f} GB/s); peak memory "
         f"{peak / messages:.1f} arrays of messages; 10⁵ workers: {tenth:.4f} s a step"
     )
-    assert factor <= 12
     assert peak <= 8 * messages
     assert step <= 15 * tenth
+    asked = 3.5 if compiled() is not None else 6
+    reach("step / copy of what must move", factor, asked, at_least=False)
 
 
 def logistic_problem(n, m, p):
@@ -166,34 +218,36 @@ def logistic_problem(n, m, p):
     return rs.problems.Logistic(features, generator.integers(0, 2, (n, m)), 0.01)
 
 
-@pytest.mark.parametrize("columns", ["without recording", "all columns"])
 @pytest.mark.parametrize("replicas", [1, 30])
-def test_logistic_step(benchmark, replicas, columns):
-    """A step of RelaySGD on 16 workers × 36 examples × 30 features."""
+def test_logistic_step(benchmark, replicas):
+    """A step of RelaySGD on 16 workers × 36 examples × 30 features, with all columns and without."""
     problem = logistic_problem(16, 36, 30)
     problem.optimum  # noqa: B018
     topology = rs.topologies.chain(16)
     rates = 0.1 if replicas == 1 else np.linspace(0.01, 0.3, replicas)
-    record = [STEPS] if columns == "without recording" else 1
 
-    def simulation():
-        rs.simulate(
-            problem,
-            topology,
-            rs.algorithms.RelaySGD(),
-            learning_rate=rates,
-            steps=STEPS,
-            record=record,
-        )
+    def simulation(record=1):
+        options = {"learning_rate": rates, "steps": STEPS, "record": record}
+        rs.simulate(problem, topology, rs.algorithms.RelaySGD(), **options)
 
-    benchmark.pedantic(simulation, rounds=9, warmup_rounds=2)
+    benchmark.pedantic(simulation, rounds=2, warmup_rounds=1)
     if benchmark.disabled:
         return
-    each = benchmark.stats.stats.min / STEPS / replicas * 1e6
-    print(f"\nlogistic, {replicas} replicas, {columns}: {each:.1f} µs a step and replica")
-    most = {(1, "without recording"): 60, (30, "without recording"): 12, (30, "all columns"): 20}
-    if (replicas, columns) in most:
-        assert each < most[replicas, columns]
+    x = np.random.default_rng(1).normal(size=(16, 30) if replicas == 1 else (16, 30, replicas))
+    out = np.empty_like(x)
+    # f(x̄) and its gradient look at every example once more, as the gradients of a step do.
+    gradient = least(9, lambda: [problem.gradient(x, out) for _ in range(100)]) / 100 / replicas
+    pairs = np.array(
+        [(least(1, simulation), least(1, lambda: simulation([STEPS]))) for _ in range(9)]
+    )
+    with_columns, bare = pairs.min(axis=0) / STEPS / replicas
+    print(
+        f"\nlogistic, {replicas} replicas: {bare * 1e6:.1f} µs a step and replica, "
+        f"{with_columns * 1e6:.1f} with all columns, {gradient * 1e6:.1f} for gradients alone"
+    )
+    assert bare <= 2.5 * gradient + 30e-6 / replicas
+    ratio = float(np.median(pairs[:, 0] / pairs[:, 1]))
+    reach("all columns / without", ratio, 1.4, at_least=False)
 
 
 def test_logistic_gradient_against_its_matrix_products(benchmark):

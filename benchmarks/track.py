@@ -16,7 +16,6 @@ import io
 import json
 import os
 import pathlib
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import tempfile
 import time
 
 import numpy as np
+from floors import machine, named
 from loops import relaysgd_loop
 from tqdm import tqdm
 
@@ -149,22 +149,6 @@ def git(*arguments, text=True):
     ).stdout
 
 
-def machine():
-    """What the numbers were taken on, and how busy it was."""
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text("utf-8").splitlines() if cpuinfo.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
-    return {
-        "processor": named[0] if named else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "load": load,
-    }
-
-
 def measured(commits, rounds):
     """For each setting the chunks of each commit, in turns: ``{name: [[µs, …], …]}``."""
     with tempfile.TemporaryDirectory() as folder:
@@ -220,10 +204,9 @@ def compare(old, new, rounds):
 
 def speed_table(kept):
     """README's lines between its marks, from what was kept of a commit."""
-    times, on = kept["us a step and replica"], kept["machine"]
-    busy = "" if on["load"] is None else f", load average {on['load']:g}"
+    times = kept["us a step and replica"]
     lines = [
-        f"One core of {on['cores']} of {on['processor']} ({on['system']}{busy}), NumPy {on['numpy']}, commit",
+        f"{named(kept['machine'])}, commit",
         f"{kept['commit']}, times of the processor:",
         "",
         "| all columns recorded at every step | µs per step and replica | times faster than the loop |",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,9 @@ from relaysim.support.checks import real_array
 from relaysim.topologies import Topology
 
 __all__ = ["Events"]
+
+# There is one of it, as long as no byte is swapped.
+DOUBLE = np.dtype(np.float64)
 
 
 class Events:
@@ -71,23 +73,26 @@ class Events:
             self.step += 1
 
     def _pass_unit(self) -> None:
-        batches, workers = self._timeline.unit(self.step)
+        unit, workers = self._timeline.unit(self.step)
         self._gradients.start_unit(workers)
-        meetings = [batch for batch in batches if batch.meets]
+        meetings = [batch for batch in unit.batches if batch.meets]
         self._numbers.start_unit(self.step, meetings)
         self._count(meetings)
         rates = self._rates.table(self.step, self._n, self._r)
-        looks = Looks(batches, self._r, len(self._state.x))
         # A state is read by others after the unit: rows are put into a copy of it.
         self._state = type(self._state)(*(part.copy() for part in self._state))
-        for batch, place, elapsed in looks:
-            rows = type(self._state)(*[part.take(place, axis=0) for part in self._state])
-            rows = self._flown(rows, elapsed)
+        for batch in unit.batches:
+            rows = type(self._state)(
+                *[part.take(batch.place, 0, None, "clip") for part in self._state]
+            )
+            rows = self._flown(rows, batch.elapsed)
             if batch.meets:
-                self._meet(batch, place, rows)
+                self._meet(batch, rows)
             else:
-                self._descend(batch, place, rows, rates[batch.first, batch.replica][:, None])
-        self._state = self._flown(self._state, looks.left)
+                self._descend(batch, rows, rates[batch.first, batch.replica][:, None])
+        left = np.ones((len(self._state.x), 1))
+        left[unit.rows] = unit.left
+        self._state = self._flown(self._state, left)
 
     def _count(self, meetings: list[Batch]) -> None:
         if meetings:
@@ -95,18 +100,18 @@ class Events:
             sent = self._rule.vectors_per_meeting(self._d)
             self._sent += sent * np.bincount(replica, minlength=self._r)
 
-    def _descend(self, batch: Batch, place: np.ndarray, rows: Any, rates: np.ndarray) -> None:
+    def _descend(self, batch: Batch, rows: Any, rates: np.ndarray) -> None:
         gradient = self._gradients(self._rule.point(rows), batch)
-        self._put(place, self._rule.descend(rows, gradient, rates), "descend")
+        self._put(batch.place, self._rule.descend(rows, gradient, rates), "descend")
 
-    def _meet(self, batch: Batch, place: np.ndarray, rows: Any) -> None:
+    def _meet(self, batch: Batch, rows: Any) -> None:
         count, kind = len(batch.first), type(rows)
         one, other = kind(*[part[:count] for part in rows]), kind(*[part[count:] for part in rows])
         uniforms = functools.partial(self._numbers, batch)
         meeting = Meeting(self.step, batch.first, batch.second, batch.replica, uniforms)
         first, second = self._rule.meet(one, other, meeting)
-        self._put(place[:count], first, "meet")
-        self._put(place[count:], second, "meet")
+        self._put(batch.place[:count], first, "meet")
+        self._put(batch.place[count:], second, "meet")
 
     def _flown(self, rows: Any, elapsed: np.ndarray) -> Any:
         found = self._rule.flow(rows, elapsed)
@@ -121,7 +126,7 @@ class Events:
         """Rows as arrays of real numbers in their shape; names are put together only where they are not."""
         shape = (count, self._d)
         for part in rows:
-            if type(part) is not np.ndarray or part.dtype != np.float64 or part.shape != shape:
+            if type(part) is not np.ndarray or part.dtype is not DOUBLE or part.shape != shape:
                 break
         else:
             return rows
@@ -160,47 +165,3 @@ class Events:
         self.step = int(state["step"])
         self._sent = laid_out(state["sent"])
         self._state = restored(self._state, state["arrays"])
-
-
-class Looks:
-    """Which rows the batches of a unit look at, and how long these have flown since they were looked at last.
-
-    Yields batch, places ``(rows,)`` and times ``(rows, 1)``, with the second sides of meetings after the
-    first ones; ``left (places, 1)`` is what is left of the unit at its end.
-
-    Args:
-        batches: of the unit, in order.
-        r: replicas, next to each other in the rows of a worker.
-        rows: of all replicas' workers.
-    """
-
-    def __init__(self, batches: list[Batch], r: int, rows: int):
-        self._batches = batches
-        self.left = np.ones((rows, 1))
-        if not batches:
-            return
-        sides: list[tuple[np.ndarray, Batch]] = []
-        for batch in batches:
-            sides.append((batch.first, batch))
-            if batch.meets:
-                sides.append((batch.second, batch))
-        worker = np.concatenate([workers for workers, _ in sides])
-        time = np.concatenate([batch.time for _, batch in sides])
-        place = worker * r + np.concatenate([batch.replica for _, batch in sides])
-        # Of one place the looks stand in the order of their times.
-        order = np.argsort(place, kind="stable")
-        sorted_places, sorted_times = place[order], time[order]
-        same = sorted_places[1:] == sorted_places[:-1]
-        elapsed = np.empty(len(place))
-        elapsed[order[0]] = sorted_times[0]
-        elapsed[order[1:]] = sorted_times[1:] - np.where(same, sorted_times[:-1], 0.0)
-        # Of equal places the last assignment stays.
-        self.left[sorted_places, 0] = 1.0 - sorted_times
-        self._place, self._elapsed = place, elapsed[:, None]
-
-    def __iter__(self) -> Iterator[tuple[Batch, np.ndarray, np.ndarray]]:
-        start = 0
-        for batch in self._batches:
-            end = start + len(batch.first) * (2 if batch.meets else 1)
-            yield batch, self._place[start:end], self._elapsed[start:end]
-            start = end

@@ -6,11 +6,13 @@ import html
 import inspect
 import pathlib
 import time
+from typing import Any
 
 from relaysim import problems
 from relaysim.figures import FIGURES
 from relaysim.support.files import written_aside
 from relaysim.support.progress import progress_bar
+from relaysim.support.threads import in_processes
 from relaysim.version import __version__
 
 __all__ = ["draw_all"]
@@ -42,8 +44,15 @@ ENTRY = """<figure id="{name}">
 </figure>"""
 
 
+# Those that take the longest begin first, so that no process is left with one of them at the end.
+LONGEST = ("shootout", "sensitivity")
+
+
 def draw_all(folder: pathlib.Path, quick: bool, options: dict) -> pathlib.Path:
     """Draw every figure into a folder, and an ``index.html`` with all of them.
+
+    Figures that share out their work over processes come first, one after the other; then the others, one a
+    process.
 
     Args:
         folder: where to write; it must be there.
@@ -55,30 +64,50 @@ def draw_all(folder: pathlib.Path, quick: bool, options: dict) -> pathlib.Path:
     """
     # Before minutes of work: two figures need an extra.
     problems.data.breast_cancer()
-    parts = []
+    shared = [name for name in FIGURES if _defaults(name).get("n_jobs") != 1]
+    alone = sorted(set(FIGURES) - set(shared), key=_place)
+    jobs = options.get("n_jobs", -1)
+    entries = {}
     with progress_bar(len(FIGURES), None, "figures", "figures") as bar:
-        for name, draw in FIGURES.items():
-            begin = time.perf_counter()
-            result = draw(quick=quick, **options)
-            result.save(folder, name)
-            defaults = {
-                key: parameter.default
-                for key, parameter in inspect.signature(draw).parameters.items()
-            }
-            settings = defaults | {"quick": quick} | options
-            parts.append(
-                ENTRY.format(
-                    name=name,
-                    alt=html.escape((draw.__doc__ or "").strip().partition("\n")[0]),
-                    caption=html.escape(result.caption),
-                    settings=", ".join(f"{key} = {value}" for key, value in settings.items()),
-                    seconds=time.perf_counter() - begin,
-                )
-            )
+        for name in shared:
+            entries[name] = _drawn(name, folder, quick, options)
+            bar.update()
+        one = [(name, folder, quick, options | {"n_jobs": 1}) for name in alone]
+        for name, entry in zip(alone, in_processes(_drawn, one, jobs), strict=True):
+            entries[name] = entry
             bar.update()
     page = folder / "index.html"
     command = f"relaysim figure all{' --quick' if quick else ''}"
-    text = PAGE.format(version=__version__, command=command, figures="\n".join(parts))
+    figures = "\n".join(entries[name] for name in FIGURES)
+    text = PAGE.format(version=__version__, command=command, figures=figures)
     with written_aside(page) as aside:
         aside.write_text(text, encoding="utf-8")
     return page
+
+
+def _defaults(name: str) -> dict[str, Any]:
+    """A figure's options as they are by themselves."""
+    parameters = inspect.signature(FIGURES[name]).parameters
+    return {key: parameter.default for key, parameter in parameters.items()}
+
+
+def _place(name: str) -> int:
+    """Where a figure stands among those that are drawn one a process."""
+    if name in LONGEST:
+        return LONGEST.index(name)
+    return len(LONGEST) + list(FIGURES).index(name)
+
+
+def _drawn(name: str, folder: pathlib.Path, quick: bool, options: dict) -> str:
+    """Draw a figure into a folder; its entry on the page."""
+    begin, draw = time.perf_counter(), FIGURES[name]
+    result = draw(quick=quick, **options)
+    result.save(folder, name)
+    settings = _defaults(name) | {"quick": quick} | options
+    return ENTRY.format(
+        name=name,
+        alt=html.escape((draw.__doc__ or "").strip().partition("\n")[0]),
+        caption=html.escape(result.caption),
+        settings=", ".join(f"{key} = {value}" for key, value in settings.items()),
+        seconds=time.perf_counter() - begin,
+    )

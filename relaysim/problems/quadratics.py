@@ -25,7 +25,7 @@ __all__ = ["DiagonalQuadratic", "LeastSquares"]
 # A table computes what takes no more multiplications.
 WORK_NOW = 1e8
 # Matrices of some workers are copied out in pieces of this size.
-COPIED_BYTES = 5 << 17
+COPIED_BYTES = 1 << 18
 
 
 class Quadratic(Objective):
