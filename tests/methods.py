@@ -1,5 +1,7 @@
 """The table of all methods that the tests go through; a new method is a new row."""
 
+import math
+
 import pytest
 
 import relaysim as rs
@@ -172,3 +174,11 @@ def each_class(algorithms):
         seen.add(type(algorithm))
         found.append(pytest.param(algorithm, id=repr(algorithm), marks=marks))
     return found
+
+
+def in_turn(algorithm, mixing):
+    """The sequence, each matrix as often as a method needs that sends every K steps, or uses two a step."""
+    if isinstance(algorithm, rs.algorithms.PushPull):
+        return [W for W in mixing for _ in range(2)]
+    every = algorithm.sends_every or 1
+    return [W for W in mixing for _ in range(every)] if math.gcd(every, len(mixing)) > 1 else mixing

@@ -340,6 +340,22 @@ def test_compare_has_a_row_for_each_history():
     assert table.loc["noisy", "steps_to_target"] == np.median(noisy.steps_to(1e-3))
 
 
+def test_compare_counts_what_each_replica_sent_itself():
+    problem = rs.problems.random_quadratics(n=4, d=3, zeta2=0.01, seed=0)
+    history = rs.simulate(
+        problem,
+        rs.topologies.ring(4),
+        rs.algorithms.ProxSkip(0.2),
+        learning_rate=[0.5],
+        steps=60,
+        seed=range(1, 5),  # the first of them is not their median
+    )
+    frame, reached = history.frame, history.steps_to(1e-3)
+    sent = [frame[frame.replica == k].vectors_sent.iloc[int(reached[k])] for k in range(4)]
+    assert len(set(sent)) > 1
+    assert compare({"": history}, target=1e-3)["vectors_to_target"].item() == np.median(sent)
+
+
 def test_compare_without_arrival_and_with_divergence():
     table = compare({"slow": all_reduce(0.01, 20), "gone": all_reduce(5.0, 200)}, target=1e-9)
     assert table[["steps_to_target", "vectors_to_target"]].isna().all(axis=None)

@@ -110,6 +110,35 @@ def test_bands_are_what_they_say(band, centre, low, high):
         np.testing.assert_allclose([at.min(), at.max()], [low(column), high(column)])
 
 
+@pytest.mark.parametrize(("gone", "shown"), [(1, 3), (2, 0), (3, 0)])
+def test_who_diverged_is_no_part_of_a_picture_of_those_who_did_not(gone, shown):
+    class Steep:  # as a quadratic near 0, and too steep far away
+        n, d, optimum, optimal_value = 4, 1, np.zeros(1), 0.0
+
+        def gradient(self, x):
+            return np.where(np.abs(x) > 1, x**3, x)
+
+        def value(self, x):
+            return np.where(np.abs(x) > 1, x**4 / 4 + 0.25, x**2 / 2).sum(axis=0)
+
+    start = np.ones((4, 1, 3)) * np.where(np.arange(3) < gone, 50.0, [0.5, 0.5, 0.4])
+    options = {"learning_rate": 0.5, "steps": 30, "seed": [0, 1, 2], "x0": start}
+    history = rs.simulate(Steep(), rs.topologies.ring(4), rs.algorithms.DPSGD(), **options)
+    assert history.diverged.sum() == gone
+    last = history.frame[history.frame.step == 30].suboptimality
+    for band, centre in (("quantile", np.median(last.fillna(np.inf))), ("std", np.inf)):
+        ax = rs.plot(history, band=band)
+        found = ax.lines[0].get_ydata()[-1]
+        assert found == centre if np.isfinite(centre) else np.isnan(found)
+        assert np.isnan(found) == (shown == 0 or band == "std")
+
+
+def test_every_label_is_in_the_legend():
+    one = run(steps=2)
+    ax = rs.plot(dict.fromkeys(("", "_b", "$c", "d"), one))
+    assert legend(ax) == [" ", " _b", "$c", "d"]
+
+
 def test_gradients_are_counted_for_those_who_take_part():
     federated = rs.algorithms.FedAvg(local_steps=2, participation=0.3)
     ax = rs.plot([run(), run(federated)], x="gradients")

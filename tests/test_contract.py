@@ -18,6 +18,7 @@ from methods import (
     RESCALED,
     SELDOM,
     SENSITIVE,
+    in_turn,
 )
 from scipy.sparse import csr_array
 
@@ -189,9 +190,8 @@ def test_a_sequence_of_matrices_repeats_with_the_step(algorithm, sequence):
         return
     if algorithm.mixing_needs == "symmetric":  # both ends of an edge have one weight
         mixing = [csr_array((W + W.T) / 2) for W in mixing]
-    if isinstance(algorithm, rs.algorithms.PushPull):  # it takes two matrices a step
-        mixing = [W for W in mixing for _ in range(2)]
-    compare_with_paper(algorithm, topology, 0.1, steps=10, mixing=mixing)
+    run = {"steps": 10, "mixing": in_turn(algorithm, mixing)}
+    compare_with_paper(algorithm, topology, 0.1, **run)
 
 
 @pytest.mark.parametrize("n", [2, 3, 8, 9])

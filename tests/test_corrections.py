@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from methods import in_turn
 from test_contract import assert_close_to_largest, compare_with_paper, iterates_of, least_squares
 
 import relaysim as rs
@@ -16,7 +17,7 @@ def assert_is_the_rule_on_paper(algorithm, rate=falling):
         compare_with_paper(algorithm, topology, rate)
     if algorithm.uses == "workers" or "symmetric" in algorithm.mixing_needs:
         return
-    mixing = rs.mixing.one_peer_exponential(6)
+    mixing = in_turn(algorithm, rs.mixing.one_peer_exponential(6))
     compare_with_paper(algorithm, rs.topologies.exponential(6), 0.1, steps=10, mixing=mixing)
 
 
@@ -534,3 +535,23 @@ def test_what_admm_and_dlm_cannot_use_is_refused():
     for relaxation in (0.0, 1.0):
         with pytest.raises(ValueError, match="relaxation must be above 0 and below 1"):
             rs.algorithms.ADMM(relaxation)
+
+
+@pytest.mark.parametrize("method", [rs.algorithms.LED(2), rs.algorithms.KGT(2)])
+def test_local_steps_refuse_a_sequence_of_which_they_use_what_does_not_connect(method):
+    # In turn with the period: of two matrices the second alone, over which pairs never meet others.
+    sequence, complete = rs.mixing.one_peer_exponential(4), rs.topologies.complete(4)
+    problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
+
+    def run(mixing):
+        return rs.simulate(problem, complete, method, learning_rate=0.1, steps=600, mixing=mixing)
+
+    message = (
+        rf"{type(method).__name__} mixes every 2 steps, with W_1 alone of .* groups that never"
+    )
+    with pytest.raises(ValueError, match=message):
+        run(sequence)
+    with pytest.raises(ValueError, match=message):
+        rs.theory.linearize(problem, complete, method, 0.1, mixing=sequence)
+    found = run([W for W in sequence for _ in range(2)])
+    assert found.frame.consensus_distance.iloc[-1] < 1e-20

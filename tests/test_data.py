@@ -438,6 +438,12 @@ def test_columns_mean_the_same_in_a_training_and_a_test_set(tmp_path):
     training = data.svmlight(tmp_path / "training", zero_based=True)
     test = data.svmlight(tmp_path / "test", zero_based=True, features=training.features.shape[1])
     assert test.features.toarray().tolist() == [[0, 3, 9, 0], [0, -1, 0, 0]]
+    alike = data.svmlight(tmp_path / "test", features=training)
+    assert alike.features.toarray().tolist() == test.features.toarray().tolist()
+    scaled = data.svmlight(tmp_path / "training", zero_based=True, standardize=True)
+    alike = data.svmlight(tmp_path / "test", features=scaled)
+    expected = [[0, 3 / 2, 0, 0], [0, -1 / 2, 0, 0]]  # column 2 is 0 in the training set
+    np.testing.assert_allclose(alike.features.toarray(), expected, rtol=1e-12)
     problem = Logistic(training.features, training.labels, 0.1, partition=[[0], [1]])
     assert problem.accuracy(problem.optimum, test.features, test.labels) == 1
     with pytest.raises(ValueError, match=r"training, line 1: .* beyond features = 2"):

@@ -253,6 +253,53 @@ def test_a_history_makes_the_runtime_of_its_own_graph():
         history_of(rs.algorithms.LocalSGD(5)).with_time(**model)
 
 
+@pytest.mark.parametrize(
+    ("method", "waits"),
+    [
+        (rs.algorithms.D2(), 20),
+        (rs.algorithms.LED(5), 4),
+        (rs.algorithms.KGT(4), 5),
+        (rs.algorithms.GradientTracking("atc"), 40),
+        (rs.algorithms.Mudag(3, strong_convexity=0.2), 60),
+        (rs.algorithms.ProxSkip(0.2), None),
+        (rs.algorithms.GossipPGA(3), None),
+        (rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), 0.01), None),
+    ],
+    ids=repr,
+)
+def test_workers_wait_as_often_as_their_method_sends(method, waits):
+    history = history_of(method)
+    if waits is None:
+        with pytest.raises(ValueError, match=r"depends on the run of .* give with_time what"):
+            history.with_time(compute=Constant(1.0), latency=0.5)
+        return
+    timed = history.with_time(compute=Constant(1.0), latency=0.5)
+    assert timed.frame.time.iloc[-1] == 20 + 0.5 * waits
+    assert history.with_time(compute=Constant(1.0), latency=0.5, every=20, rounds=1).frame.time[
+        4
+    ] == (20.5)
+
+
+def test_messages_of_a_step_follow_each_other():
+    chain = rs.topologies.chain(3)
+    run = {"compute": Constant(1.0), "latency": 0.5, "stragglers": {0: 4.0}}
+    found = runtime(chain, 1, rounds=2, **run).worker_times[1, :, 0]
+    assert found.tolist() == [5, 4.5, 5]
+
+
+def test_a_sequence_is_waited_for_in_the_steps_in_which_it_is_used():
+    n = 4
+    cut = [np.kron(np.eye(2), np.full((2, 2), 0.5)), np.full((n, n), 1 / n)]
+    problem = rs.problems.random_quadratics(n=n, d=2, zeta2=1.0, seed=0)
+    method, where = rs.algorithms.LED(2), rs.topologies.complete(n)
+    history = rs.simulate(problem, where, method, learning_rate=0.1, steps=4, mixing=cut)
+    slow = {"compute": Constant(1.0), "stragglers": {0: 5.0}}
+    timed = runtime(cut[1], 4, every=2, **slow)
+    assert history.with_time(**slow).frame.time.tolist() == np.asarray(timed).tolist()
+    late = rs.analysis.runtime(cut[1], 4, every=2, **slow).worker_times
+    assert (late[-1] == 20).all()
+
+
 def test_events_bring_their_own_time():
     history = history_of(rs.algorithms.A2CiD2())
     frame = history.with_time().frame

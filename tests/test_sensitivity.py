@@ -273,6 +273,16 @@ def test_levels_that_are_not_reached_are_not_in_the_regression(by_formula):
     assert found.exponents.points.tolist() == [6, 0, 0]
 
 
+def test_problems_that_do_not_get_there_are_no_part_of_a_picture_of_the_others(by_formula):
+    found = study(D2(), ring(8), zeta2=[1.0, 4.0, 16.0], problem_seeds=[0, 1, 2])
+    steps = found.frame.steps_to_target.to_numpy().reshape(3, 3).copy()
+    steps[1, 0], steps[2, :2] = np.nan, np.nan
+    found.frame["steps_to_target"] = steps.reshape(-1)
+    expected = np.median(np.where(np.isnan(steps), np.inf, steps), axis=1)
+    shown = found.plot().lines[0].get_ydata()
+    np.testing.assert_array_equal(shown, [*expected[:2], np.nan])
+
+
 def on_data(alpha, data, **options):
     settings = {"zeta2": None, "alpha": alpha, "data": data, "l2": 0.1, "problem_seeds": [0, 1]}
     return study(DPSGD(), ring(4), **settings | options)

@@ -86,6 +86,28 @@ def test_a_test_set_has_the_columns_of_its_training_set():
         data.from_frame(TABLE, "ill", "site", like=data.Dataset(RIGHT, TABLE.ill))
 
 
+def test_a_test_set_is_scaled_by_its_training_set():
+    training, rows = read(standardize=True), TABLE.iloc[[3, 1]]
+    for standardize in (False, True):
+        test = data.from_frame(rows, "ill", "site", like=training, standardize=standardize)
+        assert test.features.tolist() == training.features[[3, 1]].tolist()
+    with pytest.raises(
+        ValueError, match=r"standardize=True, and the training set .* is as it came"
+    ):
+        data.from_frame(rows, "ill", "site", like=read(), standardize=True)
+    whole = data.Dataset(RIGHT[:, :2], TABLE.ill)
+    training, test = whole.split(0.4, seed=1)
+    right = (test.features - training.features.mean(axis=0)) / training.features.std(axis=0)
+    for like in (training, training.standardized()):
+        np.testing.assert_allclose(test.standardized(like=like).features, right, rtol=1e-12)
+    training, test = whole.standardized().split(0.4, seed=1)
+    assert test.standardized(like=training).features.tolist() == test.features.tolist()
+    with pytest.raises(ValueError, match="was standardized by itself; give it as it was before"):
+        test.standardized(like=whole)
+    with pytest.raises(ValueError, match="must have as many features"):
+        test.standardized(like=read())
+
+
 @pytest.mark.parametrize("ending", ["", ".gz", ".bz2", ".xz"])
 def test_files_of_comma_separated_values(tmp_path, ending):
     path = tmp_path / f"people.csv{ending}"
@@ -187,6 +209,24 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
     path.write_text('a,b\n1,2\n3,4,5,"6\n')
     with pytest.raises(ValueError, match="cannot be read as comma-separated values"):
         data.from_csv(path, "a")
+
+
+def test_fields_without_a_name_shift_no_columns(tmp_path):
+    path = tmp_path / "some.csv"
+    path.write_text("a,y\n1,0,5\n3,1,7\n")
+    with pytest.raises(ValueError, match=r"more fields than its first line has names.*index_col=0"):
+        data.from_csv(path, "y")
+    found = data.from_csv(path, "y", index_col=0)
+    assert (found.features.tolist(), found.labels.tolist()) == ([[0], [1]], [5, 7])
+    path.write_text("a,y\n1,0,\n3,1,\n")
+    found = data.from_csv(path, "y")
+    assert (found.features.tolist(), found.labels.tolist()) == ([[1], [3]], [0, 1])
+
+
+def test_workers_of_different_kinds_have_no_order():
+    mixed = numbers(site=[1, "1", 2, "2", 1, 2])
+    with pytest.raises(TypeError, match=r"different kinds, .* df\['site'\].astype\(str\)"):
+        data.from_frame(mixed, "ill", "site")
 
 
 def test_svmlight_of_a_test_set_is_as_wide_as_its_training_set(tmp_path):

@@ -24,6 +24,8 @@ CLAIMS: dict[str, str] = {
     "hops_per_step": "how many hops information can move in a step",
     "overlaps": "whether a step's gradient reaches others in the next step only, so that computing it and "
     "sending can go on at the same time",
+    "sends_every": "K where it sends over the graph's edges in the last of every K steps only; None where it "
+    "depends on the run",
     "cycle": "steps after which its rule repeats",
     "least_steps": "steps that its rule is made for at least: shorter runs, that nobody means to go on with, "
     "are refused",
@@ -80,6 +82,13 @@ class Claims:
         can go on at the same time.
         """
         return False
+
+    @property
+    def sends_every(self) -> int | None:
+        """K where it sends over the graph's edges in steps K − 1, 2K − 1, … only; None where it depends on
+        the run, on chance or on the data, in which steps it does, or how often in one.
+        """
+        return 1
 
     @property
     def cycle(self) -> int:

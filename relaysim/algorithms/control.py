@@ -174,6 +174,11 @@ class ConsensusControl(Method):
         without = (ALTERED, STOPS, LATE_MESSAGES)
         return tuple(kind for kind in self.base.faults if kind not in without)
 
+    @property
+    def sends_every(self) -> None:
+        """None: how often a step sends depends on how far workers are apart."""
+        return None
+
     def vectors_per_edge(self, d: int) -> None:
         """None: it depends on how far workers are apart."""
 

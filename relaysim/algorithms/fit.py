@@ -24,6 +24,7 @@ from relaysim.mixing.sequences import (
     graph_for,
     negative_weight,
     preserved_weights,
+    require_connected,
     require_symmetric,
     sum_text,
 )
@@ -212,6 +213,7 @@ def weights_for(
         found = first = as_sequence(
             _default(graph, sums) if mixing is None else mixing, graph, sums
         )
+        _require_used_ones_connect(found, algorithm, graph)
     if not algorithm.several_rounds:
         _require_each_round(found, name)
     if algorithm.mixing_needs == "one symmetric":
@@ -225,6 +227,21 @@ def weights_for(
         if needed or graph.is_directed:
             _warn_unless_doubly_stochastic(first, name, needed)
     return found
+
+
+def _require_used_ones_connect(
+    matrices: tuple[csr_array, ...], algorithm: Algorithm, graph: Topology
+) -> None:
+    """Raise where those of the steps in which a method sends do not connect what the whole sequence does."""
+    every, length = algorithm.sends_every or 1, len(matrices)
+    used = sorted({(k * every - 1) % length for k in range(1, length + 1)})
+    if len(used) < length:
+        named = ", ".join(f"W_{t}" for t in used)
+        which = (
+            f"{type(algorithm).__name__} mixes every {every} steps, with {named} alone of this sequence of "
+            f"{length}, and to use each of them it takes [W for W in sequence for _ in range({every})]: these"
+        )
+        require_connected([matrices[t] for t in used], graph, which)
 
 
 def _default(graph: Topology, sums: Sequence[str]) -> Mixing:

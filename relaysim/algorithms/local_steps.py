@@ -30,7 +30,8 @@ class LED(Corrected):
 
     Any connected topology and any symmetric doubly stochastic W. Sends one vector per directed edge every K
     steps. Exact for any ζ. Local steps save rounds where the problem is worse conditioned than the graph:
-    κ beside 1/(1 − λ₂). Of a sequence of matrices it uses those of the steps in which it mixes.
+    κ beside 1/(1 − λ₂). Of a sequence of matrices it uses those of the steps in which it mixes, which have to
+    connect all workers: of a sequence that is repeated matrix by matrix, K times each, all of them.
 
     Source: Alghunaim, "Local exact-diffusion for decentralized optimization and learning", IEEE Transactions
     on Automatic Control, 2024; the rule by decent-bench's code of it, with ½(I + W) for W and β = 1/K.
@@ -56,6 +57,11 @@ class LED(Corrected):
     @property
     def cycle(self) -> int:
         """Steps after which the rule repeats."""
+        return self.period
+
+    @property
+    def sends_every(self) -> int:
+        """Steps between two communications."""
         return self.period
 
     def vectors_per_edge(self, d: int) -> float:
@@ -120,6 +126,11 @@ class ProxSkip(Corrected):
     def outcomes(self) -> Outcomes:
         return of_coins(np.array([self.probability]))
 
+    @property
+    def sends_every(self) -> int | None:
+        """None where a coin decides."""
+        return 1 if self.probability == 1 else None
+
     def vectors_per_edge(self, d: int) -> float | None:
         """None where a coin decides; it is p on average."""
         return 1 if self.probability == 1 else None
@@ -161,7 +172,8 @@ class KGT(Method):
         rate: η in (0, 1], the share of the local move that is taken.
 
     Any connected topology. Sends two vectors per directed edge every K steps. Exact for any ζ if W is doubly
-    stochastic. Of a sequence of matrices it uses those of the steps in which it mixes.
+    stochastic. Of a sequence of matrices it uses those of the steps in which it mixes, which have to connect
+    all workers: of a sequence that is repeated matrix by matrix, K times each, all of them.
 
     Source: Liu, Lin, Koloskova, Stich, "Decentralized gradient tracking with local steps", Optimization
     Methods and Software, 2024, by decent-bench's code of it.
@@ -189,6 +201,11 @@ class KGT(Method):
     @property
     def cycle(self) -> int:
         """Steps after which the rule repeats."""
+        return self.period
+
+    @property
+    def sends_every(self) -> int:
+        """Steps between two communications."""
         return self.period
 
     def vectors_per_edge(self, d: int) -> float:

@@ -124,10 +124,11 @@ def _row(label: str, history: History, target: float | None, rate_column: str | 
     }
     if target is not None:
         reached = history.steps_to(target)
-        sent = frame.groupby("step")["vectors_sent"].first()
-        vectors = [math.inf if np.isnan(step) else float(sent[step]) for step in reached]
+        # Replicas may send at times of their own.
+        there = frame[frame["step"] == reached[frame["replica"].to_numpy()]]
+        sent = there.set_index("replica")["vectors_sent"].reindex(range(history.replicas))
         row["steps_to_target"] = _median(np.where(np.isnan(reached), math.inf, reached))
-        row["vectors_to_target"] = _median(np.array(vectors))
+        row["vectors_to_target"] = _median(sent.fillna(math.inf).to_numpy(dtype=float))
     settled = last[~history.diverged[last["replica"].to_numpy()]]
     row |= {name: settled[name].median() for name in _measured(history)}
     row["rate"] = fit_rate(history, rate_column).factor

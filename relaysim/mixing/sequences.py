@@ -30,6 +30,7 @@ __all__ = [
     "mixing_in_double",
     "negative_weight",
     "preserved_weights",
+    "require_connected",
     "require_symmetric",
     "sum_text",
     "undirected_graph_for",
@@ -157,17 +158,20 @@ def as_sequence(
     ]
     for each in range(len(sums)):
         used = [matrices[t % len(matrices)] for t in uses[each :: len(sums)]]
-        _require_connected(used, topology)
+        require_connected(used, topology)
     return tuple(matrices)
 
 
-def _require_connected(matrices: Sequence[csr_array], topology: Topology) -> None:
+def require_connected(
+    matrices: Sequence[csr_array], topology: Topology, which: str = "the mixing matrices"
+) -> None:
+    """Raise ValueError where workers never exchange anything through these matrices, whatever the order."""
     union = sum((abs(W) for W in matrices[1:]), abs(matrices[0]))
     parts = connected_components(union, directed=True, connection="strong")[0]
     if parts > 1:
         never = "do not all reach each other" if topology.is_directed else "never exchange anything"
         raise ValueError(
-            f"the mixing matrices leave the workers in {parts} groups that {never}; "
+            f"{which} leave the workers in {parts} groups that {never}; "
             f"over a period they must connect all {topology.n} workers"
         )
 

@@ -24,6 +24,8 @@ QUANTILES = (0.1, 0.9)
 MARKERS_OF_A_LINE = 8
 # Looks of a method that are tried.
 MOST_VARIANTS = 21
+# Columns of which more is better; of all others less is.
+RISING = ("accuracy", "margin")
 
 #: One of `BANDS`, two quantiles, or None.
 Band: TypeAlias = str | tuple[float, float] | None
@@ -62,6 +64,9 @@ def draw_line(
 ) -> str:
     """One line for all replicas of a frame: their median, or mean, with a band.
 
+    A replica that diverged, whose values are NaN, counts as worse than all others: where half of them have,
+    the line ends, and the band where its border would be among these.
+
     Args:
         ax: the Axes to draw into.
         frame: rows of a `relaysim.History.frame`.
@@ -76,7 +81,8 @@ def draw_line(
         of others.
     """
     band = check_band(band)
-    by_step = frame.groupby("step")[y]
+    worst = -np.inf if y in RISING else np.inf
+    by_step = frame[y].fillna(worst).groupby(frame["step"])
     across = frame.groupby("step")[x].median()  # replicas may send at times of their own
     values = by_step.mean() if band == "std" else by_step.median()
     shows = np.isfinite(values) & ((values > 0) | (scale == "linear"))
@@ -94,13 +100,14 @@ def draw_line(
     (drawn,) = ax.plot(across, values.where(shows), **options)
     if band is None or frame["replica"].nunique() < 2:
         return why
-    if band == "minmax":
-        low, high = by_step.min(), by_step.max()
-    elif band == "std":
-        spread = by_step.std()
-        low, high = values - spread, values + spread
-    else:
-        low, high = (by_step.quantile(float(each)) for each in band)
+    with np.errstate(invalid="ignore"):  # between two that are infinite
+        if band == "minmax":
+            low, high = by_step.min(), by_step.max()
+        elif band == "std":
+            spread = by_step.std()
+            low, high = values - spread, values + spread
+        else:
+            low, high = (by_step.quantile(float(each)) for each in band)
     ax.fill_between(across, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
     return why
 

@@ -177,20 +177,25 @@ def plot_sensitivity(
             drawn[method] = drawn.get(method, 0) + 1
             look = method_style(method) | {"marker": marker, "markersize": 4}
             fitted = exponents.loc[key]
+            if y == "steps_to_target":  # of a problem that does not get there, infinitely many
+                part = part.fillna({y: np.inf})
             shown = part[part[y] > 0].groupby(level)
             if np.isfinite(fitted.exponent) and not by_alpha:
                 name += ",\n" if len(name) > LONG_NAME else ", "
                 name += f"exponent {fitted.exponent + 0.0:z.2f}"
                 if np.isfinite(fitted.high):
                     name += f" ± {fitted.high - fitted.exponent:.2f}"
-            elif not part[y].max() > 0:
-                name += ": none found" if part[y].isna().all() else ": falls to 0"
+            elif not (np.isfinite(part[y]) & (part[y] > 0)).any():
+                name += ": falls to 0" if (part[y] == 0).any() else ": none found"
             points = shown[y].median().reindex(typical.index)
+            points = points.where(np.isfinite(points))
             across = np.arange(len(typical)) if by_alpha else typical
             given = {"label": line_name(name)} | normalize_kwargs(line, Line2D)
             ax.plot(across, points, **(look | given))
             if band and part.problem_seed.nunique() > 1:
-                low, high = (shown[y].quantile(q).reindex(points.index) for q in (0.0, 1.0))
+                low, high = (
+                    ends.reindex(points.index) for ends in (shown[y].min(), shown[y].max())
+                )
                 ax.fill_between(across, low, high, color=look["color"], alpha=0.15, linewidth=0)
         ax.set_yscale("log")
         log_ticks(ax)

@@ -373,12 +373,12 @@ def _drawable(text: str) -> str:
 
 
 def line_name(text: str) -> str:
-    """A name as a legend shows it: matplotlib leaves out those that begin with an underscore.
+    """A name as a legend shows it: matplotlib leaves out those that are empty or begin with an underscore.
 
-    >>> line_name("_mine"), line_name("mine")
-    (' _mine', 'mine')
+    >>> line_name("_mine"), line_name("mine"), line_name("")
+    (' _mine', 'mine', ' ')
     """
-    return drawable(f" {text}" if str(text).startswith("_") else text)
+    return drawable(f" {text}" if str(text)[:1] in ("_", "") else text)
 
 
 def add_legend(ax: Axes, widen: bool = False, **options: Any) -> Legend:

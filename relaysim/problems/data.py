@@ -21,7 +21,7 @@ from scipy.sparse import csr_array
 
 from relaysim.problems.dataset import Dataset
 from relaysim.problems.partitions import Partition
-from relaysim.problems.tables import from_csv, from_frame
+from relaysim.problems.tables import from_csv, from_frame, scaled_as_asked
 from relaysim.support.checks import (
     real_number,
     true_or_false,
@@ -113,26 +113,30 @@ def svmlight(
         path: the file; ``.gz``, ``.bz2`` and ``.xz`` are unpacked.
         standardize: scale every feature to second moment 1.
         features: p, the number of columns; the last that occurs by default. A test set whose last columns
-            are all 0 needs that of its training set: give the number, or the training set itself.
-        zero_based: True: columns count from 0; False: from 1, as the format has it. ``"auto"``: from 1 too,
-            and a file with a column 0 is refused and says so. It is not guessed: of a training and a
-            test set, one may use column 0 and the other not, which would shift it by one.
+            are all 0 needs that of its training set: give the number, or the training set itself, like which
+            columns are counted and scaled then.
+        zero_based: True: columns count from 0; False: from 1, as the format has it. ``"auto"``: as those of
+            the training set did, or else from 1 too, and a file with a column 0 is refused and says so. It is
+            not guessed: of a training and a test set, one may use column 0 and the other not, which would
+            shift it by one.
 
     Returns:
         A `Dataset` with sparse features, ``(N, p)``.
 
     Raises:
         ValueError: a line that cannot be read, with its number; a column before the first or beyond
-            ``features``; numbers that are not finite.
+            ``features``; numbers that are not finite; ``standardize`` beside a training set that is not.
         FileNotFoundError: there is no such file.
     """
     datasets = _sklearn_datasets()
     standardize = true_or_false(standardize, "standardize")
     if not (isinstance(zero_based, str) and zero_based == "auto"):
         zero_based = true_or_false(zero_based, "zero_based")
+    training = features if isinstance(features, Dataset) else None
+    if training is not None:
+        features = training.features.shape[1]
+        zero_based = training.zero_based is True if zero_based == "auto" else zero_based
     first = 0 if zero_based is True else 1
-    if isinstance(features, Dataset):
-        features = features.features.shape[1]
     given = None if features is None else whole_number(features, "features", 1)
     if given is not None and given > _MOST_COLUMNS:
         raise ValueError(f"features must be at most {_MOST_COLUMNS}, not {given}")
@@ -184,8 +188,8 @@ def svmlight(
         raise refused("has a number that is not finite", lambda line: _has_infinite(read, line))
     shape = (len(labels), found if given is None else given)
     matrix = csr_array((values.data, columns, values.indptr), shape=shape)
-    examples = Dataset(matrix, labels, path.name)
-    return examples.standardized() if standardize else examples
+    examples = Dataset(matrix, labels, path.name, zero_based=first == 0)
+    return scaled_as_asked(examples, standardize, training)
 
 
 def synthetic(

@@ -15,6 +15,53 @@ __all__ = ["Dataset"]
 
 
 @dataclass(frozen=True, eq=False)
+class Scaling:
+    """What features are shifted and divided by, each first by a power of two: (a 2^−e − mean) / size.
+
+    Attributes:
+        exponents: e, ``(p,)``.
+        mean: ``(p,)``; 0 for sparse features.
+        size: ``(p,)``; infinite where a feature becomes 0, as one that is constant does.
+    """
+
+    exponents: np.ndarray
+    mean: np.ndarray
+    size: np.ndarray
+
+    @classmethod
+    def of(cls, features: np.ndarray | csr_array) -> Scaling:
+        """To mean 0 and variance 1, or second moment 1 where they are sparse."""
+        if issparse(features):
+            sparse = csr_array(features, copy=True)
+            sparse.sum_duplicates()
+            exponents = _exponents(abs(sparse).max(axis=0).toarray().reshape(-1))
+            sparse.data = np.ldexp(sparse.data, -exponents[sparse.indices])
+            size = np.sqrt(sparse.multiply(sparse).mean(axis=0))
+            return cls(exponents, np.zeros(len(size)), np.where(size > 0, size, np.inf))
+        exponents = _exponents(np.abs(features).max(axis=0))
+        near_one = np.ldexp(features, -exponents)
+        mean = near_one.mean(axis=0)
+        size = (near_one - mean).std(axis=0)
+        constant = size <= 1e-12 * np.abs(near_one).max(axis=0)
+        return cls(exponents, mean, np.where(constant, np.inf, size))
+
+    def applied(self, features: np.ndarray | csr_array) -> np.ndarray | csr_array:
+        """The features so scaled."""
+        if issparse(features) and not self.mean.any():
+            sparse = csr_array(features, copy=True)
+            sparse.sum_duplicates()
+            sparse.data = np.ldexp(sparse.data, -self.exponents[sparse.indices])
+            return sparse.multiply(1 / self.size)
+        if issparse(features):
+            raise ValueError(
+                "sparse features cannot be shifted like those of this training set; give them as an array, "
+                "features.toarray()"
+            )
+        shifted = np.ldexp(features, -self.exponents) - self.mean
+        return np.where(np.isinf(self.size), 0, shifted / self.size)
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Examples and their classes.
 
@@ -24,6 +71,8 @@ class Dataset:
         name: for captions.
         partition: who holds which example, where the data come with it, else None.
         columns: what the features are called, ``(p,)``, where the data say so, else None.
+        scalings: by what the features were shifted and divided, see `standardized`; nothing as they come.
+        zero_based: whether its file counted columns from 0, where it came from one that counts, else None.
 
     >>> Dataset(np.eye(4), np.array([0, 1, 0, 1]), "unit vectors")
     <Dataset unit vectors: 4 examples, 4 features, 2 classes>
@@ -34,6 +83,8 @@ class Dataset:
     name: str = "given"
     partition: Partition | None = None
     columns: tuple[str, ...] | None = None
+    scalings: tuple[Scaling, ...] = field(default=(), repr=False)
+    zero_based: bool | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", real_matrix(self.features, "features"))
@@ -49,27 +100,40 @@ class Dataset:
         """The classes, sorted."""
         return np.unique(self.labels)
 
-    def standardized(self) -> Dataset:
+    def standardized(self, like: Dataset | None = None) -> Dataset:
         """Every feature shifted and scaled to mean 0 and variance 1; constant ones become 0.
 
         Sparse features are scaled to second moment 1, not shifted.
+
+        Args:
+            like: the training set, for a test set: its features' means and variances, and not those here.
+
+        Raises:
+            ValueError: a training set of other features, or one that was scaled in another way before.
+
+        >>> training = Dataset([[0.0], [4.0]], [0, 1]).standardized()
+        >>> Dataset([[4.0], [6.0]], [1, 1]).standardized(like=training).features.tolist()
+        [[1.0], [2.0]]
         """
-        if issparse(self.features):
-            sparse = csr_array(self.features, copy=True)
-            sparse.sum_duplicates()
-            sizes = abs(sparse).max(axis=0).toarray().reshape(-1)
-            sparse.data = np.ldexp(sparse.data, -_exponents(sizes)[sparse.indices])
-            scale = np.sqrt(sparse.multiply(sparse).mean(axis=0))
-            factors = np.divide(1, scale, out=np.zeros(len(scale)), where=scale > 0)
-            features = sparse.multiply(factors)
-        else:
-            sizes = np.abs(self.features).max(axis=0)
-            near_one = np.ldexp(self.features, -_exponents(sizes))
-            shifted = near_one - near_one.mean(axis=0)
-            scale = shifted.std(axis=0)
-            constant = scale <= 1e-12 * np.abs(near_one).max(axis=0)
-            features = np.where(constant, 0, shifted / np.where(constant, 1, scale))
-        return replace(self, features=features)
+        chosen = (Scaling.of(self.features),) if like is None else self._to_be_as(like)
+        features = self.features
+        for scaling in chosen:
+            features = scaling.applied(features)
+        return replace(self, features=features, scalings=(*self.scalings, *chosen))
+
+    def _to_be_as(self, like: Dataset) -> tuple[Scaling, ...]:
+        """What was done to the features of a training set, and not yet to these."""
+        if self.features.shape[1] != like.features.shape[1]:
+            raise ValueError(
+                f"{self!r} and the training set {like!r} must have as many features as each other"
+            )
+        whole = like.scalings or (Scaling.of(like.features),)
+        done = len(self.scalings)
+        if self.scalings != whole[:done]:
+            raise ValueError(
+                f"{self!r} was standardized by itself; give it as it was before, to be scaled like {like!r}"
+            )
+        return whole[done:]
 
     def split(self, test: float = 0.25, seed: int = 0) -> tuple[Dataset, Dataset]:
         """A training and a test set, with the same mix of classes, at random.
@@ -81,7 +145,8 @@ class Dataset:
         Raises:
             ValueError: a class of which both sets cannot have an example.
 
-        Features are left as they are: `standardized` on the whole set has used the test set's means.
+        Features are left as they are: `standardized` on the whole set has used the test set's means, and
+        ``testing.standardized(like=training)`` does not.
         """
         test = real_number(test, "test", 0, 1)
         generator = np.random.default_rng(whole_number(seed, "seed", 0))
@@ -96,11 +161,12 @@ class Dataset:
                 )
             chosen[generator.permutation(of_class)[:count]] = True
         training, testing = (
-            Dataset(
-                self.features[np.flatnonzero(part)],
-                self.labels[part],
-                f"{self.name}, {which}",
-                columns=self.columns,
+            replace(
+                self,
+                features=self.features[np.flatnonzero(part)],
+                labels=self.labels[part],
+                name=f"{self.name}, {which}",
+                partition=None,
             )
             for part, which in ((~chosen, "training set"), (chosen, "test set"))
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import warnings
 from collections.abc import Hashable, Iterable
 from typing import Any
 
@@ -44,7 +45,8 @@ def from_frame(
         worker: the column that says who holds each row, which becomes the ``partition``; without it the set
             is whole. Workers are sorted, and keep their names.
         worker_names: all workers, in the order in which they are numbered, such as ``topology.worker_names``.
-        like: the training set, for a test set: its columns, in its order, whatever kinds occur here.
+        like: the training set, for a test set: its columns, in its order, whatever kinds occur here, and
+            scaled by what those were where it is standardized.
         standardize: shift and scale every feature to mean 0 and variance 1.
         name: for captions.
 
@@ -54,7 +56,7 @@ def from_frame(
     Raises:
         KeyError: there is no such column, with the closest one.
         ValueError: missing or infinite values, a worker without rows or one that is not named, a kind or a
-            column that the training set does not have.
+            column that the training set does not have, ``standardize`` beside one that is not.
         TypeError: what is no DataFrame, or a column of neither numbers nor kinds.
 
     >>> import pandas as pd
@@ -80,7 +82,7 @@ def from_frame(
     features, columns = _features(df.drop(columns=special), like)
     partition = None if worker is None else _partition(df[worker], worker, worker_names, labels)
     found = Dataset(features, labels, name, partition, columns)
-    return found.standardized() if true_or_false(standardize, "standardize") else found
+    return scaled_as_asked(found, standardize, like)
 
 
 def from_csv(
@@ -102,7 +104,7 @@ def from_csv(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file cannot be read as a table.
+        ValueError: the file cannot be read as a table, or rows have more fields than there are names.
         KeyError, TypeError: as `from_frame`.
 
     >>> import os, tempfile
@@ -117,7 +119,13 @@ def from_csv(
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {os.fspath(path)!r}")
     try:
-        frame = pd.read_csv(path, **options)
+        frame = _read(path, options)
+    except pd.errors.ParserWarning:
+        raise ValueError(
+            f"rows of {os.fspath(path)} have more fields than its first line has names, so that it cannot be "
+            f"told which is which; if the first field is the row's name, give index_col=0, or all names, as "
+            f"names=[…] with header=0"
+        ) from None
     except (ValueError, OSError, EOFError, pd.errors.ParserError) as error:
         raise ValueError(
             f"{os.fspath(path)} cannot be read as comma-separated values ({error}); say what differs, such "
@@ -132,6 +140,32 @@ def from_csv(
         standardize=standardize,
         name=path.name,
     )
+
+
+def _read(path: pathlib.Path, options: dict[str, Any]) -> pd.DataFrame:
+    """The table; pandas by itself takes fields beyond the names for names of rows, and shifts the others."""
+    if options.get("engine") != "pyarrow":
+        options = {"index_col": False} | options
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Length of header", pd.errors.ParserWarning)
+        return pd.read_csv(path, **options)
+
+
+def scaled_as_asked(found: Dataset, standardize: bool, like: Dataset | None) -> Dataset:
+    """Standardized by its training set if that is, by itself if there is none.
+
+    Raises:
+        ValueError: it should be standardized, and its training set is not.
+    """
+    standardize = true_or_false(standardize, "standardize")
+    if like is not None and like.scalings:
+        return found.standardized(like=like)
+    if standardize and like is not None:
+        raise ValueError(
+            f"standardize=True, and the training set {like!r} is as it came: features of the two would not "
+            f"mean the same; read both with it, or both without"
+        )
+    return found.standardized() if standardize else found
 
 
 def _require_column(df: pd.DataFrame, column: Hashable) -> None:
@@ -262,7 +296,13 @@ def _partition(
 ) -> Partition:
     _require_whole(column, name)
     if worker_names is None:
-        values, places = np.unique(column.to_numpy(), return_inverse=True)
+        try:
+            values, places = np.unique(column.to_numpy(), return_inverse=True)
+        except TypeError:
+            raise TypeError(
+                f"column {name!r} names workers by things of different kinds, which have no order; make them "
+                f"one, as with df[{name!r}].astype(str)"
+            ) from None
         return Partition(places, len(values), labels, f"by {name}", values.tolist())
     named = list(worker_names)
     words = names_of_workers(named, len(named)) or tuple(map(str, named))

@@ -279,8 +279,8 @@ class History:
                 for each replica. None for asynchronous methods, whose events bring their own time: a step is
                 the time in which each worker takes one gradient in expectation.
             model: in the place of a runtime the options of `relaysim.analysis.runtime`, on the history's own
-                graph or matrices; ``overlap`` is what the method claims, and each replica has times of
-                its own, unless they say otherwise.
+                graph or matrices; ``overlap``, ``every`` and ``rounds`` are what the method claims, and each
+                replica has times of its own, unless they say otherwise.
 
         Raises:
             ValueError: too few steps, another number of replicas, or a runtime where there must be none.

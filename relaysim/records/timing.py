@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from relaysim.algorithms.events import Algorithm
+from relaysim.mixing.sequences import is_sequence
 from relaysim.theory.running_time import Runtime, runtime
 
 __all__ = ["times_of"]
@@ -70,6 +72,18 @@ def _modelled(history: Timed, model: Mapping[str, Any]) -> Runtime:
             f"brings a network of its own; give with_time what relaysim.analysis.runtime(network, steps) "
             f"returns, such as of relaysim.topologies.complete(n)"
         )
-    network = history.topology if history.mixing is None else history.mixing
-    options = {"overlap": bool(algorithm.overlaps), "replicas": history.replicas} | dict(model)
+    every, rounds = algorithm.sends_every, algorithm.hops_per_step
+    if every is None or math.isinf(rounds):
+        raise ValueError(
+            f"when workers wait, and for whom, depends on the run of {type(algorithm).__name__}, or it "
+            f"averages over all; give with_time what relaysim.analysis.runtime(network, steps) returns"
+        )
+    network = history.topology
+    if history.mixing is not None:
+        network = history.mixing
+        if is_sequence(network):  # those of the steps in which it sends
+            length = len(network)
+            network = [network[(k * every - 1) % length] for k in range(1, length + 1)]
+    options: dict[str, Any] = {"overlap": bool(algorithm.overlaps), "replicas": history.replicas}
+    options |= {"every": every, "rounds": int(rounds)} | dict(model)
     return runtime(network, max(1, int(history.steps.max(initial=0))), **options)

@@ -253,6 +253,7 @@ class _Contract:
     def examine_claims(self, findings: Findings) -> None:
         """What the class says of itself, measured."""
         self._examine_vectors(findings)
+        self._examine_turns(findings)
         self._examine_hops(findings)
         self._examine_exact(findings)
         self._examine_affine(findings)
@@ -298,6 +299,20 @@ class _Contract:
             return abs(measured - claimed), 1e-12 * max(claimed, 1), note
 
         findings.examine(claim, as_claimed)
+
+    def _examine_turns(self, findings: Findings) -> None:
+        claim = "sends_every: nothing is sent in other steps"
+        every = self.algorithm.sends_every
+        if self.algorithm.uses not in ("mixing", "relay") or every in (None, 1):
+            return
+
+        def silent() -> Finding:
+            sent = np.diff(self.simulate(steps=2 * every).frame.vectors_sent)
+            turns = np.arange(1, len(sent) + 1) % every == 0
+            note = f"{np.flatnonzero((sent > 0) != turns).tolist()} are not as it says"
+            return float(((sent > 0) != turns).sum()), 0, note
+
+        findings.examine(claim, silent)
 
     def _examine_hops(self, findings: Findings) -> None:
         claim = "hops_per_step: information moves no further"

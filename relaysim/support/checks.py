@@ -68,6 +68,8 @@ def plain_options(part: Any) -> None:
 def whole_number(value: Any, name: str, least: int) -> int:
     """``value`` as an int of at least ``least``; says what was given otherwise.
 
+    True and False are none: a mask of workers would be read as the workers 1 and 0.
+
     >>> whole_number(0, "n", 1)
     Traceback (most recent call last):
         ...
@@ -85,7 +87,7 @@ def whole_number(value: Any, name: str, least: int) -> int:
 
 
 def real_number(value: Any, name: str, least: float = -math.inf, most: float = math.inf) -> float:
-    """``value`` as a finite float within bounds; says what was given otherwise.
+    """``value`` as a finite float within bounds, no truth value; says what was given otherwise.
 
     >>> real_number(2, "p", 0, 1)
     Traceback (most recent call last):

@@ -223,6 +223,7 @@ def runtime(
     bits: float = 0.0,
     overlap: bool = False,
     every: int = 1,
+    rounds: int = 1,
     stragglers: Stragglers | Mapping[int, float] | None = None,
     seed: int = 0,
     replicas: int = 1,
@@ -250,6 +251,7 @@ def runtime(
         overlap: whether sending and computing go on at the same time, as methods say in their claim
             ``overlaps``.
         every: steps between two communications, as the period of local SGD.
+        rounds: messages that follow each other in a step, each sent when those before it have come.
         stragglers: `Stragglers`, at random, or factors of at least 1 for some workers, ``{0: 10.0}``.
         seed: of the times. The same numbers are drawn whatever the other arguments are.
         replicas: independent repetitions.
@@ -272,6 +274,7 @@ def runtime(
     """
     n, waits = _waits(network)
     steps, every = whole_number(steps, "steps", 1), whole_number(every, "every", 1)
+    rounds = whole_number(rounds, "rounds", 1)
     replicas, seed = whole_number(replicas, "replicas", 1), whole_number(seed, "seed", 0)
     true_or_false(overlap, "overlap")
     cost = _cost(n, latency, bandwidth, bits)
@@ -303,8 +306,9 @@ def runtime(
         done = now + duration
         if (step + 1) % every == 0:
             sender, starts, late = links[step // every % len(links)]
-            sent = (now if overlap else done)[sender] + late
-            np.maximum(done, np.maximum.reduceat(sent, starts, axis=0), out=done)
+            for k in range(rounds):
+                sent = (now if overlap and not k else done)[sender] + late
+                done = np.maximum(done, np.maximum.reduceat(sent, starts, axis=0))
         found[step + 1] = done
     found.setflags(write=False)
     return Runtime(found)

@@ -17,7 +17,7 @@ import networkx
 import numpy as np
 from scipy.sparse import csgraph, csr_array
 
-from relaysim.support.checks import require_memory, true_or_false, whole_number
+from relaysim.support.checks import require_memory, true_or_false, unmasked, whole_number
 from relaysim.support.names import names_of_workers
 
 if TYPE_CHECKING:
@@ -400,9 +400,11 @@ def _frozen(array: np.ndarray) -> np.ndarray:
 
 def _normalised_edges(n: int, edges: Iterable, directed: bool) -> np.ndarray:
     try:
-        ends = np.asarray(edges if isinstance(edges, np.ndarray) else list(edges))
+        given = edges if isinstance(edges, np.ndarray) else list(edges)
+        ends = np.asarray(given)
     except (TypeError, ValueError):
         raise TypeError(f"edges must be pairs of workers, not {edges!r}") from None
+    unmasked(given, "edges")
     if ends.size == 0:
         return _frozen(np.empty((0, 2), dtype=np.intp))
     if ends.ndim != 2 or ends.shape[1] != 2:
