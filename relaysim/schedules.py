@@ -15,8 +15,8 @@ import numpy as np
 
 from relaysim.support.checks import (
     plain_options,
-    real_array,
     real_number,
+    real_numbers,
     shown,
     whole_number,
 )
@@ -287,7 +287,7 @@ class PerWorker:
 
     def __post_init__(self) -> None:
         plain_options(self)
-        rates = real_array(self.rates, "rates of workers")
+        rates = real_numbers(self.rates, "rates of workers")
         if rates.ndim != 1 or not len(rates):
             raise ValueError(
                 f"PerWorker takes one rate for each worker, a list such as [0.1, 0.2], not "
@@ -303,8 +303,8 @@ class PerWorker:
         scale: Any = self.scale
         if isinstance(scale, PerWorker):
             raise TypeError("the scale of PerWorker is one for all workers; multiply the rates")
-        if np.ndim(scale):
-            scale = tuple(real_array(scale, "scale").tolist())
+        if np.ndim(scale) or isinstance(scale, bool):
+            scale = tuple(real_numbers(scale, "scale").tolist())
         object.__setattr__(self, "scale", scale)
 
 

@@ -1,5 +1,6 @@
 """The explorer: its controls are moved, its code is run, its picture is measured."""
 
+import asyncio
 import math
 import sys
 import time
@@ -562,6 +563,102 @@ def test_theory_lies_over_the_curves():
     explorer.controls["n"].value = 64
     assert "theory of RelaySGD takes longer than an answer may" in explorer.messages.value
     assert explorer.scene.curves[0].overlay is None
+
+
+def test_rate_floor_and_stable_rates_are_told_beside_each_learning_rate():
+    explorer = small(n=6, d=2, topology="chain", sigma2=1e-3, methods=["RelaySGD", "DPSGD"])
+    relay, gossip = explorer.rows
+    assert relay.told.value == ""
+    explorer.controls["theory"].value = True
+    problem = next(iter(explorer.histories.values())).problem
+    given = problem, rs.topologies.chain(6), rs.algorithms.RelaySGD()
+    linear = rs.theory.linearize(*given, 0.3)
+    floor = linear.stationary(1e-3).suboptimality
+    steps = math.log(10) / (-2 * math.log(linear.spectral_radius))
+    numbers = f"ρ = {linear.spectral_radius:.5g} a step: a decade in {steps:.3g} steps"
+    assert relay.told.value == f"{numbers}; noise floor {floor:.3g}<br>stable rates are being found"
+    # A little at a time, and kept while the rate moves.
+    while not explorer.find_the_rest(0.01):
+        assert "being found" in gossip.told.value
+    [(low, high)] = rs.theory.stable_learning_rates(*given)
+    stable = f"stable for {low:.4g} &lt; γ &lt; {high:.4g}"
+    assert relay.told.value.endswith(stable)
+    search = explorer.scene.curves[0].search
+    relay.take_rate(20.0)
+    assert "it does not converge" in relay.told.value
+    assert f'{stable}; <span style="color:#b00020">γ = 20 is not</span>' in relay.told.value
+    assert explorer.scene.curves[0].search is search
+    assert "<span" not in gossip.told.value
+    # Another network has others; one that loses messages has none that are known.
+    explorer.controls["n"].value = 5
+    assert "being found" in relay.told.value
+    explorer.controls["drop"].value = 0.1
+    assert "stable" not in relay.told.value + gossip.told.value
+    explorer.controls["theory"].value = False
+    assert relay.told.value == ""
+
+
+def test_a_notebook_finds_stable_rates_by_itself_while_sliders_move():
+    async def used():
+        explorer = small(n=4, d=2, methods=["D2"], theory=True)
+        (row,) = explorer.rows
+        for rate in (0.1, 0.2):
+            assert "being found" in row.told.value
+            row.take_rate(rate)
+            await asyncio.sleep(0)
+        for _ in range(2000):
+            if "stable for 0 &lt; γ" in row.told.value:
+                break
+            await asyncio.sleep(0.01)
+        assert "ρ = " in row.told.value
+        return row.told.value
+
+    assert "stable for 0 &lt; γ" in asyncio.run(used())
+
+
+def test_a_noise_floor_that_takes_long_comes_after_the_picture(monkeypatch):
+    monkeypatch.setattr(budget, "MOST_FOR_FLOOR", 1000)
+    explorer = small(n=6, d=2, topology="chain", sigma2=1e-3, methods=["DPSGD", "D2"], theory=True)
+    before, told = explorer.picture.value, [row.told.value for row in explorer.rows]
+    assert all("noise floor is being found" in each for each in told)
+    assert all(curve.overlay.floor is None for curve in explorer.scene.curves)
+    shown = []
+    monkeypatch.setattr("relaysim.explorer.widget.png", lambda drawn: shown.append(drawn) or b"new")
+    assert not explorer.find_the_rest(0.01)  # one at a time
+    assert [curve.overlay.floor is None for curve in explorer.scene.curves] == [False, True]
+    assert (len(shown), explorer.picture.value) == (1, b"new")
+    assert explorer.find_the_rest()
+    for row, curve in zip(explorer.rows, explorer.scene.curves, strict=True):
+        expected = rs.theory.overlay(curve.history)
+        assert (curve.overlay.floor, curve.overlay.band) == (expected.floor, expected.band)
+        assert f"noise floor {expected.floor:.3g}" in row.told.value
+        assert "stable for" in row.told.value
+    # What is known of a rate stays while the other moves.
+    explorer.rows[1].take_rate(0.2)
+    assert "noise floor is being found" in explorer.rows[1].told.value
+    assert (
+        f"noise floor {explorer.scene.curves[0].overlay.floor:.3g}" in explorer.rows[0].told.value
+    )
+    assert before != b"new"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "topology"), [("RelaySGD", "chain"), ("D2", "ring")])
+def test_a_rate_moves_within_half_a_second_with_theory(
+    monkeypatch, real_pictures, method, topology
+):
+    monkeypatch.setattr(budget, "SECONDS", 0.5)
+    explorer = small(n=32, d=10, topology=topology, methods=[method], theory=True, sigma2=0.1)
+    took = []
+    for rate in (0.02, 0.1, 0.3):
+        began = time.thread_time()
+        explorer.rows[0].take_rate(rate)
+        took.append(time.thread_time() - began)
+        assert "noise floor" in explorer.rows[0].told.value
+    assert np.median(took) < 0.5
+    began = time.thread_time()
+    assert not explorer.find_the_rest(budget.SEARCH_SECONDS)
+    assert time.thread_time() - began < 0.5  # the longest that a slider waits for a part
 
 
 # -- buttons ---------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from relaysim.network import Network
 from relaysim.problems.workers import Workers
 from relaysim.support.workspace import Workspace
 from relaysim.theory import extrema, iteration, spectra, stability
+from relaysim.theory.growth import Growth
 
 TREES = (rs.topologies.chain, rs.topologies.binary_tree, rs.topologies.star)
 GRAPHS = (*TREES, rs.topologies.ring)
@@ -322,7 +323,7 @@ def test_simulations_grow_by_the_spectral_radius_on_both_sides_of_each_end(
     algorithm, networks, monkeypatch
 ):
     # The same ends are found on half as many rates.
-    monkeypatch.setattr("relaysim.theory.stability.FINE_RATIO", 1.5)
+    monkeypatch.setattr("relaysim.theory.growth.FINE_RATIO", 1.5)
     # The optimum is 0 for everyone, so that errors decay below any rounding floor.
     hessians = rs.problems.random_quadratics(n=8, d=2, zeta2=0.0, mu=0.3, seed=4)
     problem = rs.problems.LeastSquares(hessians.A, np.zeros((8, 2)))
@@ -401,7 +402,7 @@ def test_structure_changes_no_answer(algorithm, problem):
     values = np.linalg.eigvals(spectra.deflated(csr_array(whole), linear._map.conserved))
     radius = np.abs(values).max() ** (1 / linear.period)
     assert linear.spectral_radius == pytest.approx(radius, abs=1e-9)
-    growth = stability._Growth(problem, topology, algorithm, None)
+    growth = Growth(problem, topology, algorithm, None, None, "", 0)
     assert math.exp(growth(0.2)) == pytest.approx(radius, abs=1e-9)
     assert math.exp(growth.roughly(0.2)) == pytest.approx(radius, abs=1e-6)
     # P of the first step of a period, by adding up until nothing changes.
@@ -624,7 +625,7 @@ def stable_and_best(algorithm, scale):
 )
 def test_rates_do_not_depend_on_the_units_of_the_loss(algorithm, scale, monkeypatch):
     # The same ends are found on half as many rates.
-    monkeypatch.setattr("relaysim.theory.stability.FINE_RATIO", 1.5)
+    monkeypatch.setattr("relaysim.theory.growth.FINE_RATIO", 1.5)
     expected, best = stable_and_best(algorithm, 1.0)
     found, radius = stable_and_best(algorithm, scale)
     np.testing.assert_allclose(found * scale, expected, rtol=1e-8)

@@ -93,20 +93,33 @@ def test_an_interrupted_map_has_kept_what_was_finished(tmp_path, monkeypatch):
     store = tmp_path / "rates.npz"
     real, asked = maps._radius_by_rate, []
 
-    def until_interrupted(problem, *given):
+    def until_interrupted(given):
         asked.append(given)
-        if problem is other:
-            raise KeyboardInterrupt
-        return real(problem, *given)
+        radius = real(given)
+
+        def until(rate):
+            if rate > RATES[0]:
+                raise KeyboardInterrupt
+            return radius(rate)
+
+        return until if given[0] is other else radius
 
     other = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=1)
     monkeypatch.setattr(maps, "_radius_by_rate", until_interrupted)
     settings = {0: (PROBLEM, CHAIN), 1: (other, CHAIN)}
-    with pytest.raises(KeyboardInterrupt):
-        rs.theory.map(D2(), settings, RATES[:2], store=store)
+    with pytest.warns(RuntimeWarning, match="1 of 2 rows are whole"):
+        found = rs.theory.map(D2(), settings, RATES[:3], store=store)
     asked.clear()
-    rs.theory.map(D2(), {0: settings[0]}, RATES[:2], store=store)
+    whole = rs.theory.map(D2(), {0: settings[0]}, RATES[:3], store=store)
     assert not asked
+    first, second = (rows for _, rows in found.frame.groupby("setting"))
+    assert first.equals(whole.frame)
+    assert found.best.equals(whole.best)
+    assert second.spectral_radius.isna().tolist() == [False, True, True]
+    monkeypatch.setattr(maps, "_radius_by_rate", real)
+    rest = rs.theory.map(D2(), settings, RATES[:3], store=store)
+    assert rest.frame.equals(rs.theory.map(D2(), settings, RATES[:3]).frame)
+    assert rest.frame.spectral_radius[3] == second.spectral_radius[3]
 
 
 @pytest.mark.parametrize(

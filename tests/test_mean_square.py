@@ -178,7 +178,15 @@ class Unlisted(DrawnMixing):
         (COMPLETE, DPSGD(), Unlisted(), ValueError, "give it a method outcomes()"),
         (RING, rs.algorithms.Cesar(0.5), None, ValueError, "give it a method outcomes()"),
         (RING, rs.algorithms.ChocoSGD(rs.compressors.Sign(), 0.1), None, TypeError, "not affine"),
-        (RING, rs.algorithms.SwarmSGD(), None, TypeError, "asynchronous_decay"),
+        (RING, rs.algorithms.A2CiD2(), None, TypeError, "asynchronous_decay"),
+        (RING, rs.algorithms.SwarmSGD(geometric=True), None, ValueError, "take geometric=False"),
+        (
+            RING,
+            rs.algorithms.SwarmSGD(quantizer=rs.compressors.Lattice(0.1)),
+            None,
+            ValueError,
+            "not linear, as where a quantiser",
+        ),
         (COMPLETE, DPSGD(), epidemic(N, 2), ValueError, "4096 at most"),
         (RING, DPSGD(), lambda step: rs.mixing.metropolis(RING), ValueError, "no rate"),
     ],
@@ -232,3 +240,102 @@ def test_maps_that_would_not_fit_are_refused_with_their_size(monkeypatch):
     monkeypatch.setattr(module, "MOST_BYTES", 8 * 13**2 - 1)
     with pytest.raises(ValueError, match=r"the 1 maps of .* with 12 numbers of its iterates take"):
         mean_square(problem, ring, DPSGD(), 0.1)
+
+
+# -- pairs that meet ---------------------------------------------------------------------------------
+
+STAR = rs.topologies.star(N)  # where workers meet others more often than others do
+SWARMS = [
+    (RING, rs.algorithms.SwarmSGD()),
+    (STAR, rs.algorithms.SwarmSGD(local_steps=3)),
+    (STAR, rs.algorithms.SwarmSGD(local_steps=2, blocking=False)),
+]
+
+
+@pytest.mark.parametrize(("topology", "swarm"), SWARMS, ids=repr)
+def test_the_moments_of_pairs_that_meet_are_the_means_of_many_runs(topology, swarm):
+    replicas, steps = 1000, 8
+    start = np.random.default_rng(0).normal(size=(N, 2))
+    found = mean_square(PROBLEM, topology, swarm, 0.3, x0=start)
+    history = rs.simulate(
+        PROBLEM,
+        topology,
+        swarm,
+        learning_rate=0.3,
+        steps=steps,
+        x0=start,
+        replicas=replicas,
+        progress=False,
+    )
+    predicted = found.predict(steps)
+    for column in ("consensus_distance", "distance"):
+        each = history.frame.pivot(index="step", columns="replica", values=column).to_numpy()
+        error = each.std(axis=1) / math.sqrt(replicas)
+        off = np.abs(each.mean(axis=1) - predicted[column].to_numpy())
+        assert (off <= 4 * error + 1e-12).all()
+        assert error[-1] < 0.1 * predicted[column].iloc[-1]
+    # What they come to, by going on.
+    assert found.rate < 1
+    long = found.predict(math.ceil(math.log(1e-18) / math.log(found.rate)))
+    for column, value in found.stationary.items():
+        assert long[column].iloc[-1] == pytest.approx(value, rel=1e-6)
+
+
+def test_what_a_meeting_does_by_hand():
+    """x_i, x_j ← the mean of both after H steps each, of a chain of three with unequal curvatures."""
+    h, centers, rate, H = np.array([1.0, 0.5, 0.25]), np.array([0.0, 1.0, -2.0]), 0.4, 2
+    problem = rs.problems.DiagonalQuadratic(h[:, None], centers[:, None])
+    swarm = rs.algorithms.SwarmSGD(local_steps=H)
+    found = mean_square(problem, rs.topologies.chain(3), swarm, rate)
+    kept = (1 - rate * h) ** H
+    maps, offsets = [], []
+    for i, j in ((0, 1), (1, 2)):
+        A, b = np.eye(3), np.zeros(3)
+        A[[i, j]] = 0
+        A[np.ix_([i, j], [i, j])] = kept[[i, j]] / 2
+        b[[i, j]] = ((1 - kept) * centers)[[i, j]].mean()
+        maps.append(A)
+        offsets.append(b)
+    second = sum(np.kron(A, A) for A in maps) / 2
+    # 3/(2H) meetings a step.
+    assert found.rate == pytest.approx(
+        np.abs(np.linalg.eigvals(second)).max() ** (3 / 4), rel=1e-12
+    )
+    assert (found.outcomes, found.states) == (2, 3)
+    mean, moment = np.zeros(3), np.zeros((3, 3))
+    records = []
+    for meetings in (0, 1, 1, 1, 0, 1):  # in each of the steps, ⌊3t/4⌋ after t
+        for _ in range(meetings):
+            moment = (
+                sum(
+                    A @ moment @ A.T
+                    + np.outer(A @ mean, b)
+                    + np.outer(b, A @ mean)
+                    + np.outer(b, b)
+                    for A, b in zip(maps, offsets, strict=True)
+                )
+                / 2
+            )
+            mean = sum(A @ mean + b for A, b in zip(maps, offsets, strict=True)) / 2
+        optimum = (h * centers).sum() / h.sum()
+        records.append(np.trace(moment) / 3 - 2 * optimum * mean.mean() + optimum**2)
+    np.testing.assert_allclose(found.predict(5).distance[1:], records[:5], rtol=1e-12, atol=1e-15)
+
+
+def test_two_workers_with_equal_curvatures_shrink_as_one_does():
+    problem = rs.problems.DiagonalQuadratic(np.full((2, 1), 0.5), np.array([[1.0], [-1.0]]))
+    for swarm in (rs.algorithms.SwarmSGD(), rs.algorithms.SwarmSGD(local_steps=4)):
+        found = mean_square_rate(problem, rs.topologies.chain(2), swarm, 0.3)
+        assert found == pytest.approx((1 - 0.3 * 0.5) ** 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_without_gradients_pairs_agree_as_fast_as_their_decay_says(blocking):
+    swarm = rs.algorithms.SwarmSGD(blocking=blocking)
+    topology = rs.topologies.ring(6)
+    problem = rs.problems.random_quadratics(n=6, d=1, zeta2=1.0, seed=0)
+    start = np.random.default_rng(1).normal(size=(6, 1))
+    spread = mean_square(problem, topology, swarm, 0.0, x0=start).predict(20).consensus_distance
+    decay = rs.theory.asynchronous_decay(topology, swarm)
+    assert math.log(spread[19] / spread[20]) == pytest.approx(decay, rel=1e-6)
+    assert mean_square_rate(problem, topology, swarm, 0.0) == pytest.approx(1, abs=1e-12)

@@ -124,3 +124,40 @@ def test_what_stands_next_to_it_is_allowed():
 def test_a_table_of_claims_bears_compressors_that_refuse_a_length():
     for compressor in (rs.compressors.TopK(5000), rs.compressors.LowRank(1, 3)):
         assert "compressed messages" in rs.algorithms.ChocoSGD(compressor, 0.3)._repr_html_()
+
+
+def quadratics(**given):
+    return rs.problems.random_quadratics(**({"n": 4, "d": 2, "zeta2": 1.0, "seed": 0} | given))
+
+
+TRUE_FOR_A_NUMBER = {
+    "a probability": lambda: rs.faults.MessageDrop(True),
+    "probabilities": lambda: rs.faults.MessageDrop([0.1, False]),
+    "a fault's rate": lambda: rs.faults.LinkFailure(True, 0.5),
+    "rates of workers": lambda: rs.PerWorker([0.1, True]),
+    "their scale": lambda: rs.PerWorker([0.1, 0.2], True),
+    "the start of a schedule": lambda: rs.schedules.InverseSqrt(True),
+    "the steps of a schedule": lambda: rs.schedules.Cosine(0.1, True),
+    "a learning rate": lambda: simulate(learning_rate=True),
+    "learning rates": lambda: simulate(learning_rate=[0.1, True]),
+    "a rate of a step": lambda: simulate(learning_rate=lambda t: t < 3),
+    "an array": lambda: simulate(learning_rate=np.array([True])),
+    "steps": lambda: simulate(steps=True),
+    "a seed": lambda: simulate(seed=[0, True]),
+    "replicas": lambda: simulate(replicas=True),
+    "a momentum": lambda: rs.algorithms.DPSGD(momentum=False),
+    "a level of noise": lambda: rs.oracles.Gaussian(np.bool_(True)),
+    "levels of noise": lambda: rs.oracles.Gaussian([0.1, True]),
+    "a compressor's size": lambda: rs.compressors.TopK(True),
+    "workers": lambda: rs.topologies.ring(True),
+    "heterogeneity": lambda: quadratics(zeta2=True),
+    "theory": lambda: rs.theory.stable_learning_rates(
+        quadratics(), rs.topologies.ring(4), rs.algorithms.D2(), seconds=True
+    ),
+}
+
+
+@pytest.mark.parametrize("call", TRUE_FOR_A_NUMBER.values(), ids=TRUE_FOR_A_NUMBER)
+def test_true_and_false_are_no_numbers(call):
+    with pytest.raises((TypeError, ValueError), match=r"must (be|lie) .*, not .*(True|False)"):
+        call()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -87,11 +88,15 @@ class A2CiD2(EventMethod):
         rates = edge_rates(topology, self.rate)
         if not self.accelerated:
             return _PairwiseAveraging(topology, rates, 0.0, 0.5)
-        chi1, chi2 = acceleration_constants(topology, self.rate)
+        chi1, chi2 = _constants(topology, self.rate)
         eta = self.momentum_rate
         if eta is None:
             eta = 1 / (2 * math.sqrt(chi1 * chi2))
         return _PairwiseAveraging(topology, rates, eta, math.sqrt(chi1 / chi2) / 2)
+
+
+# A run asks for its rule more than once.
+_constants = functools.lru_cache(maxsize=8)(acceleration_constants)
 
 
 class _PairwiseAveraging(PoissonClocks):

@@ -351,7 +351,8 @@ class MomentumMethod(Method):
 
 def check_momentum(momentum: float) -> None:
     """Raise unless 0 ≤ momentum < 1."""
-    if not (isinstance(momentum, float | int | np.number) and 0 <= momentum < 1):
+    is_number = isinstance(momentum, float | int | np.number) and not isinstance(momentum, bool)
+    if not (is_number and 0 <= momentum < 1):
         raise ValueError(f"momentum must lie in [0, 1), not {momentum!r}")
 
 

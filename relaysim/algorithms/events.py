@@ -27,14 +27,17 @@ from relaysim.topologies import Topology
 
 __all__ = [
     "Algorithm",
+    "CountedRule",
     "EventMethod",
     "Events",
     "Meeting",
+    "MeetingOutcomes",
     "Meetings",
     "PairRule",
     "PoissonClocks",
     "Rule",
     "check_graph",
+    "lists_its_meetings",
     "says_how_pairs_meet",
 ]
 
@@ -124,6 +127,35 @@ class PairRule(Rule[Rows], Protocol[Rows]):
     @property
     def linear(self) -> bool:
         """Whether, without gradients, rows after a flow or a meeting are linear in the rows before."""
+
+
+class CountedRule(PairRule[Rows], Protocol[Rows]):
+    """What a rule says besides for exact second moments, where a meeting is one of finitely many.
+
+    A meeting is drawn independently of all others; its events, gradients and the meeting, come together.
+    """
+
+    def outcomes(self) -> MeetingOutcomes:
+        """All meetings that may be drawn.
+
+        Raises:
+            ValueError: there is no end of them.
+        """
+
+    def units(self, start: int, units: int) -> np.ndarray:
+        """The unit of each meeting in so many units from ``start`` on."""
+
+
+class MeetingOutcomes(NamedTuple):
+    """Meetings that may be drawn: ``probabilities (K,)``, and their events; ``unit`` is which of them."""
+
+    probabilities: np.ndarray
+    events: Events
+
+
+def lists_its_meetings(rule: Rule[Rows]) -> TypeGuard[CountedRule[Rows]]:
+    """Whether a rule is a `CountedRule`."""
+    return hasattr(rule, "outcomes") and hasattr(rule, "units")
 
 
 def says_how_pairs_meet(rule: Rule[Rows]) -> TypeGuard[PairRule[Rows]]:

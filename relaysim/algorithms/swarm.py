@@ -9,7 +9,15 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from relaysim.algorithms.base import Rate
-from relaysim.algorithms.events import EventMethod, Events, Meeting, Meetings, Rows, check_graph
+from relaysim.algorithms.events import (
+    EventMethod,
+    Events,
+    Meeting,
+    MeetingOutcomes,
+    Meetings,
+    Rows,
+    check_graph,
+)
 from relaysim.compressors import Identity, Lattice
 from relaysim.support.checks import plain_options, real_number, true_or_false, whole_number
 from relaysim.topologies import Topology
@@ -124,11 +132,21 @@ class _Pairs:
         until = [math.floor(t * self._topology.n / each) for t in range(start, start + units + 1)]
         return np.repeat(np.arange(start, start + units), np.diff(until))
 
+    def _fixed_steps(self, count: int) -> np.ndarray:
+        """Gradients before each of so many meetings, where their number is not drawn."""
+        if self._options.geometric:
+            raise ValueError(
+                f"{self._options!r} draws the number of local steps from the geometric distribution, which "
+                f"has no end, so that a meeting is not one of finitely many; take geometric=False with the "
+                f"same mean, or simulate it"
+            )
+        return np.full(count, int(self._options.local_steps))
+
     def _steps(self, generator: np.random.Generator, count: int) -> np.ndarray:
         """Gradients before each of so many meetings."""
         if self._options.geometric:
             return generator.geometric(1 / self._options.local_steps, size=count)
-        return np.full(count, int(self._options.local_steps))
+        return self._fixed_steps(count)
 
     def _exchange(
         self, first: np.ndarray, second: np.ndarray, meeting: Meeting
@@ -156,9 +174,24 @@ class _Blocking(_Pairs):
         return Meetings(np.full(edges, rate), poisson=False)
 
     def draw(self, generator: np.random.Generator, start: int, units: int) -> Events:
-        unit = self._meetings(start, units, workers=2)
+        unit = self.units(start, units)
         pairs = self._topology.edges[generator.integers(len(self._topology.edges), size=len(unit))]
         own, others = (self._steps(generator, len(unit)) for _ in range(2))
+        return self._events(unit, pairs, own, others)
+
+    def units(self, start: int, units: int) -> np.ndarray:
+        return self._meetings(start, units, workers=2)
+
+    def outcomes(self) -> MeetingOutcomes:
+        edges = self._topology.edges
+        count = len(edges)
+        steps = self._fixed_steps(count)
+        events = self._events(np.arange(count), edges, steps, steps)
+        return MeetingOutcomes(np.full(count, 1 / count), events)
+
+    def _events(
+        self, unit: np.ndarray, pairs: np.ndarray, own: np.ndarray, others: np.ndarray
+    ) -> Events:
         # A meeting's events: gradients of one end, of the other, and the meeting.
         events = np.stack([own, others, np.ones_like(own)], axis=1).ravel()
         first = np.repeat(np.stack([pairs[:, 0], pairs[:, 1], pairs[:, 0]], axis=1).ravel(), events)
@@ -190,7 +223,7 @@ class _NonBlocking(_Pairs):
         return Meetings(chosen / self._options.local_steps, poisson=False)
 
     def draw(self, generator: np.random.Generator, start: int, units: int) -> Events:
-        unit = self._meetings(start, units, workers=1)
+        unit = self.units(start, units)
         topology = self._topology
         worker = generator.integers(topology.n, size=len(unit))
         offsets = np.cumsum(topology.degrees) - topology.degrees
@@ -198,7 +231,22 @@ class _NonBlocking(_Pairs):
         # Edges are sorted by receiver: a worker's neighbours stand together.
         place = np.minimum(place, topology.degrees[worker] - 1)
         neighbour = topology.src[offsets[worker] + place]
-        own = self._steps(generator, len(unit))
+        return self._events(unit, worker, neighbour, self._steps(generator, len(unit)))
+
+    def units(self, start: int, units: int) -> np.ndarray:
+        return self._meetings(start, units, workers=1)
+
+    def outcomes(self) -> MeetingOutcomes:
+        # Both directions of each edge: whoever has gradients to add, and the neighbour.
+        worker, neighbour = self._topology.edges.T
+        worker, neighbour = np.r_[worker, neighbour], np.r_[neighbour, worker]
+        count = len(worker)
+        events = self._events(np.arange(count), worker, neighbour, self._fixed_steps(count))
+        return MeetingOutcomes(1 / (self._topology.n * self._topology.degrees[worker]), events)
+
+    def _events(
+        self, unit: np.ndarray, worker: np.ndarray, neighbour: np.ndarray, own: np.ndarray
+    ) -> Events:
         events = np.stack([own, np.ones_like(own)], axis=1).ravel()
         first = np.repeat(worker, own + 1)
         second = np.repeat(np.stack([np.full(len(unit), -1), neighbour], axis=1).ravel(), events)

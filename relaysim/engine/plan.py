@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from relaysim.schedules import PerWorker, Schedule, Tabulated
-from relaysim.support.checks import real_array, require_memory, whole_number
+from relaysim.support.checks import real_numbers, require_memory, whole_number
 
 __all__ = [
     "LearningRate",
@@ -87,7 +87,7 @@ def plan_replicas(
             values = [_rate_of_step(learning_rate, t) for t in range(max(steps, 1))]
         if any(np.ndim(value) for value in values):
             raise ValueError("a learning rate that is a callable must return one number a step")
-        schedule = real_array(values, "the learning rates of the callable", copy=True)
+        schedule = real_numbers(values, "the learning rates of the callable", copy=True)
         first = int(np.argmin(np.isfinite(schedule)))
         if not np.isfinite(schedule[first]):
             raise ValueError(f"the learning rate of step {first} is {schedule[first]}; {_FINITE}")
@@ -97,9 +97,7 @@ def plan_replicas(
         rates = schedule[:1]
     else:
         try:
-            if isinstance(learning_rate, bool | np.bool_):
-                raise TypeError
-            array = real_array(learning_rate, "learning_rate", copy=True)
+            array = real_numbers(learning_rate, "learning_rate", copy=True)
         except TypeError:
             raise TypeError(
                 f"learning_rate must be a number, a 1-D array of numbers, a callable of the step or "
@@ -113,7 +111,7 @@ def plan_replicas(
         rates = _rates(np.atleast_1d(array))
         given = array if array.ndim else float(array)
     seeds, listed = _seeds(seed, replicas)
-    points = None if x0 is None else real_array(x0, "x0", copy=True)
+    points = None if x0 is None else real_numbers(x0, "x0", copy=True)
     starts = points.shape[2] if points is not None and points.ndim == 3 else None
     combinations = len(rates) * len(seeds)
     if starts is not None and combinations == 1:

@@ -67,7 +67,8 @@ def explore(
         y: a measure, such as ``"suboptimality"`` or ``"worst_distance"``; see `relaysim.measures`.
         replicas: that many seeds, from ``seed`` on; then curves have bands.
         theory: lay over the curves what is known exactly: the curve without noise, its rate in the long
-            run, the noise floor; of small settings, for which it is a matter of moments.
+            run, the noise floor; of small settings, for which it is a matter of moments. Beside each learning
+            rate its numbers are told, and which rates are stable, found while one goes on.
         seconds: how much work an answer may be, half a second by default; ``math.inf`` for all steps,
             however long they take.
         further: further options of an experiment that have a control, such as ``drop``, the probability

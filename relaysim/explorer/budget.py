@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from relaysim.records.history import History
 
-__all__ = ["Budget", "affordable_theory"]
+__all__ = ["SEARCH_SECONDS", "Budget", "affordable_theory", "floor_steps", "numbers_of"]
 
 #: An answer in this many seconds of work, of which the picture takes the larger part.
 SECONDS = 0.5
@@ -19,9 +19,14 @@ FIRST = 4
 PLANNED, GAIN = 0.8, 1.5
 # Of every method: what is left where others took it all.
 LEAST_SECONDS = 0.02
-# Numbers in a state of which spectra are found in a tenth of a second, and under noise floors too, which take
-# longer where nothing is relayed.
-MOST_NUMBERS, MOST_UNDER_NOISE = 1000, 700
+# Numbers in a state of which spectra are found in a tenth of a second, with noise floors of x̄; and those of
+# all workers, which take longer.
+MOST_NUMBERS, MOST_SPREAD = 1000, 600
+#: Numbers in a state times steps until a start is forgotten: where there are more, the noise floor takes
+#: longer than an answer may, and comes after it.
+MOST_FOR_FLOOR = 1.2e6
+#: So much of a search for stable rates is done at once, while the next answer must wait.
+SEARCH_SECONDS = 0.1
 
 
 class Budget:
@@ -76,12 +81,29 @@ def _round(number: float) -> int:
     return max(k * decade for k in (1, 2, 5, 10) if k * decade <= number)
 
 
-def affordable_theory(n: int, d: int, edges: int, relays: bool, noise: bool) -> bool:
+def affordable_theory(n: int, d: int, edges: int, relays: bool, spread: bool) -> bool:
     """Whether the spectrum of a method's step, and its floor under noise, are found in the time of an answer.
 
-    >>> affordable_theory(32, 10, 31, relays=True, noise=True), affordable_theory(64, 10, 63, True, False)
+    Args:
+        n, d, edges: of problem and topology.
+        relays: whether messages are part of the state.
+        spread: whether the floor is of what workers are apart, and not of x̄ alone.
+
+    >>> affordable_theory(32, 10, 31, relays=True, spread=False), affordable_theory(64, 10, 63, True, False)
     (True, False)
     """
-    if relays:
-        return (n + 2 * edges) * d <= MOST_NUMBERS
-    return 3 * n * d <= (MOST_UNDER_NOISE if noise else MOST_NUMBERS)
+    return numbers_of(n, d, edges, relays) <= (MOST_SPREAD if spread else MOST_NUMBERS)
+
+
+def floor_steps(n: int, d: int, edges: int, relays: bool) -> float:
+    """The most steps until a start is forgotten with which a noise floor is found in the time of an answer.
+
+    Args:
+        n, d, edges, relays: as for `affordable_theory`.
+    """
+    return MOST_FOR_FLOOR / numbers_of(n, d, edges, relays)
+
+
+def numbers_of(n: int, d: int, edges: int, relays: bool) -> int:
+    """About how many numbers are in a method's state."""
+    return (n + 2 * edges) * d if relays else 3 * n * d

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 from relaysim import topologies
 from relaysim.engine import simulate
-from relaysim.explorer.budget import Budget, affordable_theory
+from relaysim.explorer.budget import Budget, affordable_theory, floor_steps
 from relaysim.explorer.calls import method_call, mixing_code, topology_call
 from relaysim.explorer.problem_kinds import PROBLEMS
 from relaysim.explorer.settings import CONTROLLED, MOST_WORKERS, Settings
@@ -20,7 +21,9 @@ from relaysim.problems import Problem
 from relaysim.records.history import History
 from relaysim.studies.naming import ALGORITHMS, TOPOLOGIES, code_of, name_in, named, written
 from relaysim.studies.tuning import searched
-from relaysim.theory.overlay import Overlay, overlay
+from relaysim.theory.linear import OF_THE_MEAN, relaxation_time
+from relaysim.theory.overlay import FORGOTTEN, Overlay, overlay
+from relaysim.theory.stability import WindowSearch
 
 __all__ = ["EXPECTED", "Curve", "Runner", "Scene", "run"]
 
@@ -38,8 +41,9 @@ EXPECTED = (ValueError, TypeError, ImportError, OSError, MemoryError, OverflowEr
 class Curve(NamedTuple):
     """A run: its name in the legend, the call that makes its method, its rate, and what came of it.
 
-    ``given`` are the further arguments of `relaysim.simulate`, as code, and ``overlay`` what theory says,
-    where it was asked for and says something.
+    ``given`` are the further arguments of `relaysim.simulate`, as code, ``overlay`` what theory says,
+    where it was asked for and says something. What takes longer than an answer comes after it: ``search``
+    finds the stable rates, and ``whole`` is theory with the noise floor, where that is not there yet.
     """
 
     label: str
@@ -49,6 +53,8 @@ class Curve(NamedTuple):
     given: dict[str, str]
     history: History
     overlay: Overlay | None = None
+    search: WindowSearch | None = None
+    whole: Callable[[], Overlay] | None = None
 
 
 @dataclass(frozen=True)
@@ -251,28 +257,54 @@ class Runner:
         if settings.theory:
             relays = method.algorithm.uses == "relay"
             sizes = problem.n, problem.d, edges - problem.n
-            affordable = affordable_theory(*sizes, relays, settings.sigma2 > 0)
-            curve = curve._replace(overlay=self._theory(scene, key, curve, affordable))
+            spread = settings.sigma2 > 0 and settings.y not in OF_THE_MEAN
+            affordable = affordable_theory(*sizes, relays, spread)
+            most = math.inf if settings.seconds == math.inf else floor_steps(*sizes, relays)
+            told, whole = self._theory(scene, key, curve, affordable, most)
+            search = self._search(scene, method, problem, told)
+            curve = curve._replace(overlay=told, search=search, whole=whole)
         return curve
 
-    def _theory(self, scene: Scene, key: tuple, curve: Curve, affordable: bool) -> Overlay | None:
-        """What is known exactly of a curve; None, with a note, where it is nothing, or takes long."""
+    def _theory(
+        self, scene: Scene, key: tuple, curve: Curve, affordable: bool, most: float
+    ) -> tuple[Overlay | None, Callable[[], Overlay] | None]:
+        """What is known exactly of a curve; None, with a note, where it is nothing, or takes long.
+
+        Where a floor takes more steps than these it is left out, and what has it can be called for.
+        """
         history, settings = curve.history, scene.settings
         if settings.x != "step":
             scene.note("theory is a curve over steps, and is left out against anything else")
-            return None
+            return None, None
         if not affordable:
             scene.note(
                 f"theory of {history.label} takes longer than an answer may; take fewer workers or a "
                 f"smaller dimension d"
             )
-            return None
+            return None, None
+        made = (overlay, history, settings.y, curve.learning_rate, False)
+        key = (settings.y, *key)
+        whole = functools.partial(self._once, ("whole theory", *key), *made)
         try:
-            made = (overlay, history, settings.y, curve.learning_rate, False)
-            return self._once(("theory", settings.y, *key), *made)
+            if ("whole theory", *key) in self._before:
+                return whole(), None
+            found = self._once(("theory", *key), *made, most)
         except EXPECTED as error:
             scene.note(f"no theory of {history.label}: {error}")
+            return None, None
+        waits = FORGOTTEN * relaxation_time(found.spectral_radius) > most and settings.sigma2 > 0
+        return found, whole if waits and found.spectral_radius < 1 else None
+
+    def _search(
+        self, scene: Scene, method: _Method, problem: Problem, told: Overlay | None
+    ) -> WindowSearch | None:
+        """The search for a method's stable rates, one for all of its rates; there is none under faults."""
+        if told is None or told.expected:
             return None
+        mixing = method.calls.get("mixing")
+        key = ("search", id(problem), scene.topology, method.call, mixing)
+        given = problem, method.topology, method.algorithm, method.parts.get("mixing")
+        return self._once(key, WindowSearch, *given)
 
     def _once(self, key: tuple, make: Callable, *arguments: Any, **options: Any) -> Any:
         """What was made under this key for the last settings, or is made now."""

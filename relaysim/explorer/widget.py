@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import html
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ipywidgets as widgets
 
+from relaysim.explorer.budget import SEARCH_SECONDS
 from relaysim.explorer.calls import (
     METHODS,
     default_arguments,
+    method_call,
     part_arguments,
     takes_n,
     written_call,
@@ -25,6 +29,7 @@ from relaysim.explorer.controls import (
     parts_of_method,
     usage,
 )
+from relaysim.explorer.numbers import told
 from relaysim.explorer.picture import WIDTH, draw, draw_graph, png, saved_as
 from relaysim.explorer.problem_kinds import PROBLEMS
 from relaysim.explorer.scene import EXPECTED, Runner, Scene
@@ -37,14 +42,19 @@ from relaysim.explorer.settings import (
 )
 from relaysim.records.history import History
 from relaysim.support.files import written_aside
+from relaysim.theory.stability import WindowSearch
 
 __all__ = ["Explorer", "MethodRow"]
 
 GRAPH_WIDTH = "420px"
+# Between parts of a search what has been chosen meanwhile is answered.
+PAUSE_SECONDS = 0.02
+# A noise floor is one part: it is begun when nothing has been chosen for so long.
+AT_REST_SECONDS = 0.4
 
 
 class MethodRow(widgets.HBox):
-    """A method, its arguments, its learning rate, and a button that takes it away."""
+    """A method, its arguments, its learning rate, a button that takes it away, and what theory says of it."""
 
     def __init__(self, name: str, arguments: str, learning_rate: float) -> None:
         self.method = widgets.Dropdown(
@@ -64,7 +74,8 @@ class MethodRow(widgets.HBox):
         self.remove = widgets.Button(
             description="✕", layout={"width": "34px"}, tooltip="remove this method"
         )
-        super().__init__([self.method, self.arguments, self.learning_rate, self.remove])
+        self.told = widgets.HTML(layout={"width": "420px"})
+        super().__init__([self.method, self.arguments, self.learning_rate, self.remove, self.told])
 
     def take_rate(self, rate: float) -> None:
         """Set the learning rate, which need not be one of the levels."""
@@ -97,6 +108,7 @@ class Explorer(widgets.VBox):
         self.scene: Scene | None = None
         self._runner = Runner()
         self._quiet = False
+        self._waiting: asyncio.TimerHandle | None = None
         self._seconds = settings.seconds
         self._learning_rate = settings.learning_rate[0] if settings.learning_rate else 0.5
         self.controls = controls_of(settings)
@@ -224,6 +236,63 @@ class Explorer(widgets.VBox):
         self.messages.value = _as_html(failures, [*said, *notes])
         self._write_code()
         self._draw_graph()
+        self._tell()
+        self._later()
+
+    # -- what theory says in numbers -----------------------------------------------------------------
+
+    def _tell(self) -> None:
+        """Beside each learning rate: ρ, the floor, and which rates are stable."""
+        curves = [] if self.scene is None else self.scene.curves
+        found = {(curve.call, curve.learning_rate): curve for curve in curves}
+        for row in self.rows:
+            row.told.value = ""
+            with contextlib.suppress(ValueError):  # no call can be read there, which has been said
+                curve = found.get((method_call(row.call), row.learning_rate.value))
+                row.told.value = "" if curve is None else told(curve)
+
+    def _searches(self) -> list[WindowSearch]:
+        """Those for stable rates that have not ended."""
+        curves = [] if self.scene is None else self.scene.curves
+        searches = [curve.search for curve in curves if curve.search is not None]
+        return [search for search in searches if search.found is None]
+
+    def find_the_rest(self, seconds: float = math.inf) -> bool:
+        """Go on with noise floors, and for about so long with stable rates; whether all is there.
+
+        A notebook does that by itself when controls rest.
+        """
+        for k, curve in enumerate([] if self.scene is None else self.scene.curves):
+            if curve.whole is not None and self.scene is not None:
+                self.scene.curves[k] = curve._replace(overlay=curve.whole(), whole=None)
+                self.picture.value = png(draw(self.scene))
+                self._tell()
+                return self.find_the_rest() if seconds == math.inf else False
+        for search in self._searches():
+            with contextlib.suppress(*EXPECTED):
+                if not search.go_on(seconds):
+                    return False
+                self._tell()
+        return True
+
+    def _later(self) -> None:
+        """Search on when what has been chosen meanwhile is answered, a little at a time."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return  # no notebook: whoever wants it calls find_the_rest
+        if self._waiting is not None:
+            self._waiting.cancel()
+        floors = any(curve.whole for curve in ([] if self.scene is None else self.scene.curves))
+        if floors or self._searches():
+            pause = AT_REST_SECONDS if floors else PAUSE_SECONDS
+            self._waiting = loop.call_later(pause, self._go_on)
+
+    def _go_on(self) -> None:
+        self.find_the_rest(SEARCH_SECONDS)
+        self._later()
+
+    # -- controls ------------------------------------------------------------------------------------
 
     def _arrange(self) -> None:
         """Show the controls that count, and the rows."""

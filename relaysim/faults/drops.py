@@ -9,7 +9,7 @@ import numpy as np
 
 from relaysim.faults.base import Fault, WireRound
 from relaysim.faults.edges import numbers_of_links
-from relaysim.support.checks import plain_options, real_array, real_number, shown
+from relaysim.support.checks import plain_options, real_number, real_numbers, shown
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["MessageDrop"]
@@ -52,7 +52,7 @@ class MessageDrop(Fault):
         if np.ndim(self.probability) == 0:
             probability = real_number(self.probability, "probability", 0, 1)
         else:
-            given = real_array(self.probability, "probability")
+            given = real_numbers(self.probability, "probability")
             if given.ndim != 1 or not ((given >= 0) & (given <= 1)).all():
                 raise ValueError(
                     f"probability must be a number between 0 and 1, or one for each edge of the "

@@ -27,6 +27,7 @@ __all__ = [
     "real_array",
     "real_matrix",
     "real_number",
+    "real_numbers",
     "require_memory",
     "share_below_one",
     "shown",
@@ -75,11 +76,11 @@ def whole_number(value: Any, name: str, least: int) -> int:
     ValueError: n must be at least 1, not 0
     """
     try:
-        number = None if isinstance(value, bool) else operator.index(value)
+        number = operator.index(value)
     except TypeError:
-        number = None
-    if number is None:
-        raise TypeError(f"{name} must be a whole number, not {plain_scalar(value)!r}")
+        raise TypeError(f"{name} must be a whole number, not {plain_scalar(value)!r}") from None
+    if _is_truth(value):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
     if number < least:
         raise ValueError(f"{name} must be at least {least}, not {number}")
     return number
@@ -93,8 +94,8 @@ def real_number(value: Any, name: str, least: float = -math.inf, most: float = m
         ...
     ValueError: p must be a finite number between 0 and 1, not 2
     """
-    no_numbers = str | bytes | complex | np.complexfloating | bool | np.bool_
-    if isinstance(value, no_numbers) or np.ndim(value):
+    no_number = isinstance(value, str | bytes | complex | np.complexfloating) or _is_truth(value)
+    if no_number or np.ndim(value):
         raise TypeError(f"{name} must be a number, not {plain_scalar(value)!r}")
     try:
         number = float(value)
@@ -108,6 +109,25 @@ def real_number(value: Any, name: str, least: float = -math.inf, most: float = m
     return number
 
 
+def _is_truth(value: Any) -> bool:
+    """Whether it is True or False, which Python takes for 1 and 0."""
+    return isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == np.bool_
+
+
+def real_numbers(value: Any, name: str, *, finite: bool = False, copy: bool = False) -> np.ndarray:
+    """As `real_array`, for numbers that are no data: True and False are none.
+
+    >>> real_numbers([0.1, True], "rates")
+    Traceback (most recent call last):
+        ...
+    TypeError: rates must be numbers, not [0.1, True]
+    """
+    parts = value if isinstance(value, list | tuple) else ()
+    if _is_truth(value) or any(map(_is_truth, parts)):
+        raise TypeError(f"{name} must be numbers, not {shown(value)}")
+    return real_array(value, name, finite=finite, copy=copy)
+
+
 def noise_variances(sigma2: Any, n: int | None = None) -> np.ndarray:
     """σ² as an array, ``()`` of all workers or ``(n,)`` with one for each; says what was given otherwise.
 
@@ -118,7 +138,7 @@ def noise_variances(sigma2: Any, n: int | None = None) -> np.ndarray:
     """
     if np.ndim(sigma2) == 0:
         return np.array(real_number(sigma2, "sigma2", 0))
-    variances = real_array(sigma2, "sigma2", finite=True)
+    variances = real_numbers(sigma2, "sigma2", finite=True)
     if variances.ndim != 1 or not (variances >= 0).all():
         raise ValueError(
             f"sigma2 must be a number of at least 0, or one for each worker, not {shown(sigma2)}"

@@ -29,6 +29,7 @@ from relaysim.support.callbacks import answer, ask
 from relaysim.support.streams import Streams
 from relaysim.support.workspace import Workspace
 from relaysim.theory.assembly import close, conserved_matrix, noise_matrix, step_matrix
+from relaysim.theory.probes import Probes, probes_of
 from relaysim.theory.state_arrays import change_of_counts, data_of, rebuilt
 from relaysim.topologies import Topology, TreePair
 
@@ -264,6 +265,17 @@ class AffineStep:
         each = [np.repeat(np.arange(rows), columns) for rows, columns in self._shapes]
         return np.concatenate(each)[self._varying]
 
+    @functools.cached_property
+    def probes(self) -> Probes | None:
+        """Of a row for each worker; None where unit vectors have to do, as with messages of each edge."""
+        topology, own, (n, d) = self._network.topology, self.workers, self.size
+        if own is None or not isinstance(topology, Topology):
+            return None
+        if not np.array_equal(own[::d], np.resize(np.arange(n), len(own) // d)):
+            return None
+        edges = csr_array((np.ones(len(topology.edges)), topology.edges.T), shape=(n, n))
+        return probes_of(csr_array(sum((abs(W) for W in self.mixing_matrices), start=edges)))
+
     def _part(self, k: int) -> slice:
         """Where the k-th array lies in y."""
         return slice(*np.searchsorted(self._varying, self._ends[k : k + 2]))
@@ -271,17 +283,26 @@ class AffineStep:
     def _flatten(self, state: Any) -> np.ndarray:
         """What varies of a state, ``(N, r)``."""
         everything = np.concatenate([part.reshape(-1, part.shape[2]) for part in data_of(state)])
-        return everything[self._varying] / self.units[:, None]
+        found: np.ndarray = everything if self._all_vary else everything[self._varying]
+        found /= self.units[:, None]
+        return found
 
     def _unflatten(self, y: np.ndarray, phase: int, constants: np.ndarray | None = None) -> Any:
         """The steady state that holds these data, ``(N, r)``, and constants, or 0 in their place."""
-        everything = np.zeros((self._ends[-1], y.shape[1]))
-        if constants is not None:
-            everything[:] = constants[:, None]
-        everything[self._varying] = y * self.units[:, None]
+        if self._all_vary:
+            everything = y * self.units[:, None]
+        else:
+            everything = np.zeros((self._ends[-1], y.shape[1]))
+            if constants is not None:
+                everything[:] = constants[:, None]
+            everything[self._varying] = y * self.units[:, None]
         pieces = zip(self._shapes, self._ends, self._ends[1:], strict=False)
         parts = iter([everything[a:b].reshape(*shape, y.shape[1]) for shape, a, b in pieces])
         return rebuilt(self._templates[phase % self.period], parts)
+
+    @property
+    def _all_vary(self) -> bool:
+        return len(self._varying) == self._ends[-1]
 
     # -- the map -------------------------------------------------------------------------------------
 

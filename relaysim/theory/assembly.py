@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.sparse import bsr_array, csc_array, csr_array, diags_array, eye_array, hstack, kron
 
+from relaysim.theory.probes import Probes
+
 __all__ = ["close", "conserved_matrix", "noise_matrix", "step_matrix", "without_rounding"]
 
 # Bytes of a batch of states that step together.
-BATCH_BYTES = 1 << 24
+BATCH_BYTES = 1 << 21
 
 Gradient = Callable[[np.ndarray], np.ndarray]
 
@@ -38,6 +40,14 @@ class Step(Protocol):
 
     def conserved_by(self, y: np.ndarray) -> np.ndarray: ...
 
+    @property
+    def workers(self) -> np.ndarray | None:
+        """Whose each entry of y is, ``(N,)``; None where arrays have not a row for each worker."""
+
+    @property
+    def probes(self) -> Probes | None:
+        """Of a row for each worker; None where unit vectors have to do."""
+
 
 def step_matrix(
     step: Step, phase: int, summands: float, curvatures: np.ndarray | None = None
@@ -59,7 +69,8 @@ def step_matrix(
     if found is None and curvatures is not None:
         return None
     if found is None:
-        found = _matrix_of(functools.partial(step.linear, phase=phase), step.states)
+        respond = functools.partial(step.linear, phase=phase)
+        found = _matrix_of(respond, step.states, _heard(step, step.states, step.workers))
     return without_rounding(found)
 
 
@@ -80,8 +91,11 @@ def _by_rows(
         found = step.response(y, phase, listened)
         return np.concatenate([found, *points])
 
-    forced = functools.partial(_forced, step, phase)
-    both = _of_rows(unforced, rows, d)
+    own = None if step.workers is None else step.workers[::d]
+    heard = _heard(step, rows, own)
+    if heard is not None and own is not None:  # x follows y
+        heard = heard._replace(workers=np.concatenate([own, np.arange(n)]))
+    both = _of_rows(unforced, rows, d, heard)
     if both.shape[0] not in (rows, rows + n):  # it asks for no gradient, or for one
         return None
     one = eye_array(d)
@@ -93,7 +107,7 @@ def _by_rows(
     if both.shape[0] == rows:
         found = own = unforced_part
     else:
-        into = csr_array(kron(_of_rows(forced, n, d), one, format="csr"))
+        into = csr_array(kron(_of_errors(step, phase), one, format="csr"))
         at = csr_array(kron(both[rows:], one, format="csr"))
         directions = np.ascontiguousarray(np.broadcast_to(np.eye(d), (n, d, d)))
         hessians = bsr_array((step.curvature(directions), np.arange(n), np.arange(n + 1)))
@@ -109,11 +123,19 @@ def noise_matrix(step: Step, phase: int) -> csr_array:
     rows, (n, d) = step.rows, step.size
     forced = functools.partial(_forced, step, phase)
     if rows is not None and d > 1:
-        found = csr_array(kron(_of_rows(forced, n, d), eye_array(d), format="csr"))
+        found = csr_array(kron(_of_errors(step, phase), eye_array(d), format="csr"))
         errors = np.random.default_rng(4).normal(size=(n * d, 1))
         if close(found @ errors, forced(errors), 0.0):
             return found
-    return _matrix_of(forced, n * d)
+    heard = _heard(step, n, step.workers) if d == 1 else None
+    return _matrix_of(forced, n * d, heard)
+
+
+def _of_errors(step: Step, phase: int) -> csr_array:
+    """How errors of the gradients in one parameter enter, ``(R, n)``."""
+    n, d = step.size
+    own = None if step.workers is None else step.workers[::d]
+    return _of_rows(functools.partial(_forced, step, phase), n, d, _heard(step, n, own))
 
 
 def _forced(step: Step, phase: int, errors: np.ndarray) -> np.ndarray:
@@ -135,30 +157,64 @@ def conserved_matrix(step: Step, summands: float) -> csr_array:
     return _matrix_of(step.conserved_by, step.states)
 
 
-def _matrix_of(respond: Callable[[np.ndarray], np.ndarray], width: int) -> csr_array:
+class _Heard(NamedTuple):
+    """Probes, and whose each answer is, ``(k,)``."""
+
+    probes: Probes
+    workers: np.ndarray
+
+
+def _heard(step: Step, rows: int, workers: np.ndarray | None) -> _Heard | None:
+    """For states of so many rows, of which a step makes rows of these workers."""
+    n = step.size[0]
+    if step.probes is None or workers is None or len(workers) % n:
+        return None
+    return _Heard(step.probes.of_arrays(rows // n), workers)
+
+
+def _matrix_of(respond: Gradient, width: int, heard: _Heard | None = None) -> csr_array:
     """The matrix of a linear map, from what it makes of unit vectors, batch by batch."""
-    return _of_rows(respond, width, 1)
+    return _of_rows(respond, width, 1, heard)
 
 
-def _of_rows(respond: Callable[[np.ndarray], np.ndarray], rows: int, d: int) -> csr_array:
+def _of_rows(respond: Gradient, rows: int, d: int, heard: _Heard | None = None) -> csr_array:
     """The matrix ``(k, rows)`` of a map that does the same to each of d parameters: ``(rows d, r)`` to
     ``(k d, r)``.
 
-    Parameter c of replica q carries the probe of row c + d q.
+    From what it makes of probes that hold many units each; of one unit each where what these tell does not
+    hold for a random state, row by row.
     """
-    replicas = -(-rows // d)
+    if heard is not None:
+        probes = heard.probes
+        answers = np.hstack(list(_answers(respond, probes.labels, probes.number, d)))
+        found = probes.columns(answers, heard.workers)
+        if found is not None:
+            y = np.random.default_rng(4).normal(size=(rows, d))
+            error = np.abs(found @ y - respond(y.reshape(-1, 1)).reshape(-1, d))
+            if (error <= 1e-9 * (abs(found) @ np.abs(y))).all():
+                return found
+    blocks = _answers(respond, np.arange(rows), rows, d)
+    return csr_array(hstack([csc_array(block) for block in blocks]))
+
+
+def _answers(respond: Gradient, labels: np.ndarray, count: int, d: int) -> Iterator[np.ndarray]:
+    """What is made of probes with a 1 in the rows of their label, some at a time, ``(k, some)``.
+
+    Parameter c of replica q carries probe c + d q.
+    """
+    rows = len(labels)
+    replicas = -(-count // d)
     size = max(1, min(replicas, BATCH_BYTES // (8 * max(rows * d, 1))))
-    blocks = []
+    order = np.argsort(labels, kind="stable")
     for first in range(0, replicas, size):
-        probes = np.arange(first * d, min((first + size) * d, rows))
-        count = -(-len(probes) // d)
-        unit = np.zeros((rows, d, count))
-        unit[probes, probes % d, probes // d - first] = 1
-        answers = respond(unit.reshape(rows * d, count))
-        found = answers.reshape(len(answers) // d, d, count)
-        columns = found.transpose(0, 2, 1).reshape(len(found), d * count)
-        blocks.append(csc_array(columns[:, : len(probes)]))
-    return csr_array(hstack(blocks))
+        start, end = first * d, min((first + size) * d, count)
+        within = order[slice(*np.searchsorted(labels[order], [start, end]))]
+        width = -(-(end - start) // d)
+        unit = np.zeros((rows, d, width))
+        unit[within, labels[within] % d, labels[within] // d - first] = 1
+        answers = respond(unit.reshape(rows * d, width))
+        found = answers.reshape(len(answers) // d, d, width)
+        yield found.transpose(0, 2, 1).reshape(len(found), d * width)[:, : end - start]
 
 
 def without_rounding(matrix: csr_array) -> csr_array:

@@ -8,6 +8,7 @@ from the algorithm's own rule.
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +18,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from relaysim.algorithms.events import EventMethod
 from relaysim.support.checks import real_array
+from relaysim.support.progress import progress_bar
+from relaysim.theory.durations import TimeLimit, taken_by
 from relaysim.theory.linear_rule import LinearRule, linear_rule
 from relaysim.topologies import Topology
 
@@ -28,6 +31,10 @@ FEW_EDGES = 100
 MOST_KRYLOV, KRYLOV_ERROR = 60, 1e-14
 # Nor does a piece leave less than this share, of which rounding would take digits.
 SMALLEST_SHARE = 0.1
+# About so many trials find the largest eigenvalue.
+ROOT_TRIALS = 15
+# With which powers of n and d the time for them grows.
+MOMENTS_GROW = 2.0, 0.0
 
 
 def asynchronous_decay(topology: Topology, algorithm: EventMethod) -> float:
@@ -79,7 +86,11 @@ def asynchronous_decay(topology: Topology, algorithm: EventMethod) -> float:
 
 
 def asynchronous_consensus(
-    topology: Topology, algorithm: EventMethod, x0: ArrayLike, steps: ArrayLike
+    topology: Topology,
+    algorithm: EventMethod,
+    x0: ArrayLike,
+    steps: ArrayLike,
+    seconds: float | None = None,
 ) -> np.ndarray:
     """E Ξ²_t = E (1/n) Σ_i ‖x_i − x̄‖² from x⁰ at these times, where nobody takes gradients; exactly.
 
@@ -88,9 +99,15 @@ def asynchronous_consensus(
             those of `A2CiD2`, not those of `SwarmSGD`.
         x0: ``(n,)`` or ``(n, d)``, where the workers start.
         steps: times t ≥ 0, ``(k,)``.
+        seconds: refuse before starting what would take longer, by an estimate from the sizes and what one of
+            the pieces of that time takes, mostly within a factor of 3; no limit by default.
 
     Returns:
         ``(k,)``.
+
+    Raises:
+        TypeError, ValueError: as `asynchronous_decay`; meetings that are no Poisson processes; or it would
+            take longer than ``seconds``.
 
     >>> from relaysim.algorithms import A2CiD2
     >>> from relaysim.topologies import complete
@@ -115,13 +132,21 @@ def asynchronous_consensus(
     deviation = start.reshape(topology.n, -1)
     deviation = deviation - deviation.mean(axis=0)
     M = np.kron(np.outer(rule.start, rule.start), deviation @ deviation.T)
+    what = f"{algorithm.label}: consensus up to t = {times.max(initial=0):g}"
+    limit = TimeLimit(seconds, what, topology.n, deviation.shape[1], MOMENTS_GROW)
+    if limit.there_is_one:
+        least = MOST_KRYLOV * taken_by(lambda: moments.change(M))
+        limit.require(least, measurement=least)
+        limit.require(moments.seconds(M, times))
     found = np.empty(len(times))
     now = 0.0
-    for k in np.argsort(times, kind="stable"):
-        if times[k] > now:
-            M = moments.after(M, times[k] - now)
-            now = times[k]
-        found[k] = moments.consensus_distance(M)
+    with progress_bar(math.ceil(times.max(initial=0)), None, "consensus", "steps") as bar:
+        for k in np.argsort(times, kind="stable"):
+            while now < times[k]:
+                M, piece = moments.after(M, times[k] - now)
+                now = now + piece if piece < times[k] - now else times[k]
+                bar.update(int(now) - bar.n)
+            found[k] = moments.consensus_distance(M)
     return found
 
 
@@ -207,9 +232,12 @@ class _Moments:
             twice = np.where(above[0] == above[1], 1.0, math.sqrt(2))
             pairs = roots[:, None] * difference[:, above[0]] * difference[:, above[1]] * twice
 
+        bar = progress_bar(ROOT_TRIALS, None, "decay of pairs", "solves")
+
         def excess(mu: float) -> float:
             """1 − 1/λ, almost a line where λ, the largest eigenvalue of T, comes from a pole."""
             nonlocal start
+            bar.update()
             gain = -np.linalg.solve(L - mu * np.eye(k * k), source)[..., 0] @ seen
 
             # T scaled so that it is symmetric.
@@ -237,37 +265,43 @@ class _Moments:
         size = abs(lowest) or float(rates.max())
         # At L's own largest eigenvalue T has a pole, unless K does not see its mode.
         lower = lowest + 1e-9 * size
-        if excess(lower) < 0:
-            return lowest
-        reach = size
-        while excess(lower + reach) > 0:
-            reach *= 2
-        return float(brentq(excess, lower, lower + reach, xtol=1e-14 * size))
+        with bar:
+            if excess(lower) < 0:
+                return lowest
+            reach = size
+            while excess(lower + reach) > 0:
+                reach *= 2
+            return float(brentq(excess, lower, lower + reach, xtol=1e-14 * size))
 
-    def after(self, M: np.ndarray, elapsed: float) -> np.ndarray:
-        """M after some time: exp(τL) M within Krylov spaces of M, over pieces τ as long as these allow."""
-        left = elapsed
-        while left > 0:
-            size = float(np.linalg.norm(M))
-            if size == 0:
-                return M
-            basis, small = self._krylov(M / size)
-            most = len(basis)
-            piece = left
-            while True:
-                # One row more holds what leaves the space, an estimate of the error (Saad, 1992).
-                grown = np.zeros((most + 1, most + 1))
-                grown[:most, :most] = piece * small[:most]
-                grown[most, most - 1] = piece * small[most, most - 1]
-                weights = expm(grown)[:, 0]
-                size_after = float(np.linalg.norm(weights[:most]))
-                if abs(weights[most]) <= KRYLOV_ERROR * size_after and size_after >= SMALLEST_SHARE:
-                    break
-                piece /= 1.5
-            M = size * np.tensordot(weights[:most], basis, 1)
-            M = self._centred(M)
-            left = left - piece if piece < left else 0.0
-        return M
+    def seconds(self, M: np.ndarray, times: np.ndarray) -> float:
+        """About what `after` takes up to the last of these times, from what one of its pieces takes."""
+        began = time.perf_counter()
+        _, small = self._krylov(M / (np.linalg.norm(M) or 1.0))
+        piece = time.perf_counter() - began
+        speed = float(np.abs(np.linalg.eigvals(small[: small.shape[1]])).max(initial=0))
+        decades = abs(self.largest_eigenvalue()) / math.log(1 / SMALLEST_SHARE)
+        last = float(times.max(initial=0))
+        return piece * (len(times) + last * (decades + speed / MOST_KRYLOV))
+
+    def after(self, M: np.ndarray, elapsed: float) -> tuple[np.ndarray, float]:
+        """M after some time, or as much of it as a Krylov space of M allows: exp(τL) M, and τ."""
+        size = float(np.linalg.norm(M))
+        if size == 0:
+            return M, elapsed
+        basis, small = self._krylov(M / size)
+        most = len(basis)
+        piece = elapsed
+        while True:
+            # One row more holds what leaves the space, an estimate of the error (Saad, 1992).
+            grown = np.zeros((most + 1, most + 1))
+            grown[:most, :most] = piece * small[:most]
+            grown[most, most - 1] = piece * small[most, most - 1]
+            weights = expm(grown)[:, 0]
+            size_after = float(np.linalg.norm(weights[:most]))
+            if abs(weights[most]) <= KRYLOV_ERROR * size_after and size_after >= SMALLEST_SHARE:
+                break
+            piece /= 1.5
+        return self._centred(size * np.tensordot(weights[:most], basis, 1)), piece
 
     def _krylov(self, M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """An orthonormal basis of M, LM, …, ``(k, kn, kn)``, and L on it, ``(k + 1, k)``."""

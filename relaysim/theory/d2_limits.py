@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from relaysim.mixing.sequences import Matrix, as_matrices, is_symmetric
-from relaysim.support.checks import real_array, real_number
+from relaysim.support.checks import real_number, real_numbers
 from relaysim.theory.mixing_gap import EPSILON, above_minus_one, below_one
 
 __all__ = ["d2_rates", "d2_smallest_eigenvalue", "d2_spectral_radius", "exact_diffusion_rates"]
@@ -160,7 +160,7 @@ def _stable_rates(gap: float, smallest: float, h: ArrayLike) -> list[tuple[float
 
 
 def _curvatures(h: ArrayLike) -> np.ndarray:
-    curvatures = np.atleast_1d(real_array(h, "h"))
+    curvatures = np.atleast_1d(real_numbers(h, "h"))
     if curvatures.ndim > 1 or not curvatures.size:
         raise ValueError(f"h must be a number or a 1-D array, not of shape {np.shape(h)}")
     if not (np.isfinite(curvatures) & (curvatures > 0)).all():

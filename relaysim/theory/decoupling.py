@@ -7,13 +7,16 @@ a step is as many numbers as a worker has for a parameter.
 
 from __future__ import annotations
 
+import functools
+import math
+
 import numpy as np
 from scipy.sparse import csr_array
 
 from relaysim.algorithms.base import Rate
 from relaysim.mixing.sequences import is_symmetric
-from relaysim.theory.affine import AffineStep
-from relaysim.theory.assembly import noise_matrix, step_matrix, without_rounding
+from relaysim.theory.affine import AffineStep, left_vectors
+from relaysim.theory.assembly import step_matrix, without_rounding
 
 __all__ = ["Coordinates"]
 
@@ -58,14 +61,21 @@ class Coordinates:
         whole = step.rows % n == 0 and (d == 1 or self.parameters is not None)
         if modes and n > 2 and equal and whole and len(mixing) == 1 and is_symmetric(mixing[0]):
             # With a multiple of J the mode 1 stands apart from all others.
-            self.workers = np.linalg.eigh(mixing[0].toarray() + 1 / n)[1]
+            self.workers = _modes(mixing[0])
             try:
-                self.matrices_at(step.learning_rate)
-                self.noise  # noqa: B018
+                self.matrices, self.noise  # noqa: B018
             except _MeetError:
                 self.workers = None
+                self.__dict__.pop("matrices", None)
 
     # -- the step ------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def matrices(self) -> list[csr_array]:
+        """A of each step of a period, ``(N, N)``, at the rate of the step."""
+        if self.parameters is None:
+            return [self._by_modes(A, self.step.size[1]) for A in self.step.matrices]
+        return self.matrices_at(self.step.learning_rate)
 
     def matrices_at(self, learning_rate: Rate) -> list[csr_array]:
         """A of each step of a period, ``(N, N)``, in the units of the step."""
@@ -79,11 +89,15 @@ class Coordinates:
             found = [A for A in each if A is not None]
         return [self._by_modes(A, self.step.size[1]) for A in found]
 
-    @property
+    @functools.cached_property
     def noise(self) -> list[csr_array]:
         """How errors of the gradients, in these coordinates, enter in the steps of a period, ``(N, n d)``."""
-        each = [noise_matrix(self.step, phase) for phase in range(self.step.period)]
-        return [self._by_modes(B, self.step.size[1]) for B in each]
+        return [self._by_modes(B, self.step.size[1]) for B in self.step.noise]
+
+    @functools.cached_property
+    def conserved(self) -> csr_array:
+        """Left null vectors of A − I at the rate of the step, ``(k, N)``."""
+        return left_vectors(self.quantities_at(self.step.learning_rate), self.matrices[0])
 
     def quantities_at(self, learning_rate: Rate) -> csr_array:
         """What the algorithm says it conserves at a rate, ``(k, N)``."""
@@ -108,6 +122,8 @@ class Coordinates:
         if V is None:
             return matrix
         n = len(V)
+        random = np.random.default_rng(7).normal(size=n)
+        shown = V @ random
         rows, columns = (size // (n * d) for size in matrix.shape)
         largest = np.abs(matrix.data).max(initial=0)
         values, places = [], []
@@ -118,9 +134,8 @@ class Coordinates:
                     part = part[:, b * n * d + k : (b + 1) * n * d : d]
                     if not part.nnz:
                         continue
-                    moved = part @ V
-                    found = np.einsum("ij,ij->j", V, moved)
-                    if np.abs(moved - V * found).max() > APART * largest:
+                    found = np.einsum("ij,ij->j", V, part @ V)
+                    if np.abs((part @ shown) @ V - found * random).max() > APART * largest:
                         raise _MeetError
                     values.append(found)
                     modes = np.arange(n) * d + k
@@ -147,8 +162,24 @@ class Coordinates:
             found = np.einsum("ck,akr->acr", U, found)
         if V is not None:
             arrays = found.reshape(-1, len(V), d * y.shape[1])
-            found = V @ arrays
+            found = np.tensordot(arrays, V, (1, 1)).swapaxes(1, 2)
         return found.reshape(y.shape)
+
+
+def _modes(W: csr_array) -> np.ndarray:
+    """Orthonormal eigenvectors of a symmetric W, ``(n, n)``, with 1/√n where it is doubly stochastic."""
+    n = W.shape[0]
+    before = np.roll(np.arange(n), 1)
+    if n > 2 and abs(W[before][:, before] - W).max() == 0:
+        # Alike for every worker along a circle: waves around it.
+        k = np.arange(n)
+        table = np.concatenate([np.cos(2 * np.pi / n * k), np.sin(2 * np.pi / n * k)])
+        waves: np.ndarray = table[k[:, None] * k % n + n * (2 * k > n)]
+        waves *= np.where(2 * k % n == 0, 1.0, math.sqrt(2)) / math.sqrt(n)
+        return waves
+    # With a multiple of J the mode 1 stands apart from all others.
+    found: np.ndarray = np.linalg.eigh(W.toarray() + 1 / n)[1]
+    return found
 
 
 class _MeetError(Exception):

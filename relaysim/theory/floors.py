@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +16,12 @@ from scipy.sparse import csr_array, diags_array
 
 from relaysim.measures import Noise
 from relaysim.support.checks import require_memory
-from relaysim.theory.affine import left_vectors
+from relaysim.support.progress import progress_bar
 from relaysim.theory.assembly import step_matrix
+from relaysim.theory.columns import memory_of_columns, sums_over_columns
 from relaysim.theory.decoupling import Coordinates
-from relaysim.theory.lasting import Lasting, doubled, lasting, summed
+from relaysim.theory.durations import columns_seconds, covariance_seconds, rows_seconds
+from relaysim.theory.lasting import Lasting, doubled, lasting, memory_of_doubling, summed
 from relaysim.theory.spectra import (
     conserved_in,
     deflated,
@@ -27,6 +29,7 @@ from relaysim.theory.spectra import (
     groups_of,
     part_of,
     product,
+    projector,
     stack_of,
 )
 
@@ -36,6 +39,8 @@ __all__ = ["Floor", "NoiseWhenAsked", "Spread"]
 DOUBLING, DENSE_GAIN = 6, 10
 # Fewer states are not worth the search for what is left of them.
 LARGE = 300
+# Groups of at most so many states are handled together.
+STACKED = 16
 
 
 class Spread(NamedTuple):
@@ -59,11 +64,10 @@ class Floor:
         self.step, self._radius = coordinates.step, radius
         self._coordinates = coordinates
         self._n, self._d = coordinates.step.size
-        self._matrices = coordinates.matrices_at(self.step.learning_rate)
+        self._matrices = coordinates.matrices
         deviations = diags_array(np.repeat(np.sqrt(shares / self._d), self._d))
         self._noise = [csr_array(B @ deviations) for B in coordinates.noise]
-        quantities = coordinates.quantities_at(self.step.learning_rate)
-        self._conserved = left_vectors(quantities, self._matrices[0])
+        self._conserved = coordinates.conserved
         V = coordinates.workers
         self._weights = np.full(self._n, 1 / self._n) if V is None else V.mean(axis=0)
 
@@ -81,11 +85,51 @@ class Floor:
     def _rows_pay(self) -> bool:
         steps, states = self._steps_to_rest(), self.step.states
         entries = sum(A.nnz for A in self._matrices) / len(self._matrices)
-        doublings = max(math.log2(max(steps, 2)), 1)
         by_rows = steps * len(self._matrices) * self._d * (entries + 10 * states)
+        return by_rows < self._doubling()
+
+    def _doubling(self) -> float:
+        """What doubling takes, in entries of sparse rows that are multiplied."""
+        doublings = max(math.log2(max(self._steps_to_rest(), 2)), 1)
         largest = max(len(rows) for rows in self._groups)
-        doubled = doublings * DOUBLING * largest**2 * states / DENSE_GAIN
-        return by_rows < doubled
+        return doublings * DOUBLING * largest**2 * self.step.states / DENSE_GAIN
+
+    def _columns_pay(self) -> bool:
+        """Whether all that errors make is sooner moved step by step, by the method's own rule."""
+        n, d, states = self._n, self._d, self.step.states
+        where = self._coordinates
+        if states <= LARGE or where.parameters is not None or where.workers is not None:
+            return False
+        a_step = n * d * d + 10 * states
+        by_columns = self._steps_to_rest() * len(self._matrices) ** 2 * n * d * a_step
+        return by_columns < self._doubling() and self._lasting is None
+
+    def _by_columns(self) -> list[Spread]:
+        n, d = self._n, self._d
+        self._require(memory_of_columns(self.step.states, n * d))
+        sums = sums_over_columns(
+            self.step.linear, self._noise, projector(self._conserved), (n, d), self._radius
+        )
+        each = zip(sums.mean, sums.workers, sums.consensus, strict=True)
+        return [Spread(mean, workers, float(apart) / n) for mean, workers, apart in each]
+
+    def seconds(self, of_mean: bool) -> float:
+        """An estimate of what is left to compute, of x̄ alone or of all."""
+        done = "spreads" in self.__dict__ or (of_mean and "means" in self.__dict__)
+        if done:
+            return 0.0
+        if of_mean and self._rows_pay():
+            step = rows_seconds(self._matrices, self._noise, self._d)
+            return len(self._matrices) * self._steps_to_rest() * step
+        total, steps = 0.0, self._steps_to_rest()
+        if self._columns_pay():
+            step = columns_seconds(self.step, self._n * self._d)
+            return len(self._matrices) ** 2 * steps * step
+        for rows in self._groups:
+            whole = self._lasting if len(rows) == self.step.states else None
+            left = len(rows) if whole is None else whole.dimensions
+            total += covariance_seconds(len(rows), left, steps)
+        return total
 
     def _mean_by_rows(self, phase: int) -> np.ndarray:
         """Σ_k (L A^k B)(L A^k B)ᵀ, L that of x̄, backwards from this step of the period."""
@@ -101,11 +145,13 @@ class Floor:
                 shown = B @ rows
                 gram += shown.T @ shown
                 rows = A @ rows
+                bar.update()
             return rows, gram
 
         start = np.zeros((self.step.states, self._d))
         start[: self._n * self._d] = np.kron(self._weights[:, None], np.eye(self._d))
-        return summed(period, start, self._radius ** len(transposed))
+        with progress_bar(math.ceil(self._steps_to_rest()), None, "noise floor", "steps") as bar:
+            return summed(period, start, self._radius ** len(transposed))
 
     @functools.cached_property
     def _groups(self) -> list[np.ndarray]:
@@ -116,15 +162,15 @@ class Floor:
     @functools.cached_property
     def spreads(self) -> list[Spread]:
         """All of it."""
-        largest = max(len(rows) for rows in self._groups)
-        require_memory(
-            5 * 8 * largest**2,
-            f"the covariance of {largest} states that hang together",
-            "take fewer workers or parameters, or ask for columns=['suboptimality'] alone",
-        )
+        if self._columns_pay():
+            return self._by_columns()
         n, d, V = self._n, self._d, self._coordinates.workers
+        if self._lasting is None:
+            self._require(memory_of_doubling(max(len(rows) for rows in self._groups)))
+        else:
+            self._require(self._lasting.memory(self.step.states, n * d))
         means = np.zeros((len(self._matrices), d, d))
-        together = np.zeros((len(self._matrices), n, n))  # Σ_k Cov(x_ik, x_jk)
+        together = [csr_array((n, n)) for _ in self._matrices]  # Σ_k Cov(x_ik, x_jk)
         for rows, covariances in self._covariances():
             shown = (rows < n * d).any(axis=0)
             workers, parameters = np.divmod(rows[:, shown], d)
@@ -137,20 +183,24 @@ class Floor:
             for phase, covariance in enumerate(covariances):
                 own = covariance[:, shown][:, :, shown]
                 means[phase] += (to_mean @ own @ to_mean.mT).sum(axis=0)
-                np.add.at(together[phase], pair, own[g, i, j])
+                together[phase] += csr_array((own[g, i, j], pair), shape=(n, n))
         found = []
+        one = self._weights / np.linalg.norm(self._weights)
         for mean, covariance in zip(means, together, strict=True):
-            if V is None:
-                variances = np.diagonal(covariance).copy()
-                apart = covariance - covariance.mean(axis=0)
-                apart -= apart.mean(axis=1)[:, None]
-            else:
-                variances = ((V @ covariance) * V).sum(axis=1)
-                one = self._weights / np.linalg.norm(self._weights)
-                apart = covariance - np.outer(one, one @ covariance)
-                apart -= np.outer(apart @ one, one)
-            found.append(Spread(self._turned(mean), variances, float(np.trace(apart)) / n))
+            along = covariance @ one
+            apart = covariance.diagonal() - 2 * one * along + one**2 * (one @ along)
+            variances = (
+                covariance.diagonal() if V is None else (V * (covariance @ V.T).T).sum(axis=1)
+            )
+            found.append(Spread(self._turned(mean), variances, float(apart.sum()) / n))
         return found
+
+    def _require(self, needed: float) -> None:
+        require_memory(
+            needed,
+            f"the covariance of {self.step.states} states",
+            "take fewer workers or parameters, or ask for columns=['suboptimality'] alone",
+        )
 
     def _turned(self, mean: np.ndarray) -> np.ndarray:
         U = self._coordinates.parameters
@@ -158,12 +208,20 @@ class Floor:
 
     def _covariances(self) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """For groups of a size their rows, ``(g, s)``, and P_0, … P_{m−1}, ``(g, s, s)``."""
+        large = sum(len(rows) > STACKED for rows in self._groups)
+        doublings = max(large, 1) * math.ceil(math.log2(max(self._steps_to_rest(), 2)))
+        with progress_bar(doublings, None, "noise floor", "doublings") as bar:
+            yield from self._by_group(bar.update)
+
+    def _by_group(
+        self, advanced: Callable[[], object]
+    ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         sources = [csr_array(B @ B.T) for B in self._noise]
         touched = np.bincount(self._conserved.indices, minlength=self.step.states) > 0
         small: dict[int, list[np.ndarray]] = {}
         known: dict[tuple, list[np.ndarray]] = {}
         for rows in self._groups:
-            if len(rows) <= 16 and not touched[rows].any():
+            if len(rows) <= STACKED and not touched[rows].any():
                 small.setdefault(len(rows), []).append(rows)
                 continue
             parts = [part_of(A, rows) for A in self._matrices]
@@ -172,12 +230,13 @@ class Floor:
             key = tuple(map(fingerprint, (*parts, *inputs, kept)))
             if len(rows) == self.step.states and self._lasting is not None:
                 shown = self._n * self._d
-                found = self._lasting.covariance(parts[0], self._noise[0], kept, shown)
+                found = self._lasting.covariance(parts[0], self._noise[0], kept, shown, advanced)
                 if found is not None:
                     yield rows[None, :shown], [found[None]]
                     continue
+                self._require(memory_of_doubling(len(rows)))
             if key not in known:
-                known[key] = _covariances(parts, inputs, kept)
+                known[key] = _covariances(parts, inputs, kept, advanced)
             yield rows[None], [each[None] for each in known[key]]
         for each in small.values():
             stacked = np.array(each)
@@ -201,12 +260,15 @@ class Floor:
 
 
 def _covariances(
-    matrices: list[csr_array], sources: list[csr_array], conserved: csr_array
+    matrices: list[csr_array],
+    sources: list[csr_array],
+    conserved: csr_array,
+    advanced: Callable[[], object] = lambda: None,
 ) -> list[np.ndarray]:
-    start = np.zeros(matrices[0].shape)
-    for A, source in zip(matrices, sources, strict=True):
+    start = sources[0].toarray()
+    for A, source in zip(matrices[1:], sources[1:], strict=True):
         start = _propagated(start, A, source)
-    found = [doubled(deflated(product(matrices), conserved), start)]
+    found = [doubled(deflated(product(matrices), conserved), start, advanced)]
     for A_k, source in zip(matrices[:-1], sources[:-1], strict=True):
         found.append(_propagated(found[-1], A_k, source))
     return found

@@ -99,6 +99,8 @@ def radius_by_iteration(
         search: how to look, by default from nothing and precisely.
         row: by which the search knows this matrix.
     """
+    short = A.indices.astype(np.int32), A.indptr.astype(np.int32)  # are read sooner
+    A = csr_array((A.data, *short), shape=A.shape)
     if search is not None and search.how == "along" and search.modes.get(row):
         beside = [_beside(A, project, *mode, seen) for mode in search.modes[row]]
         if None not in beside:

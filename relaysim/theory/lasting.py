@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 
 from relaysim.theory.spectra import projector
 
-__all__ = ["Lasting", "doubled", "lasting", "summed"]
+__all__ = ["Lasting", "doubled", "lasting", "memory_of_doubling", "summed"]
 
 # After more steps it is not looked at what is left.
 MOST_STEPS = 16
@@ -42,8 +42,19 @@ class Lasting(NamedTuple):
     steps: int
     dimensions: int
 
+    def memory(self, states: int, shown: int) -> float:
+        """Bytes that the covariance takes, of so many states and so many that are shown."""
+        left = self.dimensions
+        most = max(4 * states * left, 5 * left**2, left**2 + 4 * states * shown)
+        return 8.0 * (states * left + most + 2 * shown**2)
+
     def covariance(
-        self, A: csr_array, B: csr_array, conserved: csr_array, shown: int
+        self,
+        A: csr_array,
+        B: csr_array,
+        conserved: csr_array,
+        shown: int,
+        advanced: Callable[[], object] = lambda: None,
     ) -> np.ndarray | None:
         """P of the first entries of a state, ``(shown, shown)``; None where A leads out of the space.
 
@@ -52,6 +63,7 @@ class Lasting(NamedTuple):
             B: how unit noise enters, ``(N, m)``.
             conserved: what is set apart, ``(k, N)``.
             shown: how many entries.
+            advanced: called after each doubling.
         """
         project = projector(conserved)
         size = A.shape[0]
@@ -74,7 +86,7 @@ class Lasting(NamedTuple):
             total += reached[:shown] @ reached[:shown].T
             reached = project(A @ project(reached))
         source = basis.T @ reached
-        inner = doubled(inner, source @ source.T)
+        inner = doubled(inner, source @ source.T, advanced)
         total += basis[:shown] @ inner @ basis[:shown].T
         return total
 
@@ -95,20 +107,32 @@ def lasting(one: np.ndarray, d: int) -> Lasting | None:
     return found
 
 
-def doubled(A: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Σ_k A^k S (A^k)ᵀ, twice as many terms each time: S ← S + M S Mᵀ, M ← M² (Smith's method).
+def doubled(
+    A: np.ndarray, source: np.ndarray, advanced: Callable[[], object] = lambda: None
+) -> np.ndarray:
+    """Σ_k A^k S (A^k)ᵀ, twice as many terms each time: S ← S + M S Mᵀ, M ← M² (Smith's method), in S itself.
 
     Ended by each entry's own size: at low rates a momentum's variance is far above that of the iterates.
     """
     total = source
     while True:
-        added = A @ total @ A.mT
-        total = total + added
+        added = A @ total
+        added = added @ A.mT
+        total += added
+        advanced()
         deviations = np.sqrt(np.abs(np.diagonal(total, axis1=-2, axis2=-1)))
-        sizes = deviations[..., :, None] * deviations[..., None, :]
-        if not (np.abs(added) > LAST * sizes).any():
+        deviations[deviations == 0] = 1.0  # nothing is added there
+        added /= deviations[..., :, None]
+        added /= deviations[..., None, :]
+        if not (added.max() > LAST or added.min() < -LAST):
             return total
+        del added
         A = A @ A
+
+
+def memory_of_doubling(states: int) -> float:
+    """Bytes that the covariance of so many states takes by doubling."""
+    return 5 * 8.0 * states**2
 
 
 def summed(

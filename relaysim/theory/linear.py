@@ -28,16 +28,19 @@ from relaysim.schedules import PerWorker
 from relaysim.support.checks import noise_variances, one_of, real_array, real_number, whole_number
 from relaysim.support.display import LATER, html_table
 from relaysim.support.starts import starting_points
-from relaysim.theory.affine import AffineStep, left_vectors
+from relaysim.theory.affine import AffineStep
 from relaysim.theory.decoupling import Coordinates
+from relaysim.theory.durations import TimeLimit, radius_seconds
 from relaysim.theory.floors import Floor, NoiseWhenAsked
 from relaysim.theory.spectra import NEUTRAL, fixed_point, spectral_radius
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["Linearization", "linearize"]
+__all__ = ["OF_THE_MEAN", "Linearization", "linearize", "relaxation_time"]
 
 # Numbers of iterates that are measured at a time.
 BLOCK_NUMBERS = 1 << 20
+# Columns that need to know no more than how noise spreads x̄.
+OF_THE_MEAN = {"suboptimality", "value", "gradient_norm"}
 
 
 def linearize(
@@ -151,12 +154,8 @@ class Linearization:
             RuntimeWarning: the eigenvalues of a very large A have not converged.
         """
         seen = np.arange(self.states) < self._iterates.stop
-        where, rate = self._coordinates, self._map.learning_rate
-        if where.parameters is None and where.workers is None:
-            return spectral_radius(self._map.matrices, self._map.conserved, seen)
-        matrices = where.matrices_at(rate)
-        conserved = left_vectors(where.quantities_at(rate), matrices[0])
-        return spectral_radius(matrices, conserved, seen)
+        where = self._coordinates
+        return spectral_radius(where.matrices, where.conserved, seen)
 
     @functools.cached_property
     def _coordinates(self) -> Coordinates:
@@ -165,10 +164,7 @@ class Linearization:
     @property
     def relaxation_time(self) -> float:
         """Steps in which the iterates' error falls by the factor e: −1/ln ρ; infinite if ρ ≥ 1."""
-        radius = self.spectral_radius
-        if radius >= 1:
-            return math.inf
-        return -1 / math.log(radius) if radius > 0 else 0.0
+        return relaxation_time(self.spectral_radius)
 
     @property
     def fixed_point(self) -> np.ndarray:
@@ -263,7 +259,12 @@ class Linearization:
 
     # -- with noise --------------------------------------------------------------------------------------
 
-    def stationary(self, sigma2: ArrayLike, columns: Sequence[str] | None = None) -> pd.Series:
+    def stationary(
+        self,
+        sigma2: ArrayLike,
+        columns: Sequence[str] | None = None,
+        seconds: float | None = None,
+    ) -> pd.Series:
         """The noise floor: expectations once the start is forgotten, under noisy gradients.
 
         With errors of variance σ²/d in each coordinate of each worker's gradient, independent between
@@ -275,6 +276,8 @@ class Linearization:
             sigma2: σ² = E‖g_i − ∇f_i‖², at least 0: one number, or one for each worker, ``(n,)``.
             columns: names of those that are wanted; all by default. Those of x̄ alone, suboptimality, value
                 and gradient norm, take a small part of the time and of the memory.
+            seconds: refuse before starting what would take longer, by an estimate from the sizes and what a
+                product takes, mostly within a factor of 3; no limit by default.
 
         Returns:
             Exact expectations by column of a history: ``suboptimality``, ``consensus_distance``,
@@ -282,8 +285,8 @@ class Linearization:
             an ``expectation`` is left out.
 
         Raises:
-            ValueError: the method is not stable at this rate, its covariance does not fit in memory, or there
-                is no expectation of a column.
+            ValueError: the method is not stable at this rate, its covariance does not fit in memory or takes
+                longer than allowed, or there is no expectation of a column.
 
         >>> import numpy as np
         >>> import relaysim as rs
@@ -292,12 +295,20 @@ class Linearization:
         >>> round(float(linear.stationary(0.12).suboptimality), 12)  # ½ γσ²/(n(2 − γ))
         0.005
         """
-        highest, spread_by = self._spread_by(sigma2)
-        at_rest, floor = self._at_rest, {}
         known = [each.name for each in self.measures if each.expectation is not None]
         wanted = known if columns is None else list(columns)
         for name in wanted:
             one_of(name, "a column", tuple(known))
+        limit = TimeLimit(seconds, f"{self.algorithm.label}: noise floor", *self._map.size)
+        if limit.there_is_one and "spectral_radius" not in self.__dict__:
+            least = radius_seconds(self._map)
+            limit.require(least, measurement=least)
+        highest, spread_by = self._spread_by(sigma2)
+        if limit.there_is_one and spread_by is not None:
+            limit.require(spread_by.seconds(set(wanted) <= OF_THE_MEAN))
+        at_rest, floor = self._at_rest, {}
+        if spread_by is not None and {"consensus_distance", "distance"} & set(wanted):
+            spread_by.spreads  # noqa: B018 - what x̄ alone knows comes with it
         noises = [] if spread_by is None else self._noises(highest, spread_by)
         for measure in self.measures:
             if measure.expectation is None or measure.name not in wanted:
@@ -405,6 +416,13 @@ class Linearization:
         floor = self._spread_by(1.0)[1]
         assert floor is not None
         return floor
+
+
+def relaxation_time(radius: float) -> float:
+    """−1/ln ρ; infinite if ρ ≥ 1."""
+    if radius >= 1:
+        return math.inf
+    return -1 / math.log(radius) if radius > 0 else 0.0
 
 
 def _radii(centers: np.ndarray, spreads: np.ndarray, quantiles: ArrayLike) -> np.ndarray:

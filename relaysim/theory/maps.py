@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
+import math
 import os
 import pathlib
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq, minimize_scalar
-from scipy.sparse import csr_array
 
 from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible, matrices_for
-from relaysim.support.checks import real_array, shown
+from relaysim.support.checks import real_numbers, shown
 from relaysim.support.display import html_table
 from relaysim.support.files import written_aside
+from relaysim.support.interrupts import called_by_user
 from relaysim.support.progress import progress_bar
 from relaysim.support.threads import in_processes
 from relaysim.theory.affine import AffineStep
+from relaysim.theory.durations import (
+    BY_PARAMETERS,
+    BY_WORKERS,
+    TimeLimit,
+    assembly_seconds,
+    taken_by,
+)
 from relaysim.theory.linear import Linearization, linearize
 from relaysim.theory.pencil import pencil_of
 from relaysim.theory.spectra import NEUTRAL, spectral_radius
@@ -34,6 +45,8 @@ __all__ = ["RateMap", "rate_map"]
 
 # To so much of themselves boundaries and best rates are found.
 BOUNDARY, BEST = 1e-8, 1e-3
+# About so many rates are tried for these beside those of the grid.
+REFINEMENTS = 20
 
 Known = dict[str, float]
 
@@ -70,6 +83,7 @@ def rate_map(
     store: str | os.PathLike | None = None,
     progress: bool | None = None,
     n_jobs: int = 1,
+    seconds: float | None = None,
 ) -> RateMap:
     """The exact rate of methods over learning rates and settings, with stability boundary and best rates.
 
@@ -87,12 +101,15 @@ def rate_map(
             none. It knows them by what the map is made of, by this version of relaysim.
         progress: a progress bar: True, False, or None: if it lasts and someone watches.
         n_jobs: processes; with 1, ``joblib.parallel_config`` decides.
+        seconds: refuse before starting what would take longer, by an estimate from the sizes and what ρ takes
+            once for each method, mostly within a factor of 3; no limit by default.
 
     Raises:
         TypeError, ValueError: as `relaysim.theory.linearize`, rates that do not increase, settings that are
-            none, methods with one label, or a store that is none.
+            none, methods with one label, a store that is none, or more than ``seconds``.
 
-    Interrupted, it has kept in the store what was finished.
+    Interrupted, it has kept in the store what was finished, warns, and gives a map that has NaN where no rate
+    was computed, and boundaries and best rates of the rows that are whole.
 
     >>> import numpy as np
     >>> import relaysim as rs
@@ -111,7 +128,7 @@ def rate_map(
         raise ValueError(
             f"methods must be one or more with a label of their own each, not {chosen!r}"
         )
-    rates = real_array(learning_rates, "learning_rates", finite=True)
+    rates = real_numbers(learning_rates, "learning_rates", finite=True)
     if rates.ndim != 1 or len(rates) < 2 or not (rates[0] > 0 and (np.diff(rates) > 0).all()):
         raise ValueError(
             f"learning_rates must be two or more positive numbers that increase, not {shown(learning_rates)}"
@@ -137,16 +154,60 @@ def rate_map(
     kept = {} if store is None else _read(store)
     rows: list[tuple[list[float], list[tuple[float, str]], tuple[float, float] | None]] = []
     tasks = [(given, rates, _of(kept, digest)) for _, _, given, digest in cells]
+    if seconds is not None:
+        _require_time(seconds, tasks, joblib.effective_n_jobs(n_jobs))
     try:
         with progress_bar(len(cells), progress, "map of rates", "rows") as bar:
             for (*row, known), cell in zip(in_processes(_row, tasks, n_jobs), cells, strict=False):
                 rows.append(tuple(row))  # type: ignore[arg-type]
                 kept.update({f"{cell[3]} {rate}": radius for rate, radius in known.items()})
                 bar.update()
+    except KeyboardInterrupt:
+        if not called_by_user("rate_map"):
+            raise
+        warnings.warn(
+            f"the map was interrupted: {len(rows)} of {len(cells)} rows are whole, and rates that were not "
+            f"computed are NaN; call it again for all of it",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        for (_, _, known), cell in zip(tasks[len(rows) :], cells[len(rows) :], strict=True):
+            kept.update({f"{cell[3]} {rate}": radius for rate, radius in known.items()})
+            rows.append(([known.get(rate.hex(), math.nan) for rate in rates.tolist()], [], None))
     finally:
         if store is not None:
             _write(store, kept)
     return _assembled(cells, rates, rows)
+
+
+def _require_time(seconds: float, tasks: list, jobs: int) -> None:
+    """Raise where a map would take longer: rows take what the largest of their method does, but for size."""
+    missing: dict[str, list[tuple[int, int, int, tuple]]] = {}
+    for given, rates, known in tasks:
+        problem, _, method, _ = given
+        count = len(rates) + REFINEMENTS if any(rate.hex() not in known for rate in rates) else 0
+        missing.setdefault(method.label, []).append((problem.n, problem.d, count, given))
+    missing = {
+        label: rows for label, rows in missing.items() if any(count for _, _, count, _ in rows)
+    }
+    if not missing:
+        return
+    sizes = [row[:2] for rows in missing.values() for row in rows]
+    n, d = max(sizes, key=math.prod)
+    mend = "give more seconds, fewer learning rates or fewer settings"
+    rates = tasks[0][1]
+    middle = float(rates[len(rates) // 2])
+    limit = TimeLimit(seconds, f"a map of {len(tasks)} rows", n, d, mend=mend)
+    total = 0.0
+    for rows in missing.values():
+        n, d, _, given = max(rows, key=lambda row: row[0] * row[1])
+        radius = _radius_by_rate(given, limit)
+        one = taken_by(functools.partial(radius, middle))
+        total += sum(
+            count * one * (row_n / n) ** BY_WORKERS * (row_d / d) ** BY_PARAMETERS
+            for row_n, row_d, count, _ in rows
+        )
+    limit.require(total / jobs)
 
 
 def _assembled(cells: list, rates: np.ndarray, rows: list) -> RateMap:
@@ -180,7 +241,7 @@ def _row(
         nonlocal radius_at
         key = float(rate).hex()
         if key not in known:
-            radius_at = radius_at or _radius_by_rate(*given)
+            radius_at = radius_at or _radius_by_rate(given)
             known[key] = radius_at(float(rate))
         off = known[key] - 1
         return off if abs(off) > NEUTRAL else 0.0
@@ -203,15 +264,17 @@ def _row(
     return [known[float(rate).hex()] for rate in rates], ends, lowest, known
 
 
-def _radius_by_rate(
-    problem: Any, topology: Any, method: Algorithm, matrices: tuple[csr_array, ...]
-) -> Callable[[float], float]:
-    """ρ at any rate, from matrices that are affine in it where they are."""
+def _radius_by_rate(given: tuple, limit: TimeLimit | None = None) -> Callable[[float], float]:
+    """ρ at any rate, from matrices that are affine in it where they are, if these can be had in the time."""
+    problem, topology, method, matrices = given
     start = np.zeros((problem.n, problem.d))
 
     def made(rate: float) -> AffineStep:
         return AffineStep(problem, topology, method, rate, matrices, start)
 
+    if limit is not None:
+        assembly = assembly_seconds(made(0.0))
+        limit.require(assembly, measurement=assembly)
     probe = np.random.default_rng(0).normal(size=(*start.shape, 1))
     curvature = float(np.abs(made(0.0).curvature(probe)).max())
     pencil = pencil_of(made, curvature) if curvature > 0 else None

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
 from relaysim.algorithms.base import Method, Rate, Round
-from relaysim.algorithms.events import Algorithm
+from relaysim.algorithms.events import Algorithm, EventMethod, lists_its_meetings
 from relaysim.algorithms.fit import check_compatible, cycle_of, weights_for
 from relaysim.mixing.by_step import AnyMixing
 from relaysim.mixing.drawn import DrawnMixing
@@ -26,8 +26,10 @@ from relaysim.network import Network
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
 from relaysim.support.checks import real_array, real_number, shown, size_text, whole_number
+from relaysim.support.progress import progress_bar
 from relaysim.support.starts import starting_points
 from relaysim.theory.affine import AffineStep
+from relaysim.theory.meeting_steps import MeetingSteps
 from relaysim.theory.second_moments import SPANNED, moved, radius, seen
 from relaysim.theory.spectra import NEUTRAL, fixed_point, groups_of
 from relaysim.topologies import Topology, TreePair
@@ -80,7 +82,8 @@ def mean_square(
     """The second moments of a method on quadratics whose steps draw one of finitely many things.
 
     Drawn may be the mixing (`relaysim.mixing.random_matching`, `equidyn`, `epidemic`, `matcha`, or one of
-    your own with `outcomes`), the method's own numbers (`ProxSkip`), or both.
+    your own with `outcomes`), the method's own numbers (`ProxSkip`), or both; or which pair meets next, of
+    `SwarmSGD` with a fixed number of local steps and without a quantiser.
 
     Args:
         problem: n workers, d parameters; every ∇f_i is affine.
@@ -106,6 +109,9 @@ def mean_square(
     check_compatible(problem, topology, algorithm)
     rate = real_number(learning_rate, "learning_rate", 0)
     start = starting_points(None if x0 is None else real_array(x0, "x0"), problem, None)
+    if isinstance(algorithm, EventMethod) and isinstance(topology, Topology):
+        weights_for(algorithm, topology, mixing)
+        return _OfMeetings(problem, topology, algorithm, rate, start)
     return MeanSquare(problem, topology, algorithm, rate, start, mixing)
 
 
@@ -171,11 +177,7 @@ class MeanSquare:
         self.problem, self.topology, self.algorithm = problem, topology, algorithm
         self.learning_rate = learning_rate
         weights = weights_for(algorithm, topology, mixing)
-        if not isinstance(algorithm, Method):
-            raise TypeError(
-                f"{algorithm!r} acts at random times and not in rounds; how fast its pairs agree says "
-                f"relaysim.theory.asynchronous_decay, and for the rest there is relaysim.simulate"
-            )
+        assert isinstance(algorithm, Method), "those of events are handled apart"
         own = _outcomes(algorithm, algorithm.random, algorithm.affine)
         drawn = _outcomes(weights, isinstance(weights, DrawnMixing), True)
         count = len(own.probabilities) * len(drawn.probabilities)
@@ -184,13 +186,7 @@ class MeanSquare:
         self._probabilities = np.kron(drawn.probabilities, own.probabilities)
         self.period = cycle_of(algorithm, weights)
         uniforms = np.tile(own.uniforms, len(drawn.probabilities))
-        entries = count * self.period * (problem.n * problem.d + 1) ** 2
-        if 8 * entries > MOST_BYTES:
-            raise ValueError(
-                f"the {count * self.period} maps of {algorithm!r} with {problem.n * problem.d} numbers of "
-                f"its iterates take {size_text(8 * entries)} at least, above {size_text(MOST_BYTES)}; take "
-                f"fewer workers or parameters, or simulate it"
-            )
+        _require_small_maps(count * self.period, problem, algorithm)
         matrices = self._in_turn(weights, drawn, len(own.probabilities))
         replayed = Replayed(algorithm, uniforms, self.period)
         self._map = AffineStep(problem, topology, replayed, learning_rate, matrices, x0)
@@ -223,9 +219,14 @@ class MeanSquare:
         every = self._map.matrices
         return [every[phase :: self.period] for phase in range(self.period)]
 
-    @functools.cached_property
+    @property
     def rate(self) -> float:
         """ρ per step: the differences of runs that draw the same shrink like it in the mean square."""
+        return self._rate_of_maps
+
+    @functools.cached_property
+    def _rate_of_maps(self) -> float:
+        """By how much one of the maps in turn shrinks them."""
         patterns = [A for maps in self._maps for A in maps]
         n, d = self.problem.n, self.problem.d
         unit = np.eye(n * d).reshape(n, d, n * d)
@@ -317,10 +318,16 @@ class MeanSquare:
         """
         count = whole_number(steps, "steps", 0)
         moment, rows = self._start, []
-        for step in range(count + 1):
-            rows.append({"step": step} | self._measured(moment, step))
-            moment = self._after(moment, step)
+        with progress_bar(count + 1, None, "moments", "steps") as bar:
+            for step in range(count + 1):
+                rows.append({"step": step} | self._measured(moment, step))
+                moment = self._passed(moment, step)
+                bar.update()
         return pd.DataFrame(rows)
+
+    def _passed(self, moment: np.ndarray, step: int) -> np.ndarray:
+        """The moment after this step."""
+        return self._after(moment, step)
 
     def _after(self, moment: np.ndarray, step: int) -> np.ndarray:
         return moved(self._affine_maps[step % self.period], self._probabilities, moment)
@@ -331,11 +338,67 @@ class MeanSquare:
         if self.rate >= 1 - NEUTRAL:
             return dict.fromkeys(self._measured(self._start, 0), math.inf)
         # The mean decays at the root of ρ at least.
-        steps = math.ceil(2 * math.log(SETTLED) / math.log(max(self.rate, SETTLED)))
-        moment = self._start
-        for step in range(-(-steps // self.period) * self.period):
-            moment = self._after(moment, step)
+        steps = math.ceil(2 * math.log(SETTLED) / math.log(max(self._rate_of_maps, SETTLED)))
+        moment, count = self._start, -(-steps // self.period) * self.period
+        with progress_bar(count, None, "floor of moments", "steps") as bar:
+            for step in range(count):
+                moment = self._after(moment, step)
+                bar.update()
         return self._measured(moment, 0)
+
+
+class _OfMeetings(MeanSquare):
+    """Those of a method whose pairs meet: of its maps a step is as many as there are meetings in it."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        topology: Topology,
+        algorithm: EventMethod,
+        learning_rate: float,
+        x0: np.ndarray,
+    ):
+        self.problem, self.topology, self.algorithm = problem, topology, algorithm
+        self.learning_rate, self._x0, self.period = learning_rate, x0, 1
+        rule = algorithm.rule(topology)
+        if not lists_its_meetings(rule) or rule.meetings.poisson:
+            raise TypeError(
+                f"{algorithm!r} acts at random times and not in rounds; how fast its pairs agree says "
+                f"relaysim.theory.asynchronous_decay, and for the rest there is relaysim.simulate"
+            )
+        if not rule.linear:
+            raise ValueError(
+                f"{algorithm!r} is not linear, as where a quantiser rounds: leave that out where exact "
+                f"moments are wanted, or use relaysim.simulate"
+            )
+        self._rule = rule
+        _require_small_maps(len(rule.outcomes().probabilities), problem, algorithm)
+        self._steps = MeetingSteps(problem, topology, algorithm, rule, learning_rate, x0)
+        self._map: Any = self._steps
+        self._probabilities = self._steps.probabilities
+        self.outcomes, self.states = len(self._probabilities), self._steps.states
+
+    @property
+    def rate(self) -> float:
+        """ρ per step: the differences of runs that draw the same shrink like it in the mean square."""
+        return self._rate_of_maps ** float(self._rule.meetings.rates.sum())
+
+    def _passed(self, moment: np.ndarray, step: int) -> np.ndarray:
+        for _ in self._rule.units(step, 1):
+            moment = self._after(moment, 0)
+        return moment
+
+
+def _require_small_maps(count: int, problem: Problem, algorithm: Algorithm) -> None:
+    """Raise where so many maps do not fit into memory."""
+    numbers = problem.n * problem.d
+    size = 8 * count * (numbers + 1) ** 2
+    if size > MOST_BYTES:
+        raise ValueError(
+            f"the {count} maps of {algorithm!r} with {numbers} numbers of its iterates take "
+            f"{size_text(size)} at least, above {size_text(MOST_BYTES)}; take fewer workers or "
+            f"parameters, or simulate it"
+        )
 
 
 def _outcomes(who: Any, draws: bool, affine: bool) -> Outcomes:

@@ -32,6 +32,8 @@ __all__ = ["LOOKS", "Overlay", "Simulated", "only_rate", "overlay", "require_con
 
 # Below this share of its start a curve is rounding.
 ROUNDING = 1e-24
+# Relaxation times after which a start is forgotten.
+FORGOTTEN = 20.0
 # By what factor e^… the last maxima may miss the asymptotic rate.
 SAME_RATE = 0.3
 
@@ -188,6 +190,7 @@ def overlay(
     column: str = "suboptimality",
     learning_rate: float | None = None,
     bounds: bool = True,
+    floor_steps: float = math.inf,
 ) -> Overlay:
     """What theory says of a column of a history: prediction, asymptotic rate, noise floor, theorems.
 
@@ -198,6 +201,8 @@ def overlay(
         column: a measure of the history, such as ``"suboptimality"``.
         learning_rate: one of the history's; the only one by default.
         bounds: whether theorems are looked for, which may take seconds.
+        floor_steps: the noise floor is left out where the start is forgotten after more steps, which it takes
+            as many of.
 
     Raises:
         ValueError: a run of which theory says nothing, with the reason.
@@ -222,8 +227,8 @@ def overlay(
     prediction = linear.predict(int(history.steps[-1]))
     stable = linear.spectral_radius < 1 - NEUTRAL
     plateau = float(linear.plateau()[column]) if stable else None
-    floor = None
-    if stable and sigma2 > 0 and measure.expectation is not None:
+    floor, forgotten = None, FORGOTTEN * linear.relaxation_time
+    if stable and sigma2 > 0 and measure.expectation is not None and forgotten <= floor_steps:
         floor = linear.stationary(sigma2, [column])[column]
     band = None
     if floor is not None and column == "suboptimality":

@@ -15,6 +15,7 @@ vector and the correction factor derived here.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.sparse import csgraph, csr_array
@@ -23,6 +24,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from relaysim.algorithms.relay import RelaySGD
 from relaysim.problems.quadratics import DiagonalQuadratic
 from relaysim.support.checks import whole_number
+from relaysim.support.progress import progress_bar
 from relaysim.theory.affine import AffineStep
 from relaysim.theory.mixing_gap import DENSE_LIMIT, second_modulus
 from relaysim.topologies import Topology
@@ -128,7 +130,7 @@ def key_lemma(topology: Topology, delays: str = "hops", max_m: int = 99) -> tupl
     if start < EXACT:
         return 1, 1.0
     best = None
-    for m in range(1, max_m + 1):
+    for m in _shown(max_m):
         # ‖W^m − 1πᵀ‖ ≥ |λ₂|^m: a bound on p, and p is below |λ₂| besides.
         most = min(second, 1 - second * start ** (-1 / m))
         if most <= 0 or (best is not None and m / most > (1 + 1e-9) * best[0] / best[1]):
@@ -139,6 +141,14 @@ def key_lemma(topology: Topology, delays: str = "hops", max_m: int = 99) -> tupl
     if best is None:
         raise ValueError(f"no m up to {max_m} satisfies the lemma on {topology!r}; raise max_m")
     return best
+
+
+def _shown(count: int) -> Iterator[int]:
+    """1, 2, … count, with a bar."""
+    with progress_bar(count, None, "key lemma", "powers") as bar:
+        for k in range(1, count + 1):
+            yield k
+            bar.update()
 
 
 def relay_gap(topology: Topology, delays: str) -> float:

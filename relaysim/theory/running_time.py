@@ -14,7 +14,14 @@ from scipy.special import ndtri
 
 from relaysim.mixing.rounds import is_several_rounds, rounds_of
 from relaysim.mixing.sequences import Mixing, is_sequence
-from relaysim.support.checks import real_array, real_number, shown, true_or_false, whole_number
+from relaysim.support.checks import (
+    real_array,
+    real_number,
+    real_numbers,
+    shown,
+    true_or_false,
+    whole_number,
+)
 from relaysim.support.display import between, html_table
 from relaysim.topologies import Topology, TreePair
 
@@ -345,7 +352,7 @@ def _waits(network: object) -> tuple[int, list[tuple[np.ndarray, np.ndarray, np.
 def _cost(n: int, latency: ArrayLike, bandwidth: ArrayLike, bits: float) -> np.ndarray:
     """c_ij, ``(n, n)``, or ``()`` where all are the same."""
     bits = real_number(bits, "bits", 0)
-    late, wide = real_array(latency, "latency"), real_array(bandwidth, "bandwidth")
+    late, wide = real_numbers(latency, "latency"), real_numbers(bandwidth, "bandwidth")
     for array, name in ((late, "latency"), (wide, "bandwidth")):
         if array.shape not in ((), (n, n)):
             raise ValueError(f"{name} must be a number or have shape {(n, n)}, not {array.shape}")

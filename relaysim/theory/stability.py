@@ -2,58 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
-from collections.abc import Callable
-from typing import NamedTuple
-
-import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.sparse import csr_array
+import time
 
 from relaysim.algorithms.events import Algorithm
-from relaysim.algorithms.fit import check_compatible, matrices_for
 from relaysim.mixing.sequences import Mixing
 from relaysim.problems import Problem
-from relaysim.support.progress import ProgressBar, progress_bar
-from relaysim.theory.affine import AffineStep
+from relaysim.support.interrupts import called_by_user
 from relaysim.theory.extrema import lowest_between, zero_between
-from relaysim.theory.iteration import How, Mode, Search
-from relaysim.theory.linear import Linearization
-from relaysim.theory.pencil import pencil_of
-from relaysim.theory.spectra import NEUTRAL, product, spectral_radius
+from relaysim.theory.growth import BestRate, Growth
 from relaysim.topologies import Topology, TreePair
 
 __all__ = [
     "BestRate",
+    "WindowSearch",
     "best_learning_rate",
     "max_learning_rate",
     "stable_learning_rates",
     "windows_and_best",
 ]
 
-# The rates that are tried first: from SMALLEST/L, finely from FINE_FROM/L on.
-SMALLEST, FINE_FROM, MOST = 1e-6, 1e-2, 1e5
-COARSE_RATIO, FINE_RATIO = 4.0, 1.15
-# Rounding leaves nothing of the leading coefficient of a polynomial of higher degree.
-MOST_DEGREE = 16
 # About as many more are needed for the ends.
 REFINEMENTS = 12
-# Directions whose curvature is below this share of the largest are taken not to be seen by f; not looked for
-# in more parameters than these.
-FLAT, MOST_DIRECTIONS = 1e-8, 2000
-# A log ρ below this is found precisely.
-NEARLY_NEUTRAL = 1e-5
-# A slope is that to a rate so much higher.
-HIGHER = 1e-8
-# What stands for a log ρ that differs from 0 by less than rounding.
-HIDDEN = 1e-300
-
-
-class BestRate(NamedTuple):
-    """A learning rate and the spectral radius that it has."""
-
-    learning_rate: float
-    spectral_radius: float
+# And so many for the best, in the time of one of the first rates.
+REFINEMENTS_OF_BEST = 40
 
 
 def stable_learning_rates(
@@ -62,6 +36,7 @@ def stable_learning_rates(
     algorithm: Algorithm,
     mixing: Mixing | None = None,
     progress: bool | None = None,
+    seconds: float | None = None,
 ) -> list[tuple[float, float]]:
     """All constant learning rates with spectral radius ρ(γ) < 1, as open intervals.
 
@@ -81,12 +56,19 @@ def stable_learning_rates(
     Args:
         problem, topology, algorithm, mixing: as for `relaysim.theory.linearize`.
         progress: a progress bar: True, False, or None: if it lasts and someone watches.
+        seconds: refuse before starting what would take longer, by an estimate from the sizes and what ρ takes
+            at one rate, mostly within a factor of 3; no limit by default.
 
     Returns:
-        Pairs (lower, upper), increasing; empty if no rate is stable.
+        Pairs (lower, upper), increasing; empty if no rate is stable. Interrupted: what of them is confirmed,
+        between rates that were tried.
+
+    Warns:
+        RuntimeWarning: it was interrupted.
 
     Raises:
-        TypeError, ValueError: as `relaysim.theory.linearize`.
+        TypeError, ValueError: as `relaysim.theory.linearize`; or it would take longer than ``seconds``, with
+            the largest n and d that fit.
 
     >>> import numpy as np
     >>> import relaysim as rs
@@ -95,9 +77,14 @@ def stable_learning_rates(
     >>> low, round(high, 6)  # (n + 2)/2
     (0.0, 5.0)
     """
-    growth = _Growth(problem, topology, algorithm, mixing)
-    with growth.progress_bar(progress, "stable rates"):
-        return _windows(growth, *growth.scan())
+    growth = Growth(problem, topology, algorithm, mixing, seconds, "stable rates", REFINEMENTS)
+    with growth.progress_bar(progress):
+        try:
+            return _windows(growth, *growth.scan())
+        except KeyboardInterrupt:
+            if not called_by_user("stable_learning_rates", "max_learning_rate"):
+                raise
+            return growth.confirmed()
 
 
 def max_learning_rate(
@@ -106,6 +93,7 @@ def max_learning_rate(
     algorithm: Algorithm,
     mixing: Mixing | None = None,
     progress: bool | None = None,
+    seconds: float | None = None,
 ) -> float | None:
     """The largest stable learning rate: the upper end of the last interval, or None if there is none.
 
@@ -117,7 +105,7 @@ def max_learning_rate(
     >>> round(max_learning_rate(problem, rs.topologies.chain(8), rs.algorithms.RelaySGDGrad()), 6)
     8.0
     """
-    intervals = stable_learning_rates(problem, topology, algorithm, mixing, progress)
+    intervals = stable_learning_rates(problem, topology, algorithm, mixing, progress, seconds)
     return intervals[-1][1] if intervals else None
 
 
@@ -127,6 +115,7 @@ def best_learning_rate(
     algorithm: Algorithm,
     mixing: Mixing | None = None,
     progress: bool | None = None,
+    seconds: float | None = None,
 ) -> BestRate | None:
     """The learning rate with the smallest spectral radius, and that radius; None if none is stable.
 
@@ -134,7 +123,8 @@ def best_learning_rate(
     for other rates; see `relaysim.tune`. Found by evaluating ρ(γ) at the rates of
     `stable_learning_rates` and at 1/L, and by refining around the three smallest.
 
-    Args, raises: as for `stable_learning_rates`.
+    Args, raises: as for `stable_learning_rates`. Interrupted: the best of the rates that were tried, with a
+    warning.
 
     >>> import numpy as np
     >>> import relaysim as rs
@@ -143,9 +133,14 @@ def best_learning_rate(
     >>> round(best.learning_rate, 4), round(best.spectral_radius, 4)  # 2/(L + μ), (L − μ)/(L + μ)
     (1.6, 0.6)
     """
-    growth = _Growth(problem, topology, algorithm, mixing)
-    with growth.progress_bar(progress, "best rate"):
-        return _best(growth, *growth.scan())
+    growth = Growth(problem, topology, algorithm, mixing, seconds, "best rate", REFINEMENTS_OF_BEST)
+    with growth.progress_bar(progress):
+        try:
+            return _best(growth, *growth.scan())
+        except KeyboardInterrupt:
+            if not called_by_user("best_learning_rate"):
+                raise
+            return growth.best_so_far()
 
 
 def windows_and_best(
@@ -154,6 +149,7 @@ def windows_and_best(
     algorithm: Algorithm,
     mixing: Mixing | None = None,
     progress: bool | None = None,
+    seconds: float | None = None,
 ) -> tuple[list[tuple[float, float]], BestRate | None]:
     """What `stable_learning_rates` and `best_learning_rate` say, from one scan, which takes most of the time.
 
@@ -163,13 +159,69 @@ def windows_and_best(
     >>> windows_and_best(*parts) == (stable_learning_rates(*parts), best_learning_rate(*parts))
     True
     """
-    growth = _Growth(problem, topology, algorithm, mixing)
-    with growth.progress_bar(progress, "stable rates, and the best"):
+    what, refinements = "stable rates, and the best", REFINEMENTS + REFINEMENTS_OF_BEST
+    growth = Growth(problem, topology, algorithm, mixing, seconds, what, refinements)
+    with growth.progress_bar(progress):
         scanned = growth.scan()
         return _windows(growth, *scanned), _best(growth, *scanned)
 
 
-def _windows(growth: _Growth, rates: list[float], values: list[float]) -> list[tuple[float, float]]:
+class WindowSearch:
+    """`stable_learning_rates`, a little at a time: where something else must not wait for it.
+
+    Args:
+        problem, topology, algorithm, mixing: as for `stable_learning_rates`.
+
+    Attributes:
+        found: the windows; None until they are known.
+
+    >>> import relaysim as rs
+    >>> problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
+    >>> search = WindowSearch(problem, rs.topologies.ring(4), rs.algorithms.D2())
+    >>> while not search.go_on(0.01):
+    ...     pass
+    >>> search.found == stable_learning_rates(problem, rs.topologies.ring(4), rs.algorithms.D2())
+    True
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        topology: Topology | TreePair,
+        algorithm: Algorithm,
+        mixing: Mixing | None = None,
+    ):
+        self.found: list[tuple[float, float]] | None = None
+        self._given = problem, topology, algorithm, mixing
+        self._growth: Growth | None = None
+
+    def go_on(self, seconds: float = math.inf) -> bool:
+        """Search for about so long, one ρ at least; whether the windows are known.
+
+        Raises:
+            TypeError, ValueError: as `stable_learning_rates`.
+        """
+        if self.found is not None:
+            return True
+        end, asked = time.perf_counter() + seconds, itertools.count()
+
+        def pause() -> None:
+            if next(asked) and time.perf_counter() > end:
+                raise _PauseError
+
+        if self._growth is None:
+            self._growth = Growth(*self._given, None, "stable rates", REFINEMENTS)
+        self._growth.on_evaluation = pause
+        with contextlib.suppress(_PauseError):
+            self.found = _windows(self._growth, *self._growth.scan())
+        return self.found is not None
+
+
+class _PauseError(Exception):
+    """Time is over."""
+
+
+def _windows(growth: Growth, rates: list[float], values: list[float]) -> list[tuple[float, float]]:
     """The intervals with log ρ below 0 among rates at which it has these values."""
     ends = [0.0] if values[0] < 0 else []
     for left, right, before, after in zip(rates, rates[1:], values, values[1:], strict=False):
@@ -180,7 +232,7 @@ def _windows(growth: _Growth, rates: list[float], values: list[float]) -> list[t
     return list(zip(ends[::2], ends[1::2], strict=True))
 
 
-def _best(growth: _Growth, rates: list[float], values: list[float]) -> BestRate | None:
+def _best(growth: Growth, rates: list[float], values: list[float]) -> BestRate | None:
     """The rate with the smallest ρ, refined from those at which log ρ has these values."""
     # Where all Hessians are h I, a step of 1/h forgets everything: a needle too thin to be searched.
     forgetting = 1 / growth.curvature
@@ -198,189 +250,3 @@ def _best(growth: _Growth, rates: list[float], values: list[float]) -> BestRate 
         best = min(best, lowest_between(growth.with_slope, rates[k - 1], rates[k], rates[k + 1]))
     value, rate = best
     return BestRate(rate, math.exp(value)) if value < 0 else None
-
-
-class _SeenPart:
-    """A quadratic problem in those directions only in which it is curved: x = U z."""
-
-    def __init__(self, whole: AffineStep, basis: np.ndarray):
-        self._curvature, self._basis = whole.curvature, basis
-        self.n, self.d = whole.problem.n, basis.shape[1]
-        if hasattr(whole.problem, "examples"):
-            self.examples = whole.problem.examples
-
-    def hessian_product(self, x: np.ndarray) -> np.ndarray:
-        """Uᵀ H_i U z_i."""
-        columns = x.reshape(self.n, self.d, -1)
-        found = self._basis.T @ self._curvature(self._basis @ columns)
-        return found.reshape(x.shape)
-
-    def gradient(self, x: np.ndarray) -> np.ndarray:
-        """The same: where the optimum is does not matter to a radius."""
-        return self.hessian_product(x)
-
-    def value(self, x: np.ndarray) -> np.ndarray:
-        """½ mean_i z_iᵀ Uᵀ H_i U z_i."""
-        return 0.5 * (x * self.hessian_product(x)).sum(axis=1).mean(axis=0)
-
-
-class _Growth:
-    """log ρ(γ) of a method; ``curvature`` is the largest one, L."""
-
-    def __init__(
-        self,
-        problem: Problem,
-        topology: Topology | TreePair,
-        algorithm: Algorithm,
-        mixing: Mixing | None,
-    ):
-        check_compatible(problem, topology, algorithm)
-        self._matrices = matrices_for(algorithm, topology, mixing)
-        self._on_evaluation: Callable[[], object] = lambda: None
-        self._take(problem, topology, algorithm)
-        if problem.d <= MOST_DIRECTIONS and self(FINE_FROM / self.curvature) == 0:
-            seen = self._seen_directions()
-            if 0 < seen.shape[1] < problem.d:
-                self._take(_SeenPart(self._map(0.0), seen), topology, algorithm)
-        self._rates = self._rates_to_try()
-
-    def _take(self, problem: Problem, topology: Topology | TreePair, algorithm: Algorithm) -> None:
-        self._given = (problem, topology, algorithm)
-        self._start = np.zeros((problem.n, problem.d))
-        self.curvature = self._largest_curvature()
-        self._pencil = pencil_of(self._map, self.curvature)
-        self._starts: dict[int, np.ndarray] = {}
-        self._modes: dict[int, list[Mode]] = {}
-
-    def _seen_directions(self) -> np.ndarray:
-        """An orthonormal basis ``(d, k)`` of the directions in which any f_i is curved."""
-        n, d = self._start.shape
-        directions = np.broadcast_to(np.eye(d), (n, d, d))
-        hessians = self._map(0.0).curvature(np.ascontiguousarray(directions))
-        values, vectors = np.linalg.eigh(np.einsum("nij,nik->jk", hessians, hessians))
-        return vectors[:, values > FLAT**2 * values[-1]]
-
-    def progress_bar(self, show: bool | None, description: str) -> ProgressBar:
-        """A bar that advances with every rate tried."""
-        label = f"{self._given[2].label}: {description}"
-        bar = progress_bar(len(self._rates) + REFINEMENTS, show, label, "rates")
-        self._on_evaluation = bar.update
-        return bar
-
-    def _map(self, rate: float) -> AffineStep:
-        return AffineStep(*self._given, rate, self._matrices, self._start)
-
-    def __call__(self, rate: float) -> float:
-        self._on_evaluation()
-        return self._log_radius(rate, "precise")
-
-    def roughly(self, rate: float) -> float:
-        """log ρ(γ) to some 1e-7, and with its sign."""
-        self._on_evaluation()
-        found = self._log_radius(rate, "rough")
-        return self._log_radius(rate, "precise") if abs(found) < NEARLY_NEUTRAL else found
-
-    def with_slope(self, rate: float) -> tuple[float, float]:
-        """log ρ(γ) and its slope, to the right where it has two."""
-        self._modes.clear()
-        here = self(rate)
-        there = self._log_radius(rate * (1 + HIGHER), "along")
-        return here, (there - here) / (rate * HIGHER)
-
-    def _log_radius(self, rate: float, how: How) -> float:
-        radius = self._radius(rate, how)
-        if abs(radius - 1) <= NEUTRAL:
-            return 0.0  # a mode that never decays, as where the mean Hessian is singular
-        return math.log(radius) if radius > 0 else -math.inf
-
-    def _radius(self, rate: float, how: How) -> float:
-        if self._pencil is None:
-            return Linearization(*self._given, rate, self._matrices, self._start).spectral_radius
-        matrices = self._pencil.matrices(rate)
-        conserved = self._pencil.conserved(rate, matrices[0])
-        search = Search(self._starts, self._modes, how)
-        return spectral_radius(matrices, conserved, self._pencil.seen, search)
-
-    def _matrices_at(self, rate: float) -> list[csr_array]:
-        return self._map(rate).matrices if self._pencil is None else self._pencil.matrices(rate)
-
-    def scan(self) -> tuple[list[float], list[float]]:
-        """Rates and log ρ there, with the local extrema that lie, or may lie, on the other side of 0."""
-        rates = self._rates
-        values = [self.roughly(rate) for rate in rates]
-        extra = []
-        for k in range(1, len(rates) - 1):
-            sign = 1 if values[k] >= 0 else -1
-            before, here, after = (sign * value for value in values[k - 1 : k + 2])
-            # A minimum above 0, or a maximum below it, that the curve between may carry across.
-            if before >= here <= after and here >= 0 and min(before, after) > 0:
-                slack = max(before, after) - here
-                if here <= slack:
-                    found = minimize_scalar(
-                        lambda rate, sign=sign: sign * self(rate),
-                        bounds=(rates[k - 1], rates[k + 1]),
-                        method="bounded",
-                        options={"xatol": 1e-6 * rates[k]},
-                    )
-                    extra.append((float(found.x), sign * float(found.fun)))
-        both = sorted([*zip(rates, values, strict=True), *extra])
-        return [rate for rate, _ in both], _decided([value for _, value in both])
-
-    def _rates_to_try(self) -> list[float]:
-        low, fine = SMALLEST / self.curvature, FINE_FROM / self.curvature
-        top = max(self._largest_conceivable(), 2 * fine)
-        coarse = _spaced(low, fine, COARSE_RATIO)
-        return [*coarse[:-1], *_spaced(fine, top, FINE_RATIO)]
-
-    def _largest_curvature(self) -> float:
-        """The largest curvature along a few directions, within a small factor of L."""
-        step = self._map(0.0)
-        x = np.random.default_rng(0).normal(size=(*self._start.shape, 1))
-        for _ in range(20):
-            x = step.curvature(x)
-            size = np.abs(x).max()
-            if size == 0:
-                raise ValueError("all gradients are constant, so that no learning rate converges")
-            x /= size
-        return float(size)
-
-    def _largest_conceivable(self) -> float:
-        """A rate beyond which no A(γ) is stable: a stable one has |tr A^k| ≤ N."""
-        period = self._map(0.0).period
-        for power in (1, 2, 3, 4):
-            degree = power * period
-            if degree > MOST_DEGREE:
-                return MOST / self.curvature
-            samples = 1.0 + np.arange(degree + 1)
-            traces = []
-            for sample in samples:
-                matrices = self._matrices_at(sample / self.curvature)
-                traces.append(product(matrices * power).trace())
-            coefficients = np.linalg.solve(np.vander(samples), traces)
-            level = matrices[0].shape[0]
-            if abs(coefficients[0]) > 1e-6 * max(np.abs(coefficients).max(), level):
-                break
-        else:
-            return MOST / self.curvature
-        bounds = [1.0]
-        for side in (level, -level):
-            shifted = coefficients.copy()
-            shifted[-1] -= side
-            roots = np.roots(shifted)
-            bounds += roots[np.abs(roots.imag) < 1e-6 * np.abs(roots)].real.tolist()
-        return min(1.01 * max(bounds), MOST) / self.curvature
-
-
-def _decided(values: list[float]) -> list[float]:
-    """log ρ at increasing rates, of those at the low end that rounding hides on the side of the first other.
-
-    ρ(γ) leaves 1 along a line, whose slope has one sign down to 0.
-    """
-    first = next((k for k, value in enumerate(values) if value), 0)
-    return [math.copysign(HIDDEN, values[first])] * first + values[first:]
-
-
-def _spaced(low: float, high: float, ratio: float) -> list[float]:
-    """Numbers from low to high whose neighbours differ by at most this ratio."""
-    count = 1 + math.ceil(math.log(high / low) / math.log(ratio))
-    return np.geomspace(low, high, count).tolist()
