@@ -127,8 +127,11 @@ def taken_by(call: Callable[[], Any], long: float = 0.0) -> float:
 
 def assembly_seconds(step: AffineStep) -> float:
     """What it takes to put the matrices of a period together, from one batch of probes."""
-    rows, (_, d) = step.rows, step.size
-    probes = step.states if rows is None or d == 1 else -(-rows // d)
+    rows, (n, d) = step.rows, step.size
+    alike = step.states if rows is None else rows
+    if step.probes is not None:  # each of many workers
+        alike = step.probes.number * -(-alike // n)
+    probes = alike if rows is None or d == 1 else -(-alike // d)
     batch = max(1, min(probes, BATCH_BYTES // (8 * step.states)))
     y = np.zeros((step.states, batch))
     with np.errstate(all="ignore"):
