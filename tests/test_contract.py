@@ -646,6 +646,7 @@ def test_holding_the_distance_to_0_makes_gossip_exact():
     held = rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), target=0.0)
     few = dataclasses.replace(held, most_rounds=2)
     assert (held.exact, few.exact) == (True, False)
+    assert not dataclasses.replace(held, most_rounds=999).exact
     run = {"learning_rate": 0.9, "steps": 60, "record": [60]}
     ends = [
         rs.simulate(problem, rs.topologies.ring(4), method, **run).frame.distance[0]

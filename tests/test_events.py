@@ -790,6 +790,15 @@ def test_nobody_is_asked_for_a_gradient_at_zero():
         assert abs(history.x - 1).max() < 1
 
 
+@pytest.mark.parametrize("graph", ["ring", "star", "complete"])
+def test_many_edges_have_the_decay_that_few_have(graph, monkeypatch):
+    """By products with vectors as by a matrix, on sparse graphs and on others."""
+    topology = getattr(rs.topologies, graph)(6)
+    few = asynchronous_decay(topology, A2CiD2())
+    monkeypatch.setattr("relaysim.theory.asynchronous.FEW_EDGES", 0)
+    assert asynchronous_decay(topology, A2CiD2()) == pytest.approx(few, rel=1e-10)
+
+
 def test_exact_consensus_goes_on_falling():
     x0 = np.random.default_rng(0).normal(size=8)
     times = np.array([60, 80, 100])

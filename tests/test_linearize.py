@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from methods import AFFINE, ALGORITHMS, ALWAYS_STABLE, each_class
 from scipy import stats
+from scipy.linalg import block_diag, solve_discrete_lyapunov
 from scipy.sparse import csr_array
 
 import relaysim as rs
@@ -17,7 +18,7 @@ from relaysim.algorithms.base import Method
 from relaysim.network import Network
 from relaysim.problems.workers import Workers
 from relaysim.support.workspace import Workspace
-from relaysim.theory import extrema, iteration, spectra, stability
+from relaysim.theory import extrema, iteration, lasting, spectra, stability
 from relaysim.theory.growth import Growth
 
 TREES = (rs.topologies.chain, rs.topologies.binary_tree, rs.topologies.star)
@@ -405,6 +406,9 @@ def test_structure_changes_no_answer(algorithm, problem):
     growth = Growth(problem, topology, algorithm, None, None, "", 0)
     assert math.exp(growth(0.2)) == pytest.approx(radius, abs=1e-9)
     assert math.exp(growth.roughly(0.2)) == pytest.approx(radius, abs=1e-6)
+    here, slope = growth.with_slope(0.2)
+    risen = growth(0.2 + 1e-5) - here
+    assert slope == pytest.approx(risen / 1e-5, rel=1e-2, abs=1e-3)
     # P of the first step of a period, by adding up until nothing changes.
     noise = [B.toarray() / math.sqrt(d) for B in linear._map.noise]
     P, rows = np.zeros((linear.states, linear.states)), slice(0, n * d)
@@ -885,23 +889,25 @@ def _largest_of(*branches):
 
 
 @pytest.mark.parametrize(
-    ("curve", "around", "lowest"),
+    ("curve", "around", "lowest", "most"),
     [
-        (_largest_of(lambda x: (1 - x, -1), lambda x: (2 * x - 2, 2)), (0.8, 1.1, 1.3), (0, 1)),
+        (_largest_of(lambda x: (1 - x, -1), lambda x: (2 * x - 2, 2)), (0.8, 1.1, 1.3), (0, 1), 6),
         (  # a corner of curved branches: e^(1 − x) = x³ at 1
             _largest_of(lambda x: (math.exp(1 - x), -math.exp(1 - x)), lambda x: (x**3, 3 * x**2)),
             (0.7, 0.9, 1.3),
             (1, 1),
+            20,
         ),
-        (lambda x: (x - math.log(x), 1 - 1 / x), (0.6, 0.9, 1.3), (1, 1)),
+        (lambda x: (x - math.log(x), 1 - 1 / x), (0.6, 0.9, 1.3), (1, 1), 9),
         (  # vertical from the left, as where two eigenvalues meet
             lambda x: (math.sqrt(1 - x), -0.5 / math.sqrt(1 - x)) if x < 1 else (x - 1, 1),
             (0.85, 1.02, 1.15),
             (0, 1),
+            35,
         ),
     ],
 )
-def test_lowest_points_are_found_in_corners_too(curve, around, lowest):
+def test_lowest_points_are_found_in_corners_too(curve, around, lowest, most):
     asked = []
 
     def counted(x):
@@ -911,7 +917,51 @@ def test_lowest_points_are_found_in_corners_too(curve, around, lowest):
     value, place = extrema.lowest_between(counted, *around)
     np.testing.assert_allclose((value, place), lowest, rtol=1e-6, atol=1e-4)
     assert curve(place)[0] == value == min(curve(x)[0] for x in asked)
-    assert len(asked) < 40
+    assert len(asked) <= most
+
+
+def test_all_that_are_nearly_largest_are_known():
+    """Also those that hardly show at the start, on spaces that are no larger than it takes."""
+    turns = np.exp(1j * np.pi * (np.arange(6) + 0.5) / 6)
+    nearly = (1 - 1e-4 * np.arange(6)) * turns
+    pairs = [np.array([[z.real, -z.imag], [z.imag, z.real]]) for z in nearly]
+    A = block_diag(*pairs, np.diag(np.linspace(-0.6, 0.6, 80)))
+    start = np.random.default_rng(0).normal(size=len(A))
+    start[6:12] *= 1e-3
+    found = iteration._leading(lambda y: A @ y, start, np.full(len(A), True), 60, 1e-5, False)
+    assert found is not None
+    space, shown = found
+    assert len(shown) >= 12
+    for value in (*nearly, *nearly.conj()):
+        assert np.abs(space.values - value).min() < 1e-9
+
+
+def test_a_mode_beside_a_number_is_one_to_the_last_digit():
+    A = csr_array(np.diag([*np.linspace(0, 0.98, 119), 1.0]))
+    start = np.random.default_rng(0).normal(size=120)
+    for place in 1 + np.geomspace(0.01, 0.3, 8):
+        found = iteration._beside(A, lambda y: y, complex(place), start, np.full(120, True))
+        assert found.radius == pytest.approx(1, abs=1e-14)
+        value, vector = found.closest
+        missed = np.linalg.norm(A @ vector - value * vector) / np.linalg.norm(vector)
+        assert missed < 3e-15
+
+
+def test_what_rows_add_is_summed_without_each_period_to_come():
+    """Σ_k Rᵀ Aᵀ^k A^k R, by a Lyapunov equation."""
+    decay = np.diag([0.999, 0.99, 0.98, *np.linspace(0, 0.5, 9)])
+    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(12, 12)))[0]
+    A, rows = turned @ decay @ turned.T, np.eye(12)[:, :3]
+    asked = []
+
+    def period(rows):
+        asked.append(rows)
+        return A @ rows, rows.T @ rows
+
+    found = lasting.summed(period, rows, 0.999)
+    expected = solve_discrete_lyapunov(A.T, np.eye(12))[:3, :3]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    assert len(asked) < 200 < 20 / -math.log(0.999)
 
 
 def test_modes_looked_at_closely_are_those_of_a_dense_solver():

@@ -13,6 +13,9 @@ from relaysim.mixing import epidemic, equidyn, matcha, random_matching
 from relaysim.mixing.drawn import DrawnMixing
 from relaysim.support.streams import Streams
 from relaysim.theory import linearize, mean_square, mean_square_rate
+from relaysim.theory.second_moments import seen
+
+Replayed = sys.modules["relaysim.theory.mean_square"].Replayed  # the function has its name
 
 N = 5
 PROBLEM = rs.problems.random_quadratics(n=N, d=2, zeta2=1.0, seed=0)
@@ -161,6 +164,34 @@ def test_moments_of_proxskip_fall_at_the_rate_and_to_nothing():
     coin = mean_square_rate(PROBLEM, RING, ProxSkip(0.4), 5.0)
     assert coin > 1
     assert mean_square(PROBLEM, RING, ProxSkip(0.4), 5.0).stationary["distance"] == math.inf
+
+
+def test_draws_have_the_axes_that_are_asked_for():
+    """In their order, one set for all replicas."""
+
+    class Asking(DPSGD):
+        def step(self, state, round):
+            return round.uniforms((2, 2, 5)), round.uniforms((1, 3, 4, 2))
+
+    class Asked:
+        step, gradient = 0, None
+
+        def with_gradient(self, gradient):
+            return self
+
+    first, second = Replayed(Asking(), np.arange(7.0)[:, None], 1).step(None, Asked())
+    assert first.tolist() == [[[0.0], [1.0]], [[2.0], [3.0]]]
+    assert second.tolist() == [[[[4.0]], [[5.0]], [[6.0]]]]
+
+
+def test_what_is_reached_in_one_step_of_a_period_need_not_be_in_another():
+    """Two numbers change places and are tripled where none of the starts comes to stand."""
+    turn = np.array([[0.0, 1.0], [1.0, 0.0]])
+    phases = [turn[None], (turn @ np.diag([3.0, 0.5]))[None]]
+    starts = np.array([[1.0, 2.0], [0.0, 0.0]])
+    first, second = seen(phases, starts, np.eye(2))
+    assert (first.shape, second.shape) == ((1, 1, 1), (1, 1, 1))
+    assert abs(second[0] @ first[0]) == pytest.approx(0.5)
 
 
 # -- what is refused -----------------------------------------------------------------------------------

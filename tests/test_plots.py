@@ -772,6 +772,7 @@ def test_where_a_method_stalls_there_is_no_asymptotic_rate():
     )
     labels = [line.get_label() for line in history.plot(theory=True).lines]
     assert "exact, without noise" in labels
+    assert "DP-SGD (gossip), strongly convex" in labels
     assert not any(label.startswith("rate") for label in labels)
 
 

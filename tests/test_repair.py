@@ -198,9 +198,12 @@ def test_replicas_have_trees_of_their_own_and_runs_are_gone_on_with(tmp_path):
     assert longer.trace == whole.trace
     again = rs.simulate(**run | {"faults": Replay(whole.trace)}, steps=STEPS, seed=[8, 9])
     np.testing.assert_array_equal(again.x, whole.x)
-    left = rs.simulate(**run | {"learning_rate": [1e30, RATE]}, steps=STEPS, seed=3, record=1)
-    assert left.diverged.tolist() == [True, False]
-    np.testing.assert_allclose(left.x[..., 1], whole.x[..., 0], rtol=0, atol=1e-13)
+    one = rs.simulate(**run | {"learning_rate": RATE}, steps=13, seed=3, keep_faults=True)
+    for faults in (run["faults"], Replay(one.trace)):
+        few = run | {"learning_rate": [1e30, RATE], "faults": faults}
+        left = rs.simulate(**few, steps=13, seed=3, record=1)
+        assert left.diverged.tolist() == [True, False]
+        np.testing.assert_allclose(left.x[..., 1], half.x[..., 0], rtol=0, atol=1e-13)
 
 
 def test_without_outages_and_in_texts_it_is_as_before():

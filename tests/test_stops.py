@@ -282,6 +282,7 @@ def test_what_stops_or_is_late_is_replayed_to_the_bit(method, faults, tmp_path):
         kept.faults.drop(columns="seed", errors="ignore")
     )
     assert again.trace == kept.trace
+    assert all(track != kept.trace for track in kept.trace.tracks)
     part = rs.simulate(**run | {"steps": 6}, faults=faults, seed=[3, 4], keep_faults=True)
     longer = rs.History.load(part.save(tmp_path / "part")).extend(9)
     assert longer.trace == kept.trace

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import sys
+import tracemalloc
 from dataclasses import dataclass
 from typing import Any
 
@@ -540,6 +542,19 @@ def test_rows_that_do_not_sum_to_1_are_refused():
         MixedStep(
             problem_of(CHAIN), CHAIN, DPSGD(), 0.1, (csr_array(columns),), start_of(CHAIN), True
         )
+
+
+def test_maps_take_the_memory_that_they_are_said_to_need(monkeypatch):
+    needed = []
+    module = sys.modules["relaysim.theory.under_faults"]  # the function has its name
+    monkeypatch.setattr(module, "require_memory", lambda size, *_: needed.append(size))
+    given = (problem_of(RING, d=6), RING, DPSGD(), 0.1, LinkFailure(0.2, 0.5))
+    under_faults(*given)  # what is kept from then on is there
+    tracemalloc.start()
+    under_faults(*given)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.4 * needed[0] < peak < needed[0]
 
 
 def test_other_refusals():

@@ -315,6 +315,17 @@ def test_a_run_is_drawn_below_its_worst_case():
     )
 
 
+def test_starts_that_agree_in_one_parameter_are_not_common():
+    """Who starts at one point has not disagreed yet; others may stand around x*, all r₀ away."""
+    disagreement = []
+    for x0 in ([[1.0, 2.0]] * 3, [[1.0, 2.0], [1.0, 3.0], [1.0, 4.0]]):
+        run = {"learning_rate": 0.5, "steps": 1, "x0": np.array(x0)}
+        history = rs.simulate(quadratics(), CHAIN, DPSGD(), **run)
+        found = rs.theory.worst_case_curve(history, "consensus_distance")
+        disagreement.append(found.values[0])
+    assert disagreement == [pytest.approx(0, abs=1e-6), pytest.approx(found.r0**2)]
+
+
 def test_runs_that_have_no_worst_case_are_refused():
     noisy = rs.simulate(
         quadratics(),
@@ -329,6 +340,16 @@ def test_runs_that_have_no_worst_case_are_refused():
     exact = rs.simulate(quadratics(), CHAIN, RelaySGD(), learning_rate=0.5, steps=3)
     with pytest.raises(ValueError, match="distance or"):
         exact.plot(y="seed", worst_case=True)
+    lossy = rs.simulate(
+        quadratics(),
+        CHAIN,
+        RelaySGD(),
+        learning_rate=0.5,
+        steps=3,
+        faults=rs.faults.MessageDrop(0.1),
+    )
+    with pytest.raises(ValueError, match="has no place for lost messages"):
+        lossy.plot(worst_case=True)
 
 
 # -- what is refused ---------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ def estimated(trace: Trace, mu: float, r0: float, zeta2: float, measure: str) ->
     upper = (of_start or 0.0) * r0**2 + (of_zeta2 or 0.0) * zeta2
     if not abs(upper - lower) <= SAME * max(1.0, abs(lower)):
         raise RuntimeError(_unsolved(f"it lies between {lower:.6g} and {upper:.6g}"))
-    tables = [_multipliers(function, len(asked[0])) for function in functions]
+    tables = [_multipliers(function) for function in functions]
     return Estimate(
         upper=upper,
         lower=lower,
@@ -159,10 +159,10 @@ def _unsolved(what: str) -> str:
     )
 
 
-def _multipliers(function: Any, count: int) -> np.ndarray:
-    for table in function.get_class_constraints_duals().values():
-        return table.to_numpy(dtype=float)
-    return np.zeros((count, count))
+def _multipliers(function: Any) -> np.ndarray:
+    (table,) = function.get_class_constraints_duals().values()
+    found: np.ndarray = table.to_numpy(dtype=float)
+    return found
 
 
 def _worst(

@@ -196,7 +196,7 @@ def _spaces(apply: Apply, start: np.ndarray, dimensions: int) -> Iterator[_Space
         if not ends:
             basis[k + 1] = following / rest
         if ends or k + 1 >= look:
-            look = max(k + 2, int((k + 1) * NEXT_LOOK))
+            look = int(look * NEXT_LOOK)  # above it, as the first one is
             values, weights = np.linalg.eig(small[: k + 1, : k + 1])
             order = np.argsort(-np.abs(values), kind="stable")
             errors = (rest if len(order) < len(start) else 0.0) * np.abs(weights[-1, order])

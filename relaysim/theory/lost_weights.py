@@ -123,7 +123,7 @@ def lost_weights(W: csr_array, arrive: np.ndarray, laziness: float) -> LostWeigh
         which = each.rank[:, None] < each.counts[:, each.of].T
         arrived[row, : which.shape[1]] = which
     left = weights_left(W, arrived, laziness)
-    mean, covariances, with_arrivals = np.zeros(len(edges)), [], []
+    mean, covariances, with_arrivals = np.empty(len(edges)), [], []
     for row, each in zip(rows, kinds, strict=True):
         mean[row], *others = _moments(each, left[row, : len(each.chances)])
         covariances.append(others[0])

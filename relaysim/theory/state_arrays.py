@@ -46,6 +46,7 @@ def change_of_counts(state: Any, following: Any) -> float:
             return math.inf
         before, after = (np.asarray(part, dtype=float) for part in (old, new))  # a flag is 0 or 1
         sizes = np.maximum(np.abs(before), np.abs(after))
-        change = np.abs(after - before) / np.where(sizes > 0, sizes, 1)
+        apart = np.maximum(before, after) - np.minimum(before, after)
+        change = apart / np.where(sizes > 0, sizes, 1)
         largest = max(largest, float(np.max(change)))
     return largest

@@ -13,7 +13,7 @@ from claims import bounded, tight
 
 import relaysim as rs
 from relaysim.algorithms import D2, ExactDiffusion, GradientTracking, RelaySGD
-from relaysim.theory.bounds import ConditionError, bounds_for
+from relaysim.theory.bounds import ConditionError, bounds_for, powers
 
 N = 5
 H = np.array([[1.0], [0.3], [0.6], [0.9], [0.2]])
@@ -67,6 +67,24 @@ def test_the_constants_are_what_runs_reach(algorithm, topology, rate):
     ):
         norms = np.linalg.norm(responses(algorithm, topology, rate, starts, gradients), 2, (1, 2))
         tight((norms / found.rate ** np.arange(len(norms))).max(), factor, 1e-6)
+
+
+@over_methods
+def test_what_is_left_of_any_state_is_as_said(algorithm, topology, rate, monkeypatch):
+    """‖E A^k z‖² ≤ r^{2k} zᵀPz, whatever z with nothing that is conserved."""
+
+    def watched(begin, z, step, P, r):
+        A, left = step.matrices[0].toarray(), np.einsum("ik,ij,jk->k", z, P, z)
+        for k in range(40):
+            reached = (z[:N] ** 2).sum(axis=0)
+            bounded(reached, r ** (2 * k) * left)
+            z = A @ z
+        return found(begin, z, step, P, r)
+
+    found = powers._supremum
+    monkeypatch.setattr(powers, "_supremum", watched)
+    problem = rs.problems.DiagonalQuadratic(H, np.zeros((N, 1)))
+    rs.theory.map_constants(problem, topology, algorithm, rate, common_start=False)
 
 
 @over_methods
