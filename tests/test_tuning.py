@@ -637,3 +637,12 @@ def test_problems_without_an_optimum_are_tuned():
 def test_what_cannot_be_tuned_is_said_before_anything_runs(options, kind, message):
     with pytest.raises(kind, match=message):
         rs.tune(EIGHT, rs.topologies.ring(8), rs.algorithms.DPSGD(), **options)
+
+
+def test_where_all_curvatures_are_alike_one_step_is_found():
+    problem = rs.problems.DiagonalQuadratic(np.full((4, 1), 2.0), np.arange(4.0)[:, None])
+    found = rs.tune(problem, rs.topologies.ring(4), rs.algorithms.AllReduce(), target=1e-20)
+    assert (found.learning_rate, found.steps) == (0.5, 1)
+    alone = rs.problems.DiagonalQuadratic([[1.0]], [[3.0]])
+    found = rs.tune(alone, rs.topologies.chain(1), rs.algorithms.RelaySGD())
+    assert (found.learning_rate, found.steps) == (1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -171,7 +172,20 @@ class RateSearch:
             gains = np.nanmin(crossings, initial=np.inf) < (1 - WORTHWHILE) * crossing
             if not gains and not _is_needle(rates, steps, ratio):
                 break
-        return self._best_that_lasts()
+        found = self._best_that_lasts()
+        return self._best_that_lasts() if self._is_beaten_at_once(found) else found
+
+    def _is_beaten_at_once(self, found: float) -> bool:
+        """Whether a rate is faster at which nothing, or least, is left of f after a step: 1/L or 2/(L + μ).
+
+        Where all curvatures are alike, it is a needle that a grid does not meet.
+        """
+        taken = self._tried[found]["steps"] if found in self._tried else np.nan
+        if not (1 < taken < CHEAP_STEPS and math.isfinite(self._fastest_mode)):
+            return False
+        curvatures = np.array([self._fastest_mode, (self._fastest_mode + self._slowest) / 2])
+        steps, _ = self._watch(np.unique(1 / curvatures), int(taken))
+        return bool(np.nanmin(steps, initial=np.inf) < taken)
 
     def _best_that_lasts(self) -> float:
         """The rate with the fewest steps that stays below the target for much longer still.

@@ -161,7 +161,8 @@ def tune(
     apart, and 6 % where the best takes less than 500 steps. It goes on as long as the best is at one of
     its ends, or, where no rate has met the target, as long as the highest does not lead away from it, up
     to 4(n + 2)/μ. The neighbourhoods of the best are then refined until rates are 0.4 % apart, or finer
-    ones gain less than 0.2 % (and the best is no needle, much faster than the rates on either side).
+    ones gain less than 0.2 % (and the best is no needle, much faster than the rates on either side). At
+    last 1/L and 2/(L + μ) are tried, at which one step solves a problem whose curvatures are alike.
 
     With gradient noise, or a method that draws at random (its claim ``random``), a rate is judged by
     eight seeds from ``seed`` on: six of them have to stay below the target, and ``steps`` is the median
