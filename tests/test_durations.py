@@ -283,7 +283,8 @@ def test_an_interrupted_search_gives_the_best_so_far(monkeypatch):
 
 def test_rates_that_are_only_neutral_are_no_best():
     class Neutral:
-        _tried = {0.1: 0.0, 0.2: 0.3}
+        def __init__(self):
+            self._tried = {0.1: 0.0, 0.2: 0.3}
 
         def _warned(self, what):
             return sorted(self._tried)

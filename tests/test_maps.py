@@ -1,6 +1,7 @@
 """Maps of exact rates: grid, boundary and best rates against other searches; what the store keeps."""
 
 import math
+
 import numpy as np
 import pandas as pd
 import pytest
