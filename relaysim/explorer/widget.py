@@ -263,7 +263,9 @@ class Explorer(widgets.VBox):
         curves = [] if self.scene is None else self.scene.curves
         for k, curve in enumerate(curves):
             if curve.whole is not None and self.scene is not None:
-                curves[k] = curve._replace(overlay=curve.whole(), whole=None)
+                curves[k] = curve._replace(whole=None)
+                with contextlib.suppress(*EXPECTED):  # what was drawn before stays
+                    curves[k] = curves[k]._replace(overlay=curve.whole())
                 self.picture.value = png(draw(self.scene))
                 self._tell()
                 return self.find_the_rest() if seconds == math.inf else False
