@@ -204,6 +204,10 @@ def is_refused(algorithm, topology, fault, matrices):
             return True
         if "symmetric" in algorithm.mixing_needs and any((W != W.T).any() for W in matrices):
             return True
+        every = algorithm.sends_every or 1  # who sends in some steps has their matrices only
+        used = [matrices[t % len(matrices)] for t in range(every - 1, every * len(matrices), every)]
+        if not connected(np.sum([W != 0 for W in used], axis=0)):
+            return True
         if algorithm.mixing_needs == "one symmetric" and len(matrices) > 1:
             return True
         if "column" in algorithm.mixing_needs:
