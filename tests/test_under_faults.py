@@ -15,6 +15,8 @@ import relaysim as rs
 from relaysim.algorithms import (
     D2,
     DPSGD,
+    KGT,
+    LED,
     SGP,
     AllReduce,
     ChocoSGD,
@@ -193,6 +195,21 @@ def test_a_period_of_matrices_loses_in_turn():
     assert found.period == 2
     np.testing.assert_allclose(found.iterates(2), iterates, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(found.predict(2).distance, means.distance, rtol=1e-12)
+
+
+@pytest.mark.parametrize("algorithm", [KGT(2), KGT(3), LED(2)], ids=str)
+def test_rules_of_several_steps_lose_in_the_step_that_sends(algorithm):
+    """What workers differ by moves on its own through each of the steps, not only over a period."""
+    steps = 5
+    x0, problem = start_of(CHAIN), problem_of(CHAIN)
+    given = problem, CHAIN, algorithm, 0.3, LinkFailure(0.3, 0.7)
+    iterates, means = enumerated(*given, steps, x0)
+    found = under_faults(*given, x0=x0)
+    assert found.period > 1
+    np.testing.assert_allclose(found.iterates(steps), iterates, rtol=1e-12, atol=1e-13)
+    predicted = found.predict(steps)
+    for column in means:
+        np.testing.assert_allclose(predicted[column], means[column], rtol=1e-12, atol=1e-14)
 
 
 # -- against simulations ------------------------------------------------------------------------------
