@@ -26,6 +26,13 @@ def noise_floor(n, d, columns=None, **options):
     return rs.theory.linearize(*parts(n, d), 0.1).stationary(1.0, columns, **options)
 
 
+def columns_of(n, d):
+    ring = T.ring(n)
+    mixing = [rs.mixing.uniform(ring, weight) for weight in (0.1, 0.3, 0.4)]
+    given = (quadratics(n, d), ring, A.DPSGD(), 0.1)
+    return rs.theory.linearize(*given, mixing=mixing)._floor._by_columns()
+
+
 def mapped(n, rates=8, **options):
     settings = {size: (quadratics(size), T.chain(size)) for size in (n // 2, n)}
     return rs.theory.map(
@@ -177,6 +184,7 @@ class Bar:
         ("RelaySGD: stable rates", lambda: rs.theory.stable_learning_rates(*parts(4, 2))),
         ("noise floor", lambda: noise_floor(4, 8)),  # doublings
         ("noise floor", lambda: noise_floor(12, 2, ["suboptimality"])),  # steps of rows
+        ("noise floor", lambda: columns_of(6, 4)),  # steps of columns
         ("map of rates", lambda: mapped(4, 3)),
         ("consensus", lambda: consensus(6)),
         ("decay of pairs", lambda: rs.theory.asynchronous_decay(T.ring(8), A.A2CiD2())),
@@ -271,6 +279,17 @@ def test_an_interrupted_search_gives_the_best_so_far(monkeypatch):
         interrupted_at(patch, 1e-9)
         with pytest.warns(RuntimeWarning, match="of the 0 rates"):
             assert rs.theory.best_learning_rate(*GIVEN["from above 0"]) is None
+
+
+def test_rates_that_are_only_neutral_are_no_best():
+    class Neutral:
+        def __init__(self):
+            self._tried = {0.1: 0.0, 0.2: 0.3}
+
+        def _warned(self, what):
+            return sorted(self._tried)
+
+    assert growth.Growth.best_so_far(Neutral()) is None
 
 
 def test_an_interrupted_search_of_a_figure_raises(monkeypatch):

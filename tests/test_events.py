@@ -135,7 +135,8 @@ def test_events_are_as_often_as_they_should_be():
 def test_each_worker_takes_one_gradient_a_step_in_expectation(algorithm, gradients_a_meeting):
     topology, units = rs.topologies.torus(3, 3), 3000
     events = slow_events.events_of(algorithm, topology, units)
-    _, _, first, second = (np.array(part) for part in zip(*events, strict=True))
+    _, time, first, second = (np.array(part) for part in zip(*events, strict=True))
+    assert ((time >= 0) & (time < 1)).all()
     meetings = np.count_nonzero(second >= 0)
     assert meetings == int(9 * units / gradients_a_meeting)
     gradients = np.bincount(first[second < 0], minlength=9)

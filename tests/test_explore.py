@@ -616,6 +616,18 @@ def test_a_notebook_finds_stable_rates_by_itself_while_sliders_move():
     assert "stable for 0 &lt; γ" in asyncio.run(used())
 
 
+def test_a_search_for_stable_rates_that_fails_is_not_tried_again(monkeypatch):
+    def failing(search, seconds):
+        raise ValueError("no rate converges")
+
+    monkeypatch.setattr(rs.theory.stability.WindowSearch, "go_on", failing)
+    explorer = small(n=4, d=2, methods=["D2"], theory=True)
+    assert explorer.find_the_rest(0.01)
+    assert explorer.scene.curves[0].search is None
+    assert explorer.rows[0].told.value.startswith("ρ = ")
+    assert "stable" not in explorer.rows[0].told.value
+
+
 def test_a_noise_floor_that_takes_long_comes_after_the_picture(monkeypatch):
     monkeypatch.setattr(budget, "MOST_FOR_FLOOR", 1000)
     explorer = small(n=6, d=2, topology="chain", sigma2=1e-3, methods=["DPSGD", "D2"], theory=True)

@@ -111,6 +111,18 @@ def test_columns_add_up_to_what_doubling_finds(algorithm, mixing, monkeypatch):
     assert min(each.shape[1] for each in left) < n * d / 2, "columns have not become fewer"
 
 
+def test_the_smallest_of_what_is_summed():
+    """In loops, over both steps of a period."""
+    sums, squares = columns.Sums(2, 3, 4), []
+    for phase in (0, 1):
+        x = np.random.default_rng(phase).normal(size=(3, 4, 5)) * (1 + phase)
+        sums.add(phase, x.reshape(12, 5))
+        mean = x.mean(axis=0)
+        squares += [(each**2).sum() for each in x]
+        squares += [3 * (mean**2).sum(), ((x - mean) ** 2).sum()]
+    assert sums.smallest == pytest.approx(min(squares), rel=1e-12)
+
+
 def test_what_pays_is_what_is_taken():
     """Of many unequal Hessians columns, of few doubling; what relays leave is neither."""
     ring, D2 = rs.topologies.ring(16), rs.algorithms.D2()

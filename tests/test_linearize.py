@@ -881,6 +881,25 @@ def test_the_best_rate_may_lie_between_rates_that_look_worse():
     assert best.learning_rate == pytest.approx(12.5, rel=1e-6)
 
 
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_scan_finds_what_crosses_0_between_its_rates(side):
+    """A valley that is below 0 for a tenth of the way between two rates, and a hill above it."""
+
+    class Between:
+        def __init__(self):
+            self._rates, self._tried = [1.0, 2.0, 3.0, 4.0], {}
+
+        def __call__(self, rate):
+            return side * (abs(rate - 2.4) - 0.05)
+
+        roughly = __call__
+
+    rates, values = Growth.scan(Between())
+    (place,) = (rate for rate in rates if rate not in (1.0, 2.0, 3.0, 4.0))
+    assert place == pytest.approx(2.4, abs=1e-4)
+    np.testing.assert_allclose(values, [Between()(rate) for rate in rates], rtol=1e-12)
+
+
 # -- how it is found -------------------------------------------------------------------------------
 
 

@@ -1,5 +1,7 @@
 """Maps of exact rates: grid, boundary and best rates against other searches; what the store keeps."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -128,6 +130,7 @@ def test_an_interrupted_map_has_kept_what_was_finished(tmp_path, monkeypatch):
         ({"methods": []}, ValueError, "one or more"),
         ({"methods": [D2(), D2()]}, ValueError, "label of their own"),
         ({"learning_rates": [0.2, 0.1]}, ValueError, "that increase"),
+        ({"learning_rates": [0.2, math.inf]}, ValueError, "learning_rates has .* not finite"),
         ({"learning_rates": [0.0, 0.1]}, ValueError, "positive"),
         ({"settings": {}}, ValueError, "at least one"),
         ({"settings": {1: PROBLEM}}, ValueError, "a setting must be"),

@@ -614,3 +614,14 @@ def test_other_refusals():
 def test_means_of_relaying_that_are_not_known(topology, algorithm, fault, words):
     with pytest.raises(ValueError, match=words):
         relay_under_faults(problem_of(topology, 2), topology, algorithm, 0.1, fault)
+
+
+def test_moments_that_do_not_fit_beside_each_other_are_refused(monkeypatch):
+    lossy = under_faults(problem_of(RING, d=6), RING, DPSGD(), 0.1, LinkFailure(0.1, 0.3))
+    assert lossy.rate < 1
+    monkeypatch.setattr("relaysim.support.checks.memory_bytes", lambda: 1e6)
+    for call in (lambda: lossy.stationary(0.1), lambda: lossy._rate(lossy._apart)):
+        with pytest.raises(
+            ValueError, match=r"vectors of \d+ second moments would take .* or simulate it"
+        ):
+            call()

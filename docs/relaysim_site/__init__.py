@@ -13,6 +13,7 @@ from relaysim_site import (
     formulas,
     gallery,
     methods,
+    navigation,
     notebooks,
     pictures,
     references,
@@ -34,6 +35,9 @@ def setup(app) -> dict:
     app.connect("autodoc-process-docstring", api.mend_docstring, priority=900)
     app.connect("autodoc-skip-member", api.skip_member)
     app.connect("html-page-context", api.mend_backlinks)
+    app.connect(
+        "html-page-context", navigation.shared_by_sources, priority=400
+    )  # before the theme's
     app.connect("viewcode-follow-imported", api.where_alias_stands)
     app.add_transform(formulas.Scripts)
     app.add_post_transform(api.NoGuesses)

@@ -42,7 +42,6 @@ from relaysim.explorer.settings import (
 )
 from relaysim.records.history import History
 from relaysim.support.files import written_aside
-from relaysim.theory.stability import WindowSearch
 
 __all__ = ["Explorer", "MethodRow"]
 
@@ -251,28 +250,34 @@ class Explorer(widgets.VBox):
                 curve = found.get((method_call(row.call), row.learning_rate.value))
                 row.told.value = "" if curve is None else told(curve)
 
-    def _searches(self) -> list[WindowSearch]:
-        """Those for stable rates that have not ended."""
+    def _searches(self) -> bool:
+        """Whether one for stable rates has not ended."""
         curves = [] if self.scene is None else self.scene.curves
-        searches = [curve.search for curve in curves if curve.search is not None]
-        return [search for search in searches if search.found is None]
+        return any(curve.search is not None and curve.search.found is None for curve in curves)
 
     def find_the_rest(self, seconds: float = math.inf) -> bool:
         """Go on with noise floors, and for about so long with stable rates; whether all is there.
 
         A notebook does that by itself when controls rest.
         """
-        for k, curve in enumerate([] if self.scene is None else self.scene.curves):
+        curves = [] if self.scene is None else self.scene.curves
+        for k, curve in enumerate(curves):
             if curve.whole is not None and self.scene is not None:
-                self.scene.curves[k] = curve._replace(overlay=curve.whole(), whole=None)
+                curves[k] = curve._replace(whole=None)
+                with contextlib.suppress(*EXPECTED):  # what was drawn before stays
+                    curves[k] = curves[k]._replace(overlay=curve.whole())
                 self.picture.value = png(draw(self.scene))
                 self._tell()
                 return self.find_the_rest() if seconds == math.inf else False
-        for search in self._searches():
-            with contextlib.suppress(*EXPECTED):
-                if not search.go_on(seconds):
+        for k, curve in enumerate(curves):
+            if curve.search is None or curve.search.found is not None:
+                continue
+            try:
+                if not curve.search.go_on(seconds):
                     return False
-                self._tell()
+            except EXPECTED:  # it would fail again
+                curves[k] = curve._replace(search=None)
+            self._tell()
         return True
 
     def _later(self) -> None:

@@ -127,8 +127,13 @@ def taken_by(call: Callable[[], Any], long: float = 0.0) -> float:
 
 def assembly_seconds(step: AffineStep) -> float:
     """What it takes to put the matrices of a period together, from one batch of probes."""
-    rows, (_, d) = step.rows, step.size
-    probes = step.states if rows is None or d == 1 else -(-rows // d)
+    rows, (n, d) = step.rows, step.size
+    if rows is None or d == 1:
+        rows, d = step.states, 1
+    together = step.probes
+    if together is not None and step.workers is not None and rows % n == 0:
+        rows = together.number * (rows // n)
+    probes = -(-rows // d)
     batch = max(1, min(probes, BATCH_BYTES // (8 * step.states)))
     y = np.zeros((step.states, batch))
     with np.errstate(all="ignore"):
@@ -148,12 +153,12 @@ def radius_products(A: csr_array) -> float:
     return float(POWERS[0][0] * FIRST_LOOK) if largest > DENSE_STATES else 0.0
 
 
-def radius_seconds(step: AffineStep) -> float:
-    """What its spectral radius takes at the least, where its matrices may still have to be put together."""
+def radius_seconds(step: AffineStep, matrices: Callable[[], list[csr_array]]) -> float:
+    """What a spectral radius takes at the least, where matrices may still have to be put together."""
     found = 0.0 if "matrices" in step.__dict__ else assembly_seconds(step)
     if found > SOON:
         return found
-    A = step.matrices[0]
+    A = matrices()[0]
     return found + radius_products(A) * product_seconds(A)
 
 
@@ -176,11 +181,11 @@ def rows_seconds(matrices: Sequence[csr_array], noise: Sequence[csr_array], d: i
     return taken_by(stepped, LONG)
 
 
-def columns_seconds(step: AffineStep, columns: int) -> float:
-    """What one step of so many states takes, by the method's own rule."""
-    some = min(columns, max(1, BATCH_BYTES // (8 * step.states)))
-    y = np.zeros((step.states, some))
-    return columns / some * taken_by(lambda: step.linear(y, 0), LONG)
+def columns_seconds(step: AffineStep, count: int) -> float:
+    """What a step of so many columns takes, where what errors make is moved by the method's own rule."""
+    width = max(1, min(count, BATCH_BYTES // (8 * step.states)))
+    y = np.zeros((step.states, width))
+    return taken_by(lambda: step.linear(y, 0), LONG) * count / width
 
 
 def covariance_seconds(states: int, dimensions: int, steps: float) -> float:

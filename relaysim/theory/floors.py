@@ -39,6 +39,8 @@ __all__ = ["Floor", "NoiseWhenAsked", "Spread"]
 DOUBLING, DENSE_GAIN = 6, 10
 # Fewer states are not worth the search for what is left of them.
 LARGE = 300
+# Of all columns in all steps this share is moved, until fewer do.
+OF_COLUMNS = 0.5
 # Groups of at most so many states are handled together.
 STACKED = 16
 
@@ -121,10 +123,10 @@ class Floor:
         if of_mean and self._rows_pay():
             step = rows_seconds(self._matrices, self._noise, self._d)
             return len(self._matrices) * self._steps_to_rest() * step
-        total, steps = 0.0, self._steps_to_rest()
         if self._columns_pay():
             step = columns_seconds(self.step, self._n * self._d)
-            return len(self._matrices) ** 2 * steps * step
+            return OF_COLUMNS * len(self._matrices) ** 2 * self._steps_to_rest() * step
+        total, steps = 0.0, self._steps_to_rest()
         for rows in self._groups:
             whole = self._lasting if len(rows) == self.step.states else None
             left = len(rows) if whole is None else whole.dimensions

@@ -301,7 +301,7 @@ class Linearization:
             one_of(name, "a column", tuple(known))
         limit = TimeLimit(seconds, f"{self.algorithm.label}: noise floor", *self._map.size)
         if limit.there_is_one and "spectral_radius" not in self.__dict__:
-            least = radius_seconds(self._map)
+            least = radius_seconds(self._map, lambda: self._coordinates.matrices)
             limit.require(least, measurement=least)
         highest, spread_by = self._spread_by(sigma2)
         if limit.there_is_one and spread_by is not None:

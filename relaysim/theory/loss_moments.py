@@ -23,12 +23,19 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator, gmres
 
 from relaysim.support.progress import progress_bar
-from relaysim.theory.second_moments import DENSE_ENTRIES, largest_eigenvalue, orthonormal
+from relaysim.theory.second_moments import (
+    DENSE_ENTRIES,
+    largest_eigenvalue,
+    orthonormal,
+    require_vectors,
+)
 
 __all__ = ["Chains", "Lossy", "LossyPeriod", "Moments", "Pairs", "at_rest"]
 
 # What is left, beside the solution, of an equation that is solved by iteration.
 RESIDUAL, MOST_TRIES = 1e-14, 6
+# After so many directions it begins anew; beside these it keeps some more vectors.
+DIRECTIONS, FURTHER = 80, 10
 
 
 class Moments(NamedTuple):
@@ -370,11 +377,14 @@ def at_rest(apply: Callable[[np.ndarray], np.ndarray], offset: np.ndarray) -> np
     if size <= DENSE_ENTRIES:
         matrix = np.stack([apply(unit) for unit in np.eye(size)], axis=1)
         return np.linalg.solve(np.eye(size) - matrix, offset)
+    require_vectors(DIRECTIONS + FURTHER, size)
     system = LinearOperator((size, size), matvec=lambda x: x - apply(x), dtype=np.float64)
     found, least = np.zeros(size), RESIDUAL * np.linalg.norm(offset)
     for _ in range(MOST_TRIES):
         left = offset - system @ found
         if np.linalg.norm(left) <= least:
             break
-        found += gmres(system, left, rtol=1e-10, atol=0.5 * least, restart=80, maxiter=50)[0]
+        found += gmres(system, left, rtol=1e-10, atol=0.5 * least, restart=DIRECTIONS, maxiter=50)[
+            0
+        ]
     return found

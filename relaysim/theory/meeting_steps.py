@@ -86,14 +86,14 @@ class MeetingSteps:
         """A_k and b_k."""
         # Unit states without the constant part of gradients, rest and a random state with it.
         size = self.states
-        probes = np.concatenate([np.eye(size), np.zeros((size, 1)), np.zeros((size, 1))], axis=1)
-        probes[:, -1] = np.random.default_rng(0).normal(size=size)
+        some = np.random.default_rng(0).normal(size=size)
+        probes = np.column_stack([np.eye(size), np.zeros(size), some])
         with_constant = np.r_[np.zeros(size), 1.0, 1.0]
         matrices, offsets = [], []
         for k in range(len(self.probabilities)):
             found = self._after(probes, with_constant, k)
             A, b = found[:, :-2], found[:, -2]
-            if not close(A @ probes[:, -1] + b, found[:, -1], 1.0):
+            if not close(A @ some + b, found[:, -1], 1.0):
                 raise TypeError(
                     f"the rule of {self._algorithm!r} is not affine: what it makes of a sum of states is not "
                     f"the sum of what it makes of them; use relaysim.simulate"

@@ -7,12 +7,24 @@ from collections.abc import Callable
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigs
 
-__all__ = ["SPANNED", "largest_eigenvalue", "moved", "orthonormal", "radius", "seen"]
+from relaysim.support.checks import require_memory
+
+__all__ = [
+    "SPANNED",
+    "largest_eigenvalue",
+    "moved",
+    "orthonormal",
+    "radius",
+    "require_vectors",
+    "seen",
+]
 
 # Up to so many entries of a moment its map is a matrix whose eigenvalues are all computed.
 DENSE_ENTRIES = 400
 # What is left of a direction, beside 1, that lies in the span of others but for rounding.
 SPANNED = 1e-9
+# So many moments are kept while an eigenvalue is iterated for.
+KEPT = 25
 
 
 def moved(maps: np.ndarray, probabilities: np.ndarray, moment: np.ndarray) -> np.ndarray:
@@ -44,9 +56,19 @@ def largest_eigenvalue(apply: Callable[[np.ndarray], np.ndarray], start: np.ndar
     if size <= DENSE_ENTRIES:
         matrix = np.stack([apply(unit) for unit in np.eye(size)], axis=1)
         return float(np.abs(np.linalg.eigvals(matrix)).max())
+    require_vectors(KEPT, size)
     operator = LinearOperator((size, size), matvec=apply, dtype=np.float64)
     found = eigs(operator, k=1, v0=start, return_eigenvectors=False)
     return float(np.abs(found).max())
+
+
+def require_vectors(count: int, size: int) -> None:
+    """Raise ValueError where so many moments, of ``size`` numbers each, do not fit in memory."""
+    require_memory(
+        8.0 * count * size,
+        f"{count} vectors of {size} second moments",
+        "take fewer edges, workers or parameters, or simulate it",
+    )
 
 
 def seen(phases: list[np.ndarray], starts: np.ndarray, shown: np.ndarray) -> list[np.ndarray]:
