@@ -171,6 +171,15 @@ def test_replicas_leave_when_they_would_have_left(monkeypatch):
         assert_equal_bits(rs.simulate(**run, steps=first).extend(100 - first), whole)
 
 
+@pytest.mark.parametrize("record", [[4], [0, 2, 5], 3])
+@pytest.mark.parametrize("options", [{}, {"stop_below": 1e-9}])
+def test_no_further_step_leaves_what_diverged_after_the_last_record(record, options):
+    run = PARTS | {"learning_rate": [0.1, 300.0], "record": record} | options
+    whole = rs.simulate(**run, steps=13)
+    assert whole.diverged.tolist() == [False, True]
+    assert_equal_bits(whole.extend(0), whole)
+
+
 def test_a_state_is_kept_as_asked_for(monkeypatch):
     run = PARTS | {"learning_rate": 0.2, "steps": 5}
     assert rs.simulate(**run).extend(1).steps[-1] == 6

@@ -1028,3 +1028,25 @@ def test_what_is_forgotten_is_missing_in_no_floor(algorithm):
     np.testing.assert_allclose(
         means, weights @ expected @ weights.T, rtol=1e-9, atol=1e-11 * means.max()
     )
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "n", "radius"),
+    [
+        (rs.algorithms.GradientTracking(), 2, 0.0),
+        (rs.algorithms.GradientTracking(form="atc"), 2, 0.0),
+        (rs.algorithms.GradientTracking(form="atc"), 3, 0.0),
+        (rs.algorithms.DPSGD(momentum=0.5), 3, 0.5**0.5),
+        (rs.algorithms.KGT(period=2), 3, 0.0),
+    ],
+)
+def test_a_rate_at_which_a_step_leaves_nothing_of_the_iterates_has_its_map(algorithm, n, radius):
+    """What is left is rounding, which told the sizes of all else: the map lost what corrections do."""
+    curvatures = np.array([1.0, 0.5])[:, None] if n == 2 else np.ones((3, 1))
+    problem = rs.problems.DiagonalQuadratic(curvatures, np.array([1.0, -2.0, 4.0])[:n, None])
+    linear = rs.theory.linearize(
+        problem, rs.topologies.complete(n), algorithm, 1 / curvatures.mean(), x0=[3.0]
+    )
+    assert linear.spectral_radius == pytest.approx(radius, abs=1e-7)
+    np.testing.assert_allclose(linear.fixed_point, np.tile(problem.optimum, (n, 1)), atol=1e-12)
+    assert np.abs(np.log2(linear._map.units)).max() < 10  # curvatures are about 1

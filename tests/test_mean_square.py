@@ -219,6 +219,8 @@ class Unlisted(DrawnMixing):
             "not linear, as where a quantiser",
         ),
         (COMPLETE, DPSGD(), epidemic(N, 2), ValueError, "4096 at most"),
+        (COMPLETE, rs.algorithms.SGP(2, "topology"), equidyn(N), ValueError, "another draw"),
+        (COMPLETE, rs.algorithms.Muffliato(0.0, rounds=3), equidyn(N), ValueError, "another draw"),
         (RING, DPSGD(), lambda step: rs.mixing.metropolis(RING), ValueError, "no rate"),
     ],
 )

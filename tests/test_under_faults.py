@@ -15,6 +15,7 @@ import relaysim as rs
 from relaysim.algorithms import (
     D2,
     DPSGD,
+    KGT,
     SGP,
     AllReduce,
     ChocoSGD,
@@ -193,6 +194,29 @@ def test_a_period_of_matrices_loses_in_turn():
     assert found.period == 2
     np.testing.assert_allclose(found.iterates(2), iterates, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(found.predict(2).distance, means.distance, rtol=1e-12)
+
+
+def test_what_workers_differ_by_is_followed_through_each_step_of_a_period():
+    """It moves on its own through each of them: what does so over a period only is not enough."""
+    rates, centres = [[0.9], [0.3], [0.8]], [[-0.7], [-0.5], [-0.3]]
+    problem = rs.problems.DiagonalQuadratic(rates, centres)
+    given = problem, TRIANGLE, KGT(2), 0.2, MessageDrop(0.3)
+    found, whole = under_faults(*given), under_faults(*given)
+    assert found._disagreement is not None
+    whole.__dict__["_disagreement"] = None  # of the moments of all numbers
+    np.testing.assert_allclose(
+        found.predict(6).consensus_distance, whole.predict(6).consensus_distance, rtol=1e-9
+    )
+    # All losses of both vectors in the second step, which sends, tell what the third makes of them.
+    wires = [edge for link in TRIANGLE.edges.tolist() for edge in (tuple(link), tuple(link[::-1]))]
+    ways = np.array(list(itertools.product([False, True], repeat=12)))
+    arrive = dict.fromkeys(wires, np.zeros(len(ways), dtype=bool))
+    lost = [dict(zip(wires, part.T, strict=True)) for part in (ways[:, :6], ways[:, 6:])]
+    told = Told([arrive, arrive, *lost, arrive, arrive], rounds=2)
+    chances = np.where(ways, 0.3, 0.7).prod(axis=1)
+    run = rs.simulate(*given[:3], learning_rate=0.2, steps=3, faults=told, replicas=len(ways))
+    means = run.frame.consensus_distance.to_numpy().reshape(len(ways), 4).T @ chances
+    np.testing.assert_allclose(found.predict(3).consensus_distance, means, rtol=1e-12, atol=1e-15)
 
 
 # -- against simulations ------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ class Run:
         """
         stop = StopRequest() if stop is None else stop
         self._record(record_steps, last, on_progress, stop)
-        unrecorded = len(self.active) and self.step < last and not stop.made
+        unrecorded = len(self.active) and self._last_recorded < last and not stop.made
         if unrecorded:
             before = self.step
             with np.errstate(all="ignore"):

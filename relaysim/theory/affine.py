@@ -39,6 +39,8 @@ __all__ = ["AffineStep", "Counting", "left_vectors"]
 MOST_STARTING_STEPS = 1 << 20
 # Relative changes from one period to the next with which what converges is about to rest.
 ROUNDING = 2.0**-49
+# A step may leave nothing but rounding, less than this of iterates, or of their gradients.
+DEAD = 1e-10
 # Periods later, a rule is looked at again.
 OTHER_PERIODS = (1, 2, 3, 5, 7)
 
@@ -230,18 +232,24 @@ class AffineStep:
         scales = np.ones(self.states)
         y = np.zeros((self.states, 1))
         count = self.problem.n * self.problem.d
-        y[:count, 0] = np.random.default_rng(3).normal(size=count)
+        start = np.random.default_rng(3).normal(size=count)
+        y[:count, 0] = start
         largest = np.zeros(len(self._shapes))
+        size = np.abs(start).max()
         for phase in range(4):
             y = self.linear(y, phase)
-            size = np.abs(y[:count]).max()
-            if not (np.isfinite(y).all() and size > 0):
+            if not np.isfinite(y).all():
                 break
+            left = np.abs(y[:count]).max()
+            size = max(size, left)
             for k in range(1, len(self._shapes)):
                 part = np.abs(y[self._part(k)]).max(initial=0)
                 largest[k] = max(largest[k], part / size)
+            if left < DEAD * size:  # rounding, which tells nothing of what comes from iterates
+                y[:count, 0] = start
+        least = min(1.0, self.curvature_scale)
         for k in range(1, len(self._shapes)):
-            if largest[k] > 0:
+            if largest[k] > DEAD * least:
                 scales[self._part(k)] = 2.0 ** round(math.log2(largest[k]))  # exact
         return scales
 

@@ -236,7 +236,11 @@ class LossyPeriod:
         None where it is everything. What vanishes there does not cancel.
         """
         random = np.random.default_rng(1)
-        basis = _closure(shown.T, functools.partial(self._some, random, True))
+
+        def backwards(basis: np.ndarray) -> np.ndarray:
+            return np.concatenate([step.some(random).T @ basis for step in self.steps], axis=1)
+
+        basis = _closure(shown.T, backwards)
         if basis.shape[1] == self.size:
             return None
         return basis, LossyPeriod([step.within(basis) for step in self.steps], self._chains)

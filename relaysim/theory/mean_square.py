@@ -23,12 +23,13 @@ from relaysim.mixing.by_step import AnyMixing
 from relaysim.mixing.drawn import DrawnMixing
 from relaysim.mixing.outcomes import Outcomes, require_few
 from relaysim.network import Network
+from relaysim.network.crossing import AnyWeights
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
 from relaysim.support.checks import real_array, real_number, shown, size_text, whole_number
 from relaysim.support.progress import progress_bar
 from relaysim.support.starts import starting_points
-from relaysim.theory.affine import AffineStep
+from relaysim.theory.affine import AffineStep, Counting
 from relaysim.theory.meeting_steps import MeetingSteps
 from relaysim.theory.second_moments import SPANNED, moved, radius, seen
 from relaysim.theory.spectra import NEUTRAL, fixed_point, groups_of
@@ -155,6 +156,19 @@ class Replayed(Method):
         return self._method.conserved(state, network, learning_rate)
 
 
+class _Asked(Counting):
+    """A network that lists by its matrices which rounds a step mixes in."""
+
+    @functools.cached_property
+    def rounds(self) -> set[int]:
+        """Their numbers."""
+        return set()
+
+    def _weights(self, round: int, further: int = 0) -> AnyWeights:
+        self.rounds.add(round)
+        return super()._weights(round, further)
+
+
 class MeanSquare:
     """Rate, curve and floor of a method that draws, in the mean square; see `mean_square`.
 
@@ -189,7 +203,11 @@ class MeanSquare:
         _require_small_maps(count * self.period, problem, algorithm)
         matrices = self._in_turn(weights, drawn, len(own.probabilities))
         replayed = Replayed(algorithm, uniforms, self.period)
-        self._map = AffineStep(problem, topology, replayed, learning_rate, matrices, x0)
+        self._networks: list[_Asked] = []
+        given = problem, topology, replayed, learning_rate, matrices, x0
+        self._map = AffineStep(*given, self._watched)
+        if isinstance(weights, DrawnMixing):
+            self._require_one_draw()
         self._require_same_counts()
         self.states = self._map.states
 
@@ -204,6 +222,22 @@ class MeanSquare:
                 f"is no rate; simulate it, or give the matrices of a period as a sequence"
             )
         return tuple(weights)
+
+    def _watched(self, *given: Any, **named: Any) -> _Asked:
+        self._networks.append(_Asked(*given, **named))
+        return self._networks[-1]
+
+    def _require_one_draw(self) -> None:
+        """Raise where a step mixes with other draws than its own."""
+        for phase in range(self.period):
+            asked = self._networks[-1].rounds
+            asked.clear()
+            self._map.linear(np.zeros((self._map.states, 1)), phase)
+            if asked - {self._map.start_up + phase}:
+                raise ValueError(
+                    f"{self.algorithm!r} mixes more than once in a step, each time with another draw: its "
+                    f"moments are not known; take one round a step, or simulate it"
+                )
 
     def _require_same_counts(self) -> None:
         """Raise where the map of an outcome depends on what was drawn before."""

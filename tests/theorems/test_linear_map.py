@@ -69,17 +69,39 @@ def test_the_constants_are_what_runs_reach(algorithm, topology, rate):
         tight((norms / found.rate ** np.arange(len(norms))).max(), factor, 1e-6)
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "rate"),
+    [
+        (D2(), 1.0),
+        (D2(), 1.3333),
+        (D2(), 4 / 3),
+        (GradientTracking(), 1.2),
+        (GradientTracking(), 4 / 3),
+    ],
+)
+def test_maps_that_end_in_a_few_steps_have_constants(algorithm, rate):
+    """Two workers average exactly: what rounding leaves, over r^t, is not what the method leaves."""
+    h = np.array([[1.0], [0.5]])
+    problem, graph = rs.problems.DiagonalQuadratic(h, [[1.0], [-2.0]]), rs.topologies.chain(2)
+    found = rs.theory.map_constants(problem, graph, algorithm, rate, common_start=False)
+    # The first step is the mean of the (1 − γh_i) x_i, later ones shrink it by 1 − 0.75γ.
+    first = np.linalg.norm(1 - rate * h) / 2**0.5
+    tight(first / found.rate, found.start_factor, 1e-6)
+    history = rs.simulate(problem, graph, algorithm, learning_rate=rate, steps=20)
+    assert len(history.plot(theory=True).lines) > 1
+
+
 @over_methods
 def test_what_is_left_of_any_state_is_as_said(algorithm, topology, rate, monkeypatch):
     """‖E A^k z‖² ≤ r^{2k} zᵀPz, whatever z with nothing that is conserved."""
 
-    def watched(begin, z, step, P, r):
-        A, left = step.matrices[0].toarray(), np.einsum("ik,ij,jk->k", z, P, z)
+    def watched(begin, z, seen, A, P, r):
+        left = np.einsum("ik,ij,jk->k", z, P, z)
         for k in range(40):
-            reached = (z[:N] ** 2).sum(axis=0)
+            reached = (z[:seen] ** 2).sum(axis=0)
             bounded(reached, r ** (2 * k) * left)
             z = A @ z
-        return found(begin, z, step, P, r)
+        return found(begin, z, seen, A, P, r)
 
     found = powers._supremum
     monkeypatch.setattr(powers, "_supremum", watched)

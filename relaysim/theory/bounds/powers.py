@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import eigvalsh, null_space, solve_discrete_lyapunov
+from scipy.linalg import eigvalsh, null_space
 
 from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible, matrices_for
@@ -24,6 +24,10 @@ __all__ = ["MapConstants", "linear_map", "map_constants"]
 MOST_STATES = 256
 # Steps after which the constants have to be known.
 MOST_STEPS = 1 << 12
+# In so many it is asked each step whether they are, later once in as many.
+FIRST_STEPS = 16
+# Powers below this add nothing more.
+TINY = 1e-100
 # r = ρ^0.85: at ρ itself there need not be a constant.
 NEAR = 0.85
 # Of norms, and of what solves a linear system.
@@ -184,31 +188,43 @@ def map_constants(
             f"the constants of this theorem would take {needed:.0f} steps, more than {MOST_STEPS}: the "
             f"method is too slow at learning rate {gamma:g}; take a higher one"
         )
-    P = moving @ solve_discrete_lyapunov(A.T / r, E.T @ E) @ moving.T
+    P = moving @ _sum_of_squares(A / r, E) @ moving.T
+    A = moving @ A @ moving.T  # rounding in what a step keeps would never decay
+    z = moving @ (moving.T @ z)
     columns = starts.shape[2]
     factors = [
-        _supremum([each.reshape(n * d, -1)[:, block] for each in iterates], z[:, block], step, P, r)
+        _supremum(
+            [each.reshape(n * d, -1)[:, block] for each in iterates], z[:, block], n * d, A, P, r
+        )
         for block in (slice(None, columns), slice(columns, None))
         if z[:, block].size
     ]
     return MapConstants(r, *factors, *([0.0] * (2 - len(factors))))
 
 
+def _sum_of_squares(M: np.ndarray, E: np.ndarray) -> np.ndarray:
+    """Σ_k (E M^k)ᵀ E M^k, by doubling: nothing cancels, however far M is from normal."""
+    found = E.T @ E
+    while np.abs(M).max(initial=0) > TINY:
+        found, M = found + M.T @ found @ M, M @ M
+    return found
+
+
 def _supremum(
-    begin: list[np.ndarray], z: np.ndarray, step: AffineStep, P: np.ndarray, r: float
+    begin: list[np.ndarray], z: np.ndarray, seen: int, A: np.ndarray, P: np.ndarray, r: float
 ) -> float:
-    """sup_t ‖X_t‖ r^{−t} of X_t as in ``begin``, and what A^k z shows of the iterates after these."""
-    seen, A = len(begin[0]) if begin else step.problem.n * step.problem.d, step.matrices[0]
+    """sup_t ‖X_t‖ r^{−t} of X_t as in ``begin``, and of the first rows of A^k z after these."""
     largest = 0.0
     for t in range(len(begin) + 2 * MOST_STEPS):
         later = t >= len(begin)
         X = z[:seen] if later else begin[t]
-        scale = r**-t
+        scale = float(np.float64(r) ** -t)
         # The eighth power of a norm that is not below the largest singular value.
         gram = X.T @ X if X.shape[1] < len(X) else X @ X.T
         if np.linalg.norm(gram @ gram) ** 0.25 * scale > largest:
             largest = max(largest, float(np.sqrt(eigvalsh(gram)[-1].clip(0))) * scale)
-        if later and (t - len(begin)) % 16 == 0:
+        since = t - len(begin)
+        if later and (since < FIRST_STEPS or since % FIRST_STEPS == 0):
             rest = float(np.sqrt(eigvalsh(z.T @ P @ z)[-1].clip(0))) * scale
             if rest <= largest:
                 return largest * (1 + ROUNDING)
