@@ -375,3 +375,38 @@ def test_other_input_that_makes_no_sense_is_refused():
         Stragglers(0.1, 0.5)
     with pytest.raises(ValueError, match="matrices must all be n × n, not 4 × 4 and 5 × 5"):
         runtime([np.eye(4), np.eye(5)], 5)
+
+
+def test_several_matrices_in_a_step_are_waited_for_only_where_they_join_the_same_workers():
+    problem = rs.problems.random_quadratics(n=4, d=1, zeta2=1.0, seed=0)
+    graph = rs.topologies.chain(4)
+    turns = [np.eye(4) for _ in range(3)]
+    for W, (i, j) in zip(turns, graph.edges.tolist(), strict=True):
+        W[[i, j], [i, j]] = W[[i, j], [j, i]] = 0.5
+    rows, columns = rs.mixing.row_stochastic(graph), rs.mixing.column_stochastic(graph)
+    for algorithm, mixing, refused in (
+        (rs.algorithms.SGP(2, "topology"), turns, True),
+        (rs.algorithms.Muffliato(rounds=2), turns, True),
+        (
+            rs.algorithms.Muffliato(rounds=2),
+            [turns[0], turns[0], turns[1], turns[1], turns[2], turns[2]],
+            False,
+        ),
+        (rs.algorithms.PushPull(), (rows, columns), False),
+        (rs.algorithms.PushPull(), (rows, columns, turns[0] @ turns[2], columns), True),
+        (rs.algorithms.GradientTracking("atc"), turns, False),
+    ):
+        history = rs.simulate(
+            problem,
+            graph,
+            algorithm,
+            learning_rate=0.05,
+            steps=3,
+            mixing=mixing,
+            progress=False,
+        )
+        if refused:
+            with pytest.raises(ValueError, match="waits with 2 matrices in a step"):
+                history.with_time(compute=Constant(1.0))
+        else:
+            assert history.with_time(compute=Constant(1.0)).frame.time.is_monotonic_increasing

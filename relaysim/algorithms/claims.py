@@ -26,6 +26,7 @@ CLAIMS: dict[str, str] = {
     "sending can go on at the same time",
     "sends_every": "K where it sends over the graph's edges in the last of every K steps only; None where it "
     "depends on the run",
+    "matrices_per_step": "how many matrices of a sequence it uses in a step, one after the other",
     "cycle": "steps after which its rule repeats",
     "least_steps": "steps that its rule is made for at least: shorter runs, that nobody means to go on with, "
     "are refused",
@@ -88,6 +89,11 @@ class Claims:
         """K where it sends over the graph's edges in steps K − 1, 2K − 1, … only; None where it depends on
         the run, on chance or on the data, in which steps it does, or how often in one.
         """
+        return 1
+
+    @property
+    def matrices_per_step(self) -> int:
+        """m where step t uses W_{mt}, …, W_{mt + m − 1} of a sequence; rounds with the same one are one."""
         return 1
 
     @property

@@ -299,8 +299,7 @@ def cycle_of(algorithm: Algorithm, matrices: tuple[csr_array, ...] | ByStep | Dr
     What is said of a run in its long term is an average over so many steps.
     """
     length = max(len(matrices), 1) if isinstance(matrices, tuple) else 1
-    a_step = len(SUMS.get(algorithm.mixing_needs, (ROWS,)))
-    return math.lcm(length // math.gcd(length, a_step), algorithm.cycle)
+    return math.lcm(length // math.gcd(length, algorithm.matrices_per_step), algorithm.cycle)
 
 
 def _warn_unless_drawn_so(mixing: DrawnMixing, name: str) -> None:

@@ -97,6 +97,10 @@ class Muffliato(Method):
     def hops_per_step(self) -> int:
         return self.rounds
 
+    @property
+    def matrices_per_step(self) -> int:
+        return self.rounds
+
     def vectors_per_edge(self, d: int) -> float:
         return self.rounds
 

@@ -109,6 +109,10 @@ class SGP(Method):
     def hops_per_step(self) -> int:
         return self.rounds
 
+    @property
+    def matrices_per_step(self) -> int:
+        return self.rounds
+
     def vectors_per_edge(self, d: int) -> float:
         """Vectors that each worker sends in a step, or over each edge of a topology, there with its mass."""
         return self.rounds if self._has_own_graph else self.rounds * (1 + 1 / d)
@@ -213,6 +217,7 @@ class PushPull(Method):
     uses: ClassVar[str] = "mixing"
     directed: ClassVar[bool] = True
     mixing_needs: ClassVar[str] = "row and column stochastic"
+    matrices_per_step: ClassVar[int] = 2
     several_rounds: ClassVar[bool] = False
     exact: ClassVar[bool] = True
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from relaysim.algorithms.events import Algorithm
 from relaysim.mixing.sequences import is_sequence
@@ -58,6 +59,26 @@ def times_of(history: Timed, known: Runtime | None, model: Mapping[str, Any]) ->
     return time[steps]
 
 
+def _of_steps(matrices: Any, every: int, algorithm: Any) -> list[Any]:
+    """A matrix of each step in which a method sends.
+
+    Raises:
+        ValueError: it uses several in a step, and these join different workers.
+    """
+    count, length = algorithm.matrices_per_step, len(matrices)
+    found = []
+    for k in range(1, length + 1):
+        used = [matrices[((k * every - 1) * count + j) % length] for j in range(count)]
+        joined = [csr_array(W) != 0 for W in used]
+        if any((each != joined[0]).nnz for each in joined[1:]):
+            raise ValueError(
+                f"{type(algorithm).__name__} waits with {count} matrices in a step, which join different "
+                f"workers; give with_time what relaysim.analysis.runtime(network, steps) returns"
+            )
+        found.append(used[0])
+    return found
+
+
 def _modelled(history: Timed, model: Mapping[str, Any]) -> Runtime:
     """The runtime on the history's own graph."""
     if not model:
@@ -82,8 +103,7 @@ def _modelled(history: Timed, model: Mapping[str, Any]) -> Runtime:
     if history.mixing is not None:
         network = history.mixing
         if is_sequence(network):  # those of the steps in which it sends
-            length = len(network)
-            network = [network[(k * every - 1) % length] for k in range(1, length + 1)]
+            network = _of_steps(network, every, algorithm)
     options: dict[str, Any] = {"overlap": bool(algorithm.overlaps), "replicas": history.replicas}
     options |= {"every": every, "rounds": int(rounds)} | dict(model)
     return runtime(network, max(1, int(history.steps.max(initial=0))), **options)

@@ -254,6 +254,7 @@ class _Contract:
         """What the class says of itself, measured."""
         self._examine_vectors(findings)
         self._examine_turns(findings)
+        self._examine_matrices(findings)
         self._examine_hops(findings)
         self._examine_exact(findings)
         self._examine_affine(findings)
@@ -313,6 +314,31 @@ class _Contract:
             return float(((sent > 0) != turns).sum()), 0, note
 
         findings.examine(claim, silent)
+
+    def _examine_matrices(self, findings: Findings) -> None:
+        claim = "matrices_per_step: so many of a sequence are asked for"
+        claimed, every = self.algorithm.matrices_per_step, self.algorithm.sends_every
+        by_step = (
+            "symmetric" not in self.algorithm.mixing_needs
+        )  # others take no callable of the step
+        if self.algorithm.uses != "mixing" or not (by_step and every):
+            findings.absent(
+                claim, "it takes no callable of the step, or what it uses depends on the run"
+            )
+            return
+
+        def asked() -> Finding:
+            steps, last = 3 * every, [0]
+
+            def mixing(t: int) -> Any:
+                last[0] = max(last[0], t)
+                return self.matrices[t % len(self.matrices)]
+
+            self.simulate(steps=steps, mixing=mixing)
+            found = (last[0] + 1) / steps
+            return abs(found - claimed), 0, f"{found:g} a step are used and {claimed} claimed"
+
+        findings.examine(claim, asked)
 
     def _examine_hops(self, findings: Findings) -> None:
         claim = "hops_per_step: information moves no further"
