@@ -141,7 +141,7 @@ def main():
     quick = parser.parse_args().quick
     steps = {1: 1500, 30: 500, 300: 60}
     settings = [(n, r, many // 10, many) for n in (32, 96) for r, many in steps.items()]
-    settings = settings[:2] if quick else [*settings, (MANY, 1, 1, 5)]
+    settings = settings[:2] if quick else [*settings, (MANY, 1, 2, 12)]
     on = machine()
     header = ["method", "workers", "replicas", *PARTS, "step", "floor", "step / floor", "/ DP-SGD"]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
