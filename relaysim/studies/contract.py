@@ -318,13 +318,9 @@ class _Contract:
     def _examine_matrices(self, findings: Findings) -> None:
         claim = "matrices_per_step: so many of a sequence are asked for"
         claimed, every = self.algorithm.matrices_per_step, self.algorithm.sends_every
-        by_step = (
-            "symmetric" not in self.algorithm.mixing_needs
-        )  # others take no callable of the step
-        if self.algorithm.uses != "mixing" or not (by_step and every):
-            findings.absent(
-                claim, "it takes no callable of the step, or what it uses depends on the run"
-            )
+        needs = self.algorithm.mixing_needs
+        if self.algorithm.uses != "mixing" or "symmetric" in needs or not every:
+            findings.absent(claim, "it takes no callable of the step, or it depends on the run")
             return
 
         def asked() -> Finding:
