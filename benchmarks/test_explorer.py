@@ -3,8 +3,10 @@
 import itertools
 
 import pytest
+from floors import least
 
 import relaysim as rs
+from relaysim.explorer.budget import SEARCH_SECONDS
 
 # Seconds until the picture has followed a slider: what a user waits gladly, so it is not a ratio.
 PATIENCE = 0.5
@@ -32,3 +34,23 @@ def test_an_update(benchmark, moved):
     seconds = benchmark.stats.stats.min
     print(f"\nexplorer, other {moved}: the picture follows in {seconds:.2f} s")
     assert seconds < PATIENCE
+
+
+@pytest.mark.parametrize(("method", "topology"), [("RelaySGD", "chain"), ("D2", "ring")])
+def test_a_rate_moves_with_theory_beside_it(benchmark, method, topology):
+    """n = 32, d = 10, with noise: rate and floor beside the slider; stable rates are found in parts."""
+    given = {"n": 32, "d": 10, "topology": topology, "methods": [method], "sigma2": 0.1}
+    explorer = rs.explore(**given, theory=True)
+    (row,) = explorer.rows
+    coming = itertools.cycle((0.02, 0.1, 0.3))
+    benchmark.pedantic(lambda: row.take_rate(next(coming)), rounds=6)
+    assert "noise floor" in row.told.value
+    if benchmark.disabled:
+        return
+    part = least(1, lambda: explorer.find_the_rest(SEARCH_SECONDS))
+    seconds = benchmark.stats.stats.median
+    print(
+        f"\nexplorer, {method} with theory: {seconds:.2f} s; a part of what comes after: {part:.2f} s"
+    )
+    assert seconds < PATIENCE
+    assert part < PATIENCE

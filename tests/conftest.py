@@ -29,6 +29,8 @@ def pytest_collection_modifyitems(items):
         if "site" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.xdist_group("site"))
+    # It takes the longest of all: begun last, it would leave the other process with nothing to do.
+    items.sort(key=lambda item: "site" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.hookimpl(optionalhook=True)  # with pytest-xdist only

@@ -654,25 +654,6 @@ def test_a_noise_floor_that_takes_long_comes_after_the_picture(monkeypatch):
     assert before != b"new"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("method", "topology"), [("RelaySGD", "chain"), ("D2", "ring")])
-def test_a_rate_moves_within_half_a_second_with_theory(
-    monkeypatch, real_pictures, method, topology
-):
-    monkeypatch.setattr(budget, "SECONDS", 0.5)
-    explorer = small(n=32, d=10, topology=topology, methods=[method], theory=True, sigma2=0.1)
-    took = []
-    for rate in (0.02, 0.1, 0.3):
-        began = time.thread_time()
-        explorer.rows[0].take_rate(rate)
-        took.append(time.thread_time() - began)
-        assert "noise floor" in explorer.rows[0].told.value
-    assert np.median(took) < 0.5
-    began = time.thread_time()
-    assert not explorer.find_the_rest(budget.SEARCH_SECONDS)
-    assert time.thread_time() - began < 0.5  # the longest that a slider waits for a part
-
-
 # -- buttons ---------------------------------------------------------------------------------------
 
 
