@@ -327,29 +327,15 @@ def test_starts_that_agree_in_one_parameter_are_not_common():
 
 
 def test_runs_that_have_no_worst_case_are_refused():
-    noisy = rs.simulate(
-        quadratics(),
-        CHAIN,
-        RelaySGD(),
-        learning_rate=0.5,
-        steps=3,
-        oracle=rs.oracles.Gaussian(1.0),
+    run = functools.partial(
+        rs.simulate, quadratics(), CHAIN, RelaySGD(), learning_rate=0.5, steps=3
     )
     with pytest.raises(ValueError, match="without noise"):
-        noisy.plot(worst_case=True)
-    exact = rs.simulate(quadratics(), CHAIN, RelaySGD(), learning_rate=0.5, steps=3)
+        run(oracle=rs.oracles.Gaussian(1.0)).plot(worst_case=True)
     with pytest.raises(ValueError, match="distance or"):
-        exact.plot(y="seed", worst_case=True)
-    lossy = rs.simulate(
-        quadratics(),
-        CHAIN,
-        RelaySGD(),
-        learning_rate=0.5,
-        steps=3,
-        faults=rs.faults.MessageDrop(0.1),
-    )
+        run().plot(y="seed", worst_case=True)
     with pytest.raises(ValueError, match="has no place for lost messages"):
-        lossy.plot(worst_case=True)
+        run(faults=rs.faults.MessageDrop(0.1)).plot(worst_case=True)
 
 
 # -- what is refused ---------------------------------------------------------------------------------

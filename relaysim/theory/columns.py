@@ -17,6 +17,7 @@ from scipy.linalg.lapack import dpstrf
 from scipy.sparse import csr_array
 
 from relaysim.support.progress import ProgressBar, progress_bar
+from relaysim.theory.lasting import steps_to_rest
 
 __all__ = ["Sums", "memory_of_columns", "sums_over_columns"]
 
@@ -87,7 +88,7 @@ def sums_over_columns(
     """
     period = len(noise)
     sums = Sums(period, *size)
-    steps = 20 / -math.log(radius) if radius > 0 else float(noise[0].shape[0])
+    steps = steps_to_rest(radius, noise[0].shape[0])
     with progress_bar(math.ceil(period * steps), None, "noise floor", "steps") as bar:
         for phase, entering in enumerate(noise):
             _add_up(sums, (phase + 1) % period, entering, move, project, radius, bar)

@@ -21,7 +21,14 @@ from relaysim.theory.assembly import step_matrix
 from relaysim.theory.columns import memory_of_columns, sums_over_columns
 from relaysim.theory.decoupling import Coordinates
 from relaysim.theory.durations import columns_seconds, covariance_seconds, rows_seconds
-from relaysim.theory.lasting import Lasting, doubled, lasting, memory_of_doubling, summed
+from relaysim.theory.lasting import (
+    Lasting,
+    doubled,
+    lasting,
+    memory_of_doubling,
+    steps_to_rest,
+    summed,
+)
 from relaysim.theory.spectra import (
     conserved_in,
     deflated,
@@ -82,7 +89,7 @@ class Floor:
 
     def _steps_to_rest(self) -> float:
         """After which nothing is left but rounding."""
-        return 20 / -math.log(self._radius) if self._radius > 0 else float(self.step.states)
+        return steps_to_rest(self._radius, self.step.states)
 
     def _rows_pay(self) -> bool:
         steps, states = self._steps_to_rest(), self.step.states

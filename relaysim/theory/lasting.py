@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 
 from relaysim.theory.spectra import projector
 
-__all__ = ["Lasting", "doubled", "lasting", "memory_of_doubling", "summed"]
+__all__ = ["Lasting", "doubled", "lasting", "memory_of_doubling", "steps_to_rest", "summed"]
 
 # After more steps it is not looked at what is left.
 MOST_STEPS = 16
@@ -135,6 +135,15 @@ def memory_of_doubling(states: int) -> float:
     return 5 * 8.0 * states**2
 
 
+def steps_to_rest(radius: float, states: int) -> float:
+    """After which nothing is left but rounding, of what shrinks by this radius in the end; see `summed`.
+
+    >>> round(steps_to_rest(0.9, 100), 3), steps_to_rest(0.0, 100)
+    (189.824, 100.0)
+    """
+    return 20 / -math.log(radius) if radius > 0 else float(states)
+
+
 def summed(
     period: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], rows: np.ndarray, radius: float
 ) -> np.ndarray:
@@ -146,8 +155,7 @@ def summed(
         radius: by which they shrink in a period in the end, below 1.
     """
     total = np.zeros((rows.shape[1],) * 2)
-    steps_to_rest = 20 / -math.log(radius) if radius > 0 else float(len(rows))
-    piece = math.ceil(steps_to_rest / 4) + 1
+    piece = math.ceil(steps_to_rest(radius, len(rows)) / 4) + 1
     count, until, following = 0, 0, FIRST_TRY
     snapshots: list[np.ndarray] = []
     guess: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None
