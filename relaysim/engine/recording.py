@@ -13,7 +13,7 @@ from relaysim.measures.scope import Scope
 
 __all__ = ["Recorder"]
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 4 << 20
 MOST_RECORDS_IN_A_BLOCK = 256
 
 
@@ -48,6 +48,15 @@ class Recorder:
         else:
             self._buffer[self._filled] = x
         self._filled += 1
+
+    @property
+    def room(self) -> np.ndarray:
+        """Where the next records go, ``(k, n, d[, r])``; a view. None where records are measured one by one."""
+        return np.empty((0, *self._shape)) if self._buffer is None else self._buffer[self._filled :]
+
+    def added(self, count: int) -> None:
+        """So many records were written into `room`."""
+        self._filled += count
 
     @property
     def pending(self) -> np.ndarray:

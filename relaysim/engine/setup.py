@@ -40,6 +40,11 @@ class Machine(Protocol):
     def advance(self, target: int) -> None:
         """Step on until so many steps are taken."""
 
+    def advance_and_record(self, targets: list[int], records: np.ndarray) -> list[float]:
+        """Step on to the first of these (increasing), as many as take no long time, if that saves time, and write
+        the iterates there into ``records (k, n, d[, r])``; the vectors sent by each that was reached.
+        """
+
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""
 

@@ -179,6 +179,16 @@ class LeastSquares(RowExamples, Quadratic):
                 np.matvec(chosen, x[some], out=product[some])
         return np.subtract(product, self._projected[workers], out=product)
 
+    @property
+    def hessians(self) -> np.ndarray | None:
+        """A_iᵀA_i, ``(n, d, d)``; None where products with A_i are cheaper."""
+        return self._hessians
+
+    @property
+    def moments(self) -> np.ndarray:
+        """A_iᵀb_i, ``(n, d)``."""
+        return self._projected
+
     def hessian_product(self, x: np.ndarray) -> np.ndarray:
         """A_iᵀA_i x_i at row i, the gradients without their constant part; ``(n, d[, r])``."""
         self._check_iterates(x)
