@@ -10,6 +10,7 @@ import numpy as np
 from relaysim.algorithms.events import EventMethod, Meeting
 from relaysim.engine.parts import Parts
 from relaysim.engine.rates import Rates
+from relaysim.engine.recorded import Records
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
 from relaysim.engine.timeline import Batch, MeetingNumbers, Timeline
 from relaysim.support.checks import real_array
@@ -139,7 +140,7 @@ class Events:
             )
         )
 
-    def advance_and_record(self, targets: list[int], records: np.ndarray) -> list[float]:
+    def advance_and_record(self, targets: list[int], records: Records) -> list[float | np.ndarray]:
         """None in one go: events are measured as they come."""
         return []
 

@@ -5,21 +5,28 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from relaysim.engine.recorded import BLOCK_BYTES, Records
 from relaysim.engine.states import bytes_of
-from relaysim.engine.tracing import Operation, Tape, flattened, is_numbers, is_tally, rebuilt
+from relaysim.engine.tape import Operation, Tape
+from relaysim.engine.tracing import flattened, is_numbers, is_tally, rebuilt
 from relaysim.support import operations
+from relaysim.support.blocks import row_blocks
 from relaysim.support.fast import Compiled
+from relaysim.support.threads import usable_threads
 
 __all__ = ["Program"]
 
-# Replicas that are computed beside each other, several of them in one instruction, while all that a step needs of
-# them stays in the cache.
+# Replicas that are computed beside each other, several of them in one instruction, while all that a step
+# needs of them stays in the cache.
 LEAST_LANES, MOST_LANES = 8, 32
 BYTES_OF_LANES = 1 << 18
+# Iterates of more than these go by rows, and by so many bytes of each register at a time.
+LARGE_BYTES, BYTES_OF_ROWS = BLOCK_BYTES, 1 << 17
 # Numbers that operations make before it is looked whether someone asked to stop.
 NUMBERS_AT_ONCE = 10**8
 
@@ -42,10 +49,12 @@ class Program:
         self._n, self._d, *replicas = self._shape = tape.shape
         self._r = replicas[0] if replicas else 1
         self._lanes = _lanes(self._r, self._n * self._d)
+        # As `relaysim.measures` sums up squares.
+        self._length = row_blocks(np.broadcast_to(0.0, tape.shape))[0].stop
         self._layout = _Layout(tape, self._lanes)
-        self._quadratic = _gradient(tape)
-        self._mixing = _mixing(tape)
-        self._tree = _tree(tape)
+        edges = _gradient(tape), _mixing(tape), _tree(tape)
+        self._what_they_need = (self._n, self._lanes, *edges)
+        self._is_large = 8 * self._n * self._d * self._r > LARGE_BYTES
         # A memory for each group of replicas, and where its registers are.
         shape = (self._layout.rows, self._d * self._lanes)
         self._groups = [
@@ -96,13 +105,19 @@ class Program:
         leaves = (each[0](*each[1:]) if isinstance(each, tuple) else each for each in self._held)
         return rebuilt(self._skeleton, leaves)
 
-    def advance(self, step: int, targets: Sequence[int], records: np.ndarray | None = None) -> None:
-        """Go on from a step to each of these, and write the iterates there into ``records (k, n, d[, r])``."""
+    def advance(self, step: int, targets: Sequence[int], records: Records | None = None) -> None:
+        """Go on from a step to each of these, and write there what is recorded."""
         if records is None:
-            records = np.empty((0, self._n, self._d, self._r))
-        elif records.ndim == 3:
-            records = records[..., None]
-        layout, steps = self._layout, np.asarray(targets, dtype=np.int64)
+            records = Records.empty(0, self._shape)
+        iterates, means, spreads = records
+        if iterates.ndim == 3:
+            iterates, means, spreads = iterates[..., None], means[..., None], spreads[..., None]
+        steps = np.asarray(targets, dtype=np.int64)
+        if self._is_large:
+            assert not len(steps) or not len(iterates), "large records are written one by one"
+            self._advance_by_rows(int(steps[-1]) - step)
+            return
+        layout = self._layout
         for k, (memory, places) in enumerate(self._groups):
             self._compiled.advance(
                 memory,
@@ -110,17 +125,45 @@ class Program:
                 layout.code,
                 layout.numbers,
                 layout.follows,
-                self._n,
-                self._lanes,
-                self._quadratic,
-                self._mixing,
-                self._tree,
+                *self._what_they_need,
                 steps,
                 step,
                 self._recorded,
-                records,
+                iterates,
+                means,
+                spreads,
+                self._length,
                 k * self._lanes,
             )
+
+    def _advance_by_rows(self, steps: int) -> None:
+        """Some steps of workers that are many, divided among threads between which rows are exchanged."""
+        layout = self._layout
+        rows = max(BYTES_OF_ROWS // (8 * self._d * self._lanes), 1)
+        with ThreadPoolExecutor(usable_threads()) as pool:
+            for _ in range(steps):
+                for memory, places in self._groups:
+                    for begin, stop, divides in layout.parts:
+                        each = -(-self._n // usable_threads()) if divides else self._n
+                        calls = [
+                            pool.submit(
+                                self._compiled.operate_by_rows,
+                                memory,
+                                places,
+                                layout.code,
+                                layout.numbers,
+                                begin,
+                                stop,
+                                first,
+                                min(first + each, self._n),
+                                *self._what_they_need,
+                                rows if divides else self._n,
+                            )
+                            for first in range(0, self._n, each)
+                        ]
+                        for call in calls:
+                            call.result()
+                    places[:] = places[layout.follows]
 
     # -- registers ---------------------------------------------------------------------------------
 
@@ -157,11 +200,13 @@ def _lanes(r: int, numbers: int) -> int:
     return -(-r // -(-r // most))
 
 
-def _gradient(tape: Tape) -> tuple[np.ndarray, np.ndarray]:
-    if tape.gradient is None:
-        return np.empty((0, 0, 0)), np.empty((0, 0))
-    hessians, constants = tape.gradient
-    return np.ascontiguousarray(hessians), np.ascontiguousarray(constants)
+def _gradient(tape: Tape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    hessians, constants, curvatures = np.empty((0, 0, 0)), np.empty((0, 0)), np.empty((0, 0))
+    if tape.gradient is not None:
+        hessians, constants = map(np.ascontiguousarray, tape.gradient)
+    if tape.diagonal_gradient is not None:
+        curvatures, constants = map(np.ascontiguousarray, tape.diagonal_gradient)
+    return hessians, constants, curvatures
 
 
 def _mixing(tape: Tape) -> tuple[np.ndarray, ...]:
@@ -196,6 +241,8 @@ class _Layout:
         places: the row with which each register begins at first.
         rows: of all registers.
         inputs: the registers of the state before a step.
+        parts: ranges of operations between which all rows must be done, each with whether its rows may be
+            divided.
         follows: of each register, the one whose place it takes when a step ends: a state's new arrays become
             its arrays, without a copy.
         register_of: that of each constant, by its number.
@@ -231,6 +278,7 @@ class _Layout:
         self.places = np.concatenate([[0], np.cumsum(sizes)])[:-1].astype(np.int64)
         self.rows = sum(sizes)
         self.follows = self._following([at[each] for each in outputs])
+        self.parts = _parts(code)
 
     def _new(self, kind: tuple[int, bool]) -> int:
         self._kinds.append(kind)
@@ -249,6 +297,40 @@ class _Layout:
             given = [k for k in outputs if k not in self.inputs and self._kinds[k] == kind]
             follows[given] = left
         return follows
+
+
+def _parts(code: np.ndarray) -> list[tuple[int, int, bool]]:
+    """Ranges of operations that may go on with some rows while others wait.
+
+    What reads the rows of others begins a new one if these were made in the present one, and so does what
+    overwrites them.
+    """
+    parts, begin = [], 0
+    made: set[int] = set()
+    read: set[int] = set()
+    for k, (kind, *registers) in enumerate(code.tolist()):
+        reads, writes = _reads_and_writes(kind, registers)
+        whole = kind == operations.AVERAGE
+        if k > begin and (whole or reads & made or writes & read):
+            parts.append((begin, k, True))
+            begin, made, read = k, set(), set()
+        made |= writes
+        read |= reads
+        if whole:
+            parts.append((k, k + 1, False))
+            begin, made, read = k + 1, set(), set()
+    return [*parts, (begin, len(code), True)] if begin < len(code) else parts
+
+
+def _reads_and_writes(kind: int, registers: list[int]) -> tuple[set[int], set[int]]:
+    """The registers of which an operation reads the rows of others, and those that it writes."""
+    if kind == operations.RELAY:
+        return set(registers[1:4]), {registers[0], registers[4]}
+    if kind == operations.COUNT:
+        return set(registers[1:3]), {registers[0], registers[3]}
+    if kind in (operations.GOSSIP, operations.CHANGE, operations.AVERAGE):
+        return {registers[1]}, {registers[0]}
+    return set(), {registers[0]}
 
 
 def _kind(tape: Tape, number: int) -> tuple[int, bool]:
@@ -282,6 +364,7 @@ def _needed(steps: list[Operation], outputs: list[int]) -> list[Operation]:
 _JOINED = {
     (operations.MULTIPLY_BY_NUMBER, operations.SUBTRACT): operations.LESS_MULTIPLE,
     (operations.MULTIPLY, operations.SUBTRACT): operations.LESS_PRODUCT,
+    (operations.MULTIPLY_BY_ROW, operations.SUBTRACT): operations.LESS_PRODUCT_WITH_ROW,
     (operations.ADD, operations.MULTIPLY_BY_NUMBER): operations.MULTIPLE_OF_SUM,
 }
 

@@ -11,16 +11,17 @@ from relaysim.algorithms.base import Method, Round
 from relaysim.engine.parts import Parts
 from relaysim.engine.program import Program
 from relaysim.engine.rates import Rates
+from relaysim.engine.recorded import Records
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
 from relaysim.engine.stoppages import LateGradients, Stoppages
-from relaysim.engine.tracing import NotYet, Untraceable, traced_step
+from relaysim.engine.tape import UntraceableError
+from relaysim.engine.tracing import NotYetError, traced_step
 from relaysim.faults import Byzantine, Corrupt, Crash, Delay, Straggler, alone, parts_of
 from relaysim.network import Network
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.crossing import Altered, Lies
 from relaysim.network.late import Late
-from relaysim.oracles import Exact
-from relaysim.support.fast import compiled, is_there
+from relaysim.support.fast import compiled
 from relaysim.support.workspace import Workspace
 
 __all__ = ["Rounds"]
@@ -85,8 +86,7 @@ class Rounds:
         self._state: Any = algorithm.init(x0, self.network)
         # Steps without faults, draws and schedules may be compiled, once they are all alike.
         self._problem = parts.problem
-        plain = faults is None and not self._rates.change and type(parts.oracle) is Exact
-        self._may_compile = self._tries = plain and is_there()
+        self._may_compile = self._tries = parts.may_compile and not self._rates.change
         self._program: Program | None = None
         self._advance = algorithm.step
         crashes = [part for part in parts_of(faults) if isinstance(part, Crash)]
@@ -142,13 +142,8 @@ class Rounds:
         if self._program is not None:
             self._run(self._program, [target])
 
-    def advance_and_record(self, targets: list[int], records: np.ndarray) -> list[float]:
-        """Step on to the first of these (increasing), in a call that does not last long, if there are any compiled
-        steps, and write the iterates there into ``records (k, n, d[, r])``.
-
-        Returns:
-            The vectors sent by each that was reached.
-        """
+    def advance_and_record(self, targets: list[int], records: Records) -> list[float | np.ndarray]:
+        """See `relaysim.engine.setup.Machine`: where steps are compiled."""
         program, sent, step = self._program, self.network.vectors_sent, self.step
         if program is None:
             return []
@@ -157,9 +152,7 @@ class Rounds:
             self._run(program, targets, records)
         return [sent + program.vectors * (each - step) for each in targets]
 
-    def _run(
-        self, program: Program, targets: list[int], records: np.ndarray | None = None
-    ) -> None:
+    def _run(self, program: Program, targets: list[int], records: Records | None = None) -> None:
         program.advance(self.step, targets, records)
         self.network.send(program.vectors * (targets[-1] - self.step))
         self.step = targets[-1]
@@ -172,9 +165,9 @@ class Rounds:
         rate = self._round.learning_rate
         try:
             tape = traced_step(self.algorithm, state, self._problem, self.network, rate, step)
-        except NotYet:
+        except NotYetError:
             return False
-        except Untraceable:
+        except UntraceableError:
             self._may_compile = self._tries = False
             return False
         self._tries = False

@@ -188,7 +188,7 @@ class Run:
     def _records_at_once(self, targets: list[int]) -> int:
         """How many of these steps the machine took and recorded in one go."""
         room = self._recorder.room
-        sent = self._machine.advance_and_record(targets, room) if len(room) else []
+        sent = [] if room is None else self._machine.advance_and_record(targets, room)
         reached = targets[: len(sent)]
         self._recorder.added(len(sent))
         self._sent += sent

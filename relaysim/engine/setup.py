@@ -10,6 +10,7 @@ from relaysim.algorithms.base import Method
 from relaysim.algorithms.events import EventMethod
 from relaysim.engine.events import Events
 from relaysim.engine.parts import Parts
+from relaysim.engine.recorded import Records
 from relaysim.engine.rounds import Rounds
 
 __all__ = ["Machine", "Setup"]
@@ -40,9 +41,9 @@ class Machine(Protocol):
     def advance(self, target: int) -> None:
         """Step on until so many steps are taken."""
 
-    def advance_and_record(self, targets: list[int], records: np.ndarray) -> list[float]:
-        """Step on to the first of these (increasing), as many as take no long time, if that saves time, and write
-        the iterates there into ``records (k, n, d[, r])``; the vectors sent by each that was reached.
+    def advance_and_record(self, targets: list[int], records: Records) -> list[float | np.ndarray]:
+        """Step on to the first of these (increasing), as many as take no long time, if that is faster, and
+        write what is recorded there; the vectors sent by each that was reached.
         """
 
     def keep(self, replicas: np.ndarray) -> None:

@@ -25,10 +25,18 @@ class Block:
     Args:
         problem: what is measured on.
         iterates: not to be changed.
+        known: x̄ ``(k, d[, r])`` and Ξ² ``(k[, r])``, if they are.
     """
 
-    def __init__(self, problem: Problem, iterates: np.ndarray):
+    def __init__(
+        self,
+        problem: Problem,
+        iterates: np.ndarray,
+        known: tuple[np.ndarray, np.ndarray] | None = None,
+    ):
         self.problem, self.iterates = problem, np.asarray(iterates)
+        if known is not None:
+            self.__dict__["mean"], self.__dict__["consensus_distance"] = known
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -41,9 +49,9 @@ class Block:
         fast, x = loaded(), self.iterates
         if fast is not None and x.size and x.flags.c_contiguous and x.dtype == float:
             k, n, d, *replicas = x.shape
-            lanes, rows = math.prod(replicas), row_blocks(x[0])[0].stop if len(x) == 1 else n
+            lanes, length = math.prod(replicas), row_blocks(x[0])[0].stop
             means, spreads = np.empty((k, d * lanes)), np.empty((k, lanes))
-            fast.means_and_spreads(x.reshape(k, n, d * lanes), lanes, rows, means, spreads)
+            fast.means_and_spreads(x.reshape(k, n, d * lanes), lanes, length, means, spreads)
             self.__dict__["consensus_distance"] = spreads.reshape(self.shape)  # known now
             return means.reshape(k, *x.shape[2:])
         return np.add.reduce(self.iterates, axis=1) * (1 / self.iterates.shape[1])
@@ -73,13 +81,10 @@ class Block:
         n, mean = self.iterates.shape[1], self.mean
         if "consensus_distance" in self.__dict__:
             return self.__dict__["consensus_distance"]
-        if self._is_one_large_record:
-            squares = 0.0
-            for rows in row_blocks(self.iterates[0]):
-                deviations = self.iterates[:, rows] - mean[:, None]
-                squares = squares + _sum_of_squares(deviations)
-        else:
-            squares = _sum_of_squares(self.iterates - mean[:, None])
+        squares = np.zeros((len(self.iterates), *self.iterates.shape[2:]))
+        for rows in row_blocks(self.iterates[0]):
+            deviations = self.iterates[:, rows] - mean[:, None]
+            squares += np.add.reduce(np.square(deviations, out=deviations), axis=1)
         # Parameter by parameter, however the numbers lie in memory: as compiled loops do.
         return np.add.reduce(np.ascontiguousarray(np.moveaxis(squares, 1, 0)), axis=0) / n
 
@@ -171,11 +176,6 @@ class Shared:
 
     def __call__(self, iterates: np.ndarray, problem: Problem) -> np.ndarray:
         return self.formula(Block(problem, iterates))
-
-
-def _sum_of_squares(deviations: np.ndarray) -> np.ndarray:
-    """Σ_i of squares of ``(k, n, d[, r])``, which are overwritten, one worker after the other; ``(k, d[, r])``."""
-    return np.add.reduce(np.square(deviations, out=deviations), axis=1)
 
 
 def _mean_of_gradients(problem: Problem, x: np.ndarray) -> np.ndarray:

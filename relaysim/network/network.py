@@ -206,7 +206,7 @@ class Network:
 
     @property
     def only_weights(self) -> Weights | None:
-        """Those of all steps, where these are one matrix, of one round, and messages arrive as they are sent."""
+        """Those of all steps, where they are one matrix of one round and messages arrive as they are sent."""
         if len(self._mixing) != 1 or not isinstance(self._crossing, Faithful):
             return None
         weights = self._one_matrix(0)

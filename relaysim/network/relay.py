@@ -61,7 +61,8 @@ class TreeRelay:
         edges = (len(self._src), *x.shape[1:])
         counts = np.zeros(len(self._src), dtype=np.int64)
         heard = np.zeros(self.n, dtype=np.int64)
-        return Mail(np.zeros(edges), counts, np.zeros(x.shape), heard)
+        # Zeros that take no memory, since nothing is written into what was received.
+        return Mail(np.broadcast_to(0.0, edges), counts, np.broadcast_to(0.0, x.shape), heard)
 
     def send(self, payload: np.ndarray, mail: Mail) -> Mail:
         """One round; see `Network.relay`."""

@@ -180,14 +180,9 @@ class LeastSquares(RowExamples, Quadratic):
         return np.subtract(product, self._projected[workers], out=product)
 
     @property
-    def hessians(self) -> np.ndarray | None:
-        """A_iᵀA_i, ``(n, d, d)``; None where products with A_i are cheaper."""
-        return self._hessians
-
-    @property
-    def moments(self) -> np.ndarray:
-        """A_iᵀb_i, ``(n, d)``."""
-        return self._projected
+    def linear_gradient(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """H ``(n, d, d)`` and c ``(n, d)`` of ∇f_i(x) = H_i x − c_i; None where A_i is cheaper than H_i."""
+        return None if self._hessians is None else (self._hessians, self._projected)
 
     def hessian_product(self, x: np.ndarray) -> np.ndarray:
         """A_iᵀA_i x_i at row i, the gradients without their constant part; ``(n, d[, r])``."""

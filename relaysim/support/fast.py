@@ -19,7 +19,7 @@ class Compiled(NamedTuple):
     """The functions of `relaysim.support.kernels`."""
 
     advance: Callable[..., None]
-    operate: Callable[..., None]
+    operate_by_rows: Callable[..., None]
     means_and_spreads: Callable[..., None]
 
 

@@ -1,14 +1,15 @@
 """Loops over a step written as a list of operations, and over iterates to be measured, compiled by Numba.
 
-Registers are arrays ``(rows, m)`` of doubles in one ``memory``, for workers or edges; m columns are d parameters
-times so many replicas, their ``lanes``. A column is computed alike whatever stands beside it, so that a replica
-has the same bits alone and among others. Without Numba these are plain Python, which nothing calls but tests.
+Registers are arrays ``(rows, m)`` of doubles in one ``memory``, for workers or edges; m columns are d
+parameters times so many replicas, their ``lanes``. A column is computed alike whatever stands beside it, so
+that a replica has the same bits alone and among others. Without Numba these are plain Python, which nothing
+calls but tests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,15 +18,19 @@ from relaysim.support.operations import (
     ADD_NUMBER,
     CHANGE,
     COUNT,
+    DIAGONAL_GRADIENT,
     DIVIDE,
     DIVIDE_BY_NUMBER,
+    DIVIDE_BY_ROW,
     GOSSIP,
     GRADIENT,
     LESS_MULTIPLE,
     LESS_PRODUCT,
+    LESS_PRODUCT_WITH_ROW,
     MULTIPLE_OF_SUM,
     MULTIPLY,
     MULTIPLY_BY_NUMBER,
+    MULTIPLY_BY_ROW,
     RELAY,
     SPREAD,
     SUBTRACT,
@@ -33,14 +38,16 @@ from relaysim.support.operations import (
 )
 
 try:
-    from numba import njit
+    from numba import njit  # type: ignore[import-not-found, unused-ignore]
 except ImportError:
 
     def njit(**options: Any) -> Callable:
         return lambda function: function
 
 
-__all__ = ["advance", "means_and_spreads", "operate"]
+Arrays: TypeAlias = tuple[np.ndarray, ...]
+
+__all__ = ["advance", "means_and_spreads", "operate_by_rows"]
 
 _compiled = njit(cache=True, error_model="numpy", nogil=True)
 # A product and a sum may be one instruction, rounded once.
@@ -48,7 +55,16 @@ _fused = njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"}
 
 
 @_fused
-def _gradients(memory, out, x, hessians, constants, lanes, first, end):
+def _gradients(
+    memory: np.ndarray,
+    out: int,
+    x: int,
+    hessians: np.ndarray,
+    constants: np.ndarray,
+    lanes: int,
+    first: int,
+    end: int,
+) -> None:
     """H_i x_i − c_i with symmetric H_i ``(n, d, d)``; sums begin at −c and go on in order."""
     d = hessians.shape[1]
     for i in range(first, end):
@@ -101,7 +117,40 @@ def _gradients(memory, out, x, hessians, constants, lanes, first, end):
 
 
 @_compiled
-def _gossip(memory, out, x, weights, columns, offsets, first, end):
+def _diagonal_gradients(
+    memory: np.ndarray,
+    out: int,
+    x: int,
+    curvatures: np.ndarray,
+    centers: np.ndarray,
+    lanes: int,
+    first: int,
+    end: int,
+) -> None:
+    """h_i (x_i − c_i), ``(n, d)`` both."""
+    for i in range(first, end):
+        if lanes == 1:
+            for a in range(curvatures.shape[1]):
+                memory[out + i, a] = (memory[x + i, a] - centers[i, a]) * curvatures[i, a]
+            continue
+        for a in range(curvatures.shape[1]):
+            own = memory[x + i, a * lanes : (a + 1) * lanes]
+            row = memory[out + i, a * lanes : (a + 1) * lanes]
+            for c in range(lanes):
+                row[c] = (own[c] - centers[i, a]) * curvatures[i, a]
+
+
+@_compiled
+def _gossip(
+    memory: np.ndarray,
+    out: int,
+    x: int,
+    weights: np.ndarray,
+    columns: np.ndarray,
+    offsets: np.ndarray,
+    first: int,
+    end: int,
+) -> None:
     """Σ_j W_ij x_j of a sparse W."""
     m = memory.shape[1]
     for i in range(first, end):
@@ -114,7 +163,16 @@ def _gossip(memory, out, x, weights, columns, offsets, first, end):
 
 
 @_compiled
-def _change(memory, out, x, weights, columns, offsets, first, end):
+def _change(
+    memory: np.ndarray,
+    out: int,
+    x: int,
+    weights: np.ndarray,
+    columns: np.ndarray,
+    offsets: np.ndarray,
+    first: int,
+    end: int,
+) -> None:
     """Σ_j W_ij (x_j − x_i) of a sparse W without its diagonal."""
     m = memory.shape[1]
     for i in range(first, end):
@@ -127,7 +185,19 @@ def _change(memory, out, x, weights, columns, offsets, first, end):
 
 
 @_compiled
-def _relay(memory, values, payload, received, old, total, source, reverse, offsets, first, end):
+def _relay(
+    memory: np.ndarray,
+    values: int,
+    payload: int,
+    received: int,
+    old: int,
+    total: int,
+    source: np.ndarray,
+    reverse: np.ndarray,
+    offsets: np.ndarray,
+    first: int,
+    end: int,
+) -> None:
     """A round of RelaySum: messages to workers first … end − 1, and their sums."""
     m = memory.shape[1]
     for i in range(first, end):
@@ -142,7 +212,18 @@ def _relay(memory, values, payload, received, old, total, source, reverse, offse
 
 
 @_compiled
-def _count(flat, values, received, old, total, source, reverse, offsets, first, end):
+def _count(
+    flat: np.ndarray,
+    values: int,
+    received: int,
+    old: int,
+    total: int,
+    source: np.ndarray,
+    reverse: np.ndarray,
+    offsets: np.ndarray,
+    first: int,
+    end: int,
+) -> None:
     """The same of how many workers a message holds; each begins at its place, without columns."""
     for i in range(first, end):
         flat[total + i] = 0.0
@@ -153,7 +234,7 @@ def _count(flat, values, received, old, total, source, reverse, offsets, first, 
 
 
 @_compiled
-def _average(memory, out, x, n):
+def _average(memory: np.ndarray, out: int, x: int, n: int) -> None:
     """The mean of all rows, in every row."""
     m = memory.shape[1]
     for c in range(m):
@@ -169,7 +250,9 @@ def _average(memory, out, x, n):
 
 
 @_compiled
-def _each(kind, out, a, b, third, number):
+def _each(
+    kind: int, out: np.ndarray, a: np.ndarray, b: np.ndarray, third: np.ndarray, number: float
+) -> None:
     """An operation number by number."""
     if kind == ADD:
         for c in range(len(out)):
@@ -210,16 +293,49 @@ def _each(kind, out, a, b, third, number):
 
 
 @_compiled
+def _each_by_row(
+    kind: int, memory: np.ndarray, out: int, a: int, b: int, c: int, first: int, end: int
+) -> None:
+    """An operation number by number, with a row that all rows share."""
+    m = memory.shape[1]
+    if kind == MULTIPLY_BY_ROW:
+        for i in range(first, end):
+            for column in range(m):
+                memory[out + i, column] = memory[a + i, column] * memory[b, column]
+    elif kind == DIVIDE_BY_ROW:
+        for i in range(first, end):
+            for column in range(m):
+                memory[out + i, column] = memory[a + i, column] / memory[b, column]
+    else:
+        for i in range(first, end):
+            for column in range(m):
+                product = memory[b + i, column] * memory[c, column]
+                memory[out + i, column] = memory[a + i, column] - product
+
+
+@_compiled
 def operate(
-    memory, places, code, numbers, begin, stop, first, end, n, lanes, quadratic, mixing, tree
-):
+    memory: np.ndarray,
+    places: np.ndarray,
+    code: np.ndarray,
+    numbers: np.ndarray,
+    begin: int,
+    stop: int,
+    first: int,
+    end: int,
+    n: int,
+    lanes: int,
+    quadratic: Arrays,
+    mixing: Arrays,
+    tree: Arrays,
+) -> None:
     """Operations begin … stop − 1 on the rows first … end − 1 of all registers.
 
     Args:
         memory, places: ``(rows, m)``, and the row with which each register begins at present.
         code, numbers: of each operation its kind, the register of its result and those of its operands,
             ``(·, 6)``, and a number.
-        quadratic: Hessians and constants of the gradients.
+        quadratic: Hessians ``(n, d, d)``, constants ``(n, d)`` and curvatures ``(n, d)`` of the gradients.
         mixing: entries of W by row, its columns and where rows begin; then those without the diagonal.
         tree: sources and reverses of edges, sorted by receiver, and where those of each begin.
     """
@@ -229,15 +345,19 @@ def operate(
     for k in range(begin, stop):
         kind = code[k, 0]
         out, a, b = places[code[k, 1]], places[code[k, 2]], places[code[k, 3]]
-        if kind < GRADIENT:
+        if kind < MULTIPLY_BY_ROW:
             low, size = first * m, (end - first) * m
             result = flat[out * m + low : out * m + low + size]
             one = flat[a * m + low : a * m + low + size]
             other = flat[b * m + low : b * m + low + size]
             c = places[code[k, 4]] * m + low
             _each(kind, result, one, other, flat[c : c + size], numbers[k])
+        elif kind <= LESS_PRODUCT_WITH_ROW:
+            _each_by_row(kind, memory, out, a, b, places[code[k, 4]], first, end)
         elif kind == GRADIENT:
             _gradients(memory, out, a, quadratic[0], quadratic[1], lanes, first, end)
+        elif kind == DIAGONAL_GRADIENT:
+            _diagonal_gradients(memory, out, a, quadratic[2], quadratic[1], lanes, first, end)
         elif kind == GOSSIP:
             _gossip(memory, out, a, weights, columns, offsets, first, end)
         elif kind == CHANGE:
@@ -258,20 +378,119 @@ def operate(
 
 
 @_compiled
+def operate_by_rows(
+    memory: np.ndarray,
+    places: np.ndarray,
+    code: np.ndarray,
+    numbers: np.ndarray,
+    begin: int,
+    stop: int,
+    first: int,
+    end: int,
+    n: int,
+    lanes: int,
+    quadratic: Arrays,
+    mixing: Arrays,
+    tree: Arrays,
+    rows: int,
+) -> None:
+    """The same so many rows at a time, which stay in the cache from one operation to the next."""
+    for start in range(first, end, rows):
+        last = min(start + rows, end)
+        operate(
+            memory,
+            places,
+            code,
+            numbers,
+            begin,
+            stop,
+            start,
+            last,
+            n,
+            lanes,
+            quadratic,
+            mixing,
+            tree,
+        )
+
+
+@_compiled
+def _mean_and_spread(
+    x: np.ndarray,
+    row: int,
+    n: int,
+    lanes: int,
+    length: int,
+    mean: np.ndarray,
+    spread: np.ndarray,
+    work: np.ndarray,
+) -> None:
+    """x̄ ``(m,)`` and (1/n) Σ_i ‖x_i − x̄‖² ``(lanes,)`` of the iterates in the n rows from ``row`` on.
+
+    Squares of each column are summed up over blocks of ``length`` workers, then over parameters; ``work
+    (2, m)``.
+    """
+    m = len(mean)
+    for c in range(m):
+        mean[c] = x[row, c]
+    for i in range(1, n):
+        for c in range(m):
+            mean[c] += x[row + i, c]
+    for c in range(m):
+        mean[c] *= 1 / n
+        work[0, c] = 0.0
+    for start in range(0, n, length):
+        for c in range(m):
+            work[1, c] = 0.0
+        for i in range(start, min(start + length, n)):
+            for c in range(m):
+                away = x[row + i, c] - mean[c]
+                work[1, c] += away * away
+        for c in range(m):
+            work[0, c] += work[1, c]
+    for c in range(lanes):
+        spread[c] = 0.0
+    for a in range(m // lanes):
+        for c in range(lanes):
+            spread[c] += work[0, a * lanes + c]
+    for c in range(lanes):
+        spread[c] /= n
+
+
+@_compiled
 def advance(
-    memory, places, code, numbers, follows, n, lanes, quadratic, mixing, tree, targets, step, recorded,
-    records, column,
-):
-    """Step on to each of these steps, and write the iterates of each into the records.
+    memory: np.ndarray,
+    places: np.ndarray,
+    code: np.ndarray,
+    numbers: np.ndarray,
+    follows: np.ndarray,
+    n: int,
+    lanes: int,
+    quadratic: Arrays,
+    mixing: Arrays,
+    tree: Arrays,
+    targets: np.ndarray,
+    step: int,
+    recorded: int,
+    records: np.ndarray,
+    means: np.ndarray,
+    spreads: np.ndarray,
+    length: int,
+    column: int,
+) -> None:
+    """Step on to each of these steps, and write into records what there is then.
 
     Args: those of `operate`, and
         follows: of each register, the one whose place it takes when a step ends.
         targets: steps, increasing.
         step: steps taken.
         recorded: the register of the iterates.
-        records: ``(k, n, d, r)``, of which the replicas from ``column`` on are written; or ``(0, …)``.
+        records, means, spreads: iterates ``(k, n, d, r)``, x̄ ``(k, d, r)`` and (1/n) Σ_i ‖x_i − x̄‖²
+            ``(k, r)``, of which the replicas from ``column`` on are written; or ``(0, …)``.
+        length: of workers over which squares are summed up.
     """
-    before, flat = places.copy(), memory.reshape(memory.size)
+    before, flat, m = places.copy(), memory.reshape(memory.size), memory.shape[1]
+    mean, spread, work = np.empty(m), np.empty(lanes), np.empty((2, m))
     for t in range(len(targets)):
         while step < targets[t]:
             operate(
@@ -284,6 +503,12 @@ def advance(
         if len(records):
             d, r = records.shape[2], records.shape[3]
             wide, x = min(lanes, r - column), places[recorded]
+            _mean_and_spread(memory, x, n, lanes, length, mean, spread, work)
+            for c in range(wide):
+                spreads[t, column + c] = spread[c]
+            for a in range(d):
+                for c in range(wide):
+                    means[t, a, column + c] = mean[a * lanes + c]
             if wide == r and lanes == r:
                 whole, own = records[t].reshape(n * d * r), flat[x * d * r : (x + n) * d * r]
                 for c in range(n * d * r):
@@ -296,35 +521,11 @@ def advance(
 
 
 @_compiled
-def means_and_spreads(iterates, lanes, length, means, spreads):
-    """x̄ ``(k, m)`` and (1/n) Σ_i ‖x_i − x̄‖² ``(k, lanes)`` of iterates ``(k, n, m)``.
-
-    Squares of each column are summed up over blocks of ``length`` workers, then over parameters.
-    """
+def means_and_spreads(
+    iterates: np.ndarray, lanes: int, length: int, means: np.ndarray, spreads: np.ndarray
+) -> None:
+    """x̄ ``(k, m)`` and (1/n) Σ_i ‖x_i − x̄‖² ``(k, lanes)`` of iterates ``(k, n, m)``."""
     k, n, m = iterates.shape
-    squares, part = np.empty(m), np.empty(m)
+    rows, work = iterates.reshape(k * n, m), np.empty((2, m))
     for t in range(k):
-        for c in range(m):
-            means[t, c] = iterates[t, 0, c]
-        for i in range(1, n):
-            for c in range(m):
-                means[t, c] += iterates[t, i, c]
-        for c in range(m):
-            means[t, c] *= 1 / n
-            squares[c] = 0.0
-        for start in range(0, n, length):
-            for c in range(m):
-                part[c] = 0.0
-            for i in range(start, min(start + length, n)):
-                for c in range(m):
-                    away = iterates[t, i, c] - means[t, c]
-                    part[c] += away * away
-            for c in range(m):
-                squares[c] += part[c]
-        for c in range(lanes):
-            spreads[t, c] = 0.0
-        for a in range(m // lanes):
-            for c in range(lanes):
-                spreads[t, c] += squares[a * lanes + c]
-        for c in range(lanes):
-            spreads[t, c] /= n
+        _mean_and_spread(rows, t * n, n, lanes, length, means[t], spreads[t], work)
