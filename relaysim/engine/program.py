@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from relaysim.engine.recorded import BLOCK_BYTES, Records
+from relaysim.engine.recorded import Records
 from relaysim.engine.states import bytes_of
 from relaysim.engine.tape import Operation, Tape
 from relaysim.engine.tracing import flattened, is_numbers, is_tally, rebuilt
@@ -25,8 +25,8 @@ __all__ = ["Program"]
 # needs of them stays in the cache.
 LEAST_LANES, MOST_LANES = 8, 32
 BYTES_OF_LANES = 1 << 18
-# Iterates of more than these go by rows, and by so many bytes of each register at a time.
-LARGE_BYTES, BYTES_OF_ROWS = BLOCK_BYTES, 1 << 17
+# Registers of more than these go by rows, so many bytes of each at a time.
+LARGE_BYTES, BYTES_OF_ROWS = 1 << 20, 1 << 17
 # Numbers that operations make before it is looked whether someone asked to stop.
 NUMBERS_AT_ONCE = 10**8
 
@@ -40,7 +40,7 @@ class Program:
         compiled: the loops.
 
     ``vectors`` are sent in each step; ``steps_at_once`` take a few hundredths of a second; ``nbytes`` of the
-    state.
+    state; ``is_large``: records are not written by steps.
     """
 
     def __init__(self, tape: Tape, state: Any, compiled: Compiled):
@@ -54,29 +54,27 @@ class Program:
         self._layout = _Layout(tape, self._lanes)
         edges = _gradient(tape), _mixing(tape), _tree(tape)
         self._what_they_need = (self._n, self._lanes, *edges)
-        self._is_large = 8 * self._n * self._d * self._r > LARGE_BYTES
         # A memory for each group of replicas, and where its registers are.
         shape = (self._layout.rows, self._d * self._lanes)
         self._groups = [
             (np.empty(shape), self._layout.places.copy()) for _ in range(0, self._r, self._lanes)
         ]
+        self.is_large = 8 * self._n * shape[1] > LARGE_BYTES
         numbers = shape[1] * len(self._groups) * self._n * max(len(self._layout.code), 1)
         self.steps_at_once = max(NUMBERS_AT_ONCE // numbers, 1)
-        if tape.tallies:  # by then everyone is heard
-            self.steps_at_once = min(self.steps_at_once, self._n)
         for number, values in tape.constants.items():
             self._write(self._layout.register_of[number], values)
         leaves, registers = flattened(state), iter(self._layout.inputs)
         which = rebuilt(state, iter(range(len(leaves)))).x
         held: list[tuple[Callable, int, int] | np.ndarray] = []
-        self._heard: list[int] = []
+        self._heard = -1  # the register of who is, while not everyone is
         for values in leaves:
             if tape.tallies and is_tally(values):
                 register = next(registers)
                 held.append((self._read_tally, register, len(values)))
                 self._write_tally(register, values)
                 if len(values) == self._n:
-                    self._heard.append(register)
+                    self._heard = register
             elif is_numbers(values, tape.shape):
                 register = next(registers)
                 held.append((self._read, register, len(values)))
@@ -86,13 +84,6 @@ class Program:
         self._recorded = held[which][1]
         self._skeleton, self._held = rebuilt(state, itertools.repeat(None)), held
         self.nbytes = bytes_of(state)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether everyone is heard everywhere, which these steps need not count on."""
-        return bool(self._heard) and all(
-            (self._read_tally(each, self._n) == self._n - 1).all() for each in self._heard
-        )
 
     @property
     def x(self) -> np.ndarray:
@@ -105,21 +96,23 @@ class Program:
         leaves = (each[0](*each[1:]) if isinstance(each, tuple) else each for each in self._held)
         return rebuilt(self._skeleton, leaves)
 
-    def advance(self, step: int, targets: Sequence[int], records: Records | None = None) -> None:
-        """Go on from a step to each of these, and write there what is recorded."""
+    def advance(self, step: int, targets: Sequence[int], records: Records | None = None) -> int:
+        """Go on from a step to each of these, and write there what is recorded; returns the last step.
+
+        It ends before the others if from then on steps are different ones: see `is_over`.
+        """
         if records is None:
             records = Records.empty(0, self._shape)
         iterates, means, spreads = records
         if iterates.ndim == 3:
             iterates, means, spreads = iterates[..., None], means[..., None], spreads[..., None]
         steps = np.asarray(targets, dtype=np.int64)
-        if self._is_large:
-            assert not len(steps) or not len(iterates), "large records are written one by one"
-            self._advance_by_rows(int(steps[-1]) - step)
-            return
+        if self.is_large:
+            assert not len(iterates), "large records are written one by one"
+            return self._advance_by_rows(step, int(steps[-1]))
         layout = self._layout
         for k, (memory, places) in enumerate(self._groups):
-            self._compiled.advance(
+            reached = self._compiled.advance(
                 memory,
                 places,
                 layout.code,
@@ -128,6 +121,7 @@ class Program:
                 *self._what_they_need,
                 steps,
                 step,
+                self._heard,
                 self._recorded,
                 iterates,
                 means,
@@ -135,13 +129,21 @@ class Program:
                 self._length,
                 k * self._lanes,
             )
+        return reached
 
-    def _advance_by_rows(self, steps: int) -> None:
+    @property
+    def is_over(self) -> bool:
+        """Whether everyone is heard everywhere, which these steps count."""
+        if self._heard < 0:
+            return False
+        return bool((self._read_tally(self._heard, self._n) == self._n - 1).all())
+
+    def _advance_by_rows(self, step: int, last: int) -> int:
         """Some steps of workers that are many, divided among threads between which rows are exchanged."""
         layout = self._layout
         rows = max(BYTES_OF_ROWS // (8 * self._d * self._lanes), 1)
         with ThreadPoolExecutor(usable_threads()) as pool:
-            for _ in range(steps):
+            while step < last and not self.is_over:
                 for memory, places in self._groups:
                     for begin, stop, divides in layout.parts:
                         each = -(-self._n // usable_threads()) if divides else self._n
@@ -164,6 +166,8 @@ class Program:
                         for call in calls:
                             call.result()
                     places[:] = places[layout.follows]
+                step += 1
+        return step
 
     # -- registers ---------------------------------------------------------------------------------
 

@@ -6,10 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["BLOCK_BYTES", "Records"]
-
-#: Of iterates that are measured together, unless one record's are more.
-BLOCK_BYTES = 4 << 20
+__all__ = ["Records"]
 
 
 class Records(NamedTuple):

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from relaysim.engine.recorded import BLOCK_BYTES, Records
+from relaysim.engine.recorded import Records
 from relaysim.measures.measure import Measure
 from relaysim.measures.scope import Scope
+from relaysim.support.fast import is_there
 
 __all__ = ["Recorder"]
 
-LEAST_RECORDS, MOST_RECORDS_IN_A_BLOCK = 4, 256
+BLOCK_BYTES = 1 << 20
+# What compiled steps write into a block is measured as it is written, so that it need not fit the cache.
+TIMES_IF_COMPILED = 8
+MOST_RECORDS_IN_A_BLOCK = 256
 
 
 class Recorder:
@@ -35,8 +39,8 @@ class Recorder:
 
     def _resize(self, shape: tuple[int, ...]) -> None:
         bytes_each = max(8 * int(np.prod(shape)), 1)
-        least = LEAST_RECORDS if bytes_each <= BLOCK_BYTES else 1
-        self.capacity = min(max(BLOCK_BYTES // bytes_each, least), MOST_RECORDS_IN_A_BLOCK)
+        most = BLOCK_BYTES * (TIMES_IF_COMPILED if is_there() else 1)
+        self.capacity = min(max(most // bytes_each, 1), MOST_RECORDS_IN_A_BLOCK)
         self._shape = shape
         self._records = Records.empty(self.capacity, shape) if self.capacity > 1 else None
         self._last: np.ndarray | None = None

@@ -124,11 +124,19 @@ class Rounds:
 
     def advance(self, target: int) -> None:
         """Step on until so many steps are taken: the time loop."""
+        while self.step < target:
+            if self._program is None:
+                self._step_on(target)
+            else:
+                self._run(self._program, [target])
+
+    def _step_on(self, target: int) -> None:
+        """Step by step, until there are compiled steps."""
         # The state is taken out of the run, so that the first one is freed after the first step.
         state, self._state = self._state, None
         step, round = self.step, self._round
         advance, start_step, rates = self._advance, self._start_step, self._rates
-        while step < target and self._program is None:
+        while step < target:
             if self._tries and self._compile(state, step):
                 state = None
                 break
@@ -139,23 +147,21 @@ class Rounds:
             state = advance(state, round)
             step += 1
         self._state, self.step = state, step
-        if self._program is not None:
-            self._run(self._program, [target])
 
     def advance_and_record(self, targets: list[int], records: Records) -> list[float | np.ndarray]:
         """See `relaysim.engine.setup.Machine`: where steps are compiled."""
         program, sent, step = self._program, self.network.vectors_sent, self.step
-        if program is None:
+        if program is None or program.is_large:
             return []
         targets = [each for each in targets if each <= step + program.steps_at_once]
         if targets:
             self._run(program, targets, records)
-        return [sent + program.vectors * (each - step) for each in targets]
+        return [sent + program.vectors * (each - step) for each in targets if each <= self.step]
 
     def _run(self, program: Program, targets: list[int], records: Records | None = None) -> None:
-        program.advance(self.step, targets, records)
-        self.network.send(program.vectors * (targets[-1] - self.step))
-        self.step = targets[-1]
+        reached = program.advance(self.step, targets, records)
+        self.network.send(program.vectors * (reached - self.step))
+        self.step = reached
         if program.is_over:
             self._leave_program()
             self.network.resume(self._state)

@@ -197,13 +197,14 @@ class UnknownArray(NDArrayOperatorsMixin):
             made = tape.add(kind, (self._number_of(other),), float(one))
         else:
             operands = self._number_of(one), self._number_of(other)
-            if tape.rows[operands[0]] == 1:  # only products may be turned round
+            several = tape.shape[0] > 1
+            if several and tape.rows[operands[0]] == 1:  # only products may be turned round
                 operands = (
                     operands[::-1]
                     if function is np.multiply
                     else (self._repeated(one), operands[1])
                 )
-            if tape.rows[operands[1]] == 1 and tape.shape[0] > 1:
+            if several and tape.rows[operands[1]] == 1:
                 if of_arrays in _WITH_ROW:
                     of_arrays = _WITH_ROW[of_arrays]
                 else:

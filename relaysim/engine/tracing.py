@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 from relaysim.algorithms.base import Method, Rate, Round
 from relaysim.engine.tape import Operation, Tally, Tape, UnknownArray, UntraceableError
 from relaysim.network import AVERAGE_COUNTS, Network
-from relaysim.network.relay import Mail
+from relaysim.network.relay import Mail, PairMail
 from relaysim.problems import DiagonalQuadratic, LeastSquares
 from relaysim.problems.workers import Workers
 from relaysim.support import operations
@@ -187,7 +187,7 @@ def traced_step(
 
 def _all_heard(state: Any, network: Network) -> bool:
     """Whether messages in a state, if there are any, come from everyone: until then rounds are not alike."""
-    if isinstance(state, Mail):
+    if isinstance(state, Mail | PairMail):
         return network.inbox(state)[1] is None
     return not isinstance(state, tuple) or all(_all_heard(part, network) for part in state)
 
@@ -198,6 +198,8 @@ def _traced(
     tape = Tape(state.x.shape)
     settled = _all_heard(state, network)
     given = [_unknown(tape, each, settled) for each in flattened(state)]
+    if tape.tallies and len(tape.tallies) != 2:
+        raise UntraceableError("messages of several kinds")
     round = _TracedRound(tape, network, rate, _gradient_of(problem, tape))
     try:
         found = flattened(method.step(rebuilt(state, iter(given)), round))

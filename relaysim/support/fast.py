@@ -16,9 +16,9 @@ __all__ = ["Compiled", "compiled", "is_there", "loaded"]
 
 
 class Compiled(NamedTuple):
-    """The functions of `relaysim.support.kernels`."""
+    """The functions of `relaysim.support.loops`."""
 
-    advance: Callable[..., None]
+    advance: Callable[..., int]
     operate_by_rows: Callable[..., None]
     means_and_spreads: Callable[..., None]
 
@@ -45,5 +45,5 @@ def _is_installed() -> bool:
 
 @functools.cache
 def _load() -> Compiled:
-    kernels = importlib.import_module("relaysim.support.kernels")
-    return Compiled(*(getattr(kernels, name) for name in Compiled._fields))
+    loops = importlib.import_module("relaysim.support.loops")
+    return Compiled(*(getattr(loops, name) for name in Compiled._fields))

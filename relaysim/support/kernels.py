@@ -1,4 +1,4 @@
-"""Loops over a step written as a list of operations, and over iterates to be measured, compiled by Numba.
+"""The operations of a step as loops, compiled by Numba.
 
 Registers are arrays ``(rows, m)`` of doubles in one ``memory``, for workers or edges; m columns are d
 parameters times so many replicas, their ``lanes``. A column is computed alike whatever stands beside it, so
@@ -47,9 +47,9 @@ except ImportError:
 
 Arrays: TypeAlias = tuple[np.ndarray, ...]
 
-__all__ = ["advance", "means_and_spreads", "operate_by_rows"]
+__all__ = ["Arrays", "compiled_loop", "operate"]
 
-_compiled = njit(cache=True, error_model="numpy", nogil=True)
+compiled_loop = njit(cache=True, error_model="numpy", nogil=True)
 # A product and a sum may be one instruction, rounded once.
 _fused = njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
 
@@ -116,7 +116,7 @@ def _gradients(
                     row[c] += u0 * own[c]
 
 
-@_compiled
+@compiled_loop
 def _diagonal_gradients(
     memory: np.ndarray,
     out: int,
@@ -140,7 +140,7 @@ def _diagonal_gradients(
                 row[c] = (own[c] - centers[i, a]) * curvatures[i, a]
 
 
-@_compiled
+@compiled_loop
 def _gossip(
     memory: np.ndarray,
     out: int,
@@ -162,7 +162,7 @@ def _gossip(
                 memory[out + i, c] += weight * memory[x + j, c]
 
 
-@_compiled
+@compiled_loop
 def _change(
     memory: np.ndarray,
     out: int,
@@ -184,7 +184,7 @@ def _change(
                 memory[out + i, c] += weight * (memory[x + j, c] - memory[x + i, c])
 
 
-@_compiled
+@compiled_loop
 def _relay(
     memory: np.ndarray,
     values: int,
@@ -211,7 +211,7 @@ def _relay(
                 memory[total + i, c] += now
 
 
-@_compiled
+@compiled_loop
 def _count(
     flat: np.ndarray,
     values: int,
@@ -233,7 +233,7 @@ def _count(
             flat[total + i] += now
 
 
-@_compiled
+@compiled_loop
 def _average(memory: np.ndarray, out: int, x: int, n: int) -> None:
     """The mean of all rows, in every row."""
     m = memory.shape[1]
@@ -249,7 +249,7 @@ def _average(memory: np.ndarray, out: int, x: int, n: int) -> None:
             memory[out + i, c] = memory[out, c]
 
 
-@_compiled
+@compiled_loop
 def _each(
     kind: int, out: np.ndarray, a: np.ndarray, b: np.ndarray, third: np.ndarray, number: float
 ) -> None:
@@ -292,7 +292,7 @@ def _each(
             out[c] = a[c]
 
 
-@_compiled
+@compiled_loop
 def _each_by_row(
     kind: int, memory: np.ndarray, out: int, a: int, b: int, c: int, first: int, end: int
 ) -> None:
@@ -313,7 +313,7 @@ def _each_by_row(
                 memory[out + i, column] = memory[a + i, column] - product
 
 
-@_compiled
+@compiled_loop
 def operate(
     memory: np.ndarray,
     places: np.ndarray,
@@ -375,157 +375,3 @@ def operate(
                     memory[out + i, column] = value
         else:
             _average(memory, out, a, n)
-
-
-@_compiled
-def operate_by_rows(
-    memory: np.ndarray,
-    places: np.ndarray,
-    code: np.ndarray,
-    numbers: np.ndarray,
-    begin: int,
-    stop: int,
-    first: int,
-    end: int,
-    n: int,
-    lanes: int,
-    quadratic: Arrays,
-    mixing: Arrays,
-    tree: Arrays,
-    rows: int,
-) -> None:
-    """The same so many rows at a time, which stay in the cache from one operation to the next."""
-    for start in range(first, end, rows):
-        last = min(start + rows, end)
-        operate(
-            memory,
-            places,
-            code,
-            numbers,
-            begin,
-            stop,
-            start,
-            last,
-            n,
-            lanes,
-            quadratic,
-            mixing,
-            tree,
-        )
-
-
-@_compiled
-def _mean_and_spread(
-    x: np.ndarray,
-    row: int,
-    n: int,
-    lanes: int,
-    length: int,
-    mean: np.ndarray,
-    spread: np.ndarray,
-    work: np.ndarray,
-) -> None:
-    """x̄ ``(m,)`` and (1/n) Σ_i ‖x_i − x̄‖² ``(lanes,)`` of the iterates in the n rows from ``row`` on.
-
-    Squares of each column are summed up over blocks of ``length`` workers, then over parameters; ``work
-    (2, m)``.
-    """
-    m = len(mean)
-    for c in range(m):
-        mean[c] = x[row, c]
-    for i in range(1, n):
-        for c in range(m):
-            mean[c] += x[row + i, c]
-    for c in range(m):
-        mean[c] *= 1 / n
-        work[0, c] = 0.0
-    for start in range(0, n, length):
-        for c in range(m):
-            work[1, c] = 0.0
-        for i in range(start, min(start + length, n)):
-            for c in range(m):
-                away = x[row + i, c] - mean[c]
-                work[1, c] += away * away
-        for c in range(m):
-            work[0, c] += work[1, c]
-    for c in range(lanes):
-        spread[c] = 0.0
-    for a in range(m // lanes):
-        for c in range(lanes):
-            spread[c] += work[0, a * lanes + c]
-    for c in range(lanes):
-        spread[c] /= n
-
-
-@_compiled
-def advance(
-    memory: np.ndarray,
-    places: np.ndarray,
-    code: np.ndarray,
-    numbers: np.ndarray,
-    follows: np.ndarray,
-    n: int,
-    lanes: int,
-    quadratic: Arrays,
-    mixing: Arrays,
-    tree: Arrays,
-    targets: np.ndarray,
-    step: int,
-    recorded: int,
-    records: np.ndarray,
-    means: np.ndarray,
-    spreads: np.ndarray,
-    length: int,
-    column: int,
-) -> None:
-    """Step on to each of these steps, and write into records what there is then.
-
-    Args: those of `operate`, and
-        follows: of each register, the one whose place it takes when a step ends.
-        targets: steps, increasing.
-        step: steps taken.
-        recorded: the register of the iterates.
-        records, means, spreads: iterates ``(k, n, d, r)``, x̄ ``(k, d, r)`` and (1/n) Σ_i ‖x_i − x̄‖²
-            ``(k, r)``, of which the replicas from ``column`` on are written; or ``(0, …)``.
-        length: of workers over which squares are summed up.
-    """
-    before, flat, m = places.copy(), memory.reshape(memory.size), memory.shape[1]
-    mean, spread, work = np.empty(m), np.empty(lanes), np.empty((2, m))
-    for t in range(len(targets)):
-        while step < targets[t]:
-            operate(
-                memory, places, code, numbers, 0, len(code), 0, n, n, lanes, quadratic, mixing, tree
-            )
-            before[:] = places
-            for register in range(len(places)):
-                places[register] = before[follows[register]]
-            step += 1
-        if len(records):
-            d, r = records.shape[2], records.shape[3]
-            wide, x = min(lanes, r - column), places[recorded]
-            _mean_and_spread(memory, x, n, lanes, length, mean, spread, work)
-            for c in range(wide):
-                spreads[t, column + c] = spread[c]
-            for a in range(d):
-                for c in range(wide):
-                    means[t, a, column + c] = mean[a * lanes + c]
-            if wide == r and lanes == r:
-                whole, own = records[t].reshape(n * d * r), flat[x * d * r : (x + n) * d * r]
-                for c in range(n * d * r):
-                    whole[c] = own[c]
-                continue
-            for i in range(n):
-                for a in range(d):
-                    for c in range(wide):
-                        records[t, i, a, column + c] = memory[x + i, a * lanes + c]
-
-
-@_compiled
-def means_and_spreads(
-    iterates: np.ndarray, lanes: int, length: int, means: np.ndarray, spreads: np.ndarray
-) -> None:
-    """x̄ ``(k, m)`` and (1/n) Σ_i ‖x_i − x̄‖² ``(k, lanes)`` of iterates ``(k, n, m)``."""
-    k, n, m = iterates.shape
-    rows, work = iterates.reshape(k * n, m), np.empty((2, m))
-    for t in range(k):
-        _mean_and_spread(rows, t * n, n, lanes, length, means[t], spreads[t], work)
