@@ -1,8 +1,11 @@
 """Compiled steps: the numbers of the rule's own step, whatever is computed beside them."""
 
+import copy
 import dataclasses
 import importlib.util
+import random
 from concurrent.futures import Future
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -265,6 +268,159 @@ def test_what_is_no_fixed_list_of_operations_goes_step_by_step(steps, algorithm,
     assert not steps
 
 
+class Pair(NamedTuple):
+    """A state of two arrays."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+class Halves(NamedTuple):
+    """A state of which the iterates are a sum."""
+
+    one: np.ndarray
+    two: np.ndarray
+
+    @property
+    def x(self):
+        return self.one + self.two
+
+
+class Own(known.DPSGD):
+    """A rule of one's own, of which `step` is given."""
+
+    @staticmethod
+    def init(x0, network):
+        return Pair(x0 + 1, x0 + 2)
+
+
+def rule(step, init=Own.init):
+    """A method with such a step, which may keep something on itself."""
+    made = type("Rule", (Own,), {"step": step, "init": staticmethod(init)})()
+    object.__setattr__(made, "kept", {})
+    return made
+
+
+def of_parts(self, state, round):
+    return Halves(round.descend(state.one, round.gradient(state.x)), state.two * 0.5)
+
+
+def through_copies(self, state, round):
+    return Pair(copy.deepcopy(state.x) * 0.5, state.x * 0.25)
+
+
+def of_python(self, state, round):
+    return Pair(state.x * (0.5 if random.random() < 0.97 else 0.25), state.y)
+
+
+def catching_the_step(self, state, round):
+    try:
+        number = round.step
+    except Exception:
+        number = 0
+    return Pair(state.x * 0.5 + number, state.y)
+
+
+def catching_numbers(self, state, round):
+    try:
+        number = float(state.x.max())
+    except (AttributeError, TypeError):
+        number = 0
+    return Pair(state.x * 0.5 + number, state.y)
+
+
+def by_type(self, state, round):
+    half = np.asarray(state.x) * 0.5 if isinstance(state.x, np.ndarray) else state.x * 0.25
+    return Pair(half, state.y)
+
+
+def by_what_it_can(self, state, round):
+    return Pair(state.x * (0.5 if hasattr(state.x, "mean") else 0.25), state.y)
+
+
+def keeping_the_last(self, state, round):
+    before = self.kept.get("x", 1)
+    self.kept["x"] = state.x
+    return Pair(state.x * 0.5 + before, state.y)
+
+
+def counting(self, state, round):
+    self.kept["count"] = self.kept.get("count", 0) + 1
+    return Pair(state.x * 0.5 + self.kept["count"], state.y)
+
+
+def asserting(self, state, round):
+    assert isinstance(state.x.sum(), float)
+    return Pair(state.x * 0.5, state.y)
+
+
+OF_PARTS = rule(of_parts, lambda x0, network: Halves(x0 + 1, x0 + 2))
+OTHERS = (through_copies, of_python, catching_the_step, catching_numbers, by_type, by_what_it_can)
+KEEPING = (keeping_the_last, counting, asserting)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: OF_PARTS, *(lambda step=step: rule(step) for step in (*OTHERS, *KEEPING))],
+    ids=["of_parts", *(step.__name__ for step in (*OTHERS, *KEEPING))],
+)
+def test_rules_that_are_no_functions_of_numbers_go_on_as_ever(steps, without, make):
+    random.seed(0)
+    found = run(make(), GRAPHS[0])
+    random.seed(0)
+    same_bits(found, without(lambda: run(make(), GRAPHS[0])))
+    assert not steps
+
+
+def test_what_a_rule_computes_once_is_computed_once(steps, without):
+    def with_cache(self, state, round):
+        if "half" not in self.kept:
+            self.kept["half"] = np.full(state.x.shape, 0.5)
+        return Pair(state.x * self.kept["half"], state.y)
+
+    method = rule(with_cache)
+    found = run(method, GRAPHS[0])
+    assert steps
+    close(found, without(lambda: run(method, GRAPHS[0])))
+    same_bits(run(method, GRAPHS[0]), found)
+
+
+def test_messages_may_be_held_twice(steps, without):
+    def step(self, state, round):
+        mail, old = state.y
+        mail = round.relay(state.x, mail)
+        other = round.relay(state.x, mail._replace(values=old))
+        x = 0.5 * state.x + 0.1 * other.received
+        return Pair(x, (mail, mail.values))
+
+    def init(x0, network):
+        mail = network.empty_mail(x0)
+        return Pair(x0 + 1, (mail, mail.values))
+
+    method = type("Rule", (known.RelaySGD,), {"step": step, "init": staticmethod(init)})()
+    found = run(method, TREES[1])
+    close(found, without(lambda: run(method, TREES[1])))
+
+
+def test_a_run_goes_on_as_it_was_computed(steps):
+    def step(self, state, round):  # later steps are alike
+        x = round.descend(state.x, round.gradient(state.x))
+        return Pair(x * (1 - state.y[0]), np.minimum(state.y + 0.1, 0.3))
+
+    method = rule(step, lambda x0, network: Pair(x0 + 1, np.zeros(1)))
+    whole = run(method, GRAPHS[0])
+    first = run(method, GRAPHS[0], steps=5, keep_state=True)
+    same_bits(first.extend(7), whole)
+    assert not steps
+
+
+def test_a_run_goes_on_where_nothing_is_compiled(steps, without, monkeypatch):
+    monkeypatch.setattr(recording, "BLOCK_BYTES", 1 << 10)
+    whole = run(known.DPSGD(), GRAPHS[0], steps=60)
+    first = run(known.DPSGD(), GRAPHS[0], steps=50, keep_state=True)
+    close(without(lambda: first.extend(10)), whole)
+
+
 def test_a_problem_with_gradients_of_its_own_is_not_taken_for_its_base(steps):
     class Twice(rs.problems.LeastSquares):
         def gradient(self, x, out=None):
@@ -293,7 +449,8 @@ def test_nothing_is_missed_that_is_not_installed_or_not_wanted(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "shape", [(5, 9, 4), (3, 9, 4, 3), (1, 7, 3, 2), (2, 1, 1), (2, 2, 1, 1), (2, 9, 11)]
+    "shape",
+    [(5, 9, 4), (3, 9, 4, 3), (1, 7, 3, 2), (2, 1, 1), (2, 2, 1, 1), (2, 9, 11), (5, 100, 1)],
 )
 def test_means_and_spreads_have_the_bits_of_numpy(steps, monkeypatch, shape):
     monkeypatch.setattr("relaysim.support.blocks.BLOCK_BYTES", 8 * 3 * np.prod(shape[2:]))

@@ -13,7 +13,7 @@ import numpy as np
 from relaysim.engine.recorded import Records
 from relaysim.engine.states import bytes_of
 from relaysim.engine.tape import Operation, Tape
-from relaysim.engine.tracing import flattened, is_numbers, is_tally, rebuilt
+from relaysim.engine.tracing import flattened, is_numbers, is_tally, rebuilt, recorded_leaf
 from relaysim.support import operations
 from relaysim.support.blocks import row_blocks
 from relaysim.support.fast import Compiled
@@ -65,7 +65,6 @@ class Program:
         for number, values in tape.constants.items():
             self._write(self._layout.register_of[number], values)
         leaves, registers = flattened(state), iter(self._layout.inputs)
-        which = rebuilt(state, iter(range(len(leaves)))).x
         held: list[tuple[Callable, int, int] | np.ndarray] = []
         self._heard = -1  # the register of who is, while not everyone is
         for values in leaves:
@@ -81,7 +80,7 @@ class Program:
                 self._write(register, values)
             else:
                 held.append(values)
-        self._recorded = held[which][1]
+        self._recorded = held[recorded_leaf(state)][1]
         self._skeleton, self._held = rebuilt(state, itertools.repeat(None)), held
         self.nbytes = bytes_of(state)
 

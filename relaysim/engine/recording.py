@@ -55,6 +55,14 @@ class Recorder:
             self._records.iterates[self._filled] = x
         self._filled += 1
 
+    def hold(self, count: int) -> None:
+        """Make room in the next block for so many records at the least: a run that goes on elsewhere may have
+        gathered more than would be measured here at once.
+        """
+        if count > self.capacity:
+            self.capacity = count
+            self._records = Records.empty(count, self._shape)
+
     @property
     def room(self) -> Records | None:
         """Where further records go; views. None where they are measured one by one."""

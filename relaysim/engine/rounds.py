@@ -220,10 +220,13 @@ class Rounds:
             "sent": saved(np.asarray(self.network.vectors_sent)),
             "arrays": saved(self._state if self._program is None else self._program.state),
             "faults": self.fault_counts,
+            "may_compile": self._may_compile,
         } | {name: each.state() for name, each in self._going_on}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
+        # Steps that were not compiled until then would not be in the whole run.
+        self._may_compile = self._may_compile and state.get("may_compile", True)
         self._leave_program()
         self.step = int(state["step"])
         sent = laid_out(state["sent"])

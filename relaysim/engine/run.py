@@ -337,6 +337,7 @@ class Run:
         pending = state["pending"]
         iterates = laid_out(pending["iterates"])
         wrong = pending["faults"]
+        self._recorder.hold(len(pending["steps"]))
         for k, (step, sent, x) in enumerate(
             zip(pending["steps"], pending["sent"], iterates, strict=True)
         ):

@@ -15,8 +15,8 @@ from relaysim.support import operations
 __all__ = ["Operation", "Tally", "Tape", "UnknownArray", "UntraceableError"]
 
 
-class UntraceableError(TypeError):
-    """A step that is no fixed list of operations."""
+class UntraceableError(BaseException):
+    """A step that is no fixed list of operations; no rule catches that by `except Exception`."""
 
 
 class Operation(NamedTuple):
@@ -70,6 +70,12 @@ class Tape:
         self.tallies.add(self.array(rows))
         return len(self.rows) - 1
 
+    def number_of(self, array: Any) -> int:
+        """The number of an unknown array of this tape."""
+        if not isinstance(array, UnknownArray) or array.tape is not self:
+            raise UntraceableError("an array that no operation of this step made")
+        return array.number
+
     def add(self, kind: int, operands: tuple[int, ...], number: float = 0.0) -> int:
         """The number of what an operation makes, a row for each worker."""
         result = self.array(self.shape[0])
@@ -115,10 +121,14 @@ _WITH_ROW = {
 
 
 class UnknownArray(NDArrayOperatorsMixin):
-    """An array of which the shape is known; arithmetic with it is written down."""
+    """An array of which the shape is known; arithmetic with it is written down.
+
+    Whoever asks is told that it is an array of NumPy's, and not what such a one could do beside that.
+    """
 
     nbytes = 0  # small, whatever it is of: what is large goes piece by piece, to the same effect
     dtype = np.dtype(float)
+    __class__ = property(lambda self: np.ndarray)
 
     def __init__(self, tape: Tape, number: int | None, rows: int, is_given: bool = False):
         self.tape, self._number, self._is_given = tape, number, is_given
@@ -152,6 +162,14 @@ class UnknownArray(NDArrayOperatorsMixin):
             return np.zeros(self.shape)
         raise UntraceableError(f"{function} is no kind of operation")
 
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("__") and hasattr(np.ndarray, name):
+            raise UntraceableError(f"{name} is no kind of operation")
+        raise AttributeError(name)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise UntraceableError("an array is kept elsewhere than in the state")
+
     def copy(self) -> UnknownArray:
         return UnknownArray(self.tape, self.number, len(self))
 
@@ -170,7 +188,7 @@ class UnknownArray(NDArrayOperatorsMixin):
             raise UntraceableError(
                 "an array that was given is changed, or another one is written into this"
             )
-        self._number = other.number
+        self._number = self.tape.number_of(other)
 
     def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **named: Any) -> Any:
         out = named.pop("out", None)
@@ -218,7 +236,7 @@ class UnknownArray(NDArrayOperatorsMixin):
         if isinstance(operand, UnknownArray):
             if operand.shape != shape:
                 raise UntraceableError("arithmetic with arrays of another shape")
-            return operand.number
+            return self.tape.number_of(operand)
         values = np.asarray(operand)
         if values.dtype.kind not in "fiu":
             raise UntraceableError("an operand that is no number")

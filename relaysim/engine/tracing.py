@@ -7,8 +7,12 @@ branch on numbers, a draw, the number of the step, a function without a kind of 
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import functools
-from collections.abc import Callable
+import random
+from collections import Counter
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -21,8 +25,17 @@ from relaysim.network.relay import Mail, PairMail
 from relaysim.problems import DiagonalQuadratic, LeastSquares
 from relaysim.problems.workers import Workers
 from relaysim.support import operations
+from relaysim.support.alike import is_alike
 
-__all__ = ["NotYetError", "flattened", "is_numbers", "is_tally", "rebuilt", "traced_step"]
+__all__ = [
+    "NotYetError",
+    "flattened",
+    "is_numbers",
+    "is_tally",
+    "rebuilt",
+    "recorded_leaf",
+    "traced_step",
+]
 
 
 class NotYetError(UntraceableError):
@@ -82,7 +95,7 @@ class _TracedRound(Round):
     def _crossed(self, kind: int, x: Any) -> UnknownArray:
         if not isinstance(x, UnknownArray) or x.shape != self._tape.shape:
             raise UntraceableError("something else crosses the network")
-        return UnknownArray(self._tape, self._tape.add(kind, (x.number,)), len(x))
+        return UnknownArray(self._tape, self._tape.add(kind, (self._tape.number_of(x),)), len(x))
 
     def mix(self, x: Any, round: int | None = None, share: float | np.ndarray = 1) -> Any:
         self._matrix(round, share)
@@ -115,7 +128,7 @@ class _TracedRound(Round):
         heard: Any = mail.heard
         tape.tree = self._whole.tree_edges
         results = (tape.array(len(values)), tape.array(len(payload)))
-        operands = (payload.number, mail.received.number, values.number)  # type: ignore[attr-defined]
+        operands = tuple(map(tape.number_of, (payload, mail.received, values)))
         tape.operations.append(Operation(operations.RELAY, results, operands))
         sums: Any = UnknownArray(tape, results[0], len(values))
         total: Any = UnknownArray(tape, results[1], len(payload))
@@ -147,7 +160,7 @@ def _asked(tape: Tape, kind: int, x: UnknownArray) -> UnknownArray:
     """Gradients at x."""
     if x.shape != tape.shape:
         raise UntraceableError("gradients of something else")
-    return UnknownArray(tape, tape.add(kind, (x.number,)), len(x))
+    return UnknownArray(tape, tape.add(kind, (tape.number_of(x),)), len(x))
 
 
 def _gradient_of(problem: Any, tape: Tape) -> Callable[[UnknownArray], UnknownArray]:
@@ -179,10 +192,35 @@ def traced_step(
         NotYetError: later steps may be traceable.
         UntraceableError: none is.
     """
-    one, again = (_traced(method, state, problem, network, rate, step) for _ in range(2))
-    if not one.is_like(again):
+    recorded_leaf(state)
+    try:
+        # Of a copy, whose caches the first step fills; what the second one leaves there is no cache.
+        copied = copy.deepcopy(method)
+        with _same_draws():
+            one = _traced(copied, state, problem, network, rate, step)
+        before = copy.deepcopy(copied)
+        with _same_draws():
+            again = _traced(copied, state, problem, network, rate, step)
+    except Exception as error:
+        raise UntraceableError("a step that does not run on unknown numbers") from error
+    if not one.is_like(again) or not is_alike(before, copied):
         raise UntraceableError("what a step does is not the same each time")
     return one
+
+
+@contextlib.contextmanager
+def _same_draws() -> Generator[None]:
+    """A context after which global random numbers go on as if nothing had been drawn; nothing may be."""
+    before, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        after = np.random.get_state()  # noqa: NPY002
+        is_drawn = random.getstate() != before or not is_alike(after, of_numpy)
+        random.setstate(before)
+        np.random.set_state(of_numpy)  # noqa: NPY002
+    if is_drawn:
+        raise UntraceableError("a step that draws")
 
 
 def _all_heard(state: Any, network: Network) -> bool:
@@ -201,12 +239,7 @@ def _traced(
     if tape.tallies and len(tape.tallies) != 2:
         raise UntraceableError("messages of several kinds")
     round = _TracedRound(tape, network, rate, _gradient_of(problem, tape))
-    try:
-        found = flattened(method.step(rebuilt(state, iter(given)), round))
-    except UntraceableError:
-        raise
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise UntraceableError("a step that does not run on unknown numbers") from error
+    found = flattened(method.step(rebuilt(state, iter(given)), round))
     if len(found) != len(given):
         raise UntraceableError("a state that changes its structure")
     for before, after in zip(given, found, strict=True):
@@ -218,9 +251,12 @@ def _traced(
                     "what the rule looks at changes"
                 )
         elif isinstance(after, UnknownArray) and after.shape == before.shape:
-            tape.outputs.append(after.number)
+            tape.outputs.append(tape.number_of(after))
         else:
             raise UntraceableError("a state that is set, or changes its shape")
+    for number, count in Counter(tape.outputs).items():
+        if count > 1 and (tape.rows[number] != tape.shape[0] or number in tape.tallies):
+            raise UntraceableError("messages that a state holds twice")
     return tape
 
 
@@ -252,6 +288,19 @@ def _is_same(before: np.ndarray, after: Any) -> bool:
         and before.shape == after.shape
         and np.array_equal(before, after)
     )
+
+
+def recorded_leaf(state: Any) -> int:
+    """Which of the arrays of a state, in order, the iterates are; untraceable where they are none."""
+    places = [object() for _ in flattened(state)]
+    try:
+        x = rebuilt(state, iter(places)).x
+    except Exception as error:
+        raise UntraceableError("iterates that are made of several arrays") from error
+    for k, place in enumerate(places):
+        if place is x:
+            return k
+    raise UntraceableError("iterates that are no array of the state")
 
 
 def flattened(state: Any) -> list[Any]:

@@ -54,7 +54,7 @@ class Block:
             fast.means_and_spreads(x.reshape(k, n, d * lanes), lanes, length, means, spreads)
             self.__dict__["consensus_distance"] = spreads.reshape(self.shape)  # known now
             return means.reshape(k, *x.shape[2:])
-        return np.add.reduce(self.iterates, axis=1) * (1 / self.iterates.shape[1])
+        return _sum_over_workers(x) * (1 / x.shape[1])
 
     @functools.cached_property
     def points(self) -> np.ndarray:
@@ -84,7 +84,7 @@ class Block:
         squares = np.zeros((len(self.iterates), *self.iterates.shape[2:]))
         for rows in row_blocks(self.iterates[0]):
             deviations = self.iterates[:, rows] - mean[:, None]
-            squares += np.add.reduce(np.square(deviations, out=deviations), axis=1)
+            squares += _sum_over_workers(np.square(deviations, out=deviations))
         # Parameter by parameter, however the numbers lie in memory: as compiled loops do.
         return np.add.reduce(np.ascontiguousarray(np.moveaxis(squares, 1, 0)), axis=0) / n
 
@@ -176,6 +176,17 @@ class Shared:
 
     def __call__(self, iterates: np.ndarray, problem: Problem) -> np.ndarray:
         return self.formula(Block(problem, iterates))
+
+
+def _sum_over_workers(values: np.ndarray) -> np.ndarray:
+    """Of ``(k, n, d[, r])``, one worker after the other.
+
+    NumPy takes a sum over neighbours in memory in pairs: with one parameter and one replica, that would be
+    neither what compiled loops add up nor what a replica among others does.
+    """
+    if math.prod(values.shape[2:]) == 1:
+        return np.add.accumulate(values, axis=1)[:, -1]
+    return np.add.reduce(values, axis=1)
 
 
 def _mean_of_gradients(problem: Problem, x: np.ndarray) -> np.ndarray:
