@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,8 +40,8 @@ class Program:
         state: where it begins.
         compiled: the loops.
 
-    ``vectors`` are sent in each step; ``steps_at_once`` take a few hundredths of a second; ``nbytes`` of the
-    state; ``is_large``: records are not written by steps.
+    ``vectors`` are sent in each step; ``most_steps`` are alike, and ``steps_at_once`` of them take a few
+    hundredths of a second; ``nbytes`` of the state; ``is_large``: records are not written by steps.
     """
 
     def __init__(self, tape: Tape, state: Any, compiled: Compiled):
@@ -61,13 +62,14 @@ class Program:
         ]
         self.is_large = 8 * self._n * shape[1] > LARGE_BYTES
         numbers = shape[1] * len(self._groups) * self._n * max(len(self._layout.code), 1)
-        self.steps_at_once = max(NUMBERS_AT_ONCE // numbers, 1)
+        self.most_steps = 1 if tape.changed else sys.maxsize
+        self.steps_at_once = min(max(NUMBERS_AT_ONCE // numbers, 1), self.most_steps)
         for number, values in tape.constants.items():
             self._write(self._layout.register_of[number], values)
         leaves, registers = flattened(state), iter(self._layout.inputs)
         held: list[tuple[Callable, int, int] | np.ndarray] = []
         self._heard = -1  # the register of who is, while not everyone is
-        for values in leaves:
+        for k, values in enumerate(leaves):
             if tape.tallies and is_tally(values):
                 register = next(registers)
                 held.append((self._read_tally, register, len(values)))
@@ -79,7 +81,7 @@ class Program:
                 held.append((self._read, register, len(values)))
                 self._write(register, values)
             else:
-                held.append(values)
+                held.append(tape.changed.get(k, values))
         self._recorded = held[recorded_leaf(state)][1]
         self._skeleton, self._held = rebuilt(state, itertools.repeat(None)), held
         self.nbytes = bytes_of(state)

@@ -15,7 +15,7 @@ from relaysim.engine.recorded import Records
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
 from relaysim.engine.stoppages import LateGradients, Stoppages
 from relaysim.engine.tape import UntraceableError
-from relaysim.engine.tracing import NotYetError, traced_step
+from relaysim.engine.tracing import traced_step
 from relaysim.faults import Byzantine, Corrupt, Crash, Delay, Straggler, alone, parts_of
 from relaysim.network import Network
 from relaysim.network.arrivals import Arrivals
@@ -128,7 +128,7 @@ class Rounds:
             if self._program is None:
                 self._step_on(target)
             else:
-                self._run(self._program, [target])
+                self._run(self._program, [min(target, self.step + self._program.most_steps)])
 
     def _step_on(self, target: int) -> None:
         """Step by step, until there are compiled steps."""
@@ -162,7 +162,7 @@ class Rounds:
         reached = program.advance(self.step, targets, records)
         self.network.send(program.vectors * (reached - self.step))
         self.step = reached
-        if program.is_over:
+        if program.is_over or program.most_steps == 1:
             self._leave_program()
             self.network.resume(self._state)
 
@@ -171,8 +171,6 @@ class Rounds:
         rate = self._round.learning_rate
         try:
             tape = traced_step(self.algorithm, state, self._problem, self.network, rate, step)
-        except NotYetError:
-            return False
         except UntraceableError:
             self._may_compile = self._tries = False
             return False

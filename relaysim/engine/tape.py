@@ -11,6 +11,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from scipy.sparse import csr_array
 
 from relaysim.support import operations
+from relaysim.support.alike import is_alike
 
 __all__ = ["Operation", "Tally", "Tape", "UnknownArray", "UntraceableError"]
 
@@ -40,6 +41,7 @@ class Tape:
         tallies: which of them have a whole number in each row: who is heard, while not everyone is.
         inputs: the arrays of the state before the step, and ``outputs`` those after it.
         constants: arrays ``(n, d[, r])`` that stay, by their number.
+        changed: what the rule looks at and the step changes, by its place in the state.
         vectors: that are sent.
         gradient: Hessians ``(n, d, d)`` and constants ``(n, d)`` of quadratics, where they are asked for;
             ``diagonal_gradient``: curvatures and centers ``(n, d)`` of diagonal ones.
@@ -54,6 +56,7 @@ class Tape:
     outputs: list[int] = dataclasses.field(default_factory=list)
     operations: list[Operation] = dataclasses.field(default_factory=list)
     constants: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
+    changed: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
     vectors: int = 0
     gradient: tuple[np.ndarray, np.ndarray] | None = None
     diagonal_gradient: tuple[np.ndarray, np.ndarray] | None = None
@@ -97,11 +100,8 @@ class Tape:
             self.operations == other.operations
             and self.outputs == other.outputs
             and self.vectors == other.vectors
-            and self.constants.keys() == other.constants.keys()
-            and all(
-                np.array_equal(each, other.constants[number], equal_nan=True)
-                for number, each in self.constants.items()
-            )
+            and is_alike(self.constants, other.constants)
+            and is_alike(self.changed, other.changed)
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Generator
 from typing import Any
@@ -28,7 +28,6 @@ from relaysim.support import operations
 from relaysim.support.alike import is_alike
 
 __all__ = [
-    "NotYetError",
     "flattened",
     "is_numbers",
     "is_tally",
@@ -36,10 +35,6 @@ __all__ = [
     "recorded_leaf",
     "traced_step",
 ]
-
-
-class NotYetError(UntraceableError):
-    """A first step that later ones differ from."""
 
 
 class _WorkersOnly:
@@ -182,15 +177,14 @@ def traced_step(
     Args:
         method: whose step it is.
         state: before it; arrays of it with a row for each worker or edge become unknown, others are looked at
-            by the rule and must stay as they are.
+            by the rule and must stay as they are, but for the first step.
         problem: whose exact gradients it asks for.
         network: over which messages arrive as they are sent.
         rate: γ, which stays.
         step: its number.
 
     Raises:
-        NotYetError: later steps may be traceable.
-        UntraceableError: none is.
+        UntraceableError: no step is a fixed list of operations.
     """
     recorded_leaf(state)
     try:
@@ -211,14 +205,15 @@ def traced_step(
 @contextlib.contextmanager
 def _same_draws() -> Generator[None]:
     """A context after which global random numbers go on as if nothing had been drawn; nothing may be."""
-    before, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    of_python = sys.modules["random"]  # which NumPy has loaded
+    before = of_python.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         yield
     finally:
-        after = np.random.get_state()  # noqa: NPY002
-        is_drawn = random.getstate() != before or not is_alike(after, of_numpy)
-        random.setstate(before)
-        np.random.set_state(of_numpy)  # noqa: NPY002
+        after = of_python.getstate(), np.random.get_state()  # noqa: NPY002
+        is_drawn = after[0] != before[0] or not is_alike(after[1], before[1])
+        of_python.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
     if is_drawn:
         raise UntraceableError("a step that draws")
 
@@ -242,14 +237,14 @@ def _traced(
     found = flattened(method.step(rebuilt(state, iter(given)), round))
     if len(found) != len(given):
         raise UntraceableError("a state that changes its structure")
-    for before, after in zip(given, found, strict=True):
+    for k, (before, after) in enumerate(zip(given, found, strict=True)):
         if isinstance(before, Tally) and isinstance(after, Tally) and before.rows == after.rows:
             tape.outputs.append(after.number)
         elif not isinstance(before, UnknownArray):
-            if isinstance(after, UnknownArray | Tally) or not _is_same(before, after):
-                raise (NotYetError if step == 0 else UntraceableError)(
-                    "what the rule looks at changes"
-                )
+            if not isinstance(after, np.ndarray) or isinstance(after, UnknownArray):
+                raise UntraceableError("numbers become what the rule looks at")
+            if not _is_same(before, after):
+                tape.changed[k] = after.copy()
         elif isinstance(after, UnknownArray) and after.shape == before.shape:
             tape.outputs.append(tape.number_of(after))
         else:
@@ -257,6 +252,8 @@ def _traced(
     for number, count in Counter(tape.outputs).items():
         if count > 1 and (tape.rows[number] != tape.shape[0] or number in tape.tallies):
             raise UntraceableError("messages that a state holds twice")
+    if tape.changed and step > 0:
+        raise UntraceableError("what the rule looks at changes")
     return tape
 
 
