@@ -454,16 +454,27 @@ def test_nothing_is_missed_that_is_not_installed_or_not_wanted(monkeypatch):
 
 @pytest.mark.parametrize(
     "shape",
-    [(5, 9, 4), (3, 9, 4, 3), (1, 7, 3, 2), (2, 1, 1), (2, 2, 1, 1), (2, 9, 11), (5, 100, 1)],
+    [
+        (5, 9, 4),
+        (3, 9, 4, 3),
+        (1, 7, 3, 2),
+        (2, 1, 1),
+        (2, 2, 1, 1),
+        (2, 9, 11),
+        (5, 100, 1),
+        (1, 17, 9),
+    ],
 )
-def test_means_and_spreads_have_the_bits_of_numpy(steps, monkeypatch, shape):
+@pytest.mark.parametrize("lay", [np.asarray, np.asfortranarray, lambda x: x[:, :1]])
+def test_means_and_spreads_have_the_bits_of_numpy(steps, monkeypatch, shape, lay):
     monkeypatch.setattr("relaysim.support.blocks.BLOCK_BYTES", 8 * 3 * np.prod(shape[2:]))
     problem, iterates = quadratics(shape[1], 2), np.random.default_rng(0).normal(size=shape)
+    given = np.broadcast_to(lay(iterates), shape)  # however they lie in memory
     fast._load.cache_clear()
-    plain = Block(problem, iterates)
+    plain = Block(problem, given)
     expected = plain.mean, plain.consensus_distance
     fast.compiled()
-    other = Block(problem, iterates)
+    other = Block(problem, np.array(given, order="C"))
     for one, each in zip((other.mean, other.consensus_distance), expected, strict=True):
         np.testing.assert_array_equal(one, each)
 

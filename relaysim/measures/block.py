@@ -54,7 +54,7 @@ class Block:
             fast.means_and_spreads(x.reshape(k, n, d * lanes), lanes, length, means, spreads)
             self.__dict__["consensus_distance"] = spreads.reshape(self.shape)  # known now
             return means.reshape(k, *x.shape[2:])
-        return _sum_over_workers(x) * (1 / x.shape[1])
+        return _added_in_order(x) * (1 / x.shape[1])
 
     @functools.cached_property
     def points(self) -> np.ndarray:
@@ -83,10 +83,11 @@ class Block:
             return self.__dict__["consensus_distance"]
         squares = np.zeros((len(self.iterates), *self.iterates.shape[2:]))
         for rows in row_blocks(self.iterates[0]):
-            deviations = self.iterates[:, rows] - mean[:, None]
-            squares += _sum_over_workers(np.square(deviations, out=deviations))
+            deviations = np.subtract(self.iterates[:, rows], mean[:, None], order="C")
+            squares += _added_in_order(np.square(deviations, out=deviations))
         # Parameter by parameter, however the numbers lie in memory: as compiled loops do.
-        return np.add.reduce(np.ascontiguousarray(np.moveaxis(squares, 1, 0)), axis=0) / n
+        by_parameter = np.ascontiguousarray(np.moveaxis(squares, 1, 0))
+        return _added_in_order(by_parameter[None])[0] / n
 
     @functools.cached_property
     def consensus_distances(self) -> np.ndarray:
@@ -178,15 +179,22 @@ class Shared:
         return self.formula(Block(problem, iterates))
 
 
-def _sum_over_workers(values: np.ndarray) -> np.ndarray:
-    """Of ``(k, n, d[, r])``, one worker after the other.
+def _added_in_order(values: np.ndarray) -> np.ndarray:
+    """The sum of ``(k, n, …)`` over the second axis, one after the other, ``(k, …)``.
 
-    NumPy takes a sum over neighbours in memory in pairs: with one parameter and one replica, that would be
-    neither what compiled loops add up nor what a replica among others does.
+    NumPy adds neighbours in memory in pairs: where there is no further axis, or where values lie in another
+    order, that would be neither what compiled loops add up nor what a replica among others does.
     """
     if math.prod(values.shape[2:]) == 1:
         return np.add.accumulate(values, axis=1)[:, -1]
-    return np.add.reduce(values, axis=1)
+    if values.flags.c_contiguous:
+        return np.add.reduce(values, axis=1)
+    total = np.zeros((len(values), *values.shape[2:]))
+    for rows in row_blocks(values[0]):
+        part = np.array(values[:, rows], order="C")
+        part[:, 0] += total
+        total = np.add.reduce(part, axis=1)
+    return total
 
 
 def _mean_of_gradients(problem: Problem, x: np.ndarray) -> np.ndarray:
