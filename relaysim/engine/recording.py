@@ -92,7 +92,9 @@ class Recorder:
         """
         block, known = self.pending, None
         if self._records is not None and self._measured == self._filled:
-            known = self._records.means[: self._filled], self._records.spreads[: self._filled]
+            # Copies: what is measured stays, and further records are written over these.
+            _, means, spreads = (each[: self._filled] for each in self._records)
+            known = means.copy(), spreads.copy()
         self._filled = self._measured = 0
         return self._scope.values_of(block, self.measures, known), block
 

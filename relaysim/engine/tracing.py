@@ -199,6 +199,10 @@ def traced_step(
         raise UntraceableError("a step that does not run on unknown numbers") from error
     if not one.is_like(again) or not is_alike(before, copied):
         raise UntraceableError("what a step does is not the same each time")
+    if one.changed:  # all of the run, or nothing
+        leaves = enumerate(flattened(state))
+        following = rebuilt(state, (one.changed.get(k, each) for k, each in leaves))
+        traced_step(method, following, problem, network, rate, step + 1)
     return one
 
 
