@@ -444,6 +444,20 @@ def test_a_problem_with_gradients_of_its_own_is_not_taken_for_its_base(steps):
     assert not steps
 
 
+def test_gradients_that_are_watched_are_asked_for(steps):
+    problem, asked = quadratics(6), []
+    own = problem.gradient
+
+    def watched(x, out=None):
+        asked.append(x.shape)
+        return own(x, out)
+
+    problem.gradient = watched
+    run(known.DPSGD(), GRAPHS[0], problem)
+    assert not steps
+    assert len(asked) >= 12
+
+
 def test_nothing_is_missed_that_is_not_installed_or_not_wanted(monkeypatch):
     monkeypatch.delenv("RELAYSIM_FAST", raising=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

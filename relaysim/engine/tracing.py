@@ -159,7 +159,11 @@ def _asked(tape: Tape, kind: int, x: UnknownArray) -> UnknownArray:
 
 
 def _gradient_of(problem: Any, tape: Tape) -> Callable[[UnknownArray], UnknownArray]:
-    """The gradients of those problems that have a kind of operation; of no class derived from theirs."""
+    """The gradients of those problems that have a kind of operation; of no class derived from theirs, and of
+    none that was given another function.
+    """
+    if "gradient" in vars(problem):
+        raise UntraceableError("gradients that were put in the place of a problem's own")
     if type(problem) is LeastSquares and problem.linear_gradient is not None:
         tape.gradient = problem.linear_gradient
         return functools.partial(_asked, tape, operations.GRADIENT)
@@ -190,10 +194,9 @@ def traced_step(
     try:
         # Of a copy, whose caches the first step fills; what the second one leaves there is no cache.
         copied = copy.deepcopy(method)
-        with _same_draws():
+        with _without_draws():
             one = _traced(copied, state, problem, network, rate, step)
-        before = copy.deepcopy(copied)
-        with _same_draws():
+            before = copy.deepcopy(copied)
             again = _traced(copied, state, problem, network, rate, step)
     except Exception as error:
         raise UntraceableError("a step that does not run on unknown numbers") from error
@@ -207,17 +210,18 @@ def traced_step(
 
 
 @contextlib.contextmanager
-def _same_draws() -> Generator[None]:
-    """A context after which global random numbers go on as if nothing had been drawn; nothing may be."""
+def _without_draws() -> Generator[None]:
+    """A context in which nothing is drawn from global random numbers: they go on as if nothing had been."""
     of_python = sys.modules["random"]  # which NumPy has loaded
-    before = of_python.getstate(), np.random.get_state()  # noqa: NPY002
+    before, of_numpy = of_python.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         yield
     finally:
-        after = of_python.getstate(), np.random.get_state()  # noqa: NPY002
-        is_drawn = after[0] != before[0] or not is_alike(after[1], before[1])
-        of_python.setstate(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
+        after = np.random.get_state()  # noqa: NPY002
+        is_drawn = of_python.getstate() != before or not is_alike(after, of_numpy)
+        if is_drawn:
+            of_python.setstate(before)
+            np.random.set_state(of_numpy)  # noqa: NPY002
     if is_drawn:
         raise UntraceableError("a step that draws")
 
