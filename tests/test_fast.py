@@ -434,6 +434,22 @@ def test_a_run_goes_on_where_nothing_is_compiled(steps, without, monkeypatch):
     close(without(lambda: first.extend(10)), whole)
 
 
+def test_records_are_measured_as_ever_where_nothing_is_compiled(steps, without, monkeypatch):
+    monkeypatch.setattr(recording, "BLOCK_BYTES", 1 << 10)  # replicas leave with a block
+    sizes = []
+
+    class Noted(recording.Recorder):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            sizes.append(self.capacity)
+
+    monkeypatch.setattr("relaysim.engine.run.Recorder", Noted)
+    noisy = {"oracle": rs.oracles.Gaussian(sigma2=0.1)}
+    found = run(known.DPSGD(), GRAPHS[0], **noisy)
+    same_bits(found, without(lambda: run(known.DPSGD(), GRAPHS[0], **noisy)))
+    assert sizes[0] == sizes[1]
+
+
 def test_a_problem_with_gradients_of_its_own_is_not_taken_for_its_base(steps):
     class Twice(rs.problems.LeastSquares):
         def gradient(self, x, out=None):

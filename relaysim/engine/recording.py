@@ -11,7 +11,6 @@ import numpy as np
 from relaysim.engine.recorded import Records
 from relaysim.measures.measure import Measure
 from relaysim.measures.scope import Scope
-from relaysim.support.fast import is_there
 
 __all__ = ["Recorder"]
 
@@ -28,18 +27,25 @@ class Recorder:
         scope: whose iterates are measured, and on what.
         shape: of the iterates.
         measures: what is measured of them.
+        may_compile: whether compiled steps may write them.
 
     ``capacity`` is the number of records that make a block.
     """
 
-    def __init__(self, scope: Scope, shape: tuple[int, ...], measures: tuple[Measure, ...]):
-        self.measures = measures
+    def __init__(
+        self,
+        scope: Scope,
+        shape: tuple[int, ...],
+        measures: tuple[Measure, ...],
+        may_compile: bool = False,
+    ):
+        self.measures, self._may_compile = measures, may_compile
         self._scope = scope
         self._resize(shape)
 
     def _resize(self, shape: tuple[int, ...]) -> None:
         bytes_each = max(8 * int(np.prod(shape)), 1)
-        most = BLOCK_BYTES * (TIMES_IF_COMPILED if is_there() else 1)
+        most = BLOCK_BYTES * (TIMES_IF_COMPILED if self._may_compile else 1)
         self.capacity = min(max(most // bytes_each, 1), MOST_RECORDS_IN_A_BLOCK)
         self._shape = shape
         self._records = Records.empty(self.capacity, shape) if self.capacity > 1 else None
