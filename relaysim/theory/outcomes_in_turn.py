@@ -6,15 +6,10 @@ import functools
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
 
-from relaysim.algorithms.base import Rate
-from relaysim.algorithms.events import Algorithm
 from relaysim.network.crossing import AnyWeights
-from relaysim.problems import Problem
 from relaysim.theory.affine import AffineStep, Counting
 from relaysim.theory.state_arrays import change_of_counts, data_of, rebuilt
-from relaysim.topologies import Topology, TreePair
 
 __all__ = ["Begun", "OutcomesInTurn"]
 
@@ -51,23 +46,12 @@ class OutcomesInTurn(AffineStep):
     Args:
         probabilities: ``(K,)``, of the outcomes.
         every: steps after which the rule repeats, and the next outcome comes.
-        problem, topology, learning_rate, x0: as for `AffineStep`.
-        algorithm, matrices: which take the outcomes in turn.
+        given: as for `AffineStep`, whose method and matrices take the outcomes in turn.
     """
 
-    def __init__(
-        self,
-        probabilities: np.ndarray,
-        every: int,
-        problem: Problem,
-        topology: Topology | TreePair,
-        algorithm: Algorithm,
-        learning_rate: Rate,
-        matrices: tuple[csr_array, ...],
-        x0: np.ndarray,
-    ):
+    def __init__(self, probabilities: np.ndarray, every: int, *given: Any):
         self.probabilities, self.every = probabilities, every
-        super().__init__(problem, topology, algorithm, learning_rate, matrices, x0, _Asked)
+        super().__init__(*(*given, _Asked))
         if self.start_up and len(probabilities) > 1:
             self._require_counts_of_all_draws()
 
