@@ -419,6 +419,16 @@ def test_options_that_came_later_are_in_no_text_where_all_is_as_before():
         assert named(written(made), ALGORITHMS, "algorithm") == made
 
 
+def test_options_that_no_text_has_are_in_the_table_beside_others():
+    run = {"topology": "chain", "n": 4, "d": 2, "learning_rate": 0.05, "steps": 1, "record": 1}
+    algorithm = ["DPSGD", "DPSGD(consensus=0.5)", "D2", "D2(form='scaled')", "RelaySGD"]
+    table = rs.sweep(run | {"algorithm": algorithm}, progress=False)
+    last = table[table.step == 1]
+    assert last.consensus.fillna(-1).tolist() == [1.0, 0.5, -1, -1, -1]
+    assert last.form.fillna("").tolist() == ["", "", "own", "scaled", ""]
+    assert "overlap" not in table  # the default throughout
+
+
 # -- what cannot be ----------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from relaysim.studies.earlier import as_meant
 from relaysim.studies.settings import former_keys, key_of
 
 __all__ = ["Row", "row_of", "seed_cell"]
@@ -66,6 +67,13 @@ class Row(NamedTuple):
         """Whether the key is that of the setting, now or in an earlier version."""
         setting = json.loads(self.setting)
         return self.key == key_of(setting) or self.key in former_keys(setting)
+
+    def meant(self) -> dict[str, Any]:
+        """The setting, as today's texts say it."""
+        setting: dict[str, Any] = json.loads(self.setting)
+        if isinstance(setting.get("algorithm"), str):
+            setting["algorithm"] = as_meant(setting["algorithm"])
+        return setting
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from relaysim.mixing.sequences import is_sequence
 from relaysim.oracles import Exact
 from relaysim.records.configuration import decode, encode_mixing
 from relaysim.studies.described import check_rate, described, described_rate, rate_of
+from relaysim.studies.earlier import as_written_before
 from relaysim.studies.experiment import DEFAULTS, OPTIONS, QUADRATIC
 from relaysim.studies.naming import (
     ALGORITHMS,
@@ -77,8 +77,6 @@ _IN_EVERY_KEY = frozenset(
         "max_steps",
     ]
 )
-#: Numbers of one setting of which each may have been typed either way; of more, all or none.
-_MOST_TYPED = 6
 
 
 def complete(stated: Mapping[str, Any]) -> dict[str, Any]:
@@ -364,35 +362,21 @@ def key_of(setting: Mapping[str, Any]) -> str:
 def former_keys(setting: Mapping[str, Any]) -> Iterator[str]:
     """The keys under which a store of an earlier version may have a setting.
 
-    In version 0.1 a graph that was given as an object counted by its name, and an option that is a real
-    number as it was typed, 1 or 1.0.
+    In version 0.1 a graph that was given as an object counted by its name; for texts see
+    `relaysim.studies.earlier`.
     """
     topology = setting["topology"]
     if isinstance(topology, str):
         made = named(topology, GRAPHS, "topology")
         if isinstance(made, Topology):
             topology = _described(made)
-    for typed in _as_typed(setting):
-        yield _hash({**typed, "topology": topology})
-        yield key_of(typed)
-
-
-def _as_typed(setting: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """A setting, and as it was where some of its real numbers that are whole ones were typed so."""
     names = [
         key for key in ("algorithm", "faults", "learning_rate") if isinstance(setting[key], str)
     ]
-    # Text, a number, text, a number, …
-    pieces = re.split(r"(?<=[=(, ]|-)(\d+)\.0(?=[,)])", "\n".join(setting[key] for key in names))
-    numbers = pieces[1::2]
-    count = len(numbers)
-    few = count <= _MOST_TYPED
-    either = (".0", "")
-    ways = list(itertools.product(either, repeat=count)) if few else [(e,) * count for e in either]
-    for ends in ways:
-        typed = [number + end for number, end in zip(numbers, ends, strict=True)]
-        texts = "".join(itertools.chain(*zip(pieces[::2], [*typed, ""], strict=True))).split("\n")
-        yield {**setting, **dict(zip(names, texts, strict=True))}
+    for texts in as_written_before([setting[key] for key in names]):
+        before = {**setting, **dict(zip(names, texts, strict=True))}
+        yield _hash({**before, "topology": topology})
+        yield key_of(before)
 
 
 def _described(topology: Topology) -> dict[str, Any]:

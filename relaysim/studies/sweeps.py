@@ -347,13 +347,15 @@ def computed_again(
 
     They are computed in groups, as a sweep of these settings computes them.
     """
-    places = {key_of(setting): place for place, setting in enumerate(settings)}
-    for group in _groups(dict(zip(places, settings, strict=True))):
-        if row is None or any(places[key] == row for key in group):
-            for setting, outcome in _tried([settings[places[key]] for key in group]):
-                place = places[key_of(setting)]
-                if row is None or place == row:
-                    yield place, outcome if isinstance(outcome, str) else outcome.result
+    places: dict[str, list[int]] = {}  # of equal settings several
+    for place, setting in enumerate(settings):
+        places.setdefault(key_of(setting), []).append(place)
+    for group in _groups({key: settings[each[0]] for key, each in places.items()}):
+        if row is None or any(row in places[key] for key in group):
+            for setting, outcome in _tried([settings[places[key][0]] for key in group]):
+                for place in places[key_of(setting)]:
+                    if row is None or place == row:
+                        yield place, outcome if isinstance(outcome, str) else outcome.result
 
 
 def _tried(
