@@ -42,10 +42,19 @@ class Scope:
         """Those that are measured, of iterates ``(k, n, d[, r])``."""
         return iterates if self._workers is None else iterates[:, self._workers]
 
-    def values_of(self, iterates: np.ndarray, measures: Iterable[Measure]) -> dict[str, np.ndarray]:
-        """As the function `values_of`; measures of every worker are NaN for those left out."""
+    def values_of(
+        self,
+        iterates: np.ndarray,
+        measures: Iterable[Measure],
+        known: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """As the function `values_of`; measures of every worker are NaN for those left out.
+
+        ``known`` is of all workers.
+        """
         measures = tuple(measures)
-        found = values_of(self.problem, self.of(iterates), measures)
+        known = known if self._workers is None else None
+        found = values_of(self.problem, self.of(iterates), measures, known)
         if self._workers is None:
             return found
         for measure in measures:
