@@ -77,14 +77,19 @@ class Recorder:
             return self._last[None]
         return np.empty((0, *self._shape))
 
+    @property
+    def known(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """x̄ and (1/n) Σ_i ‖x_i − x̄‖² of all `pending` iterates, if they were recorded with them; views."""
+        if self._records is None or self._measured < self._filled:
+            return None
+        return self._records.means[: self._filled], self._records.spreads[: self._filled]
+
     def flush(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Measure the block: values by name, see `Scope.values_of`, and the iterates ``(k, n, d[, r])``.
 
         The iterates are a view that the next record overwrites.
         """
-        block, known = self.pending, None
-        if self._records is not None and self._measured == self._filled:
-            known = self._records.means[: self._filled], self._records.spreads[: self._filled]
+        block, known = self.pending, self.known
         self._filled = self._measured = 0
         return self._scope.values_of(block, self.measures, known), block
 

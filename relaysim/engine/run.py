@@ -218,10 +218,13 @@ class Run:
         if not count:
             return
         with np.errstate(all="ignore"):
+            known = self._recorder.known
             measured, iterates = self._recorder.flush()
             size = measured.get("distance")
+            if size is None and known is not None:
+                size = self._scope.distance(self._center, known)
             if size is not None:
-                bad = ~(size <= self._limit[self.active])
+                bad = ~(size.reshape(count, r) <= self._limit[self.active])
             elif self._all_within_limits(iterates):
                 bad = np.zeros((count, r), dtype=bool)
             else:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["Compiled", "compiled", "is_there", "loaded"]
+__all__ = ["Compiled", "compiled", "is_there", "loaded", "version"]
 
 
 class Compiled(NamedTuple):
@@ -28,6 +29,11 @@ def is_there() -> bool:
     return os.environ.get("RELAYSIM_FAST") != "never" and _is_installed()
 
 
+def version() -> str | None:
+    """Numba's; None where there is nothing compiled."""
+    return _numba_version() if is_there() else None
+
+
 def compiled() -> Compiled | None:
     """The compiled functions, if there are any; they are loaded by the first who asks."""
     return _load() if is_there() else None
@@ -36,6 +42,14 @@ def compiled() -> Compiled | None:
 def loaded() -> Compiled | None:
     """The same if someone has asked for them before, for what has the same bits without."""
     return compiled() if _load.cache_info().currsize else None
+
+
+@functools.cache
+def _numba_version() -> str:
+    try:
+        return importlib.metadata.version("numba")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 @functools.cache
