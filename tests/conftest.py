@@ -67,3 +67,9 @@ def site(tmp_path_factory):
     )
     assert built.returncode == 0, built.stdout[-2000:] + built.stderr
     return folder
+
+
+@pytest.fixture
+def step_by_step(monkeypatch):
+    """Nothing is compiled, for tests that compare bits of what could be with bits of what cannot."""
+    monkeypatch.setenv("RELAYSIM_FAST", "never")

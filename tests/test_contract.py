@@ -1263,6 +1263,7 @@ def test_without_the_count_the_reference_would_stay_for_good():
     assert frame.vectors_sent.diff()[1:].tolist() == [4, 8] * 10
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_consensus_control_keeps_workers_as_near_as_asked():
     problem, x0 = least_squares(8, 5, 4), starting_points(8, 5)
     ring, base = rs.topologies.ring(8), rs.algorithms.DPSGD()

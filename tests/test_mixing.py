@@ -170,6 +170,7 @@ def test_rows_weigh_what_a_worker_receives():
     np.testing.assert_allclose(history.x, [[0.5, 0.5], [1.1, 1.1], [3.5, 1.7]], rtol=1e-14)
 
 
+@pytest.mark.usefixtures("step_by_step")
 @pytest.mark.parametrize(
     "given",
     [
