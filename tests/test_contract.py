@@ -253,8 +253,7 @@ def test_arrays_keep_their_shapes(algorithm, replicas):
 @over_algorithms
 @pytest.mark.parametrize("sigma2", [None, 0.5])
 def test_a_replica_equals_its_run_alone(algorithm, sigma2):
-    rates, seeds = [0.02, 0.3, 0.1], [3, 11]
-    steps = 40 if isinstance(algorithm, SENSITIVE) else 80
+    rates, seeds, steps = [0.02, 0.3, 0.1], [3, 11], 40
     topology = topology_for(algorithm)
     problem = least_squares(8, 5, 4)
     options = {
@@ -273,7 +272,7 @@ def test_a_replica_equals_its_run_alone(algorithm, sigma2):
 
 @over_algorithms
 def test_replicas_with_starting_points_of_their_own_equal_their_runs_alone(algorithm):
-    steps, topology, problem = 60, topology_for(algorithm), least_squares(8, 5, 4)
+    steps, topology, problem = 30, topology_for(algorithm), least_squares(8, 5, 4)
     x0 = starting_points(8, 5, replicas=3)
     together = iterates_of(problem, topology, algorithm, 0.2, steps, x0=x0)
     for replica in range(3):
@@ -306,7 +305,7 @@ def test_the_same_call_gives_the_same_bits(algorithm):
         topology_for(algorithm),
         algorithm,
         [0.1, 0.3],
-        60,
+        30,
         seed=[5, 6],
         oracle=rs.oracles.Gaussian(1.0),
     )
@@ -435,7 +434,7 @@ def test_lent_buffers_change_no_bits(algorithm, replicas, monkeypatch):
         topology_for(algorithm),
         algorithm,
         0.2,
-        25,
+        16,
         x0=starting_points(8, 5),
         replicas=replicas,
         oracle=rs.oracles.Gaussian(1.0),
@@ -504,20 +503,16 @@ def test_vectors_per_edge_is_what_is_sent(algorithm):
 )
 def test_exact_methods_reach_the_optimum_and_the_others_stall(algorithm):
     problem = rs.problems.random_quadratics(n=9, d=4, zeta2=10.0, mu=0.25, seed=0)
-    steps = 3600 if algorithm.exact else 1000  # the slowest needs 3400, and stalls by 700
-    history = rs.simulate(
-        problem,
-        rs.topologies.binary_tree(9),
-        algorithm,
-        learning_rate=0.1,
-        steps=steps,
-        record=[steps - 4, steps],  # a whole number of SGP's periods apart
-        x0=starting_points(9, 4) if algorithm.exact else None,
-    )
-    distance = history.frame.distance.iloc[-1]
+    run = {"topology": rs.topologies.binary_tree(9), "algorithm": algorithm, "learning_rate": 0.1}
     if algorithm.exact:
-        assert distance < 1e-24
+        # The slowest needs 3400.
+        arrives = {"steps": 3600, "record": 100, "stop_when": {"distance": 1e-24}}
+        history = rs.simulate(problem, **run, **arrives, x0=starting_points(9, 4))
+        assert history.frame.distance.iloc[-1] < 1e-24
     else:
+        # All have stalled by 700; a whole number of SGP's periods apart.
+        history = rs.simulate(problem, **run, steps=800, record=[796, 800])
+        distance = history.frame.distance.iloc[-1]
         assert distance > 1e-3
         if sends_parts(algorithm) or isinstance(
             algorithm, (*OCCASIONAL, rs.algorithms.PowerGossip)
@@ -582,10 +577,10 @@ def test_matrices_without_a_common_weighted_mean_are_told_of():
 @pytest.mark.parametrize("target", [0.01, 0.003])
 def test_what_is_exact_when_mixed_further_is_what_it_says(base, target):
     problem = rs.problems.random_quadratics(n=9, d=4, zeta2=10.0, mu=0.25, seed=0)
-    run = {"learning_rate": 0.1, "steps": 3600, "record": [3600]}
+    run = {"learning_rate": 0.1, "steps": 3600, "record": 100, "stop_when": {"distance": 1e-24}}
     algorithm = rs.algorithms.ConsensusControl(base, target)
     end = rs.simulate(problem, rs.topologies.binary_tree(9), algorithm, **run).frame.distance.iloc[
-        0
+        -1
     ]
     assert algorithm.exact == base.exact_when_mixed_further
     assert end < 1e-24 if base.exact_when_mixed_further else end > 1e-6
@@ -624,9 +619,10 @@ def test_a_claim_that_is_missing_is_named_with_its_meaning():
 )
 def test_methods_that_are_not_exact_are_so_where_all_workers_agree(algorithm):
     problem = rs.problems.random_quadratics(n=9, d=4, zeta2=0.0, mu=0.25, seed=0)
+    arrives = {"steps": 1500, "record": 50, "stop_when": {"distance": 1e-24}}  # the slowest by 1320
     history = rs.simulate(
-        problem, rs.topologies.binary_tree(9), algorithm, learning_rate=0.1, steps=1500, record=1500
-    )  # the slowest needs 1320
+        problem, rs.topologies.binary_tree(9), algorithm, learning_rate=0.1, **arrives
+    )
     assert history.frame.distance.iloc[-1] < 1e-24
 
 

@@ -88,7 +88,7 @@ def test_the_curve_is_that_of_a_simulation(n, algorithm):
     problem = least_squares(n)
     x0 = np.random.default_rng(n).normal(size=(n, problem.d))
     for topology in topologies_for(algorithm, n):
-        assert_predicts(problem, topology, algorithm, 0.3, 150, x0=x0)
+        assert_predicts(problem, topology, algorithm, 0.3, 80, x0=x0)
 
 
 @pytest.mark.parametrize("algorithm", AFFINE, ids=repr)
@@ -542,11 +542,12 @@ def test_quantiles_of_the_noise_floor_are_those_of_records():
         topology,
         algorithm,
         learning_rate=0.5,
-        steps=200,
-        record=[200],
+        steps=480,
+        record=range(200, 481, 40),  # apart by several relaxation times
         oracle=rs.oracles.Gaussian(1.0),
-        replicas=4000,
+        replicas=500,
     )
+    assert linear.relaxation_time < 15
     for quantile in (0.1, 0.5, 0.9):
         found = linear.stationary_quantiles(1.0, quantile)
         share = (history.frame.suboptimality < found).mean()
@@ -616,7 +617,6 @@ def stable_and_best(algorithm, scale):
     return ends, rs.theory.best_learning_rate(problem, chain, algorithm).spectral_radius
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1e9])
 @pytest.mark.parametrize(
     "algorithm",
     [
@@ -627,13 +627,14 @@ def stable_and_best(algorithm, scale):
     ],
     ids=repr,
 )
-def test_rates_do_not_depend_on_the_units_of_the_loss(algorithm, scale, monkeypatch):
+def test_rates_do_not_depend_on_the_units_of_the_loss(algorithm, monkeypatch):
     # The same ends are found on half as many rates.
     monkeypatch.setattr("relaysim.theory.growth.FINE_RATIO", 1.5)
     expected, best = stable_and_best(algorithm, 1.0)
-    found, radius = stable_and_best(algorithm, scale)
-    np.testing.assert_allclose(found * scale, expected, rtol=1e-8)
-    assert radius == pytest.approx(best, abs=1e-6)
+    for scale in (1e-6, 1e9):
+        found, radius = stable_and_best(algorithm, scale)
+        np.testing.assert_allclose(found * scale, expected, rtol=1e-8, err_msg=f"{scale}")
+        assert radius == pytest.approx(best, abs=1e-6), scale
 
 
 @pytest.mark.parametrize("beyond", [0.0, 1e-15, 1e-12, 1e-9, 1e-7])
@@ -777,7 +778,7 @@ def test_bad_input_is_refused():
         rs.theory.linearize(Own(problem), ring, gossip, 0.1).stationary_quantiles(0.1, 0.5)
 
 
-@pytest.mark.parametrize("period", [16, 32, 50])
+@pytest.mark.parametrize("period", [16, 50])
 def test_overflow_over_a_long_period_is_no_stability(period):
     problem = rs.problems.DiagonalQuadratic(
         np.tile([[0.5, 1.0]], (4, 1)), np.arange(8.0).reshape(4, 2)

@@ -419,6 +419,7 @@ def linear(color):
     return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
 
 
+@functools.cache
 def lab(color, eye):
     """CIELAB of a colour as an eye sees it."""
     seen = np.clip(EYES[eye] @ linear(matplotlib.colors.to_rgb(color)), 0, 1)
@@ -433,6 +434,7 @@ def strokes_and_gaps(dash):
     return np.log2(lengths[::2]), np.log2(lengths[1::2])
 
 
+@functools.cache
 def dash_distance(first, second):
     """How far strokes, and gaps, have to be stretched to turn one into the other, in octaves."""
     pairs = zip(strokes_and_gaps(first), strokes_and_gaps(second), strict=True)
