@@ -289,10 +289,10 @@ def test_replicas_that_leave_do_not_disturb_the_others(algorithm, monkeypatch):
     away = 1e15 if isinstance(algorithm, RESCALED) else 300.0
     options = {"oracle": rs.oracles.Gaussian(0.1), "x0": starting_points(8, 5), "seed": [4, 9]}
     with_leaver = rs.simulate(
-        problem, topology, algorithm, learning_rate=[away, 0.1], steps=60, **options
+        problem, topology, algorithm, learning_rate=[away, 0.1], steps=40, **options
     )
     assert with_leaver.diverged.tolist() == [True, True, False, False]
-    without = rs.simulate(problem, topology, algorithm, learning_rate=[0.1], steps=60, **options)
+    without = rs.simulate(problem, topology, algorithm, learning_rate=[0.1], steps=40, **options)
     atol = 1e-13 * np.abs(without.x).max()
     np.testing.assert_allclose(with_leaver.x[..., 2:], without.x, rtol=0, atol=atol)
 
@@ -936,15 +936,15 @@ def test_a_pair_of_equal_trees_is_that_tree(algorithm):
 def test_learning_rate_zero_is_communication_only(algorithm):
     topology, x0 = topology_for(algorithm), starting_points(8, 5)
     problems = [least_squares(8, 5, 4, seed=seed) for seed in (0, 1)]
-    silent = [iterates_of(problem, topology, algorithm, 0.0, 30, x0=x0) for problem in problems]
+    silent = [iterates_of(problem, topology, algorithm, 0.0, 20, x0=x0) for problem in problems]
     if not isinstance(getattr(algorithm, "target", None), rs.algorithms.Critical):
         np.testing.assert_array_equal(*silent)  # a critical distance is made of gradients
-    moving = [iterates_of(problem, topology, algorithm, 0.1, 30, x0=x0) for problem in problems]
+    moving = [iterates_of(problem, topology, algorithm, 0.1, 20, x0=x0) for problem in problems]
     assert np.abs(moving[0] - moving[1]).max() > 1e-2
     if getattr(getattr(algorithm, "compressor", None), "random", 0):
         return  # compressed differently by everyone, equal models do not stay equal
     # From a common start there is nothing to agree on.
-    common = iterates_of(problems[0], topology, algorithm, 0.0, 30, x0=x0[0])
+    common = iterates_of(problems[0], topology, algorithm, 0.0, 20, x0=x0[0])
     assert_same(common, np.broadcast_to(x0[0], common.shape))
 
 

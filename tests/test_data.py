@@ -37,9 +37,11 @@ def assert_covers(partition, total, n):
     """Every example at one worker, every worker with one at least."""
     assert partition.n == len(partition.indices) == len(partition.sizes) == n
     np.testing.assert_array_equal(np.sort(np.concatenate(partition.indices)), np.arange(total))
-    for worker, index in enumerate(partition.indices):
-        assert len(index) == partition.sizes[worker] >= 1
-        assert (partition.owners[index] == worker).all()
+    held = np.array([len(index) for index in partition.indices])
+    np.testing.assert_array_equal(held, partition.sizes)
+    assert held.min() >= 1
+    owners = partition.owners[np.concatenate(partition.indices)]
+    np.testing.assert_array_equal(owners, np.repeat(np.arange(n), held))
 
 
 def entropy(partition):

@@ -511,9 +511,9 @@ def test_the_best_start_of_a_schedule(schedule):
     where = problem, rs.topologies.ring(6), rs.algorithms.D2()
 
     def steps_from(start):
-        run = rs.simulate(*where, learning_rate=schedule.from_start(start), steps=400)
+        run = rs.simulate(*where, learning_rate=schedule.from_start(start), steps=200)
         below = run.frame.suboptimality.to_numpy() < 1e-4
-        return 401 - below[::-1].argmin() if below[-1] else np.inf
+        return 201 - below[::-1].argmin() if below[-1] else np.inf
 
     found = rs.tune(*where, target=1e-4, schedule=schedule)
     assert found.schedule == schedule.from_start(found.learning_rate)
