@@ -207,12 +207,11 @@ def test_wide_vectors_take_the_same_rule(algorithm):
 
 
 @over_algorithms
-@pytest.mark.parametrize("replicas", [None, 2])
-def test_a_single_worker_is_gradient_descent(algorithm, replicas):
+def test_a_single_worker_is_gradient_descent(algorithm):
     problem = least_squares(1, 3, 4)
     topology = rs.topologies.chain(1)
     steps = 10 if isinstance(algorithm, SENSITIVE) else 20
-    found = iterates_of(problem, topology, algorithm, 0.3, steps, replicas=replicas)
+    found = iterates_of(problem, topology, algorithm, 0.3, steps)
     paper = slow.run(
         algorithm,
         topology,
@@ -220,34 +219,27 @@ def test_a_single_worker_is_gradient_descent(algorithm, replicas):
         np.zeros((1, 3)),
         [0.3] * steps,
     )
-    if replicas is not None:
-        paper = np.repeat(paper[..., None], replicas, axis=-1)
     np.testing.assert_allclose(found, paper, rtol=0, atol=1e-13)
+    found = iterates_of(problem, topology, algorithm, 0.3, steps, replicas=2)
+    both = np.repeat(paper[..., None], 2, axis=-1)
+    np.testing.assert_allclose(found, both, rtol=0, atol=1e-13)
 
 
 # -- shapes and replicas ---------------------------------------------------------------------------
 
 
 @over_algorithms
-@pytest.mark.parametrize("replicas", [None, 1, 3])
-def test_arrays_keep_their_shapes(algorithm, replicas):
-    problem = least_squares(8, 3, 3)
-    shape = (8, 3) if replicas is None else (8, 3, replicas)
-    history = rs.simulate(
-        problem,
-        topology_for(algorithm),
-        algorithm,
-        learning_rate=0.1,
-        steps=9,
-        replicas=replicas,
-        record=4,
-        keep_iterates=True,
-    )
-    assert history.x.shape == shape
-    assert history.iterates.shape == (4, *shape)
-    assert history.diverged.shape == (replicas or 1,)
-    state = algorithm.init(np.zeros(shape), network_for(algorithm, topology_for(algorithm)))
-    assert state.x.shape == shape
+def test_arrays_keep_their_shapes(algorithm):
+    problem, topology = least_squares(8, 3, 3), topology_for(algorithm)
+    run = {"learning_rate": 0.1, "steps": 9, "record": 4, "keep_iterates": True}
+    for replicas in (None, 1, 3):
+        shape = (8, 3) if replicas is None else (8, 3, replicas)
+        history = rs.simulate(problem, topology, algorithm, replicas=replicas, **run)
+        assert history.x.shape == shape
+        assert history.iterates.shape == (4, *shape)
+        assert history.diverged.shape == (replicas or 1,)
+        state = algorithm.init(np.zeros(shape), network_for(algorithm, topology))
+        assert state.x.shape == shape
 
 
 @over_algorithms
