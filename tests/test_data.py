@@ -251,8 +251,9 @@ def test_every_example_has_one_owner_and_every_worker_an_example(codes, n, alpha
         shards(codes, n, max(1, len(codes) // n), seed),
     ):
         assert_covers(found, len(codes), n)
-        assert found.counts().to_numpy().sum() == len(codes)
-        np.testing.assert_array_equal(found.counts().sum(axis=1), found.sizes)
+        counts = found.counts()
+        assert counts.to_numpy().sum() == len(codes)
+        np.testing.assert_array_equal(counts.sum(axis=1), found.sizes)
 
 
 def test_a_partition_counts_classes():
