@@ -91,7 +91,7 @@ def test_the_curve_is_that_of_a_simulation(n, algorithm):
         assert_predicts(problem, topology, algorithm, 0.3, 80, x0=x0)
 
 
-@pytest.mark.parametrize("algorithm", AFFINE, ids=repr)
+@pytest.mark.parametrize("algorithm", each_class(AFFINE))
 def test_the_curve_of_an_unstable_rate_is_that_of_a_simulation(algorithm):
     problem = least_squares(8)
     for topology in topologies_for(algorithm, 8):
