@@ -4,12 +4,15 @@
 
 Each part is timed as a method of its own that does nothing else; the rest of a step is its rule. Floors are
 of the same run: multiplications at the rate of small matrix products, and bytes at the rate of copies of the
-same size. All are times of the processor, so that other programs matter less.
+same size. All are times of the processor, so that other programs matter less; but compiled steps, which are
+measured whole where Numba is installed, by the clock: those of many workers use all processors.
 """
 
 import argparse
 import importlib.util
+import os
 import pathlib
+import time
 
 import numpy as np
 from floors import floors, least, machine, named
@@ -20,6 +23,7 @@ from relaysim.algorithms.base import Method
 D = 10
 #: From so many workers on Hessians are diagonal, and the tree is binary.
 MANY = 10**6
+NUMBA = importlib.util.find_spec("numba") is not None
 PARTS = ("bookkeeping", "gradient", "exchange", "rule", "columns")
 
 
@@ -79,15 +83,17 @@ METHODS = (
 )
 
 
-def step_of(problem, topology, algorithm, rates, few, many, every=False):
+def step_of(problem, topology, algorithm, rates, few, many, every=False, compiled=False):
     """Seconds of a step: of the difference between a long and a short run."""
+    os.environ["RELAYSIM_FAST"] = "" if compiled else "never"
+    clock = time.perf_counter if compiled else time.thread_time
 
     def run(steps):
         record = 1 if every else [steps]
         options = {"learning_rate": rates, "steps": steps, "record": record}
         rs.simulate(problem, topology, algorithm, **options)
 
-    short, long = (least(3, lambda steps=steps: run(steps)) for steps in (few, many))
+    short, long = (least(3, lambda steps=steps: run(steps), clock) for steps in (few, many))
     return (long - short) / (many - few)
 
 
@@ -114,8 +120,8 @@ def profiled(n, r, few, many):
     for method, exchange in METHODS:
         graph = tree if method.uses == "relay" else ring
 
-        def timed(algorithm, every=False, graph=graph):
-            return step_of(problem, graph, algorithm, rates, few, many, every)
+        def timed(algorithm, every=False, compiled=False, graph=graph):
+            return step_of(problem, graph, algorithm, rates, few, many, every, compiled)
 
         nothing = timed(Nothing())
         parts = {"bookkeeping": nothing}
@@ -129,9 +135,13 @@ def profiled(n, r, few, many):
             gossip = whole
         each = 1e6 / r
         digits = 0 if many_workers else 2
-        times = (*(parts[name] for name in PARTS), recorded, floor)
-        row = [method.label, f"{n:,}", str(r), *(f"{each * time:,.{digits}f}" for time in times)]
-        yield [*row, f"{whole / floor:.1f}", f"{whole / gossip:.2f}"]
+        took = (*(parts[name] for name in PARTS), recorded, floor)
+        row = [method.label, f"{n:,}", str(r), *(f"{each * one:,.{digits}f}" for one in took)]
+        row += [f"{whole / floor:.1f}", f"{whole / gossip:.2f}"]
+        if NUMBA:
+            bare, recorded = (timed(method, every, compiled=True) for every in (False, True))
+            row += [f"{each * recorded:,.{digits}f}", f"{bare / floor:.1f}"]
+        yield row
 
 
 def main():
@@ -144,6 +154,7 @@ def main():
     settings = settings[:2] if quick else [*settings, (MANY, 1, 2, 12)]
     on = machine()
     header = ["method", "workers", "replicas", *PARTS, "step", "floor", "step / floor", "/ DP-SGD"]
+    header += ["compiled step", "/ floor"] if NUMBA else []
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     for setting in settings:
         for row in profiled(*setting):
@@ -151,15 +162,16 @@ def main():
             print(lines[-1], flush=True)
     if quick:
         return
-    numba = "with" if importlib.util.find_spec("numba") else "without"
+    numba = ", the last two columns with Numba" if NUMBA else ", without Numba"
     text = f"""# Where the time of a step goes
 
 µs of the processor a step and replica, d = {D}; written by `python benchmarks/step_profile.py`, which says
-how. {named(on)}, {numba} Numba.
+how. {named(on)}{numba}.
 
 RelaySGD relays on a chain, the others mix on a ring; 10⁶ workers have diagonal Hessians, and a binary
-tree for RelaySGD. `step` is with all columns at every step; the last two columns compare steps without
-columns, with the floor (a step's products of matrices, and three copies of the iterates) and with DP-SGD's.
+tree for RelaySGD. `step` is with all columns at every step; then steps without columns are compared with the
+floor (a step's products of matrices, and three copies of the iterates) and with DP-SGD's. Compiled steps are
+measured with all columns, and without against the floor.
 
 """
     path = pathlib.Path(__file__).with_name("profile.md")

@@ -6,12 +6,13 @@
 
 Each commit is unpacked into a folder of its own and runs in a process of its own, with one thread for linear
 algebra. All are times of the processor, in short chunks: of one commit the shortest counts, of two the median
-of the ratios of neighbouring chunks. README's table is to be taken on a machine with nothing else to do: it
-says how busy it was.
+of the ratios of neighbouring chunks. Where Numba is installed, what is kept of a commit is measured without
+and with it. README's table is to be taken on a machine with nothing else to do: it says how busy it was.
 """
 
 import argparse
 import functools
+import importlib.util
 import io
 import json
 import os
@@ -118,11 +119,13 @@ def serve():
 class Measured:
     """A commit that measures itself in a process of its own."""
 
-    def __init__(self, commit, folder):
+    def __init__(self, commit, folder, fast=None):
         archive = git("archive", commit, "relaysim", text=False)
         with tarfile.open(fileobj=io.BytesIO(archive)) as packed:
             packed.extractall(folder, filter="data")
         environment = os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": str(folder)}
+        if fast is not None:
+            environment["RELAYSIM_FAST"] = "" if fast else "never"
         self._process = subprocess.Popen(
             [sys.executable, __file__, "serve"],
             stdin=subprocess.PIPE,
@@ -150,14 +153,18 @@ def git(*arguments, text=True):
 
 
 def measured(commits, rounds):
-    """For each setting the chunks of each commit, in turns: ``{name: [[µs, …], …]}``."""
+    """For each setting the chunks of each commit, in turns: ``{name: [[µs, …], …]}``.
+
+    Commits may be pairs of one and whether it runs with Numba.
+    """
     with tempfile.TemporaryDirectory() as folder:
         running = []
         try:
             for k, commit in enumerate(commits):
                 place = pathlib.Path(folder, str(k))
                 place.mkdir()
-                running.append(Measured(commit, place))
+                commit, fast = commit if isinstance(commit, tuple) else (commit, None)
+                running.append(Measured(commit, place, fast))
             found = {}
             for name in tqdm(settings()):
                 rows = [[each.chunk(name) for each in running] for _ in range(rounds)]
@@ -176,14 +183,20 @@ def keep(commit, rounds):
     """Write what a commit takes to its file in `RESULTS`."""
     name = git("rev-parse", "--short=10", commit).strip()
     before = machine()
-    found = measured([commit], rounds)
+    ways = {"us a step and replica": False}
+    if importlib.util.find_spec("numba"):
+        ways["us a step and replica with Numba"] = True
+    found = measured([(commit, fast) for fast in ways.values()], rounds)
     times = {
-        setting: None if (least := shortest(chunks)) is None else round(least, 4)
-        for setting, (chunks,) in found.items()
+        way: {
+            setting: None if (least := shortest(chunks[k])) is None else round(least, 4)
+            for setting, chunks in found.items()
+        }
+        for k, way in enumerate(ways)
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    kept = {"commit": name, "machine": before, "us a step and replica": times}
+    kept = {"commit": name, "machine": before} | times
     path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(path)
 
@@ -205,30 +218,36 @@ def compare(old, new, rounds):
 def speed_table(kept):
     """README's lines between its marks, from what was kept of a commit."""
     times = kept["us a step and replica"]
+    with_numba = kept.get("us a step and replica with Numba", {})
+
+    def row(what, name, loop=None, bare=None):
+        cells = [what]
+        for each in (times, with_numba):
+            ours = each.get(name)
+            without = "" if bare is None or ours is None else f"; {each[bare]:.3g} without columns"
+            cells.append("" if ours is None else f"{ours:,.3g}{without}")
+            cells.append("" if ours is None or loop is None else f"{times[loop] / ours:.0f}")
+        return f"| {' | '.join(cells)} |"
+
     lines = [
         f"{named(kept['machine'])}, commit",
-        f"{kept['commit']}, times of the processor:",
+        f"{kept['commit']}, times of the processor, without and with the extra `fast`:",
         "",
-        "| all columns recorded at every step | µs per step and replica | times faster than the loop |",
-        "| --- | --- | --- |",
+        "| all columns recorded at every step | µs per step and replica | times faster than the loop | with "
+        "`fast` | times faster |",
+        "|" + " --- |" * 5,
     ]
     for n in (32, 96):
         for replicas in (1, 30):
-            ours = times[f"RelaySGD, n = {n}, r = {replicas}"]
             many = "" if replicas == 1 else f", {replicas} replicas"
-            faster = times[f"loop, n = {n}"] / ours
-            lines.append(
-                f"| RelaySGD on a chain, d = 10, n = {n}{many} | {ours:.3g} | {faster:.0f} |"
-            )
+            what = f"RelaySGD on a chain, d = 10, n = {n}{many}"
+            lines.append(row(what, f"RelaySGD, n = {n}, r = {replicas}", f"loop, n = {n}"))
     for replicas in (1, 30):
-        ours = times[f"logistic, all columns, r = {replicas}"]
-        bare = times[f"logistic, no columns, r = {replicas}"]
         many = "" if replicas == 1 else f", {replicas} replicas"
-        lines.append(
-            f"| logistic regression, 16 × 36 × 30{many} | {ours:.3g}; {bare:.3g} without columns | |"
-        )
-    events = times["A2CiD2, n = 64, d = 100, a unit"]
-    lines.append(f"| A²CiD², n = 64, d = 100, a unit of time | {events:,.0f} | |")
+        names = [f"logistic, {which} columns, r = {replicas}" for which in ("all", "no")]
+        lines.append(row(f"logistic regression, 16 × 36 × 30{many}", names[0], bare=names[1]))
+    name = "A2CiD2, n = 64, d = 100, a unit"
+    lines.append(row("A²CiD², n = 64, d = 100, a unit of time", name))
     return lines
 
 

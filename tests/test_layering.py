@@ -80,7 +80,7 @@ PICTURES = ("plots", "figures", "cli", "__main__", "explorer")
 # The explorer's figure; all that it draws into it is of plots.
 DRAWING = ("plots", "figures", "explorer.picture")
 # What is slow to import, or needs an extra, waits until it is asked for by name.
-IMPORT_BY_NAME = (FACE, "explorer")
+IMPORT_BY_NAME = (FACE, "explorer", "support.fast")
 LONGEST_FILE, MOST_AT_THE_TOP = 450, 10
 
 

@@ -9,14 +9,19 @@ import numpy as np
 
 from relaysim.algorithms.base import Method, Round
 from relaysim.engine.parts import Parts
+from relaysim.engine.program import Program
 from relaysim.engine.rates import Rates
+from relaysim.engine.recorded import Records
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
 from relaysim.engine.stoppages import LateGradients, Stoppages
+from relaysim.engine.tape import UntraceableError
+from relaysim.engine.tracing import NotYetError, traced_step
 from relaysim.faults import Byzantine, Corrupt, Crash, Delay, Straggler, alone, parts_of
 from relaysim.network import Network
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.crossing import Altered, Lies
 from relaysim.network.late import Late
+from relaysim.support.fast import compiled
 from relaysim.support.workspace import Workspace
 
 __all__ = ["Rounds"]
@@ -79,6 +84,10 @@ class Rounds:
         self._round.learning_rate = self._rates.at(0)
         self._start_step = workspace.start_step
         self._state: Any = algorithm.init(x0, self.network)
+        # Steps without faults, draws and schedules may be compiled, once they are all alike.
+        self._problem = parts.problem
+        self._may_compile = self._tries = parts.may_compile and not self._rates.change
+        self._program: Program | None = None
         self._advance = algorithm.step
         crashes = [part for part in parts_of(faults) if isinstance(part, Crash)]
         if arrivals is not None and crashes:
@@ -88,7 +97,7 @@ class Rounds:
     @property
     def x(self) -> np.ndarray:
         """The iterates, ``(n, d[, r])``; not to be changed."""
-        return self._state.x
+        return self._state.x if self._program is None else self._program.x
 
     @property
     def vectors_sent(self) -> float | np.ndarray:
@@ -115,11 +124,22 @@ class Rounds:
 
     def advance(self, target: int) -> None:
         """Step on until so many steps are taken: the time loop."""
+        while self.step < target:
+            if self._program is None:
+                self._step_on(target)
+            else:
+                self._run(self._program, [target])
+
+    def _step_on(self, target: int) -> None:
+        """Step by step, until there are compiled steps."""
         # The state is taken out of the run, so that the first one is freed after the first step.
         state, self._state = self._state, None
         step, round = self.step, self._round
         advance, start_step, rates = self._advance, self._start_step, self._rates
         while step < target:
+            if self._tries and self._compile(state, step):
+                state = None
+                break
             start_step()
             round.step = step
             if rates.change:
@@ -128,8 +148,49 @@ class Rounds:
             step += 1
         self._state, self.step = state, step
 
+    def advance_and_record(self, targets: list[int], records: Records) -> list[float | np.ndarray]:
+        """See `relaysim.engine.setup.Machine`: where steps are compiled."""
+        program, sent, step = self._program, self.network.vectors_sent, self.step
+        if program is None or program.is_large:
+            return []
+        targets = [each for each in targets if each <= step + program.steps_at_once]
+        if targets:
+            self._run(program, targets, records)
+        return [sent + program.vectors * (each - step) for each in targets if each <= self.step]
+
+    def _run(self, program: Program, targets: list[int], records: Records | None = None) -> None:
+        reached = program.advance(self.step, targets, records)
+        self.network.send(program.vectors * (reached - self.step))
+        self.step = reached
+        if program.is_over:
+            self._leave_program()
+            self.network.resume(self._state)
+
+    def _compile(self, state: Any, step: int) -> bool:
+        """Whether compiled steps take it on from this one."""
+        rate = self._round.learning_rate
+        try:
+            tape = traced_step(self.algorithm, state, self._problem, self.network, rate, step)
+        except NotYetError:
+            return False
+        except UntraceableError:
+            self._may_compile = self._tries = False
+            return False
+        self._tries = False
+        loops = compiled()
+        assert loops is not None
+        self._program = Program(tape, state, loops)
+        return True
+
+    def _leave_program(self) -> None:
+        """Take the state out of compiled steps, which may begin anew from another one."""
+        if self._program is not None:
+            self._state, self._program = self._program.state, None
+        self._tries = self._may_compile
+
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""
+        self._leave_program()
         self._state = _select(self._state, replicas)
         self.network.keep(replicas)
         if self._arrivals is not None:
@@ -149,19 +210,21 @@ class Rounds:
     @property
     def nbytes(self) -> int:
         """Bytes of the state."""
-        return bytes_of(self._state) + (0 if self._delayed is None else self._delayed.nbytes)
+        held = bytes_of(self._state) if self._program is None else self._program.nbytes
+        return held + (0 if self._delayed is None else self._delayed.nbytes)
 
     def state(self) -> dict[str, Any]:
         """All that the steps to come depend on, but random numbers; copies."""
         return {
             "step": self.step,
             "sent": saved(np.asarray(self.network.vectors_sent)),
-            "arrays": saved(self._state),
+            "arrays": saved(self._state if self._program is None else self._program.state),
             "faults": self.fault_counts,
         } | {name: each.state() for name, each in self._going_on}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
+        self._leave_program()
         self.step = int(state["step"])
         sent = laid_out(state["sent"])
         self.network.vectors_sent = sent if sent.ndim else sent.item()

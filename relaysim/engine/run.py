@@ -161,8 +161,12 @@ class Run:
                 if not targets:
                     return
                 before = self.step
-                for target in targets:
-                    if not self._reaches(target, stop) and self.step == self._last_recorded:
+                while targets:
+                    recorded = 0 if stop.made else self._records_at_once(targets)
+                    if recorded:
+                        del targets[:recorded]
+                        continue
+                    if not self._reaches(targets.pop(0), stop) and self.step == self._last_recorded:
                         break
                     self._add_record()
                     if stop.made:
@@ -180,6 +184,17 @@ class Run:
         while self.step < target and not stop.made:
             self._machine.advance(min(target, self.step + _STEPS_BETWEEN_LOOKS))
         return self.step == target
+
+    def _records_at_once(self, targets: list[int]) -> int:
+        """How many of these steps the machine took and recorded in one go."""
+        room = self._recorder.room
+        sent = [] if room is None else self._machine.advance_and_record(targets, room)
+        reached = targets[: len(sent)]
+        self._recorder.added(len(sent))
+        self._sent += sent
+        self._wrong += [self._machine.fault_counts for _ in reached]
+        self._pending += reached
+        return len(reached)
 
     @property
     def _last_recorded(self) -> int:
@@ -203,10 +218,13 @@ class Run:
         if not count:
             return
         with np.errstate(all="ignore"):
+            known = self._recorder.known
             measured, iterates = self._recorder.flush()
             size = measured.get("distance")
+            if size is None and known is not None:
+                size = self._scope.distance(self._center, known)
             if size is not None:
-                bad = ~(size <= self._limit[self.active])
+                bad = ~(size.reshape(count, r) <= self._limit[self.active])
             elif self._all_within_limits(iterates):
                 bad = np.zeros((count, r), dtype=bool)
             else:

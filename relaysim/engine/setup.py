@@ -10,6 +10,7 @@ from relaysim.algorithms.base import Method
 from relaysim.algorithms.events import EventMethod
 from relaysim.engine.events import Events
 from relaysim.engine.parts import Parts
+from relaysim.engine.recorded import Records
 from relaysim.engine.rounds import Rounds
 
 __all__ = ["Machine", "Setup"]
@@ -39,6 +40,11 @@ class Machine(Protocol):
 
     def advance(self, target: int) -> None:
         """Step on until so many steps are taken."""
+
+    def advance_and_record(self, targets: list[int], records: Records) -> list[float | np.ndarray]:
+        """Step on to the first of these (increasing), as many as take no long time, if that is faster, and
+        write what is recorded there; the vectors sent by each that was reached.
+        """
 
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""

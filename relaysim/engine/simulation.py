@@ -35,7 +35,6 @@ from relaysim.records.history import History
 from relaysim.records.provenance import provenance
 from relaysim.records.state import KeptState
 from relaysim.support.checks import shown, size_in_bytes, true_or_false, whole_number
-from relaysim.support.fast import load_for
 from relaysim.support.interrupts import StopRequest, called_by_user, stops_in_order
 from relaysim.support.progress import progress_bar
 from relaysim.support.streams import seed_array
@@ -223,7 +222,6 @@ class Experiment:
             keep_faults=keep_faults,
         )
         self.writer = setup.writer
-        load_for(float(self.steps) * setup.x0.size)
         stopping = Stopping(setup.problem, self.measures, stop_below, stop_when)
         kept = _kept_iterates(keep_iterates, setup.problem.n)
         workers = setup.problem.n if kept is True else len(kept or ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from relaysim.problems.problem import Problem, knows_optimum
 from relaysim.support.blocks import row_blocks
 from relaysim.support.callbacks import answer, ask, read_only
 from relaysim.support.checks import real_array
-from relaysim.support.fast import compiled, in_a_row
+from relaysim.support.fast import loaded
 
 __all__ = ["Block", "Shared"]
 
@@ -24,10 +25,18 @@ class Block:
     Args:
         problem: what is measured on.
         iterates: not to be changed.
+        known: x̄ ``(k, d[, r])`` and Ξ² ``(k[, r])``, if they are.
     """
 
-    def __init__(self, problem: Problem, iterates: np.ndarray):
+    def __init__(
+        self,
+        problem: Problem,
+        iterates: np.ndarray,
+        known: tuple[np.ndarray, np.ndarray] | None = None,
+    ):
         self.problem, self.iterates = problem, np.asarray(iterates)
+        if known is not None:
+            self.__dict__["mean"], self.__dict__["consensus_distance"] = known
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -37,13 +46,14 @@ class Block:
     @functools.cached_property
     def mean(self) -> np.ndarray:
         """x̄, ``(k, d[, r])``."""
-        fast, x = compiled(), self.iterates
-        if fast is not None and x.ndim == 4 and x.size and in_a_row(x):
-            means, spreads = np.empty((len(x), *x.shape[2:])), np.empty(self.shape)
-            rows = row_blocks(x[0])[0].stop if self._is_one_large_record else x.shape[1]
-            fast.means_and_spreads(x, rows, means, spreads)
-            self.__dict__["consensus_distance"] = spreads  # known now
-            return means
+        fast, x = loaded(), self.iterates
+        if fast is not None and x.size and x.flags.c_contiguous and x.dtype == float:
+            k, n, d, *replicas = x.shape
+            lanes, length = math.prod(replicas), row_blocks(x[0])[0].stop
+            means, spreads = np.empty((k, d * lanes)), np.empty((k, lanes))
+            fast.means_and_spreads(x.reshape(k, n, d * lanes), lanes, length, means, spreads)
+            self.__dict__["consensus_distance"] = spreads.reshape(self.shape)  # known now
+            return means.reshape(k, *x.shape[2:])
         return np.add.reduce(self.iterates, axis=1) * (1 / self.iterates.shape[1])
 
     @functools.cached_property
@@ -71,14 +81,12 @@ class Block:
         n, mean = self.iterates.shape[1], self.mean
         if "consensus_distance" in self.__dict__:
             return self.__dict__["consensus_distance"]
-        if self._is_one_large_record:
-            total = 0.0
-            for rows in row_blocks(self.iterates[0]):
-                deviation = self.iterates[0][rows] - mean[0]
-                total = total + np.einsum("nd...,nd...->...", deviation, deviation)
-            return np.asarray(total)[None] / n
-        deviation = self._deviations.reshape(len(self.iterates), -1, *self.iterates.shape[3:])
-        return np.einsum("ti...,ti...->t...", deviation, deviation) / n
+        squares = np.zeros((len(self.iterates), *self.iterates.shape[2:]))
+        for rows in row_blocks(self.iterates[0]):
+            deviations = self.iterates[:, rows] - mean[:, None]
+            squares += np.add.reduce(np.square(deviations, out=deviations), axis=1)
+        # Parameter by parameter, however the numbers lie in memory: as compiled loops do.
+        return np.add.reduce(np.ascontiguousarray(np.moveaxis(squares, 1, 0)), axis=0) / n
 
     @functools.cached_property
     def consensus_distances(self) -> np.ndarray:

@@ -119,9 +119,14 @@ class _EachRecord:
 
 
 def values_of(
-    problem: Problem, iterates: np.ndarray, measures: Iterable[Measure]
+    problem: Problem,
+    iterates: np.ndarray,
+    measures: Iterable[Measure],
+    known: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
     """Values of measures by name for iterates ``(k, n, d[, r])``: each ``(k, r)``, or ``(k, n, r)``.
+
+    ``known``: see `relaysim.measures.block.Block`.
 
     Raises:
         ValueError, TypeError: a measure of the user's own that returns something else.
@@ -132,7 +137,7 @@ def values_of(
     >>> found["consensus_distance"].tolist(), found["distance"].round(12).tolist()
     ([[0.0]], [[9.0]])
     """
-    block = Block(problem, iterates)
+    block = Block(problem, iterates, known)
     records, n = block.iterates.shape[:2]
     found = {}
     for measure in measures:

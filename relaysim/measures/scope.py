@@ -42,10 +42,19 @@ class Scope:
         """Those that are measured, of iterates ``(k, n, d[, r])``."""
         return iterates if self._workers is None else iterates[:, self._workers]
 
-    def values_of(self, iterates: np.ndarray, measures: Iterable[Measure]) -> dict[str, np.ndarray]:
-        """As the function `values_of`; measures of every worker are NaN for those left out."""
+    def values_of(
+        self,
+        iterates: np.ndarray,
+        measures: Iterable[Measure],
+        known: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """As the function `values_of`; measures of every worker are NaN for those left out.
+
+        ``known`` is of all workers.
+        """
         measures = tuple(measures)
-        found = values_of(self.problem, self.of(iterates), measures)
+        known = known if self._workers is None else None
+        found = values_of(self.problem, self.of(iterates), measures, known)
         if self._workers is None:
             return found
         for measure in measures:
@@ -55,6 +64,16 @@ class Scope:
                 whole[:, self._workers] = of_some
                 found[measure.name] = whole
         return found
+
+    def distance(
+        self, center: np.ndarray, known: tuple[np.ndarray, np.ndarray]
+    ) -> np.ndarray | None:
+        """(1/n) Σ_i ‖x_i − c‖² ``(k[, r])`` from x̄ and (1/n) Σ_i ‖x_i − x̄‖² of all workers; None for some."""
+        if self._workers is not None:
+            return None
+        mean, spread = known
+        away = mean - center.reshape((-1,) + (1,) * (mean.ndim - 2))
+        return spread + np.square(away).sum(axis=1)
 
     def check_shapes(self, start: np.ndarray, measures: Iterable[Measure]) -> None:
         """As the function `check_shapes`."""

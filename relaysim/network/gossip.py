@@ -12,7 +12,6 @@ from relaysim.mixing.rounds import SeveralRounds, is_several_rounds, rounds_of
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.products import Product
 from relaysim.network.slots import Slots
-from relaysim.support.fast import as_rows, compiled, in_a_row
 
 __all__ = ["EntryMix", "LossyMix", "MixChange", "RoundsChange", "Weights"]
 
@@ -101,15 +100,6 @@ class MixChange:
 
     def __call__(self, x: np.ndarray, laziness: float = 0) -> np.ndarray:
         low, high, total = self._by_pair
-        fast = compiled()
-        if fast is not None and total.adds_up(x.size // len(x)) and in_a_row(x):
-            change = np.empty(x.shape)
-            fast.gossip_change(
-                as_rows(x), self._weights, self._from, self._offsets, as_rows(change)
-            )
-            if laziness:
-                change *= 1 - laziness
-            return change
         difference = x.take(high, 0, None, "clip")
         difference -= x.take(low, 0, None, "clip")
         change = total(difference)

@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 
 from relaysim.mixing.by_step import ByStep
 from relaysim.mixing.drawn import DrawnMixing
+from relaysim.mixing.rounds import is_several_rounds
 from relaysim.mixing.sequences import preserved_weights
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.crossing import Altered, AnyWeights, Crossing, Faithful, Lies, Lossy
@@ -87,7 +88,7 @@ class Network:
         self._weighting = weighting(mixing, arrivals, streams)
         self.draws = isinstance(mixing, DrawnMixing)
         self._crossing: Crossing = lies or (Faithful() if arrivals is None else Lossy(arrivals))
-        self._vectors_per_relay = 2 * (self.n - 1)
+        self.vectors_per_relay = 2 * (self.n - 1)
 
     # What a method does not use of the following is never built.
 
@@ -203,6 +204,21 @@ class Network:
         assert isinstance(weights, Weights)
         return weights
 
+    @property
+    def only_weights(self) -> Weights | None:
+        """Those of all steps, where they are one matrix of one round and messages arrive as they are sent."""
+        if len(self._mixing) != 1 or not isinstance(self._crossing, Faithful):
+            return None
+        weights = self._one_matrix(0)
+        return None if is_several_rounds(weights.matrix) else weights
+
+    @property
+    def tree_edges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of a tree's edges, sorted by receiver: who sends, which is the other direction; and where those of
+        each receiver begin, ``(n + 1,)``.
+        """
+        return self._relay.edges
+
     def neighbours_with(self, kept: np.ndarray, round: int) -> np.ndarray:
         """How many neighbours by W_t have each entry set in ``kept``, 0 or 1, ``(n, d[, r])``."""
         return self._weights(round).entry_mix.neighbours_with(kept)
@@ -267,7 +283,7 @@ class Network:
 
     def relay(self, payload: np.ndarray, mail: AnyMail) -> AnyMail:
         """One round of RelaySum: m_{i→j} = payload_i + Σ_{k ≠ j} m_{k→i} of the round before."""
-        self.send(self._vectors_per_relay)
+        self.send(self.vectors_per_relay)
         return self._relay.send(payload, mail)
 
     def empty_mail(self, x: np.ndarray) -> AnyMail:

@@ -10,8 +10,6 @@ from collections.abc import Callable
 import numpy as np
 from scipy.sparse import csr_array
 
-from relaysim.support.fast import as_rows, compiled, in_a_row
-
 __all__ = ["Product", "segment_sum"]
 
 # Multiplications in a dense product that cost as much as calling a sparse one.
@@ -64,16 +62,7 @@ class Product:
         self._dense_up_to = sys.maxsize if dense_always else DENSE_BELOW // max(rows * columns, 1)
         self._dense = matrix.toarray() if self._dense_up_to > 0 else None
 
-    def adds_up(self, columns: int) -> bool:
-        """Whether so many columns are added up one entry after the other, as compiled loops do."""
-        return columns > self._dense_up_to
-
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        fast = compiled()
-        if fast is not None and self.adds_up(math.prod(x.shape[1:])) and in_a_row(x):
-            W, result = self._sparse, np.empty((self._rows, *x.shape[1:]))
-            fast.gossip(as_rows(x), W.data, W.indices, W.indptr, as_rows(result))
-            return result
         if x.ndim == 2:
             return (self._dense if x.shape[1] <= self._dense_up_to else self._sparse) @ x
         flat = x.reshape(len(x), math.prod(x.shape[1:]))

@@ -10,9 +10,8 @@ import numpy as np
 from scipy.sparse import csgraph
 
 from relaysim.network.arrivals import Arrivals
-from relaysim.network.products import Product, segment_sum
+from relaysim.network.products import segment_sum
 from relaysim.support.blocks import row_blocks
-from relaysim.support.fast import as_rows, compiled, in_a_row
 from relaysim.support.workspace import Workspace
 from relaysim.topologies import Topology
 
@@ -55,14 +54,15 @@ class TreeRelay:
         self._workspace = workspace
         self._settled_counts: np.ndarray | None = None
         self._settled_heard: np.ndarray | None = None
-        self._sums: dict[tuple, tuple[list[tuple[slice, slice, Callable]], bool]] = {}
+        self._sums: dict[tuple, list[tuple[slice, slice, Callable]]] = {}
 
     def empty(self, x: np.ndarray) -> Mail:
         """Messages before the first round: nothing sent, nobody heard."""
         edges = (len(self._src), *x.shape[1:])
         counts = np.zeros(len(self._src), dtype=np.int64)
         heard = np.zeros(self.n, dtype=np.int64)
-        return Mail(np.zeros(edges), counts, np.zeros(x.shape), heard)
+        # Zeros that take no memory, since nothing is written into what was received.
+        return Mail(np.broadcast_to(0.0, edges), counts, np.broadcast_to(0.0, x.shape), heard)
 
     def send(self, payload: np.ndarray, mail: Mail) -> Mail:
         """One round; see `Network.relay`."""
@@ -71,18 +71,9 @@ class TreeRelay:
             counts, heard = self._count(counts, heard)
         lend = self._workspace
         shape = payload.shape
-        known = self._sums.get(shape)
-        if known is None:
-            known = self._sums[shape] = self._segment_sums(payload)
-        blocks, adds_up = known
-        fast = compiled()
-        if fast is not None and adds_up and in_a_row(payload) and in_a_row(received):
-            values, summed = lend.fresh(old.shape), lend.fresh(shape)
-            arrays = (payload, received, old, values, summed)
-            if len(shape) > 2:
-                arrays = tuple(map(as_rows, arrays))  # type: ignore[assignment]
-            fast.relay(*arrays[:3], self._src, self._reverse, self._offsets, *arrays[3:])
-            return Mail(values, counts, summed, heard)
+        blocks = self._sums.get(shape)
+        if blocks is None:
+            blocks = self._sums[shape] = self._segment_sums(payload)
         total = np.add(payload, received, out=lend.scratch(shape))
         values = lend.fresh(old.shape)
         if len(blocks) == 1:
@@ -97,6 +88,11 @@ class TreeRelay:
                 part -= old.take(self._reverse[edges], 0, None, "clip")
                 received[workers] = segment_sum(part)
         return Mail(values, counts, received, heard)
+
+    @property
+    def edges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `Network.tree_edges`."""
+        return self._src, self._reverse, self._offsets
 
     def inbox(self, mail: Mail) -> tuple[np.ndarray, np.ndarray | None]:
         """What each worker received, ``(n, d[, r])``, and n − Cnt_i, which broadcasts against it.
@@ -134,18 +130,14 @@ class TreeRelay:
             self._settled_counts, self._settled_heard = counts, heard
         return counts, heard
 
-    def _segment_sums(self, x: np.ndarray) -> tuple[list[tuple[slice, slice, Callable]], bool]:
-        """Per block of receivers its rows, its edges, and the sum of edges by receiver; and whether these are
-        added up one after the other, as compiled loops do.
-        """
+    def _segment_sums(self, x: np.ndarray) -> list[tuple[slice, slice, Callable]]:
+        """Per block of receivers: its rows, its edges, and the sum of edges by receiver."""
         blocks = []
         for workers in row_blocks(x):
             offsets = self._offsets[workers.start : workers.stop + 1]
             edges = slice(int(offsets[0]), int(offsets[-1]))
             blocks.append((workers, edges, segment_sum(offsets - offsets[0])))
-        columns = x.size // len(x)
-        adds_up = all(not isinstance(f, Product) or f.adds_up(columns) for _, _, f in blocks)
-        return blocks, adds_up
+        return blocks
 
 
 class LossyTreeRelay(TreeRelay):

@@ -179,6 +179,11 @@ class LeastSquares(RowExamples, Quadratic):
                 np.matvec(chosen, x[some], out=product[some])
         return np.subtract(product, self._projected[workers], out=product)
 
+    @property
+    def linear_gradient(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """H ``(n, d, d)`` and c ``(n, d)`` of ∇f_i(x) = H_i x − c_i; None where A_i is cheaper than H_i."""
+        return None if self._hessians is None else (self._hessians, self._projected)
+
     def hessian_product(self, x: np.ndarray) -> np.ndarray:
         """A_iᵀA_i x_i at row i, the gradients without their constant part; ``(n, d[, r])``."""
         self._check_iterates(x)

@@ -11,6 +11,7 @@ import numpy as np
 import scipy
 from threadpoolctl import ThreadpoolController
 
+from relaysim.support import fast
 from relaysim.version import __version__
 
 __all__ = ["provenance"]
@@ -19,17 +20,19 @@ _CPUINFO = pathlib.Path("/proc/cpuinfo")
 
 
 def provenance() -> dict[str, Any]:
-    """Versions of relaysim, Python, NumPy and SciPy, BLAS with its threads, and the machine, as plain data.
+    """Versions of relaysim, Python, NumPy, SciPy and Numba, BLAS with its threads, and the machine, as plain
+    data; Numba's is None where steps are not compiled.
 
     >>> found = provenance()
     >>> found["numpy"] == np.__version__, sorted(found)
-    (True, ['blas', 'machine', 'numpy', 'python', 'relaysim', 'scipy', 'threads'])
+    (True, ['blas', 'machine', 'numba', 'numpy', 'python', 'relaysim', 'scipy', 'threads'])
     """
     blas = _linear_algebra().info()
     # NumPy's and SciPy's are two copies of a library as a rule.
     names = {" ".join(_said(each)) for each in blas}
     threads = max((each["num_threads"] for each in blas), default=1)
-    return _lasting() | {"blas": ", ".join(sorted(names)) or "unknown", "threads": threads}
+    changing = {"blas": ", ".join(sorted(names)) or "unknown", "threads": threads}
+    return _lasting() | changing | {"numba": fast.version()}
 
 
 @functools.cache

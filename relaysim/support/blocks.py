@@ -23,7 +23,7 @@ def row_blocks(array: np.ndarray) -> tuple[slice, ...]:
     31
     """
     rows = array.shape[0]
-    return _slices(rows, BLOCK_BYTES * rows // max(array.size * 8, 1))
+    return _slices(rows, BLOCK_BYTES * rows // max(array.nbytes, 1))
 
 
 @functools.lru_cache(maxsize=256)

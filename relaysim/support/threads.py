@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar
 
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
-__all__ = ["in_processes", "one_thread", "threads"]
+__all__ = ["in_processes", "one_thread", "threads", "usable_threads"]
 
 Found = TypeVar("Found")
+
+# That a context allows; None for all that there are.
+_most_threads: int | None = None
 
 
 def threads(count: int | None) -> contextlib.AbstractContextManager:
@@ -20,7 +24,31 @@ def threads(count: int | None) -> contextlib.AbstractContextManager:
     >>> with threads(None):
     ...     pass
     """
-    return threadpool_limits(limits=count, user_api="blas")
+    return _limited(count)
+
+
+@contextlib.contextmanager
+def _limited(count: int | None) -> Generator[None]:
+    global _most_threads
+    before = _most_threads
+    if count is not None:
+        _most_threads = count
+    try:
+        with threadpool_limits(limits=count, user_api="blas"):
+            yield
+    finally:
+        _most_threads = before
+
+
+def usable_threads() -> int:
+    """How many threads loops of our own may use: as many as there are processors, or as `threads` says.
+
+    >>> with one_thread():
+    ...     usable_threads()
+    1
+    """
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(_most_threads or there or 1, there or 1)
 
 
 def one_thread() -> contextlib.AbstractContextManager:

@@ -1,0 +1,22 @@
+"""What is recorded of some steps before it is measured."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["Records"]
+
+
+class Records(NamedTuple):
+    """Iterates ``(k, n, d[, r])``, their x̄ ``(k, d[, r])`` and (1/n) Σ_i ‖x_i − x̄‖² ``(k[, r])``."""
+
+    iterates: np.ndarray
+    means: np.ndarray
+    spreads: np.ndarray
+
+    @classmethod
+    def empty(cls, count: int, shape: tuple[int, ...]) -> Records:
+        """Of iterates of this shape."""
+        return cls(*(np.empty((count, *each)) for each in (shape, shape[1:], shape[2:])))

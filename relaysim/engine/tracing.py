@@ -1,0 +1,269 @@
+"""A step of a rule as a list of array operations, by running it once on arrays of known shapes.
+
+The rule's own step runs, so that there is no second copy of any rule. What cannot be written down so (a
+branch on numbers, a draw, the number of the step, a function without a kind of operation) is told by
+`UntraceableError`, and goes on as it always did.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from relaysim.algorithms.base import Method, Rate, Round
+from relaysim.engine.tape import Operation, Tally, Tape, UnknownArray, UntraceableError
+from relaysim.network import AVERAGE_COUNTS, Network
+from relaysim.network.relay import Mail, PairMail
+from relaysim.problems import DiagonalQuadratic, LeastSquares
+from relaysim.problems.workers import Workers
+from relaysim.support import operations
+
+__all__ = ["NotYetError", "flattened", "is_numbers", "is_tally", "rebuilt", "traced_step"]
+
+
+class NotYetError(UntraceableError):
+    """A first step that later ones differ from."""
+
+
+class _WorkersOnly:
+    """What is known of a network beside what crosses it."""
+
+    def __init__(self, workers: Workers, regularizer: Any):
+        self.workers, self.regularizer = workers, regularizer
+
+
+class _TracedRound(Round):
+    """A round that writes down what a step does; what it does not have is untraceable."""
+
+    __slots__ = ("_tape", "_whole")
+
+    def __init__(
+        self,
+        tape: Tape,
+        whole: Network,
+        rate: Rate,
+        gradient: Callable[[UnknownArray], UnknownArray],
+    ):
+        self._tape, self._whole = tape, whole
+        self._network = _WorkersOnly(whole.workers, whole.regularizer)  # type: ignore[assignment]
+        self.learning_rate = rate
+        self.gradient = gradient  # type: ignore[assignment]
+        self.scratch = self.fresh = self._unwritten  # type: ignore[assignment]
+        self.send = self._sent
+        self.relay, self.inbox = self._relayed, self._received
+        self.average = self._averaged
+
+    @property
+    def step(self) -> int:  # type: ignore[override]
+        raise UntraceableError("what a step does depends on its number")
+
+    def _unwritten(self, shape: tuple[int, ...]) -> UnknownArray:
+        if shape != self._tape.shape:
+            raise UntraceableError("an array of another shape")
+        return UnknownArray(self._tape, None, shape[0])
+
+    def _sent(self, vectors: Any) -> None:
+        if not isinstance(vectors, int | np.integer):
+            raise UntraceableError("what is sent is no whole number of vectors")
+        self._tape.vectors += int(vectors)
+
+    def _matrix(self, round: int | None, share: Any) -> csr_array:
+        weights = self._whole.only_weights
+        if weights is None or round is not None or not (np.ndim(share) == 0 and share == 1):
+            raise UntraceableError("weights that change, or parts of vectors")
+        self._sent(weights.vectors)
+        self._tape.matrix = weights.matrix
+        return weights.matrix
+
+    def _crossed(self, kind: int, x: Any) -> UnknownArray:
+        if not isinstance(x, UnknownArray) or x.shape != self._tape.shape:
+            raise UntraceableError("something else crosses the network")
+        return UnknownArray(self._tape, self._tape.add(kind, (x.number,)), len(x))
+
+    def mix(self, x: Any, round: int | None = None, share: float | np.ndarray = 1) -> Any:
+        self._matrix(round, share)
+        return self._crossed(operations.GOSSIP, x)
+
+    def mix_change(
+        self,
+        x: Any,
+        round: int | None = None,
+        share: float | np.ndarray = 1,
+        laziness: float = 0,
+    ) -> Any:
+        self._matrix(round, share)
+        change = self._crossed(operations.CHANGE, x)
+        return change * (1 - laziness) if laziness else change
+
+    def mix_further(self, *arguments: Any) -> Any:
+        raise UntraceableError("rounds that not all replicas make")
+
+    def _averaged(self, x: Any, count: str = "ring") -> Any:
+        self._sent(AVERAGE_COUNTS[count](self._whole.n))
+        return self._crossed(operations.AVERAGE, x)
+
+    def _relayed(self, payload: Any, mail: Any) -> Mail:
+        if not isinstance(mail, Mail) or not isinstance(payload, UnknownArray):
+            raise UntraceableError("messages of another kind")
+        self._sent(self._whole.vectors_per_relay)
+        tape, values = self._tape, mail.values
+        counts: Any = mail.counts
+        heard: Any = mail.heard
+        tape.tree = self._whole.tree_edges
+        results = (tape.array(len(values)), tape.array(len(payload)))
+        operands = (payload.number, mail.received.number, values.number)  # type: ignore[attr-defined]
+        tape.operations.append(Operation(operations.RELAY, results, operands))
+        sums: Any = UnknownArray(tape, results[0], len(values))
+        total: Any = UnknownArray(tape, results[1], len(payload))
+        if isinstance(heard, Tally) and isinstance(counts, Tally):
+            results = (tape.tally(counts.rows), tape.tally(heard.rows))
+            tape.operations.append(
+                Operation(operations.COUNT, results, (heard.number, counts.number))
+            )
+            counts, heard = Tally(results[0], counts.rows), Tally(results[1], heard.rows)
+        return Mail(sums, counts, total, heard)
+
+    def _received(self, mail: Any) -> Any:
+        if not isinstance(mail, Mail) or not isinstance(mail.heard, Tally):
+            return self._whole.inbox(mail)
+        tape = self._tape
+        missing = tape.add(operations.SPREAD, (mail.heard.number,), float(self._whole.n - 1))
+        return mail.received, UnknownArray(tape, missing, self._whole.n)
+
+    def descend(self, x: Any, direction: Any, overwrite: bool = False) -> Any:
+        return x - direction * self.learning_rate
+
+    def over_rate(self, move: Any) -> Any:
+        if self.some_rest:
+            raise UntraceableError("some rest")
+        return move / self.learning_rate
+
+
+def _asked(tape: Tape, kind: int, x: UnknownArray) -> UnknownArray:
+    """Gradients at x."""
+    if x.shape != tape.shape:
+        raise UntraceableError("gradients of something else")
+    return UnknownArray(tape, tape.add(kind, (x.number,)), len(x))
+
+
+def _gradient_of(problem: Any, tape: Tape) -> Callable[[UnknownArray], UnknownArray]:
+    """The gradients of those problems that have a kind of operation; of no class derived from theirs."""
+    if type(problem) is LeastSquares and problem.linear_gradient is not None:
+        tape.gradient = problem.linear_gradient
+        return functools.partial(_asked, tape, operations.GRADIENT)
+    if type(problem) is DiagonalQuadratic:
+        tape.diagonal_gradient = (problem.h, problem.centers)
+        return functools.partial(_asked, tape, operations.DIAGONAL_GRADIENT)
+    raise UntraceableError(f"gradients of a {type(problem).__name__}")
+
+
+def traced_step(
+    method: Method, state: Any, problem: Any, network: Network, rate: Rate, step: int
+) -> Tape:
+    """The operations that a step of a method makes of a state, whatever is in its arrays of numbers.
+
+    Args:
+        method: whose step it is.
+        state: before it; arrays of it with a row for each worker or edge become unknown, others are looked at
+            by the rule and must stay as they are.
+        problem: whose exact gradients it asks for.
+        network: over which messages arrive as they are sent.
+        rate: γ, which stays.
+        step: its number.
+
+    Raises:
+        NotYetError: later steps may be traceable.
+        UntraceableError: none is.
+    """
+    one, again = (_traced(method, state, problem, network, rate, step) for _ in range(2))
+    if not one.is_like(again):
+        raise UntraceableError("what a step does is not the same each time")
+    return one
+
+
+def _all_heard(state: Any, network: Network) -> bool:
+    """Whether messages in a state, if there are any, come from everyone: until then rounds are not alike."""
+    if isinstance(state, Mail | PairMail):
+        return network.inbox(state)[1] is None
+    return not isinstance(state, tuple) or all(_all_heard(part, network) for part in state)
+
+
+def _traced(
+    method: Method, state: Any, problem: Any, network: Network, rate: Rate, step: int
+) -> Tape:
+    tape = Tape(state.x.shape)
+    settled = _all_heard(state, network)
+    given = [_unknown(tape, each, settled) for each in flattened(state)]
+    if tape.tallies and len(tape.tallies) != 2:
+        raise UntraceableError("messages of several kinds")
+    round = _TracedRound(tape, network, rate, _gradient_of(problem, tape))
+    try:
+        found = flattened(method.step(rebuilt(state, iter(given)), round))
+    except UntraceableError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UntraceableError("a step that does not run on unknown numbers") from error
+    if len(found) != len(given):
+        raise UntraceableError("a state that changes its structure")
+    for before, after in zip(given, found, strict=True):
+        if isinstance(before, Tally) and isinstance(after, Tally) and before.rows == after.rows:
+            tape.outputs.append(after.number)
+        elif not isinstance(before, UnknownArray):
+            if isinstance(after, UnknownArray | Tally) or not _is_same(before, after):
+                raise (NotYetError if step == 0 else UntraceableError)(
+                    "what the rule looks at changes"
+                )
+        elif isinstance(after, UnknownArray) and after.shape == before.shape:
+            tape.outputs.append(after.number)
+        else:
+            raise UntraceableError("a state that is set, or changes its shape")
+    return tape
+
+
+def _unknown(tape: Tape, values: np.ndarray, settled: bool) -> Any:
+    """What stands in the place of an array of a state: itself, if a rule may look at it."""
+    if not settled and is_tally(values):
+        tape.inputs.append(tape.tally(len(values)))
+        return Tally(tape.inputs[-1], len(values))
+    if not is_numbers(values, tape.shape):
+        return values
+    tape.inputs.append(tape.array(len(values)))
+    return UnknownArray(tape, tape.inputs[-1], len(values), is_given=True)
+
+
+def is_numbers(values: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether an array of a state has rows like those of the iterates, and any."""
+    return values.dtype == float and values.shape[1:] == shape[1:] and len(values) > 0
+
+
+def is_tally(values: np.ndarray) -> bool:
+    """Whether an array of a state is one of whole numbers."""
+    return values.ndim == 1 and values.dtype == np.int64 and len(values) > 0
+
+
+def _is_same(before: np.ndarray, after: Any) -> bool:
+    return before is after or (
+        isinstance(after, np.ndarray)
+        and before.dtype == after.dtype
+        and before.shape == after.shape
+        and np.array_equal(before, after)
+    )
+
+
+def flattened(state: Any) -> list[Any]:
+    """The arrays of a state, in order."""
+    if not isinstance(state, tuple):
+        return [state]
+    return [leaf for part in state for leaf in flattened(part)]
+
+
+def rebuilt(state: Any, leaves: Any) -> Any:
+    """A state of the same structure with other arrays."""
+    if not isinstance(state, tuple):
+        return next(leaves)
+    parts = [rebuilt(part, leaves) for part in state]
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
