@@ -18,6 +18,7 @@ from methods import (
     RESCALED,
     SELDOM,
     SENSITIVE,
+    each_class,
     in_turn,
 )
 from scipy.sparse import csr_array
@@ -94,7 +95,7 @@ def assert_close_to_largest(found, expected, tolerance=1e-13):
 # -- the update rules ------------------------------------------------------------------------------
 
 
-def compare_with_paper(algorithm, topology, rate, d=5, rows=4, steps=25, mixing=None):
+def compare_with_paper(algorithm, topology, rate, d=5, rows=4, steps=20, mixing=None):
     problem = least_squares(topology.n, d, rows)
     assert problem.zeta2 > 1e-3
     x0 = starting_points(topology.n, d)
@@ -162,7 +163,7 @@ def test_a_pair_of_trees_is_two_relays_over_even_and_odd_coordinates(algorithm, 
     compare_with_paper(algorithm, PAIR, rate, d=d, rows=rows)
 
 
-@pytest.mark.parametrize("algorithm", MIXING, ids=repr)
+@pytest.mark.parametrize("algorithm", each_class(MIXING))
 @constant_and_falling
 @pytest.mark.parametrize("topology", GRAPHS, ids=repr)
 def test_a_gossip_step_is_the_rule_on_paper_on_graphs_with_cycles(algorithm, topology, rate):
