@@ -79,10 +79,14 @@ class Recorder:
 
     @property
     def known(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """x̄ and (1/n) Σ_i ‖x_i − x̄‖² of all `pending` iterates, if they were recorded with them; views."""
+        """x̄ and (1/n) Σ_i ‖x_i − x̄‖² of all `pending` iterates, if they were recorded with them; copies."""
         if self._records is None or self._measured < self._filled:
             return None
-        return self._records.means[: self._filled], self._records.spreads[: self._filled]
+        # Columns may be what was recorded itself, and the next block overwrites it.
+        return (
+            self._records.means[: self._filled].copy(),
+            self._records.spreads[: self._filled].copy(),
+        )
 
     def flush(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Measure the block: values by name, see `Scope.values_of`, and the iterates ``(k, n, d[, r])``.
