@@ -1,4 +1,4 @@
-"""Prints what setup.cfg requires for pip: the oldest versions as constraints, or what tests with Numba require.
+"""Prints what setup.cfg requires for pip: the oldest versions, or what tests with Numba require.
 
 Args: "constraints" or "requirements".
 """
