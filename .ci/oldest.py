@@ -1,4 +1,4 @@
-"""Prints what setup.cfg requires for pip: the oldest versions as constraints, or what tests require.
+"""Prints what setup.cfg requires for pip: the oldest versions, or what tests with Numba require.
 
 Args: "constraints" or "requirements".
 """
@@ -11,7 +11,7 @@ settings = configparser.ConfigParser()
 settings.read("setup.cfg")
 always, extras = settings["options"]["install_requires"], settings["options.extras_require"]
 if sys.argv[1] == "requirements":
-    print(always, extras["test"], sep="\n")
+    print(always, extras["test"], extras["fast"], sep="\n")
 else:
     required = "\n".join([always, *extras.values()])
     floors = dict(re.findall(r"^([\w-]+)(?:\[\w+\])?>=(\S+)$", required, re.MULTILINE))

@@ -48,6 +48,12 @@ class Schedule:
 class Listed(Schedule):
     """A learning rate that follows a list: step t uses entry t, and the last one after its end.
 
+    Args:
+        rates: one for each step, at least 0; one at least.
+
+    Raises:
+        ValueError: a rate below 0 or not finite, or none.
+
     >>> Listed((0.2, 0.1))(5)
     0.1
     """
@@ -55,8 +61,14 @@ class Listed(Schedule):
     rates: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        plain_options(self)
-        object.__setattr__(self, "rates", tuple(self.rates))
+        name = type(self).__name__
+        rates = real_numbers(self.rates, f"rates of {name}")
+        if rates.ndim != 1 or not len(rates):
+            raise ValueError(
+                f"{name} takes one rate for each step, a list such as [0.2, 0.1], not "
+                f"{shown(self.rates)}; a rate for all steps is a number, without {name}"
+            )
+        object.__setattr__(self, "rates", _finite(rates, "step"))
 
     def __call__(self, step: int) -> float:
         return self.rates[min(step, len(self.rates) - 1)]
@@ -293,19 +305,25 @@ class PerWorker:
                 f"PerWorker takes one rate for each worker, a list such as [0.1, 0.2], not "
                 f"{shown(self.rates)}; a rate for all is a number, without PerWorker"
             )
-        bad = ~(np.isfinite(rates) & (rates >= 0))
-        if bad.any():
-            raise ValueError(
-                f"learning rates must be finite and at least 0; worker {int(np.argmax(bad))} has "
-                f"{rates[bad][0]}"
-            )
-        object.__setattr__(self, "rates", tuple(rates.tolist()))
+        object.__setattr__(self, "rates", _finite(rates, "worker"))
         scale: Any = self.scale
         if isinstance(scale, PerWorker):
             raise TypeError("the scale of PerWorker is one for all workers; multiply the rates")
         if np.ndim(scale) or isinstance(scale, bool):
             scale = tuple(real_numbers(scale, "scale").tolist())
+        elif isinstance(scale, int):
+            scale = float(scale)
         object.__setattr__(self, "scale", scale)
+
+
+def _finite(rates: np.ndarray, of: str) -> tuple[float, ...]:
+    """The rates of each step or worker, none of them below 0 or not finite."""
+    bad = ~(np.isfinite(rates) & (rates >= 0))
+    if bad.any():
+        raise ValueError(
+            f"learning rates must be finite and at least 0; {of} {int(np.argmax(bad))} has {rates[bad][0]}"
+        )
+    return tuple(rates.tolist())
 
 
 if not TYPE_CHECKING:  # who reads types is told of a wrong name without it

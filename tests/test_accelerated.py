@@ -267,6 +267,36 @@ def test_mudag_asks_a_problem_for_its_constants_before_any_work():
     assert own.asked >= refused + 3
 
 
+def test_a_worker_without_curvature_has_a_smoothness_of_0():
+    """And 1/L_i is no step."""
+    A = np.random.default_rng(0).normal(size=(4, 3, 2))
+    A[2] = 0
+    flat = rs.problems.LeastSquares(A, np.ones((4, 3)))
+    expected = [np.linalg.norm(matrix, 2) ** 2 for matrix in A]
+    np.testing.assert_allclose(rs.theory.local_smoothness(flat), expected, rtol=1e-12)
+    diagonal = rs.problems.DiagonalQuadratic([[1, 3], [0, 0]], np.ones((2, 2)))
+    assert rs.theory.local_smoothness(diagonal).tolist() == [3, 0]
+    assert all(rs.problems.check(each).holds.all() for each in (flat, diagonal))
+    LocalRates, run = rs.algorithms.LocalRates, {"learning_rate": 0.1, "steps": 20}
+    for method in (LocalRates(3), LocalRates(None, gossip=True)):
+        with pytest.raises(ValueError, match=r"worker 2 has L_i = 0, .* LocalRates\(switch=0\)"):
+            rs.simulate(flat, rs.topologies.ring(4), method, **run)
+    common = rs.simulate(flat, rs.topologies.ring(4), LocalRates(0), **run)
+    run["learning_rate"] /= np.mean(expected)
+    as_one = rs.simulate(flat, rs.topologies.ring(4), rs.algorithms.AllReduce(), **run)
+    np.testing.assert_allclose(common.x, as_one.x, rtol=1e-12)
+
+    class Level:
+        n, d, local_smoothness = 2, 2, (0.0, 0.0)
+        gradient, value = staticmethod(np.ones_like), staticmethod(lambda x: x.sum())
+
+    with pytest.raises(ValueError, match="L_i = 0, an objective without curvature; take a method"):
+        rs.simulate(Level(), rs.topologies.chain(2), LocalRates(0), **run)
+    Level.local_smoothness = (1.0, -1.0)
+    with pytest.raises(ValueError, match=r"2 numbers of at least 0, not \[1.0, -1.0\]"):
+        rs.simulate(Level(), rs.topologies.chain(2), LocalRates(0), **run)
+
+
 def hypercube_and_ring():
     """A graph with the edges of both."""
     graphs = (rs.topologies.exponential(8), RING, hypercube(8))

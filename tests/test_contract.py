@@ -18,6 +18,7 @@ from methods import (
     RESCALED,
     SELDOM,
     SENSITIVE,
+    each_class,
     in_turn,
 )
 from scipy.sparse import csr_array
@@ -94,7 +95,7 @@ def assert_close_to_largest(found, expected, tolerance=1e-13):
 # -- the update rules ------------------------------------------------------------------------------
 
 
-def compare_with_paper(algorithm, topology, rate, d=5, rows=4, steps=25, mixing=None):
+def compare_with_paper(algorithm, topology, rate, d=5, rows=4, steps=20, mixing=None):
     problem = least_squares(topology.n, d, rows)
     assert problem.zeta2 > 1e-3
     x0 = starting_points(topology.n, d)
@@ -162,7 +163,7 @@ def test_a_pair_of_trees_is_two_relays_over_even_and_odd_coordinates(algorithm, 
     compare_with_paper(algorithm, PAIR, rate, d=d, rows=rows)
 
 
-@pytest.mark.parametrize("algorithm", MIXING, ids=repr)
+@pytest.mark.parametrize("algorithm", each_class(MIXING))
 @constant_and_falling
 @pytest.mark.parametrize("topology", GRAPHS, ids=repr)
 def test_a_gossip_step_is_the_rule_on_paper_on_graphs_with_cycles(algorithm, topology, rate):
@@ -207,12 +208,11 @@ def test_wide_vectors_take_the_same_rule(algorithm):
 
 
 @over_algorithms
-@pytest.mark.parametrize("replicas", [None, 2])
-def test_a_single_worker_is_gradient_descent(algorithm, replicas):
+def test_a_single_worker_is_gradient_descent(algorithm):
     problem = least_squares(1, 3, 4)
     topology = rs.topologies.chain(1)
     steps = 10 if isinstance(algorithm, SENSITIVE) else 20
-    found = iterates_of(problem, topology, algorithm, 0.3, steps, replicas=replicas)
+    found = iterates_of(problem, topology, algorithm, 0.3, steps)
     paper = slow.run(
         algorithm,
         topology,
@@ -220,41 +220,33 @@ def test_a_single_worker_is_gradient_descent(algorithm, replicas):
         np.zeros((1, 3)),
         [0.3] * steps,
     )
-    if replicas is not None:
-        paper = np.repeat(paper[..., None], replicas, axis=-1)
     np.testing.assert_allclose(found, paper, rtol=0, atol=1e-13)
+    found = iterates_of(problem, topology, algorithm, 0.3, steps, replicas=2)
+    both = np.repeat(paper[..., None], 2, axis=-1)
+    np.testing.assert_allclose(found, both, rtol=0, atol=1e-13)
 
 
 # -- shapes and replicas ---------------------------------------------------------------------------
 
 
 @over_algorithms
-@pytest.mark.parametrize("replicas", [None, 1, 3])
-def test_arrays_keep_their_shapes(algorithm, replicas):
-    problem = least_squares(8, 3, 3)
-    shape = (8, 3) if replicas is None else (8, 3, replicas)
-    history = rs.simulate(
-        problem,
-        topology_for(algorithm),
-        algorithm,
-        learning_rate=0.1,
-        steps=9,
-        replicas=replicas,
-        record=4,
-        keep_iterates=True,
-    )
-    assert history.x.shape == shape
-    assert history.iterates.shape == (4, *shape)
-    assert history.diverged.shape == (replicas or 1,)
-    state = algorithm.init(np.zeros(shape), network_for(algorithm, topology_for(algorithm)))
-    assert state.x.shape == shape
+def test_arrays_keep_their_shapes(algorithm):
+    problem, topology = least_squares(8, 3, 3), topology_for(algorithm)
+    run = {"learning_rate": 0.1, "steps": 9, "record": 4, "keep_iterates": True}
+    for replicas in (None, 1, 3):
+        shape = (8, 3) if replicas is None else (8, 3, replicas)
+        history = rs.simulate(problem, topology, algorithm, replicas=replicas, **run)
+        assert history.x.shape == shape
+        assert history.iterates.shape == (4, *shape)
+        assert history.diverged.shape == (replicas or 1,)
+        state = algorithm.init(np.zeros(shape), network_for(algorithm, topology))
+        assert state.x.shape == shape
 
 
 @over_algorithms
 @pytest.mark.parametrize("sigma2", [None, 0.5])
 def test_a_replica_equals_its_run_alone(algorithm, sigma2):
-    rates, seeds = [0.02, 0.3, 0.1], [3, 11]
-    steps = 40 if isinstance(algorithm, SENSITIVE) else 80
+    rates, seeds, steps = [0.02, 0.3, 0.1], [3, 11], 40
     topology = topology_for(algorithm)
     problem = least_squares(8, 5, 4)
     options = {
@@ -273,7 +265,7 @@ def test_a_replica_equals_its_run_alone(algorithm, sigma2):
 
 @over_algorithms
 def test_replicas_with_starting_points_of_their_own_equal_their_runs_alone(algorithm):
-    steps, topology, problem = 60, topology_for(algorithm), least_squares(8, 5, 4)
+    steps, topology, problem = 30, topology_for(algorithm), least_squares(8, 5, 4)
     x0 = starting_points(8, 5, replicas=3)
     together = iterates_of(problem, topology, algorithm, 0.2, steps, x0=x0)
     for replica in range(3):
@@ -290,10 +282,10 @@ def test_replicas_that_leave_do_not_disturb_the_others(algorithm, monkeypatch):
     away = 1e15 if isinstance(algorithm, RESCALED) else 300.0
     options = {"oracle": rs.oracles.Gaussian(0.1), "x0": starting_points(8, 5), "seed": [4, 9]}
     with_leaver = rs.simulate(
-        problem, topology, algorithm, learning_rate=[away, 0.1], steps=60, **options
+        problem, topology, algorithm, learning_rate=[away, 0.1], steps=40, **options
     )
     assert with_leaver.diverged.tolist() == [True, True, False, False]
-    without = rs.simulate(problem, topology, algorithm, learning_rate=[0.1], steps=60, **options)
+    without = rs.simulate(problem, topology, algorithm, learning_rate=[0.1], steps=40, **options)
     atol = 1e-13 * np.abs(without.x).max()
     np.testing.assert_allclose(with_leaver.x[..., 2:], without.x, rtol=0, atol=atol)
 
@@ -306,7 +298,7 @@ def test_the_same_call_gives_the_same_bits(algorithm):
         topology_for(algorithm),
         algorithm,
         [0.1, 0.3],
-        60,
+        30,
         seed=[5, 6],
         oracle=rs.oracles.Gaussian(1.0),
     )
@@ -435,7 +427,7 @@ def test_lent_buffers_change_no_bits(algorithm, replicas, monkeypatch):
         topology_for(algorithm),
         algorithm,
         0.2,
-        25,
+        16,
         x0=starting_points(8, 5),
         replicas=replicas,
         oracle=rs.oracles.Gaussian(1.0),
@@ -504,20 +496,16 @@ def test_vectors_per_edge_is_what_is_sent(algorithm):
 )
 def test_exact_methods_reach_the_optimum_and_the_others_stall(algorithm):
     problem = rs.problems.random_quadratics(n=9, d=4, zeta2=10.0, mu=0.25, seed=0)
-    steps = 3600 if algorithm.exact else 1000  # the slowest needs 3400, and stalls by 700
-    history = rs.simulate(
-        problem,
-        rs.topologies.binary_tree(9),
-        algorithm,
-        learning_rate=0.1,
-        steps=steps,
-        record=[steps - 4, steps],  # a whole number of SGP's periods apart
-        x0=starting_points(9, 4) if algorithm.exact else None,
-    )
-    distance = history.frame.distance.iloc[-1]
+    run = {"topology": rs.topologies.binary_tree(9), "algorithm": algorithm, "learning_rate": 0.1}
     if algorithm.exact:
-        assert distance < 1e-24
+        # The slowest needs 3400.
+        arrives = {"steps": 3600, "record": 100, "stop_when": {"distance": 1e-24}}
+        history = rs.simulate(problem, **run, **arrives, x0=starting_points(9, 4))
+        assert history.frame.distance.iloc[-1] < 1e-24
     else:
+        # All have stalled by 700; a whole number of SGP's periods apart.
+        history = rs.simulate(problem, **run, steps=800, record=[796, 800])
+        distance = history.frame.distance.iloc[-1]
         assert distance > 1e-3
         if sends_parts(algorithm) or isinstance(
             algorithm, (*OCCASIONAL, rs.algorithms.PowerGossip)
@@ -582,10 +570,10 @@ def test_matrices_without_a_common_weighted_mean_are_told_of():
 @pytest.mark.parametrize("target", [0.01, 0.003])
 def test_what_is_exact_when_mixed_further_is_what_it_says(base, target):
     problem = rs.problems.random_quadratics(n=9, d=4, zeta2=10.0, mu=0.25, seed=0)
-    run = {"learning_rate": 0.1, "steps": 3600, "record": [3600]}
+    run = {"learning_rate": 0.1, "steps": 3600, "record": 100, "stop_when": {"distance": 1e-24}}
     algorithm = rs.algorithms.ConsensusControl(base, target)
     end = rs.simulate(problem, rs.topologies.binary_tree(9), algorithm, **run).frame.distance.iloc[
-        0
+        -1
     ]
     assert algorithm.exact == base.exact_when_mixed_further
     assert end < 1e-24 if base.exact_when_mixed_further else end > 1e-6
@@ -624,9 +612,10 @@ def test_a_claim_that_is_missing_is_named_with_its_meaning():
 )
 def test_methods_that_are_not_exact_are_so_where_all_workers_agree(algorithm):
     problem = rs.problems.random_quadratics(n=9, d=4, zeta2=0.0, mu=0.25, seed=0)
+    arrives = {"steps": 1500, "record": 50, "stop_when": {"distance": 1e-24}}  # the slowest by 1320
     history = rs.simulate(
-        problem, rs.topologies.binary_tree(9), algorithm, learning_rate=0.1, steps=1500, record=1500
-    )  # the slowest needs 1320
+        problem, rs.topologies.binary_tree(9), algorithm, learning_rate=0.1, **arrives
+    )
     assert history.frame.distance.iloc[-1] < 1e-24
 
 
@@ -940,15 +929,15 @@ def test_a_pair_of_equal_trees_is_that_tree(algorithm):
 def test_learning_rate_zero_is_communication_only(algorithm):
     topology, x0 = topology_for(algorithm), starting_points(8, 5)
     problems = [least_squares(8, 5, 4, seed=seed) for seed in (0, 1)]
-    silent = [iterates_of(problem, topology, algorithm, 0.0, 30, x0=x0) for problem in problems]
+    silent = [iterates_of(problem, topology, algorithm, 0.0, 20, x0=x0) for problem in problems]
     if not isinstance(getattr(algorithm, "target", None), rs.algorithms.Critical):
         np.testing.assert_array_equal(*silent)  # a critical distance is made of gradients
-    moving = [iterates_of(problem, topology, algorithm, 0.1, 30, x0=x0) for problem in problems]
+    moving = [iterates_of(problem, topology, algorithm, 0.1, 20, x0=x0) for problem in problems]
     assert np.abs(moving[0] - moving[1]).max() > 1e-2
     if getattr(getattr(algorithm, "compressor", None), "random", 0):
         return  # compressed differently by everyone, equal models do not stay equal
     # From a common start there is nothing to agree on.
-    common = iterates_of(problems[0], topology, algorithm, 0.0, 30, x0=x0[0])
+    common = iterates_of(problems[0], topology, algorithm, 0.0, 20, x0=x0[0])
     assert_same(common, np.broadcast_to(x0[0], common.shape))
 
 
@@ -1263,6 +1252,7 @@ def test_without_the_count_the_reference_would_stay_for_good():
     assert frame.vectors_sent.diff()[1:].tolist() == [4, 8] * 10
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_consensus_control_keeps_workers_as_near_as_asked():
     problem, x0 = least_squares(8, 5, 4), starting_points(8, 5)
     ring, base = rs.topologies.ring(8), rs.algorithms.DPSGD()

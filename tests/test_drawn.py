@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import slow
-from methods import ALGORITHMS
+from methods import ALGORITHMS, each_class
 
 import relaysim as rs
 from relaysim.algorithms import DPSGD, ConsensusControl, GradientTracking
@@ -164,7 +164,7 @@ def test_a_few_workers(n):
 
 
 @over_mixings
-@pytest.mark.parametrize("algorithm", MIXING_METHODS, ids=repr)
+@pytest.mark.parametrize("algorithm", each_class(MIXING_METHODS))
 @pytest.mark.filterwarnings("ignore:.*is exact where W is doubly stochastic")
 def test_a_step_is_the_rule_on_paper_with_what_was_drawn(algorithm, mixing, topology):
     columns = algorithm.mixing_needs == "column stochastic" and not mixing.doubly_stochastic

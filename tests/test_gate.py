@@ -473,6 +473,7 @@ def test_missing_labels_of_any_kind_are_refused(labels):
         label_values(labels)
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_a_table_is_a_mixing_matrix_if_its_rows_and_columns_are_in_one_order():
     ring, names = rs.topologies.ring(4), list("abcd")
     problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)

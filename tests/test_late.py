@@ -167,6 +167,7 @@ def test_a_worker_without_weight_of_its_own_keeps_its_own_until_it_hears():
     np.testing.assert_array_equal(history.iterates[..., 0], expected)
 
 
+@pytest.mark.usefixtures("step_by_step")
 @pytest.mark.parametrize("kind", KNOWN, ids=lambda kind: kind.__name__)
 def test_a_single_worker_waits_for_nobody(kind):
     alone = {"topology": rs.topologies.chain(1), "x0": START[:1], "algorithm": kind()}

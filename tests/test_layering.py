@@ -84,6 +84,10 @@ IMPORT_BY_NAME = (FACE, "explorer", "support.fast")
 LONGEST_FILE, MOST_AT_THE_TOP = 450, 10
 
 
+# All of them read the same files, which are parsed once.
+pytestmark = pytest.mark.xdist_group("layering")
+
+
 @functools.cache
 def tree(path):
     return ast.parse(path.read_text(encoding="utf-8"))
@@ -127,9 +131,20 @@ def imports_by_name(path):
     return found
 
 
+@functools.cache
+def owners(path, at_import_time=False):
+    """What a file imports, and all that it is within."""
+    names = imports(path, at_import_time)
+    return {
+        ".".join(parts[: k + 1])
+        for parts in (n.split(".") for n in names)
+        for k in range(len(parts))
+    }
+
+
 def uses(path, module, **options):
     """Whether a file imports a module or something within it."""
-    return any(name == module or name.startswith(f"{module}.") for name in imports(path, **options))
+    return module in owners(path, **options)
 
 
 def modules_within(*parts):
@@ -231,10 +246,10 @@ def test_arrows_count_what_is_imported_within_functions():
     assert "explorer.widget" in arrows()["explorer"]
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_files_are_short(name):
-    lines = len(MODULES[name].read_text(encoding="utf-8").splitlines())
-    assert lines <= LONGEST_FILE, f"{name} has {lines} lines"
+def test_files_are_short():
+    for name, path in MODULES.items():
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= LONGEST_FILE, f"{name} has {lines} lines"
 
 
 def test_few_files_stand_at_the_top():
@@ -250,37 +265,37 @@ def test_what_everything_rests_on_rests_on_nothing(name):
         assert all(f"{n}.".startswith(allowed) for n in own)
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_only_figures_and_the_command_line_import_pictures(name):
-    path = MODULES[name]
-    is_picture = room_of(name) in PICTURES
-    for picture in PICTURES:
+def test_only_figures_and_the_command_line_import_pictures():
+    drawing = modules_within(*DRAWING)
+    for name, path in MODULES.items():
+        is_picture = room_of(name) in PICTURES
+        for picture in PICTURES:
+            if not is_picture:
+                assert not uses(path, f"relaysim.{picture}", at_import_time=True), name
+        if name not in drawing:
+            assert not uses(path, "matplotlib"), f"{name}: plots is the only one that draws"
         if not is_picture:
-            assert not uses(path, f"relaysim.{picture}", at_import_time=True)
-    if name not in modules_within(*DRAWING):
-        assert not uses(path, "matplotlib"), "plots is the only one that draws"
-    if not is_picture:
-        # The face names what waits for who reads types.
-        assert not uses(path, "relaysim.figures", at_import_time=name == FACE)
-        assert not uses(path, "relaysim.cli")
-    assert not imports_by_name(path) or name in IMPORT_BY_NAME
+            # The face names what waits for who reads types.
+            assert not uses(path, "relaysim.figures", at_import_time=name == FACE), name
+            assert not uses(path, "relaysim.cli"), name
+        assert name in IMPORT_BY_NAME or not imports_by_name(path), name
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_the_explorer_is_at_the_very_end(name):
-    path = MODULES[name]
-    if name not in ("explorer.widget", "explorer.controls"):
-        assert not uses(path, "ipywidgets"), (
-            "few modules have widgets; the others are tested without"
-        )
-    if name not in modules_within("explorer"):
-        assert not uses(path, "relaysim.explorer", at_import_time=name == FACE)
-    elif name not in ("explorer.picture", "explorer.script", "explorer.widget"):
-        for picture in ("plots", "figures", "cli", "explorer.picture", "explorer.widget"):
-            assert not uses(path, f"relaysim.{picture}"), "what is chosen knows no picture"
-    else:
-        assert not uses(path, "relaysim.figures")
-        assert not uses(path, "relaysim.cli")
+def test_the_explorer_is_at_the_very_end():
+    explorer = modules_within("explorer")
+    for name, path in MODULES.items():
+        if name not in ("explorer.widget", "explorer.controls"):
+            assert not uses(path, "ipywidgets"), (
+                f"{name}: few modules have widgets; the others are tested without"
+            )
+        if name not in explorer:
+            assert not uses(path, "relaysim.explorer", at_import_time=name == FACE), name
+        elif name not in ("explorer.picture", "explorer.script", "explorer.widget"):
+            for picture in ("plots", "figures", "cli", "explorer.picture", "explorer.widget"):
+                assert not uses(path, f"relaysim.{picture}"), f"{name}: it knows no picture"
+        else:
+            assert not uses(path, "relaysim.figures"), name
+            assert not uses(path, "relaysim.cli"), name
 
 
 def test_importing_relaysim_does_not_import_matplotlib():
@@ -294,17 +309,17 @@ def test_importing_relaysim_does_not_import_matplotlib():
         assert module not in imported
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_no_module_pickles_or_keeps_global_random_state(name):
-    path = MODULES[name]
-    for module in ("pickle", "dill", "cloudpickle", "shelve", "random"):
-        assert module not in imports(path)
+def test_no_module_pickles_or_keeps_global_random_state():
     legacy = {"seed", "rand", "randn", "normal", "uniform", "choice", "shuffle", "permutation"}
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Attribute) and node.attr in legacy:
-            value = node.value
-            is_global = isinstance(value, ast.Attribute) and value.attr == "random"
-            assert not (is_global and getattr(value.value, "id", "") == "np"), node.lineno
+    for name, path in MODULES.items():
+        for module in ("pickle", "dill", "cloudpickle", "shelve", "random"):
+            assert module not in imports(path), name
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Attribute) and node.attr in legacy:
+                value = node.value
+                is_global = isinstance(value, ast.Attribute) and value.attr == "random"
+                is_numpy = is_global and getattr(value.value, "id", "") == "np"
+                assert not is_numpy, f"{name}, line {node.lineno}"
 
 
 # -- names -----------------------------------------------------------------------------------------

@@ -88,10 +88,10 @@ def test_the_curve_is_that_of_a_simulation(n, algorithm):
     problem = least_squares(n)
     x0 = np.random.default_rng(n).normal(size=(n, problem.d))
     for topology in topologies_for(algorithm, n):
-        assert_predicts(problem, topology, algorithm, 0.3, 150, x0=x0)
+        assert_predicts(problem, topology, algorithm, 0.3, 80, x0=x0)
 
 
-@pytest.mark.parametrize("algorithm", AFFINE, ids=repr)
+@pytest.mark.parametrize("algorithm", each_class(AFFINE))
 def test_the_curve_of_an_unstable_rate_is_that_of_a_simulation(algorithm):
     problem = least_squares(8)
     for topology in topologies_for(algorithm, 8):
@@ -287,19 +287,19 @@ def test_what_a_method_says_it_conserves_it_conserves_whatever_the_gradients(alg
 # -- the spectral radius ---------------------------------------------------------------------------
 
 
-def growth_factor(problem, topology, algorithm, rate, radius):
+def growth_factor(problem, topology, algorithm, rate, x0, linear):
     """By how much the error of a simulation grows each step after burn-in.
 
     The late errors obey a linear recurrence whose roots are the eigenvalues that dominate by then. Its
     solution of smallest norm keeps all other roots inside the circle (Kumaresan and Tufts, 1982).
     """
+    radius = linear.spectral_radius
     # Errors may grow to 1e12 of the start, and fall to where rounding does not show yet.
     steps = int(min(4000, max(150, (22 if radius > 1 else 15) / abs(math.log(radius)))))
-    x0 = np.random.default_rng(0).normal(size=(problem.n, problem.d))
     iterates = rs.simulate(
         problem, topology, algorithm, learning_rate=rate, steps=steps, x0=x0, keep_iterates=True
     ).iterates
-    errors = iterates - rs.theory.linearize(problem, topology, algorithm, rate, x0).fixed_point
+    errors = iterates - linear.fixed_point
     errors = errors[np.isfinite(errors).all(axis=(1, 2))].reshape(-1, problem.n * problem.d)
     stride = max(1, len(errors) // 150)
     late = errors[::-stride][:60][::-1]
@@ -328,6 +328,7 @@ def test_simulations_grow_by_the_spectral_radius_on_both_sides_of_each_end(
     # The optimum is 0 for everyone, so that errors decay below any rounding floor.
     hessians = rs.problems.random_quadratics(n=8, d=2, zeta2=0.0, mu=0.3, seed=4)
     problem = rs.problems.LeastSquares(hessians.A, np.zeros((8, 2)))
+    x0 = np.random.default_rng(0).normal(size=(8, 2))
     extra = (
         [rs.topologies.double_binary_tree(8), rs.topologies.regular_tree(8, 3)]
         if algorithm.uses == "relay"
@@ -342,11 +343,9 @@ def test_simulations_grow_by_the_spectral_radius_on_both_sides_of_each_end(
                     continue
                 for side in (inward, -inward):
                     rate = end * (1 + 0.01 * side)
-                    linear = rs.theory.linearize(problem, topology, algorithm, rate)
+                    linear = rs.theory.linearize(problem, topology, algorithm, rate, x0)
                     assert (linear.spectral_radius < 1) == (side == inward)
-                    found = growth_factor(
-                        problem, topology, algorithm, rate, linear.spectral_radius
-                    )
+                    found = growth_factor(problem, topology, algorithm, rate, x0, linear)
                     assert found == pytest.approx(linear.spectral_radius, abs=1e-4)
                     ends += 1
     assert ends >= 2
@@ -510,7 +509,7 @@ def test_simulated_noise_floors_are_those_predicted(algorithm, topology, mixing)
     assert spacing < 60
     # one more than a multiple of the period, to meet all of its steps
     spacing += -spacing % linear.period + (linear.period > 1)
-    burn_in, instants, replicas = 20 * spacing, 60, 256
+    burn_in, instants, replicas = 10 * spacing, 60, 256
     history = rs.simulate(
         problem,
         topology,
@@ -542,11 +541,12 @@ def test_quantiles_of_the_noise_floor_are_those_of_records():
         topology,
         algorithm,
         learning_rate=0.5,
-        steps=200,
-        record=[200],
+        steps=480,
+        record=range(200, 481, 40),  # apart by several relaxation times
         oracle=rs.oracles.Gaussian(1.0),
-        replicas=4000,
+        replicas=500,
     )
+    assert linear.relaxation_time < 15
     for quantile in (0.1, 0.5, 0.9):
         found = linear.stationary_quantiles(1.0, quantile)
         share = (history.frame.suboptimality < found).mean()
@@ -616,7 +616,6 @@ def stable_and_best(algorithm, scale):
     return ends, rs.theory.best_learning_rate(problem, chain, algorithm).spectral_radius
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1e9])
 @pytest.mark.parametrize(
     "algorithm",
     [
@@ -627,13 +626,14 @@ def stable_and_best(algorithm, scale):
     ],
     ids=repr,
 )
-def test_rates_do_not_depend_on_the_units_of_the_loss(algorithm, scale, monkeypatch):
+def test_rates_do_not_depend_on_the_units_of_the_loss(algorithm, monkeypatch):
     # The same ends are found on half as many rates.
     monkeypatch.setattr("relaysim.theory.growth.FINE_RATIO", 1.5)
     expected, best = stable_and_best(algorithm, 1.0)
-    found, radius = stable_and_best(algorithm, scale)
-    np.testing.assert_allclose(found * scale, expected, rtol=1e-8)
-    assert radius == pytest.approx(best, abs=1e-6)
+    for scale in (1e-6, 1e9):
+        found, radius = stable_and_best(algorithm, scale)
+        np.testing.assert_allclose(found * scale, expected, rtol=1e-8, err_msg=f"{scale}")
+        assert radius == pytest.approx(best, abs=1e-6), scale
 
 
 @pytest.mark.parametrize("beyond", [0.0, 1e-15, 1e-12, 1e-9, 1e-7])
@@ -777,7 +777,7 @@ def test_bad_input_is_refused():
         rs.theory.linearize(Own(problem), ring, gossip, 0.1).stationary_quantiles(0.1, 0.5)
 
 
-@pytest.mark.parametrize("period", [16, 32, 50])
+@pytest.mark.parametrize("period", [16, 50])
 def test_overflow_over_a_long_period_is_no_stability(period):
     problem = rs.problems.DiagonalQuadratic(
         np.tile([[0.5, 1.0]], (4, 1)), np.arange(8.0).reshape(4, 2)
@@ -844,7 +844,7 @@ def test_with_fewer_rows_than_parameters_windows_are_of_what_f_sees(name):
     for rate, converges in ((0.98 * high, True), (1.02 * high, False)):
         start = generator.normal(size=(3, 8))
         frame = rs.simulate(
-            problem, topology, algorithm, learning_rate=rate, steps=4000, x0=start, record=[0, 4000]
+            problem, topology, algorithm, learning_rate=rate, steps=1500, x0=start, record=[0, 1500]
         ).frame
         column = "suboptimality" if "suboptimality" in frame else "gradient_norm"
         falls = frame[column].iloc[-1] < frame[column].iloc[0]

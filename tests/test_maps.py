@@ -51,6 +51,36 @@ def test_a_window_that_opens_again_has_its_sides_said():
     assert found.boundary.stable.tolist() == ["below", "above", "below"]
 
 
+def test_where_nobody_learns_there_is_no_boundary():
+    """ρ is 1 but for rounding, as it is at γ = 0."""
+    problem, graph = (
+        rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0),
+        rs.topologies.ring(4),
+    )
+    found = rs.theory.map(rs.algorithms.D2(), {0: (problem, graph)}, [1e-300, 1e-14, 0.1, 10.0])
+    assert found.boundary.stable.tolist() == ["below"]
+    assert 0.1 < found.boundary.learning_rate[0] < 10
+    assert rs.theory.map(rs.algorithms.D2(), {0: (problem, graph)}, [1e-14, 0.1]).boundary.empty
+
+
+def test_a_store_knows_what_a_problem_says_of_itself(tmp_path):
+    """Gradients alone do not tell how long the steps of each worker are."""
+
+    class Careful(rs.problems.DiagonalQuadratic):
+        @property
+        def local_smoothness(self):
+            return 4 * super().local_smoothness
+
+    store, graph = tmp_path / "map.npz", rs.topologies.ring(3)
+    h, centers = np.array([[1.0], [2.0], [4.0]]), np.ones((3, 1))
+    radii = []
+    for kind in (rs.problems.DiagonalQuadratic, Careful):
+        given = rs.algorithms.LocalRates(0), {0: (kind(h, centers), graph)}, [0.1, 0.4]
+        radii.append(rs.theory.map(*given, store=store).frame.spectral_radius.tolist())
+    # All take steps of γ/L̄, and f has the curvature 7/3: L̄ is that, or four times as much.
+    np.testing.assert_allclose(radii, [[0.9, 0.6], [0.975, 0.9]], rtol=1e-12)
+
+
 def test_the_grid_is_the_spectral_radius_in_the_order_of_settings_and_methods():
     gaps = {
         gap: (PROBLEM, rs.topologies.complete(4), rs.mixing.with_spectral_gap(4, gap))

@@ -1,5 +1,6 @@
 """Second moments of methods that draw: their rates, curves and floors, without simulating and against it."""
 
+import itertools
 import math
 import sys
 from typing import NamedTuple
@@ -148,7 +149,16 @@ def test_moments_of_drawn_mixings_are_those_of_simulations(name):
 
 
 @pytest.mark.parametrize(
-    "algorithm", [GradientTracking(), ExactDiffusion(), DPSGD(momentum=0.5)], ids=repr
+    "algorithm",
+    [
+        GradientTracking(),
+        ExactDiffusion(),
+        DPSGD(momentum=0.5),
+        # In their first steps other rules hold.
+        GradientTracking("atc", momentum=0.5),
+        rs.algorithms.LocalRates(4, gossip=True),
+    ],
+    ids=repr,
 )
 def test_moments_of_methods_with_more_state_are_those_of_simulations(algorithm):
     assert_within_four_standard_errors(
@@ -244,10 +254,109 @@ class Counting(DPSGD):
         return Counted(round.mix(state.x), np.minimum(state.steps + 1, 3))
 
 
-def test_a_state_that_is_not_yet_steady_is_refused_where_it_draws():
-    assert mean_square_rate(PROBLEM, RING, Counting(), 0.1) == pytest.approx(1)
-    with pytest.raises(ValueError, match="a draw has no one map"):
-        mean_square(PROBLEM, RING, Counting(), 0.1, mixing=random_matching(RING))
+class Weighed(DPSGD):
+    """Keeps a mass for each worker, which gossip spreads as it is drawn."""
+
+    def init(self, x0, network):
+        return Counted(x0, np.arange(1.0, N + 1)[:, None])
+
+    def step(self, state, round):
+        return Counted(round.mix(state.x), round.mix(state.steps))
+
+
+class Remembering(DPSGD):
+    """Keeps for good what the first step brought."""
+
+    def init(self, x0, network):
+        return Remembered(x0, np.zeros_like(x0), np.zeros((1, 1)))
+
+    def step(self, state, round):
+        x = round.mix(state.x) - 0.1 * state.first
+        return Remembered(x, state.first if state.met else x, np.ones((1, 1)))
+
+
+class Remembered(NamedTuple):
+    x: np.ndarray
+    first: np.ndarray
+    met: np.ndarray
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "words"),
+    [(Weighed(), "a draw has no one map"), (Remembering(), "keeps for good")],
+)
+def test_what_depends_on_all_that_was_drawn_is_refused(algorithm, words):
+    run = PROBLEM, RING, algorithm, 0.1, np.random.default_rng(0).normal(size=(N, 2))
+    with pytest.raises(ValueError, match=words):
+        mean_square(*run, mixing=random_matching(RING)).predict(2)
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        GradientTracking("atc"),
+        rs.algorithms.NIDS(),
+        rs.algorithms.DLM(0.5),
+        rs.algorithms.LocalRates(2, gossip=True),
+        Counting(),
+    ],
+    ids=repr,
+)
+def test_steps_before_maps_hold_are_the_mean_over_all_that_may_be_drawn(algorithm):
+    ring, x0 = rs.topologies.ring(3), np.random.default_rng(2).normal(size=(3, 2))
+    problem = rs.problems.random_quadratics(n=3, d=2, zeta2=1.0, seed=0)
+    matching = random_matching(ring)
+    found = mean_square(problem, ring, algorithm, 0.2, x0=x0, mixing=matching)
+    probabilities, uniforms = matching.outcomes()
+    matrices = [matching(0, each) for each in uniforms.T]
+    expected = 0
+    for draws in itertools.product(range(len(matrices)), repeat=3):
+        run = rs.simulate(
+            *(problem, ring, algorithm),
+            learning_rate=0.2,
+            steps=3,
+            x0=x0,
+            mixing=lambda step, draws=draws: matrices[draws[min(step, 2)]],
+        )
+        columns = run.frame[["consensus_distance", "distance"]].to_numpy()
+        expected = expected + np.prod(probabilities[list(draws)]) * columns
+    predicted = found.predict(3)[["consensus_distance", "distance"]]
+    np.testing.assert_allclose(predicted, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_rates_are_those_of_the_maps_that_hold_in_the_end():
+    ring, mixing = rs.topologies.ring(4), random_matching(rs.topologies.ring(4))
+    problem = rs.problems.random_quadratics(n=4, d=1, zeta2=1.0, seed=0)
+    found = mean_square(problem, ring, GradientTracking("atc"), 0.4, mixing=mixing)
+    late = found.predict(100)["distance"]
+    assert (late[100] / late[60]) ** (1 / 40) == pytest.approx(found.rate, rel=1e-4)
+    rates = [
+        mean_square_rate(
+            problem, ring, rs.algorithms.LocalRates(switch, gossip=True), 0.4, mixing=mixing
+        )
+        for switch in (0, 2)
+    ]
+    assert rates[1] == pytest.approx(rates[0], rel=1e-12)
+
+
+def test_nids_shrinks_as_exact_diffusion_does():
+    """One of their draws nearly takes a correction away, and what is left is no direction of its own."""
+    chain = rs.topologies.chain(3)
+    problem = rs.problems.random_quadratics(n=3, d=2, zeta2=1.0, seed=0)
+    nids, expected = (
+        mean_square_rate(problem, chain, algorithm, 0.1, mixing=matcha(chain, 0.5))
+        for algorithm in (rs.algorithms.NIDS(), ExactDiffusion())
+    )
+    assert nids == pytest.approx(expected, rel=1e-12)
+    assert nids < 0.99
+
+
+@pytest.mark.parametrize("algorithm", [rs.algorithms.RelaySGD(), GradientTracking("atc")], ids=repr)
+def test_where_nothing_is_drawn_curves_begin_at_the_start(algorithm):
+    run = rs.simulate(PROBLEM, CHAIN, algorithm, learning_rate=0.1, steps=9).frame
+    predicted = mean_square(PROBLEM, CHAIN, algorithm, 0.1).predict(9)
+    for column in ("consensus_distance", "distance"):
+        np.testing.assert_allclose(predicted[column], run[column], rtol=1e-10, atol=1e-15)
 
 
 def test_what_no_draw_changes_is_the_run_itself_over_a_sequence_too():

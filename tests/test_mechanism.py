@@ -37,7 +37,7 @@ def hops(topology):
 
 
 @given(tree=trees(2, 12))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_a_sum_holds_whom_it_can_have_heard_of_each_with_the_same_weight(tree):
     tree = rs.topologies.from_edges(*tree)
     shown = rs.analysis.relay_animation(tree, rounds=tree.diameter + 1)

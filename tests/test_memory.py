@@ -68,6 +68,7 @@ def test_the_records_that_fit():
         run(steps=10_000, record=every - 1, max_memory="100 kB")
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_a_run_takes_what_is_said_at_the_least():
     options = {"replicas": 8000, "steps": 20}
     need = estimate.need_of({"problem": PROBLEM, "learning_rate": 0.1, **options})

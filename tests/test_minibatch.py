@@ -184,15 +184,19 @@ def test_batches_are_unbiased_with_the_variance_that_is_named(classes, storage, 
     x = np.random.default_rng(2).normal(size=(3, problem.d))
     oracle = Minibatch(size=2, sampling=sampling)
     exact = problem.gradient(x)
-    observe = oracle.observe(problem, Streams([7], None))
-    out = np.empty(x.shape)
-    count = 7200 if sampling == "epochs" else 2000
-    found = np.array([observe(x, out).copy() for _ in range(count)])
+    replicas, steps = 50, 144 if sampling == "epochs" else 40
+    observe = oracle.observe(problem, Streams([*range(replicas)], np.arange(replicas)))
+    same = np.repeat(x[..., None], replicas, axis=-1)
+    out = np.empty(same.shape)
+    found = np.array([observe(same, out).copy() for _ in range(steps)])
+    found = np.moveaxis(found, -1, 0).reshape(
+        -1, *x.shape
+    )  # the steps of one after those of another
     if sampling == "epochs":
         # Means of 12 successive batches are made of whole epochs for the first two workers.
         np.testing.assert_allclose(
             found.reshape(-1, 12, *x.shape)[:, :, :2].mean(axis=1),
-            np.broadcast_to(exact[:2], (count // 12, 2, problem.d)),
+            np.broadcast_to(exact[:2], (len(found) // 12, 2, problem.d)),
             atol=1e-12,
         )
         found = found[::12]  # each the first of an epoch, of all workers
@@ -266,10 +270,10 @@ def test_a_replica_runs_as_it_does_alone(classes, storage, sampling):
     problem = some_problem(classes, storage)
     for rates in ([0.1, 0.3], 0.2):
         for seeds in ([3, 8, 11], [8], 8):
-            together = run(problem, sampling, seeds, rates)
+            together = run(problem, sampling, seeds, rates, steps=25)
             frame = together.frame
             for (seed, rate), own in frame.groupby(["seed", "learning_rate"]):
-                alone = run(problem, sampling, int(seed), float(rate)).frame
+                alone = run(problem, sampling, int(seed), float(rate), steps=25).frame
                 for column in ("suboptimality", "consensus_distance", "gradient_norm"):
                     np.testing.assert_allclose(
                         own[column], alone[column], rtol=1e-9, atol=1e-13, err_msg=column

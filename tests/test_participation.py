@@ -47,7 +47,7 @@ def test_the_fixed_point_is_the_closed_form(weights, local_steps):
     linear = rs.theory.linearize(problem, STAR, method, 0.4)
     assert linear.period == local_steps
     np.testing.assert_allclose(linear.fixed_point, np.tile(expected, (6, 1)), rtol=0, atol=1e-12)
-    steps = 3000 * local_steps
+    steps = 600 * local_steps
     history = rs.simulate(problem, STAR, method, learning_rate=0.4, steps=steps, record=[steps])
     np.testing.assert_allclose(history.x, np.tile(expected, (6, 1)), rtol=0, atol=1e-12)
     # Elsewhere than x*, but for steps that are all averaged, all alike.

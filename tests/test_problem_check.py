@@ -192,6 +192,11 @@ def broken(self, *arguments):
             np.linspace(0.9, 2, 5),
             "local_smoothness: no f_i curves more than its own",
         ),
+        (
+            "local_smoothness",
+            np.array([1.0, 1.0, 0.0, 1.0, 1.0]),
+            "local_smoothness: no f_i curves more than its own",
+        ),
         ("mean_smoothness", 0.9, "mean_smoothness: f does not curve more"),
         ("mean_strong_convexity", 1.1, "mean_strong_convexity: f does not curve less"),
         ("hessian_product", Whole.gradient, "hessian_product: differences of gradients"),

@@ -67,6 +67,12 @@ def test_after_its_steps_a_cosine_is_zero():
             lambda: rs.schedules.Steps(0.1, {1: -2}),
             "a factor must be a finite number of at least 0",
         ),
+        (lambda: rs.schedules.Listed([0.1, np.nan]), "at least 0; step 1 has nan"),
+        (lambda: rs.schedules.Listed([np.inf]), "at least 0; step 0 has inf"),
+        (lambda: rs.schedules.Listed([0.2, 0.1, -0.1]), "at least 0; step 2 has -0.1"),
+        (lambda: rs.schedules.Listed([]), r"Listed takes one rate for each step, .*, not \[\]"),
+        (lambda: rs.schedules.Listed(0.1), "Listed takes one rate for each step"),
+        (lambda: rs.schedules.Listed([0.1, True]), "rates of Listed must be numbers"),
     ],
 )
 def test_what_is_no_schedule_is_refused(make, message):

@@ -316,6 +316,27 @@ def test_data_whose_zeta2_hardly_changes_have_no_exponent(by_formula):
         assert steps.points == 4
 
 
+@pytest.mark.parametrize("oracle", [None, rs.oracles.Gaussian(1e-12)])
+def test_what_falls_too_slowly_to_show_is_no_plateau(by_formula, oracle):
+    """D² is exact, however flat the slowest decay looks in a run."""
+
+    def stretched(zeta2, seed):
+        centers = 1 + math.sqrt(zeta2) * np.array(
+            [[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]]
+        )
+        return rs.problems.DiagonalQuadratic(np.tile([1.0, 1e-6], (4, 1)), centers)
+
+    def found(rate, most):
+        of = {"zeta2": [0.1, 1.0], "problem": stretched, "plateaus": True, "problem_seeds": [0]}
+        return study(D2(), ring(4), **of, learning_rate=rate, max_steps=most, oracle=oracle).frame
+
+    assert found(0.1, 2000).plateau.isna().all()
+    if oracle is None:
+        # Half of what it starts with is left of the slow part, and all of it where nothing moves.
+        assert found(1e-9, 2000).plateau.isna().all()
+        assert (found(0.1, 2000).consensus_distance == 0).all()
+
+
 def test_one_step_is_too_short_for_a_plateau():
     found = study(DPSGD(), ring(4), max_steps=1, plateaus=True)
     assert found.frame[["steps_to_target", "plateau", "consensus_distance"]].isna().all(axis=None)

@@ -1,5 +1,6 @@
 """Settings, described once: what has a name, from every door, and what keeps two things apart."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -19,8 +20,8 @@ from relaysim import cli
 from relaysim.studies import sweeps
 from relaysim.studies.expansion import expand
 from relaysim.studies.experiment import OPTIONS
-from relaysim.studies.naming import ALGORITHMS, GRAPHS, named, written
-from relaysim.studies.settings import complete, former_key, key_of
+from relaysim.studies.naming import ALGORITHMS, ATTACKS, GRAPHS, named, written
+from relaysim.studies.settings import complete, former_keys, key_of
 from relaysim.studies.store import Store
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -330,6 +331,22 @@ FORMER = {
         "learning_rate": 0.1,
         "steps": 5,
     },
+    "f69103f561b0e8f22d5820662be1c6ae97a7030823d90a7e6763569a3a6af4bc": {
+        "algorithm": "DPSGD(0)",
+        "n": 3,
+        "topology": "chain",
+        "d": 2,
+        "learning_rate": 0.1,
+        "steps": 5,
+    },
+    "a873240de64854e1d02d199c961990beec9c1e3b03b64d15ed278fc1a8e07442": {
+        "algorithm": "ConsensusControl(DPSGD(0), 1)",
+        "n": 3,
+        "topology": "chain",
+        "d": 2,
+        "learning_rate": 0.1,
+        "steps": 5,
+    },
     "53dd949c768deaff0616f23f956c46e7533fc601c39ea6a33b2eeba4791ab207": {
         "topology": rs.topologies.spanning_tree(rs.topologies.ring(5)),
         "d": 2,
@@ -342,7 +359,7 @@ FORMER = {
 @pytest.mark.parametrize("key", FORMER)
 def test_a_store_of_version_0_1_answers_as_before(key, tmp_path):
     (setting,) = expand(FORMER[key])
-    assert key in (key_of(setting), former_key(setting))
+    assert key in (key_of(setting), *former_keys(setting))
     # As version 0.1 wrote it: without what came later.
     later = ("problem", "data", "partition", "l2", "oracle", "faults")
     old = {name: value for name, value in setting.items() if name not in later}
@@ -354,6 +371,45 @@ def test_a_store_of_version_0_1_answers_as_before(key, tmp_path):
     assert rs.load_sweep(tmp_path / "old.db").suboptimality.tolist() == [123.0]
 
 
+def test_a_whole_number_of_an_option_that_is_real_is_the_same_part_either_way():
+    """Or a sweep would run the same twice, and a store keep both."""
+    parts = [
+        *EVERY_METHOD,
+        *(made() for made in ATTACKS.values()),
+        *(made(0.5) for made in (rs.compressors.Lattice, rs.oracles.Gaussian)),
+        *(rs.faults.MessageDrop(0.5), rs.faults.Crash(0.5), rs.faults.Corrupt(0.5)),
+        *(rs.schedules.Cosine(0.5, 9), rs.PerWorker([0.5], scale=0.5)),
+        rs.algorithms.ConsensusControl(rs.algorithms.DPSGD(), 0.5),
+    ]
+    either_way = set()
+    for made in parts:
+        for field, whole in itertools.product(dataclasses.fields(made), (0, 1, 3)):
+            texts = []
+            for value in (whole, float(whole)):
+                # Options that are whole numbers refuse others.
+                with contextlib.suppress(ValueError, TypeError):
+                    texts.append(written(dataclasses.replace(made, **{field.name: value})))
+            assert len({*texts}) <= 1, texts
+            if len(texts) == 2:
+                either_way.add((type(made), field.name))
+    assert len(either_way) > 40
+    assert (rs.algorithms.DPSGD, "momentum") in either_way
+    assert (rs.algorithms.DPSGD, "overlap") not in either_way
+
+
+def test_a_sweep_runs_equal_options_once():
+    run = {"topology": "chain", "n": 3, "d": 2, "learning_rate": 0.1, "steps": 2}
+    for same in (
+        ["DPSGD(0)", "DPSGD(0.0)", "DPSGD", rs.algorithms.DPSGD(np.int64(0))],
+        ["SwarmSGD(2.0, geometric=True)", "SwarmSGD(2, geometric=True)"],
+        [
+            "ConsensusControl(D2(), ((0, 1), (9, 2)))",
+            "ConsensusControl(D2(), ((0, 1.0), (9, 2.0)))",
+        ],
+    ):
+        assert len(expand(run | {"algorithm": same})) == 1
+
+
 def test_options_that_came_later_are_in_no_text_where_all_is_as_before():
     """Or a store would compute again what it has."""
     assert written(rs.algorithms.D2()) == "D2()"
@@ -361,6 +417,16 @@ def test_options_that_came_later_are_in_no_text_where_all_is_as_before():
     assert written(rs.algorithms.ExactDiffusion(form="scaled")) == "ExactDiffusion(form='scaled')"
     for made in (rs.algorithms.D2(form="scaled"), rs.algorithms.DPSGD(consensus=0.5)):
         assert named(written(made), ALGORITHMS, "algorithm") == made
+
+
+def test_options_that_no_text_has_are_in_the_table_beside_others():
+    run = {"topology": "chain", "n": 4, "d": 2, "learning_rate": 0.05, "steps": 1, "record": 1}
+    algorithm = ["DPSGD", "DPSGD(consensus=0.5)", "D2", "D2(form='scaled')", "RelaySGD"]
+    table = rs.sweep(run | {"algorithm": algorithm}, progress=False)
+    last = table[table.step == 1]
+    assert last.consensus.fillna(-1).tolist() == [1.0, 0.5, -1, -1, -1]
+    assert last.form.fillna("").tolist() == ["", "", "own", "scaled", ""]
+    assert "overlap" not in table  # the default throughout
 
 
 # -- what cannot be ----------------------------------------------------------------------------------

@@ -537,6 +537,7 @@ def test_noise_does_not_depend_on_the_replicas_beside_it(monkeypatch):
     np.testing.assert_array_equal(noise_of(1.0, 300, seed=7), alone)
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_no_noise_is_the_exact_oracle():
     exact = simulate(oracle=rs.oracles.Exact())
     np.testing.assert_array_equal(simulate().x, exact.x)

@@ -110,9 +110,11 @@ FORMS = [
 
 def crash_slowly(method, crash, seed):
     steps = stopped_on_paper(crash, seed)
-    now = [False] * N
+    now, sent = [False] * N, [0]
 
     def arrives(edges, step, further):
+        if graph is None:  # else all are asked, whether something crosses them or not
+            sent[-1] += sum(not now[i] for i, _ in edges)
         return [not (now[i] or now[j]) for i, j in edges]
 
     world = slow.World(TREE, gradient, None, arrives)
@@ -127,6 +129,7 @@ def crash_slowly(method, crash, seed):
     has, found = start, [START]
     for step in range(STEPS):
         before, now = now, next(steps)
+        sent.append(sent[-1])
         if crash.state == "lost":
             back = [before[i] and not now[i] for i in range(N)]
             has = tuple(
@@ -136,12 +139,14 @@ def crash_slowly(method, crash, seed):
         g = world.gradients(step, has[0])
         W = world.weights(step)
         new = RULES[type(method)](world, W, g, has, method)
+        if graph is not None:
+            sent[-1] += sum(len(world.relay.tree[i]) for i in range(N) if not now[i])
         has = tuple(
             [old[i] if now[i] else own[i] for i in range(N)]
             for old, own in zip(has, new, strict=True)
         )
         found.append(np.array(has[0]))
-    return np.array(found)
+    return np.array(found), sent
 
 
 @pytest.mark.parametrize("method", CLAIMED + FORMS, ids=repr)
@@ -150,8 +155,9 @@ def test_workers_that_stop_follow_the_rule_on_paper(method, crash):
     history = rs.simulate(
         **RUN, algorithm=method, steps=STEPS, faults=crash, seed=5, keep_iterates=True
     )
-    expected = crash_slowly(method, crash, 5)
+    expected, sent = crash_slowly(method, crash, 5)
     np.testing.assert_allclose(history.iterates, expected, rtol=0, atol=1e-12)
+    assert history.frame.vectors_sent.tolist() == sent
     stopped = stopped_on_paper(crash, 5)
     each = [sum(next(stopped)) for _ in range(STEPS)]
     assert history.faults.stopped_workers.tolist() == [0, *each]
@@ -174,6 +180,44 @@ def test_who_stays_away_leaves_gossip_to_the_others():
             half = [x[k] - RATE * gradient(0, i, x[k]) for k, i in enumerate((a, b))]
             x = np.array([sum(half) / 2] * 2)
         np.testing.assert_allclose(history.x[[a, b]], x, rtol=1e-12)
+
+
+CHAIN = rs.topologies.chain(N)
+PAIR = rs.topologies.TreePair(CHAIN, rs.topologies.star(N))
+COMPLETE = rs.topologies.complete(N)
+
+
+ONE_EACH = rs.mixing.epidemic(N, 1)  # everyone sends one message in each step
+
+
+@pytest.mark.parametrize(
+    ("topology", "method", "mixing", "of_each"),
+    [
+        (PAIR, RelaySGD(), None, (CHAIN.degrees + PAIR.second.degrees) / 2),
+        (CHAIN, D2(), [rs.mixing.metropolis(CHAIN)] * 2, CHAIN.degrees),
+        (COMPLETE, DPSGD(), ONE_EACH, np.ones(N)),
+        (COMPLETE, GradientTracking(), rs.mixing.epidemic(N, 1, oracle=True), np.full(N, 2)),
+    ],
+)
+@pytest.mark.parametrize("beside", [(), (MessageDrop(0.3),)])
+def test_who_has_stopped_sends_nothing_in_any_replica(topology, method, mixing, of_each, beside):
+    """The others send what they always do, whatever of it is lost."""
+    run = RUN | {"topology": topology, "algorithm": method, "mixing": mixing, "steps": 9}
+    run |= {"seed": 5, "replicas": 3}
+    history = rs.simulate(**run, faults=All(Crash(0.2, 0.4), *beside), keep_faults=True)
+    again = rs.simulate(**run, faults=Replay(history.trace))
+    for replica, frame in history.frame.groupby("replica"):
+        stopped = stopped_on_paper(Crash(0.2, 0.4), 5 + replica)
+        each = [float(of_each @ ~np.array(next(stopped))) for _ in range(9)]
+        assert np.diff(frame.vectors_sent).tolist() == each
+    assert again.frame.vectors_sent.equals(history.frame.vectors_sent)
+
+
+def test_of_drawn_messages_only_those_that_cross_are_lost():
+    run = RUN | {"topology": COMPLETE, "algorithm": DPSGD(), "mixing": ONE_EACH, "steps": 3}
+    history = rs.simulate(**run, faults=MessageDrop(1.0), replicas=2, seed=1)
+    assert history.faults.lost_messages.tolist() == [0, N, N, N] * 2
+    assert history.frame.vectors_sent.tolist() == [0, N, 2 * N, 3 * N] * 2
 
 
 # -- slow workers ----------------------------------------------------------------------------------

@@ -22,6 +22,10 @@ import relaysim as rs
 from relaysim import cli
 from relaysim.studies import store as stores
 from relaysim.studies import sweeps
+from relaysim.studies.expansion import expand
+from relaysim.studies.naming import name_in
+from relaysim.studies.problem_kinds import plain
+from relaysim.studies.settings import key_of
 from relaysim.studies.store import Store, StoreError
 from relaysim.support.threads import in_processes
 from relaysim.version import __version__
@@ -427,3 +431,59 @@ def test_the_same_bits_whatever_the_number_of_processes_and_of_threads(tmp_path)
         env=environment | {"PYTHONPATH": os.getcwd()},
         check=True,
     )
+
+
+# -- what earlier versions wrote ---------------------------------------------------------------------
+
+
+def stored_before(path, now, before):
+    """A store with the result of a setting under the text that an earlier version had for its method."""
+    with Store(path.with_suffix(".now")) as made:
+        rs.sweep(now, store=made.path, progress=False)
+        (setting,) = expand(now)
+        arrays, version = made.result(key_of(setting))
+    old = plain(setting | {"algorithm": before})
+    with Store(path) as store:
+        store.add([(key_of(old), old, arrays)], version)
+    return key_of(old)
+
+
+OPTION = {
+    "QuasiGlobalMomentum(momentum=0.9)": ("QuasiGlobalMomentum(0.9, form='toy')", "form", "toy"),
+    "AllReduce(momentum=0.0)": ("AllReduce(count='all-to-all')", "count", "all-to-all"),
+    "SwarmSGD(local_steps=1, blocking=True, quantizer=Lattice(spacing=1, levels=256), geometric=False)": (
+        "SwarmSGD(quantizer=Lattice(1.0, rounding='nearest'))",
+        "quantizer",
+        "Lattice(spacing=1, levels=256, rounding='nearest')",
+    ),
+}
+
+
+@pytest.mark.parametrize("before", OPTION)
+def test_what_was_no_option_is_what_a_method_did_then(before, tmp_path):
+    """The default came later, and is another."""
+    now, option, value = OPTION[before]
+    run = {"topology": "chain", "n": 4, "d": 2, "learning_rate": 0.1, "steps": 4, "record": 4}
+    key = stored_before(tmp_path / "old.db", run | {"algorithm": now}, before)
+    assert rs.rerun(tmp_path / "old.db").agrees
+    rs.sweep(run | {"algorithm": name_in(now)}, store=tmp_path / "old.db", progress=False)
+    table = rs.load_sweep(tmp_path / "old.db")
+    assert table[option][0] == value
+    assert table[option][2] != value
+    again = rs.sweep(run | {"algorithm": now}, store=tmp_path / "old.db", progress=False)
+    assert again.suboptimality.tolist() == table.suboptimality[:2].tolist()
+    with Store(tmp_path / "old.db") as store:
+        there = store.keys()
+    assert key in there
+    assert len(there) == 2  # the old one served
+
+
+def test_a_result_that_is_there_under_two_texts_is_computed_again_for_both(tmp_path):
+    run = {"topology": "chain", "n": 4, "d": 2, "learning_rate": 0.1, "steps": 4}
+    run["algorithm"] = "DPSGD(0)"
+    stored_before(tmp_path / "old.db", run, "DPSGD(momentum=0, overlap=False)")
+    stored_before(tmp_path / "old.db", run, "DPSGD(momentum=0.0, overlap=False)")
+    assert len(rs.load_sweep(tmp_path / "old.db")) == 10
+    found = rs.rerun(tmp_path / "old.db")
+    assert found.agrees
+    assert found.compared[0] == 2 * rs.rerun(tmp_path / "old.db", row=1).compared[0]

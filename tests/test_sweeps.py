@@ -197,6 +197,7 @@ def long_alone():
     return rs.sweep(LONG, progress=False)
 
 
+@pytest.mark.xdist_group("long sweep")
 @pytest.mark.parametrize(
     "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
@@ -243,6 +244,7 @@ rs.sweep(LONG, store=sys.argv[1], progress=False)
 """
 
 
+@pytest.mark.xdist_group("long sweep")
 def test_two_processes_share_a_store_and_the_work(tmp_path):
     store, told = tmp_path / "shared.db", tmp_path / "told"
     environment = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}

@@ -21,7 +21,10 @@ def test_the_table_names_machine_and_load_and_divides_the_loop_by_the_step(track
     times["loop, n = 96"], times["RelaySGD, n = 96, r = 30"] = 500.0, 4.0
     machine = {"processor": "A chip", "cores": 3, "system": "OS", "numpy": "9.9", "load": 0.3}
     kept = {"commit": "0123456789", "machine": machine, "us a step and replica": times}
-    assert "| RelaySGD on a chain, d = 10, n = 96, 30 replicas | 4 | 125 |  |  |" in track.speed_table(kept)
+    assert (
+        "| RelaySGD on a chain, d = 10, n = 96, 30 replicas | 4 | 125 |  |  |"
+        in track.speed_table(kept)
+    )
     kept["us a step and replica with Numba"] = times | {"RelaySGD, n = 96, r = 30": 2.0}
     taken, commit, *rows = track.speed_table(kept)
     assert "One core of 3 of A chip (OS, load average 0.3)" in taken

@@ -111,8 +111,8 @@ def test_a_plateau_is_looked_for_beyond_the_grid():
         topology,
         rs.algorithms.DPSGD(),
         learning_rate=found.learning_rate,
-        steps=20_000,
-        record=20_000,
+        steps=10_000,
+        record=10_000,
     )
     assert history.frame.suboptimality.iloc[-1] <= 1e-4
 
@@ -143,9 +143,10 @@ def test_plateau_lies_in_its_band(target):
         topology,
         algorithm,
         learning_rate=found.learning_rate,
-        steps=60_000,
-        record=[60_000],
+        steps=20_000,
+        record=[10_000, 20_000],
     )
+    np.testing.assert_allclose(*history.frame.suboptimality, rtol=1e-9)  # it has arrived
     assert target / 1.1 * 0.99 <= history.frame.suboptimality.iloc[-1] <= target * 1.001
 
 
@@ -288,7 +289,7 @@ def test_every_dampened_momentum_widens_the_search(method):
 
 def test_plateau_under_noise():
     problem = rs.problems.random_quadratics(8, 4, zeta2=0.1, seed=0)
-    for seed in range(4):
+    for seed in range(2):
         found = rs.tune(
             problem,
             rs.topologies.ring(8),
@@ -304,7 +305,7 @@ def test_plateau_under_noise():
 
 def share_that_lasts(problem, topology, algorithm, found, oracle=None):
     """Of seeds that the search has not used, how many stay below the target, and the median of steps."""
-    steps = max(5000, int(3 * found.steps))
+    steps = max(2500, int(3 * found.steps))
     history = rs.simulate(
         problem,
         topology,
@@ -410,7 +411,7 @@ def test_plateaus_under_noise_are_what_they_are_said_to_be(monkeypatch):
     """Those of several seeds against the exact expectation, within what confidence intervals leave."""
     monkeypatch.setattr("relaysim.studies.tuning.MOST_EXACT", 0)  # or they would be the exact ones
     problem = rs.problems.random_quadratics(8, 4, zeta2=0.1, seed=0)
-    for seed in range(3):
+    for seed in range(2):
         found = rs.tune(
             problem,
             rs.topologies.ring(8),
@@ -510,9 +511,9 @@ def test_the_best_start_of_a_schedule(schedule):
     where = problem, rs.topologies.ring(6), rs.algorithms.D2()
 
     def steps_from(start):
-        run = rs.simulate(*where, learning_rate=schedule.from_start(start), steps=400)
+        run = rs.simulate(*where, learning_rate=schedule.from_start(start), steps=200)
         below = run.frame.suboptimality.to_numpy() < 1e-4
-        return 401 - below[::-1].argmin() if below[-1] else np.inf
+        return 201 - below[::-1].argmin() if below[-1] else np.inf
 
     found = rs.tune(*where, target=1e-4, schedule=schedule)
     assert found.schedule == schedule.from_start(found.learning_rate)

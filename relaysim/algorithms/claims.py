@@ -96,6 +96,18 @@ class Claims:
         """m where step t uses W_{mt}, …, W_{mt + m − 1} of a sequence; rounds with the same one are one."""
         return 1
 
+    def matrices_used(self, length: int) -> list[list[int]]:
+        """Which of a sequence of so many matrices it mixes with, in each step in which it sends, until that
+        repeats; as if it sent in every step where K depends on the run.
+
+        >>> from relaysim.algorithms import LED
+        >>> LED(period=3).matrices_used(2)
+        [[0], [1]]
+        """
+        every, count = self.sends_every or 1, self.matrices_per_step
+        steps = range(every - 1, every * length, every)
+        return [[(step * count + j) % length for j in range(count)] for step in steps]
+
     @property
     def cycle(self) -> int:
         """Steps after which its rule repeats, where it depends on the number of the step."""

@@ -129,9 +129,9 @@ class ConsensusControl(Method):
                     f"(first step, target)"
                 )
             object.__setattr__(self, "target", phases)
-        for _, each in self._phases:
-            if not isinstance(each, Critical) and each != math.inf:
-                real_number(each, "target", 0)
+        checked = tuple((first, _checked(each)) for first, each in self._phases)
+        alone = not isinstance(self.target, tuple)
+        object.__setattr__(self, "target", checked[0][1] if alone else checked)
 
     @property
     def hops_per_step(self) -> float:
@@ -244,6 +244,13 @@ class ConsensusControl(Method):
             mixed = round.mix_further(x, k, share)
             x = mixed if above.all() else np.where(above, mixed, x)
         return following._replace(x=x)
+
+
+def _checked(target: object) -> Target:
+    """A target of one phase: a number is a float, as it is for other options."""
+    if isinstance(target, Critical):
+        return target
+    return math.inf if target == math.inf else real_number(target, "target", 0)
 
 
 def _mean_square(x: np.ndarray) -> np.ndarray:

@@ -233,8 +233,8 @@ def _require_used_ones_connect(
     matrices: tuple[csr_array, ...], algorithm: Algorithm, graph: Topology
 ) -> None:
     """Raise where those of the steps in which a method sends do not connect what the whole sequence does."""
-    every, length = algorithm.sends_every or 1, len(matrices)
-    used = sorted({(k * every - 1) % length for k in range(1, length + 1)})
+    every, length = algorithm.sends_every, len(matrices)
+    used = sorted({k for step in algorithm.matrices_used(length) for k in step})
     if len(used) < length:
         named = ", ".join(f"W_{t}" for t in used)
         which = (

@@ -37,10 +37,10 @@ class LocalRates(Method):
             n(n − 1).
 
     γ has no unit here: it multiplies 1/L_i, and 1 is the published rate. The problem has to say its
-    ``local_smoothness``; see `relaysim.theory.local_smoothness`. Without gossip of the topology only n is
-    used. The first phase is gradient descent on Σ f_i/L_i and ends there, not at x*; the more the L_i
-    differ, the faster it is at first, and where they are alike nothing is gained. The second is exact
-    without gossip.
+    ``local_smoothness``; see `relaysim.theory.local_smoothness`. A worker whose L_i is 0 has no such step: a
+    first phase with one is refused. Without gossip of the topology only n is used. The first phase is
+    gradient descent on Σ f_i/L_i and ends there, not at x*; the more the L_i differ, the faster it is at
+    first, and where they are alike nothing is gained. The second is exact without gossip.
 
     Source: Chen, Wang, Wang, "Accelerating optimization and machine learning through decentralization",
     2026, by secondary texts: in the paper the second phase begins once progress stalls, by a rule that was
@@ -92,6 +92,13 @@ class LocalRates(Method):
         """None: it averages."""
 
     def init(self, x0: np.ndarray, network: Network) -> PhaseState:
+        flat = network.workers.local_smoothness == 0
+        if flat.any() and (self.switch != 0 or flat.all()):
+            mend = "" if flat.all() else "LocalRates(switch=0), whose steps are γ/L̄, or "
+            raise ValueError(
+                f"LocalRates takes steps of γ/L_i, and worker {int(np.argmax(flat))} has L_i = 0, an "
+                f"objective without curvature; take {mend}a method with one rate, such as AllReduce()"
+            )
         return PhaseState(x0, np.full((1, 1), -1 if self.switch is None else self.switch))
 
     def step(self, state: PhaseState, round: Round) -> PhaseState:

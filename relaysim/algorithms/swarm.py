@@ -81,7 +81,9 @@ class SwarmSGD(EventMethod):
         true_or_false(self.geometric, "geometric")
         true_or_false(self.blocking, "blocking")
         if self.geometric:
-            real_number(self.local_steps, "local_steps", 1)
+            steps = real_number(self.local_steps, "local_steps", 1)
+            # As its default is written.
+            object.__setattr__(self, "local_steps", int(steps) if steps.is_integer() else steps)
         else:
             whole_number(self.local_steps, "local_steps", 1)
         if self.quantizer is not None and not isinstance(self.quantizer, Lattice):

@@ -48,6 +48,8 @@ LATE_RECORDS = 50
 MOST_IN_HTML = 12
 # Under noise, where it is the mean over replicas that comes to rest.
 NOISY_FLAT, REPLICAS = 0.1, 16
+# By so much of itself a level may be off, for a decay too slow to show; runs are as long as that takes.
+OFF, NOISY_OFF = 1e-2, 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +62,9 @@ class Sensitivity:
             (for data), ``zeta2`` (of that problem), ``problem_seed``; ``learning_rate`` (tuned) and
             ``steps_to_target`` (NaN where no rate gets there); ``plateau`` and
             ``consensus_distance``, where they come to rest at ``plateau_learning_rate`` (0 where
-            they fall below 1e-12 of the start, NaN where they do neither within ``max_steps``), on average
-            over the cycle of what is periodic.
+            they fall below 1e-12 of the start, NaN where they do neither within ``max_steps``, or where that
+            is too few for the slowest decay at that rate, 2γμ a step, to show), on average over the cycle of
+            what is periodic.
             Different graphs or matrices of one name are numbered: "given #2".
         exponents: a row for each method (an algorithm with its topology and mixing) and measure:
             ``exponent``, ``low``, ``high``, of measure ∝ (ζ²)^exponent with its 95 % confidence
@@ -368,9 +371,10 @@ def _settled(
 ) -> tuple[float, float]:
     """Where suboptimality and consensus distance come to rest: 0 for all but nothing, NaN if not in time."""
     cycle = cycle_of(method, weights_for(method, graph, matrix))
-    steps = min(max(FIRST_STEPS, 4 * cycle), max_steps)
     noisy = not isinstance(oracle, Exact)
     flat, replicas = (NOISY_FLAT, REPLICAS) if noisy else (FLAT, None)
+    least = _least_steps(problem, learning_rate, flat / (NOISY_OFF if noisy else OFF))
+    steps = min(max(FIRST_STEPS, 4 * cycle, least), max_steps)
     while True:
         late = _late_steps(steps, cycle)
         history = simulate(
@@ -395,9 +399,22 @@ def _settled(
                 ("consensus_distance", "distance"),
             )
         ]
+        if steps < least:  # what is flat may be falling still
+            found = [0.0 if level == 0 else math.nan for level in found]
         if np.isfinite(found).all() or steps == max_steps:
             return found[0], found[1]
         steps = min(2 * steps, max_steps)
+
+
+def _least_steps(problem: Problem, learning_rate: float, share: float) -> int:
+    """Steps of a run in a quarter of which e^{−2γμt} falls by at least this share, μ the least curvature of f
+    that the problem says; 0 where it says none.
+    """
+    said = (getattr(problem, f"{of}strong_convexity", None) for of in ("mean_", ""))
+    mu = max((float(each) for each in said if each is not None), default=0.0)
+    if not mu > 0:
+        return 0
+    return math.ceil(min(2 * share / (learning_rate * mu), 2.0**62))
 
 
 def _late_steps(steps: int, cycle: int) -> np.ndarray:

@@ -208,10 +208,15 @@ def _lanes(r: int, numbers: int) -> int:
 def _gradient(tape: Tape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     hessians, constants, curvatures = np.empty((0, 0, 0)), np.empty((0, 0)), np.empty((0, 0))
     if tape.gradient is not None:
-        hessians, constants = map(np.ascontiguousarray, tape.gradient)
+        hessians, constants = map(_plain, tape.gradient)
     if tape.diagonal_gradient is not None:
-        curvatures, constants = map(np.ascontiguousarray, tape.diagonal_gradient)
+        curvatures, constants = map(_plain, tape.diagonal_gradient)
     return hessians, constants, curvatures
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    """The numbers, in order, and writable: of others loops would be compiled anew."""
+    return np.require(values, requirements=["C", "W"])
 
 
 def _mixing(tape: Tape) -> tuple[np.ndarray, ...]:
@@ -235,7 +240,7 @@ def _by_row(matrix: Any, diagonal: bool) -> tuple[np.ndarray, np.ndarray, np.nda
 def _tree(tape: Tape) -> tuple[np.ndarray, ...]:
     if tape.tree is None:
         return tuple(np.empty(0, dtype=np.int64) for _ in range(3))
-    return tuple(np.ascontiguousarray(each, dtype=np.int64) for each in tape.tree)
+    return tuple(np.array(each, dtype=np.int64) for each in tape.tree)
 
 
 class _Layout:

@@ -91,16 +91,23 @@ class Recorder:
             return self._last[None]
         return np.empty((0, *self._shape))
 
+    @property
+    def known(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """x̄ and (1/n) Σ_i ‖x_i − x̄‖² of all `pending` iterates, if they were recorded with them; copies."""
+        if self._records is None or self._measured < self._filled:
+            return None
+        # Columns may be what was recorded itself, and the next block overwrites it.
+        return (
+            self._records.means[: self._filled].copy(),
+            self._records.spreads[: self._filled].copy(),
+        )
+
     def flush(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Measure the block: values by name, see `Scope.values_of`, and the iterates ``(k, n, d[, r])``.
 
         The iterates are a view that the next record overwrites.
         """
-        block, known = self.pending, None
-        if self._records is not None and self._measured == self._filled:
-            # Copies: what is measured stays, and further records are written over these.
-            _, means, spreads = (each[: self._filled] for each in self._records)
-            known = means.copy(), spreads.copy()
+        block, known = self.pending, self.known
         self._filled = self._measured = 0
         return self._scope.values_of(block, self.measures, known), block
 

@@ -162,13 +162,13 @@ class Run:
                     return
                 before = self.step
                 while targets:
-                    recorded = 0 if stop.made else self._records_at_once(targets)
+                    recorded = self._records_at_once(targets)
                     if recorded:
                         del targets[:recorded]
-                        continue
-                    if not self._reaches(targets.pop(0), stop) and self.step == self._last_recorded:
+                    elif self._reaches(targets.pop(0), stop) or self.step > self._last_recorded:
+                        self._add_record()
+                    else:
                         break
-                    self._add_record()
                     if stop.made:
                         break
                 # One that stops has a record more, maybe, which is not one of those of a longer run.
@@ -218,10 +218,13 @@ class Run:
         if not count:
             return
         with np.errstate(all="ignore"):
+            known = self._recorder.known
             measured, iterates = self._recorder.flush()
             size = measured.get("distance")
+            if size is None and known is not None:
+                size = self._scope.distance(self._center, known)
             if size is not None:
-                bad = ~(size <= self._limit[self.active])
+                bad = ~(size.reshape(count, r) <= self._limit[self.active])
             elif self._all_within_limits(iterates):
                 bad = np.zeros((count, r), dtype=bool)
             else:

@@ -52,9 +52,9 @@ class Crash(_OfWorkers):
     """Workers stop, and return or stay away.
 
     Before each step a worker that runs stops with probability ``fail``, and one that has stopped returns with
-    probability ``repair``; all run before the first. While it is stopped a worker takes no step, and messages
-    from and to it are lost, see `MessageDrop`. Columns of histories are still of all workers, of those that
-    have stopped where they stopped.
+    probability ``repair``; all run before the first. While it is stopped a worker takes no step and sends
+    nothing, and messages to it are lost, see `MessageDrop`: these were sent, and count as sent. Columns of
+    histories are still of all workers, of those that have stopped where they stopped.
 
     Args:
         fail: in [0, 1].

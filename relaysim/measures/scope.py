@@ -65,6 +65,16 @@ class Scope:
                 found[measure.name] = whole
         return found
 
+    def distance(
+        self, center: np.ndarray, known: tuple[np.ndarray, np.ndarray]
+    ) -> np.ndarray | None:
+        """(1/n) Σ_i ‖x_i − c‖² ``(k[, r])`` from x̄ and (1/n) Σ_i ‖x_i − x̄‖² of all workers; None for some."""
+        if self._workers is not None:
+            return None
+        mean, spread = known
+        away = mean - center.reshape((-1,) + (1,) * (mean.ndim - 2))
+        return spread + np.square(away).sum(axis=1)
+
     def check_shapes(self, start: np.ndarray, measures: Iterable[Measure]) -> None:
         """As the function `check_shapes`."""
         check_shapes(self.problem, self.of(start[None])[0], measures)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array, eye_array, issparse
+from scipy.sparse import csr_array, issparse
 from scipy.sparse.csgraph import connected_components
 
 from relaysim.mixing.precision import in_double
@@ -213,10 +213,13 @@ def checked(
     if entries.shape != (n, n):
         raise ValueError(f"{which} is {_written(entries.shape)} but the topology has {n} workers")
     W = _with_unit_sums(entries, which, *sums)
-    stray = (abs(W) - abs(W).multiply(topology.adjacency + eye_array(n))).tocoo()
-    stray.eliminate_zeros()
-    if stray.nnz:
-        i, j = int(stray.coords[0][0]), int(stray.coords[1][0])
+    receiver = np.repeat(np.arange(n), np.diff(W.indptr))
+    stray = receiver != W.indices
+    edges, weighted = topology.dst * n + topology.src, receiver[stray] * n + W.indices[stray]
+    stray[stray] = edges[np.searchsorted(edges[:-1], weighted)] != weighted if len(edges) else True
+    if stray.any():
+        first = int(np.argmax(stray))
+        i, j = int(receiver[first]), int(W.indices[first])
         why = f", which is no edge of {topology!r}"
         if topology.is_directed:
             why = f", what {i} gives to what {j} sent, and {topology!r} has no edge from {j} to {i}"
@@ -254,17 +257,18 @@ def _with_unit_sums(matrix: Matrix, which: str, *sums: str) -> csr_array:
     W.eliminate_zeros()
     if not np.isfinite(W.data).all():
         raise ValueError(f"{which} has entries that are not finite")
-    off = {ROWS: W.sum(axis=1) - 1, COLUMNS: W.sum(axis=0) - 1}
+    axes = {ROWS: 1, COLUMNS: 0}
     for each in sorted(sums, reverse=True):
-        worst = int(np.argmax(np.abs(off[each])))
-        if abs(off[each][worst]) > SUM_TOLERANCE:
+        off = W.sum(axis=axes[each]) - 1
+        worst = int(np.argmax(np.abs(off)))
+        if abs(off[worst]) > SUM_TOLERANCE:
             one, other = each.removesuffix("s"), COLUMNS if each == ROWS else ROWS
             mend = f"Put 1 − (the rest of the {one}) on the diagonal"
-            if np.abs(off[other]).max() <= SUM_TOLERANCE:
+            if np.abs(W.sum(axis=axes[other]) - 1).max() <= SUM_TOLERANCE:
                 mend = f"Its {other} do: is it the transpose that is meant?"
             raise ValueError(
                 f"the {each} of {which} must sum to 1; {one} {worst} sums to "
-                f"{sum_text(1 + off[each][worst])}. {mend}"
+                f"{sum_text(1 + off[worst])}. {mend}"
             )
     return W
 

@@ -42,7 +42,7 @@ class Arrivals:
         step: tells the number of the present step.
         writer: of a trace, where it is kept.
 
-    ``lost_messages`` counts them since the run began, ``(r,)``.
+    ``lost_messages`` counts those that do not since the run began, ``(r,)``.
     """
 
     def __init__(
@@ -63,11 +63,15 @@ class Arrivals:
         self._crossings: dict[int, int] = {}
         self._last_step = -1
         self.lost_messages = np.zeros(self._replicas, dtype=np.int64)
+        # Who has stopped, (n, r), in which step, and what they have not sent of late, (r,).
+        self._stopped, self._stopped_in = np.zeros((0, 1), dtype=bool), -1
+        self._unsent = np.zeros(self._replicas, dtype=np.int64)
 
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""
         self._present = self._present[replicas]
         self.lost_messages = self.lost_messages[replicas]
+        self._unsent = self._unsent[replicas]
 
     @property
     def step(self) -> int:
@@ -81,7 +85,20 @@ class Arrivals:
 
     def stopped(self, crash: Crash) -> np.ndarray:
         """Who has stopped in the present step by one of the faults, ``(n, 1)`` or ``(n, 1, r)``."""
-        return self._told(crash, crash.stopped)
+        found, step = self._told(crash, crash.stopped), self._step()
+        stopped = found.reshape(len(found), -1)
+        self._stopped = stopped | self._stopped if step == self._stopped_in else stopped
+        self._stopped_in = step
+        return found
+
+    def unsent(self) -> int | np.ndarray:
+        """How many messages, since it was last asked, would have been of senders who have stopped, ``()`` or
+        ``(r,)``.
+        """
+        unsent, self._unsent = self._unsent, np.zeros_like(self._unsent)
+        if not unsent.any():
+            return 0
+        return int(unsent[0]) if self._streams.owner is None else unsent
 
     def slow(self, straggler: Straggler, n: int) -> np.ndarray:
         """Who of n workers is slow in the present step, ``(n, 1)`` or ``(n, 1, r)``."""
@@ -123,6 +140,15 @@ class Arrivals:
         self.note(edges, ~arrived, further)
         return self._of_vectors(arrived)
 
+    def at_all(self, edges: np.ndarray, further: int) -> np.ndarray:
+        """The same, ``(messages, r or 1)``, of edges over some of which nothing may cross.
+
+        What is lost of that which does is for the caller to ``count``.
+        """
+        arrived, _ = self._found(edges, further, told=False)
+        self._write(edges, ~arrived, further)
+        return arrived
+
     def with_outages(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same, and what crosses a link that is known to be out of order, of the same shapes.
 
@@ -134,10 +160,24 @@ class Arrivals:
         return self._of_vectors(arrived), self._of_vectors(down)
 
     def note(self, edges: np.ndarray, lost: np.ndarray, further: int = 0) -> None:
-        """Count what was lost of the messages that were sent, ``(messages[, 1], r or 1)``; write it down."""
+        """Count what was lost of the messages that cross, ``(messages[, 1], r or 1)``; write it down."""
         if lost.ndim == 3:
             lost = lost[:, 0]
         self.lost_messages += np.add.reduce(lost, axis=0, dtype=np.int64)
+        if self._stopped_in == self._step():
+            silent = lost & self._stopped[edges[:, 0]]
+            self._unsent += np.add.reduce(silent, axis=0, dtype=np.int64)
+        self._write(edges, lost, further)
+
+    def count(self, senders: np.ndarray, replicas: np.ndarray) -> None:
+        """Count lost messages of which each has a sender and a replica, ``(messages,)`` both."""
+        r = len(self._present)
+        self.lost_messages += np.bincount(replicas, minlength=r)
+        if self._stopped_in == self._step():
+            silent = self._stopped[senders, replicas]
+            self._unsent += np.bincount(replicas[silent], minlength=r)
+
+    def _write(self, edges: np.ndarray, lost: np.ndarray, further: int) -> None:
         if self._writer is not None:
             self._writer.add(self._step(), further, edges, self._of_all(lost))
 

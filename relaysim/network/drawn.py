@@ -37,9 +37,11 @@ class EdgeNumbers:
 
         Every edge is asked, whether something crosses it or not, so that no replica depends on another.
         """
-        arrived = self._arrivals(self._edges, further).reshape(len(self._edges), -1)
+        all_of_them = self._arrivals.at_all(self._edges, further)
         place = np.searchsorted(self._keys, receivers * self._n + senders)
-        return arrived[place, replicas if arrived.shape[1] > 1 else 0]
+        arrived = all_of_them[place, replicas if all_of_them.shape[1] > 1 else 0]
+        self._arrivals.count(senders[~arrived], replicas[~arrived])
+        return arrived
 
 
 class DrawnWeights:

@@ -164,7 +164,9 @@ class Network:
         """
         weights = self._weights(round, further)
         self.send(share * weights.vectors)
-        return self._crossing.mixed(weights, x, further)
+        mixed = self._crossing.mixed(weights, x, further)
+        self._take_back(share)
+        return mixed
 
     def mix_change(
         self, x: np.ndarray, round: int, share: float | np.ndarray = 1, laziness: float = 0
@@ -180,7 +182,9 @@ class Network:
         """
         weights = self._weights(round)
         self.send(share * weights.vectors)
-        return self._crossing.changed(weights, x, laziness)
+        changed = self._crossing.changed(weights, x, laziness)
+        self._take_back(share)
+        return changed
 
     def hear(self, x: np.ndarray, round: int) -> Heard:
         """What everyone hears of x with t = ``round``, message by message; see `Heard`."""
@@ -284,7 +288,14 @@ class Network:
     def relay(self, payload: np.ndarray, mail: AnyMail) -> AnyMail:
         """One round of RelaySum: m_{i→j} = payload_i + Σ_{k ≠ j} m_{k→i} of the round before."""
         self.send(self.vectors_per_relay)
-        return self._relay.send(payload, mail)
+        renewed = self._relay.send(payload, mail)
+        self._take_back(0.5 if isinstance(self.topology, TreePair) else 1)
+        return renewed
+
+    def _take_back(self, share: float | np.ndarray) -> None:
+        """Count no more of the vectors that just crossed what workers would have sent who have stopped."""
+        if self._arrivals is not None:
+            self.send(-share * self._arrivals.unsent())
 
     def empty_mail(self, x: np.ndarray) -> AnyMail:
         """The messages before the first round."""

@@ -315,7 +315,10 @@ class _Contract(ExampleClaims):
     def _local_smoothness(self) -> Finding:
         steps = np.linalg.norm(self.others - self.x, axis=1)
         changes = np.linalg.norm(self.gradient(self.others).copy() - self.gradient(self.x), axis=1)
-        found = changes / steps / local_smoothness(self.problem)
+        ratios, most = changes / steps, local_smoothness(self.problem)
+        # Who has no curvature may have that of rounding.
+        most = np.maximum(most, np.finfo(float).eps * ratios.max())
+        found = np.divide(ratios, most, out=np.zeros_like(ratios), where=ratios > 0)
         return float(np.max(found)), 1 + FORMULA, "gradients of a worker change faster than this"
 
     def _among(self) -> Finding:

@@ -46,10 +46,11 @@ class Workers:
 
 
 def local_smoothness(problem: Problem) -> np.ndarray:
-    """L_i for each worker, ``(n,)``: no Hessian of f_i has a larger eigenvalue.
+    """L_i for each worker, ``(n,)``: no Hessian of f_i has a larger eigenvalue. It is 0 where f_i has no
+    curvature.
 
     Raises:
-        ValueError: the problem does not say, or says what are no n positive numbers.
+        ValueError: the problem does not say, or says what are no n numbers of at least 0.
 
     >>> from relaysim.problems import DiagonalQuadratic
     >>> h = np.array([[1.0, 0.5], [3.0, 4.0]])
@@ -62,7 +63,8 @@ def local_smoothness(problem: Problem) -> np.ndarray:
             f"{shown(problem)} does not say how smooth each worker's objective is; give it an attribute "
             f"local_smoothness, (n,) largest Hessian eigenvalues"
         )
-    return _positive_numbers(given, "local_smoothness", problem.n)
+    numbers = real_array(given, "local_smoothness")
+    return _require(numbers >= 0, "numbers of at least 0", numbers, "local_smoothness", problem.n)
 
 
 def mean_strong_convexity(problem: Problem) -> float:
@@ -89,13 +91,15 @@ def mean_strong_convexity(problem: Problem) -> float:
 def counted_examples(problem: Problem) -> np.ndarray:
     """How many examples each worker has, ``(n,)``: one each where the problem does not say."""
     given = getattr(problem, "examples", None)
-    return np.ones(problem.n) if given is None else _positive_numbers(given, "examples", problem.n)
+    if given is None:
+        return np.ones(problem.n)
+    numbers = real_array(given, "examples")
+    return _require(numbers > 0, "positive numbers", numbers, "examples", problem.n)
 
 
-def _positive_numbers(given: object, name: str, n: int) -> np.ndarray:
-    numbers = real_array(given, name)
-    if numbers.shape != (n,) or not (np.isfinite(numbers).all() and numbers.min() > 0):
+def _require(right: np.ndarray, what: str, numbers: np.ndarray, name: str, n: int) -> np.ndarray:
+    if numbers.shape != (n,) or not (np.isfinite(numbers).all() and right.all()):
         raise ValueError(
-            f"{name} must be {MEANINGS[name]}: {n} positive numbers, not {shown(given)}"
+            f"{name} must be {MEANINGS[name]}: {n} {what}, not {shown(numbers.tolist())}"
         )
     return numbers

@@ -24,7 +24,15 @@ from relaysim.mixing.rounds import is_several_rounds, rounds_of
 from relaysim.mixing.sequences import is_sequence, mixing_in_double
 from relaysim.topologies import Topology, TreePair
 
-__all__ = ["decode", "encode", "encode_measures", "encode_mixing", "measures_in_file", "rebuild"]
+__all__ = [
+    "BEFORE",
+    "decode",
+    "encode",
+    "encode_measures",
+    "encode_mixing",
+    "measures_in_file",
+    "rebuild",
+]
 
 
 def encode(value: Any) -> Any:
@@ -119,7 +127,7 @@ def decode(value: Any, what: str = "value") -> Any:
     fields = {key: decode(item, key) for key, item in value.items() if key != "type"}
     if kind not in _BUILDERS:
         raise ValueError(f"unknown {what} of type {kind!r}; was it written by a newer version?")
-    return _BUILDERS[kind](**(_BEFORE.get(kind, {}) | fields))
+    return _BUILDERS[kind](**(BEFORE.get(kind, {}) | fields))
 
 
 def _sparse(
@@ -161,8 +169,8 @@ _BUILDERS: dict[str, Callable] = {
 }
 
 
-# What a method did before it had an option to say so, for files in which there is none.
-_BEFORE: dict[str, dict[str, Any]] = {
+#: What a method did before it had an option to say so, for files in which there is none.
+BEFORE: dict[str, dict[str, Any]] = {
     "QuasiGlobalMomentum": {"form": "toy"},
     "AllReduce": {"count": "all-to-all"},
     "LocalSGD": {"count": "all-to-all"},

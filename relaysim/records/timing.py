@@ -59,23 +59,21 @@ def times_of(history: Timed, known: Runtime | None, model: Mapping[str, Any]) ->
     return time[steps]
 
 
-def _of_steps(matrices: Any, every: int, algorithm: Any) -> list[Any]:
+def _of_steps(matrices: Any, algorithm: Any) -> list[Any]:
     """A matrix of each step in which a method sends.
 
     Raises:
         ValueError: it uses several in a step, and these join different workers.
     """
-    count, length = algorithm.matrices_per_step, len(matrices)
     found = []
-    for k in range(1, length + 1):
-        used = [matrices[((k * every - 1) * count + j) % length] for j in range(count)]
-        joined = [csr_array(W) != 0 for W in used]
-        if any((each != joined[0]).nnz for each in joined[1:]):
+    for step in algorithm.matrices_used(len(matrices)):
+        first, *others = (csr_array(matrices[k]) != 0 for k in step)
+        if any((each != first).nnz for each in others):
             raise ValueError(
-                f"{type(algorithm).__name__} waits with {count} matrices in a step, which join different "
+                f"{type(algorithm).__name__} waits with {len(step)} matrices in a step, which join different "
                 f"workers; give with_time what relaysim.analysis.runtime(network, steps) returns"
             )
-        found.append(used[0])
+        found.append(matrices[step[0]])
     return found
 
 
@@ -103,7 +101,7 @@ def _modelled(history: Timed, model: Mapping[str, Any]) -> Runtime:
     if history.mixing is not None:
         network = history.mixing
         if is_sequence(network):  # those of the steps in which it sends
-            network = _of_steps(network, every, algorithm)
+            network = _of_steps(network, algorithm)
     options: dict[str, Any] = {"overlap": bool(algorithm.overlaps), "replicas": history.replicas}
     options |= {"every": every, "rounds": int(rounds)} | dict(model)
     return runtime(network, max(1, int(history.steps.max(initial=0))), **options)

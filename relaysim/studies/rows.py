@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from relaysim.studies.settings import former_key, key_of
+from relaysim.studies.earlier import as_meant
+from relaysim.studies.settings import former_keys, key_of
 
 __all__ = ["Row", "row_of", "seed_cell"]
 
@@ -63,9 +64,16 @@ class Row(NamedTuple):
         return ""
 
     def _has_its_key(self) -> bool:
-        """Whether the key is that of the setting, now or in version 0.1."""
+        """Whether the key is that of the setting, now or in an earlier version."""
         setting = json.loads(self.setting)
-        return self.key == key_of(setting) or self.key == former_key(setting)
+        return self.key == key_of(setting) or self.key in former_keys(setting)
+
+    def meant(self) -> dict[str, Any]:
+        """The setting, as today's texts say it."""
+        setting: dict[str, Any] = json.loads(self.setting)
+        if isinstance(setting.get("algorithm"), str):
+            setting["algorithm"] = as_meant(setting["algorithm"])
+        return setting
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays.

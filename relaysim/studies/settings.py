@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from relaysim.mixing.sequences import is_sequence
 from relaysim.oracles import Exact
 from relaysim.records.configuration import decode, encode_mixing
 from relaysim.studies.described import check_rate, described, described_rate, rate_of
+from relaysim.studies.earlier import as_written_before
 from relaysim.studies.experiment import DEFAULTS, OPTIONS, QUADRATIC
 from relaysim.studies.naming import (
     ALGORITHMS,
@@ -47,7 +48,7 @@ __all__ = [
     "arguments_of",
     "build",
     "complete",
-    "former_key",
+    "former_keys",
     "key_of",
 ]
 
@@ -358,14 +359,24 @@ def key_of(setting: Mapping[str, Any]) -> str:
     return _hash({**setting, "topology": topology})
 
 
-def former_key(setting: Mapping[str, Any]) -> str:
-    """The key under which a store of version 0.1 has a setting whose graph was given as an object."""
+def former_keys(setting: Mapping[str, Any]) -> Iterator[str]:
+    """The keys under which a store of an earlier version may have a setting.
+
+    In version 0.1 a graph that was given as an object counted by its name; for texts see
+    `relaysim.studies.earlier`.
+    """
     topology = setting["topology"]
     if isinstance(topology, str):
         made = named(topology, GRAPHS, "topology")
         if isinstance(made, Topology):
             topology = _described(made)
-    return _hash({**setting, "topology": topology})
+    names = [
+        key for key in ("algorithm", "faults", "learning_rate") if isinstance(setting[key], str)
+    ]
+    for texts in as_written_before([setting[key] for key in names]):
+        before = {**setting, **dict(zip(names, texts, strict=True))}
+        yield _hash({**before, "topology": topology})
+        yield key_of(before)
 
 
 def _described(topology: Topology) -> dict[str, Any]:

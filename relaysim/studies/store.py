@@ -315,7 +315,7 @@ def stored_results(path: str | os.PathLike) -> list[Stored]:
     _require_whole(rows, pathlib.Path(path).absolute())
     return [
         Stored(
-            json.loads(row.setting),
+            row.meant(),
             row.arrays(),
             row.version,
             None if row.provenance is None else json.loads(row.provenance),

@@ -31,7 +31,7 @@ from relaysim.studies.options import FIXED
 from relaysim.studies.problem_kinds import OwnProblem, plain
 from relaysim.studies.processes import computed, termination_as_exit
 from relaysim.studies.searches import search
-from relaysim.studies.settings import arguments_of, build, former_key, key_of
+from relaysim.studies.settings import arguments_of, build, former_keys, key_of
 from relaysim.studies.store import Store, stored_results
 from relaysim.studies.stretches import Checkpoint, simulated
 from relaysim.studies.tables import rows_of, table_of
@@ -288,11 +288,14 @@ def _require_fitting(by_key: dict[str, dict], jobs: int, max_memory: float | str
 
 
 def _stored_as(stored: set[str], by_key: dict[str, dict]) -> dict[str, str]:
-    """For the settings that a store holds, their keys there: version 0.1 counted names of graphs."""
+    """For the settings that a store holds, their keys there, which may be those of an earlier version."""
     found = {key: key for key in by_key if key in stored}
-    if len(found) < len(by_key):
-        former = {key: former_key(setting) for key, setting in by_key.items() if key not in found}
-        found |= {key: old for key, old in former.items() if old in stored}
+    for key, setting in by_key.items() if stored else ():
+        former = (
+            None if key in found else next(filter(stored.__contains__, former_keys(setting)), None)
+        )
+        if former is not None:
+            found[key] = former
     return found
 
 
@@ -344,13 +347,15 @@ def computed_again(
 
     They are computed in groups, as a sweep of these settings computes them.
     """
-    places = {key_of(setting): place for place, setting in enumerate(settings)}
-    for group in _groups(dict(zip(places, settings, strict=True))):
-        if row is None or any(places[key] == row for key in group):
-            for setting, outcome in _tried([settings[places[key]] for key in group]):
-                place = places[key_of(setting)]
-                if row is None or place == row:
-                    yield place, outcome if isinstance(outcome, str) else outcome.result
+    places: dict[str, list[int]] = {}  # of equal settings several
+    for place, setting in enumerate(settings):
+        places.setdefault(key_of(setting), []).append(place)
+    for group in _groups({key: settings[each[0]] for key, each in places.items()}):
+        if row is None or any(row in places[key] for key in group):
+            for setting, outcome in _tried([settings[places[key][0]] for key in group]):
+                for place in places[key_of(setting)]:
+                    if row is None or place == row:
+                        yield place, outcome if isinstance(outcome, str) else outcome.result
 
 
 def _tried(

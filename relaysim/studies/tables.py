@@ -77,7 +77,7 @@ def _joined(pieces: list[Any]) -> np.ndarray:
 def _columns(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
     graphs = _graph_labels([setting["topology"] for setting in settings])
     mixings = _mixing_labels([setting.get("mixing") for setting in settings])
-    methods = [arguments_in(setting["algorithm"], ALGORITHMS) for setting in settings]
+    methods = [_options(setting["algorithm"]) for setting in settings]
     chosen = {
         name
         for setting, options in zip(settings, methods, strict=True)
@@ -118,6 +118,15 @@ def _columns(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 columns[key] = value
         found.append({key: _cell(value) for key, value in columns.items()})
     return found
+
+
+def _options(method: str) -> dict[str, Any]:
+    """Those that a text says, and the defaults of those that it leaves out, where they are plain."""
+    said = arguments_in(method, ALGORITHMS)
+    parameters = inspect.signature(ALGORITHMS[name_in(method)]).parameters.values()
+    left_out = {each.name: each.default for each in parameters if each.name not in said}
+    plain_kinds = bool | int | float | str | None
+    return said | {name: each for name, each in left_out.items() if isinstance(each, plain_kinds)}
 
 
 def _cell(value: Any) -> Any:

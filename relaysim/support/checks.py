@@ -38,6 +38,10 @@ __all__ = [
     "whole_number",
 ]
 
+# Of options that are real numbers, as annotations say it.
+_REAL = (float, "float", float | None, "float | None")
+# The whole numbers up to which each is a float.
+_LARGEST_EXACT = 2**53
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 # What a container may use, in the two forms that Linux has.
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -58,11 +62,27 @@ def plain_scalar(value: Any) -> Any:
 
 
 def plain_options(part: Any) -> None:
-    """Make the fields of a frozen dataclass plain: NumPy's numbers and words are no part of its name."""
+    """Make the fields of a frozen dataclass plain: NumPy's numbers and words are no part of its name, and a
+    real number is the same whether it is given as 1 or as 1.0, unless its default is a whole one.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Part:
+    ...     share: float = 0.5
+    ...     steps: float = 1
+    ...     def __post_init__(self):
+    ...         plain_options(self)
+    >>> Part(1, np.int64(2)), Part(1.0, 2)
+    (Part(share=1.0, steps=2), Part(share=1.0, steps=2))
+    """
     for field in dataclasses.fields(part):
-        value = getattr(part, field.name, None)
+        value = given = getattr(part, field.name, None)
         if isinstance(value, np.generic):
-            object.__setattr__(part, field.name, plain_scalar(value))
+            value = plain_scalar(value)
+        is_real = field.type in _REAL and type(field.default) is not int
+        if is_real and type(value) is int and abs(value) <= _LARGEST_EXACT:
+            value = float(value)
+        if value is not given:
+            object.__setattr__(part, field.name, value)
 
 
 def whole_number(value: Any, name: str, least: int) -> int:

@@ -13,6 +13,8 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
+from relaysim.support.progress import progress_bar
+
 __all__ = ["Compiled", "compiled", "is_there", "loaded", "version"]
 
 
@@ -60,4 +62,11 @@ def _is_installed() -> bool:
 @functools.cache
 def _load() -> Compiled:
     loops = importlib.import_module("relaysim.support.loops")
+    what = "compiling steps, for the first time only"
+    with progress_bar(len(loops.SIGNATURES), None, what, "loops") as bar:
+        for name, signature in loops.SIGNATURES.items():
+            compile_for = getattr(getattr(loops, name), "compile", None)
+            if compile_for is not None:  # as plain Python there is nothing to compile
+                compile_for(signature)
+            bar.update()
     return Compiled(*(getattr(loops, name) for name in Compiled._fields))

@@ -6,7 +6,24 @@ import numpy as np
 
 from relaysim.support.kernels import Arrays, compiled_loop, operate
 
-__all__ = ["advance", "means_and_spreads", "operate_by_rows"]
+__all__ = ["SIGNATURES", "advance", "means_and_spreads", "operate_by_rows"]
+
+_EDGES = "f8[::1], i8[::1], i8[::1]"
+_NEEDED = (
+    "i8, i8, Tuple((f8[:,:,::1], f8[:,::1], f8[:,::1])), "
+    f"Tuple(({_EDGES}, {_EDGES})), UniTuple(i8[::1], 3)"
+)
+#: What each is compiled for, in the order of what calls what.
+SIGNATURES = {
+    "means_and_spreads": "void(f8[:,:,::1], i8, i8, f8[:,::1], f8[:,::1])",
+    "operate_by_rows": (
+        f"void(f8[:,::1], i8[::1], i8[:,::1], f8[::1], i8, i8, i8, i8, {_NEEDED}, i8)"
+    ),
+    "advance": (
+        f"i8(f8[:,::1], i8[::1], i8[:,::1], f8[::1], i8[::1], {_NEEDED}, i8[::1], i8, i8, i8, "
+        "f8[:,:,:,::1], f8[:,:,::1], f8[:,::1], i8, i8)"
+    ),
+}
 
 
 @compiled_loop

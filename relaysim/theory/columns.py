@@ -21,8 +21,11 @@ from relaysim.theory.lasting import steps_to_rest
 
 __all__ = ["Sums", "memory_of_columns", "sums_over_columns"]
 
-# Bytes of the columns that are moved together.
-PIECE_BYTES = 1 << 21
+# Bytes of the columns that are moved together, and of the rows that are made fewer.
+PIECE_BYTES, ROWS_BYTES = 1 << 21, 1 << 24
+# What a step takes beside them, in the size of its states and in that of a vector on each edge; what rows do
+# while they are made, in theirs; and all else in bytes.
+OF_A_STEP, OF_THE_EDGES, OF_ROWS, SMALL_BYTES = 5, 2, 3, 1 << 17
 # After how many steps it is first looked for fewer columns, and how many times as many before the next time.
 FIRST_LOOK, NEXT_LOOK = 48, 1.5
 # What is left out beside the smallest of what is summed: of columns in all, and at the end.
@@ -65,9 +68,25 @@ class Sums:
         return float(max(min(parts), 1e-9 * squares.min()))
 
 
-def memory_of_columns(states: int, count: int) -> float:
-    """Bytes that sums take, of so many states and columns."""
-    return 8.0 * (2 * states * count + max(states * count, 2.5 * count**2)) + 4 * PIECE_BYTES
+def memory_of_columns(states: int, count: int, crossing: float) -> float:
+    """Bytes that sums take: of a step, or of what makes fewer columns, whichever is more.
+
+    Args:
+        states: N.
+        count: of columns.
+        crossing: numbers that a method which looks at every edge has for one column, d for each edge.
+    """
+    moved = -(-count // _pieces(states, count)) * (
+        (1 + OF_A_STEP) * states + OF_THE_EDGES * crossing
+    )
+    rows = min(states, max(ROWS_BYTES // (8 * count), 1))
+    fewer = states * count + count**2 + OF_ROWS * rows * count
+    return 8.0 * (states * count + max(moved, fewer, 2.5 * count**2)) + SMALL_BYTES
+
+
+def _pieces(states: int, count: int) -> int:
+    """In how many parts so many columns are moved."""
+    return -(-count // max(PIECE_BYTES // (8 * states), 4))
 
 
 def sums_over_columns(
@@ -114,8 +133,7 @@ def _add_up(
     done, until = 0, FIRST_LOOK
     end = 1 - radius**2 if radius < 1 else 0.0
     while True:
-        width = max(PIECE_BYTES // (8 * following), 4)
-        pieces = -(-columns.shape[1] // width)
+        pieces = _pieces(following, columns.shape[1])
         for first in range(pieces):
             y = np.ascontiguousarray(columns[:, first::pieces])
             for step in range(done, until):
@@ -143,7 +161,7 @@ def _fewer(columns: np.ndarray, left_out: float) -> np.ndarray:
     K = np.eye(rank) + S @ S.T
     K = cholesky(K, lower=True, overwrite_a=True, check_finite=False)
     found = np.empty((len(columns), rank))
-    size = max(8 * PIECE_BYTES // (8 * count), 1)
+    size = max(ROWS_BYTES // (8 * count), 1)
     for first in range(0, len(columns), size):
         rows = columns[first : first + size, order - 1]
         rows = rows[:, :rank] + rows[:, rank:] @ S.T

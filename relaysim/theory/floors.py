@@ -115,12 +115,17 @@ class Floor:
 
     def _by_columns(self) -> list[Spread]:
         n, d = self._n, self._d
-        self._require(memory_of_columns(self.step.states, n * d))
+        self._require(self._memory_of_columns())
         sums = sums_over_columns(
             self.step.linear, self._noise, projector(self._conserved), (n, d), self._radius
         )
         each = zip(sums.mean, sums.workers, sums.consensus, strict=True)
         return [Spread(mean, workers, float(apart) / n) for mean, workers, apart in each]
+
+    def _memory_of_columns(self) -> float:
+        n, d = self._n, self._d
+        edges = max((W.nnz for W in self.step.mixing_matrices), default=0) / 2
+        return memory_of_columns(self.step.states, n * d, d * edges)
 
     def seconds(self, of_mean: bool) -> float:
         """An estimate of what is left to compute, of x̄ alone or of all."""

@@ -248,8 +248,10 @@ def _row(
 
     values = [excess(rate) for rate in rates]
     ends = []
+    # As γ → 0 nobody learns and ρ → 1, which is no boundary.
+    first = next((k for k, value in enumerate(values) if value != 0), len(values))
     for k, (before, after) in enumerate(itertools.pairwise(values)):
-        if (before < 0) != (after < 0):
+        if k >= first and (before < 0) != (after < 0):
             end = brentq(excess, rates[k], rates[k + 1], xtol=1e-300, rtol=BOUNDARY)
             ends.append((float(end), "below" if before < 0 else "above"))
     least = int(np.argmin(values))
@@ -292,12 +294,16 @@ def _radius_by_rate(given: tuple, limit: TimeLimit | None = None) -> Callable[[f
 
 
 def _digest(problem: Any, topology: Any, method: Algorithm, matrices: tuple) -> str:
-    """What ρ depends on but the learning rate: all gradients, which are affine, edges and weights."""
+    """What ρ depends on but the learning rate: all gradients, which are affine, edges and weights, and what
+    the problem says of itself to methods that ask.
+    """
     n, d = problem.n, problem.d
     points = np.concatenate([np.zeros((d, 1)), np.eye(d)], axis=1)
     found = hashlib.sha256(f"{__version__} {method!r} {topology!r} {n} {d}".encode())
     parts = [problem.gradient(np.ascontiguousarray(np.broadcast_to(points, (n, d, d + 1))))]
-    parts += [np.asarray(getattr(problem, "examples", 0))]
+    asked = ("examples", "local_smoothness", "mean_strong_convexity", "strong_convexity")
+    said = [getattr(problem, name, None) for name in asked]
+    parts += [np.asarray(math.nan if each is None else each, dtype=float) for each in said]
     trees = (topology.first, topology.second) if isinstance(topology, TreePair) else (topology,)
     parts += [tree.edges for tree in trees]
     for W in matrices:

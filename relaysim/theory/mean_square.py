@@ -23,14 +23,13 @@ from relaysim.mixing.by_step import AnyMixing
 from relaysim.mixing.drawn import DrawnMixing
 from relaysim.mixing.outcomes import Outcomes, require_few
 from relaysim.network import Network
-from relaysim.network.crossing import AnyWeights
 from relaysim.problems import Problem
 from relaysim.problems.problem import knows_optimum
 from relaysim.support.checks import real_array, real_number, shown, size_text, whole_number
 from relaysim.support.progress import progress_bar
 from relaysim.support.starts import starting_points
-from relaysim.theory.affine import AffineStep, Counting
 from relaysim.theory.meeting_steps import MeetingSteps
+from relaysim.theory.outcomes_in_turn import Begun, OutcomesInTurn
 from relaysim.theory.second_moments import SPANNED, moved, radius, seen
 from relaysim.theory.spectra import NEUTRAL, fixed_point, groups_of
 from relaysim.topologies import Topology, TreePair
@@ -156,19 +155,6 @@ class Replayed(Method):
         return self._method.conserved(state, network, learning_rate)
 
 
-class _Asked(Counting):
-    """A network that lists by its matrices which rounds a step mixes in."""
-
-    @functools.cached_property
-    def rounds(self) -> set[int]:
-        """Their numbers."""
-        return set()
-
-    def _weights(self, round: int, further: int = 0) -> AnyWeights:
-        self.rounds.add(round)
-        return super()._weights(round, further)
-
-
 class MeanSquare:
     """Rate, curve and floor of a method that draws, in the mean square; see `mean_square`.
 
@@ -203,12 +189,10 @@ class MeanSquare:
         _require_small_maps(count * self.period, problem, algorithm)
         matrices = self._in_turn(weights, drawn, len(own.probabilities))
         replayed = Replayed(algorithm, uniforms, self.period)
-        self._networks: list[_Asked] = []
         given = problem, topology, replayed, learning_rate, matrices, x0
-        self._map = AffineStep(*given, self._watched)
+        self._map = OutcomesInTurn(self._probabilities, self.period, *given)
         if isinstance(weights, DrawnMixing):
-            self._require_one_draw()
-        self._require_same_counts()
+            self._map.require_one_draw()
         self.states = self._map.states
 
     def _in_turn(self, weights: Any, drawn: Outcomes, times: int) -> tuple[csr_array, ...]:
@@ -222,30 +206,6 @@ class MeanSquare:
                 f"is no rate; simulate it, or give the matrices of a period as a sequence"
             )
         return tuple(weights)
-
-    def _watched(self, *given: Any, **named: Any) -> _Asked:
-        self._networks.append(_Asked(*given, **named))
-        return self._networks[-1]
-
-    def _require_one_draw(self) -> None:
-        """Raise where a step mixes with other draws than its own."""
-        for phase in range(self.period):
-            asked = self._networks[-1].rounds
-            asked.clear()
-            self._map.linear(np.zeros((self._map.states, 1)), phase)
-            if asked - {self._map.start_up + phase}:
-                raise ValueError(
-                    f"{self.algorithm!r} mixes more than once in a step, each time with another draw: its "
-                    f"moments are not known; take one round a step, or simulate it"
-                )
-
-    def _require_same_counts(self) -> None:
-        """Raise where the map of an outcome depends on what was drawn before."""
-        if self._map.start_up and self.outcomes > 1:
-            raise ValueError(
-                f"{self.algorithm!r} keeps what is no part of its iterates, such as masses or counts, which "
-                f"draws change: a draw has no one map; simulate it"
-            )
 
     @functools.cached_property
     def _maps(self) -> list[list[csr_array]]:
@@ -264,7 +224,12 @@ class MeanSquare:
         patterns = [A for maps in self._maps for A in maps]
         n, d = self.problem.n, self.problem.d
         unit = np.eye(n * d).reshape(n, d, n * d)
-        starts = self._map.begun(unit, np.zeros((n, d, 1)))[1]
+        begun = self._map.moments_begun(unit, np.zeros(n * d))
+        starts = begun.state[:-1]
+        if begun.iterates and self.outcomes > 1:
+            # Of more columns than directions some are rounding.
+            left, sizes, _ = np.linalg.svd(starts, full_matrices=False)
+            starts = left[:, sizes > SPANNED * sizes.max(initial=0)]
         kept = self._map.conserved @ starts
         if np.abs(kept).max(initial=0) > SPANNED:
             # What a step conserves is set apart, as in a `Linearization`.
@@ -321,17 +286,33 @@ class MeanSquare:
         return found
 
     @functools.cached_property
-    def _start(self) -> np.ndarray:
-        """E (z, 1)(z, 1)ᵀ of the deviation z at x0, which is certain."""
-        start = np.append(self._map.y - self._centres[0], 1.0)
-        return np.outer(start, start)
+    def _begun(self) -> Begun:
+        """From x0 until the maps hold."""
+        return self._map.moments_begun(self._x0[..., None], np.ones(1))
 
-    def _measured(self, moment: np.ndarray, step: int) -> dict[str, float]:
-        """The columns of a history that are squares of the iterates, of E (z, 1)(z, 1)ᵀ."""
+    @functools.cached_property
+    def _start(self) -> np.ndarray:
+        """E (z, 1)(z, 1)ᵀ of the deviation z once the maps hold."""
+        columns = self._begun.state.copy()
+        columns[:-1] -= self._centres[0][:, None] * columns[-1]
+        return columns @ columns.T
+
+    def _of_start(self, step: int) -> np.ndarray:
+        """That of the iterates alone, ``(n d + 1, n d + 1)``, in one of the first steps."""
+        columns = self._begun.iterates[step].copy()
+        centre = self._centres[step % self.period][: len(columns) - 1]
+        columns[:-1] -= centre[:, None] * columns[-1]
+        return columns @ columns.T
+
+    def _of_iterates(self, moment: np.ndarray) -> np.ndarray:
+        """The part of a moment that is theirs."""
+        rows = np.r_[: self.problem.n * self.problem.d, self.states]
+        return moment[np.ix_(rows, rows)]
+
+    def _measured(self, of_iterates: np.ndarray, step: int) -> dict[str, float]:
+        """The columns of a history that are squares of the iterates, of their E (z, 1)(z, 1)ᵀ."""
         n, d = self.problem.n, self.problem.d
         centre = self._centres[step % self.period][: n * d].reshape(n, d)
-        rows = np.r_[: n * d, self.states]
-        of_iterates = moment[np.ix_(rows, rows)]
 
         def square(less: np.ndarray, keep: np.ndarray) -> float:
             """E (1/n) ‖(keep ⊗ I)(x − less)‖²."""
@@ -354,8 +335,11 @@ class MeanSquare:
         moment, rows = self._start, []
         with progress_bar(count + 1, None, "moments", "steps") as bar:
             for step in range(count + 1):
-                rows.append({"step": step} | self._measured(moment, step))
-                moment = self._passed(moment, step)
+                first = step < len(self._begun.iterates)
+                there = self._of_start(step) if first else self._of_iterates(moment)
+                rows.append({"step": step} | self._measured(there, step))
+                if not first:
+                    moment = self._passed(moment, step)
                 bar.update()
         return pd.DataFrame(rows)
 
@@ -370,7 +354,7 @@ class MeanSquare:
     def stationary(self) -> dict[str, float]:
         """What these columns come to at the start of a period, as t → ∞; infinite where ρ ≥ 1."""
         if self.rate >= 1 - NEUTRAL:
-            return dict.fromkeys(self._measured(self._start, 0), math.inf)
+            return dict.fromkeys(self._measured(self._of_iterates(self._start), 0), math.inf)
         # The mean decays at the root of ρ at least.
         steps = math.ceil(2 * math.log(SETTLED) / math.log(max(self._rate_of_maps, SETTLED)))
         moment, count = self._start, -(-steps // self.period) * self.period
@@ -378,7 +362,7 @@ class MeanSquare:
             for step in range(count):
                 moment = self._after(moment, step)
                 bar.update()
-        return self._measured(moment, 0)
+        return self._measured(self._of_iterates(moment), 0)
 
 
 class _OfMeetings(MeanSquare):

@@ -20,6 +20,7 @@ from relaysim.problems import Problem
 from relaysim.support.streams import Streams
 from relaysim.theory.affine import AffineStep
 from relaysim.theory.assembly import close
+from relaysim.theory.outcomes_in_turn import Begun
 from relaysim.topologies import Topology
 
 __all__ = ["MeetingSteps"]
@@ -71,15 +72,15 @@ class MeetingSteps:
         self._kind = type(one)
         self._order = sorted(one._fields, key=lambda name: name != "x")
         self.states = len(self._order) * x0.size
-        self.y = self.begun(x0[..., None], rest)[1][:, 0]
+        self.y = self.moments_begun(x0[..., None], np.ones(1)).state[:-1, 0]
         self.conserved = csr_array((0, self.states))
 
-    def begun(self, x0: np.ndarray, at_zero: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-        """No iterates before the maps hold, and the state ``(N, r)``, of starts ``(n, d, r)``."""
-        n, d, r = x0.shape
-        rows = self._rule.init(np.array(x0.transpose(0, 2, 1)).reshape(n * r, d))
-        parts = [getattr(rows, name).reshape(n, r, d).transpose(0, 2, 1) for name in self._order]
-        return [], np.stack(parts).reshape(-1, r)
+    def moments_begun(self, starts: np.ndarray, ones: np.ndarray) -> Begun:
+        """No iterates before the maps hold; see `OutcomesInTurn.moments_begun`."""
+        n, d, m = starts.shape
+        rows = self._rule.init(np.array(starts.transpose(0, 2, 1)).reshape(n * m, d))
+        parts = [getattr(rows, name).reshape(n, m, d).transpose(0, 2, 1) for name in self._order]
+        return Begun([], np.vstack([np.stack(parts).reshape(-1, m), ones]))
 
     @functools.cached_property
     def _affine(self) -> tuple[list[csr_array], list[np.ndarray]]:

@@ -23,6 +23,8 @@ __all__ = [
 DENSE_ENTRIES = 400
 # What is left of a direction, beside 1, that lies in the span of others but for rounding.
 SPANNED = 1e-9
+# Of what maps make of a unit vector, beside their size.
+ROUNDING = 1e-14
 # So many moments are kept while an eigenvalue is iterated for.
 KEPT = 25
 
@@ -107,15 +109,18 @@ def _spans(phases: list[np.ndarray], given: list[np.ndarray]) -> list[np.ndarray
             bases[p] = np.hstack([bases[p], new])
             waiting[p] = new[:, :0]
             made = (maps @ new).transpose(1, 0, 2).reshape(maps.shape[1], -1)
+            # What is left where all cancels.
+            least = ROUNDING * float(np.linalg.norm(maps, axis=(1, 2)).max(initial=0))
             known = np.hstack([bases[after], waiting[after]])
-            waiting[after] = np.hstack([waiting[after], orthonormal(known, made)])
+            waiting[after] = np.hstack([waiting[after], orthonormal(known, made, least)])
     return bases
 
 
-def orthonormal(known: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """A basis of what columns add to those that are known, but for rounding."""
+def orthonormal(known: np.ndarray, columns: np.ndarray, least: float = 0.0) -> np.ndarray:
+    """A basis of what columns add to those that are known, but for rounding, which is up to ``least``."""
     sizes = np.linalg.norm(columns, axis=0)
-    rest = columns[:, sizes > 0] / sizes[sizes > 0]
+    # Short columns as if they were longer, in which rounding would else be a direction.
+    rest = columns[:, sizes > 0] / np.maximum(sizes[sizes > 0], least / SPANNED)
     for _ in range(2):
         rest = rest - known @ (known.T @ rest)
     left, values, _ = np.linalg.svd(rest, full_matrices=False)
