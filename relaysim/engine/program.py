@@ -137,7 +137,9 @@ class Program:
         """Whether everyone is heard everywhere, which these steps count."""
         if self._heard < 0:
             return False
-        return bool((self._read_tally(self._heard, self._n) == self._n - 1).all())
+        memory, places = self._groups[0]
+        heard = memory[places[self._heard] :].reshape(-1)[: self._n]
+        return bool((heard == self._n - 1).all())
 
     def _advance_by_rows(self, step: int, last: int) -> int:
         """Some steps of workers that are many, divided among threads between which rows are exchanged."""
@@ -174,6 +176,10 @@ class Program:
 
     def _write(self, register: int, values: np.ndarray) -> None:
         rows = len(values)
+        if self._lanes == self._r:
+            memory, places = self._groups[0]
+            memory[places[register] :][:rows] = values.reshape(rows, self._d * self._r)
+            return
         values = values.reshape(rows, self._d, self._r)
         for group, (memory, places) in enumerate(self._groups):
             into = memory[places[register] :][:rows].reshape(rows, self._d, self._lanes)
@@ -191,6 +197,10 @@ class Program:
 
     def _read(self, register: int, rows: int) -> np.ndarray:
         found = np.empty((rows, self._d, self._r))
+        if self._lanes == self._r:
+            memory, places = self._groups[0]
+            found.reshape(rows, -1)[:] = memory[places[register] :][:rows]
+            return found.reshape(rows, *self._shape[1:])
         for group, (memory, places) in enumerate(self._groups):
             values = memory[places[register] :][:rows].reshape(rows, self._d, self._lanes)
             first = group * self._lanes
@@ -374,6 +384,7 @@ def _needed(steps: list[Operation], outputs: list[int]) -> list[Operation]:
 _JOINED = {
     (operations.MULTIPLY_BY_NUMBER, operations.SUBTRACT): operations.LESS_MULTIPLE,
     (operations.MULTIPLY, operations.SUBTRACT): operations.LESS_PRODUCT,
+    (operations.MULTIPLY, operations.ADD): operations.PLUS_PRODUCT,
     (operations.MULTIPLY_BY_ROW, operations.SUBTRACT): operations.LESS_PRODUCT_WITH_ROW,
     (operations.ADD, operations.MULTIPLY_BY_NUMBER): operations.MULTIPLE_OF_SUM,
 }

@@ -31,6 +31,7 @@ from relaysim.support.operations import (
     MULTIPLY,
     MULTIPLY_BY_NUMBER,
     MULTIPLY_BY_ROW,
+    PLUS_PRODUCT,
     RELAY,
     SPREAD,
     SUBTRACT,
@@ -200,6 +201,19 @@ def _relay(
 ) -> None:
     """A round of RelaySum: messages to workers first … end − 1, and their sums."""
     m = memory.shape[1]
+    if m >= 64:  # two loops over few arrays take less than one over many
+        for edge in range(offsets[first], offsets[end]):
+            j, k = source[edge], reverse[edge]
+            for c in range(m):
+                now = (memory[payload + j, c] + memory[received + j, c]) - memory[old + k, c]
+                memory[values + edge, c] = now
+        for i in range(first, end):
+            for c in range(m):
+                memory[total + i, c] = 0.0
+            for edge in range(offsets[i], offsets[i + 1]):
+                for c in range(m):
+                    memory[total + i, c] += memory[values + edge, c]
+        return
     for i in range(first, end):
         for c in range(m):
             memory[total + i, c] = 0.0
@@ -287,6 +301,9 @@ def _each(
     elif kind == LESS_PRODUCT:
         for c in range(len(out)):
             out[c] = a[c] - b[c] * third[c]
+    elif kind == PLUS_PRODUCT:
+        for c in range(len(out)):
+            out[c] = a[c] + b[c] * third[c]
     else:
         for c in range(len(out)):
             out[c] = a[c]
