@@ -5,23 +5,17 @@ Nothing is loaded before a run asks for it. The environment variable ``RELAYSIM_
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import os
-import pathlib
-from collections.abc import Callable, Generator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from relaysim.support.progress import progress_bar
 
 __all__ = ["Compiled", "compiled", "is_there", "loaded", "version"]
-
-
-_SOURCES = ("operations", "kernels", "loops")
 
 
 class Compiled(NamedTuple):
@@ -67,8 +61,7 @@ def _is_installed() -> bool:
 
 @functools.cache
 def _load() -> Compiled:
-    with _kept_by_sources():
-        loops = importlib.import_module("relaysim.support.loops")
+    loops = importlib.import_module("relaysim.support.loops")
     what = "compiling steps, for the first time only"
     with progress_bar(len(loops.SIGNATURES), None, what, "loops") as bar:
         for name, signature in loops.SIGNATURES.items():
@@ -77,27 +70,3 @@ def _load() -> Compiled:
                 compile_for(signature)
             bar.update()
     return Compiled(*(getattr(loops, name) for name in Compiled._fields))
-
-
-@contextlib.contextmanager
-def _kept_by_sources() -> Generator[None]:
-    """A context in which what is compiled is kept on disk apart from what other sources gave.
-
-    Numba looks whether a function's own file has changed, and not at those of what it calls.
-    """
-    here = pathlib.Path(__file__).parent
-    sources = b"".join((here / f"{name}.py").read_bytes() for name in _SOURCES)
-    try:
-        config: Any = importlib.import_module("numba.core.config")
-        before = config.CACHE_DIR
-        digest = hashlib.sha256(sources).hexdigest()[:16]
-        place = pathlib.Path(before or here / "__pycache__", f"loops-{digest}")
-        place.mkdir(parents=True, exist_ok=True)
-    except (ImportError, OSError):  # plain Python, or a place where Numba finds another one
-        yield
-        return
-    config.CACHE_DIR = str(place)
-    try:
-        yield
-    finally:
-        config.CACHE_DIR = before

@@ -8,6 +8,9 @@ calls but tests.
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import pathlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -38,21 +41,51 @@ from relaysim.support.operations import (
     SUBTRACT_FROM_NUMBER,
 )
 
+njit: Any
+config: Any
 try:
-    from numba import njit  # type: ignore[import-not-found, unused-ignore]
+    from numba import config, njit  # type: ignore[import-not-found, no-redef, unused-ignore]
 except ImportError:
-
-    def njit(**options: Any) -> Callable:
-        return lambda function: function
+    config = njit = None
 
 
 Arrays: TypeAlias = tuple[np.ndarray, ...]
 
 __all__ = ["Arrays", "compiled_loop", "operate"]
 
-compiled_loop = njit(cache=True, error_model="numpy", nogil=True)
-# A product and a sum may be one instruction, rounded once.
-_fused = njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
+_HERE = pathlib.Path(__file__).parent
+_SOURCES = ("operations", "kernels", "loops")
+
+
+@functools.cache
+def _place() -> str:
+    """Where what is compiled of these sources is kept; nowhere in particular if nothing can be written there.
+
+    Numba looks whether a function's own file has changed, and not at those of what it calls.
+    """
+    sources = b"".join((_HERE / f"{name}.py").read_bytes() for name in _SOURCES)
+    parent = pathlib.Path(config.CACHE_DIR or _HERE / "__pycache__")
+    place = parent / f"loops-{hashlib.sha256(sources).hexdigest()[:16]}"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return str(config.CACHE_DIR)
+    return str(place)
+
+
+def compiled_loop(function: Callable, **options: Any) -> Callable:
+    """A function compiled when it is called first, which is kept on disk."""
+    if config is None:
+        return function
+    before, config.CACHE_DIR = config.CACHE_DIR, _place()
+    try:
+        return njit(cache=True, error_model="numpy", nogil=True, **options)(function)
+    finally:
+        config.CACHE_DIR = before
+
+
+#: A product and a sum may be one instruction, rounded once.
+_fused = functools.partial(compiled_loop, fastmath={"contract"})
 
 
 @_fused
