@@ -140,6 +140,8 @@ class Events:
             )
         )
 
+    records = False
+
     def advance_and_record(self, targets: list[int], records: Records) -> list[float | np.ndarray]:
         """None in one go: events are measured as they come."""
         return []

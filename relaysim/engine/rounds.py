@@ -148,6 +148,11 @@ class Rounds:
             step += 1
         self._state, self.step = state, step
 
+    @property
+    def records(self) -> bool:
+        """See `relaysim.engine.setup.Machine`."""
+        return self._program is not None and not self._program.is_large
+
     def advance_and_record(self, targets: list[int], records: Records) -> list[float | np.ndarray]:
         """See `relaysim.engine.setup.Machine`: where steps are compiled."""
         program, sent, step = self._program, self.network.vectors_sent, self.step

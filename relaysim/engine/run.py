@@ -162,7 +162,7 @@ class Run:
                     return
                 before = self.step
                 while targets:
-                    recorded = self._records_at_once(targets)
+                    recorded = self._records_at_once(targets) if self._machine.records else 0
                     if recorded:
                         del targets[:recorded]
                     elif self._reaches(targets.pop(0), stop) or self.step > self._last_recorded:

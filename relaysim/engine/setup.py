@@ -41,6 +41,10 @@ class Machine(Protocol):
     def advance(self, target: int) -> None:
         """Step on until so many steps are taken."""
 
+    @property
+    def records(self) -> bool:
+        """Whether `advance_and_record` does anything at present."""
+
     def advance_and_record(self, targets: list[int], records: Records) -> list[float | np.ndarray]:
         """Step on to the first of these (increasing), as many as take no long time, if that is faster, and
         write what is recorded there; the vectors sent by each that was reached.
