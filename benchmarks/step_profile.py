@@ -140,7 +140,7 @@ def profiled(n, r, few, many):
         row += [f"{whole / floor:.1f}", f"{whole / gossip:.2f}"]
         if NUMBA:
             bare, recorded = (timed(method, every, compiled=True) for every in (False, True))
-            row += [f"{each * recorded:,.{digits}f}", f"{bare / floor:.1f}"]
+            row += [f"{each * recorded:,.{digits}f}", f"{bare / floor:.1f}" if bare > 0 else "—"]
         yield row
 
 
