@@ -158,7 +158,8 @@ def advance(
 
     It ends before if everyone is heard everywhere: then steps are others.
 
-    Args: those of `operate`, and
+    Args:
+        memory, places, code, numbers, n, lanes, quadratic, mixing, tree: see `operate`.
         follows: of each register, the one whose place it takes when a step ends.
         targets: steps, increasing.
         step: steps taken.
