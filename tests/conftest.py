@@ -26,10 +26,9 @@ settings.load_profile("relaysim")
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_collection():
-    """All that is collected stays: to look for garbage in it took a third of the time, and more later."""
+    """All that is collected stays: to look for garbage in it took a third of the time."""
     gc.disable()
     yield
-    gc.freeze()
     gc.enable()
 
 
