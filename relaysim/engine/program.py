@@ -15,6 +15,7 @@ from relaysim.engine.recorded import Records
 from relaysim.engine.states import bytes_of
 from relaysim.engine.tape import Operation, Tape
 from relaysim.engine.tracing import flattened, is_numbers, is_tally, rebuilt, recorded_leaf
+from relaysim.network.gossip import entries_by_row
 from relaysim.support import operations
 from relaysim.support.blocks import row_blocks
 from relaysim.support.fast import Compiled
@@ -145,11 +146,12 @@ class Program:
         """Some steps of workers that are many, divided among threads between which rows are exchanged."""
         layout = self._layout
         rows = max(BYTES_OF_ROWS // (8 * self._d * self._lanes), 1)
-        with ThreadPoolExecutor(usable_threads()) as pool:
+        threads = usable_threads()
+        with ThreadPoolExecutor(threads) as pool:
             while step < last and not self.is_over:
                 for memory, places in self._groups:
                     for begin, stop, divides in layout.parts:
-                        each = -(-self._n // usable_threads()) if divides else self._n
+                        each = -(-self._n // threads) if divides else self._n
                         calls = [
                             pool.submit(
                                 self._compiled.operate_by_rows,
@@ -230,21 +232,14 @@ def _plain(values: np.ndarray) -> np.ndarray:
 
 
 def _mixing(tape: Tape) -> tuple[np.ndarray, ...]:
-    whole = _by_row(tape.matrix, diagonal=True)
-    return *whole, *_by_row(tape.matrix, diagonal=False)
-
-
-def _by_row(matrix: Any, diagonal: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Entries of a matrix by row, their columns, in order, and where rows begin."""
-    if matrix is None:
-        return np.empty(0), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    entries = matrix.tocoo()
-    row, column = (each.astype(np.int64) for each in entries.coords)
-    order = np.lexsort((column, row))
-    if not diagonal:
-        order = order[row[order] != column[order]]
-    offsets = np.searchsorted(row[order], np.arange(matrix.shape[0] + 1))
-    return entries.data[order].astype(float), column[order], offsets.astype(np.int64)
+    """Entries of W by row, their columns and where rows begin, with its diagonal and without."""
+    if tape.matrix is None:
+        return (np.empty(0), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)) * 2
+    found: list[np.ndarray] = []
+    for diagonal in (True, False):
+        _, columns, offsets, weights = entries_by_row(tape.matrix, diagonal)
+        found += [weights.astype(float), columns.astype(np.int64), offsets.astype(np.int64)]
+    return tuple(found)
 
 
 def _tree(tape: Tape) -> tuple[np.ndarray, ...]:

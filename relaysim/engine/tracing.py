@@ -251,7 +251,7 @@ def _traced(
         elif not isinstance(before, UnknownArray):
             if not isinstance(after, np.ndarray) or isinstance(after, UnknownArray):
                 raise UntraceableError("numbers become what the rule looks at")
-            if not _is_same(before, after):
+            if not is_alike(before, after):
                 tape.changed[k] = after.copy()
         elif isinstance(after, UnknownArray) and after.shape == before.shape:
             tape.outputs.append(tape.number_of(after))
@@ -284,15 +284,6 @@ def is_numbers(values: np.ndarray, shape: tuple[int, ...]) -> bool:
 def is_tally(values: np.ndarray) -> bool:
     """Whether an array of a state is one of whole numbers."""
     return values.ndim == 1 and values.dtype == np.int64 and len(values) > 0
-
-
-def _is_same(before: np.ndarray, after: Any) -> bool:
-    return before is after or (
-        isinstance(after, np.ndarray)
-        and before.dtype == after.dtype
-        and before.shape == after.shape
-        and np.array_equal(before, after)
-    )
 
 
 def recorded_leaf(state: Any) -> int:

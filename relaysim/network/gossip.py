@@ -13,7 +13,7 @@ from relaysim.network.arrivals import Arrivals
 from relaysim.network.products import Product
 from relaysim.network.slots import Slots
 
-__all__ = ["EntryMix", "LossyMix", "MixChange", "RoundsChange", "Weights"]
+__all__ = ["EntryMix", "LossyMix", "MixChange", "RoundsChange", "Weights", "entries_by_row"]
 
 
 class Weights:
@@ -79,6 +79,24 @@ class Weights:
         return EntryMix(self.matrix)
 
 
+def entries_by_row(
+    W: csr_array, diagonal: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of the entries of a matrix, in order, their columns, where each row begins, and the entries.
+
+    Args:
+        W: ``(n, n)``.
+        diagonal: whether entries on it are among them.
+    """
+    entries = W.tocoo()
+    row, column = (each.astype(np.intp) for each in entries.coords)
+    order = np.lexsort((column, row))
+    if not diagonal:
+        order = order[row[order] != column[order]]
+    row, column = row[order], column[order]
+    return row, column, np.searchsorted(row, np.arange(W.shape[0] + 1)), entries.data[order]
+
+
 class MixChange:
     """(W − I) x as Σ_j W_ij (x_j − x_i).
 
@@ -88,15 +106,7 @@ class MixChange:
     """
 
     def __init__(self, W: csr_array):
-        n = W.shape[0]
-        entries = W.tocoo()
-        row, column = entries.coords
-        across = row != column
-        self._to, self._from = row[across].astype(np.intp), column[across].astype(np.intp)
-        order = np.lexsort((self._from, self._to))
-        self._to, self._from = self._to[order], self._from[order]
-        self._offsets = np.searchsorted(self._to, np.arange(n + 1))
-        self._weights = entries.data[across][order]
+        self._to, self._from, self._offsets, self._weights = entries_by_row(W, diagonal=False)
 
     def __call__(self, x: np.ndarray, laziness: float = 0) -> np.ndarray:
         low, high, total = self._by_pair

@@ -18,17 +18,13 @@ Found = TypeVar("Found")
 _most_threads: int | None = None
 
 
-def threads(count: int | None) -> contextlib.AbstractContextManager:
+@contextlib.contextmanager
+def threads(count: int | None) -> Generator[None]:
     """A context in which linear algebra uses so many threads; with None as many as before.
 
     >>> with threads(None):
     ...     pass
     """
-    return _limited(count)
-
-
-@contextlib.contextmanager
-def _limited(count: int | None) -> Generator[None]:
     global _most_threads
     before = _most_threads
     if count is not None:
