@@ -9,35 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from listed import GRAPHS, LISTED, TREES, diagonal, quadratics, run, same_bits
 
 import relaysim as rs
 from relaysim import algorithms as known
 from relaysim.engine import program, recording, rounds
 from relaysim.measures.block import Block
 from relaysim.support import fast, loops
-
-#: Methods whose steps are compiled, with a graph on which they run.
-TREES = (rs.topologies.chain(7), rs.topologies.star(6), rs.topologies.binary_tree(6))
-GRAPHS = (rs.topologies.ring(6), rs.topologies.chain(1))
-COMPILED = (
-    *((known.RelaySGD(**options), tree) for tree in TREES for options in ({}, {"momentum": 0.5})),
-    *((known.RelaySGD(unheard=each), TREES[0]) for each in ("previous", "own", "counts")),
-    (known.RelaySGD(overlap=True), TREES[2]),
-    (known.RelaySGDGrad(), TREES[2]),
-    (known.RelaySGDMix(), TREES[0]),
-    (known.DPSGD(), GRAPHS[0]),
-    (known.DPSGD(), GRAPHS[1]),
-    (known.DPSGD(momentum=0.5, overlap=True, consensus=0.5), GRAPHS[0]),
-    (known.D2(), GRAPHS[0]),
-    (known.ExactDiffusion(form="scaled"), GRAPHS[0]),
-    *((known.GradientTracking(form), GRAPHS[0]) for form in ("next", "diging", "atc")),
-    (known.EXTRA(), GRAPHS[0]),
-    (known.NIDS(), GRAPHS[0]),
-    (known.AllReduce(), GRAPHS[0]),
-    (known.QuasiGlobalMomentum(), GRAPHS[0]),
-    (known.DecentLaM(), GRAPHS[0]),
-    (known.DLM(), GRAPHS[0]),
-)
 
 
 @pytest.fixture
@@ -71,24 +49,6 @@ def without(monkeypatch):
     return found
 
 
-def quadratics(n, d=3):
-    return rs.problems.random_quadratics(n=n, d=d, zeta2=float(n > 1), seed=0)
-
-
-def diagonal(n, d=3):
-    generator = np.random.default_rng(0)
-    return rs.problems.DiagonalQuadratic(
-        generator.uniform(0.2, 1, (n, d)), generator.normal(size=(n, d))
-    )
-
-
-def run(algorithm, topology, problem=None, replicas=1, **options):
-    problem = quadratics(topology.n) if problem is None else problem
-    rates = 0.1 if replicas == 1 else np.linspace(0.01, 0.1, replicas)
-    given = {"learning_rate": rates, "steps": 12} | options
-    return rs.simulate(problem, topology, algorithm, **given)
-
-
 def close(one, other):
     largest = np.abs(other.x).max()
     np.testing.assert_allclose(one.x, other.x, rtol=0, atol=1e-13 * largest)
@@ -96,12 +56,7 @@ def close(one, other):
     np.testing.assert_allclose(*numbers, rtol=1e-9, atol=1e-13 * largest**2)
 
 
-def same_bits(one, other):
-    np.testing.assert_array_equal(one.x, other.x)
-    np.testing.assert_array_equal(one.frame.to_numpy(), other.frame.to_numpy())
-
-
-@pytest.mark.parametrize(("algorithm", "topology"), COMPILED, ids=repr)
+@pytest.mark.parametrize(("algorithm", "topology"), LISTED, ids=repr)
 @pytest.mark.parametrize("problem", [quadratics, diagonal])
 def test_compiled_steps_are_those_of_the_rule(steps, without, algorithm, topology, problem):
     for replicas in (1, 7):  # three lanes, of which two are left over
@@ -212,7 +167,7 @@ class Reversed:
 
 @pytest.mark.parametrize(
     ("algorithm", "topology"),
-    [each for each in COMPILED if each[1].n > 1 and each[0] != known.RelaySGDMix()],
+    [each for each in LISTED if each[1].n > 1 and each[0] != known.RelaySGDMix()],
     ids=repr,
 )
 def test_rows_of_many_workers_may_be_computed_in_any_order(steps, monkeypatch, algorithm, topology):

@@ -23,7 +23,6 @@ from relaysim.oracles import Exact, Oracle, gives_samples
 from relaysim.problems import Problem
 from relaysim.problems.acceptance import require_accepted
 from relaysim.problems.workers import Workers
-from relaysim.support.fast import is_there
 from relaysim.support.starts import starting_points
 from relaysim.support.streams import Streams
 from relaysim.topologies import Topology, TreePair
@@ -85,9 +84,9 @@ class Parts:
         require_accepted(problem, self.x0)
 
     @property
-    def may_compile(self) -> bool:
-        """Whether a step gets all that it asks for exactly, and something compiled is there."""
-        return self.faults is None and type(self.oracle) is Exact and is_there()
+    def is_exact(self) -> bool:
+        """Whether a step gets the gradients of the problem and nothing else."""
+        return type(self.oracle) is Exact
 
     def gradient(self, scratch: Scratch) -> Callable[[np.ndarray], np.ndarray]:
         """The workers' gradients as the oracle shows them, in arrays that are lent."""

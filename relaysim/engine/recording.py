@@ -1,7 +1,8 @@
 """Measuring the iterates while a simulation runs.
 
-Iterates are gathered in blocks that fit the cache and measured a block at a time, which costs a few
-array operations for many steps instead of many for each.
+Iterates are gathered in blocks and measured a block at a time, which costs a few array operations for
+many steps instead of many for each. x̄ and Ξ², which need the numbers of all workers, are measured of
+fewer records at once, while these are in the cache.
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from relaysim.engine.recorded import Records
+from relaysim.measures.deviations import means_and_spreads
 from relaysim.measures.measure import Measure
 from relaysim.measures.scope import Scope
 
 __all__ = ["Recorder"]
 
-BLOCK_BYTES = 1 << 20
-# What compiled steps write into a block is measured as it is written, so that it need not fit the cache.
-TIMES_IF_COMPILED = 8
+BLOCK_BYTES, BYTES_MEASURED_AT_ONCE = 1 << 22, 1 << 19
 MOST_RECORDS_IN_A_BLOCK = 256
 
 
@@ -27,7 +27,6 @@ class Recorder:
         scope: whose iterates are measured, and on what.
         shape: of the iterates.
         measures: what is measured of them.
-        may_compile: whether compiled steps may write them.
 
     ``capacity`` is the number of records that make a block.
     """
@@ -37,16 +36,14 @@ class Recorder:
         scope: Scope,
         shape: tuple[int, ...],
         measures: tuple[Measure, ...],
-        may_compile: bool = False,
     ):
-        self.measures, self._may_compile = measures, may_compile
-        self._scope = scope
+        self.measures, self._scope = measures, scope
         self._resize(shape)
 
     def _resize(self, shape: tuple[int, ...]) -> None:
         bytes_each = max(8 * int(np.prod(shape)), 1)
-        most = BLOCK_BYTES * (TIMES_IF_COMPILED if self._may_compile else 1)
-        self.capacity = min(max(most // bytes_each, 1), MOST_RECORDS_IN_A_BLOCK)
+        self.capacity = min(max(BLOCK_BYTES // bytes_each, 1), MOST_RECORDS_IN_A_BLOCK)
+        self._at_once = max(BYTES_MEASURED_AT_ONCE // bytes_each, 1)
         self._shape = shape
         self._records = Records.empty(self.capacity, shape) if self.capacity > 1 else None
         self._last: np.ndarray | None = None
@@ -60,6 +57,16 @@ class Recorder:
         else:
             self._records.iterates[self._filled] = x
         self._filled += 1
+        if self._filled - self._measured == self._at_once:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Measure the means and spreads of the records of which they are not known."""
+        if self._records is not None and self._measured < self._filled:
+            some = slice(self._measured, self._filled)
+            found = means_and_spreads(self._records.iterates[some])
+            self._records.means[some], self._records.spreads[some] = found
+            self._measured = self._filled
 
     def hold(self, count: int) -> None:
         """Make room in the next block for so many records at the least: a run that goes on elsewhere may have
@@ -74,12 +81,12 @@ class Recorder:
         """Where further records go; views. None where they are measured one by one."""
         if self._records is None:
             return None
+        self._catch_up()
         return Records(*(each[self._filled :] for each in self._records))
 
     def added(self, count: int) -> None:
         """So many records were written into `room`."""
-        if self._measured == self._filled:
-            self._measured += count
+        self._measured += count
         self._filled += count
 
     @property
@@ -91,23 +98,25 @@ class Recorder:
             return self._last[None]
         return np.empty((0, *self._shape))
 
-    @property
-    def known(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """x̄ and (1/n) Σ_i ‖x_i − x̄‖² of all `pending` iterates, if they were recorded with them; copies."""
-        if self._records is None or self._measured < self._filled:
-            return None
+    def known(self) -> tuple[np.ndarray, np.ndarray]:
+        """x̄ and (1/n) Σ_i ‖x_i − x̄‖² of all `pending` iterates; copies."""
+        self._catch_up()
+        if self._records is None:
+            return means_and_spreads(self.pending)
         # Columns may be what was recorded itself, and the next block overwrites it.
         return (
             self._records.means[: self._filled].copy(),
             self._records.spreads[: self._filled].copy(),
         )
 
-    def flush(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def flush(
+        self, known: tuple[np.ndarray, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Measure the block: values by name, see `Scope.values_of`, and the iterates ``(k, n, d[, r])``.
 
-        The iterates are a view that the next record overwrites.
+        The iterates are a view that the next record overwrites; ``known``: see there.
         """
-        block, known = self.pending, self.known
+        block = self.pending
         self._filled = self._measured = 0
         return self._scope.values_of(block, self.measures, known), block
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from relaysim.algorithms.base import Method, Round
+from relaysim.engine.calls import Calls
 from relaysim.engine.parts import Parts
 from relaysim.engine.program import Program
 from relaysim.engine.rates import Rates
@@ -15,7 +16,7 @@ from relaysim.engine.recorded import Records
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
 from relaysim.engine.stoppages import LateGradients, Stoppages
 from relaysim.engine.tape import UntraceableError
-from relaysim.engine.tracing import traced_step
+from relaysim.engine.tracing import is_settled, traced_step
 from relaysim.faults import Byzantine, Corrupt, Crash, Delay, Straggler, alone, parts_of
 from relaysim.network import Network
 from relaysim.network.arrivals import Arrivals
@@ -25,6 +26,9 @@ from relaysim.support.fast import compiled
 from relaysim.support.workspace import Workspace
 
 __all__ = ["Rounds"]
+
+# Iterates that are large gain nothing by fewer calls, and lose what rules do block by block.
+MOST_BYTES_OF_CALLS = 1 << 20
 
 
 class Rounds:
@@ -84,10 +88,11 @@ class Rounds:
         self._round.learning_rate = self._rates.at(0)
         self._start_step = workspace.start_step
         self._state: Any = algorithm.init(x0, self.network)
-        # Steps without faults, draws and schedules may be compiled, once they are all alike.
+        # Steps that are all alike may be taken as the list of what they do.
         self._problem = parts.problem
-        self._may_compile = self._tries = parts.may_compile and not self._rates.change
-        self._program: Program | None = None
+        self._exact = parts.is_exact
+        self._may_trace = self._tries = faults is None and not self._rates.change
+        self._program: Program | Calls | None = None
         self._advance = algorithm.step
         crashes = [part for part in parts_of(faults) if isinstance(part, Crash)]
         if arrivals is not None and crashes:
@@ -131,13 +136,13 @@ class Rounds:
                 self._run(self._program, [min(target, self.step + self._program.most_steps)])
 
     def _step_on(self, target: int) -> None:
-        """Step by step, until there are compiled steps."""
+        """By the rule's own steps, until there is a list of what they do."""
         # The state is taken out of the run, so that the first one is freed after the first step.
         state, self._state = self._state, None
         step, round = self.step, self._round
         advance, start_step, rates = self._advance, self._start_step, self._rates
         while step < target:
-            if self._tries and self._compile(state, step):
+            if self._tries and self._trace(state, step):
                 state = None
                 break
             start_step()
@@ -154,7 +159,7 @@ class Rounds:
         return self._program is not None and not self._program.is_large
 
     def advance_and_record(self, targets: list[int], records: Records) -> list[float | np.ndarray]:
-        """See `relaysim.engine.setup.Machine`: where steps are compiled."""
+        """See `relaysim.engine.setup.Machine`: where steps are listed."""
         program, sent, step = self._program, self.network.vectors_sent, self.step
         assert program is not None, "nothing is recorded by single steps"
         targets = [each for each in targets if each <= step + program.steps_at_once]
@@ -162,7 +167,9 @@ class Rounds:
             self._run(program, targets, records)
         return [sent + program.vectors * (each - step) for each in targets if each <= self.step]
 
-    def _run(self, program: Program, targets: list[int], records: Records | None = None) -> None:
+    def _run(
+        self, program: Program | Calls, targets: list[int], records: Records | None = None
+    ) -> None:
         reached = program.advance(self.step, targets, records)
         self.network.send(program.vectors * (reached - self.step))
         self.step = reached
@@ -170,25 +177,42 @@ class Rounds:
             self._leave_program()
             self.network.resume(self._state)
 
-    def _compile(self, state: Any, step: int) -> bool:
-        """Whether compiled steps take it on from this one."""
-        rate = self._round.learning_rate
+    def _trace(self, state: Any, step: int) -> bool:
+        """Whether a list of what steps do takes it on from this one."""
+        loops = compiled()
+        settled = is_settled(state, self.network)
+        if loops is None and not (settled and self._may_call(state)):
+            self._tries = not settled
+            return False
+        parts = self.algorithm, state, self._problem, self.network, self._round.learning_rate, step
         try:
-            tape = traced_step(self.algorithm, state, self._problem, self.network, rate, step)
+            tape = traced_step(*parts, self._exact)
+            if loops is not None and not tape.asks:
+                self._program = Program(tape, state, loops)
+            elif not settled or tape.changed:
+                return False  # it is tried again after this step
+            elif self._may_call(state):
+                self._program = Calls(tape, state, self._round.gradient)
+            else:
+                raise UntraceableError("a rule of the user's own, or large arrays")
         except UntraceableError:
-            self._may_compile = self._tries = False
+            self._may_trace = self._tries = False
             return False
         self._tries = False
-        loops = compiled()
-        assert loops is not None
-        self._program = Program(tape, state, loops)
         return True
+
+    def _may_call(self, state: Any) -> bool:
+        """Whether steps may be calls: of rules that are known to do nothing beside, with arrays that caches
+        hold, which gain by it.
+        """
+        own = type(self.algorithm).__module__.partition(".")[0] == __name__.partition(".")[0]
+        return own and state.x.nbytes <= MOST_BYTES_OF_CALLS
 
     def _leave_program(self) -> None:
         """Take the state out of compiled steps, which may begin anew from another one."""
         if self._program is not None:
             self._state, self._program = self._program.state, None
-        self._tries = self._may_compile
+        self._tries = self._may_trace
 
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""
@@ -222,13 +246,13 @@ class Rounds:
             "sent": saved(np.asarray(self.network.vectors_sent)),
             "arrays": saved(self._state if self._program is None else self._program.state),
             "faults": self.fault_counts,
-            "may_compile": self._may_compile,
+            "may_trace": self._may_trace,
         } | {name: each.state() for name, each in self._going_on}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
         # Steps that were not compiled until then would not be in the whole run.
-        self._may_compile = self._may_compile and state.get("may_compile", True)
+        self._may_trace = self._may_trace and state.get("may_trace", True)
         self._leave_program()
         self.step = int(state["step"])
         sent = laid_out(state["sent"])

@@ -59,7 +59,7 @@ class Run:
         self._machine = setup.machine()
         self._stopping, self._keeps_iterates = stopping, keep_iterates is not False
         self._kept_workers = slice(None) if isinstance(keep_iterates, bool) else keep_iterates
-        self._recorder = Recorder(setup.scope, setup.x0.shape, measures, setup.may_compile)
+        self._recorder = Recorder(setup.scope, setup.x0.shape, measures)
         # Steps of the records that are not measured yet, and what was sent by then.
         self._pending: list[int] = []
         self._sent: list[float | np.ndarray] = []
@@ -218,10 +218,10 @@ class Run:
         if not count:
             return
         with np.errstate(all="ignore"):
-            known = self._recorder.known
-            measured, iterates = self._recorder.flush()
+            known = self._recorder.known()
+            measured, iterates = self._recorder.flush(known)
             size = measured.get("distance")
-            if size is None and known is not None:
+            if size is None:
                 size = self._scope.distance(self._center, known)
             if size is not None:
                 bad = ~(size.reshape(count, r) <= self._limit[self.active])

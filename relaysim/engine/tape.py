@@ -94,6 +94,11 @@ class Tape:
         self.constants[number] = np.array(values, dtype=float)
         return number
 
+    @property
+    def asks(self) -> bool:
+        """Whether gradients are those of someone who is asked in each step."""
+        return any(each.kind == operations.ASK for each in self.operations)
+
     def is_like(self, other: Tape) -> bool:
         """Whether another one says the same."""
         return (

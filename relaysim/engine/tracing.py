@@ -30,6 +30,7 @@ from relaysim.support.alike import is_alike
 __all__ = [
     "flattened",
     "is_numbers",
+    "is_settled",
     "is_tally",
     "rebuilt",
     "recorded_leaf",
@@ -158,23 +159,28 @@ def _asked(tape: Tape, kind: int, x: UnknownArray) -> UnknownArray:
     return UnknownArray(tape, tape.add(kind, (tape.number_of(x),)), len(x))
 
 
-def _gradient_of(problem: Any, tape: Tape) -> Callable[[UnknownArray], UnknownArray]:
-    """The gradients of those problems that have a kind of operation; of no class derived from theirs, and of
-    none that was given another function.
+def _gradient_of(problem: Any, tape: Tape, exact: bool) -> Callable[[UnknownArray], UnknownArray]:
+    """The gradients: of those problems that have a kind of operation, of no class derived from theirs and of
+    none that was given another function; others are asked for.
     """
-    if "gradient" in vars(problem):
-        raise UntraceableError("gradients that were put in the place of a problem's own")
-    if type(problem) is LeastSquares and problem.linear_gradient is not None:
-        tape.gradient = problem.linear_gradient
-        return functools.partial(_asked, tape, operations.GRADIENT)
-    if type(problem) is DiagonalQuadratic:
-        tape.diagonal_gradient = (problem.h, problem.centers)
-        return functools.partial(_asked, tape, operations.DIAGONAL_GRADIENT)
-    raise UntraceableError(f"gradients of a {type(problem).__name__}")
+    if exact and "gradient" not in vars(problem):
+        if type(problem) is LeastSquares and problem.linear_gradient is not None:
+            tape.gradient = problem.linear_gradient
+            return functools.partial(_asked, tape, operations.GRADIENT)
+        if type(problem) is DiagonalQuadratic:
+            tape.diagonal_gradient = (problem.h, problem.centers)
+            return functools.partial(_asked, tape, operations.DIAGONAL_GRADIENT)
+    return functools.partial(_asked, tape, operations.ASK)
 
 
 def traced_step(
-    method: Method, state: Any, problem: Any, network: Network, rate: Rate, step: int
+    method: Method,
+    state: Any,
+    problem: Any,
+    network: Network,
+    rate: Rate,
+    step: int,
+    exact: bool,
 ) -> Tape:
     """The operations that a step of a method makes of a state, whatever is in its arrays of numbers.
 
@@ -182,10 +188,11 @@ def traced_step(
         method: whose step it is.
         state: before it; arrays of it with a row for each worker or edge become unknown, others are looked at
             by the rule and must stay as they are, but for the first step.
-        problem: whose exact gradients it asks for.
+        problem: whose gradients it asks for.
         network: over which messages arrive as they are sent.
         rate: γ, which stays.
         step: its number.
+        exact: whether they are the problem's own.
 
     Raises:
         UntraceableError: no step is a fixed list of operations.
@@ -195,9 +202,9 @@ def traced_step(
         # Of a copy, whose caches the first step fills; what the second one leaves there is no cache.
         copied = copy.deepcopy(method)
         with _without_draws():
-            one = _traced(copied, state, problem, network, rate, step)
+            one = _traced(copied, state, problem, network, rate, step, exact)
             before = copy.deepcopy(copied)
-            again = _traced(copied, state, problem, network, rate, step)
+            again = _traced(copied, state, problem, network, rate, step, exact)
     except Exception as error:
         raise UntraceableError("a step that does not run on unknown numbers") from error
     if not one.is_like(again) or not is_alike(before, copied):
@@ -205,7 +212,7 @@ def traced_step(
     if one.changed:  # all of the run, or nothing
         leaves = enumerate(flattened(state))
         following = rebuilt(state, (one.changed.get(k, each) for k, each in leaves))
-        traced_step(method, following, problem, network, rate, step + 1)
+        traced_step(method, following, problem, network, rate, step + 1, exact)
     return one
 
 
@@ -226,22 +233,28 @@ def _without_draws() -> Generator[None]:
         raise UntraceableError("a step that draws")
 
 
-def _all_heard(state: Any, network: Network) -> bool:
+def is_settled(state: Any, network: Network) -> bool:
     """Whether messages in a state, if there are any, come from everyone: until then rounds are not alike."""
     if isinstance(state, Mail | PairMail):
         return network.inbox(state)[1] is None
-    return not isinstance(state, tuple) or all(_all_heard(part, network) for part in state)
+    return not isinstance(state, tuple) or all(is_settled(part, network) for part in state)
 
 
 def _traced(
-    method: Method, state: Any, problem: Any, network: Network, rate: Rate, step: int
+    method: Method,
+    state: Any,
+    problem: Any,
+    network: Network,
+    rate: Rate,
+    step: int,
+    exact: bool,
 ) -> Tape:
     tape = Tape(state.x.shape)
-    settled = _all_heard(state, network)
+    settled = is_settled(state, network)
     given = [_unknown(tape, each, settled) for each in flattened(state)]
     if tape.tallies and len(tape.tallies) != 2:
         raise UntraceableError("messages of several kinds")
-    round = _TracedRound(tape, network, rate, _gradient_of(problem, tape))
+    round = _TracedRound(tape, network, rate, _gradient_of(problem, tape, exact))
     found = flattened(method.step(rebuilt(state, iter(given)), round))
     if len(found) != len(given):
         raise UntraceableError("a state that changes its structure")

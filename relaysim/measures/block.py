@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from relaysim.measures.deviations import means_of, spreads_of
 from relaysim.oracles import checked_gradient
 from relaysim.problems.problem import Problem, knows_optimum
 from relaysim.support.blocks import row_blocks
 from relaysim.support.callbacks import answer, ask, read_only
 from relaysim.support.checks import real_array
-from relaysim.support.fast import loaded
 
 __all__ = ["Block", "Shared"]
 
@@ -46,15 +45,7 @@ class Block:
     @functools.cached_property
     def mean(self) -> np.ndarray:
         """x̄, ``(k, d[, r])``."""
-        fast, x = loaded(), self.iterates
-        if fast is not None and x.size and x.flags.c_contiguous and x.dtype == float:
-            k, n, d, *replicas = x.shape
-            lanes, length = math.prod(replicas), row_blocks(x[0])[0].stop
-            means, spreads = np.empty((k, d * lanes)), np.empty((k, lanes))
-            fast.means_and_spreads(x.reshape(k, n, d * lanes), lanes, length, means, spreads)
-            self.__dict__["consensus_distance"] = spreads.reshape(self.shape)  # known now
-            return means.reshape(k, *x.shape[2:])
-        return _added_in_order(x) * (1 / x.shape[1])
+        return means_of(self.iterates)
 
     @functools.cached_property
     def points(self) -> np.ndarray:
@@ -78,16 +69,7 @@ class Block:
     @functools.cached_property
     def consensus_distance(self) -> np.ndarray:
         """Ξ² = (1/n) Σ_i ‖x_i − x̄‖² from deviations, so that nothing cancels, ``(k[, r])``."""
-        n, mean = self.iterates.shape[1], self.mean
-        if "consensus_distance" in self.__dict__:
-            return self.__dict__["consensus_distance"]
-        squares = np.zeros((len(self.iterates), *self.iterates.shape[2:]))
-        for rows in row_blocks(self.iterates[0]):
-            deviations = np.subtract(self.iterates[:, rows], mean[:, None], order="C")
-            squares += _added_in_order(np.square(deviations, out=deviations))
-        # Parameter by parameter, however the numbers lie in memory: as compiled loops do.
-        by_parameter = np.ascontiguousarray(np.moveaxis(squares, 1, 0))
-        return _added_in_order(by_parameter[None])[0] / n
+        return spreads_of(self.iterates, self.mean)
 
     @functools.cached_property
     def consensus_distances(self) -> np.ndarray:
@@ -177,24 +159,6 @@ class Shared:
 
     def __call__(self, iterates: np.ndarray, problem: Problem) -> np.ndarray:
         return self.formula(Block(problem, iterates))
-
-
-def _added_in_order(values: np.ndarray) -> np.ndarray:
-    """The sum of ``(k, n, …)`` over the second axis, one after the other, ``(k, …)``.
-
-    NumPy adds neighbours in memory in pairs: where there is no further axis, or where values lie in another
-    order, that would be neither what compiled loops add up nor what a replica among others does.
-    """
-    if math.prod(values.shape[2:]) == 1:
-        return np.add.accumulate(values, axis=1)[:, -1]
-    if values.flags.c_contiguous:
-        return np.add.reduce(values, axis=1)
-    total = np.zeros((len(values), *values.shape[2:]))
-    for rows in row_blocks(values[0]):
-        part = np.array(values[:, rows], order="C")
-        part[:, 0] += total
-        total = np.add.reduce(part, axis=1)
-    return total
 
 
 def _mean_of_gradients(problem: Problem, x: np.ndarray) -> np.ndarray:

@@ -109,7 +109,7 @@ class MixChange:
         self._to, self._from, self._offsets, self._weights = entries_by_row(W, diagonal=False)
 
     def __call__(self, x: np.ndarray, laziness: float = 0) -> np.ndarray:
-        low, high, total = self._by_pair
+        low, high, total = self.by_pair
         difference = x.take(high, 0, None, "clip")
         difference -= x.take(low, 0, None, "clip")
         change = total(difference)
@@ -118,7 +118,7 @@ class MixChange:
         return change
 
     @functools.cached_property
-    def _by_pair(self) -> tuple[np.ndarray, np.ndarray, Product]:
+    def by_pair(self) -> tuple[np.ndarray, np.ndarray, Product]:
         """Both ends i < j of each edge, and what sums up its differences x_j − x_i, negated for j."""
         n = len(self._offsets) - 1
         low, high = np.minimum(self._to, self._from), np.maximum(self._to, self._from)

@@ -14,3 +14,5 @@ GRADIENT, DIAGONAL_GRADIENT = 16, 17
 SPREAD = 18
 # What needs the rows of others; COUNT is RELAY of whole numbers, one for each worker and edge.
 GOSSIP, CHANGE, RELAY, COUNT, AVERAGE = 19, 20, 21, 22, 23
+# Gradients that are asked for: of who draws them, or of a problem that has no kind of its own.
+ASK = 24

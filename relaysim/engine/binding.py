@@ -1,0 +1,227 @@
+"""What an operation of a `Tape` is as calls of NumPy, on arrays that stay: those of the rule's own step."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from relaysim.engine.tape import Tape
+from relaysim.network.gossip import MixChange, Weights
+from relaysim.network.products import segment_sum, side_by_side
+from relaysim.support import operations
+
+__all__ = ["Binding", "Call", "Edges", "Gradient", "shaped"]
+
+Gradient: TypeAlias = Callable[[np.ndarray], np.ndarray]
+Call: TypeAlias = Callable[[], Any]
+
+
+def shaped(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Rows ``(rows, d r)`` as ``(rows, d[, r])``, with as many axes as ``shape``."""
+    return values if len(shape) == 2 else values.reshape(len(values), shape[1], -1)
+
+
+class Binding:
+    """Calls for some replicas.
+
+    Args:
+        tape: whose operations they are.
+        columns: d times these replicas.
+        gradient: what `operations.ASK` asks.
+        edges: of the tree, where there is one.
+    """
+
+    def __init__(self, tape: Tape, columns: int, gradient: Gradient, edges: Edges | None):
+        self._tape, self._columns, self._gradient, self._edges = tape, columns, gradient, edges
+        self._weights = None if tape.matrix is None else Weights(tape.matrix, None)
+        self._scratch: dict[tuple[int, int], np.ndarray] = {}
+
+    def relay(
+        self,
+        payload: np.ndarray,
+        received: np.ndarray,
+        old: np.ndarray,
+        messages: np.ndarray,
+        total: np.ndarray,
+    ) -> list[Call]:
+        """A round of RelaySum; see `Edges.calls`."""
+        assert self._edges is not None
+        taken = self._lent(2 * self._edges.count)
+        return self._edges.calls(payload, received, old, messages, total, taken)
+
+    def calls(
+        self, kind: int, out: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, number: float
+    ) -> list[Call]:
+        if kind in _EACH:
+            return [functools.partial(_EACH[kind], a, b, out)]
+        if kind in _WITH_NUMBER:
+            # Of no axes: a Python number takes as long to be made an array as the operation.
+            return [functools.partial(_WITH_NUMBER[kind], a, np.array(number), out)]
+        if kind in _OF_TWO:
+            inner, outer = _OF_TWO[kind]
+            product = self._lent(len(out))
+            by = np.array(number) if kind == operations.LESS_MULTIPLE else c
+            return [
+                functools.partial(inner, b, by, product),
+                functools.partial(outer, a, product, out),
+            ]
+        if kind == operations.MULTIPLE_OF_SUM:
+            return [
+                functools.partial(np.add, a, b, out),
+                functools.partial(np.multiply, out, np.array(number), out),
+            ]
+        if kind == operations.SUBTRACT_FROM_NUMBER:
+            return [functools.partial(np.subtract, np.array(number), a, out)]
+        if kind == operations.COPY:
+            return [functools.partial(np.copyto, out, a)]
+        return _CROSSING[kind](self, a, out)
+
+    def _lent(self, rows: int, which: int = 0) -> np.ndarray:
+        """An array that serves for one operation."""
+        return self._scratch.setdefault((rows, which), np.empty((rows, self._columns)))
+
+    def _gradients(self, x: np.ndarray, out: np.ndarray) -> list[Call]:
+        assert self._tape.gradient is not None
+        hessians, constants = self._tape.gradient
+        product = np.matmul if len(self._tape.shape) == 3 else np.matvec
+        return [
+            functools.partial(
+                product, hessians, shaped(x, self._tape.shape), shaped(out, self._tape.shape)
+            ),
+            functools.partial(np.subtract, out, self._spread(constants), out),
+        ]
+
+    def _diagonal_gradients(self, x: np.ndarray, out: np.ndarray) -> list[Call]:
+        assert self._tape.diagonal_gradient is not None
+        curvatures, centers = map(self._spread, self._tape.diagonal_gradient)
+        return [
+            functools.partial(np.subtract, x, centers, out),
+            functools.partial(np.multiply, out, curvatures, out),
+        ]
+
+    def _spread(self, values: np.ndarray) -> np.ndarray:
+        """Numbers ``(n, d)`` for all replicas."""
+        repeats = self._columns // values.shape[1]
+        return np.repeat(values, repeats, axis=1)
+
+    def _asked(self, x: np.ndarray, out: np.ndarray) -> list[Call]:
+        given, found, gradient = (
+            shaped(x, self._tape.shape),
+            shaped(out, self._tape.shape),
+            self._gradient,
+        )
+
+        def ask() -> None:
+            # A copy: a problem of the user's own may keep what it was given.
+            found[...] = gradient(given.copy())
+
+        return [ask]
+
+    def _gossip(self, x: np.ndarray, out: np.ndarray) -> list[Call]:
+        assert self._weights is not None
+        return [functools.partial(self._weights.product, x, out)]
+
+    def _change(self, x: np.ndarray, out: np.ndarray) -> list[Call]:
+        assert self._weights is not None
+        change = self._weights.change
+        assert isinstance(change, MixChange), "steps with several rounds are not listed"
+        low, high, total = change.by_pair
+        one, other = self._lent(len(low)), self._lent(len(low), 1)
+        return [
+            functools.partial(x.take, high, 0, one, "clip"),
+            functools.partial(x.take, low, 0, other, "clip"),
+            functools.partial(np.subtract, one, other, one),
+            functools.partial(total, one, out),
+        ]
+
+    def _average(self, x: np.ndarray, out: np.ndarray) -> list[Call]:
+        mean = self._lent(1)
+        return [
+            functools.partial(np.add.reduce, x, 0, None, mean[0]),
+            functools.partial(np.multiply, mean, np.array(1 / self._tape.shape[0]), mean),
+            functools.partial(np.copyto, out, mean),
+        ]
+
+
+_EACH = {
+    operations.ADD: np.add,
+    operations.SUBTRACT: np.subtract,
+    operations.MULTIPLY: np.multiply,
+    operations.DIVIDE: np.true_divide,
+    operations.MULTIPLY_BY_ROW: np.multiply,
+    operations.DIVIDE_BY_ROW: np.true_divide,
+}
+_WITH_NUMBER = {
+    operations.ADD_NUMBER: np.add,
+    operations.MULTIPLY_BY_NUMBER: np.multiply,
+    operations.DIVIDE_BY_NUMBER: np.true_divide,
+}
+_OF_TWO = {
+    operations.LESS_MULTIPLE: (np.multiply, np.subtract),
+    operations.LESS_PRODUCT: (np.multiply, np.subtract),
+    operations.LESS_PRODUCT_WITH_ROW: (np.multiply, np.subtract),
+    operations.PLUS_PRODUCT: (np.multiply, np.add),
+}
+_CROSSING = {
+    operations.GRADIENT: Binding._gradients,
+    operations.DIAGONAL_GRADIENT: Binding._diagonal_gradients,
+    operations.ASK: Binding._asked,
+    operations.GOSSIP: Binding._gossip,
+    operations.CHANGE: Binding._change,
+    operations.AVERAGE: Binding._average,
+}
+
+
+class Edges:
+    """The edges of a tree in an order in which sums over each receiver's are sums of whole pieces.
+
+    ``order``: which edge, of those sorted by receiver, is k-th here, and ``rank`` the other way round.
+    """
+
+    def __init__(self, tape: Tape):
+        assert tape.tree is not None
+        source, reverse, offsets = tape.tree
+        self.count = len(source)
+        self._n = n = tape.shape[0]
+        self._slots = side_by_side(offsets)
+        if self._slots is None:
+            self.order = np.arange(self.count)
+            self._sum = segment_sum(offsets)
+        else:
+            self.order = np.concatenate([edges for _, edges in self._slots])
+        self.rank = np.argsort(self.order)
+        # What a worker holds in all, and of that what the receiver of its message had sent it.
+        self._taken = np.concatenate([source[self.order], n + self.rank[reverse[self.order]]])
+
+    def calls(
+        self,
+        payload: np.ndarray,
+        received: np.ndarray,
+        old: np.ndarray,
+        messages: np.ndarray,
+        total: np.ndarray,
+        taken: np.ndarray,
+    ) -> list[Call]:
+        """A round of RelaySum, of ``old`` messages with n rows before them, which are overwritten."""
+        n, count = self._n, self.count
+        calls: list[Call] = [
+            functools.partial(np.add, payload, received, old[:n]),
+            functools.partial(old.take, self._taken, 0, taken, "clip"),
+            functools.partial(np.subtract, taken[:count], taken[count:], messages),
+        ]
+        if self._slots is None:
+            return [*calls, lambda: np.copyto(total, self._sum(messages))]
+        begin = 0
+        for rows, edges in self._slots:
+            part, end = total[rows], begin + len(edges)
+            these = messages[begin:end]
+            calls.append(
+                functools.partial(np.add, part, these, part)
+                if begin
+                else functools.partial(np.copyto, part, these)
+            )
+            begin = end
+        return calls

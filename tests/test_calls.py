@@ -1,0 +1,175 @@
+"""Steps as calls of NumPy: to the bit what the rule's own steps do, whoever is asked for gradients."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from listed import GRAPHS, LISTED, TREES, diagonal, quadratics, run, same_bits
+
+import relaysim as rs
+from relaysim import algorithms as known
+from relaysim.engine import calls, recording, rounds
+from relaysim.engine.tape import UntraceableError
+
+
+@pytest.fixture(autouse=True)
+def taken(monkeypatch):
+    """Notes who takes steps as calls."""
+    monkeypatch.setenv("RELAYSIM_FAST", "never")
+    noted = []
+
+    class Noted(calls.Calls):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            noted.append(self)
+
+    monkeypatch.setattr(rounds, "Calls", Noted)
+    return noted
+
+
+@pytest.fixture
+def by_the_rule(monkeypatch):
+    """What the rule's own steps compute."""
+
+    def refused(*_):
+        raise UntraceableError("steps of the rule itself")
+
+    def found(run):
+        with monkeypatch.context() as context:
+            context.setattr(rounds, "traced_step", refused)
+            return run()
+
+    return found
+
+
+def logistic(n, d=3):
+    features = np.random.default_rng(0).normal(size=(n, 4, d))
+    return rs.problems.Logistic(features, np.eye(n, 4, dtype=int), 0.1)
+
+
+class Keeping:
+    """A problem of the user's own, that keeps what it was given."""
+
+    optimum = np.full(3, 0.5)
+
+    def __init__(self, n):
+        self.n, self.d, self.seen = n, 3, []
+
+    def gradient(self, x):
+        self.seen.append(x)
+        return x - 0.5
+
+    def value(self, x):
+        return float(((x - 0.5) ** 2).sum())
+
+
+PROBLEMS = {"quadratics": quadratics, "diagonal": diagonal, "logistic": logistic, "own": Keeping}
+ORACLES = {"exact": None, "noisy": rs.oracles.Gaussian(sigma2=0.1)}
+
+
+@pytest.mark.parametrize(("algorithm", "topology"), LISTED, ids=repr)
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("oracle", ORACLES)
+def test_calls_have_the_bits_of_the_rule(
+    taken, by_the_rule, monkeypatch, algorithm, topology, problem, oracle
+):
+    if problem == "own" and type(algorithm) is known.DLM:
+        pytest.skip("its rates are made of curvatures")
+    # Three groups of replicas, which ask for gradients together.
+    monkeypatch.setattr(calls, "BYTES_TOGETHER", 3 * 8 * topology.n * 3)
+    monkeypatch.setattr(calls, "BYTES_MEASURED_TOGETHER", 4 * 8 * topology.n * 3)
+    for replicas in (1, 7):
+        given = PROBLEMS[problem](topology.n)
+        setting = {"problem": given, "replicas": replicas, "oracle": ORACLES[oracle], "steps": 20}
+        found = run(algorithm, topology, **setting)
+        assert len(taken) == 1
+        same_bits(found, by_the_rule(lambda s=setting: run(algorithm, topology, **s)))
+        taken.clear()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("algorithm", [known.RelaySGD(), known.RelaySGDMix(), known.D2()])
+def test_few_workers(by_the_rule, algorithm, n):
+    tree, setting = rs.topologies.chain(n), {"replicas": 2, "steps": 20}
+    same_bits(run(algorithm, tree, **setting), by_the_rule(lambda: run(algorithm, tree, **setting)))
+
+
+def test_what_a_problem_keeps_stays(taken, by_the_rule):
+    one, other = Keeping(7), Keeping(7)
+    run(known.DPSGD(), rs.topologies.ring(7), one)
+    assert taken
+    by_the_rule(lambda: run(known.DPSGD(), rs.topologies.ring(7), other))
+    for found, expected in zip(one.seen, other.seen, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("record", [1, 5, [3], [0, 1, 19, 20], "log"])
+@pytest.mark.parametrize("block", [100, 2, 1])
+def test_records_are_the_same_wherever_they_are(monkeypatch, by_the_rule, record, block):
+    monkeypatch.setattr(recording, "MOST_RECORDS_IN_A_BLOCK", block)
+    monkeypatch.setattr(calls, "BYTES_TOGETHER", 3 * 8 * 7 * 3)
+    options = {"replicas": 7, "keep_iterates": True, "record": record, "steps": 20}
+    found = run(known.RelaySGD(), TREES[0], **options)
+    expected = by_the_rule(lambda: run(known.RelaySGD(), TREES[0], **options))
+    same_bits(found, expected)
+    np.testing.assert_array_equal(found.iterates, expected.iterates)
+
+
+@pytest.mark.parametrize("replicas", [1, 4])
+@pytest.mark.parametrize("before", [0, 1, 3, 6, 9])
+@pytest.mark.parametrize("method", [known.RelaySGD(), known.D2(), known.DLM()], ids=repr)
+def test_a_run_that_is_extended_has_the_bits_of_one_that_is_not(taken, replicas, before, method):
+    whole = run(method, TREES[0], replicas=replicas, steps=20)
+    first = run(method, TREES[0], replicas=replicas, steps=before, keep_state=True)
+    same_bits(first.extend(20 - before), whole)
+    assert taken
+
+
+def test_replicas_leave_and_the_others_go_on(taken, by_the_rule, monkeypatch):
+    monkeypatch.setattr(recording, "BLOCK_BYTES", 0)  # so that they leave at once
+    rates = {"learning_rate": [0.1, 50.0, 0.2, 0.3], "steps": 60, "stop_below": 1e-3}
+    for method, graph in ((known.DPSGD(), GRAPHS[0]), (known.RelaySGD(), TREES[0])):
+        taken.clear()
+        found = run(method, graph, **rates)
+        assert len(taken) > 1
+        expected = by_the_rule(lambda m=method, g=graph: run(m, g, **rates))
+        assert found.diverged.tolist() == [False, True, False, False]
+        same_bits(found, expected)
+
+
+def test_long_runs_are_looked_after_in_between(taken, monkeypatch):
+    monkeypatch.setattr(calls, "SECONDS_AT_ONCE", 3e-5)
+    short = run(known.D2(), GRAPHS[0], replicas=2)
+    assert taken[0].steps_at_once < 5
+    monkeypatch.setattr(calls, "SECONDS_AT_ONCE", 1)
+    same_bits(short, run(known.D2(), GRAPHS[0], replicas=2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Own(known.DPSGD):
+    """A rule of the user's own, which may do what no list of operations says."""
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options"),
+    [
+        (Own(), {}),
+        (known.DPSGD(), {"faults": rs.faults.MessageDrop(0.1)}),
+        (known.DPSGD(), {"learning_rate": lambda step: 0.1 / (step + 1)}),
+        (known.DPSGD(), {"mixing": [rs.mixing.metropolis(GRAPHS[0]), np.eye(6)]}),
+        (known.DPSGD(), {"problem": diagonal(6, 30_000)}),
+        (known.LocalSGD(period=3), {}),
+        (known.ChocoSGD(), {}),
+    ],
+    ids=lambda each: repr(each)[:40],
+)
+def test_other_steps_are_the_rules_own(taken, algorithm, options):
+    run(algorithm, GRAPHS[0], **options)
+    assert not taken
+
+
+def test_arrays_that_change_places_for_long_are_left_to_the_rule(taken, by_the_rule, monkeypatch):
+    monkeypatch.setattr(calls, "MOST_PHASES", 1)
+    found = run(known.D2(), GRAPHS[0])
+    assert not taken
+    same_bits(found, by_the_rule(lambda: run(known.D2(), GRAPHS[0])))
