@@ -70,14 +70,9 @@ ORACLES = {"exact": None, "noisy": rs.oracles.Gaussian(sigma2=0.1)}
 @pytest.mark.parametrize(("algorithm", "topology"), LISTED, ids=repr)
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("oracle", ORACLES)
-def test_calls_have_the_bits_of_the_rule(
-    taken, by_the_rule, monkeypatch, algorithm, topology, problem, oracle
-):
+def test_calls_have_the_bits_of_the_rule(taken, by_the_rule, algorithm, topology, problem, oracle):
     if problem == "own" and type(algorithm) is known.DLM:
         pytest.skip("its rates are made of curvatures")
-    # Three groups of replicas, which ask for gradients together.
-    monkeypatch.setattr(calls, "BYTES_TOGETHER", 3 * 8 * topology.n * 3)
-    monkeypatch.setattr(calls, "BYTES_MEASURED_TOGETHER", 4 * 8 * topology.n * 3)
     for replicas in (1, 7):
         given = PROBLEMS[problem](topology.n)
         setting = {"problem": given, "replicas": replicas, "oracle": ORACLES[oracle], "steps": 20}
@@ -107,7 +102,7 @@ def test_what_a_problem_keeps_stays(taken, by_the_rule):
 @pytest.mark.parametrize("block", [100, 2, 1])
 def test_records_are_the_same_wherever_they_are(monkeypatch, by_the_rule, record, block):
     monkeypatch.setattr(recording, "MOST_RECORDS_IN_A_BLOCK", block)
-    monkeypatch.setattr(calls, "BYTES_TOGETHER", 3 * 8 * 7 * 3)
+    monkeypatch.setattr(calls, "BYTES_RECORDED_AT_ONCE", 3 * 8 * 7 * 3 * 7)
     options = {"replicas": 7, "keep_iterates": True, "record": record, "steps": 20}
     found = run(known.RelaySGD(), TREES[0], **options)
     expected = by_the_rule(lambda: run(known.RelaySGD(), TREES[0], **options))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -25,17 +26,17 @@ def shaped(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 class Binding:
-    """Calls for some replicas.
+    """Calls for the operations of a tape.
 
     Args:
-        tape: whose operations they are.
-        columns: d times these replicas.
+        tape: whose they are.
         gradient: what `operations.ASK` asks.
         edges: of the tree, where there is one.
     """
 
-    def __init__(self, tape: Tape, columns: int, gradient: Gradient, edges: Edges | None):
-        self._tape, self._columns, self._gradient, self._edges = tape, columns, gradient, edges
+    def __init__(self, tape: Tape, gradient: Gradient, edges: Edges | None):
+        self._tape, self._gradient, self._edges = tape, gradient, edges
+        self._columns = math.prod(tape.shape[1:])
         self._weights = None if tape.matrix is None else Weights(tape.matrix, None)
         self._scratch: dict[tuple[int, int], np.ndarray] = {}
 

@@ -41,8 +41,11 @@ class Program:
         compiled: the loops.
 
     ``vectors`` are sent in each step; ``most_steps`` are alike, and ``steps_at_once`` of them take a few
-    hundredths of a second; ``nbytes`` of the state; ``is_large``: records are not written by steps.
+    hundredths of a second; ``nbytes`` of the state; ``is_large``: records are not written by steps, else
+    ``records_at_once`` are.
     """
+
+    records_at_once = sys.maxsize
 
     def __init__(self, tape: Tape, state: Any, compiled: Compiled):
         self.vectors = tape.vectors

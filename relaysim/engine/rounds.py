@@ -28,7 +28,7 @@ from relaysim.support.workspace import Workspace
 __all__ = ["Rounds"]
 
 # Iterates that are large gain nothing by fewer calls, and lose what rules do block by block.
-MOST_BYTES_OF_CALLS = 1 << 20
+MOST_BYTES_OF_CALLS = 1 << 18
 
 
 class Rounds:
@@ -162,7 +162,8 @@ class Rounds:
         """See `relaysim.engine.setup.Machine`: where steps are listed."""
         program, sent, step = self._program, self.network.vectors_sent, self.step
         assert program is not None, "nothing is recorded by single steps"
-        targets = [each for each in targets if each <= step + program.steps_at_once]
+        some = targets[: program.records_at_once]
+        targets = [each for each in some if each <= step + program.steps_at_once]
         if targets:
             self._run(program, targets, records)
         return [sent + program.vectors * (each - step) for each in targets if each <= self.step]

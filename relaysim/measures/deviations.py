@@ -12,16 +12,14 @@ from relaysim.support.fast import loaded
 __all__ = ["means_and_spreads", "means_of", "spreads_of"]
 
 
-def means_and_spreads(
-    iterates: np.ndarray, blocks: tuple[slice, ...] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def means_and_spreads(iterates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both of what follows; compiled where that is loaded, to the same bits."""
     fast, x = loaded(), iterates
     if fast is None or not x.size or not x.flags.c_contiguous or x.dtype != float:
         means = means_of(x)
-        return means, spreads_of(x, means, blocks)
+        return means, spreads_of(x, means)
     k, n, d, *replicas = x.shape
-    lanes, length = math.prod(replicas), (blocks or row_blocks(x[0]))[0].stop
+    lanes, length = math.prod(replicas), row_blocks(x[0])[0].stop
     means, spreads = np.empty((k, d * lanes)), np.empty((k, lanes))
     fast.means_and_spreads(x.reshape(k, n, d * lanes), lanes, length, means, spreads)
     return means.reshape(k, *x.shape[2:]), spreads.reshape(k, *replicas)
@@ -36,24 +34,19 @@ def means_of(iterates: np.ndarray) -> np.ndarray:
     return _added_in_order(iterates) * (1 / iterates.shape[1])
 
 
-def spreads_of(
-    iterates: np.ndarray, means: np.ndarray, blocks: tuple[slice, ...] | None = None
-) -> np.ndarray:
+def spreads_of(iterates: np.ndarray, means: np.ndarray) -> np.ndarray:
     """Ξ² = (1/n) Σ_i ‖x_i − x̄‖² of ``(k, n, d[, r])`` from deviations, so that nothing cancels, ``(k[, r])``.
-
-    ``blocks`` of workers are summed up by themselves: by default those of `row_blocks`, which some replicas
-    of many take from all of them, to have the same bits.
 
     >>> x = np.array([[[1.0], [3.0]]])
     >>> spreads_of(x, means_of(x)).tolist()
     [1.0]
     """
     squares = np.zeros((len(iterates), *iterates.shape[2:]))
-    for rows in row_blocks(iterates[0]) if blocks is None else blocks:
+    for rows in row_blocks(iterates[0]):
         deviations = np.subtract(iterates[:, rows], means[:, None], order="C")
         squares += _added_in_order(np.square(deviations, out=deviations))
     # Parameter by parameter, however the numbers lie in memory: as compiled loops do.
-    by_parameter = np.ascontiguousarray(np.moveaxis(squares, 1, 0))
+    by_parameter = np.ascontiguousarray(squares.swapaxes(0, 1))
     return np.asarray(_added_in_order(by_parameter[None])[0]) / iterates.shape[1]
 
 
