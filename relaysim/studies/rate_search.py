@@ -36,7 +36,7 @@ FINEST = 1.004
 REFINE_WITH = 24
 MOST_NEIGHBOURHOODS = 8
 # Rates that at their slope need so many times the steps of the best are watched no further, once it is there,
-# or, where others knew its steps, after half of these.
+# or, where others knew its steps or the longest that is of interest, after a third of these.
 HOPELESS, HOPELESS_NEAR = 2.0, 1.3
 # The winner is watched for this much longer, of which every so many steps are looked at; if it does not
 # last, so many runners-up at once.
@@ -287,10 +287,10 @@ class RateSearch:
             steps[steps > self._max_steps] = np.nan
             best = np.nanmin(steps) if np.isfinite(steps).any() else np.inf
             enough = int(np.ceil((1 + STAYS) * min(best, limit))) + STAYS_STEPS
-            if run.step >= enough or run.diverged.all():
+            if run.step >= enough or not (going & ~run.diverged).any():
                 break
             horizon = min(max(2 * run.step, 64), enough)
-            most = min(HOPELESS * best, waited_for)
+            most = min(HOPELESS * best, waited_for, HOPELESS_NEAR * limit)
             if self._squared and most <= 4 * run.step:
                 needed = steps_at_slope(curves, self._target)
                 # What only grows may diverge, which is worth knowing.
