@@ -162,17 +162,17 @@ class RelaySGD(MomentumMethod):
         half = round.descend(state.x, direction, overwrite=not self.momentum)
         mail = round.relay(half, state.mail)
         received, missing = round.inbox(state.mail if self.overlap else mail)
-        x = np.add(half, received, out=round.fresh(half.shape))
+        x = round.fresh(half.shape)
         n = len(x)
-        if missing is None:
-            x *= 1 / n
-        elif self.unheard == "counts":
-            x /= n - missing
-        else:
-            stand_in = {"initial": state.start, "previous": state.x, "own": half}[self.unheard]
-            for rows in row_blocks(x):
-                x[rows] += missing[rows] * stand_in[rows]
-            x *= 1 / n
+        stand_in = {"initial": state.start, "previous": state.x}.get(self.unheard, half)
+        for rows in row_blocks(x):
+            total = np.add(half[rows], received[rows], out=x[rows])
+            if missing is not None and self.unheard == "counts":
+                total /= n - missing[rows]
+                continue
+            if missing is not None:
+                total += missing[rows] * stand_in[rows]
+            total *= 1 / n
         return RelayState(x, state.start, momentum, mail)
 
 

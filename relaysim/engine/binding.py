@@ -11,10 +11,10 @@ import numpy as np
 
 from relaysim.engine.tape import Tape
 from relaysim.network.gossip import MixChange, Weights
-from relaysim.network.products import segment_sum, side_by_side
+from relaysim.network.hung import Rows, Sums
 from relaysim.support import operations
 
-__all__ = ["Binding", "Call", "Edges", "Gradient", "shaped"]
+__all__ = ["Binding", "Call", "Gradient", "shaped"]
 
 Gradient: TypeAlias = Callable[[np.ndarray], np.ndarray]
 Call: TypeAlias = Callable[[], Any]
@@ -25,17 +25,42 @@ def shaped(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return values if len(shape) == 2 else values.reshape(len(values), shape[1], -1)
 
 
+def _less(total: np.ndarray, rows: Rows, old: np.ndarray, out: np.ndarray) -> list[Call]:
+    if isinstance(rows, slice):
+        return [functools.partial(np.subtract, total[rows], old, out)]
+    return [
+        functools.partial(total.take, rows, 0, out, "clip"),
+        functools.partial(np.subtract, out, old, out),
+    ]
+
+
+def _added(found: np.ndarray, parents: Rows, sent: np.ndarray, rows: Rows) -> Call:
+    if isinstance(parents, slice) and isinstance(rows, slice):
+        return functools.partial(np.add, found[parents], sent[rows], found[parents])
+
+    def add() -> None:
+        found[parents] += sent[rows]
+
+    return add
+
+
+def _summed(found: np.ndarray, families: Rows, sent: np.ndarray, sums: Sums) -> Call:
+    def add() -> None:
+        found[families] += sums(sent)
+
+    return add
+
+
 class Binding:
     """Calls for the operations of a tape.
 
     Args:
         tape: whose they are.
         gradient: what `operations.ASK` asks.
-        edges: of the tree, where there is one.
     """
 
-    def __init__(self, tape: Tape, gradient: Gradient, edges: Edges | None):
-        self._tape, self._gradient, self._edges = tape, gradient, edges
+    def __init__(self, tape: Tape, gradient: Gradient):
+        self._tape, self._gradient = tape, gradient
         self._columns = math.prod(tape.shape[1:])
         self._weights = None if tape.matrix is None else Weights(tape.matrix, None)
         self._scratch: dict[tuple[int, int], np.ndarray] = {}
@@ -45,13 +70,26 @@ class Binding:
         payload: np.ndarray,
         received: np.ndarray,
         old: np.ndarray,
-        messages: np.ndarray,
-        total: np.ndarray,
+        new: np.ndarray,
+        found: np.ndarray,
     ) -> list[Call]:
-        """A round of RelaySum; see `Edges.calls`."""
-        assert self._edges is not None
-        taken = self._lent(2 * self._edges.count)
-        return self._edges.calls(payload, received, old, messages, total, taken)
+        """A round of RelaySum, as `relaysim.network.hung.renew` makes it of each piece."""
+        assert self._tape.tree is not None
+        total = self._lent(len(payload))
+        calls: list[Call] = [
+            functools.partial(np.add, payload, received, total),
+            functools.partial(found[0].fill, 0.0),
+        ]
+        for piece in self._tape.tree.pieces(shaped(payload, self._tape.shape)):
+            down, up = new[piece.down], new[piece.up]
+            calls += _less(total, piece.parents, old[piece.up], down)
+            calls += _less(total, piece.children, old[piece.down], up)
+            calls.append(functools.partial(found.__setitem__, piece.children, down))
+            for parents, rows in piece.slots:
+                calls.append(_added(found, parents, up, rows))
+            if piece.sums is not None:
+                calls.append(_summed(found, piece.families, up, piece.sums))
+        return calls
 
     def calls(
         self, kind: int, out: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, number: float
@@ -174,55 +212,3 @@ _CROSSING = {
     operations.CHANGE: Binding._change,
     operations.AVERAGE: Binding._average,
 }
-
-
-class Edges:
-    """The edges of a tree in an order in which sums over each receiver's are sums of whole pieces.
-
-    ``order``: which edge, of those sorted by receiver, is k-th here, and ``rank`` the other way round.
-    """
-
-    def __init__(self, tape: Tape):
-        assert tape.tree is not None
-        source, reverse, offsets = tape.tree
-        self.count = len(source)
-        self._n = n = tape.shape[0]
-        self._slots = side_by_side(offsets)
-        if self._slots is None:
-            self.order = np.arange(self.count)
-            self._sum = segment_sum(offsets)
-        else:
-            self.order = np.concatenate([edges for _, edges in self._slots])
-        self.rank = np.argsort(self.order)
-        # What a worker holds in all, and of that what the receiver of its message had sent it.
-        self._taken = np.concatenate([source[self.order], n + self.rank[reverse[self.order]]])
-
-    def calls(
-        self,
-        payload: np.ndarray,
-        received: np.ndarray,
-        old: np.ndarray,
-        messages: np.ndarray,
-        total: np.ndarray,
-        taken: np.ndarray,
-    ) -> list[Call]:
-        """A round of RelaySum, of ``old`` messages with n rows before them, which are overwritten."""
-        n, count = self._n, self.count
-        calls: list[Call] = [
-            functools.partial(np.add, payload, received, old[:n]),
-            functools.partial(old.take, self._taken, 0, taken, "clip"),
-            functools.partial(np.subtract, taken[:count], taken[count:], messages),
-        ]
-        if self._slots is None:
-            return [*calls, lambda: np.copyto(total, self._sum(messages))]
-        begin = 0
-        for rows, edges in self._slots:
-            part, end = total[rows], begin + len(edges)
-            these = messages[begin:end]
-            calls.append(
-                functools.partial(np.add, part, these, part)
-                if begin
-                else functools.partial(np.copyto, part, these)
-            )
-            begin = end
-        return calls

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from relaysim.engine.binding import Binding, Call, Edges, Gradient, shaped
+from relaysim.engine.binding import Binding, Call, Gradient, shaped
 from relaysim.engine.layout import Layout
 from relaysim.engine.recorded import Records
 from relaysim.engine.states import bytes_of
@@ -58,22 +58,14 @@ class Calls:
         self.vectors, self._shape = tape.vectors, tape.shape
         self._columns = math.prod(tape.shape[1:])
         layout = Layout(tape, 1)
-        self._edges = None if tape.tree is None else Edges(tape)
-        # Messages have those who send them before them, to be taken with them.
-        self._whole = [
-            np.zeros((rows + self._before(rows), self._columns)) for rows in layout.rows_of
-        ]
-        self._memory = [
-            whole[self._before(rows) :]
-            for whole, rows in zip(self._whole, layout.rows_of, strict=True)
-        ]
+        self._memory = [np.zeros((rows, self._columns)) for rows in layout.rows_of]
         # Where registers lie, step after step, until they lie as at first.
         self._phase, self._places = 0, [np.arange(len(self._memory))]
         while (following := self._places[-1][layout.follows]).tolist() != self._places[0].tolist():
             self._places.append(following)
             if len(self._places) > MOST_PHASES:
                 raise UntraceableError("arrays that change places too often")
-        binding = Binding(tape, gradient, self._edges)
+        binding = Binding(tape, gradient)
         self._steps = [self._bound(layout, binding, at.tolist()) for at in self._places]
         self._held: list[int | np.ndarray] = []
         registers = iter(layout.inputs)
@@ -101,12 +93,11 @@ class Calls:
         calls: list[Call] = []
         memory = self._memory
         for (kind, *registers), number in zip(layout.code.tolist(), layout.numbers, strict=True):
-            out, *operands = (places[each] for each in registers)
-            a, b, c, further = (memory[each] for each in operands)
+            out, a, b, c, further = (memory[places[each]] for each in registers)
             if kind == operations.RELAY:
-                calls += binding.relay(a, b, self._whole[operands[2]], memory[out], further)
+                calls += binding.relay(a, b, c, out, further)
             else:
-                calls += binding.calls(kind, memory[out], a, b, c, number)
+                calls += binding.calls(kind, out, a, b, c, number)
         return calls
 
     @property
@@ -145,20 +136,10 @@ class Calls:
     def _at(self, register: int) -> np.ndarray:
         return self._memory[self._places[self._phase][register]]
 
-    def _before(self, rows: int) -> int:
-        """The rows that a register of so many has before them."""
-        return self._shape[0] if self._edges is not None and rows == self._edges.count else 0
-
     def _write(self, register: int, values: np.ndarray) -> None:
         """Fill a register with ``(rows, d[, r])``."""
-        flat = values.reshape(len(values), self._columns)
-        if self._edges is not None and self._before(len(flat)):
-            flat = flat[self._edges.order]
-        self._at(register)[:] = flat
+        self._at(register)[:] = values.reshape(len(values), self._columns)
 
     def _read(self, register: int) -> np.ndarray:
         """What is in it; a copy."""
-        found = self._at(register)
-        if self._edges is not None and self._before(len(found)):
-            found = found[self._edges.rank]
-        return shaped(found.copy(), self._shape)
+        return shaped(self._at(register).copy(), self._shape)

@@ -69,20 +69,22 @@ class Program:
         self.steps_at_once = min(max(NUMBERS_AT_ONCE // numbers, 1), self.most_steps)
         for number, values in tape.constants.items():
             self._write(self._layout.register_of[number], values)
-        leaves, registers = flattened(state), iter(self._layout.inputs)
-        held: list[tuple[Callable, int, int] | np.ndarray] = []
+        leaves = flattened(state)
+        registers = iter(zip(tape.inputs, self._layout.inputs, strict=True))
+        held: list[tuple[Callable, int, np.ndarray | slice] | np.ndarray] = []
         self._heard = -1  # the register of who is, while not everyone is
+        by_receiver, back = _order_by_receiver(tape)
         for k, values in enumerate(leaves):
-            if tape.tallies and is_tally(values):
-                register = next(registers)
-                held.append((self._read_tally, register, len(values)))
-                self._write_tally(register, values)
-                if len(values) == self._n:
+            is_tallied = bool(tape.tallies) and is_tally(values)
+            if is_tallied or is_numbers(values, tape.shape):
+                number, register = next(registers)
+                is_message = number in tape.messages
+                read = self._read_tally if is_tallied else self._read
+                write = self._write_tally if is_tallied else self._write
+                held.append((read, register, back if is_message else slice(len(values))))
+                write(register, values[by_receiver] if is_message else values)
+                if is_tallied and not is_message:
                     self._heard = register
-            elif is_numbers(values, tape.shape):
-                register = next(registers)
-                held.append((self._read, register, len(values)))
-                self._write(register, values)
             else:
                 held.append(tape.changed.get(k, values))
         self._recorded = held[recorded_leaf(state)][1]
@@ -92,7 +94,7 @@ class Program:
     @property
     def x(self) -> np.ndarray:
         """The iterates, ``(n, d[, r])``; a copy."""
-        return self._read(self._recorded, self._n)
+        return self._read(self._recorded, slice(self._n))
 
     @property
     def state(self) -> Any:
@@ -195,18 +197,19 @@ class Program:
         for memory, places in self._groups:
             memory[places[register] :].reshape(-1)[: len(values)] = values
 
-    def _read_tally(self, register: int, rows: int) -> np.ndarray:
+    def _read_tally(self, register: int, order: np.ndarray | slice) -> np.ndarray:
         memory, places = self._groups[0]
-        return memory[places[register] :].reshape(-1)[:rows].astype(np.int64)
+        return memory[places[register] :].reshape(-1)[order].astype(np.int64)
 
-    def _read(self, register: int, rows: int) -> np.ndarray:
+    def _read(self, register: int, order: np.ndarray | slice) -> np.ndarray:
+        rows = order.stop if isinstance(order, slice) else len(order)
         found = np.empty((rows, self._d, self._r))
         if self._lanes == self._r:
             memory, places = self._groups[0]
-            found.reshape(rows, -1)[:] = memory[places[register] :][:rows]
+            found.reshape(rows, -1)[:] = memory[places[register] :][order]
             return found.reshape(rows, *self._shape[1:])
         for group, (memory, places) in enumerate(self._groups):
-            values = memory[places[register] :][:rows].reshape(rows, self._d, self._lanes)
+            values = memory[places[register] :][order].reshape(rows, self._d, self._lanes)
             first = group * self._lanes
             part = found[..., first : first + self._lanes]
             part[:] = values[..., : part.shape[2]]
@@ -244,7 +247,19 @@ def _mixing(tape: Tape) -> tuple[np.ndarray, ...]:
     return tuple(found)
 
 
+def _order_by_receiver(tape: Tape) -> tuple[np.ndarray, np.ndarray]:
+    """Which message is k-th if they are sorted by receiver, and where each is then."""
+    if tape.tree is None:
+        return (np.empty(0, dtype=np.intp),) * 2
+    order = np.lexsort((tape.tree.src, tape.tree.dst))
+    return order, np.argsort(order)
+
+
 def _tree(tape: Tape) -> tuple[np.ndarray, ...]:
+    """Sources and reverses of edges, sorted by receiver, and where those of each begin."""
     if tape.tree is None:
         return tuple(np.empty(0, dtype=np.int64) for _ in range(3))
-    return tuple(np.array(each, dtype=np.int64) for each in tape.tree)
+    order, back = _order_by_receiver(tape)
+    src, dst, reverse = (each[order] for each in tape.tree[:3])
+    offsets = np.searchsorted(dst, np.arange(tape.shape[0] + 1))
+    return tuple(each.astype(np.int64) for each in (src, back[reverse], offsets))

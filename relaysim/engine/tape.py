@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from scipy.sparse import csr_array
 
+from relaysim.network.hung import Hung
 from relaysim.support import operations
 from relaysim.support.alike import is_alike
 
@@ -46,7 +47,7 @@ class Tape:
         gradient: Hessians ``(n, d, d)`` and constants ``(n, d)`` of quadratics, where they are asked for;
             ``diagonal_gradient``: curvatures and centers ``(n, d)`` of diagonal ones.
         matrix: W, where it is.
-        tree: sources and reverses of edges, sorted by receiver, and where those of each begin, likewise.
+        tree: over whose edges messages are relayed, likewise, and ``messages``: which arrays these are.
     """
 
     shape: tuple[int, ...]
@@ -61,7 +62,8 @@ class Tape:
     gradient: tuple[np.ndarray, np.ndarray] | None = None
     diagonal_gradient: tuple[np.ndarray, np.ndarray] | None = None
     matrix: csr_array | None = None
-    tree: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+    tree: Hung | None = None
+    messages: set[int] = dataclasses.field(default_factory=set)
 
     def array(self, rows: int) -> int:
         """The number of a new array."""

@@ -126,6 +126,7 @@ class _TracedRound(Round):
         results = (tape.array(len(values)), tape.array(len(payload)))
         operands = tuple(map(tape.number_of, (payload, mail.received, values)))
         tape.operations.append(Operation(operations.RELAY, results, operands))
+        tape.messages |= {results[0], operands[2]}
         sums: Any = UnknownArray(tape, results[0], len(values))
         total: Any = UnknownArray(tape, results[1], len(payload))
         if isinstance(heard, Tally) and isinstance(counts, Tally):
@@ -133,6 +134,7 @@ class _TracedRound(Round):
             tape.operations.append(
                 Operation(operations.COUNT, results, (heard.number, counts.number))
             )
+            tape.messages |= {results[0], counts.number}
             counts, heard = Tally(results[0], counts.rows), Tally(results[1], heard.rows)
         return Mail(sums, counts, total, heard)
 

@@ -17,7 +17,6 @@ from relaysim.network.products import segment_sum
 from relaysim.network.relay import LossyTreeRelay
 from relaysim.support.checks import require_memory
 from relaysim.support.gathering import rows_at
-from relaysim.support.workspace import Workspace
 from relaysim.topologies import Topology
 
 __all__ = ["Late", "LateTreeRelay"]
@@ -228,8 +227,8 @@ class _LateMix(MixChange):
 class LateTreeRelay(LossyTreeRelay):
     """RelaySum on one tree where receivers go by the newest message of each neighbour, with its count."""
 
-    def __init__(self, tree: Topology, workspace: Workspace, late: Late):
-        super().__init__(tree, workspace, None)
+    def __init__(self, tree: Topology, late: Late):
+        super().__init__(tree, None)
         self._late = late
 
     def _arrived(self, values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,7 @@ from relaysim.mixing.sequences import preserved_weights
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.crossing import Altered, AnyWeights, Crossing, Faithful, Lies, Lossy
 from relaysim.network.gossip import Weights
+from relaysim.network.hung import Hung
 from relaysim.network.late import Late, LateTreeRelay
 from relaysim.network.pairs import PairExchange
 from relaysim.network.rehung import RehungMail, RehungTreeRelay
@@ -106,14 +107,14 @@ class Network:
         """W_t with t = ``round``; the k-th further one is another draw, if weights are drawn."""
         return self._weighting.at(round, further)
 
-    def _tree_relay(self, tree: Topology) -> TreeRelay:
+    def _tree_relay(self, tree: Topology) -> TreeRelay | LossyTreeRelay:
         if isinstance(self._crossing, Late):
-            return LateTreeRelay(tree, self._workspace, self._crossing)
+            return LateTreeRelay(tree, self._crossing)
         if self._arrivals is None:
             return TreeRelay(tree, self._workspace)
         if isinstance(self._links, Topology) and self._links is not self.topology:
-            return RehungTreeRelay(tree, self._links, self._workspace, self._arrivals)
-        return LossyTreeRelay(tree, self._workspace, self._arrivals)
+            return RehungTreeRelay(tree, self._links, self._arrivals)
+        return LossyTreeRelay(tree, self._arrivals)
 
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""
@@ -217,10 +218,8 @@ class Network:
         return None if is_several_rounds(weights.matrix) else weights
 
     @property
-    def tree_edges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of a tree's edges, sorted by receiver: who sends, which is the other direction; and where those of
-        each receiver begin, ``(n + 1,)``.
-        """
+    def tree_edges(self) -> Hung:
+        """The edges of a tree as messages lie."""
         return self._relay.edges
 
     def neighbours_with(self, kept: np.ndarray, round: int) -> np.ndarray:

@@ -9,7 +9,6 @@ from scipy.sparse import coo_array, csgraph
 
 from relaysim.network.arrivals import Arrivals
 from relaysim.network.relay import LossyTreeRelay, Mail
-from relaysim.support.workspace import Workspace
 from relaysim.topologies import Topology
 
 __all__ = ["RehungMail", "RehungTreeRelay"]
@@ -46,12 +45,11 @@ class RehungTreeRelay(LossyTreeRelay):
     Args:
         tree: the first one.
         graph: with all its links.
-        workspace: see `TreeRelay`.
         arrivals: of the run, on the graph.
     """
 
-    def __init__(self, tree: Topology, graph: Topology, workspace: Workspace, arrivals: Arrivals):
-        super().__init__(graph, workspace, arrivals)
+    def __init__(self, tree: Topology, graph: Topology, arrivals: Arrivals):
+        super().__init__(graph, arrivals)
         self._first = np.isin(self._src * graph.n + self._dst, tree.src * graph.n + tree.dst)
         low, high = np.minimum(self._src, self._dst), np.maximum(self._src, self._dst)
         self._low, self._high = graph.edges.T

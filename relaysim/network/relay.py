@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from scipy.sparse import csgraph
+from scipy.sparse import csgraph, csr_array
 
 from relaysim.network.arrivals import Arrivals
+from relaysim.network.hung import Piece, hung, renew
 from relaysim.network.products import segment_sum
-from relaysim.support.blocks import row_blocks
 from relaysim.support.workspace import Workspace
 from relaysim.topologies import Topology
 
@@ -21,9 +20,9 @@ __all__ = ["LossyTreeRelay", "Mail", "PairMail", "PairRelay", "TreeRelay"]
 class Mail(NamedTuple):
     """RelaySum's messages on one tree: what crossed each directed edge in the last round.
 
-    ``values (E, d[, r])`` and ``counts (E,)`` have one row per directed edge, sorted by receiver:
-    the running sum of payloads, and of how many workers it holds. ``received (n, d[, r])`` and
-    ``heard (n,)`` are their sums over each receiver's edges.
+    ``values (E, d[, r])`` and ``counts (E,)`` have one row per directed edge, as they lie in
+    `relaysim.network.hung.Hung`: the running sum of payloads, and of how many workers it holds. ``received
+    (n, d[, r])`` and ``heard (n,)`` are their sums over each receiver's edges.
     """
 
     values: np.ndarray
@@ -48,18 +47,17 @@ class TreeRelay:
 
     def __init__(self, tree: Topology, workspace: Workspace):
         self.n = tree.n
-        self._src, self._dst, self._reverse = tree.src, tree.dst, tree.reverse
+        self.edges = hung(tree)
         self._adjacency = tree.adjacency
-        self._offsets = np.concatenate([[0], np.cumsum(tree.degrees)])
         self._workspace = workspace
         self._settled_counts: np.ndarray | None = None
         self._settled_heard: np.ndarray | None = None
-        self._sums: dict[tuple, list[tuple[slice, slice, Callable]]] = {}
+        self._pieces: dict[tuple, list[Piece]] = {}
 
     def empty(self, x: np.ndarray) -> Mail:
         """Messages before the first round: nothing sent, nobody heard."""
-        edges = (len(self._src), *x.shape[1:])
-        counts = np.zeros(len(self._src), dtype=np.int64)
+        edges = (len(self.edges.src), *x.shape[1:])
+        counts = np.zeros(edges[0], dtype=np.int64)
         heard = np.zeros(self.n, dtype=np.int64)
         # Zeros that take no memory, since nothing is written into what was received.
         return Mail(np.broadcast_to(0.0, edges), counts, np.broadcast_to(0.0, x.shape), heard)
@@ -71,28 +69,15 @@ class TreeRelay:
             counts, heard = self._count(counts, heard)
         lend = self._workspace
         shape = payload.shape
-        blocks = self._sums.get(shape)
-        if blocks is None:
-            blocks = self._sums[shape] = self._segment_sums(payload)
+        pieces = self._pieces.get(shape)
+        if pieces is None:
+            pieces = self._pieces[shape] = self.edges.pieces(payload)
         total = np.add(payload, received, out=lend.scratch(shape))
-        values = lend.fresh(old.shape)
-        if len(blocks) == 1:
-            total.take(self._src, 0, values, "clip")
-            values -= old.take(self._reverse, 0, None, "clip")
-            received = blocks[0][2](values)
-        else:
-            received = lend.fresh(shape)
-            for workers, edges, segment_sum in blocks:
-                part = values[edges]
-                total.take(self._src[edges], 0, part, "clip")
-                part -= old.take(self._reverse[edges], 0, None, "clip")
-                received[workers] = segment_sum(part)
+        values, received = lend.fresh(old.shape), lend.fresh(shape)
+        received[0] = 0
+        for piece in pieces:
+            renew(piece, total, old, values, received)
         return Mail(values, counts, received, heard)
-
-    @property
-    def edges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """See `Network.tree_edges`."""
-        return self._src, self._reverse, self._offsets
 
     def inbox(self, mail: Mail) -> tuple[np.ndarray, np.ndarray | None]:
         """What each worker received, ``(n, d[, r])``, and n − Cnt_i, which broadcasts against it.
@@ -115,42 +100,39 @@ class TreeRelay:
 
     @functools.cached_property
     def _ahead(self) -> tuple[np.ndarray, np.ndarray]:
-        """Whether worker i lies beyond the head of edge e, without and with the head; ``(n, E)``."""
-        hops = csgraph.shortest_path(self._adjacency, method="D", unweighted=True)
-        to_head, to_tail = hops[:, self._dst], hops[:, self._src]
-        ahead = to_head < to_tail
-        return (ahead & (to_head > 0)).astype(float), ahead.astype(float)
+        return _ahead(self._adjacency, self.edges.src, self.edges.dst)
 
     def _count(self, counts: np.ndarray, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Counts follow the same rule as messages, with payload 1, until everyone is heard."""
-        counts = 1 + heard[self._src] - counts[self._reverse]
-        running = np.concatenate([[0], np.cumsum(counts)])
-        heard = np.diff(running[self._offsets])
+        src, dst, reverse = self.edges[:3]
+        counts = 1 + heard[src] - counts[reverse]
+        heard = np.bincount(dst, counts, self.n).astype(np.int64)
         if (heard == self.n - 1).all():
             self._settled_counts, self._settled_heard = counts, heard
         return counts, heard
 
-    def _segment_sums(self, x: np.ndarray) -> list[tuple[slice, slice, Callable]]:
-        """Per block of receivers: its rows, its edges, and the sum of edges by receiver."""
-        blocks = []
-        for workers in row_blocks(x):
-            offsets = self._offsets[workers.start : workers.stop + 1]
-            edges = slice(int(offsets[0]), int(offsets[-1]))
-            blocks.append((workers, edges, segment_sum(offsets - offsets[0])))
-        return blocks
+
+def _ahead(adjacency: csr_array, src: np.ndarray, dst: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether worker i lies beyond the head of edge e, without and with the head; ``(n, E)``."""
+    hops = csgraph.shortest_path(adjacency, method="D", unweighted=True)
+    to_head, to_tail = hops[:, dst], hops[:, src]
+    ahead = to_head < to_tail
+    return (ahead & (to_head > 0)).astype(float), ahead.astype(float)
 
 
-class LossyTreeRelay(TreeRelay):
+class LossyTreeRelay:
     """RelaySum on one tree whose messages, with their counts, may get lost.
 
-    Counts differ between replicas, ``(E, 1[, r])``, and do not settle.
+    Messages are sorted by receiver, as everywhere where some of them are told from others. Counts differ
+    between replicas, ``(E, 1[, r])``, and do not settle.
     """
 
-    def __init__(self, tree: Topology, workspace: Workspace, arrivals: Arrivals | None):
-        super().__init__(tree, workspace)
-        self._arrivals = arrivals
+    def __init__(self, tree: Topology, arrivals: Arrivals | None):
+        self.n = tree.n
+        self._src, self._dst, self._reverse = tree.src, tree.dst, tree.reverse
+        self._adjacency, self._arrivals = tree.adjacency, arrivals
         self._edges = np.stack([self._src, self._dst], axis=1)
-        self._sum = segment_sum(self._offsets)
+        self._sum = segment_sum(np.concatenate([[0], np.cumsum(tree.degrees)]))
 
     def empty(self, x: np.ndarray) -> Mail:
         """Messages before the first round: nothing sent, nobody heard."""
@@ -176,15 +158,23 @@ class LossyTreeRelay(TreeRelay):
     def resume(self, mail: Mail) -> None:
         """See `Network.resume`: counts never settle."""
 
+    def undelivered(self, mail: Mail, overlap: bool) -> np.ndarray:
+        """See `Network.undelivered`."""
+        ahead = _ahead(self._adjacency, self._src, self._dst)
+        return np.tensordot(ahead[bool(overlap)], mail.values, axes=1)
+
     def inbox(self, mail: Mail) -> tuple[np.ndarray, np.ndarray]:
         """What each worker received, and how many workers it has not heard from, ``(n, 1[, r])``."""
         return mail.received, self.n - 1 - mail.heard
 
 
+AnyTreeRelay: TypeAlias = TreeRelay | LossyTreeRelay
+
+
 class PairRelay:
     """RelaySum on two trees, each carrying every other coordinate."""
 
-    def __init__(self, first: TreeRelay, second: TreeRelay):
+    def __init__(self, first: AnyTreeRelay, second: AnyTreeRelay):
         self._relays = (first, second)
 
     def empty(self, x: np.ndarray) -> PairMail:

@@ -20,7 +20,6 @@ from relaysim.problems import Problem
 from relaysim.support.checks import real_array, real_number, whole_number
 from relaysim.support.display import html_table
 from relaysim.support.starts import starting_points
-from relaysim.support.workspace import Workspace
 from relaysim.theory.affine import AffineStep, Counting
 from relaysim.theory.known_losses import arrival_chances, chains_of, known_fault, without_memory
 from relaysim.theory.spectra import NEUTRAL, fixed_point, spectral_radius
@@ -125,8 +124,8 @@ def relay_under_faults(
 class _SharedRelay(LossyTreeRelay):
     """Relaying of which a share of each message arrives, and of its count."""
 
-    def __init__(self, tree: Topology, workspace: Workspace, share: np.ndarray):
-        super().__init__(tree, workspace, None)
+    def __init__(self, tree: Topology, share: np.ndarray):
+        super().__init__(tree, None)
         self._share = share
 
     def empty(self, x: np.ndarray) -> Mail:
@@ -149,7 +148,7 @@ class _SharedNetwork(Counting):
     share: np.ndarray
 
     def _tree_relay(self, tree: Topology) -> _SharedRelay:
-        return _SharedRelay(tree, self._workspace, self.share)
+        return _SharedRelay(tree, self.share)
 
 
 class RelayUnderFaults:
@@ -181,7 +180,7 @@ class RelayUnderFaults:
 
         self._map = AffineStep(problem, topology, algorithm, learning_rate, (), x0, network)
         self._whole = bool((share == 1).all())
-        relay, one = _SharedRelay(topology, Workspace(), share), np.eye(problem.n)
+        relay, one = _SharedRelay(topology, share), np.eye(problem.n)
         mail = relay.empty(one)
         for _ in range(int(topology.diameter)):
             mail = relay.send(one, mail)
