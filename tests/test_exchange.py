@@ -1,5 +1,7 @@
 """RelaySum's messages against their definition, Sum_i^t = Σ_j s_j^{t − τ_ij}."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import slow
@@ -29,8 +31,18 @@ def received_in(network, mail, shape):
     return received, np.broadcast_to(0 if missing is None else missing, shape)
 
 
-@given(trees(), st.sampled_from([(1,), (2,), (3, 2), (2, 4)]), st.integers(0, 10**6))
-def test_running_sums_are_delayed_sums_over_all_workers(tree, trailing, seed):
+@given(
+    trees(),
+    st.sampled_from([(1,), (2,), (3, 2), (2, 4)]),
+    st.sampled_from([1 << 18, 32]),
+    st.integers(0, 10**6),
+)
+def test_running_sums_are_delayed_sums_over_all_workers(tree, trailing, piece_bytes, seed):
+    with mock.patch("relaysim.support.blocks.BLOCK_BYTES", piece_bytes):
+        sums_are_delayed(tree, trailing, seed)
+
+
+def sums_are_delayed(tree, trailing, seed):
     topology = topologies.from_edges(*tree)
     shape = (topology.n, *trailing)
     network = Network(topology)

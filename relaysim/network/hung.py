@@ -13,7 +13,7 @@ from relaysim.network.products import MOST_SLOTS, segment_sum
 from relaysim.support.blocks import row_blocks
 from relaysim.topologies import Topology
 
-__all__ = ["Hung", "Piece", "Rows", "Sums", "hung", "renew"]
+__all__ = ["Hung", "Piece", "Rows", "Sums", "add_up", "hung", "renew"]
 
 #: Rows of an array: a slice where they lie at equal distances.
 Rows: TypeAlias = slice | np.ndarray
@@ -102,10 +102,18 @@ def hung(tree: Topology) -> Hung:
     return Hung(src, dst, reverse, parent, child)
 
 
+def add_up(rows: Rows, payload: np.ndarray, received: np.ndarray, total: np.ndarray) -> None:
+    """What some workers hold in all, in their rows of ``total``."""
+    if isinstance(rows, slice):
+        np.add(payload[rows], received[rows], out=total[rows])
+    else:
+        total[rows] = payload[rows] + received[rows]
+
+
 def renew(
     piece: Piece, total: np.ndarray, old: np.ndarray, new: np.ndarray, received: np.ndarray
 ) -> None:
-    """Messages of a piece from what workers hold in all, and what they bring to ``received``.
+    """Messages of a piece from what its workers hold in all, and what they bring to ``received``.
 
     Pieces are to be renewed in their order: what comes down is written, and what comes up is added to that.
     """

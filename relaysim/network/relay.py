@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csgraph, csr_array
 
 from relaysim.network.arrivals import Arrivals
-from relaysim.network.hung import Piece, hung, renew
+from relaysim.network.hung import Piece, add_up, hung, renew
 from relaysim.network.products import segment_sum
 from relaysim.support.workspace import Workspace
 from relaysim.topologies import Topology
@@ -72,10 +72,13 @@ class TreeRelay:
         pieces = self._pieces.get(shape)
         if pieces is None:
             pieces = self._pieces[shape] = self.edges.pieces(payload)
-        total = np.add(payload, received, out=lend.scratch(shape))
+        total, before = lend.scratch(shape), received
         values, received = lend.fresh(old.shape), lend.fresh(shape)
+        total[0] = payload[0] + before[0]
         received[0] = 0
         for piece in pieces:
+            # Piece by piece, as long as the cache has them.
+            add_up(piece.children, payload, before, total)
             renew(piece, total, old, values, received)
         return Mail(values, counts, received, heard)
 
