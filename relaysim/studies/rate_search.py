@@ -15,6 +15,7 @@ from relaysim.studies.settling import (
     over_a_cycle,
     overshoot,
     settled_levels,
+    stands_still,
     stays_below,
     steps_at_slope,
 )
@@ -291,6 +292,11 @@ class RateSearch:
                 break
             horizon = min(max(2 * run.step, 64), enough)
             most = min(HOPELESS * best, waited_for, HOPELESS_NEAR * limit)
+            rest = going & stands_still(curves, self._target)
+            rest &= rates * self._slowest * run.step >= SETTLES_AFTER
+            if rest.any():
+                run.drop(rest)
+                going &= ~rest
             if self._squared and most <= 4 * run.step:
                 needed = steps_at_slope(curves, self._target)
                 # What only grows may diverge, which is worth knowing.

@@ -12,12 +12,15 @@ __all__ = [
     "over_a_cycle",
     "overshoot",
     "settled_levels",
+    "stands_still",
     "stays_below",
     "steps_at_slope",
 ]
 
 # How much a curve may grow close to rounding, where drifts are normal.
 GROWING_ROUNDING = 100.0
+# A curve whose largest values differ by no more is at rest.
+AT_REST = 1e-6
 # Fractions of the start below which rounding may show, and below which there is nothing else.
 NEAR_ROUNDING, ROUNDING = 1e-24, 1e-29
 
@@ -68,13 +71,30 @@ def steps_at_slope(curves: np.ndarray, target: float) -> np.ndarray:
     quarter = len(curves) // 4
     if not quarter:
         return np.zeros(curves.shape[1])
-    start = len(curves) - 3 * quarter
-    quarters = [curves[start + k * quarter :][:quarter].max(axis=0) for k in range(3)]
     with np.errstate(all="ignore"):
-        second, third, last = (np.log(each / target) for each in quarters)
+        second, third, last = (np.log(each / target) for each in _largest(curves, quarter))
         slope = np.minimum(third - second, last - third) / quarter
         needed = len(curves) - quarter + np.maximum(last, 0) / -slope
     return np.where(slope < 0, needed, np.inf)
+
+
+def stands_still(curves: np.ndarray, target: float) -> np.ndarray:
+    """Whether each curve ``(records, r)`` is at rest above the target: the largest values of its last three
+    quarters are the same up to a millionth.
+    """
+    quarter = len(curves) // 4
+    if not quarter:
+        return np.zeros(curves.shape[1], dtype=bool)
+    second, third, last = _largest(curves, quarter)
+    with np.errstate(all="ignore"):
+        far = np.maximum(np.abs(second - third), np.abs(third - last)) <= AT_REST * last
+    return far & (last > target)
+
+
+def _largest(curves: np.ndarray, quarter: int) -> list[np.ndarray]:
+    """Of the last three quarters."""
+    start = len(curves) - 3 * quarter
+    return [curves[start + k * quarter :][:quarter].max(axis=0) for k in range(3)]
 
 
 def over_a_cycle(curves: np.ndarray, cycle: int) -> np.ndarray:
