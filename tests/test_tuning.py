@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import relaysim as rs
-from relaysim.studies import rate_search, tuning
+from relaysim.studies import rate_search, settling, tuning
 
 
 def equal_curvatures(n, h, spread=1.0):
@@ -243,15 +243,22 @@ def test_rates_that_cannot_win_are_given_up_and_change_nothing(monkeypatch):
     """The same rate and steps as where all are watched to the end; what is left out is slower."""
     problem = rs.problems.random_quadratics(n=12, d=4, zeta2=1.0, seed=3)
 
-    def found(algorithm):
-        return rs.tune(problem, rs.topologies.ring(12), algorithm, target=1e-8, progress=False)
+    def found(algorithm, target):
+        return rs.tune(problem, rs.topologies.ring(12), algorithm, target=target, progress=False)
 
-    methods = [rs.algorithms.D2(), rs.algorithms.QuasiGlobalMomentum(0.9)]
-    short, given_up = [found(each) for each in methods], 0
+    methods = [
+        (rs.algorithms.D2(), 1e-8),
+        (rs.algorithms.QuasiGlobalMomentum(0.9), 1e-8),
+        (rs.algorithms.GradientTracking(), 1e-8),
+        # Most of its rates come to rest above the target.
+        (rs.algorithms.DPSGD(), 1e-3),
+    ]
+    short, given_up = [found(*each) for each in methods], 0
     monkeypatch.setattr(rate_search, "HOPELESS", np.inf)
     monkeypatch.setattr(rate_search, "HOPELESS_NEAR", np.inf)
-    for algorithm, one in zip(methods, short, strict=True):
-        whole = found(algorithm)
+    monkeypatch.setattr(settling, "AT_REST", -1.0)
+    for (algorithm, target), one in zip(methods, short, strict=True):
+        whole = found(algorithm, target)
         assert (one.learning_rate, one.steps) == (whole.learning_rate, whole.steps)
         both = one.frame.merge(whole.frame, on="learning_rate", suffixes=("", "_whole"))
         less = both[both.horizon < both.horizon_whole]
@@ -261,6 +268,24 @@ def test_rates_that_cannot_win_are_given_up_and_change_nothing(monkeypatch):
         same = both[both.horizon == both.horizon_whole]
         np.testing.assert_array_equal(same.steps, same.steps_whole)
     assert given_up > 10
+
+
+@pytest.mark.parametrize(
+    ("curve", "rests"),
+    [
+        (np.full(64, 1.0), True),
+        (np.full(64, 0.5), False),  # not above the target
+        (np.geomspace(9, 1, 64), False),
+        (np.concatenate([np.geomspace(9, 1, 16), np.ones(48)]), True),
+        (np.concatenate([np.geomspace(9, 1, 32), np.ones(32)]), False),
+        (1 + 1e-3 * np.arange(64), False),  # it grows
+        (np.tile([1.0, 2.0], 32), True),
+        (np.full(3, 1.0), False),
+        (np.full(64, np.nan), False),
+    ],
+)
+def test_a_curve_at_rest(curve, rests):
+    assert settling.stands_still(curve[:, None], 0.5).tolist() == [rests]
 
 
 def test_momentum_widens_the_search():
