@@ -132,14 +132,6 @@ def test_replicas_leave_and_the_others_go_on(taken, by_the_rule, monkeypatch):
         same_bits(found, expected)
 
 
-def test_long_runs_are_looked_after_in_between(taken, monkeypatch):
-    monkeypatch.setattr(calls, "SECONDS_AT_ONCE", 3e-5)
-    short = run(known.D2(), GRAPHS[0], replicas=2)
-    assert taken[0].steps_at_once < 5
-    monkeypatch.setattr(calls, "SECONDS_AT_ONCE", 1)
-    same_bits(short, run(known.D2(), GRAPHS[0], replicas=2))
-
-
 @dataclasses.dataclass(frozen=True)
 class Own(known.DPSGD):
     """A rule of the user's own, which may do what no list of operations says."""

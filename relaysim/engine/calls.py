@@ -21,15 +21,16 @@ from relaysim.engine.tape import Tape, UntraceableError
 from relaysim.engine.tracing import flattened, is_numbers, rebuilt, recorded_leaf
 from relaysim.measures.deviations import means_and_spreads
 from relaysim.support import operations
+from relaysim.support.interrupts import StopRequest
 
 __all__ = ["Calls"]
 
 # Of records that are measured together, while the cache has them.
-BYTES_RECORDED_AT_ONCE = 1 << 19
+BYTES_RECORDED_AT_ONCE = 1 << 18
 # Registers change places with each step; after so many each is back at the most.
 MOST_PHASES = 24
-# What calls take at the most before it is looked whether someone asked to stop.
-SECONDS_AT_ONCE, SECONDS_A_CALL, SECONDS_A_NUMBER = 0.03, 1e-6, 1e-9
+# Records that are further apart are left to who looks in between whether someone asked to stop.
+MOST_STEPS_BETWEEN_RECORDS = 16
 
 
 class Calls:
@@ -40,9 +41,7 @@ class Calls:
         state: where it begins.
         gradient: what the tape's `operations.ASK` asks.
 
-    ``vectors`` are sent in each step; ``steps_at_once`` of them take a few hundredths of a second, and
-    ``records_at_once`` are best written in one go; ``nbytes`` of the state.
-    Steps are alike to the end of the run.
+    ``vectors`` are sent in each step; ``nbytes`` of the state. Steps are alike to the end of the run.
 
     Raises:
         UntraceableError: steps that are not alike.
@@ -83,10 +82,7 @@ class Calls:
         self._recorded = recorded
         self._skeleton = rebuilt(state, itertools.repeat(None))
         self.nbytes = bytes_of(state)
-        self.records_at_once = max(BYTES_RECORDED_AT_ONCE // max(state.x.nbytes, 1), 1)
-        calls = len(self._steps[0])
-        seconds = calls * (SECONDS_A_CALL + SECONDS_A_NUMBER * math.prod(tape.shape))
-        self.steps_at_once = int(max(SECONDS_AT_ONCE / max(seconds, SECONDS_A_CALL), 1))
+        self._records_at_once = max(BYTES_RECORDED_AT_ONCE // max(state.x.nbytes, 1), 1)
 
     def _bound(self, layout: Layout, binding: Binding, places: list[int]) -> list[Call]:
         """The calls of a step while registers lie so."""
@@ -111,18 +107,8 @@ class Calls:
         leaves = (self._read(each) if isinstance(each, int) else each for each in self._held)
         return rebuilt(self._skeleton, leaves)
 
-    def advance(self, step: int, targets: Sequence[int], records: Records | None = None) -> int:
-        """Go on from a step to each of these, and write there what is recorded; returns the last step."""
-        if records is None:
-            return self._advance(step, targets[-1])
-        some = slice(len(targets))
-        for target, record in zip(targets, records.iterates[some], strict=True):
-            step = self._advance(step, target)
-            record[...] = shaped(self._at(self._recorded), self._shape)
-        records.means[some], records.spreads[some] = means_and_spreads(records.iterates[some])
-        return step
-
-    def _advance(self, step: int, target: int) -> int:
+    def advance(self, step: int, target: int) -> int:
+        """Go on from a step to another one, which is returned."""
         steps, phase = self._steps, self._phase
         for _ in range(target - step):
             for call in steps[phase]:
@@ -130,6 +116,22 @@ class Calls:
             phase = (phase + 1) % len(steps)
         self._phase = phase
         return target
+
+    def record(self, step: int, targets: Sequence[int], records: Records, stop: StopRequest) -> int:
+        """Go on to the first of these steps, and write there what is recorded; returns the last step."""
+        count = 0
+        for target, record in zip(targets[: self._records_at_once], records.iterates, strict=False):
+            if target - step > MOST_STEPS_BETWEEN_RECORDS:
+                break
+            step = self.advance(step, target)
+            record[...] = shaped(self._at(self._recorded), self._shape)
+            count += 1
+            if stop.made:
+                break
+        if count:
+            found = means_and_spreads(records.iterates[:count])
+            records.means[:count], records.spreads[:count] = found
+        return step
 
     # -- registers ---------------------------------------------------------------------------------
 

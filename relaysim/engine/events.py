@@ -14,6 +14,7 @@ from relaysim.engine.recorded import Records
 from relaysim.engine.states import bytes_of, laid_out, restored, saved
 from relaysim.engine.timeline import Batch, MeetingNumbers, Timeline
 from relaysim.support.checks import real_array
+from relaysim.support.interrupts import StopRequest
 from relaysim.topologies import Topology
 
 __all__ = ["Events"]
@@ -142,7 +143,9 @@ class Events:
 
     records = False
 
-    def advance_and_record(self, targets: list[int], records: Records) -> list[float | np.ndarray]:
+    def advance_and_record(
+        self, targets: list[int], records: Records, stop: StopRequest
+    ) -> list[float | np.ndarray]:
         """None in one go: events are measured as they come."""
         return []
 

@@ -18,6 +18,7 @@ from relaysim.engine.tracing import flattened, is_numbers, is_tally, rebuilt, re
 from relaysim.network.gossip import entries_by_row
 from relaysim.support.blocks import row_blocks
 from relaysim.support.fast import Compiled
+from relaysim.support.interrupts import StopRequest
 from relaysim.support.threads import usable_threads
 
 __all__ = ["Program"]
@@ -41,11 +42,8 @@ class Program:
         compiled: the loops.
 
     ``vectors`` are sent in each step; ``most_steps`` are alike, and ``steps_at_once`` of them take a few
-    hundredths of a second; ``nbytes`` of the state; ``is_large``: records are not written by steps, else
-    ``records_at_once`` are.
+    hundredths of a second; ``nbytes`` of the state; ``is_large``: records are not written by steps.
     """
-
-    records_at_once = sys.maxsize
 
     def __init__(self, tape: Tape, state: Any, compiled: Compiled):
         self.vectors = tape.vectors
@@ -102,20 +100,26 @@ class Program:
         leaves = (each[0](*each[1:]) if isinstance(each, tuple) else each for each in self._held)
         return rebuilt(self._skeleton, leaves)
 
-    def advance(self, step: int, targets: Sequence[int], records: Records | None = None) -> int:
-        """Go on from a step to each of these, and write there what is recorded; returns the last step.
+    def advance(self, step: int, target: int) -> int:
+        """Go on from a step to another one; returns the last step.
 
-        It ends before the others if from then on steps are different ones: see `is_over`.
+        It ends before if from then on steps are different ones: see `is_over`.
         """
-        if records is None:
-            records = Records.empty(0, self._shape)
+        if self.is_large:
+            return self._advance_by_rows(step, target)
+        return self._advance(step, [target], Records.empty(0, self._shape))
+
+    def record(self, step: int, targets: Sequence[int], records: Records, stop: StopRequest) -> int:
+        """Go on to the first of these steps, and write there what is recorded; returns the last step."""
+        assert not self.is_large, "large records are written one by one"
+        some = [each for each in targets if each <= step + self.steps_at_once]
+        return self._advance(step, some, records) if some else step
+
+    def _advance(self, step: int, targets: Sequence[int], records: Records) -> int:
         iterates, means, spreads = records
         if iterates.ndim == 3:
             iterates, means, spreads = iterates[..., None], means[..., None], spreads[..., None]
         steps = np.asarray(targets, dtype=np.int64)
-        if self.is_large:
-            assert not len(iterates), "large records are written one by one"
-            return self._advance_by_rows(step, int(steps[-1]))
         layout = self._layout
         for k, (memory, places) in enumerate(self._groups):
             reached = self._compiled.advance(

@@ -16,7 +16,7 @@ from relaysim.measures.scope import Scope
 
 __all__ = ["Recorder"]
 
-BLOCK_BYTES, BYTES_MEASURED_AT_ONCE = 1 << 22, 1 << 19
+BLOCK_BYTES, BYTES_MEASURED_AT_ONCE = 1 << 21, 1 << 18
 MOST_RECORDS_IN_A_BLOCK = 256
 
 

@@ -23,6 +23,7 @@ from relaysim.network.arrivals import Arrivals
 from relaysim.network.crossing import Altered, Lies
 from relaysim.network.late import Late
 from relaysim.support.fast import compiled
+from relaysim.support.interrupts import StopRequest
 from relaysim.support.workspace import Workspace
 
 __all__ = ["Rounds"]
@@ -133,7 +134,8 @@ class Rounds:
             if self._program is None:
                 self._step_on(target)
             else:
-                self._run(self._program, [min(target, self.step + self._program.most_steps)])
+                program, last = self._program, min(target, self.step + self._program.most_steps)
+                self._reached(program, program.advance(self.step, last))
 
     def _step_on(self, target: int) -> None:
         """By the rule's own steps, until there is a list of what they do."""
@@ -158,22 +160,18 @@ class Rounds:
         """See `relaysim.engine.setup.Machine`."""
         return self._program is not None and not self._program.is_large
 
-    def advance_and_record(self, targets: list[int], records: Records) -> list[float | np.ndarray]:
+    def advance_and_record(
+        self, targets: list[int], records: Records, stop: StopRequest
+    ) -> list[float | np.ndarray]:
         """See `relaysim.engine.setup.Machine`: where steps are listed."""
         program, sent, step = self._program, self.network.vectors_sent, self.step
         assert program is not None, "nothing is recorded by single steps"
-        some = targets[: program.records_at_once]
-        targets = [each for each in some if each <= step + program.steps_at_once]
-        if targets:
-            self._run(program, targets, records)
+        self._reached(program, program.record(step, targets, records, stop))
         return [sent + program.vectors * (each - step) for each in targets if each <= self.step]
 
-    def _run(
-        self, program: Program | Calls, targets: list[int], records: Records | None = None
-    ) -> None:
-        reached = program.advance(self.step, targets, records)
-        self.network.send(program.vectors * (reached - self.step))
-        self.step = reached
+    def _reached(self, program: Program | Calls, step: int) -> None:
+        self.network.send(program.vectors * (step - self.step))
+        self.step = step
         if program.is_over or program.most_steps == 1:
             self._leave_program()
             self.network.resume(self._state)

@@ -162,7 +162,7 @@ class Run:
                     return
                 before = self.step
                 while targets:
-                    recorded = self._records_at_once(targets) if self._machine.records else 0
+                    recorded = self._records_at_once(targets, stop) if self._machine.records else 0
                     if recorded:
                         del targets[:recorded]
                     elif self._reaches(targets.pop(0), stop) or self.step > self._last_recorded:
@@ -185,10 +185,10 @@ class Run:
             self._machine.advance(min(target, self.step + _STEPS_BETWEEN_LOOKS))
         return self.step == target
 
-    def _records_at_once(self, targets: list[int]) -> int:
+    def _records_at_once(self, targets: list[int], stop: StopRequest) -> int:
         """How many of these steps the machine took and recorded in one go."""
         room = self._recorder.room
-        sent = [] if room is None else self._machine.advance_and_record(targets, room)
+        sent = [] if room is None else self._machine.advance_and_record(targets, room, stop)
         reached = targets[: len(sent)]
         self._recorder.added(len(sent))
         self._sent += sent

@@ -12,6 +12,7 @@ from relaysim.engine.events import Events
 from relaysim.engine.parts import Parts
 from relaysim.engine.recorded import Records
 from relaysim.engine.rounds import Rounds
+from relaysim.support.interrupts import StopRequest
 
 __all__ = ["Machine", "Setup"]
 
@@ -45,9 +46,12 @@ class Machine(Protocol):
     def records(self) -> bool:
         """Whether `advance_and_record` does anything at present."""
 
-    def advance_and_record(self, targets: list[int], records: Records) -> list[float | np.ndarray]:
+    def advance_and_record(
+        self, targets: list[int], records: Records, stop: StopRequest
+    ) -> list[float | np.ndarray]:
         """Step on to the first of these (increasing), as many as take no long time, if that is faster, and
-        write what is recorded there; the vectors sent by each that was reached.
+        write what is recorded there; the vectors sent by each that was reached. Where it is asked to stop no
+        further ones are.
         """
 
     def keep(self, replicas: np.ndarray) -> None:
