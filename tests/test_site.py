@@ -318,6 +318,17 @@ def test_a_method_that_diverges_is_drawn_at_a_smaller_rate(helpers, monkeypatch)
     assert history.frame.learning_rate.iloc[0] < 40
 
 
+def test_a_method_that_diverges_at_every_rate_is_drawn_on_another_graph(helpers, monkeypatch):
+    pictures = helpers("pictures")
+    history = pictures.run(rs.algorithms.Mudag())
+    assert repr(history.topology) == "complete(16)"
+    assert history.frame.learning_rate.iloc[0] == pictures.LEARNING_RATE
+    assert history.frame.suboptimality.iloc[-1] < pictures.LOWEST
+    monkeypatch.setattr(pictures, "LEARNING_RATE", 1e9)
+    with pytest.raises(ValueError, match=r"DPSGD\(.*\) is refused or diverges on each of"):
+        pictures.run(rs.algorithms.DPSGD())
+
+
 def test_options_without_defaults_need_an_example(helpers):
     @dataclasses.dataclass(frozen=True)
     class Undocumented:
