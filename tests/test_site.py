@@ -29,6 +29,7 @@ DOCS = ROOT / "docs"
 GUIDES = sorted(DOCS.glob("*.md"))
 HELPERS = sorted(path.stem for path in (DOCS / "relaysim_site").glob("*.py"))
 CODE = re.compile(r"^```(python|pycon)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+COLOURS = re.compile(r'</?span(?: class="[^"]*")?>')
 
 
 # -- pages -----------------------------------------------------------------------------------------
@@ -51,7 +52,8 @@ class Page(html.parser.HTMLParser):
         super().__init__()
         self.path = path
         self.ids, self.links, self.loads, self.nameless, self.words = set(), [], [], [], []
-        self.feed(path.read_text(encoding="utf-8"))
+        # Colours of code, which are most of all tags, part words and tell nothing else.
+        self.feed(COLOURS.sub(" ", path.read_text(encoding="utf-8")))
 
     def handle_starttag(self, tag, attributes):
         given = dict(attributes)
@@ -88,10 +90,20 @@ def target_of(page, address):
     """The file and the fragment that an address within the site means."""
     parts = urllib.parse.urlsplit(address)
     path = urllib.parse.unquote(parts.path)
-    target = (page.path.parent / path).resolve() if path else page.path
-    return target / "index.html" if target.is_dir() else target, urllib.parse.unquote(
-        parts.fragment
-    )
+    target = file_at(page.path.parent, path) if path else page.path
+    return target, urllib.parse.unquote(parts.fragment)
+
+
+@functools.cache
+def file_at(folder, path):
+    """The file that a path from a folder leads to, which for a folder is its index."""
+    target = (folder / path).resolve()
+    return target / "index.html" if target.is_dir() else target
+
+
+@functools.cache
+def is_there(path, site):
+    return path.is_file() and path.is_relative_to(site)
 
 
 def test_every_link_leads_somewhere(site, pages):
@@ -103,8 +115,7 @@ def test_every_link_leads_somewhere(site, pages):
                 continue
             target, fragment = target_of(page, address)
             followed += 1
-            there = target.is_file() and target.is_relative_to(site)
-            if not there or (fragment and fragment not in by_path[target].ids):
+            if not is_there(target, site) or (fragment and fragment not in by_path[target].ids):
                 broken.append(f"{name}: {address}")
     assert not broken
     assert followed > 1000
