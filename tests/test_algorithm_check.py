@@ -31,7 +31,8 @@ FAULTS = "faults: a loss that never happens changes nothing, one that does is su
 
 @pytest.mark.parametrize("algorithm", each_class((*ALGORITHMS, *ASYNCHRONOUS, *BY_NUMBER)))
 def test_all_methods_hold(algorithm, monkeypatch):
-    monkeypatch.setattr("relaysim.studies.contract.STEPS_TO_THE_OPTIMUM", 2000)
+    steps = 2000 if algorithm.uses == "relay" else 1200  # overlapping relays are the slowest of all
+    monkeypatch.setattr("relaysim.studies.contract.STEPS_TO_THE_OPTIMUM", steps)
     topology = TREE if algorithm.uses == "relay" else RING
     table = rs.algorithms.check(algorithm, PROBLEM, topology)
     assert table.holds.all(), f"\n{table}"

@@ -246,7 +246,7 @@ def test_arrays_keep_their_shapes(algorithm):
 @over_algorithms
 @pytest.mark.parametrize("sigma2", [None, 0.5])
 def test_a_replica_equals_its_run_alone(algorithm, sigma2):
-    rates, seeds, steps = [0.02, 0.3, 0.1], [3, 11], 40
+    rates, seeds, steps = [0.02, 0.3, 0.1], [3, 11], 30
     topology = topology_for(algorithm)
     problem = least_squares(8, 5, 4)
     options = {

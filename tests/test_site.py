@@ -29,6 +29,7 @@ DOCS = ROOT / "docs"
 GUIDES = sorted(DOCS.glob("*.md"))
 HELPERS = sorted(path.stem for path in (DOCS / "relaysim_site").glob("*.py"))
 CODE = re.compile(r"^```(python|pycon)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+COLOURS = re.compile(r'</?span(?: class="[^"]*")?>')
 
 
 # -- pages -----------------------------------------------------------------------------------------
@@ -51,7 +52,8 @@ class Page(html.parser.HTMLParser):
         super().__init__()
         self.path = path
         self.ids, self.links, self.loads, self.nameless, self.words = set(), [], [], [], []
-        self.feed(path.read_text(encoding="utf-8"))
+        # Colours of code, which are most of all tags, part words and tell nothing else.
+        self.feed(COLOURS.sub(" ", path.read_text(encoding="utf-8")))
 
     def handle_starttag(self, tag, attributes):
         given = dict(attributes)
@@ -88,10 +90,20 @@ def target_of(page, address):
     """The file and the fragment that an address within the site means."""
     parts = urllib.parse.urlsplit(address)
     path = urllib.parse.unquote(parts.path)
-    target = (page.path.parent / path).resolve() if path else page.path
-    return target / "index.html" if target.is_dir() else target, urllib.parse.unquote(
-        parts.fragment
-    )
+    target = file_at(page.path.parent, path) if path else page.path
+    return target, urllib.parse.unquote(parts.fragment)
+
+
+@functools.cache
+def file_at(folder, path):
+    """The file that a path from a folder leads to, which for a folder is its index."""
+    target = (folder / path).resolve()
+    return target / "index.html" if target.is_dir() else target
+
+
+@functools.cache
+def is_there(path, site):
+    return path.is_file() and path.is_relative_to(site)
 
 
 def test_every_link_leads_somewhere(site, pages):
@@ -103,8 +115,7 @@ def test_every_link_leads_somewhere(site, pages):
                 continue
             target, fragment = target_of(page, address)
             followed += 1
-            there = target.is_file() and target.is_relative_to(site)
-            if not there or (fragment and fragment not in by_path[target].ids):
+            if not is_there(target, site) or (fragment and fragment not in by_path[target].ids):
                 broken.append(f"{name}: {address}")
     assert not broken
     assert followed > 1000
@@ -316,6 +327,17 @@ def test_a_method_that_diverges_is_drawn_at_a_smaller_rate(helpers, monkeypatch)
     history = pictures.run(rs.algorithms.DPSGD())
     assert not history.diverged.any()
     assert history.frame.learning_rate.iloc[0] < 40
+
+
+def test_a_method_that_diverges_at_every_rate_is_drawn_on_another_graph(helpers, monkeypatch):
+    pictures = helpers("pictures")
+    history = pictures.run(rs.algorithms.Mudag())
+    assert repr(history.topology) == "complete(16)"
+    assert history.frame.learning_rate.iloc[0] == pictures.LEARNING_RATE
+    assert history.frame.suboptimality.iloc[-1] < pictures.LOWEST
+    monkeypatch.setattr(pictures, "LEARNING_RATE", 1e9)
+    with pytest.raises(ValueError, match=r"DPSGD\(.*\) is refused or diverges on each of"):
+        pictures.run(rs.algorithms.DPSGD())
 
 
 def test_options_without_defaults_need_an_example(helpers):

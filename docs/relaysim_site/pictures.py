@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import functools
 import inspect
 import json
 import pathlib
@@ -30,6 +31,8 @@ __all__ = ["draw", "example_of", "facts", "thumbnail"]
 
 STEPS = 300
 LEARNING_RATE = 0.2
+HALVINGS = 10
+TOPOLOGIES = rs.topologies.binary_tree(16), rs.topologies.ring(16), rs.topologies.complete(16)
 PROBLEM = {"n": 16, "d": 10, "zeta2": 1.0, "mu": 0.25, "seed": 0}
 LOWEST = 1e-12
 FIGURE_DPI, THUMBNAIL_DPI = 160, 150
@@ -163,27 +166,32 @@ def example_of(kind: type):
 def run(method) -> rs.History:
     """A method on the quadratic of all these pictures, at a rate at which it does not diverge.
 
-    On the tree, or where the method refuses it on a ring or the complete graph.
+    On the tree, or where the method refuses it, or diverges at all of `HALVINGS` + 1 rates, on a ring or the
+    complete graph.
     """
     problem = rs.problems.random_quadratics(**PROBLEM)
-    n = PROBLEM["n"]
-    topologies = rs.topologies.binary_tree(n), rs.topologies.ring(n), rs.topologies.complete(n)
-    options = {"steps": STEPS}
+    options: dict = {"steps": STEPS}
     if method.oracle_needs == "examples":
         options["oracle"] = rs.oracles.Table()
-    for topology in topologies:
-        rate = LEARNING_RATE
-        try:
-            history = rs.simulate(problem, topology, method, learning_rate=rate, **options)
-            while history.diverged.any():
-                rate /= 2
+    refusal = None
+    for topology in TOPOLOGIES:
+        for halvings in range(HALVINGS + 1):
+            rate = LEARNING_RATE / 2**halvings
+            try:
                 history = rs.simulate(problem, topology, method, learning_rate=rate, **options)
-        except ValueError:
-            if topology is topologies[-1]:
-                raise
-        else:
-            return history
-    raise AssertionError("the last topology returns or raises")
+            except ValueError as error:
+                refusal = error
+                break
+            if not history.diverged.any():
+                return history
+    raise ValueError(f"{method!r} is refused or diverges on each of {TOPOLOGIES}") from refusal
+
+
+@functools.cache
+def run_beside(other: type, topology: rs.topologies.Topology, rate: float) -> rs.History:
+    """A method that others are drawn beside, on the same problem and at their rate."""
+    problem = rs.problems.random_quadratics(**PROBLEM)
+    return rs.simulate(problem, topology, other(), learning_rate=rate, steps=STEPS)
 
 
 def draw_method(name: str, picture: pathlib.Path, told: pathlib.Path) -> None:
@@ -195,9 +203,9 @@ def draw_method(name: str, picture: pathlib.Path, told: pathlib.Path) -> None:
     own = run(method)
     topology, rate = own.topology, own.frame.learning_rate.iloc[0]
     beside = [
-        rs.simulate(own.problem, topology, other, learning_rate=rate, steps=STEPS)
-        for other in (rs.algorithms.DPSGD(), rs.algorithms.AllReduce())
-        if type(other) is not type(method)
+        run_beside(other, topology, float(rate))
+        for other in (rs.algorithms.DPSGD, rs.algorithms.AllReduce)
+        if other is not type(method)
     ]
     with rs.plots.style():
         figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.3), sharey=True, layout="constrained")

@@ -254,13 +254,15 @@ def _straightness(t: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 def _line(t: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     """Slope, its standard error for independent residuals, and their root mean square."""
-    centered = t - t.mean()
+    count = len(t)
+    # As t.mean() and y.mean(), which ask about dtypes for longer than they add.
+    centered = t - np.add.reduce(t) / count
     spread = centered @ centered
     slope = centered @ y / spread
-    residuals = y - y.mean() - slope * centered
+    residuals = y - np.add.reduce(y) / count - slope * centered
     squares = residuals @ residuals
-    error = math.sqrt(squares / max(len(t) - 2, 1) / spread)
-    return float(slope), error, math.sqrt(squares / len(t))
+    error = math.sqrt(squares / max(count - 2, 1) / spread)
+    return float(slope), error, math.sqrt(squares / count)
 
 
 def _fit(t: np.ndarray, y: np.ndarray) -> Fit:
