@@ -24,6 +24,7 @@ def taken(monkeypatch):
             noted.append(self)
 
     monkeypatch.setattr(rounds, "Calls", Noted)
+    monkeypatch.setattr(rounds, "STEPS_BEFORE_CALLS", 0)
     return noted
 
 
@@ -130,6 +131,14 @@ def test_replicas_leave_and_the_others_go_on(taken, by_the_rule, monkeypatch):
         expected = by_the_rule(lambda m=method, g=graph: run(m, g, **rates))
         assert found.diverged.tolist() == [False, True, False, False]
         same_bits(found, expected)
+
+
+def test_runs_of_few_steps_go_without(taken, monkeypatch):
+    monkeypatch.setattr(rounds, "STEPS_BEFORE_CALLS", 10)
+    run(known.DPSGD(), GRAPHS[0], steps=10)
+    assert not taken
+    run(known.DPSGD(), GRAPHS[0], steps=11)
+    assert taken
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,8 @@ __all__ = ["Rounds"]
 
 # Iterates that are large gain nothing by fewer calls, and lose what rules do block by block.
 MOST_BYTES_OF_CALLS = 1 << 18
+# To write steps down takes as long as their calls save in some dozens: runs of fewer go without.
+STEPS_BEFORE_CALLS = 32
 
 
 class Rounds:
@@ -94,6 +96,7 @@ class Rounds:
         self._exact = parts.is_exact
         self._may_trace = self._tries = faults is None and not self._rates.change
         self._program: Program | Calls | None = None
+        self._calls_from, self._may_compile = STEPS_BEFORE_CALLS, True
         self._advance = algorithm.step
         crashes = [part for part in parts_of(faults) if isinstance(part, Crash)]
         if arrivals is not None and crashes:
@@ -177,28 +180,30 @@ class Rounds:
             self.network.resume(self._state)
 
     def _trace(self, state: Any, step: int) -> bool:
-        """Whether a list of what steps do takes it on from this one."""
-        loops = compiled()
-        settled = is_settled(state, self.network)
-        if loops is None and not (settled and self._may_call(state)):
-            self._tries = not settled
-            return False
+        """Whether a list of what steps do takes it on from this one; else it may be tried again later."""
+        loops = compiled() if self._may_compile else None
+        if loops is None:
+            if step < self._calls_from:
+                return False
+            settled = is_settled(state, self.network)
+            if not (settled and self._may_call(state)):
+                self._tries = not settled
+                return False
         parts = self.algorithm, state, self._problem, self.network, self._round.learning_rate, step
         try:
             tape = traced_step(*parts, self._exact)
-            if loops is not None and not tape.asks:
+            if loops is not None:
+                self._may_compile = not tape.asks
+                if tape.asks:
+                    return False
                 self._program = Program(tape, state, loops)
-            elif not settled or tape.changed:
-                return False  # it is tried again after this step
-            elif self._may_call(state):
+            elif not tape.changed:
                 self._program = Calls(tape, state, self._round.gradient)
-            else:
-                raise UntraceableError("a rule of the user's own, or large arrays")
         except UntraceableError:
             self._may_trace = self._tries = False
             return False
-        self._tries = False
-        return True
+        self._tries = self._program is None
+        return not self._tries
 
     def _may_call(self, state: Any) -> bool:
         """Whether steps may be calls: of rules that are known to do nothing beside, with arrays that caches
@@ -211,6 +216,7 @@ class Rounds:
         """Take the state out of compiled steps, which may begin anew from another one."""
         if self._program is not None:
             self._state, self._program = self._program.state, None
+            self._calls_from = self.step + STEPS_BEFORE_CALLS
         self._tries = self._may_trace
 
     def keep(self, replicas: np.ndarray) -> None:
