@@ -23,6 +23,7 @@ from relaysim.oracles import Exact, Oracle, gives_samples
 from relaysim.problems import Problem
 from relaysim.problems.acceptance import require_accepted
 from relaysim.problems.workers import Workers
+from relaysim.support.fast import is_there
 from relaysim.support.starts import starting_points
 from relaysim.support.streams import Streams
 from relaysim.topologies import Topology, TreePair
@@ -87,6 +88,11 @@ class Parts:
     def is_exact(self) -> bool:
         """Whether a step gets the gradients of the problem and nothing else."""
         return type(self.oracle) is Exact
+
+    @property
+    def may_compile(self) -> bool:
+        """Whether steps may be compiled, where they are a list of operations."""
+        return self.faults is None and self.is_exact and is_there()
 
     def gradient(self, scratch: Scratch) -> Callable[[np.ndarray], np.ndarray]:
         """The workers' gradients as the oracle shows them, in arrays that are lent."""

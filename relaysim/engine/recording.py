@@ -17,6 +17,8 @@ from relaysim.measures.scope import Scope
 __all__ = ["Recorder"]
 
 BLOCK_BYTES, BYTES_MEASURED_AT_ONCE = 1 << 21, 1 << 18
+# Compiled steps cost little: that some are taken in vain, when a replica stops within a block, matters less.
+TIMES_IF_COMPILED = 4
 MOST_RECORDS_IN_A_BLOCK = 256
 
 
@@ -27,6 +29,7 @@ class Recorder:
         scope: whose iterates are measured, and on what.
         shape: of the iterates.
         measures: what is measured of them.
+        may_compile: whether steps may be compiled.
 
     ``capacity`` is the number of records that make a block.
     """
@@ -36,13 +39,15 @@ class Recorder:
         scope: Scope,
         shape: tuple[int, ...],
         measures: tuple[Measure, ...],
+        may_compile: bool = False,
     ):
         self.measures, self._scope = measures, scope
+        self._block_bytes = BLOCK_BYTES * (TIMES_IF_COMPILED if may_compile else 1)
         self._resize(shape)
 
     def _resize(self, shape: tuple[int, ...]) -> None:
         bytes_each = max(8 * int(np.prod(shape)), 1)
-        self.capacity = min(max(BLOCK_BYTES // bytes_each, 1), MOST_RECORDS_IN_A_BLOCK)
+        self.capacity = min(max(self._block_bytes // bytes_each, 1), MOST_RECORDS_IN_A_BLOCK)
         self._at_once = max(BYTES_MEASURED_AT_ONCE // bytes_each, 1)
         self._shape = shape
         self._records = Records.empty(self.capacity, shape) if self.capacity > 1 else None

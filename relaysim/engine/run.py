@@ -59,7 +59,7 @@ class Run:
         self._machine = setup.machine()
         self._stopping, self._keeps_iterates = stopping, keep_iterates is not False
         self._kept_workers = slice(None) if isinstance(keep_iterates, bool) else keep_iterates
-        self._recorder = Recorder(setup.scope, setup.x0.shape, measures)
+        self._recorder = Recorder(setup.scope, setup.x0.shape, measures, setup.may_compile)
         # Steps of the records that are not measured yet, and what was sent by then.
         self._pending: list[int] = []
         self._sent: list[float | np.ndarray] = []
