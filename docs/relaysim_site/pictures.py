@@ -54,8 +54,7 @@ def draw(methods: Folder, figures: Folder, committed: pathlib.Path) -> None:
             described = {"quick": False, "caption": None, "table": None}
             told.write_text(json.dumps(described), encoding="utf-8")
         else:
-            others = figures.file(f"{name}.pdf"), figures.file(f"{name}.csv")
-            tasks.append((draw_figure, name, picture, told, *others))
+            tasks.append((draw_figure, name, picture, told, figures.file(f"{name}.csv")))
     for name in ALGORITHMS:
         picture, told = methods.file(f"{name}.png"), methods.file(f"{name}.json")
         tasks.append((draw_method, name, picture, told))
@@ -97,16 +96,13 @@ def thumbnail(picture: pathlib.Path, small: pathlib.Path) -> pathlib.Path:
 # -- figures ---------------------------------------------------------------------------------------
 
 
-def draw_figure(
-    name: str, picture: pathlib.Path, told: pathlib.Path, *others: pathlib.Path
-) -> None:
+def draw_figure(name: str, picture: pathlib.Path, told: pathlib.Path, table: pathlib.Path) -> None:
     """Draw a figure in its quick version, as the command does, and write down its caption."""
     matplotlib.use("Agg")
     result = FIGURES[name](quick=True, n_jobs=1)
-    written = result.save(picture.parent, name)
-    assert set(written) == {picture, *others}
+    assert result.save(picture.parent, name, ["png", "csv"]) == [picture, table]
     assert name == "shootout" or not unexplained(result.figure), name  # whose table is the legend
-    described = {"quick": True, "caption": result.caption, "table": f"{name}.csv"}
+    described = {"quick": True, "caption": result.caption, "table": table.name}
     told.write_text(json.dumps(described), encoding="utf-8")
     matplotlib.pyplot.close(result.figure)
 

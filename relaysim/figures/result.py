@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -37,14 +37,19 @@ class Result(NamedTuple):
         ]
         return html_table("Figure, with the numbers in it", rows)
 
-    def save(self, folder: str | os.PathLike, name: str) -> list[pathlib.Path]:
-        """Write ``name``.png, .pdf and .csv into a folder (made if needed); returns the paths.
+    def save(
+        self,
+        folder: str | os.PathLike,
+        name: str,
+        kinds: Sequence[str] = ("png", "pdf", "csv"),
+    ) -> list[pathlib.Path]:
+        """Write ``name``.png, .pdf and .csv, or some, into a folder (made if needed); returns the paths.
 
         All are written aside and then renamed, so that none is ever half there or of another run.
         """
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / f"{name}.{kind}" for kind in ("png", "pdf", "csv")]
+        paths = [folder / f"{name}.{kind}" for kind in kinds]
         with contextlib.ExitStack() as renamed_at_the_end:
             for path in paths:
                 aside = renamed_at_the_end.enter_context(written_aside(path))
