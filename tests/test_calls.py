@@ -64,19 +64,26 @@ class Keeping:
         return float(((x - 0.5) ** 2).sum())
 
 
-PROBLEMS = {"quadratics": quadratics, "diagonal": diagonal, "logistic": logistic, "own": Keeping}
-ORACLES = {"exact": None, "noisy": rs.oracles.Gaussian(sigma2=0.1)}
+NOISE = rs.oracles.Gaussian(sigma2=0.1)
+#: Problems, and how their gradients are seen.
+ASKED = {
+    "quadratics": (quadratics, None),
+    "noisy quadratics": (quadratics, NOISE),
+    "diagonal": (diagonal, None),
+    "noisy logistic": (logistic, NOISE),
+    "own": (Keeping, None),
+}
 
 
 @pytest.mark.parametrize(("algorithm", "topology"), LISTED, ids=repr)
-@pytest.mark.parametrize("problem", PROBLEMS)
-@pytest.mark.parametrize("oracle", ORACLES)
-def test_calls_have_the_bits_of_the_rule(taken, by_the_rule, algorithm, topology, problem, oracle):
-    if problem == "own" and type(algorithm) is known.DLM:
+@pytest.mark.parametrize("asked", ASKED)
+def test_calls_have_the_bits_of_the_rule(taken, by_the_rule, algorithm, topology, asked):
+    if asked == "own" and type(algorithm) is known.DLM:
         pytest.skip("its rates are made of curvatures")
+    problem, oracle = ASKED[asked]
     for replicas in (1, 7):
-        given = PROBLEMS[problem](topology.n)
-        setting = {"problem": given, "replicas": replicas, "oracle": ORACLES[oracle], "steps": 20}
+        setting = {"replicas": replicas, "oracle": oracle, "steps": 20}
+        setting["problem"] = problem(topology.n)
         found = run(algorithm, topology, **setting)
         assert len(taken) == 1
         same_bits(found, by_the_rule(lambda s=setting: run(algorithm, topology, **s)))
