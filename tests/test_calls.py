@@ -122,6 +122,30 @@ def test_what_is_lent_for_gradients_is_lent_again(taken, monkeypatch):
     assert len({id(array) for array in oracle.arrays}) == 1
 
 
+class Ridge:
+    """A term of the user's own, that keeps what it was given."""
+
+    def __init__(self):
+        self.seen = []
+
+    def value(self, x):
+        return 0.05 * (x**2).sum(axis=0)
+
+    def shortest(self, gradient, x):
+        return gradient + 0.1 * x
+
+    def proximal(self, x, rate):
+        self.seen.append(x)
+        return x / (1 + 0.1 * rate)
+
+
+def test_terms_of_a_users_own_are_asked_in_each_step_for_numbers():
+    problem = Keeping(6)
+    problem.optimum, problem.regularizer = np.full(3, 0.5 / 1.1), Ridge()
+    run(known.NIDS(), GRAPHS[0], problem)
+    assert [type(each) for each in problem.regularizer.seen] == [np.ndarray] * 12
+
+
 @pytest.mark.parametrize("record", [1, 5, [3], [0, 1, 19, 20], "log"])
 @pytest.mark.parametrize("block", [100, 2, 1])
 def test_records_are_the_same_wherever_they_are(monkeypatch, by_the_rule, record, block):
