@@ -10,6 +10,7 @@ import relaysim as rs
 from relaysim import algorithms as known
 from relaysim.engine import calls, recording, rounds
 from relaysim.engine.tape import UntraceableError
+from relaysim.support import workspace
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +105,52 @@ def test_what_a_problem_keeps_stays(taken, by_the_rule):
     by_the_rule(lambda: run(known.DPSGD(), rs.topologies.ring(7), other))
     for found, expected in zip(one.seen, other.seen, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+class Lent(rs.oracles.Gaussian):
+    """Notes the arrays that gradients are written into."""
+
+    def observe(self, problem, streams):
+        gradient, self.__dict__["arrays"] = super().observe(problem, streams), []
+
+        def observed(x, out):
+            self.arrays.append(out)
+            return gradient(x, out)
+
+        return observed
+
+
+def test_what_is_lent_for_gradients_is_lent_again(taken, monkeypatch):
+    """Where replicas that were many have left, iterates are small and arrays are lent all the same."""
+    monkeypatch.setattr(workspace, "LEND_FROM_BYTES", 0)
+    oracle = Lent(sigma2=0.1)
+    run(known.DPSGD(), GRAPHS[0], oracle=oracle)
+    assert taken
+    assert len({id(array) for array in oracle.arrays}) == 1
+
+
+class Ridge:
+    """A term of the user's own, that keeps what it was given."""
+
+    def __init__(self):
+        self.seen = []
+
+    def value(self, x):
+        return 0.05 * (x**2).sum(axis=0)
+
+    def shortest(self, gradient, x):
+        return gradient + 0.1 * x
+
+    def proximal(self, x, rate):
+        self.seen.append(x)
+        return x / (1 + 0.1 * rate)
+
+
+def test_terms_of_a_users_own_are_asked_in_each_step_for_numbers():
+    problem = Keeping(6)
+    problem.optimum, problem.regularizer = np.full(3, 0.5 / 1.1), Ridge()
+    run(known.NIDS(), GRAPHS[0], problem)
+    assert [type(each) for each in problem.regularizer.seen] == [np.ndarray] * 12
 
 
 @pytest.mark.parametrize("record", [1, 5, [3], [0, 1, 19, 20], "log"])

@@ -198,12 +198,17 @@ class Rounds:
                     return False
                 self._program = Program(tape, state, loops)
             elif not tape.changed:
-                self._program = Calls(tape, state, self._round.gradient)
+                self._program = Calls(tape, state, self._asked)
         except UntraceableError:
             self._may_trace = self._tries = False
             return False
         self._tries = self._program is None
         return not self._tries
+
+    def _asked(self, x: np.ndarray) -> np.ndarray:
+        """Gradients in a step of calls, which keep nothing that was lent in the one before."""
+        self._start_step()
+        return self._round.gradient(x)
 
     def _may_call(self, state: Any) -> bool:
         """Whether steps may be calls: of rules that are known to do nothing beside, with arrays that caches

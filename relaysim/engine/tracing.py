@@ -41,8 +41,8 @@ __all__ = [
 class _WorkersOnly:
     """What is known of a network beside what crosses it."""
 
-    def __init__(self, workers: Workers, regularizer: Any):
-        self.workers, self.regularizer = workers, regularizer
+    def __init__(self, workers: Workers):
+        self.workers = workers
 
 
 class _TracedRound(Round):
@@ -58,7 +58,7 @@ class _TracedRound(Round):
         gradient: Callable[[UnknownArray], UnknownArray],
     ):
         self._tape, self._whole = tape, whole
-        self._network = _WorkersOnly(whole.workers, whole.regularizer)  # type: ignore[assignment]
+        self._network = _WorkersOnly(whole.workers)  # type: ignore[assignment]
         self.learning_rate = rate
         self.gradient = gradient  # type: ignore[assignment]
         self.scratch = self.fresh = self._unwritten  # type: ignore[assignment]
@@ -147,6 +147,13 @@ class _TracedRound(Round):
 
     def descend(self, x: Any, direction: Any, overwrite: bool = False) -> Any:
         return x - direction * self.learning_rate
+
+    def regularized(self, x: Any) -> Any:
+        if self._whole.regularizer is not None:
+            raise UntraceableError(
+                "a term that may be of the user's own, and keep what it is given"
+            )
+        return x
 
     def over_rate(self, move: Any) -> Any:
         if self.some_rest:
