@@ -270,6 +270,51 @@ def test_rates_that_cannot_win_are_given_up_and_change_nothing(monkeypatch):
     assert given_up > 10
 
 
+UNLIKE = rs.problems.DiagonalQuadratic(
+    np.array([[0.71], [0.42], [0.23]]), np.array([[0.1], [-0.54], [0.36]])
+)
+ALONE, TOGETHER = np.eye(3), np.full((3, 3), 1 / 3)
+STEPS = rs.schedules.Steps(1.0, {50: 0.1, 100: 0.1})
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "problem", "topology", "options"),
+    [
+        # The first phase rests far from the optimum, and so do the first round, and steps without mixing.
+        (rs.algorithms.LocalRates(switch=80), UNLIKE, rs.topologies.chain(3), {}),
+        (rs.algorithms.KGT(period=50), UNLIKE, rs.topologies.chain(3), {"target": 1e-4}),
+        (
+            rs.algorithms.DPSGD(),
+            UNLIKE,
+            rs.topologies.complete(3),
+            {"mixing": lambda step: ALONE if step < 80 else TOGETHER},
+        ),
+        # A rate that falls brings to rest what went round.
+        (
+            rs.algorithms.RelaySGD(momentum=0.9),
+            rs.problems.random_quadratics(n=5, d=1, zeta2=1.0, seed=0),
+            rs.topologies.star(5),
+            {"schedule": STEPS},
+        ),
+    ],
+    ids=["phases", "rounds", "mixing", "schedule"],
+)
+def test_rates_are_not_given_up_for_what_changes_later(
+    monkeypatch, algorithm, problem, topology, options
+):
+    def found():
+        given = {"max_steps": 200, "target": 1e-6, "progress": False} | options
+        tuning = rs.tune(problem, topology, algorithm, **given)
+        return tuning.learning_rate, tuning.steps
+
+    short = found()
+    assert np.isfinite(short[0])
+    monkeypatch.setattr(rate_search, "HOPELESS", np.inf)
+    monkeypatch.setattr(rate_search, "HOPELESS_NEAR", np.inf)
+    monkeypatch.setattr(settling, "AT_REST", -1.0)
+    assert short == found()
+
+
 @pytest.mark.parametrize(
     ("curve", "rests"),
     [

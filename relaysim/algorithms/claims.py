@@ -28,6 +28,7 @@ CLAIMS: dict[str, str] = {
     "depends on the run",
     "matrices_per_step": "how many matrices of a sequence it uses in a step, one after the other",
     "cycle": "steps after which its rule repeats",
+    "repeats_from": "the step from which on it does so, where it is another one before",
     "least_steps": "steps that its rule is made for at least: shorter runs, that nobody means to go on with, "
     "are refused",
     "affine": "whether, on quadratics, a step is an affine map of the state",
@@ -112,6 +113,11 @@ class Claims:
     def cycle(self) -> int:
         """Steps after which its rule repeats, where it depends on the number of the step."""
         return 1
+
+    @property
+    def repeats_from(self) -> int:
+        """The step from which on it does so, where it is another one before: in the first phases of a run."""
+        return 0
 
     @property
     def least_steps(self) -> int:

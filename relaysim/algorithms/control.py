@@ -146,6 +146,10 @@ class ConsensusControl(Method):
         return self.base.cycle
 
     @property
+    def repeats_from(self) -> int:
+        return max(self.base.repeats_from, self._phases[-1][0])
+
+    @property
     def random(self) -> bool:
         return self.base.random
 

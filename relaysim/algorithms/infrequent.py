@@ -70,6 +70,10 @@ class SingleMerge(Method):
     def least_steps(self) -> int:
         return self.merge_at
 
+    @property
+    def repeats_from(self) -> int:
+        return self.merge_at
+
     def vectors_per_edge(self, d: int) -> None:
         """None: pairs are random."""
 

@@ -75,6 +75,10 @@ class LocalRates(Method):
         return not self.gossip and self.switch is not None
 
     @property
+    def repeats_from(self) -> int:
+        return self.switch or 0
+
+    @property
     def faults(self) -> tuple[str, ...]:
         return (LOST_MESSAGES,) if self.gossip else ()
 

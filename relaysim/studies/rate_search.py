@@ -56,7 +56,8 @@ SETTLES_AFTER = 4.0
 PLATEAU_FLATNESS = 0.003
 PLATEAU_BAND = 1.1
 PLATEAU_ROUNDS = 12
-# Where a rule repeats after a number of steps, a run takes so many times that before it can be settled.
+# Where a rule repeats after a number of steps, a run takes so many times that before it can be settled, or
+# before its slope is looked at.
 CYCLES = 4
 
 
@@ -104,6 +105,8 @@ class RateSearch:
         limits: the lowest and the highest rate that may be tried, beyond the first grid.
         cycle: steps after which the rule repeats, over which plateaus are averaged.
         squared: whether what is tuned for is a square that falls to 0, no faster than the squared error.
+        telling: the step from which on what a curve does tells what it will do, over cycles: infinite where
+            the rate or the matrices are others as steps go on.
     """
 
     _growing = GROWING
@@ -119,6 +122,7 @@ class RateSearch:
         limits: tuple[float, float],
         cycle: int = 1,
         squared: bool = True,
+        telling: float = 0,
     ) -> None:
         self._squared = squared
         self._start, self._start_value = start, start_value
@@ -126,7 +130,7 @@ class RateSearch:
         self._slowest, self._fastest_mode = curvatures
         self._on_progress = on_progress
         self._lowest, self._highest = limits
-        self._cycle = cycle
+        self._cycle, self._telling = cycle, telling
         self._tried: dict[float, dict] = {}
 
     def frame(self) -> pd.DataFrame:
@@ -291,8 +295,10 @@ class RateSearch:
             if run.step >= enough or not (going & ~run.diverged).any():
                 break
             horizon = min(max(2 * run.step, 64), enough)
+            if run.step < CYCLES * (self._telling + self._cycle):
+                continue
             most = min(HOPELESS * best, waited_for, HOPELESS_NEAR * limit)
-            rest = going & stands_still(curves, self._target)
+            rest = going & np.isnan(steps) & stands_still(curves, self._target)
             rest &= rates * self._slowest * run.step >= SETTLES_AFTER
             if rest.any():
                 run.drop(rest)

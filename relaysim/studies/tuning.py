@@ -21,7 +21,7 @@ from relaysim.engine.setup import Setup
 from relaysim.measures import suboptimality
 from relaysim.measures.columns import further_measures
 from relaysim.measures.measure import Measure
-from relaysim.mixing.by_step import AnyMixing
+from relaysim.mixing.by_step import AnyMixing, is_by_step
 from relaysim.mixing.drawn import DrawnMixing
 from relaysim.oracles import Exact, Gaussian, Oracle
 from relaysim.problems import Problem
@@ -336,7 +336,9 @@ def _of_rates(
         kind = NoisySearch if noisy else RateSearch
         cycle = cycle_of(algorithm, weights_for(algorithm, topology, mixing))
         watched = start, start_value, target, max_steps, curvatures, bar.update, limits, cycle
-        search = kind(*watched, squared=measure.name in SQUARES)
+        changes = schedule is not None or is_by_step(mixing)
+        telling = math.inf if changes else algorithm.repeats_from
+        search = kind(*watched, squared=measure.name in SQUARES, telling=telling)
         exactly = measure.name == suboptimality.name and algorithm.affine
         if isinstance(search, NoisySearch) and isinstance(oracle, Gaussian) and exactly:
             search.exact_level = functools.partial(
