@@ -14,5 +14,5 @@ if sys.argv[1] == "requirements":
     print(always, extras["test"], extras["fast"], sep="\n")
 else:
     required = "\n".join([always, *extras.values()])
-    floors = dict(re.findall(r"^([\w-]+)(?:\[\w+\])?>=(\S+)$", required, re.MULTILINE))
+    floors = dict(re.findall(r"^([\w-]+)(?:\[\w+\])?>=([^\s,]+)(?:,\S+)?$", required, re.MULTILINE))
     print("\n".join(f"{name}=={version}" for name, version in floors.items()))
