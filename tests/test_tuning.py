@@ -315,6 +315,14 @@ def test_rates_are_not_given_up_for_what_changes_later(
     assert short == found()
 
 
+def test_a_dense_grid_waits_for_rates_that_promise_twice_the_best_steps():
+    """Near the best of the coarse one momentum goes round, and slopes are steeper later."""
+    problem = rs.problems.random_quadratics(n=5, d=1, zeta2=1.0, mu=0.8, seed=788)
+    method, star = rs.algorithms.GradientTracking(momentum=0.9), rs.topologies.star(5)
+    found = rs.tune(problem, star, method, target=5.27e-6, max_steps=1000, progress=False)
+    assert found.steps <= 86
+
+
 @pytest.mark.parametrize(
     ("curve", "rests"),
     [

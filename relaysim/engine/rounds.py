@@ -218,7 +218,7 @@ class Rounds:
         return own and state.x.nbytes <= MOST_BYTES_OF_CALLS
 
     def _leave_program(self) -> None:
-        """Take the state out of compiled steps, which may begin anew from another one."""
+        """Take the state out of listed steps, which may begin anew from another one."""
         if self._program is not None:
             self._state, self._program = self._program.state, None
             self._calls_from = self.step + STEPS_BEFORE_CALLS
@@ -261,7 +261,7 @@ class Rounds:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state`."""
-        # Steps that were not compiled until then would not be in the whole run.
+        # Steps that could not be listed until then are not in the whole run either.
         self._may_trace = self._may_trace and state.get("may_trace", True)
         self._leave_program()
         self.step = int(state["step"])

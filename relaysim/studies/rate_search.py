@@ -271,14 +271,15 @@ class RateSearch:
         return np.concatenate(blocks) if blocks else np.empty(0)
 
     def _watch(
-        self, rates: np.ndarray, limit: int, waited_for: float = np.inf
+        self, rates: np.ndarray, limit: int, waited_for: float | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Steps to the target of each rate, and when it crossed, in fractions of a step.
 
         Runs all rates until the first has been below the target for long enough; ``limit`` is the
         longest time to reach it that is of interest. Rates that seem to need more steps than are
-        ``waited_for`` are given up.
+        ``waited_for``, by default little more than the limit, are given up.
         """
+        waited_for = HOPELESS_NEAR * limit if waited_for is None else waited_for
         run = self._start(rates)
         horizon = min(limit, 64)
         watched = np.zeros(len(rates), dtype=int)
@@ -297,7 +298,7 @@ class RateSearch:
             horizon = min(max(2 * run.step, 64), enough)
             if run.step < CYCLES * (self._telling + self._cycle):
                 continue
-            most = min(HOPELESS * best, waited_for, HOPELESS_NEAR * limit)
+            most = min(HOPELESS * best, waited_for)
             rest = going & np.isnan(steps) & stands_still(curves, self._target)
             rest &= rates * self._slowest * run.step >= SETTLES_AFTER
             if rest.any():
