@@ -157,7 +157,7 @@ def test_terms_of_a_users_own_are_asked_in_each_step_for_numbers():
 @pytest.mark.parametrize("block", [100, 2, 1])
 def test_records_are_the_same_wherever_they_are(monkeypatch, by_the_rule, record, block):
     monkeypatch.setattr(recording, "MOST_RECORDS_IN_A_BLOCK", block)
-    monkeypatch.setattr(calls, "BYTES_RECORDED_AT_ONCE", 3 * 8 * 7 * 3 * 7)
+    monkeypatch.setattr(calls, "BYTES_MEASURED_AT_ONCE", 3 * 8 * 7 * 3 * 7)
     options = {"replicas": 7, "keep_iterates": True, "record": record, "steps": 20}
     found = run(known.RelaySGD(), TREES[0], **options)
     expected = by_the_rule(lambda: run(known.RelaySGD(), TREES[0], **options))

@@ -167,12 +167,13 @@ class RelaySGD(MomentumMethod):
         stand_in = {"initial": state.start, "previous": state.x}.get(self.unheard, half)
         for rows in row_blocks(x):
             total = np.add(half[rows], received[rows], out=x[rows])
-            if missing is not None and self.unheard == "counts":
+            if missing is None:
+                total *= 1 / n
+            elif self.unheard == "counts":
                 total /= n - missing[rows]
-                continue
-            if missing is not None:
+            else:
                 total += missing[rows] * stand_in[rows]
-            total *= 1 / n
+                total *= 1 / n
         return RelayState(x, state.start, momentum, mail)
 
 

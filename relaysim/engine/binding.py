@@ -80,7 +80,7 @@ class Binding:
             functools.partial(np.add, payload, received, total),
             functools.partial(found[0].fill, 0.0),
         ]
-        for piece in self._tape.tree.pieces(shaped(payload, self._tape.shape)):
+        for piece in self._tape.tree.pieces(self._shaped(payload)):
             down, up = new[piece.down], new[piece.up]
             calls += _less(total, piece.parents, old[piece.up], down)
             calls += _less(total, piece.children, old[piece.down], up)
@@ -94,6 +94,7 @@ class Binding:
     def calls(
         self, kind: int, out: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray, number: float
     ) -> list[Call]:
+        """An operation of one of the other kinds, of operands a, b and c, as far as it has them."""
         if kind in _EACH:
             return [functools.partial(_EACH[kind], a, b, out)]
         if kind in _WITH_NUMBER:
@@ -120,16 +121,19 @@ class Binding:
 
     def _lent(self, rows: int, which: int = 0) -> np.ndarray:
         """An array that serves for one operation."""
-        return self._scratch.setdefault((rows, which), np.empty((rows, self._columns)))
+        if (rows, which) not in self._scratch:
+            self._scratch[rows, which] = np.empty((rows, self._columns))
+        return self._scratch[rows, which]
+
+    def _shaped(self, values: np.ndarray) -> np.ndarray:
+        return shaped(values, self._tape.shape)
 
     def _gradients(self, x: np.ndarray, out: np.ndarray) -> list[Call]:
         assert self._tape.gradient is not None
         hessians, constants = self._tape.gradient
         product = np.matmul if len(self._tape.shape) == 3 else np.matvec
         return [
-            functools.partial(
-                product, hessians, shaped(x, self._tape.shape), shaped(out, self._tape.shape)
-            ),
+            functools.partial(product, hessians, self._shaped(x), self._shaped(out)),
             functools.partial(np.subtract, out, self._spread(constants), out),
         ]
 
@@ -147,11 +151,7 @@ class Binding:
         return np.repeat(values, repeats, axis=1)
 
     def _asked(self, x: np.ndarray, out: np.ndarray) -> list[Call]:
-        given, found, gradient = (
-            shaped(x, self._tape.shape),
-            shaped(out, self._tape.shape),
-            self._gradient,
-        )
+        given, found, gradient = self._shaped(x), self._shaped(out), self._gradient
 
         def ask() -> None:
             # A copy: a problem of the user's own may keep what it was given.

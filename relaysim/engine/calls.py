@@ -15,7 +15,7 @@ import numpy as np
 
 from relaysim.engine.binding import Binding, Call, Gradient, shaped
 from relaysim.engine.layout import Layout
-from relaysim.engine.recorded import Records
+from relaysim.engine.recorded import BYTES_MEASURED_AT_ONCE, Records
 from relaysim.engine.states import bytes_of
 from relaysim.engine.tape import Tape, UntraceableError
 from relaysim.engine.tracing import flattened, is_numbers, rebuilt, recorded_leaf
@@ -25,8 +25,6 @@ from relaysim.support.interrupts import StopRequest
 
 __all__ = ["Calls"]
 
-# Of records that are measured together, while the cache has them.
-BYTES_RECORDED_AT_ONCE = 1 << 18
 # Registers change places with each step; after so many each is back at the most.
 MOST_PHASES = 24
 # Records that are further apart are left to who looks in between whether someone asked to stop.
@@ -37,14 +35,14 @@ class Calls:
     """The state of a run, in arrays that calls of NumPy overwrite.
 
     Args:
-        tape: the operations of a step.
+        tape: the operations of a step, all of which are alike.
         state: where it begins.
         gradient: what the tape's `operations.ASK` asks.
 
-    ``vectors`` are sent in each step; ``nbytes`` of the state. Steps are alike to the end of the run.
+    ``vectors`` are sent in each step; ``nbytes`` of the state.
 
     Raises:
-        UntraceableError: steps that are not alike.
+        UntraceableError: arrays that change places too often.
     """
 
     is_large = False
@@ -52,8 +50,8 @@ class Calls:
     most_steps = sys.maxsize
 
     def __init__(self, tape: Tape, state: Any, gradient: Gradient):
-        if tape.tallies or tape.changed:
-            raise UntraceableError("steps that are not alike")
+        assert not tape.tallies, "everyone is heard"
+        assert not tape.changed, "steps are all alike"
         self.vectors, self._shape = tape.vectors, tape.shape
         self._columns = math.prod(tape.shape[1:])
         layout = Layout(tape, 1)
@@ -82,7 +80,7 @@ class Calls:
         self._recorded = recorded
         self._skeleton = rebuilt(state, itertools.repeat(None))
         self.nbytes = bytes_of(state)
-        self._records_at_once = max(BYTES_RECORDED_AT_ONCE // max(state.x.nbytes, 1), 1)
+        self._records_at_once = max(BYTES_MEASURED_AT_ONCE // max(state.x.nbytes, 1), 1)
 
     def _bound(self, layout: Layout, binding: Binding, places: list[int]) -> list[Call]:
         """The calls of a step while registers lie so."""

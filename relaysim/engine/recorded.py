@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Records"]
+__all__ = ["BYTES_MEASURED_AT_ONCE", "Records"]
+
+# Of iterates of which means and spreads are measured together, while the cache has them.
+BYTES_MEASURED_AT_ONCE = 1 << 18
 
 
 class Records(NamedTuple):

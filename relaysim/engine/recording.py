@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from relaysim.engine.recorded import Records
+from relaysim.engine.recorded import BYTES_MEASURED_AT_ONCE, Records
 from relaysim.measures.deviations import means_and_spreads
 from relaysim.measures.measure import Measure
 from relaysim.measures.scope import Scope
 
 __all__ = ["Recorder"]
 
-BLOCK_BYTES, BYTES_MEASURED_AT_ONCE = 1 << 21, 1 << 18
+BLOCK_BYTES = 1 << 21
 # Compiled steps cost little: that some are taken in vain, when a replica stops within a block, matters less.
 TIMES_IF_COMPILED = 4
 MOST_RECORDS_IN_A_BLOCK = 256
@@ -103,7 +103,7 @@ class Recorder:
             return self._last[None]
         return np.empty((0, *self._shape))
 
-    def known(self) -> tuple[np.ndarray, np.ndarray]:
+    def _known(self) -> tuple[np.ndarray, np.ndarray]:
         """x̄ and (1/n) Σ_i ‖x_i − x̄‖² of all `pending` iterates; copies."""
         self._catch_up()
         if self._records is None:
@@ -114,16 +114,15 @@ class Recorder:
             self._records.spreads[: self._filled].copy(),
         )
 
-    def flush(
-        self, known: tuple[np.ndarray, np.ndarray]
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Measure the block: values by name, see `Scope.values_of`, and the iterates ``(k, n, d[, r])``.
+    def flush(self) -> tuple[dict[str, np.ndarray], np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """Measure the block: values by name, see `Scope.values_of`, the iterates ``(k, n, d[, r])``, and what
+        `_known` says of them.
 
-        The iterates are a view that the next record overwrites; ``known``: see there.
+        The iterates are a view that the next record overwrites.
         """
-        block = self.pending
+        block, known = self.pending, self._known()
         self._filled = self._measured = 0
-        return self._scope.values_of(block, self.measures, known), block
+        return self._scope.values_of(block, self.measures, known), block, known
 
     def keep(self, replicas: np.ndarray) -> None:
         """Go on with these replicas only (a boolean mask over the present ones)."""

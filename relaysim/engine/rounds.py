@@ -96,7 +96,7 @@ class Rounds:
         self._exact = parts.is_exact
         self._may_trace = self._tries = faults is None and not self._rates.change
         self._program: Program | Calls | None = None
-        self._calls_from, self._may_compile = STEPS_BEFORE_CALLS, True
+        self._calls_from, self._may_compile = STEPS_BEFORE_CALLS, parts.may_compile
         self._advance = algorithm.step
         crashes = [part for part in parts_of(faults) if isinstance(part, Crash)]
         if arrivals is not None and crashes:

@@ -218,17 +218,13 @@ class Run:
         if not count:
             return
         with np.errstate(all="ignore"):
-            known = self._recorder.known()
-            measured, iterates = self._recorder.flush(known)
+            measured, iterates, known = self._recorder.flush()
             size = measured.get("distance")
             if size is None:
                 size = self._scope.distance(self._center, known)
-            if size is not None:
-                bad = ~(size.reshape(count, r) <= self._limit[self.active])
-            elif self._all_within_limits(iterates):
-                bad = np.zeros((count, r), dtype=bool)
-            else:
-                bad = ~(self._size(iterates).reshape(count, r) <= self._limit[self.active])
+            if size is None:
+                size = self._size(iterates)
+            bad = ~(size.reshape(count, r) <= self._limit[self.active])
         before = self.ledger.records
         first_bad = np.where(bad.any(axis=0), bad.argmax(axis=0), count)
         # Once diverged, always diverged, even where a schedule lets the iterates come back.
@@ -273,11 +269,6 @@ class Run:
     def _size(self, iterates: np.ndarray) -> np.ndarray:
         """How far those who are measured are from the center; see `_squared_size`."""
         return _squared_size(self._scope.of(iterates), self._center)
-
-    def _all_within_limits(self, iterates: np.ndarray) -> bool:
-        """Whether it is plain that none has diverged: (1/n) Σ_i ‖x_i − c‖² ≤ d (max |x| + max |c|)²."""
-        largest = max(float(iterates.max()), -float(iterates.min())) + np.abs(self._center).max()
-        return bool(len(self._center) * largest**2 <= self._limit[self.active].min())
 
     def _leave(self, leave: np.ndarray) -> None:
         """Go on without these replicas (a boolean mask over the active ones).

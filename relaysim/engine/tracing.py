@@ -168,7 +168,7 @@ def _asked(tape: Tape, kind: int, x: UnknownArray) -> UnknownArray:
     return UnknownArray(tape, tape.add(kind, (tape.number_of(x),)), len(x))
 
 
-def _gradient_of(problem: Any, tape: Tape, exact: bool) -> Callable[[UnknownArray], UnknownArray]:
+def _gradient_of(problem: Any, exact: bool, tape: Tape) -> Callable[[UnknownArray], UnknownArray]:
     """The gradients: of those problems that have a kind of operation, of no class derived from theirs and of
     none that was given another function; others are asked for.
     """
@@ -210,14 +210,17 @@ def traced_step(
     try:
         # Of a copy, whose caches the first step fills; what the second one leaves there is no cache.
         copied = copy.deepcopy(method)
+        gradient_of = functools.partial(_gradient_of, problem, exact)
         with _without_draws():
-            one = _traced(copied, state, problem, network, rate, step, exact)
+            one = _traced(copied, state, network, rate, gradient_of)
             before = copy.deepcopy(copied)
-            again = _traced(copied, state, problem, network, rate, step, exact)
+            again = _traced(copied, state, network, rate, gradient_of)
     except Exception as error:
         raise UntraceableError("a step that does not run on unknown numbers") from error
     if not one.is_like(again) or not is_alike(before, copied):
         raise UntraceableError("what a step does is not the same each time")
+    if one.changed and step > 0:
+        raise UntraceableError("what the rule looks at changes")
     if one.changed:  # all of the run, or nothing
         leaves = enumerate(flattened(state))
         following = rebuilt(state, (one.changed.get(k, each) for k, each in leaves))
@@ -252,18 +255,16 @@ def is_settled(state: Any, network: Network) -> bool:
 def _traced(
     method: Method,
     state: Any,
-    problem: Any,
     network: Network,
     rate: Rate,
-    step: int,
-    exact: bool,
+    gradient_of: Callable[[Tape], Callable[[UnknownArray], UnknownArray]],
 ) -> Tape:
     tape = Tape(state.x.shape)
     settled = is_settled(state, network)
     given = [_unknown(tape, each, settled) for each in flattened(state)]
     if tape.tallies and len(tape.tallies) != 2:
         raise UntraceableError("messages of several kinds")
-    round = _TracedRound(tape, network, rate, _gradient_of(problem, tape, exact))
+    round = _TracedRound(tape, network, rate, gradient_of(tape))
     found = flattened(method.step(rebuilt(state, iter(given)), round))
     if len(found) != len(given):
         raise UntraceableError("a state that changes its structure")
@@ -282,8 +283,6 @@ def _traced(
     for number, count in Counter(tape.outputs).items():
         if count > 1 and (tape.rows[number] != tape.shape[0] or number in tape.tallies):
             raise UntraceableError("messages that a state holds twice")
-    if tape.changed and step > 0:
-        raise UntraceableError("what the rule looks at changes")
     return tape
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.sparse import csr_array
 
-__all__ = ["Product", "segment_sum", "side_by_side"]
+__all__ = ["Product", "segment_sum"]
 
 # Multiplications in a dense product that cost as much as calling a sparse one.
 DENSE_BELOW = 1 << 15
@@ -20,30 +20,23 @@ MOST_SLOTS = 4
 
 def segment_sum(offsets: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """The function that adds up rows offsets[i] … offsets[i + 1] − 1 of an array, for every i."""
-    slots = side_by_side(offsets)
-    if slots is not None:
-        return functools.partial(_sum_slots, slots[0][1], slots[1:])
-    count = int(offsets[-1])
-    ones = csr_array((np.ones(count), np.arange(count), offsets), shape=(len(offsets) - 1, count))
-    return Product(ones)
-
-
-def side_by_side(offsets: np.ndarray) -> list[tuple[slice, np.ndarray]] | None:
-    """The segments that have a k-th row, and these rows, for each k; None where such segments do not lie side
-    by side, or are long.
-    """
     lengths = np.diff(offsets)
     longest = int(lengths.max(initial=0))
-    if lengths.min(initial=1) < 1 or longest > MOST_SLOTS:
-        return None
-    slots = []
-    for k in range(longest):
-        owners = np.flatnonzero(lengths > k)
-        rows = slice(int(owners[0]), int(owners[-1]) + 1)
-        if rows.stop - rows.start != len(owners):
-            return None
-        slots.append((rows, offsets[owners] + k))
-    return slots or None
+    if lengths.min(initial=1) >= 1 and longest <= MOST_SLOTS:
+        # The k-th row of every segment that has one, if these segments lie side by side.
+        slots = []
+        for k in range(longest):
+            owners = np.flatnonzero(lengths > k)
+            rows = slice(int(owners[0]), int(owners[-1]) + 1)
+            if rows.stop - rows.start != len(owners):
+                break
+            slots.append((rows, offsets[owners] + k))
+        else:
+            if slots:
+                return functools.partial(_sum_slots, slots[0][1], slots[1:])
+    count = int(offsets[-1])
+    ones = csr_array((np.ones(count), np.arange(count), offsets), shape=(len(lengths), count))
+    return Product(ones)
 
 
 def _sum_slots(first: np.ndarray, others: list, values: np.ndarray) -> np.ndarray:

@@ -299,18 +299,15 @@ class RateSearch:
             if run.step < CYCLES * (self._telling + self._cycle):
                 continue
             most = min(HOPELESS * best, waited_for)
-            rest = going & np.isnan(steps) & stands_still(curves, self._target)
-            rest &= rates * self._slowest * run.step >= SETTLES_AFTER
-            if rest.any():
-                run.drop(rest)
-                going &= ~rest
+            given_up = stands_still(curves, self._target)
+            given_up &= rates * self._slowest * run.step >= SETTLES_AFTER
             if self._squared and most <= 4 * run.step:
                 needed = steps_at_slope(curves, self._target)
                 # What only grows may diverge, which is worth knowing.
-                slow = np.isfinite(needed) & (needed > most)
-                slow &= going & np.isnan(steps) & ~run.diverged
-                run.drop(slow)
-                going &= ~slow
+                given_up |= np.isfinite(needed) & (needed > most)
+            given_up &= going & np.isnan(steps) & ~run.diverged
+            run.drop(given_up)
+            going &= ~given_up
         last = curves[watched, np.arange(len(rates))]
         for rate, taken, gone, step, value in zip(
             rates, steps, run.diverged, watched.tolist(), last, strict=True

@@ -87,8 +87,8 @@ def stands_still(curves: np.ndarray, target: float) -> np.ndarray:
         return np.zeros(curves.shape[1], dtype=bool)
     second, third, last = _largest(curves, quarter)
     with np.errstate(all="ignore"):
-        far = np.maximum(np.abs(second - third), np.abs(third - last)) <= AT_REST * last
-    return far & (last > target)
+        same = np.maximum(np.abs(second - third), np.abs(third - last)) <= AT_REST * last
+    return same & (last > target)
 
 
 def _largest(curves: np.ndarray, quarter: int) -> list[np.ndarray]:
