@@ -7,6 +7,7 @@ classes), each with r replicas. Weights include 1/m_i, so that sums over a worke
 from __future__ import annotations
 
 import functools
+import math
 from typing import Self
 
 import numpy as np
@@ -19,6 +20,10 @@ __all__ = ["BinaryLoss", "ExponentialLoss", "SoftmaxLoss"]
 # Up to this change of a score a loss is expanded around the optimum; beyond, its closed form has lost
 # no more than a few digits.
 SERIES_UP_TO, SERIES_TERMS = 0.02, 10
+# A mean of logarithms of sums about 1 has its digits above this.
+DIGITS_LEFT = 1 / 256
+# So many numbers at a time, of which there are some arrays.
+CACHED = 1 << 14
 # Beyond this change exponentials may leave no digit of 1 beside them, or overflow.
 EXTREME = 30
 
@@ -233,9 +238,11 @@ class SoftmaxLoss:
 
     def slopes(self, z: np.ndarray) -> np.ndarray:
         """Weighted first derivatives w(p_c − [c = y]) by every score, in place of z."""
-        by_class = _softmax(self._by_class(z))
-        by_class -= self._is_class
-        by_class *= self._scale
+        by_class = self._by_class(z)
+        for rows in _row_blocks(by_class):
+            part = _softmax(by_class[rows])
+            part -= self._is_class[rows]
+            part *= self._scale[rows]
         return by_class.reshape(z.shape)
 
     def total(self, z: np.ndarray) -> np.ndarray:
@@ -261,20 +268,47 @@ class SoftmaxLoss:
             change: δ, ``(N, c·r)``.
             reference: z*, ``(N, c)``.
 
-        With p = softmax(z*) and η = δ − Σ p δ each is log(1 + Σ_c p_c (e^{η_c} − 1 − η_c)): all terms
-        are non-negative.
+        With p = softmax(z*) and η = δ − Σ p δ each is log Σ_c p_c e^{η_c}.
         """
         by_class = self._by_class(reference)
         log_p = by_class - _log_sum(by_class)[..., None, :]
-        p = np.exp(log_p)
-        raw = self._by_class(change)
-        mean = (p * raw).sum(axis=-2, keepdims=True)
-        found = np.log1p((p * _beyond_linear(raw - mean)).sum(axis=-2))
-        # A class that has no probability at x* may come to have the highest score.
-        extreme = np.maximum(np.abs(raw), np.abs(raw - mean)).max(axis=-2) > EXTREME
-        if extreme.any():
-            found = np.where(extreme, _log_sum(log_p + raw) - mean[..., 0, :], found)
-        return self.weights.ravel() @ found
+        raw, weights = self._by_class(change), self.weights.ravel()
+        result, largest = np.zeros(raw.shape[-1]), np.zeros(raw.shape[-1])
+        for rows in _row_blocks(raw):
+            p, part = np.exp(log_p[rows, :, 0]), raw[rows]
+            powers = part - np.einsum("jc,jcr->jr", p, part)[:, None]
+            np.exp(powers, out=powers)
+            np.maximum(largest, powers.max(axis=(0, 1)), out=largest)
+            result += weights[rows] @ np.log(np.einsum("jc,jcr->jr", p, powers))
+        # Next to 1 a small sum has no digits, and next to e^30 there are none of 1.
+        unsure = ~((result > DIGITS_LEFT * weights.sum()) & (largest < math.exp(EXTREME)))
+        if unsure.any():
+            raw = raw if unsure.all() else raw[..., unsure]
+            result[unsure] = 0
+            for rows in _row_blocks(raw):
+                result[unsure] += weights[rows] @ self._all_digits(log_p[rows], raw[rows])
+        return result
+
+    @staticmethod
+    def _all_digits(log_p: np.ndarray, raw: np.ndarray) -> np.ndarray:
+        """log Σ_c p_c e^{η_c} as log(1 + Σ_c p_c (e^{η_c} − 1 − η_c)), all of whose terms are non-negative,
+        ``(N, r)``.
+        """
+        p = np.exp(log_p[..., 0])
+        mean = np.einsum("jc,jcr->jr", p, raw)
+        centered = raw - mean[:, None]
+        found = np.log1p(np.einsum("jc,jcr->jr", p, _beyond_linear(centered)))
+        if not max(np.abs(raw).max(), np.abs(centered).max()) <= EXTREME:
+            # A class that has no probability at x* may come to have the highest score.
+            extreme = np.maximum(np.abs(raw), np.abs(centered)).max(axis=-2) > EXTREME
+            found = np.where(extreme, _log_sum(log_p + raw) - mean, found)
+        return found
+
+
+def _row_blocks(z: np.ndarray) -> list[slice]:
+    """Slices over the first axis in which numbers stay in the cache."""
+    length = max(1, CACHED // math.prod(z.shape[1:]))
+    return [slice(start, start + length) for start in range(0, len(z), length)]
 
 
 def _softmax(z: np.ndarray) -> np.ndarray:
@@ -293,8 +327,15 @@ def _log_sum(z: np.ndarray) -> np.ndarray:
 
 def _beyond_linear(x: np.ndarray) -> np.ndarray:
     """e^x − 1 − x ≥ 0 to full relative accuracy: a series near 0, where the difference has none."""
-    near = np.where(np.abs(x) < SERIES_UP_TO, x, 0.0)
-    series = np.ones_like(near)
-    for k in range(SERIES_TERMS, 2, -1):
-        series = 1 + near / k * series
-    return np.where(np.abs(x) < SERIES_UP_TO, near * near / 2 * series, np.expm1(x) - x)
+    far = ~(np.abs(x) < SERIES_UP_TO)
+    near = np.where(far, 0.0, x)
+    found = np.full_like(near, 1 / math.factorial(SERIES_TERMS))
+    for k in range(SERIES_TERMS - 1, 1, -1):
+        found *= near
+        found += 1 / math.factorial(k)
+    found *= near
+    found *= near
+    if far.any():
+        np.expm1(x, out=found, where=far)
+        np.subtract(found, x, out=found, where=far)
+    return found
