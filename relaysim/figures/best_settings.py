@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from relaysim import measures
 from relaysim.algorithms.events import Algorithm
-from relaysim.engine import simulate
+from relaysim.engine.plan import plan_replicas, record_steps
+from relaysim.engine.run import Run
+from relaysim.engine.setup import Setup
 from relaysim.figures.candidates import options_of
 from relaysim.figures.result import rows_of
+from relaysim.measures.columns import bits_of
 from relaysim.problems.objective import Objective
 
 __all__ = ["BestSettings", "Setting"]
@@ -141,40 +145,44 @@ class BestSettings:
     ) -> pd.DataFrame:
         """A method that draws nothing has one seed."""
         method, setting = self.settings[number], self.setting
-        frame = simulate(
-            setting.problem,
-            setting.graph(method),
-            method,
-            learning_rate=rates,
-            steps=steps,
-            seed=[self.seed + each for each in (seeds if method.random else seeds[:1])],
-            record=setting.every,
-            progress=False,
-            keep_state=False,
-        ).frame
+        drawn = [self.seed + each for each in (seeds if method.random else seeds[:1])]
+        plan = plan_replicas(rates, drawn, None, None, steps)
+        setup = Setup(setting.problem, setting.graph(method), method, plan)
+        # All other columns of a history would take as long as the steps do.
+        run = Run(setup, measures=(measures.distance,))
+        run.advance(record_steps(setting.every, steps))
+        sent = np.broadcast_to(
+            run.ledger.sent().reshape(len(run.steps), -1).T, (plan.r, len(run.steps))
+        )
+        frame = pd.DataFrame(
+            {
+                "replica": np.repeat(np.arange(plan.r), len(run.steps)),
+                "learning_rate": plan.mean_rates(run.steps).T.ravel(),
+                "step": np.tile(run.steps, plan.r),
+                "distance": run.column("distance").T.ravel(),
+                "vectors_sent": sent.ravel(),
+                "bits_sent": bits_of(sent, setting.problem.d).ravel(),
+            }
+        )
         return frame if setting.extend is None else setting.extend(frame, method)
 
     def _needed(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Of each replica what it needs until it is below the target for good, and its last distance."""
-        rows = []
-        for replica, part in frame.groupby("replica"):
-            distance = part.distance.to_numpy()
-            above = np.flatnonzero(~(distance <= self.setting.target * distance[0]))
-            reached = above[-1] + 1 if len(above) else 0
-            there = reached < len(part)
-            end = distance[-1]
-            rows.append(
-                {
-                    "replica": replica,
-                    "learning_rate": part.learning_rate.iloc[0],
-                    "end": end if math.isfinite(end) else math.inf,
-                    **{
-                        c: float(part[c].iloc[reached]) if there else math.inf
-                        for c in self._columns
-                    },
-                }
-            )
-        return pd.DataFrame(rows)
+        replicas = frame.replica.nunique()
+        distance = frame.distance.to_numpy().reshape(replicas, -1)
+        records = distance.shape[1]
+        above = ~(distance <= self.setting.target * distance[:, :1])
+        reached = np.where(above.any(axis=1), records - above[:, ::-1].argmax(axis=1), 0)
+        first, end = np.arange(replicas) * records, distance[:, -1]
+        there = first + np.minimum(reached, records - 1)
+        found = {
+            "replica": np.arange(replicas),
+            "learning_rate": frame.learning_rate.to_numpy()[first],
+        }
+        found["end"] = np.where(np.isfinite(end), end, np.inf)
+        for column in self._columns:
+            found[column] = np.where(reached < records, frame[column].to_numpy()[there], np.inf)
+        return pd.DataFrame(found)
 
 
 def _sorted(tried: pd.DataFrame, criterion: str) -> pd.DataFrame:
