@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from relaysim.engine.run import Run
+from relaysim.studies.crossings import CHEAP_STEPS, FINEST, NEAR, Crossings, neighbourhoods
 from relaysim.studies.settling import (
     every_phase,
     over_a_cycle,
@@ -33,23 +34,18 @@ UNKNOWN_RANGE = 1e12
 # not growing: its largest value in the last quarter of that time is not this much above the third's.
 STAYS, STAYS_STEPS = 0.25, 200
 GROWING = 1.2
-FINEST = 1.004
 REFINE_WITH = 24
-MOST_NEIGHBOURHOODS = 8
 # Rates that at their slope need so many times the steps of the best are watched no further, once it is there,
 # or, where others knew its steps or the longest that is of interest, after a third of these.
 HOPELESS, HOPELESS_NEAR = 2.0, 1.3
 # The winner is watched for this much longer, of which every so many steps are looked at; if it does not
 # last, so many runners-up at once.
 LASTING, LASTING_STEPS, LASTING_EVERY, LASTING_AT_ONCE = 3, 5000, 4, 6
-# Where a run takes longer than this, fewer rates are tried around fewer of the best.
-CHEAP_STEPS = 500
 FIRST_LIMITS = (1000, 10_000)
+# Runs are looked at whenever they are so many times as long as before: first, and once they are long.
+DOUBLED, LONGER, LONG_RUN = 2, 1.25, 1000
 # Refining goes on while it still brings the crossing of the target forward by this fraction.
 WORTHWHILE = 0.002
-# It goes on without, where both neighbours of the best take this many times more steps beyond the best's
-# than a cost inverse to the rate lets expect: between them may be a needle.
-STEEP = 3.0
 # A curve is not called settled before γ μ t has passed this (μ of f itself, or L/100 if not known):
 # a rate that is small enough looks flat from its first step.
 SETTLES_AFTER = 4.0
@@ -151,34 +147,35 @@ class RateSearch:
 
     def fastest(self, rates: np.ndarray) -> float:
         """The rate that reaches the target first; NaN if none does."""
-        rates, steps, crossings = self._first_grid(rates)
-        top = rates[-1] if len(rates) else np.nan
-        ratio = rates[1] / rates[0] if len(rates) > 1 else FINEST
-        if len(steps) and np.nanmin(steps, initial=np.inf) < CHEAP_STEPS:
+        found = self._fastest_of(rates)
+        while math.isnan(found) and (refused := self._refused()):
+            # All that were fast enough were so for a while only; slower ones have not been waited for.
+            found = self._fastest_of(rates := rates[rates < min(refused)])
+        return found
+
+    def _refused(self) -> list[float]:
+        """Rates that were below the target, but not for good."""
+        return [
+            rate for rate, each in self._tried.items() if each["lasting"] and not each["steps"] > 0
+        ]
+
+    def _fastest_of(self, rates: np.ndarray) -> float:
+        known = Crossings(*self._first_grid(rates))
+        if known.fewest < CHEAP_STEPS:
             # Short runs are cheap enough to look between the rates of the first grid everywhere.
-            low = rates[np.nanargmin(steps)] / 8
-            rates = np.geomspace(low, top, int(np.log(top / low) / np.log(DENSE)) + 2)
-            best = int(np.nanmin(steps))
-            steps, crossings = self._watch(rates, best, HOPELESS * best)
-            ratio = rates[1] / rates[0]
-        while np.isfinite(steps).any() and ratio > FINEST:
-            best, crossing = np.nanmin(steps), np.nanmin(crossings)
-            # Steps against rate can have several dips, and its best is often next to a cliff: look
-            # again around every rate that comes close to the best.
-            wide = best < CHEAP_STEPS
-            most, reach = (MOST_NEIGHBOURHOODS, 5) if wide else (3, 6)
-            order = np.argsort(crossings, kind="stable")
-            near = rates[[k for k in order if steps[k] <= 1.15 * best + 1][:most]]
-            finer = ratio ** (1 / (reach + 1))
-            around = np.unique(np.outer(near, finer ** np.arange(-reach, reach + 1.0)))
-            rates = around[np.diff(around, prepend=0) > 1e-9 * around]
-            ratio = finer
-            steps, crossings = self._watch(rates, int(np.ceil(best)), HOPELESS_NEAR * best)
-            gains = np.nanmin(crossings, initial=np.inf) < (1 - WORTHWHILE) * crossing
-            if not gains and not _is_needle(rates, steps, ratio):
+            low, top = known.rates[np.nanargmin(known.steps)] / 8, known.rates[-1]
+            dense = np.geomspace(low, top, int(np.log(top / low) / np.log(DENSE)) + 2)
+            best = int(known.fewest)
+            known = Crossings(dense, *self._watch(dense, best, HOPELESS * best))
+        while len(rates := known.to_try()):
+            best, earliest = math.ceil(known.fewest), known.earliest
+            found = self._watch(rates, best, HOPELESS_NEAR * best)
+            known = known.with_others(rates, *found)
+            # On without a gain, if there may be a needle between the best and its neighbours.
+            if not known.earliest < (1 - WORTHWHILE) * earliest and not known.is_needle():
                 break
-        found = self._best_that_lasts()
-        return self._best_that_lasts() if self._is_beaten_at_once(found) else found
+        chosen = self._best_that_lasts()
+        return self._best_that_lasts() if self._is_beaten_at_once(chosen) else chosen
 
     def _is_beaten_at_once(self, found: float) -> bool:
         """Whether a rate is faster at which nothing, or least, is left of f after a step: 1/L or 2/(L + μ).
@@ -277,13 +274,15 @@ class RateSearch:
 
         Runs all rates until the first has been below the target for long enough; ``limit`` is the
         longest time to reach it that is of interest. Rates that seem to need more steps than are
-        ``waited_for``, by default little more than the limit, are given up.
+        ``waited_for`` are given up; where others are known to take ``limit`` steps it is given, and those
+        that are not there with the first are not waited for either.
         """
+        only_best = waited_for is not None
         waited_for = HOPELESS_NEAR * limit if waited_for is None else waited_for
         run = self._start(rates)
         horizon = min(limit, 64)
         watched = np.zeros(len(rates), dtype=int)
-        going = np.ones(len(rates), dtype=bool)
+        going, late = np.ones(len(rates), dtype=bool), np.zeros(len(rates), dtype=bool)
         while True:
             _record_up_to(run, horizon)
             self._on_progress(len(rates))
@@ -291,21 +290,26 @@ class RateSearch:
             watched[going] = run.step
             steps = stays_below(run.steps, curves, self._target, self._growing)
             steps[steps > self._max_steps] = np.nan
-            best = np.nanmin(steps) if np.isfinite(steps).any() else np.inf
+            best = np.nanmin(steps, initial=np.inf)
             enough = int(np.ceil((1 + STAYS) * min(best, limit))) + STAYS_STEPS
             if run.step >= enough or not (going & ~run.diverged).any():
                 break
-            horizon = min(max(2 * run.step, 64), enough)
-            if run.step < CYCLES * (self._telling + self._cycle):
-                continue
-            most = min(HOPELESS * best, waited_for)
-            given_up = stands_still(curves, self._target)
-            given_up &= rates * self._slowest * run.step >= SETTLES_AFTER
-            if self._squared and most <= 4 * run.step:
-                needed = steps_at_slope(curves, self._target)
-                # What only grows may diverge, which is worth knowing.
-                given_up |= np.isfinite(needed) & (needed > most)
-            given_up &= going & np.isnan(steps) & ~run.diverged
+            longer = DOUBLED if run.step < LONG_RUN else LONGER
+            horizon = min(max(int(longer * run.step), 64), enough)
+            needed = steps_at_slope(curves, self._target)
+            # What only grows may diverge, which is worth knowing.
+            falls = going & ~run.diverged & np.isfinite(needed)
+            enough_there = np.count_nonzero(steps <= NEAR * best + 1) >= neighbourhoods(best)
+            if only_best and (enough_there or run.step > NEAR * best + 1):
+                late |= falls & ~(curves[-1] < self._target)
+            given_up = late & going
+            if run.step >= CYCLES * (self._telling + self._cycle):
+                most = min(HOPELESS * best, waited_for)
+                hopeless = stands_still(curves, self._target)
+                hopeless &= rates * self._slowest * run.step >= SETTLES_AFTER
+                if self._squared and most <= 4 * run.step:
+                    hopeless |= np.isfinite(needed) & (needed > most)
+                given_up |= hopeless & going & np.isnan(steps) & ~run.diverged
             run.drop(given_up)
             going &= ~given_up
         last = curves[watched, np.arange(len(rates))]
@@ -314,7 +318,11 @@ class RateSearch:
         ):
             self._note(rate, steps=taken, diverged=bool(gone), horizon=step)
             self._tried[float(rate)]["falls"] = bool(value <= self._start_value)
-        return steps, steps - overshoot(steps, curves, self._target)
+        crossings = steps - overshoot(steps, curves, self._target)
+        if late.any() and not best <= watched[late].min():
+            # Those that were there first did not stay.
+            steps[late], crossings[late] = self._watch(rates[late], limit, waited_for)
+        return steps, crossings
 
     # -- plateau ---------------------------------------------------------------------------------
 
@@ -408,16 +416,6 @@ class RateSearch:
         )
         longer = found["horizon"] >= entry["horizon"]
         entry |= {k: v for k, v in found.items() if longer or (k == "plateau" and v == v)}
-
-
-def _is_needle(rates: np.ndarray, steps: np.ndarray, ratio: float) -> bool:
-    """Whether steps rise steeply on both sides of the best of these rates, increasing, ``(r,)``."""
-    if not np.isfinite(steps).any():
-        return False
-    best = int(np.nanargmin(steps))
-    far = STEEP * (ratio - 1) * steps[best] + 1
-    sides = [steps[k] for k in (best - 1, best + 1) if 0 <= k < len(steps)]
-    return len(sides) == 2 and all(not side <= steps[best] + far for side in sides)
 
 
 def _record_up_to(run: Run, horizon: int) -> None:
