@@ -36,7 +36,7 @@ def setup(app) -> dict:
     app.connect("autodoc-skip-member", api.skip_member)
     app.connect("html-page-context", api.mend_backlinks)
     app.connect(
-        "html-page-context", navigation.shared_by_sources, priority=400
+        "html-page-context", navigation.shared_by_those_outside, priority=400
     )  # before the theme's
     app.connect("viewcode-follow-imported", api.where_alias_stands)
     app.add_transform(formulas.Scripts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 
@@ -112,6 +113,7 @@ LETTERS = {
 }
 
 
+@functools.cache
 def drawn(tex: str, display: bool = False) -> str:
     """LaTeX as an inline picture in the colour of the text, by matplotlib's own fonts.
 
