@@ -147,17 +147,18 @@ class RateSearch:
 
     def fastest(self, rates: np.ndarray) -> float:
         """The rate that reaches the target first; NaN if none does."""
-        found = self._fastest_of(rates)
-        while math.isnan(found) and (refused := self._refused()):
-            # All that were fast enough were so for a while only; slower ones have not been waited for.
-            found = self._fastest_of(rates := rates[rates < min(refused)])
-        return found
-
-    def _refused(self) -> list[float]:
-        """Rates that were below the target, but not for good."""
-        return [
-            rate for rate, each in self._tried.items() if each["lasting"] and not each["steps"] > 0
-        ]
+        while True:
+            found = self._fastest_of(rates)
+            refused = [
+                rate
+                for rate, each in self._tried.items()
+                if each["lasting"] and not each["steps"] > 0
+            ]
+            lower = rates[rates < min(refused, default=0)]
+            if not math.isnan(found) or len(lower) in (0, len(rates)):
+                return found
+            # All that were fast were so for a while only; slower ones have not been waited for.
+            rates = lower
 
     def _fastest_of(self, rates: np.ndarray) -> float:
         known = Crossings(*self._first_grid(rates))
