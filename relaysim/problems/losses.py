@@ -273,20 +273,22 @@ class SoftmaxLoss:
         by_class = self._by_class(reference)
         log_p = by_class - _log_sum(by_class)[..., None, :]
         raw, weights = self._by_class(change), self.weights.ravel()
-        result, largest = np.zeros(raw.shape[-1]), np.zeros(raw.shape[-1])
+        largest, found = np.zeros(raw.shape[-1]), np.empty((len(raw), raw.shape[-1]))
         for rows in _row_blocks(raw):
             p, part = np.exp(log_p[rows, :, 0]), raw[rows]
             powers = part - np.einsum("jc,jcr->jr", p, part)[:, None]
             np.exp(powers, out=powers)
             np.maximum(largest, powers.max(axis=(0, 1)), out=largest)
-            result += weights[rows] @ np.log(np.einsum("jc,jcr->jr", p, powers))
+            found[rows] = np.log(np.einsum("jc,jcr->jr", p, powers))
+        result = weights @ found
         # Next to 1 a small sum has no digits, and next to e^30 there are none of 1.
         unsure = ~((result > DIGITS_LEFT * weights.sum()) & (largest < math.exp(EXTREME)))
         if unsure.any():
             raw = raw if unsure.all() else raw[..., unsure]
-            result[unsure] = 0
+            found = np.empty((len(raw), raw.shape[-1]))
             for rows in _row_blocks(raw):
-                result[unsure] += weights[rows] @ self._all_digits(log_p[rows], raw[rows])
+                found[rows] = self._all_digits(log_p[rows], raw[rows])
+            result[unsure] = weights @ found
         return result
 
     @staticmethod
