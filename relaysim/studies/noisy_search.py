@@ -80,7 +80,11 @@ class NoisySearch(RateSearch):
         return (self._max_steps,)
 
     def _watch(
-        self, rates: np.ndarray, limit: int, waited_for: float | None = None
+        self,
+        rates: np.ndarray,
+        limit: int,
+        waited_for: float | None = None,
+        only_best: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Steps to the target of each rate, twice: nothing finer is known.
 

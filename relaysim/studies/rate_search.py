@@ -170,7 +170,7 @@ class RateSearch:
             known = Crossings(dense, *self._watch(dense, best, HOPELESS * best))
         while len(rates := known.to_try()):
             best, earliest = math.ceil(known.fewest), known.earliest
-            found = self._watch(rates, best, HOPELESS_NEAR * best)
+            found = self._watch(rates, best, only_best=True)
             known = known.with_others(rates, *found)
             # On without a gain, if there may be a needle between the best and its neighbours.
             if not known.earliest < (1 - WORTHWHILE) * earliest and not known.is_needle():
@@ -269,21 +269,26 @@ class RateSearch:
         return np.concatenate(blocks) if blocks else np.empty(0)
 
     def _watch(
-        self, rates: np.ndarray, limit: int, waited_for: float | None = None
+        self,
+        rates: np.ndarray,
+        limit: int,
+        waited_for: float | None = None,
+        only_best: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Steps to the target of each rate, and when it crossed, in fractions of a step.
 
         Runs all rates until the first has been below the target for long enough; ``limit`` is the
         longest time to reach it that is of interest. Rates that seem to need more steps than are
-        ``waited_for`` are given up; where others are known to take ``limit`` steps it is given, and those
-        that are not there with the first are not waited for either.
+        ``waited_for``, by default little more than the limit, are given up. Where only the best is of
+        interest, those that are behind it are not watched any longer either.
         """
-        only_best = waited_for is not None
         waited_for = HOPELESS_NEAR * limit if waited_for is None else waited_for
         run = self._start(rates)
         horizon = min(limit, 64)
         watched = np.zeros(len(rates), dtype=int)
-        going, late = np.ones(len(rates), dtype=bool), np.zeros(len(rates), dtype=bool)
+        going, behind = np.ones(len(rates), dtype=bool), np.zeros(len(rates), dtype=bool)
+        # Steps of those that are behind, and up to which a best one is before all of them.
+        taken_by_those, before_those = np.full(len(rates), np.nan), np.inf
         while True:
             _record_up_to(run, horizon)
             self._on_progress(len(rates))
@@ -300,10 +305,16 @@ class RateSearch:
             needed = steps_at_slope(curves, self._target)
             # What only grows may diverge, which is worth knowing.
             falls = going & ~run.diverged & np.isfinite(needed)
-            enough_there = np.count_nonzero(steps <= NEAR * best + 1) >= neighbourhoods(best)
-            if only_best and (enough_there or run.step > NEAR * best + 1):
-                late |= falls & ~(curves[-1] < self._target)
-            given_up = late & going
+            near = NEAR * best + 1
+            there = np.count_nonzero(steps <= near) >= neighbourhoods(best)
+            if only_best and (there or run.step > near):
+                left = falls & (~(curves[-1] < self._target) | (steps > near))
+                taken_by_those[left] = steps[left]
+                before_those = min(before_those, near, run.step) if left.any() else before_those
+                behind |= left
+            elif only_best and near < horizon:
+                horizon = int(near) + 1
+            given_up = behind & going
             if run.step >= CYCLES * (self._telling + self._cycle):
                 most = min(HOPELESS * best, waited_for)
                 hopeless = stands_still(curves, self._target)
@@ -313,6 +324,7 @@ class RateSearch:
                 given_up |= hopeless & going & np.isnan(steps) & ~run.diverged
             run.drop(given_up)
             going &= ~given_up
+        steps = np.where(behind, taken_by_those, steps)
         last = curves[watched, np.arange(len(rates))]
         for rate, taken, gone, step, value in zip(
             rates, steps, run.diverged, watched.tolist(), last, strict=True
@@ -320,9 +332,10 @@ class RateSearch:
             self._note(rate, steps=taken, diverged=bool(gone), horizon=step)
             self._tried[float(rate)]["falls"] = bool(value <= self._start_value)
         crossings = steps - overshoot(steps, curves, self._target)
-        if late.any() and not best <= watched[late].min():
+        if not best <= before_those and behind.any():
             # Those that were there first did not stay.
-            steps[late], crossings[late] = self._watch(rates[late], limit, waited_for)
+            again = self._watch(rates[behind], limit, waited_for, only_best)
+            steps[behind], crossings[behind] = again
         return steps, crossings
 
     # -- plateau ---------------------------------------------------------------------------------

@@ -70,8 +70,8 @@ class Tuning:
         frame: every rate tried: ``learning_rate``, ``steps`` (NaN where the target was not met),
             ``plateau`` (suboptimality at which it settled, NaN where it did not, or was not asked),
             ``diverged``, ``horizon`` (steps watched: rates that are at rest above the target, at their slope
-            would take twice as long as the best or longer than is of interest, or are not there when others
-            near the best are, are given up before).
+            would take twice as long as the best or longer than is of interest, or are behind others near the
+            best, are given up before).
         target, criterion: as given.
         label: the method's name.
         interrupted: whether someone stopped the search: the rate is the best of those tried by then.
