@@ -95,10 +95,10 @@ def test_a_search_names_the_best_of_what_it_tried(monkeypatch):
             watch = rs.studies.rate_search.RateSearch._watch
             counts = iter(range(100))
 
-            def interrupted(self, *given, watch=watch, counts=counts, most=watched):
+            def interrupted(self, *given, watch=watch, counts=counts, most=watched, **options):
                 if next(counts) == most:
                     raise KeyboardInterrupt
-                return watch(self, *given)
+                return watch(self, *given, **options)
 
             monkeypatch.setattr(rs.studies.rate_search.RateSearch, "_watch", interrupted)
             found = rs.tune(PROBLEM, chain, method, target=1e-6, criterion=criterion)
