@@ -178,8 +178,8 @@ class BestSettings:
         found = {
             "replica": np.arange(replicas),
             "learning_rate": frame.learning_rate.to_numpy()[first],
+            "end": np.where(np.isfinite(end), end, np.inf),
         }
-        found["end"] = np.where(np.isfinite(end), end, np.inf)
         for column in self._columns:
             found[column] = np.where(reached < records, frame[column].to_numpy()[there], np.inf)
         return pd.DataFrame(found)

@@ -332,7 +332,7 @@ class RateSearch:
             self._note(rate, steps=taken, diverged=bool(gone), horizon=step)
             self._tried[float(rate)]["falls"] = bool(value <= self._start_value)
         crossings = steps - overshoot(steps, curves, self._target)
-        if not best <= before_those and behind.any():
+        if best > before_those:
             # Those that were there first did not stay.
             again = self._watch(rates[behind], limit, waited_for, only_best)
             steps[behind], crossings[behind] = again

@@ -278,7 +278,7 @@ class Topology:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Topology):
             return NotImplemented
-        return self is other or self._key == other._key
+        return self._key == other._key
 
     def __hash__(self) -> int:
         return hash(self._key)
