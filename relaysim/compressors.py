@@ -296,9 +296,11 @@ class LowRank:
         columns = self._columns(x.shape[1])
         vectors = np.moveaxis(x, 1, -1)
         matrices = vectors.reshape(*vectors.shape[:-1], self.rows, columns)
-        left, values, right = np.linalg.svd(matrices, full_matrices=False)
+        # Of what has diverged there are no singular values: LAPACK raises, or does not return.
+        finite = np.isfinite(matrices).all(axis=(-2, -1), keepdims=True)
+        left, values, right = np.linalg.svd(np.where(finite, matrices, 0), full_matrices=False)
         values[..., self.rank :] = 0
-        found = (left * values[..., None, :]) @ right
+        found = np.where(finite, (left * values[..., None, :]) @ right, np.nan)
         return np.moveaxis(found.reshape(vectors.shape), -1, 1)
 
     def _columns(self, d: int) -> int:

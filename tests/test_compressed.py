@@ -82,6 +82,32 @@ def test_random_rounding_sends_as_many_values_as_it_says(levels):
     assert (error <= 1 - compressor.contraction(d)).all()
 
 
+@pytest.mark.parametrize("compressor", EVERY, ids=repr)
+def test_what_diverged_leaves_other_workers_as_they_are(compressor):
+    """Of vectors with a number that is none, or infinite, nothing is raised, whatever stands beside them."""
+    generator = np.random.default_rng(3)
+    x, uniform = generator.normal(size=(4, 6)), generator.random((4, 6))
+    gone = x.copy()
+    gone[1, 2], gone[2] = np.nan, np.inf
+    with np.errstate(all="ignore"):
+        sent = compressor.compress(gone, uniform)
+    np.testing.assert_array_equal(sent[[0, 3]], compressor.compress(x, uniform)[[0, 3]])
+    if isinstance(compressor, LowRank):
+        assert np.isnan(sent[1:3]).all()
+
+
+@pytest.mark.parametrize("compressor", EVERY, ids=repr)
+def test_a_rate_that_is_too_high_diverges_beside_one_that_is_not(compressor):
+    topology, problem = rs.topologies.ring(8), quadratics(8, 6)
+    for method in (
+        ChocoSGD(compressor, 0.2),
+        BEER(compressor, 0.2),
+        rs.algorithms.AdaGossip(compressor, 0.1),
+    ):
+        run = rs.simulate(problem, topology, method, learning_rate=[1e-3, 1e30], steps=40)
+        assert run.diverged.tolist() == [False, True]
+
+
 # -- LEAD ------------------------------------------------------------------------------------------
 
 
