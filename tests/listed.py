@@ -4,6 +4,10 @@ import numpy as np
 
 import relaysim as rs
 from relaysim import algorithms as known
+from relaysim import measures
+from relaysim.engine.plan import plan_replicas
+from relaysim.engine.run import Run
+from relaysim.engine.setup import Setup
 
 #: Methods whose steps are lists of operations, with a graph on which they run.
 TREES = (rs.topologies.chain(7), rs.topologies.star(6), rs.topologies.binary_tree(6))
@@ -50,3 +54,16 @@ def run(algorithm, topology, problem=None, replicas=1, **options):
 def same_bits(one, other):
     np.testing.assert_array_equal(one.x, other.x)
     np.testing.assert_array_equal(one.frame.to_numpy(), other.frame.to_numpy())
+
+
+def measured(method, topology, names, resumable, leaves=None):
+    """Columns of a run of two stretches, of some ready measures; and the run."""
+    plan = plan_replicas(np.linspace(0.01, 0.1, 5), 0, None, None, 60)
+    setup = Setup(quadratics(topology.n), topology, method, plan)
+    of = tuple(measures.READY[name] for name in names)
+    run = Run(setup, measures=of, resumable=resumable)
+    run.advance(range(31))
+    if leaves is not None:
+        run.drop(np.arange(5) == leaves)
+    run.advance(range(31, 61, 3))
+    return [run.column(name) for name in names], run

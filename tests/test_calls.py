@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from listed import GRAPHS, LISTED, TREES, diagonal, quadratics, run, same_bits
+from listed import GRAPHS, LISTED, TREES, diagonal, measured, quadratics, run, same_bits
 
 import relaysim as rs
 from relaysim import algorithms as known
@@ -163,6 +163,16 @@ def test_records_are_the_same_wherever_they_are(monkeypatch, by_the_rule, record
     expected = by_the_rule(lambda: run(known.RelaySGD(), TREES[0], **options))
     same_bits(found, expected)
     np.testing.assert_array_equal(found.iterates, expected.iterates)
+
+
+@pytest.mark.parametrize("at_once", [1, 4, 1000])
+def test_iterates_that_nobody_needs_are_measured_alike(monkeypatch, taken, at_once):
+    monkeypatch.setattr(calls, "BYTES_MEASURED_AT_ONCE", at_once * 8 * 7 * 3 * 5)
+    names = ["suboptimality", "consensus_distance", "distance"]
+    found, _ = measured(known.RelaySGD(), TREES[0], names, resumable=False, leaves=3)
+    assert taken
+    expected, _ = measured(known.RelaySGD(), TREES[0], names, resumable=True, leaves=3)
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("replicas", [1, 4])

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from listed import GRAPHS, LISTED, TREES, diagonal, quadratics, run, same_bits
+from listed import GRAPHS, LISTED, TREES, diagonal, measured, quadratics, run, same_bits
 
 import relaysim as rs
 from relaysim import algorithms as known
@@ -394,8 +394,8 @@ def test_records_are_measured_as_ever_where_nothing_is_compiled(steps, without, 
     sizes = []
 
     class Noted(recording.Recorder):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
             sizes.append(self.capacity)
 
     monkeypatch.setattr("relaysim.engine.run.Recorder", Noted)
@@ -403,6 +403,32 @@ def test_records_are_measured_as_ever_where_nothing_is_compiled(steps, without, 
     found = run(known.DPSGD(), GRAPHS[0], **noisy)
     same_bits(found, without(lambda: run(known.DPSGD(), GRAPHS[0], **noisy)))
     assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [
+        (["suboptimality", "value", "consensus_distance", "distance", "gradient_norm"], False),
+        (["suboptimality", "worst_distance"], True),
+        (["worker_distance"], True),
+    ],
+)
+def test_iterates_that_nobody_needs_are_not_written(steps, monkeypatch, names, kept):
+    method, topology, written = known.RelaySGD(), TREES[0], []
+
+    def watched(self, step, targets, records, stop):
+        written.append(len(records.iterates) > 0)
+        return own(self, step, targets, records, stop)
+
+    own = program.Program.record
+    monkeypatch.setattr(program.Program, "record", watched)
+    found, run_of_means = measured(method, topology, names, resumable=False, leaves=3)
+    assert steps
+    assert set(written) == {kept}
+    expected, _ = measured(method, topology, names, resumable=True, leaves=3)
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(AssertionError, match="not kept"):
+        run_of_means.state()
 
 
 def test_a_problem_with_gradients_of_its_own_is_not_taken_for_its_base(steps):

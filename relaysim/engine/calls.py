@@ -81,6 +81,8 @@ class Calls:
         self._skeleton = rebuilt(state, itertools.repeat(None))
         self.nbytes = bytes_of(state)
         self._records_at_once = max(BYTES_MEASURED_AT_ONCE // max(state.x.nbytes, 1), 1)
+        # Where iterates lie until they are measured, if nobody needs them after.
+        self._measured_only = np.empty((self._records_at_once, *state.x.shape))
 
     def _bound(self, layout: Layout, binding: Binding, places: list[int]) -> list[Call]:
         """The calls of a step while registers lie so."""
@@ -117,8 +119,10 @@ class Calls:
 
     def record(self, step: int, targets: Sequence[int], records: Records, stop: StopRequest) -> int:
         """Go on to the first of these steps, and write there what is recorded; returns the last step."""
-        count = 0
-        for target, record in zip(targets[: self._records_at_once], records.iterates, strict=False):
+        count, iterates = 0, records.iterates
+        if not len(iterates):
+            iterates = self._measured_only
+        for target, record in zip(targets[: self._records_at_once], iterates, strict=False):
             if target - step > MOST_STEPS_BETWEEN_RECORDS:
                 break
             step = self.advance(step, target)
@@ -127,7 +131,7 @@ class Calls:
             if stop.made:
                 break
         if count:
-            found = means_and_spreads(records.iterates[:count])
+            found = means_and_spreads(iterates[:count])
             records.means[:count], records.spreads[:count] = found
         return step
 

@@ -117,7 +117,7 @@ class Program:
 
     def _advance(self, step: int, targets: Sequence[int], records: Records) -> int:
         iterates, means, spreads = records
-        if iterates.ndim == 3:
+        if means.ndim == 2:
             iterates, means, spreads = iterates[..., None], means[..., None], spreads[..., None]
         steps = np.asarray(targets, dtype=np.int64)
         layout = self._layout

@@ -13,7 +13,10 @@ BYTES_MEASURED_AT_ONCE = 1 << 18
 
 
 class Records(NamedTuple):
-    """Iterates ``(k, n, d[, r])``, their x̄ ``(k, d[, r])`` and (1/n) Σ_i ‖x_i − x̄‖² ``(k[, r])``."""
+    """Iterates ``(k, n, d[, r])``, their x̄ ``(k, d[, r])`` and (1/n) Σ_i ‖x_i − x̄‖² ``(k[, r])``.
+
+    There may be no iterates where nobody needs them.
+    """
 
     iterates: np.ndarray
     means: np.ndarray

@@ -30,6 +30,7 @@ class Recorder:
         shape: of the iterates.
         measures: what is measured of them.
         may_compile: whether steps may be compiled.
+        keeps_iterates: whether anyone but the measures may ask for them.
 
     ``capacity`` is the number of records that make a block.
     """
@@ -40,8 +41,10 @@ class Recorder:
         shape: tuple[int, ...],
         measures: tuple[Measure, ...],
         may_compile: bool = False,
+        keeps_iterates: bool = True,
     ):
         self.measures, self._scope = measures, scope
+        self._needs_iterates = keeps_iterates or scope.needs_workers(measures)
         self._block_bytes = BLOCK_BYTES * (TIMES_IF_COMPILED if may_compile else 1)
         self._resize(shape)
 
@@ -87,7 +90,8 @@ class Recorder:
         if self._records is None:
             return None
         self._catch_up()
-        return Records(*(each[self._filled :] for each in self._records))
+        iterates, means, spreads = (each[self._filled :] for each in self._records)
+        return Records(iterates if self._needs_iterates else iterates[:0], means, spreads)
 
     def added(self, count: int) -> None:
         """So many records were written into `room`."""
@@ -118,7 +122,7 @@ class Recorder:
         """Measure the block: values by name, see `Scope.values_of`, the iterates ``(k, n, d[, r])``, and what
         `_known` says of them.
 
-        The iterates are a view that the next record overwrites.
+        The iterates are a view that the next record overwrites, and anything where nobody needs them.
         """
         block, known = self.pending, self._known()
         self._filled = self._measured = 0

@@ -35,6 +35,7 @@ class Run:
         measures: what is measured of every record.
         keep_iterates: of every record; those of some workers only where these are listed.
         stopping: with which record a replica ends.
+        resumable: whether it may be asked for its `state`.
 
     Replicas that diverged, or are to stop, leave the computation with the block of records in
     which they did; the others go on.
@@ -47,6 +48,7 @@ class Run:
         measures: tuple[Measure, ...],
         keep_iterates: bool | list[int] = False,
         stopping: Stopping | None = None,
+        resumable: bool = True,
     ):
         self.plan = setup.plan
         self.measures = measures
@@ -59,7 +61,14 @@ class Run:
         self._machine = setup.machine()
         self._stopping, self._keeps_iterates = stopping, keep_iterates is not False
         self._kept_workers = slice(None) if isinstance(keep_iterates, bool) else keep_iterates
-        self._recorder = Recorder(setup.scope, setup.x0.shape, measures, setup.may_compile)
+        self._resumable = resumable
+        self._recorder = Recorder(
+            setup.scope,
+            setup.x0.shape,
+            measures,
+            setup.may_compile,
+            keeps_iterates=resumable or self._keeps_iterates or bool(stopping),
+        )
         # Steps of the records that are not measured yet, and what was sent by then.
         self._pending: list[int] = []
         self._sent: list[float | np.ndarray] = []
@@ -302,6 +311,7 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """All that the rest of the run depends on, as plain data; copies."""
+        assert self._resumable, "iterates that are not measured yet were not kept"
         return {
             "machine": self._machine.state(),
             "streams": self._streams.state(),

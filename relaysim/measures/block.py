@@ -152,10 +152,12 @@ class Block:
 class Shared:
     """A formula over a `Block` as the ``of`` of a measure, so that measures share what they need.
 
-    It may be called with iterates and a problem like any other.
+    It may be called with iterates and a problem like any other. ``needs_workers`` tells whether x̄ and Ξ² are
+    not all that it needs of the iterates.
     """
 
     formula: Callable[[Block], np.ndarray]
+    needs_workers: bool = True
 
     def __call__(self, iterates: np.ndarray, problem: Problem) -> np.ndarray:
         return self.formula(Block(problem, iterates))

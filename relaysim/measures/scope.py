@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from relaysim.measures.block import Shared
 from relaysim.measures.columns import check_shapes, values_of
 from relaysim.measures.measure import Measure
 
@@ -41,6 +42,12 @@ class Scope:
     def of(self, iterates: np.ndarray) -> np.ndarray:
         """Those that are measured, of iterates ``(k, n, d[, r])``."""
         return iterates if self._workers is None else iterates[:, self._workers]
+
+    def needs_workers(self, measures: Iterable[Measure]) -> bool:
+        """Whether x̄ and Ξ² of all workers are not all that these measures need."""
+        if self._workers is not None:
+            return True
+        return any(not isinstance(each.of, Shared) or each.of.needs_workers for each in measures)
 
     def values_of(
         self,

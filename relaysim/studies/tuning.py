@@ -431,4 +431,4 @@ def _start(
     plan = plan_replicas(given, seeds, None, None, 1)
     plan = dataclasses.replace(plan, shape=shape)
     setup = Setup(problem, topology, algorithm, plan, mixing=mixing, oracle=oracle)
-    return Run(setup, measures=(measure,))
+    return Run(setup, measures=(measure,), resumable=False)

@@ -166,7 +166,8 @@ def advance(
         heard: the register of who is heard, or −1.
         recorded: the register of the iterates.
         records, means, spreads: iterates ``(k, n, d, r)``, x̄ ``(k, d, r)`` and (1/n) Σ_i ‖x_i − x̄‖²
-            ``(k, r)``, of which the replicas from ``column`` on are written; or ``(0, …)``.
+            ``(k, r)``, of which the replicas from ``column`` on are written; or ``(0, …)``, all of them or
+            the iterates.
         length: of workers over which squares are summed up.
     """
     before, flat, m = places.copy(), memory.reshape(memory.size), memory.shape[1]
@@ -182,11 +183,12 @@ def advance(
                 places[register] = before[follows[register]]
             step += 1
             over = heard >= 0 and _all_heard(flat, places[heard] * m, n)
-        if len(records) and step == targets[t]:
+        if len(means) and step == targets[t]:
             x = places[recorded]
             _mean_and_spread(memory, x, n, lanes, length, mean, spread, work)
-            _write_record(memory, flat, x, lanes, records[t], column)
-            for c in range(min(lanes, records.shape[3] - column)):
+            if len(records):
+                _write_record(memory, flat, x, lanes, records[t], column)
+            for c in range(min(lanes, spreads.shape[1] - column)):
                 spreads[t, column + c] = spread[c]
                 for a in range(means.shape[1]):
                     means[t, a, column + c] = mean[a * lanes + c]
