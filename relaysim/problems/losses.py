@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Self
 
 import numpy as np
@@ -20,8 +21,10 @@ __all__ = ["BinaryLoss", "ExponentialLoss", "SoftmaxLoss"]
 # Up to this change of a score a loss is expanded around the optimum; beyond, its closed form has lost
 # no more than a few digits.
 SERIES_UP_TO, SERIES_TERMS = 0.02, 10
-# A mean of logarithms of sums about 1 has its digits above this.
-DIGITS_LEFT = 1 / 256
+# The same of an exponential without its first two terms, of which the rest is below rounding.
+BEYOND_LINEAR_UP_TO, BEYOND_LINEAR_TERMS = 0.25, 13
+# A mean of logarithms of sums about 1 has its digits above this, where changes of scores are not below that.
+DIGITS_LEFT, NEAR = 1 / 256, 0.04
 # So many numbers at a time, of which there are some arrays.
 CACHED = 1 << 14
 # Beyond this change exponentials may leave no digit of 1 beside them, or overflow.
@@ -273,38 +276,52 @@ class SoftmaxLoss:
         by_class = self._by_class(reference)
         log_p = by_class - _log_sum(by_class)[..., None, :]
         raw, weights = self._by_class(change), self.weights.ravel()
-        largest, found = np.zeros(raw.shape[-1]), np.empty((len(raw), raw.shape[-1]))
-        for rows in _row_blocks(raw):
-            p, part = np.exp(log_p[rows, :, 0]), raw[rows]
-            powers = part - np.einsum("jc,jcr->jr", p, part)[:, None]
-            np.exp(powers, out=powers)
-            np.maximum(largest, powers.max(axis=(0, 1)), out=largest)
-            found[rows] = np.log(np.einsum("jc,jcr->jr", p, powers))
-        result = weights @ found
-        # Next to 1 a small sum has no digits, and next to e^30 there are none of 1.
-        unsure = ~((result > DIGITS_LEFT * weights.sum()) & (largest < math.exp(EXTREME)))
-        if unsure.any():
-            raw = raw if unsure.all() else raw[..., unsure]
-            found = np.empty((len(raw), raw.shape[-1]))
-            for rows in _row_blocks(raw):
-                found[rows] = self._all_digits(log_p[rows], raw[rows])
-            result[unsure] = weights @ found
+        flat = raw.reshape(-1, raw.shape[-1])
+        largest = np.maximum(flat.max(axis=0), -flat.min(axis=0))
+        # Next to 1 a small sum has no digits, and next to e^60 there are none of 1.
+        sure = (largest > NEAR) & (largest <= EXTREME)
+        result = np.zeros(raw.shape[-1])
+        if sure.any():
+            result[sure] = self._mean(_log_mean, log_p, raw, sure)
+            sure &= result > DIGITS_LEFT * weights.sum()
+        if not sure.all():
+            result[~sure] = self._mean(_log_mean_to_all_digits, log_p, raw, ~sure)
         return result
 
-    @staticmethod
-    def _all_digits(log_p: np.ndarray, raw: np.ndarray) -> np.ndarray:
-        """log Σ_c p_c e^{η_c} as log(1 + Σ_c p_c (e^{η_c} − 1 − η_c)), all of whose terms are non-negative,
-        ``(N, r)``.
-        """
-        p = np.exp(log_p[..., 0])
-        mean = np.einsum("jc,jcr->jr", p, raw)
-        centered = raw - mean[:, None]
-        found = np.log1p(np.einsum("jc,jcr->jr", p, _beyond_linear(centered)))
-        if not max(np.abs(raw).max(), np.abs(centered).max()) <= EXTREME:
-            # A class that has no probability at x* may come to have the highest score.
-            extreme = np.maximum(np.abs(raw), np.abs(centered)).max(axis=-2) > EXTREME
-            found = np.where(extreme, _log_sum(log_p + raw) - mean, found)
-        return found
+    def _mean(
+        self,
+        formula: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        log_p: np.ndarray,
+        raw: np.ndarray,
+        some: np.ndarray,
+    ) -> np.ndarray:
+        """Weighted, of some replicas' examples."""
+        raw = raw if some.all() else raw[..., some]
+        found = np.empty((len(raw), raw.shape[-1]))
+        for rows in _row_blocks(raw):
+            found[rows] = formula(log_p[rows], raw[rows])
+        return self.weights.ravel() @ found
+
+
+def _log_mean(log_p: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """log Σ_c p_c e^{η_c} with η = δ − Σ p δ, for p ``(N, c, 1)`` and δ ``(N, c, r)``, ``(N, r)``."""
+    p = np.exp(log_p[..., 0])
+    powers = change - np.einsum("jc,jcr->jr", p, change)[:, None]
+    np.exp(powers, out=powers)
+    return np.log(np.einsum("jc,jcr->jr", p, powers))
+
+
+def _log_mean_to_all_digits(log_p: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """The same as log(1 + Σ_c p_c (e^{η_c} − 1 − η_c)), all of whose terms are non-negative."""
+    p = np.exp(log_p[..., 0])
+    mean = np.einsum("jc,jcr->jr", p, change)
+    centered = change - mean[:, None]
+    found = np.log1p(np.einsum("jc,jcr->jr", p, _beyond_linear(centered)))
+    if not max(np.abs(change).max(), np.abs(centered).max()) <= EXTREME:
+        # A class that has no probability at x* may come to have the highest score.
+        extreme = np.maximum(np.abs(change), np.abs(centered)).max(axis=-2) > EXTREME
+        found = np.where(extreme, _log_sum(log_p + change) - mean, found)
+    return found
 
 
 def _row_blocks(z: np.ndarray) -> list[slice]:
@@ -328,16 +345,17 @@ def _log_sum(z: np.ndarray) -> np.ndarray:
 
 
 def _beyond_linear(x: np.ndarray) -> np.ndarray:
-    """e^x − 1 − x ≥ 0 to full relative accuracy: a series near 0, where the difference has none."""
-    far = ~(np.abs(x) < SERIES_UP_TO)
-    near = np.where(far, 0.0, x)
-    found = np.full_like(near, 1 / math.factorial(SERIES_TERMS))
-    for k in range(SERIES_TERMS - 1, 1, -1):
+    """e^x − 1 − x ≥ 0 to full relative accuracy: a series near 0, where the difference has few digits."""
+    far = ~(np.abs(x) < BEYOND_LINEAR_UP_TO)
+    any_far = bool(far.any())
+    near = np.where(far, 0.0, x) if any_far else x
+    found = np.full_like(near, 1 / math.factorial(BEYOND_LINEAR_TERMS))
+    for k in range(BEYOND_LINEAR_TERMS - 1, 1, -1):
         found *= near
         found += 1 / math.factorial(k)
     found *= near
     found *= near
-    if far.any():
+    if any_far:
         np.expm1(x, out=found, where=far)
         np.subtract(found, x, out=found, where=far)
     return found
