@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,18 +21,27 @@ from relaysim.figures.candidates import options_of
 from relaysim.figures.result import rows_of
 from relaysim.measures.columns import bits_of
 from relaysim.problems.objective import Objective
+from relaysim.studies.settling import steps_at_slope
 
 __all__ = ["BestSettings", "Setting"]
 
 # Steps of the first search, in which most methods get there.
 FIRST_STEPS = 300
 # Where no setting of a method is there by then, those that are nearest go on.
-SETTINGS_LONGER = 3
+SETTINGS_LONGER = 5
 # The best of the first search are searched around by these factors, over these many times the steps.
 FINER = 2.0 ** np.linspace(-0.75, 0.75, 7)
-SETTINGS_REFINED, MARGIN_OF_STEPS = 2, 4
-# So many of these are run whole, until one is there for good.
-RATES_REPORTED = 4
+SETTINGS_REFINED, MARGIN_OF_STEPS = 3, 4
+# A search is looked at first after so many steps, and then whenever it is so many times as long. It ends when
+# the best rate has been there for so many times its steps, and these; nothing is left for one that has been
+# there for a moment only.
+FIRST_LOOK, LONGER = 40, 1.5
+STAYS, STAYS_STEPS, MOMENT = 1.0, 100, 1.25
+# Rates that at their slope need so many times the steps of the best are left, once these are not many times
+# the steps so far.
+HOPELESS, TELLING = 1.5, 4
+# So many of these are run whole, until one needs no more than so many times what it did in the search.
+RATES_REPORTED, AS_SEARCHED = 4, 1.25
 # Of random methods: seeds to choose by, and others to report.
 SEARCH_SEEDS, SEEDS = range(100, 103), range(10)
 
@@ -74,12 +85,13 @@ class BestSettings:
         self._reported: dict[tuple[int, float], tuple[pd.DataFrame, pd.DataFrame]] = {}
 
     def first(self, rates: np.ndarray) -> pd.DataFrame:
-        """All settings at all rates, for as many steps as most methods need."""
-        every = range(len(self.settings))
-        found = self._tried(every, rates, min(self.steps, FIRST_STEPS), [100])
+        """All settings at all rates, for as many steps as most methods need, or for all."""
+        every, search = range(len(self.settings)), (rates, SEARCH_SEEDS[:1])
+        found = self._tried(every, min(self.steps, FIRST_STEPS), *search)
         if not np.isfinite(found.step).any() and self.steps > FIRST_STEPS:
+            # The nearest first, which are to tell how long the others are of interest.
             nearest = _sorted(found, "step").setting.drop_duplicates()[:SETTINGS_LONGER]
-            found = self._tried(list(nearest), rates, self.steps, [100])
+            found = self._tried(list(nearest), self.steps, *search)
         return found
 
     def best(self, first: pd.DataFrame, criterion: str) -> pd.DataFrame:
@@ -88,12 +100,14 @@ class BestSettings:
         tried = pd.concat([self._finer(row) for row in rows_of(around)])
         ranked = list(rows_of(_sorted(tried, criterion)[:RATES_REPORTED]))
         # Who was there within the search may leave later, at the limit of stability.
+        curves = []
         for row in ranked:
-            curve = self._curve(row, criterion)
-            there = math.isfinite(curve[f"{criterion}_to_target"].iloc[0])
-            if there or math.isinf(getattr(row, criterion)):
-                return curve
-        return self._curve(ranked[0], criterion)
+            curves.append(self._curve(row, criterion))
+            if curves[-1][f"{criterion}_to_target"].iloc[0] <= AS_SEARCHED * getattr(
+                row, criterion
+            ):
+                break
+        return min(curves, key=lambda curve: curve[f"{criterion}_to_target"].iloc[0])
 
     def _finer(self, row: Any) -> pd.DataFrame:
         key = row.setting, row.learning_rate
@@ -101,27 +115,89 @@ class BestSettings:
             horizon = MARGIN_OF_STEPS * row.step + FIRST_STEPS
             horizon = int(min(self.steps, horizon))
             near = row.learning_rate * FINER
-            self._refined[key] = self._tried([row.setting], near, horizon, SEARCH_SEEDS)
+            self._refined[key] = self._tried([row.setting], horizon, near, SEARCH_SEEDS)
         return self._refined[key]
 
     def _tried(
-        self, numbers: Sequence[int], rates: np.ndarray, steps: int, seeds: Sequence[int]
+        self,
+        numbers: Sequence[int],
+        steps: int,
+        rates: np.ndarray,
+        seeds: Sequence[int],
     ) -> pd.DataFrame:
-        """What each setting and rate needs to the target (inf: more) in the median, and where it ends."""
-        parts = []
+        """What each setting and rate needs to the target (inf: more) in the median, and where it ends.
+
+        A setting is watched until its best rate has been there for long enough, or until it cannot be among
+        those that are refined any more.
+        """
+        parts: list[pd.DataFrame] = []
         for number in numbers:
             whole = max(steps, self.settings[number].least_steps)
-            needed = self._needed(self._run(number, rates, whole, seeds))
-            columns = [*self._columns, "end"]
-            needed = needed.groupby("learning_rate", as_index=False)[columns].median()
+            needed = self._watched(number, whole, rates, seeds, self._enough(parts))
             parts.append(needed.assign(setting=number))
         return pd.concat(parts, ignore_index=True)
+
+    def _enough(self, parts: Sequence[pd.DataFrame]) -> dict[str, float]:
+        """What the last of those settings needs that would be refined so far, by each criterion."""
+        found = {}
+        for criterion in self.setting.criteria:
+            ordered = sorted(float(part[criterion].min()) for part in parts)[:SETTINGS_REFINED]
+            found[criterion] = ordered[-1] if len(ordered) == SETTINGS_REFINED else math.inf
+        return found
+
+    def _watched(
+        self,
+        number: int,
+        steps: int,
+        rates: np.ndarray,
+        seeds: Sequence[int],
+        enough: dict[str, float],
+    ) -> pd.DataFrame:
+        """The same for one setting, of which more than ``enough`` of every criterion is of no interest."""
+        run, every, look = self._start(number, rates, steps, seeds), self.setting.every, FIRST_LOOK
+        remaining = deque(record_steps(every, steps))
+        while True:
+            run.advance([remaining.popleft() for _ in range(bisect_right(remaining, look))])
+            frame = self._frame(run, number)
+            needed = self._needed(frame)
+            columns = [*self._columns, "end"]
+            medians = needed.groupby("learning_rate", as_index=False)[columns].median()
+            going = np.isin(np.arange(len(needed)), run.active) & ~run.diverged
+            if not (remaining and going.any()):
+                return medians
+            spent = frame[list(enough)].to_numpy().reshape(len(needed), -1, len(enough))[going, -1]
+            shares = spent.min(axis=0) / np.array(list(enough.values()))
+            if shares.min() > 1:
+                return medians
+            best = self._steps_of_best(medians, run.step)
+            if run.step >= (1 + STAYS) * best + STAYS_STEPS:
+                return medians
+            with np.errstate(divide="ignore"):
+                longest = min(best, run.step / shares.min())
+            if longest <= TELLING * run.step:
+                curves = run.column("distance")
+                slow = every * steps_at_slope(curves / curves[0], self.setting.target)
+                there = np.isfinite(needed.step.to_numpy())
+                run.drop(going & ~there & (slow > HOPELESS * longest))
+            look = int(look * LONGER)
+
+    def _steps_of_best(self, medians: pd.DataFrame, step: int) -> float:
+        """After which the best for every criterion was there; infinite if none has been for more than a
+        moment: what goes up and down is there for moments.
+        """
+        staying = medians[MOMENT * medians["step"] <= step]
+        if staying.empty:
+            return math.inf
+        steps = staying["step"].to_numpy()
+        return max(float(steps[staying[each].argmin()]) for each in self.setting.criteria)
 
     def _curve(self, row: Any, criterion: str) -> pd.DataFrame:
         """Of the seed that is nearest to the median, with the median, lowest and highest of all."""
         key = row.setting, row.learning_rate
         if key not in self._reported:
-            found = self._run(row.setting, np.array([row.learning_rate]), self.steps, SEEDS)
+            run = self._start(row.setting, np.array([row.learning_rate]), self.steps, SEEDS)
+            run.advance(record_steps(self.setting.every, self.steps))
+            found = self._frame(run, row.setting)
             self._reported[key] = found, self._needed(found)
         frame, needed = self._reported[key]
         # The lower of the two in the middle is one that was measured.
@@ -140,31 +216,30 @@ class BestSettings:
             **summary,
         )
 
-    def _run(
-        self, number: int, rates: np.ndarray, steps: int, seeds: Sequence[int]
-    ) -> pd.DataFrame:
-        """A method that draws nothing has one seed."""
+    def _start(self, number: int, rates: np.ndarray, steps: int, seeds: Sequence[int]) -> Run:
+        """Rates and seeds as replicas, at step 0. A method that draws nothing has one seed."""
         method, setting = self.settings[number], self.setting
         drawn = [self.seed + each for each in (seeds if method.random else seeds[:1])]
         plan = plan_replicas(rates, drawn, None, None, steps)
         setup = Setup(setting.problem, setting.graph(method), method, plan)
         # All other columns of a history would take as long as the steps do.
-        run = Run(setup, measures=(measures.distance,))
-        run.advance(record_steps(setting.every, steps))
-        sent = np.broadcast_to(
-            run.ledger.sent().reshape(len(run.steps), -1).T, (plan.r, len(run.steps))
-        )
+        return Run(setup, measures=(measures.distance,), resumable=False)
+
+    def _frame(self, run: Run, number: int) -> pd.DataFrame:
+        """What was recorded so far, replica by replica."""
+        setting, r, records = self.setting, run.plan.r, len(run.steps)
+        sent = np.broadcast_to(run.ledger.sent().reshape(records, -1).T, (r, records))
         frame = pd.DataFrame(
             {
-                "replica": np.repeat(np.arange(plan.r), len(run.steps)),
-                "learning_rate": plan.mean_rates(run.steps).T.ravel(),
-                "step": np.tile(run.steps, plan.r),
+                "replica": np.repeat(np.arange(r), records),
+                "learning_rate": run.plan.mean_rates(run.steps).T.ravel(),
+                "step": np.tile(run.steps, r),
                 "distance": run.column("distance").T.ravel(),
                 "vectors_sent": sent.ravel(),
                 "bits_sent": bits_of(sent, setting.problem.d).ravel(),
             }
         )
-        return frame if setting.extend is None else setting.extend(frame, method)
+        return frame if setting.extend is None else setting.extend(frame, self.settings[number])
 
     def _needed(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Of each replica what it needs until it is below the target for good, and its last distance."""
