@@ -194,13 +194,15 @@ def test_hessians_are_derivatives_of_gradients(case):
         problem.hessian(4, x)
 
 
-def largest_eigenvalue(matrix):
-    """By power iteration: never more than it is."""
-    v = np.ones(len(matrix)) + 0.1 * np.arange(len(matrix))
+def largest_eigenvalue(matrices):
+    """Of one or of all together, by power iteration: never more than it is."""
+    matrices = np.reshape(matrices, (-1, *np.shape(matrices)[-2:]))
+    d = matrices.shape[-1]
+    v = np.tile(1 + 0.1 * np.arange(d)[:, None], (len(matrices), 1, 1))
     for _ in range(500):
-        v = matrix @ v
-        v /= np.linalg.norm(v)
-    return v @ matrix @ v
+        v = matrices @ v
+        v /= np.linalg.norm(v, axis=1, keepdims=True)
+    return (v.swapaxes(1, 2) @ matrices @ v).max()
 
 
 @over_cases
@@ -208,11 +210,11 @@ def test_curvature_is_within_its_bounds(case):
     problem = Written(*case).problem
     for scale in (0, 0.1, 1, 10):
         x = scale * points(problem, 1)[0]
-        hessians = [problem.hessian(i, x) for i in range(problem.n)]
+        hessians = np.stack([problem.hessian(i, x) for i in range(problem.n)])
         mean = np.mean(hessians, axis=0)
-        tallest = max(map(largest_eigenvalue, hessians))
+        tallest = largest_eigenvalue(hessians)
         shift = problem.smoothness
-        lowest = shift - max(largest_eigenvalue(shift * np.eye(problem.d) - h) for h in hessians)
+        lowest = shift - largest_eigenvalue(shift * np.eye(problem.d) - hessians)
         assert tallest <= problem.smoothness * (1 + 1e-12)
         assert lowest >= problem.strong_convexity - 1e-12
         assert largest_eigenvalue(mean) <= problem.mean_smoothness * (1 + 1e-12)

@@ -589,6 +589,7 @@ def doors(tmp_path_factory):
             "PATH": "",
             "PYTHONIOENCODING": "utf-8",
             "MPLBACKEND": "agg",
+            "RELAYSIM_FAST": "never",  # a copy compiles anew, which takes half a minute
         },
         capture_output=True,
         text=True,

@@ -368,6 +368,23 @@ def test_stop_when_ends_each_replica_at_its_first_record_beyond_a_limit(
         np.testing.assert_allclose(found.gradient_norm, rows.gradient_norm[: end + 1], rtol=1e-6)
 
 
+@pytest.mark.parametrize("record", [1, 50, 300])
+def test_a_run_that_is_to_stop_does_so_soon(record):
+    """However many records fill a block."""
+    asked = []
+
+    class Counting(Cosh):
+        def gradient(self, x):
+            asked.append(x.shape)
+            return super().gradient(x)
+
+    history = simulate(Counting(), steps=20_000, record=record, stop_when={"gradient_norm": 1e-8})
+    end = history.frame.step.iloc[-1]
+    assert 0 < end < 1000
+    steps = sum(shape == (N, D) for shape in asked)
+    assert end <= steps <= end + 256 + record + 8 * (1 + len(history.frame))
+
+
 def test_stop_when_needs_no_optimum():
     history = simulate(Cosh(), steps=400, stop_when={"gradient_norm": 1e-8})
     assert history.frame.gradient_norm.iloc[-1] < 1e-8 <= history.frame.gradient_norm.iloc[-2]

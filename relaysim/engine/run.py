@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -25,6 +26,8 @@ FAULTS = "faults/"
 DIVERGED_BEYOND = 1e12
 # After so many steps without a record it is looked whether someone asked to stop.
 _STEPS_BETWEEN_LOOKS = 16
+# Where a record may end a replica, records are measured after so many steps, though they fill no block.
+_STEPS_BEFORE_STOPPING = 256
 
 
 class Run:
@@ -169,6 +172,9 @@ class Run:
                 targets = list(itertools.islice(remaining, room))
                 if not targets:
                     return
+                if self._stopping:
+                    soon = bisect_right(targets, targets[0] + _STEPS_BEFORE_STOPPING)
+                    remaining, targets = itertools.chain(targets[soon:], remaining), targets[:soon]
                 before = self.step
                 while targets:
                     recorded = self._records_at_once(targets, stop) if self._machine.records else 0
@@ -181,7 +187,8 @@ class Run:
                     if stop.made:
                         break
                 # One that stops has a record more, maybe, which is not one of those of a longer run.
-                if self._is_full() and self.step != last and not stop.made:
+                full = self._is_full() or bool(self._stopping)
+                if full and self.step != last and not stop.made:
                     self._measure()
                 if on_progress is not None:
                     on_progress(self.step - before)
