@@ -217,6 +217,14 @@ class Own(known.DPSGD):
         (known.DPSGD(), {"faults": rs.faults.MessageDrop(0.1)}),
         (known.DPSGD(), {"learning_rate": lambda step: 0.1 / (step + 1)}),
         (known.DPSGD(), {"mixing": [rs.mixing.metropolis(GRAPHS[0]), np.eye(6)]}),
+        (
+            known.DPSGD(),
+            {
+                "mixing": [
+                    (1 - a) * np.eye(6) + a * rs.mixing.metropolis(GRAPHS[0]) for a in (0.5, 1)
+                ]
+            },
+        ),
         (known.DPSGD(), {"problem": diagonal(6, 30_000)}),
         (known.LocalSGD(period=3), {}),
         (known.ChocoSGD(), {}),

@@ -167,7 +167,10 @@ class Reversed:
 
 @pytest.mark.parametrize(
     ("algorithm", "topology"),
-    [each for each in LISTED if each[1].n > 1 and each[0] != known.RelaySGDMix()],
+    [
+        *(each for each in LISTED if each[1].n > 1 and each[0] != known.RelaySGDMix()),
+        (known.SGP(), GRAPHS[0]),
+    ],
     ids=repr,
 )
 def test_rows_of_many_workers_may_be_computed_in_any_order(steps, monkeypatch, algorithm, topology):
@@ -403,6 +406,79 @@ def test_records_are_measured_as_ever_where_nothing_is_compiled(steps, without, 
     found = run(known.DPSGD(), GRAPHS[0], **noisy)
     same_bits(found, without(lambda: run(known.DPSGD(), GRAPHS[0], **noisy)))
     assert sizes[0] == sizes[1]
+
+
+RING = rs.mixing.metropolis(GRAPHS[0])
+COMPLETE = rs.topologies.complete(6)
+BY_TURNS = [
+    *((known.SGP(rounds=rounds), GRAPHS[0], {}) for rounds in (1, 2, 3)),
+    (known.SGP(rounds=2), rs.topologies.ring(5), {}),
+    (known.DPSGD(momentum=0.5), COMPLETE, {"mixing": rs.mixing.one_peer_exponential(6)}),
+    (
+        known.D2(),
+        GRAPHS[0],
+        {"mixing": [0.9 * RING + 0.1 * np.eye(6), RING, 0.5 * RING + 0.5 * np.eye(6)]},
+    ),
+    (known.GradientTracking("diging"), GRAPHS[0], {"mixing": [RING, 0.5 * RING + 0.5 * np.eye(6)]}),
+    (known.QuasiGlobalMomentum(), COMPLETE, {"mixing": rs.mixing.one_peer_exponential(6)}),
+]
+
+
+@pytest.mark.parametrize(("algorithm", "topology", "options"), BY_TURNS, ids=repr)
+@pytest.mark.parametrize("record", [1, 5])
+def test_matrices_by_turns_are_those_of_the_rule(
+    steps, without, algorithm, topology, options, record
+):
+    for replicas in (1, 7):
+        setting = options | {"replicas": replicas, "steps": 23, "record": record}
+        found = run(algorithm, topology, **setting)
+        assert steps
+        expected = without(lambda s=setting: run(algorithm, topology, **s))
+        close(found, expected)
+        assert found.frame.vectors_sent.equals(expected.frame.vectors_sent)
+        # It begins anew at a step that no period divides.
+        first = run(
+            algorithm, topology, **(setting | {"steps": 10, "record": record}), keep_state=True
+        )
+        same_bits(first.extend(13), found)
+        steps.clear()
+
+
+class Late(known.DPSGD):
+    """Names its rounds in ways of its own."""
+
+    label = "Late"
+    which = None
+
+    def step(self, state, round):
+        x = round.descend(state.x, round.gradient(state.x))
+        return type(state)(round.mix(x, type(self).which(round.step)), *state[1:])
+
+
+@pytest.mark.parametrize(
+    ("which", "listed"),
+    [
+        (lambda step: 3 + step * 2, True),
+        (lambda step: 2 * (step + 1) + 4, True),
+        (lambda step: step // 2, False),
+        (lambda step: step % 2, False),
+        (lambda step: step if step < 7 else 0, False),
+        (lambda step: max(step, 3), False),
+        (lambda step: int(step), False),
+        (lambda step: [4, 1, 2, 0][step % 4], False),
+        (lambda step: int(np.sqrt(step)), False),
+        (lambda step: 1, False),
+        (lambda step: 7 - step if step < 5 else step, False),
+    ],
+)
+def test_rounds_are_named_by_the_step_or_the_rule_goes_on(
+    steps, without, monkeypatch, which, listed
+):
+    monkeypatch.setattr(Late, "which", staticmethod(which))
+    setting = {"mixing": rs.mixing.one_peer_exponential(6), "steps": 19}
+    found = run(Late(), COMPLETE, **setting)
+    assert bool(steps) == listed
+    close(found, without(lambda: run(Late(), COMPLETE, **setting)))
 
 
 @pytest.mark.parametrize(

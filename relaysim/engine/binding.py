@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from relaysim.engine.tape import Tape
+from relaysim.engine.tape import Tape, UntraceableError
 from relaysim.network.gossip import MixChange, Weights
 from relaysim.network.hung import Rows, Sums
 from relaysim.support import operations
@@ -62,7 +62,9 @@ class Binding:
     def __init__(self, tape: Tape, gradient: Gradient):
         self._tape, self._gradient = tape, gradient
         self._columns = math.prod(tape.shape[1:])
-        self._weights = None if tape.matrix is None else Weights(tape.matrix, None)
+        if len(tape.matrices) > 1:
+            raise UntraceableError("matrices by turns")
+        self._weights = Weights(tape.matrices[0], None) if tape.matrices else None
         self._scratch: dict[tuple[int, int], np.ndarray] = {}
 
     def relay(

@@ -171,6 +171,7 @@ class Program:
                                 stop,
                                 first,
                                 min(first + each, self._n),
+                                step,
                                 *self._what_they_need,
                                 rows if divides else self._n,
                             )
@@ -241,13 +242,21 @@ def _plain(values: np.ndarray) -> np.ndarray:
 
 
 def _mixing(tape: Tape) -> tuple[np.ndarray, ...]:
-    """Entries of W by row, their columns and where rows begin, with its diagonal and without."""
-    if tape.matrix is None:
-        return (np.empty(0), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)) * 2
+    """Entries of each W by row, their columns and where rows begin, with its diagonal and without."""
     found: list[np.ndarray] = []
     for diagonal in (True, False):
-        _, columns, offsets, weights = entries_by_row(tape.matrix, diagonal)
-        found += [weights.astype(float), columns.astype(np.int64), offsets.astype(np.int64)]
+        weights, columns, offsets = (
+            [np.empty(0)],
+            [np.empty(0)],
+            np.empty((len(tape.matrices), tape.shape[0] + 1)),
+        )
+        for begin, W in zip(offsets, tape.matrices, strict=True):
+            _, own_columns, own_offsets, own_weights = entries_by_row(W, diagonal)
+            begin[:] = own_offsets + sum(map(len, weights))
+            weights.append(own_weights)
+            columns.append(own_columns)
+        found += [np.concatenate(weights).astype(float), np.concatenate(columns).astype(np.int64)]
+        found.append(offsets.astype(np.int64))
     return tuple(found)
 
 

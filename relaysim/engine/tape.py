@@ -46,7 +46,8 @@ class Tape:
         vectors: that are sent.
         gradient: Hessians ``(n, d, d)`` and constants ``(n, d)`` of quadratics, where they are asked for;
             ``diagonal_gradient``: curvatures and centers ``(n, d)`` of diagonal ones.
-        matrix: W, where it is.
+        matrices: W, where it is; several by turns of a period P. The number of a product (a P + b) says that
+            it is with the matrix of round a t + b in step t, all modulo P.
         tree: over whose edges messages are relayed, likewise, and ``messages``: which arrays these are.
     """
 
@@ -61,7 +62,7 @@ class Tape:
     vectors: int = 0
     gradient: tuple[np.ndarray, np.ndarray] | None = None
     diagonal_gradient: tuple[np.ndarray, np.ndarray] | None = None
-    matrix: csr_array | None = None
+    matrices: tuple[csr_array, ...] = ()
     tree: Hung | None = None
     messages: set[int] = dataclasses.field(default_factory=set)
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from relaysim.algorithms.base import Method, Rate, Round
 from relaysim.engine.tape import Operation, Tally, Tape, UnknownArray, UntraceableError
@@ -36,6 +35,37 @@ __all__ = [
     "recorded_leaf",
     "traced_step",
 ]
+
+
+class _StepNumber:
+    """a t + b, with t the number of a step that may be any: a rule can name a round by it, and do no more."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, times: int = 1, plus: int = 0):
+        self.times, self.plus = times, plus
+
+    def __add__(self, other: Any) -> _StepNumber:
+        return _StepNumber(self.times, self.plus + _whole(other))
+
+    def __mul__(self, other: Any) -> _StepNumber:
+        return _StepNumber(self.times * _whole(other), self.plus * _whole(other))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def _unknown(self, *_: Any) -> Any:
+        raise UntraceableError("what a step does depends on its number")
+
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __hash__ = _unknown
+    __sub__ = __rsub__ = __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = _unknown
+    __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __divmod__ = __neg__ = __abs__ = _unknown
+    __int__ = __index__ = __float__ = __array__ = __str__ = __repr__ = __format__ = _unknown
+
+
+def _whole(number: Any) -> int:
+    if not isinstance(number, int | np.integer):
+        raise UntraceableError("what a step does depends on its number")
+    return int(number)
 
 
 class _WorkersOnly:
@@ -67,8 +97,8 @@ class _TracedRound(Round):
         self.average = self._averaged
 
     @property
-    def step(self) -> int:  # type: ignore[override]
-        raise UntraceableError("what a step does depends on its number")
+    def step(self) -> _StepNumber:  # type: ignore[override]
+        return _StepNumber()
 
     def _unwritten(self, shape: tuple[int, ...]) -> UnknownArray:
         if shape != self._tape.shape:
@@ -80,32 +110,35 @@ class _TracedRound(Round):
             raise UntraceableError("what is sent is no whole number of vectors")
         self._tape.vectors += int(vectors)
 
-    def _matrix(self, round: int | None, share: Any) -> csr_array:
-        weights = self._whole.only_weights
-        if weights is None or round is not None or not (np.ndim(share) == 0 and share == 1):
-            raise UntraceableError("weights that change, or parts of vectors")
-        self._sent(weights.vectors)
-        self._tape.matrix = weights.matrix
-        return weights.matrix
+    def _which(self, round: Any, share: Any) -> float:
+        """The number that says which of the matrices it is, see `Tape`; what it sends is sent."""
+        round, period = self.step if round is None else round, self._whole.known_weights
+        if len({each.vectors for each in period}) != 1 or not (np.ndim(share) == 0 and share == 1):
+            raise UntraceableError("weights that change as they like, or parts of vectors")
+        if not isinstance(round, _StepNumber):
+            raise UntraceableError("a round that does not go with the step")
+        self._sent(period[0].vectors)
+        self._tape.matrices = tuple(each.matrix for each in period)
+        count = len(period)
+        return float(round.times % count * count + round.plus % count)
 
-    def _crossed(self, kind: int, x: Any) -> UnknownArray:
+    def _crossed(self, kind: int, x: Any, number: float = 0.0) -> UnknownArray:
         if not isinstance(x, UnknownArray) or x.shape != self._tape.shape:
             raise UntraceableError("something else crosses the network")
-        return UnknownArray(self._tape, self._tape.add(kind, (self._tape.number_of(x),)), len(x))
+        made = self._tape.add(kind, (self._tape.number_of(x),), number)
+        return UnknownArray(self._tape, made, len(x))
 
-    def mix(self, x: Any, round: int | None = None, share: float | np.ndarray = 1) -> Any:
-        self._matrix(round, share)
-        return self._crossed(operations.GOSSIP, x)
+    def mix(self, x: Any, round: Any = None, share: float | np.ndarray = 1) -> Any:
+        return self._crossed(operations.GOSSIP, x, self._which(round, share))
 
     def mix_change(
         self,
         x: Any,
-        round: int | None = None,
+        round: Any = None,
         share: float | np.ndarray = 1,
         laziness: float = 0,
     ) -> Any:
-        self._matrix(round, share)
-        change = self._crossed(operations.CHANGE, x)
+        change = self._crossed(operations.CHANGE, x, self._which(round, share))
         return change * (1 - laziness) if laziness else change
 
     def mix_further(self, *arguments: Any) -> Any:

@@ -210,12 +210,12 @@ class Network:
         return weights
 
     @property
-    def only_weights(self) -> Weights | None:
-        """Those of all steps, where they are one matrix of one round and messages arrive as they are sent."""
-        if len(self._mixing) != 1 or not isinstance(self._crossing, Faithful):
-            return None
-        weights = self._one_matrix(0)
-        return None if is_several_rounds(weights.matrix) else weights
+    def known_weights(self) -> tuple[Weights, ...]:
+        """Those of a period, where each matrix is one round and messages arrive as they are sent; or none."""
+        if not isinstance(self._crossing, Faithful):
+            return ()
+        period = tuple(map(self._one_matrix, range(len(self._mixing))))
+        return () if any(is_several_rounds(each.matrix) for each in period) else period
 
     @property
     def tree_edges(self) -> Hung:

@@ -175,6 +175,13 @@ def _diagonal_gradients(
 
 
 @compiled_loop
+def _turn(number: float, step: int, count: int) -> int:
+    """Which of so many matrices a product is with: that of a t + b, for a number (a count + b)."""
+    times, plus = divmod(int(number), count)
+    return (times * step + plus) % count
+
+
+@compiled_loop
 def _gossip(
     memory: np.ndarray,
     out: int,
@@ -373,6 +380,7 @@ def operate(
     stop: int,
     first: int,
     end: int,
+    step: int,
     n: int,
     lanes: int,
     quadratic: Arrays,
@@ -385,8 +393,10 @@ def operate(
         memory, places: ``(rows, m)``, and the row with which each register begins at present.
         code, numbers: of each operation its kind, the register of its result and those of its operands,
             ``(·, 6)``, and a number.
+        step: the number of the step.
         quadratic: Hessians ``(n, d, d)``, constants ``(n, d)`` and curvatures ``(n, d)`` of the gradients.
-        mixing: entries of W by row, its columns and where rows begin; then those without the diagonal.
+        mixing: entries of each W by row, their columns and where rows begin ``(P, n + 1)``; then those
+            without the diagonal. Which one a product is with its number tells: `relaysim.engine.tape.Tape`.
         tree: sources and reverses of edges, sorted by receiver, and where those of each begin.
     """
     weights, columns, offsets, shares, others, bounds = mixing
@@ -409,9 +419,11 @@ def operate(
         elif kind == DIAGONAL_GRADIENT:
             _diagonal_gradients(memory, out, a, quadratic[2], quadratic[1], lanes, first, end)
         elif kind == GOSSIP:
-            _gossip(memory, out, a, weights, columns, offsets, first, end)
+            begins = offsets[_turn(numbers[k], step, len(offsets))]
+            _gossip(memory, out, a, weights, columns, begins, first, end)
         elif kind == CHANGE:
-            _change(memory, out, a, shares, others, bounds, first, end)
+            begins = bounds[_turn(numbers[k], step, len(bounds))]
+            _change(memory, out, a, shares, others, begins, first, end)
         elif kind == RELAY:
             old, total = places[code[k, 4]], places[code[k, 5]]
             _relay(memory, out, a, b, old, total, tree[0], tree[1], tree[2], first, end)

@@ -8,16 +8,16 @@ from relaysim.support.kernels import Arrays, compiled_loop, operate
 
 __all__ = ["SIGNATURES", "advance", "means_and_spreads", "operate_by_rows"]
 
-_EDGES = "f8[::1], i8[::1], i8[::1]"
+_ENTRIES = "f8[::1], i8[::1], i8[:,::1]"
 _NEEDED = (
     "i8, i8, Tuple((f8[:,:,::1], f8[:,::1], f8[:,::1])), "
-    f"Tuple(({_EDGES}, {_EDGES})), UniTuple(i8[::1], 3)"
+    f"Tuple(({_ENTRIES}, {_ENTRIES})), UniTuple(i8[::1], 3)"
 )
 #: What each is compiled for, in the order of what calls what.
 SIGNATURES = {
     "means_and_spreads": "void(f8[:,:,::1], i8, i8, f8[:,::1], f8[:,::1])",
     "operate_by_rows": (
-        f"void(f8[:,::1], i8[::1], i8[:,::1], f8[::1], i8, i8, i8, i8, {_NEEDED}, i8)"
+        f"void(f8[:,::1], i8[::1], i8[:,::1], f8[::1], i8, i8, i8, i8, i8, {_NEEDED}, i8)"
     ),
     "advance": (
         f"i8(f8[:,::1], i8[::1], i8[:,::1], f8[::1], i8[::1], {_NEEDED}, i8[::1], i8, i8, i8, "
@@ -36,6 +36,7 @@ def operate_by_rows(
     stop: int,
     first: int,
     end: int,
+    step: int,
     n: int,
     lanes: int,
     quadratic: Arrays,
@@ -55,6 +56,7 @@ def operate_by_rows(
             stop,
             start,
             last,
+            step,
             n,
             lanes,
             quadratic,
@@ -176,7 +178,20 @@ def advance(
         over = False
         while step < targets[t] and not over:
             operate(
-                memory, places, code, numbers, 0, len(code), 0, n, n, lanes, quadratic, mixing, tree
+                memory,
+                places,
+                code,
+                numbers,
+                0,
+                len(code),
+                0,
+                n,
+                step,
+                n,
+                lanes,
+                quadratic,
+                mixing,
+                tree,
             )
             before[:] = places
             for register in range(len(places)):
