@@ -166,7 +166,8 @@ class BestSettings:
             if not (remaining and going.any()):
                 return medians
             spent = frame[list(enough)].to_numpy().reshape(len(needed), -1, len(enough))[going, -1]
-            shares = spent.min(axis=0) / np.array(list(enough.values()))
+            with np.errstate(divide="ignore", invalid="ignore"):  # of what sends nothing
+                shares = spent.min(axis=0) / np.array(list(enough.values()))
             if shares.min() > 1:
                 return medians
             best = self._steps_of_best(medians, run.step)
