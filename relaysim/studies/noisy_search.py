@@ -14,7 +14,6 @@ from relaysim.studies.rate_search import (
     LASTING_STEPS,
     PLATEAU_BAND,
     SETTLES_AFTER,
-    STAYS_STEPS,
     RateSearch,
     curves_of,
 )
@@ -31,6 +30,8 @@ FIRST_HORIZON, LONGER = 1024, 3
 STALLS, STALLS_ABOVE = 0.9, 2.0
 # How much the largest value of a quarter of a run may be above that of the quarter before.
 GROWING_BY_CHANCE = 4.0
+# A run ends when the best has been there for `LASTING` times its steps, and these.
+STAYS_STEPS = 200
 # Chance hides what rates closer than this differ by.
 FINEST_NOISY = 1.06
 AT_ONCE, APART = 4, 1.1

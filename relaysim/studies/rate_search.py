@@ -32,7 +32,7 @@ BEYOND = 4.0
 UNKNOWN_RANGE = 1e12
 # A rate counts once its curve has stayed below the target for this much longer than it took, and is
 # not growing: its largest value in the last quarter of that time is not this much above the third's.
-STAYS, STAYS_STEPS = 0.25, 200
+STAYS, STAYS_STEPS = 0.25, 100
 GROWING = 1.2
 REFINE_WITH = 24
 # Rates that at their slope need so many times the steps of the best are watched no further, once it is there,
@@ -231,7 +231,8 @@ class RateSearch:
             steps, crossings = self._watch(able, limit)
             while len(more := self._beyond(able, steps, limit)):
                 rates = np.union1d(rates, more)
-                found = self._watch(more, limit)
+                # What takes much longer than the best of the grid is not what is looked for there.
+                found = self._watch(more, int(np.nanmin(steps, initial=limit)))
                 order = np.argsort(able := np.concatenate([able, more]))
                 able = able[order]
                 steps = np.concatenate([steps, found[0]])[order]
