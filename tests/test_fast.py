@@ -481,6 +481,36 @@ def test_rounds_are_named_by_the_step_or_the_rule_goes_on(
     close(found, without(lambda: run(Late(), COMPLETE, **setting)))
 
 
+NOTED = []
+
+
+class Notes(known.DPSGD):
+    """Notes the number of the step somewhere."""
+
+    label = "Notes"
+    where = None
+
+    def step(self, state, round):
+        if self.where == "a list":
+            NOTED.append(round.step)
+        elif self.where == "itself":
+            object.__setattr__(self, "last", round.step + 1)
+        return super().step(state, round)
+
+
+@pytest.mark.parametrize("where", ["nowhere", "a list", "itself"])
+def test_a_rule_that_notes_the_number_of_the_step_is_asked_in_each(steps, monkeypatch, where):
+    monkeypatch.setattr(Notes, "where", where)
+    NOTED.clear()
+    method = Notes()
+    run(method, GRAPHS[0], steps=9)
+    assert bool(steps) == (where == "nowhere")
+    if where == "a list":
+        assert [each for each in NOTED if isinstance(each, int)] == list(range(9))
+    elif where == "itself":
+        assert method.last == 9
+
+
 @pytest.mark.parametrize(
     ("names", "kept"),
     [

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -335,7 +336,7 @@ def test_simulations_grow_by_the_spectral_radius_on_both_sides_of_each_end(
         else [rs.topologies.ring(8), rs.topologies.torus(2, 4)]
     )
     tree, *others = [*(make(8) for make in TREES), *extra]
-    others = others[STEADY.index(algorithm) % 2 :: 2]
+    others = others[zlib.crc32(repr(algorithm).encode()) % 2 :: 2]
     ends = 0
     for topology in [tree] if networks == "a tree" else others:
         for interval in rs.theory.stable_learning_rates(problem, topology, algorithm):

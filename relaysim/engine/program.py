@@ -245,11 +245,8 @@ def _mixing(tape: Tape) -> tuple[np.ndarray, ...]:
     """Entries of each W by row, their columns and where rows begin, with its diagonal and without."""
     found: list[np.ndarray] = []
     for diagonal in (True, False):
-        weights, columns, offsets = (
-            [np.empty(0)],
-            [np.empty(0)],
-            np.empty((len(tape.matrices), tape.shape[0] + 1)),
-        )
+        weights, columns = [np.empty(0)], [np.empty(0)]
+        offsets = np.empty((len(tape.matrices), tape.shape[0] + 1))
         for begin, W in zip(offsets, tape.matrices, strict=True):
             _, own_columns, own_offsets, own_weights = entries_by_row(W, diagonal)
             begin[:] = own_offsets + sum(map(len, weights))

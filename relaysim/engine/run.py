@@ -163,18 +163,18 @@ class Run:
         stop: StopRequest,
     ) -> None:
         """Step on to each of these steps and record there; measure full blocks, but none at ``last``."""
-        remaining = iter(record_steps)
+        remaining, waiting = iter(record_steps), list[int]()
         with np.errstate(all="ignore"):
             if self._is_full() and self.step != last:
                 self._measure()
             while len(self.active):
                 room = self._recorder.capacity - len(self._pending)
-                targets = list(itertools.islice(remaining, room))
-                if not targets:
+                waiting += itertools.islice(remaining, max(room - len(waiting), 0))
+                if not waiting or not room:
                     return
                 if self._stopping:
-                    soon = bisect_right(targets, targets[0] + _STEPS_BEFORE_STOPPING)
-                    remaining, targets = itertools.chain(targets[soon:], remaining), targets[:soon]
+                    room = min(room, bisect_right(waiting, waiting[0] + _STEPS_BEFORE_STOPPING))
+                targets, waiting = waiting[:room], waiting[room:]
                 before = self.step
                 while targets:
                     recorded = self._records_at_once(targets, stop) if self._machine.records else 0

@@ -11,6 +11,7 @@ import contextlib
 import copy
 import functools
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Callable, Generator
 from typing import Any
@@ -38,28 +39,33 @@ __all__ = [
 
 
 class _StepNumber:
-    """a t + b, with t the number of a step that may be any: a rule can name a round by it, and do no more."""
+    """a t + b, with t the number of a step that may be any: a rule can name a round by it, and do no more.
+
+    ``made`` knows all of them, since one that is there after the step was noted somewhere.
+    """
 
     __array_ufunc__ = None
 
-    def __init__(self, times: int = 1, plus: int = 0):
-        self.times, self.plus = times, plus
+    def __init__(self, made: list[weakref.ref[_StepNumber]], times: int = 1, plus: int = 0):
+        self._made, self.times, self.plus = made, times, plus
+        made.append(weakref.ref(self))
 
     def __add__(self, other: Any) -> _StepNumber:
-        return _StepNumber(self.times, self.plus + _whole(other))
+        return _StepNumber(self._made, self.times, self.plus + _whole(other))
 
     def __mul__(self, other: Any) -> _StepNumber:
-        return _StepNumber(self.times * _whole(other), self.plus * _whole(other))
+        return _StepNumber(self._made, self.times * _whole(other), self.plus * _whole(other))
 
     __radd__, __rmul__ = __add__, __mul__
 
-    def _unknown(self, *_: Any) -> Any:
+    def _unknown(self, *_: Any, **__: Any) -> Any:
         raise UntraceableError("what a step does depends on its number")
 
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __hash__ = _unknown
     __sub__ = __rsub__ = __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = _unknown
     __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __divmod__ = __neg__ = __abs__ = _unknown
     __int__ = __index__ = __float__ = __array__ = __str__ = __repr__ = __format__ = _unknown
+    __deepcopy__ = __reduce_ex__ = _unknown
 
 
 def _whole(number: Any) -> int:
@@ -78,7 +84,7 @@ class _WorkersOnly:
 class _TracedRound(Round):
     """A round that writes down what a step does; what it does not have is untraceable."""
 
-    __slots__ = ("_tape", "_whole")
+    __slots__ = ("_tape", "_whole", "step_numbers")
 
     def __init__(
         self,
@@ -88,6 +94,7 @@ class _TracedRound(Round):
         gradient: Callable[[UnknownArray], UnknownArray],
     ):
         self._tape, self._whole = tape, whole
+        self.step_numbers: list[weakref.ref[_StepNumber]] = []
         self._network = _WorkersOnly(whole.workers)  # type: ignore[assignment]
         self.learning_rate = rate
         self.gradient = gradient  # type: ignore[assignment]
@@ -98,7 +105,7 @@ class _TracedRound(Round):
 
     @property
     def step(self) -> _StepNumber:  # type: ignore[override]
-        return _StepNumber()
+        return _StepNumber(self.step_numbers)
 
     def _unwritten(self, shape: tuple[int, ...]) -> UnknownArray:
         if shape != self._tape.shape:
@@ -299,6 +306,8 @@ def _traced(
         raise UntraceableError("messages of several kinds")
     round = _TracedRound(tape, network, rate, gradient_of(tape))
     found = flattened(method.step(rebuilt(state, iter(given)), round))
+    if any(number() is not None for number in round.step_numbers):
+        raise UntraceableError("a step that notes its number")
     if len(found) != len(given):
         raise UntraceableError("a state that changes its structure")
     for k, (before, after) in enumerate(zip(given, found, strict=True)):

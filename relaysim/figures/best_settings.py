@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from bisect import bisect_right
 from collections import deque
@@ -33,14 +34,16 @@ SETTINGS_LONGER = 5
 FINER = 2.0 ** np.linspace(-0.75, 0.75, 7)
 SETTINGS_REFINED, MARGIN_OF_STEPS = 3, 4
 # A search is looked at first after so many steps, and then whenever it is so many times as long. It ends when
-# the best rate has been there for so many times its steps, and these; nothing is left for one that has been
-# there for a moment only.
+# the best rate has been there for so many times its steps, and these, longer.
 FIRST_LOOK, LONGER = 40, 1.5
-STAYS, STAYS_STEPS, MOMENT = 1.0, 100, 1.25
-# Rates that at their slope need so many times the steps of the best are left, once these are not many times
-# the steps so far.
+STAYS, STAYS_STEPS = 1.0, 100
+# For the best counts who has been there until so many times its steps: before, it may leave again.
+MOMENT = 1.25
+# A rate is given up if at its slope it needs so many times the steps of the best, where these are at most so
+# many times those taken.
 HOPELESS, TELLING = 1.5, 4
-# So many of these are run whole, until one needs no more than so many times what it did in the search.
+# So many of these are run whole, until one needs no more than so many times what it did in the search; if
+# none does, it is the best of them.
 RATES_REPORTED, AS_SEARCHED = 4, 1.25
 # Of random methods: seeds to choose by, and others to report.
 SEARCH_SEEDS, SEEDS = range(100, 103), range(10)
@@ -96,18 +99,26 @@ class BestSettings:
 
     def best(self, first: pd.DataFrame, criterion: str) -> pd.DataFrame:
         """The curve of the best of what was tried first, and of rates around the best of that."""
-        around = _sorted(first, criterion).drop_duplicates("setting")[:SETTINGS_REFINED]
-        tried = pd.concat([self._finer(row) for row in rows_of(around)])
-        ranked = list(rows_of(_sorted(tried, criterion)[:RATES_REPORTED]))
-        # Who was there within the search may leave later, at the limit of stability.
-        curves = []
-        for row in ranked:
-            curves.append(self._curve(row, criterion))
-            if curves[-1][f"{criterion}_to_target"].iloc[0] <= AS_SEARCHED * getattr(
-                row, criterion
-            ):
+        ordered = _sorted(first, criterion).drop_duplicates("setting")
+        found = self._best_around(ordered[:SETTINGS_REFINED], criterion)
+        for begin in range(SETTINGS_REFINED, len(ordered), SETTINGS_REFINED):
+            others = ordered[begin : begin + SETTINGS_REFINED]
+            if math.isfinite(_needs(found, criterion)) or not np.isfinite(others[criterion]).any():
                 break
-        return min(curves, key=lambda curve: curve[f"{criterion}_to_target"].iloc[0])
+            # None of those that were there first has stayed.
+            found = self._best_around(others, criterion)
+        return found
+
+    def _best_around(self, around: pd.DataFrame, criterion: str) -> pd.DataFrame:
+        """The same of these settings, around these rates."""
+        tried = pd.concat([self._finer(row) for row in rows_of(around)])
+        curves = []
+        # Who was there within the search may leave later, at the limit of stability.
+        for row in rows_of(_sorted(tried, criterion)[:RATES_REPORTED]):
+            curves.append(self._curve(row, criterion))
+            if _needs(curves[-1], criterion) <= AS_SEARCHED * getattr(row, criterion):
+                return curves[-1]
+        return min(curves, key=functools.partial(_needs, criterion=criterion))
 
     def _finer(self, row: Any) -> pd.DataFrame:
         key = row.setting, row.learning_rate
@@ -153,8 +164,9 @@ class BestSettings:
         seeds: Sequence[int],
         enough: dict[str, float],
     ) -> pd.DataFrame:
-        """The same for one setting, of which more than ``enough`` of every criterion is of no interest."""
-        run, every, look = self._start(number, rates, steps, seeds), self.setting.every, FIRST_LOOK
+        """What each rate of a setting needs; more than ``enough`` by all criteria is of no interest."""
+        run, every = self._start(number, rates, steps, seeds), self.setting.every
+        look = max(FIRST_LOOK, 4 * every)
         remaining = deque(record_steps(every, steps))
         while True:
             run.advance([remaining.popleft() for _ in range(bisect_right(remaining, look))])
@@ -168,12 +180,16 @@ class BestSettings:
             spent = frame[list(enough)].to_numpy().reshape(len(needed), -1, len(enough))[going, -1]
             with np.errstate(divide="ignore", invalid="ignore"):  # of what sends nothing
                 shares = spent.min(axis=0) / np.array(list(enough.values()))
-            if shares.min() > 1:
+            # Who crosses the target now is waited for.
+            if (
+                shares.min() > 1
+                and not (np.isfinite(medians.step) & (MOMENT * medians.step > run.step)).any()
+            ):
                 return medians
             best = self._steps_of_best(medians, run.step)
             if run.step >= (1 + STAYS) * best + STAYS_STEPS:
                 return medians
-            with np.errstate(divide="ignore"):
+            with np.errstate(divide="ignore", invalid="ignore"):
                 longest = min(best, run.step / shares.min())
             if longest <= TELLING * run.step:
                 curves = run.column("distance")
@@ -259,6 +275,10 @@ class BestSettings:
         for column in self._columns:
             found[column] = np.where(reached < records, frame[column].to_numpy()[there], np.inf)
         return pd.DataFrame(found)
+
+
+def _needs(curve: pd.DataFrame, criterion: str) -> float:
+    return float(curve[f"{criterion}_to_target"].iloc[0])
 
 
 def _sorted(tried: pd.DataFrame, criterion: str) -> pd.DataFrame:

@@ -23,7 +23,8 @@ __all__ = ["BinaryLoss", "ExponentialLoss", "SoftmaxLoss"]
 SERIES_UP_TO, SERIES_TERMS = 0.02, 10
 # The same of an exponential without its first two terms, of which the rest is below rounding.
 BEYOND_LINEAR_UP_TO, BEYOND_LINEAR_TERMS = 0.25, 13
-# A mean of logarithms of sums about 1 has its digits above this, where changes of scores are not below that.
+# A mean of logarithms of sums about 1 has its digits above this. It is below where no score changes by more
+# than `NEAR`.
 DIGITS_LEFT, NEAR = 1 / 256, 0.04
 # So many numbers at a time, of which there are some arrays.
 CACHED = 1 << 14
@@ -278,7 +279,7 @@ class SoftmaxLoss:
         raw, weights = self._by_class(change), self.weights.ravel()
         flat = raw.reshape(-1, raw.shape[-1])
         largest = np.maximum(flat.max(axis=0), -flat.min(axis=0))
-        # Next to 1 a small sum has no digits, and next to e^60 there are none of 1.
+        # Next to 1 a small sum has no digits; e^η, with η up to twice the change, may overflow.
         sure = (largest > NEAR) & (largest <= EXTREME)
         result = np.zeros(raw.shape[-1])
         if sure.any():

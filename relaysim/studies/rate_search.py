@@ -231,8 +231,9 @@ class RateSearch:
             steps, crossings = self._watch(able, limit)
             while len(more := self._beyond(able, steps, limit)):
                 rates = np.union1d(rates, more)
-                # What takes much longer than the best of the grid is not what is looked for there.
-                found = self._watch(more, int(np.nanmin(steps, initial=limit)))
+                # Above the grid nothing is looked for that takes much longer than its best.
+                most = np.nanmin(steps, initial=limit) if more[0] > able[0] else limit
+                found = self._watch(more, int(most))
                 order = np.argsort(able := np.concatenate([able, more]))
                 able = able[order]
                 steps = np.concatenate([steps, found[0]])[order]
