@@ -30,6 +30,9 @@ __all__ = ["BestSettings", "Setting"]
 FIRST_STEPS = 300
 # Where no setting of a method is there by then, those that are nearest go on.
 SETTINGS_LONGER = 5
+# Longer runs are dear: of those of over four times so many steps so few settings go on, and of those of more
+# than so many so few are refined.
+CHEAP_STEPS, SETTINGS_LONG, SETTINGS_REFINED_LONG = 500, 3, 2
 # The best of the first search are searched around by these factors, over these many times the steps.
 FINER = 2.0 ** np.linspace(-0.75, 0.75, 7)
 SETTINGS_REFINED, MARGIN_OF_STEPS = 3, 4
@@ -44,7 +47,7 @@ MOMENT = 1.25
 HOPELESS, TELLING = 1.5, 4
 # So many of these are run whole, until one needs no more than so many times what it did in the search; if
 # none does, it is the best of them.
-RATES_REPORTED, AS_SEARCHED = 4, 1.25
+RATES_REPORTED, AS_SEARCHED = 4, 2.0
 # Of random methods: seeds to choose by, and others to report.
 SEARCH_SEEDS, SEEDS = range(100, 103), range(10)
 
@@ -93,16 +96,19 @@ class BestSettings:
         found = self._tried(every, min(self.steps, FIRST_STEPS), *search)
         if not np.isfinite(found.step).any() and self.steps > FIRST_STEPS:
             # The nearest first, which are to tell how long the others are of interest.
-            nearest = _sorted(found, "step").setting.drop_duplicates()[:SETTINGS_LONGER]
+            most = SETTINGS_LONGER if self.steps < 4 * CHEAP_STEPS else SETTINGS_LONG
+            nearest = _sorted(found, "step").setting.drop_duplicates()[:most]
             found = self._tried(list(nearest), self.steps, *search)
         return found
 
     def best(self, first: pd.DataFrame, criterion: str) -> pd.DataFrame:
         """The curve of the best of what was tried first, and of rates around the best of that."""
         ordered = _sorted(first, criterion).drop_duplicates("setting")
-        found = self._best_around(ordered[:SETTINGS_REFINED], criterion)
-        for begin in range(SETTINGS_REFINED, len(ordered), SETTINGS_REFINED):
-            others = ordered[begin : begin + SETTINGS_REFINED]
+        cheap = ordered.step.iloc[0] < CHEAP_STEPS
+        some = SETTINGS_REFINED if cheap else SETTINGS_REFINED_LONG
+        found = self._best_around(ordered[:some], criterion)
+        for begin in range(some, len(ordered), some):
+            others = ordered[begin : begin + some]
             if math.isfinite(_needs(found, criterion)) or not np.isfinite(others[criterion]).any():
                 break
             # None of those that were there first has stayed.
