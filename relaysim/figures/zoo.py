@@ -128,7 +128,9 @@ def _best(
 ) -> pd.DataFrame:
     """What a method takes at its best for each criterion."""
     on = functools.partial(_graph_of, graph, problem.n)
-    extend = functools.partial(_counted, problem, on)
+    # A run for each, which a search would ask for whenever it is looked at.
+    vectors_a_round = functools.cache(lambda method: _vectors_a_round(problem, on(method), method))
+    extend = functools.partial(_counted, problem, vectors_a_round)
     every = max(1, steps // 2000)
     setting = Setting(problem, on, steps, TARGET, tuple(CRITERIA), every, extend)
     search = BestSettings(setting, settings, seed)
@@ -144,11 +146,14 @@ def _best(
 
 
 def _counted(
-    problem: Objective, on: Callable[[Algorithm], Topology], frame: pd.DataFrame, method: Algorithm
+    problem: Objective,
+    vectors_a_round: Callable[[Algorithm], float],
+    frame: pd.DataFrame,
+    method: Algorithm,
 ) -> pd.DataFrame:
     """With a worker's gradients and rounds."""
     a_step = method.gradients_per_step(problem.n) / problem.n
-    rounds = frame.vectors_sent / _vectors_a_round(problem, on(method), method)
+    rounds = frame.vectors_sent / vectors_a_round(method)
     return frame.assign(gradients_taken=frame.step * a_step, rounds=rounds)
 
 
