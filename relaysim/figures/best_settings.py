@@ -45,8 +45,8 @@ MOMENT = 1.25
 # A rate is given up if at its slope it needs so many times the steps of the best, where these are at most so
 # many times those taken.
 HOPELESS, TELLING = 1.5, 4
-# So many of these are run whole, until one needs no more than so many times what it did in the search; if
-# none does, it is the best of them.
+# So many of these are run whole, until one needs no more than so many times what it did in the search; the best
+# of those that were run counts.
 RATES_REPORTED, AS_SEARCHED = 4, 2.0
 # Of random methods: seeds to choose by, and others to report.
 SEARCH_SEEDS, SEEDS = range(100, 103), range(10)
@@ -123,7 +123,7 @@ class BestSettings:
         for row in rows_of(_sorted(tried, criterion)[:RATES_REPORTED]):
             curves.append(self._curve(row, criterion))
             if _needs(curves[-1], criterion) <= AS_SEARCHED * getattr(row, criterion):
-                return curves[-1]
+                break
         return min(curves, key=functools.partial(_needs, criterion=criterion))
 
     def _finer(self, row: Any) -> pd.DataFrame:
