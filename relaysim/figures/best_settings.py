@@ -36,6 +36,8 @@ CHEAP_STEPS, SETTINGS_LONG, SETTINGS_REFINED_LONG = 500, 3, 2
 # The best of the first search are searched around by these factors, over these many times the steps.
 FINER = 2.0 ** np.linspace(-0.75, 0.75, 7)
 SETTINGS_REFINED, MARGIN_OF_STEPS = 3, 4
+# More are refined if they need no more than so many times what the best does.
+MOST_REFINED, TIED = 6, 1.02
 # A search is looked at first after so many steps, and then whenever it is so many times as long. It ends when
 # the best rate has been there for so many times its steps, and these, longer.
 FIRST_LOOK, LONGER = 40, 1.5
@@ -45,8 +47,8 @@ MOMENT = 1.25
 # A rate is given up if at its slope it needs so many times the steps of the best, where these are at most so
 # many times those taken.
 HOPELESS, TELLING = 1.5, 4
-# So many of these are run whole, until one needs no more than so many times what it did in the search; the best
-# of those that were run counts.
+# So many of these are run whole, until one needs no more than so many times what it did in the search; the
+# best of those that were run counts.
 RATES_REPORTED, AS_SEARCHED = 4, 2.0
 # Of random methods: seeds to choose by, and others to report.
 SEARCH_SEEDS, SEEDS = range(100, 103), range(10)
@@ -104,8 +106,11 @@ class BestSettings:
     def best(self, first: pd.DataFrame, criterion: str) -> pd.DataFrame:
         """The curve of the best of what was tried first, and of rates around the best of that."""
         ordered = _sorted(first, criterion).drop_duplicates("setting")
-        cheap = ordered.step.iloc[0] < CHEAP_STEPS
-        some = SETTINGS_REFINED if cheap else SETTINGS_REFINED_LONG
+        some = SETTINGS_REFINED_LONG
+        if ordered.step.iloc[0] < CHEAP_STEPS:
+            # The first rates are far apart: settings that are alike at these need not be so between them.
+            tied = int((ordered[criterion] <= TIED * ordered[criterion].iloc[0]).sum())
+            some = min(max(tied, SETTINGS_REFINED), MOST_REFINED)
         found = self._best_around(ordered[:some], criterion)
         for begin in range(some, len(ordered), some):
             others = ordered[begin : begin + some]
