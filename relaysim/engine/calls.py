@@ -119,9 +119,8 @@ class Calls:
 
     def record(self, step: int, targets: Sequence[int], records: Records, stop: StopRequest) -> int:
         """Go on to the first of these steps, and write there what is recorded; returns the last step."""
-        count, iterates = 0, records.iterates
-        if not len(iterates):
-            iterates = self._measured_only
+        count = 0
+        iterates = records.iterates if len(records.iterates) else self._measured_only
         for target, record in zip(targets[: self._records_at_once], iterates, strict=False):
             if target - step > MOST_STEPS_BETWEEN_RECORDS:
                 break

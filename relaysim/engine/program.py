@@ -245,15 +245,16 @@ def _mixing(tape: Tape) -> tuple[np.ndarray, ...]:
     """Entries of each W by row, their columns and where rows begin, with its diagonal and without."""
     found: list[np.ndarray] = []
     for diagonal in (True, False):
-        weights, columns = [np.empty(0)], [np.empty(0)]
-        offsets = np.empty((len(tape.matrices), tape.shape[0] + 1))
-        for begin, W in zip(offsets, tape.matrices, strict=True):
+        weights, columns = [np.empty(0)], [np.empty(0, dtype=np.int64)]
+        begins, count = np.empty((len(tape.matrices), tape.shape[0] + 1), dtype=np.int64), 0
+        for k, W in enumerate(tape.matrices):
             _, own_columns, own_offsets, own_weights = entries_by_row(W, diagonal)
-            begin[:] = own_offsets + sum(map(len, weights))
+            begins[k] = own_offsets + count
             weights.append(own_weights)
             columns.append(own_columns)
+            count += len(own_weights)
         found += [np.concatenate(weights).astype(float), np.concatenate(columns).astype(np.int64)]
-        found.append(offsets.astype(np.int64))
+        found.append(begins)
     return tuple(found)
 
 

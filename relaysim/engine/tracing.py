@@ -51,12 +51,16 @@ class _StepNumber:
         made.append(weakref.ref(self))
 
     def __add__(self, other: Any) -> _StepNumber:
-        return _StepNumber(self._made, self.times, self.plus + _whole(other))
+        return _StepNumber(self._made, self.times, self.plus + self._whole(other))
 
     def __mul__(self, other: Any) -> _StepNumber:
-        return _StepNumber(self._made, self.times * _whole(other), self.plus * _whole(other))
+        factor = self._whole(other)
+        return _StepNumber(self._made, self.times * factor, self.plus * factor)
 
     __radd__, __rmul__ = __add__, __mul__
+
+    def _whole(self, number: Any) -> int:
+        return int(number) if isinstance(number, int | np.integer) else self._unknown()
 
     def _unknown(self, *_: Any, **__: Any) -> Any:
         raise UntraceableError("what a step does depends on its number")
@@ -66,12 +70,6 @@ class _StepNumber:
     __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __divmod__ = __neg__ = __abs__ = _unknown
     __int__ = __index__ = __float__ = __array__ = __str__ = __repr__ = __format__ = _unknown
     __deepcopy__ = __reduce_ex__ = _unknown
-
-
-def _whole(number: Any) -> int:
-    if not isinstance(number, int | np.integer):
-        raise UntraceableError("what a step does depends on its number")
-    return int(number)
 
 
 class _WorkersOnly:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -178,30 +177,31 @@ class BestSettings:
         """What each rate of a setting needs; more than ``enough`` by all criteria is of no interest."""
         run, every = self._start(number, rates, steps, seeds), self.setting.every
         look = max(FIRST_LOOK, 4 * every)
-        remaining = deque(record_steps(every, steps))
+        targets, done = record_steps(every, steps), 0
         while True:
-            run.advance([remaining.popleft() for _ in range(bisect_right(remaining, look))])
+            done, before = bisect_right(targets, look), done
+            run.advance(targets[before:done])
             frame = self._frame(run, number)
             needed = self._needed(frame)
             columns = [*self._columns, "end"]
             medians = needed.groupby("learning_rate", as_index=False)[columns].median()
             going = np.isin(np.arange(len(needed)), run.active) & ~run.diverged
-            if not (remaining and going.any()):
+            if done == len(targets) or not going.any():
                 return medians
             spent = frame[list(enough)].to_numpy().reshape(len(needed), -1, len(enough))[going, -1]
             with np.errstate(divide="ignore", invalid="ignore"):  # of what sends nothing
-                shares = spent.min(axis=0) / np.array(list(enough.values()))
+                share = (spent.min(axis=0) / np.array(list(enough.values()))).min()
+                all_spent = run.step / share
             # Who crosses the target now is waited for.
             if (
-                shares.min() > 1
+                share > 1
                 and not (np.isfinite(medians.step) & (MOMENT * medians.step > run.step)).any()
             ):
                 return medians
             best = self._steps_of_best(medians, run.step)
             if run.step >= (1 + STAYS) * best + STAYS_STEPS:
                 return medians
-            with np.errstate(divide="ignore", invalid="ignore"):
-                longest = min(best, run.step / shares.min())
+            longest = min(best, all_spent)
             if longest <= TELLING * run.step:
                 curves = run.column("distance")
                 slow = every * steps_at_slope(curves / curves[0], self.setting.target)
