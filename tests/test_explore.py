@@ -928,7 +928,9 @@ def test_dashed_curves_lie_over_solid_ones():
 
 @pytest.mark.filterwarnings("default")
 def test_in_a_kernel_nothing_but_the_explorer_appears(monkeypatch):
-    monkeypatch.setenv("RELAYSIM_FAST", "never")  # while loops are compiled, or read slowly, a bar says so
+    monkeypatch.setenv(
+        "RELAYSIM_FAST", "never"
+    )  # while loops are compiled, or read slowly, a bar says so
     cells = [
         "import relaysim as rs",
         "explorer = rs.explore(n=8, steps=50)\nexplorer",

@@ -188,29 +188,39 @@ def _nearly_square(d: int) -> int:
 
 def _matrices(vectors: np.ndarray, rows: int) -> np.ndarray:
     """``(E, a k[, r])`` as ``(E[, r], a, k)``."""
-    last = np.ascontiguousarray(np.moveaxis(vectors, 1, -1))
+    last = np.ascontiguousarray(vectors.swapaxes(1, -1))
     return last.reshape(*last.shape[:-1], rows, last.shape[-1] // rows)
 
 
 def _vectors(matrices: np.ndarray) -> np.ndarray:
     """``(E[, r], a, k)`` as ``(E, a k[, r])``."""
     *leading, rows, columns = matrices.shape
-    return np.moveaxis(matrices.reshape(*leading, rows * columns), -1, 1)
+    return matrices.reshape(*leading, rows * columns).swapaxes(1, -1)
 
 
 def _orthonormal(columns: np.ndarray) -> np.ndarray:
     """Orthonormal columns that span those given, which are not all 0; 0 in the place of dependent ones."""
+    last = columns.ndim - 1
+    # Matrices are small and there are many: an operation is on one number, or column, of each, (k, a, …).
+    given = np.ascontiguousarray(columns.transpose(last, last - 1, *range(last - 1)))
     # Scaled so that squares cannot underflow.
-    columns = columns / np.abs(columns).max(axis=(-1, -2), keepdims=True)
-    if columns.shape[-1] == 1:
-        return columns / np.linalg.norm(columns, axis=-2, keepdims=True)
-    sizes = np.linalg.norm(columns, axis=-2, keepdims=True)
-    least = INDEPENDENT * sizes.max(axis=-1, keepdims=True)
-    basis = np.zeros_like(columns)
-    for k in range(columns.shape[-1]):
-        column, before = columns[..., k : k + 1], basis[..., :k]
-        for _ in range(2):  # Gram–Schmidt, twice against rounding
-            column = column - before @ (before.swapaxes(-1, -2) @ column)
-        size = np.linalg.norm(column, axis=-2, keepdims=True)
-        np.divide(column, size, out=basis[..., k : k + 1], where=size > least)
-    return basis
+    given = given / np.abs(given).max(axis=(0, 1))
+    sizes = _sizes(given)
+    if len(given) == 1:
+        basis = given / sizes
+    else:
+        least = INDEPENDENT * sizes.max(axis=0)
+        basis = np.zeros_like(given)
+        for k, column in enumerate(given):
+            before = basis[:k]
+            for _ in range(2 if k else 0):  # Gram–Schmidt, twice against rounding
+                along = (before * column).sum(axis=1, keepdims=True)
+                column = column - (before * along).sum(axis=0)
+            size = _sizes(column[None])[0]
+            np.divide(column, size, out=basis[k], where=size > least)
+    return np.ascontiguousarray(basis.transpose(*range(2, last + 1), 1, 0))
+
+
+def _sizes(columns: np.ndarray) -> np.ndarray:
+    """‖·‖ of each column, ``(k, 1, …)``."""
+    return np.sqrt(np.square(columns).sum(axis=1, keepdims=True))
