@@ -18,7 +18,7 @@ from relaysim import algorithms
 from relaysim.algorithms import A2CiD2, SwarmSGD
 from relaysim.compressors import Lattice
 from relaysim.engine.timeline import batches_of
-from relaysim.problems import quadratics
+from relaysim.problems import rows_by_worker
 from relaysim.support.streams import Streams
 from relaysim.theory import asynchronous_consensus, asynchronous_decay
 
@@ -938,6 +938,6 @@ def test_rows_of_gradients_do_not_depend_on_how_many_matrices_are_copied_at_once
     expected = problem.gradient(everyone)[workers]
     for kept in (1, 2, 3, 5):  # one by one, with and without a shorter last piece, all at once
         size = 8 * 7 * (examples if examples < 7 / 2 else 7)
-        monkeypatch.setattr(quadratics, "COPIED_BYTES", kept * size)
+        monkeypatch.setattr(rows_by_worker, "COPIED_BYTES", kept * size)
         found = problem.gradient_of(workers, x)
         np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-13)

@@ -124,6 +124,24 @@ def test_gradients_are_the_sums_over_examples(case):
     np.testing.assert_array_equal(lent, found)
 
 
+# Each once, some again, as replicas follow each other (all, or some events, twice as often), and none.
+ASKED = ([2, 0], [1, 0, 1, 2, 2], [2, 2, 2, 0, 0, 0], [1, 1, 2, 2, 2, 2], [0, 1, 2], [])
+
+
+@over_cases
+@pytest.mark.usefixtures("layout")
+@pytest.mark.parametrize("at_once", [1, 1 << 20], ids=["copied one by one", "copied at once"])
+def test_gradients_of_some_workers_are_rows_of_those_of_all(case, at_once, monkeypatch):
+    monkeypatch.setattr("relaysim.problems.rows_by_worker.COPIED_BYTES", at_once)
+    written = Written(*case)
+    for asked in ASKED:
+        workers = np.array(asked, dtype=int)
+        x = points(written.problem, len(workers))
+        expected = [written.gradient(i, x[k]) for k, i in enumerate(asked)]
+        found = written.problem.gradient_of(workers, x)
+        np.testing.assert_allclose(found, np.reshape(expected, x.shape), rtol=1e-12, atol=1e-13)
+
+
 @over_cases
 @pytest.mark.usefixtures("layout")
 def test_replicas_have_the_gradients_they_have_alone(case):

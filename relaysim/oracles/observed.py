@@ -36,9 +36,9 @@ __all__ = [
 
 # How many random numbers are drawn at a time; it changes no result.
 DRAW_AHEAD = 1 << 16
-# So many gradients cost less one by one than as part of those of all workers and replicas: a half of the
-# workers', or a tenth where replicas share a worker's Hessian.
-FEW, FEW_OF_REPLICAS = 1 / 2, 1 / 10
+# To look up a worker for its own rows takes about as long as so many more rows, where all workers are asked
+# without being looked up.
+LOOK_UP = 3
 
 # (x, out) → out
 Gradient = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -273,8 +273,10 @@ def _exact_events(problem: Problem, streams: Streams) -> ObserveEvents:
 
     def gradient(x: np.ndarray, batch: EventBatch, _: None) -> np.ndarray:
         replicas = 1 if streams.owner is None else len(streams.owner)
-        few = max(FEW, FEW_OF_REPLICAS * replicas) * problem.n
-        if some is not None and len(x) <= few:
+        # Replicas with the same events follow each other.
+        looked_up = 1 + np.count_nonzero(batch.first[1:] != batch.first[:-1])
+        few = len(x) + LOOK_UP * looked_up <= problem.n * replicas
+        if some is not None and few:
             return checked_gradient(ask(some, "gradient_of", batch.first, x), x, "gradient_of")
         points = table.filled(x, batch)
         return table.taken(everyone(points, np.empty_like(points)), batch)

@@ -164,6 +164,10 @@ class Logistic(LinearClassifier):
         """∇f_i at row i of x; ``(n, d[, r])`` to the same shape (written into ``out`` if given)."""
         return self._loss.gradient(*self._checked_iterates(x, out))
 
+    def gradient_of(self, workers: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """∇f_i at row k of x for i = ``workers[k]``; ``(k, d)`` to the same shape."""
+        return self._loss.gradient_of(workers, x)
+
     def sampled_gradient(
         self, x: np.ndarray, index: np.ndarray, out: np.ndarray | None = None
     ) -> np.ndarray:

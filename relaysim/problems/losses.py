@@ -48,6 +48,12 @@ class _MarginLoss:
         self._y = self.signs[..., None]
         self._scale = (-self.signs * weights)[..., None]
 
+    def of(self, positions: Positions) -> Self:
+        """The loss of some of the examples: its slopes."""
+        chosen = type(self).__new__(type(self))
+        chosen._y, chosen._scale = self._y[positions], self._scale[positions]
+        return chosen
+
     @classmethod
     def take(cls, loss: _MarginLoss, positions: Positions, weight: np.ndarray) -> Self:
         """The loss of some of the examples, with other weights."""
@@ -227,6 +233,13 @@ class SoftmaxLoss:
         self.codes = codes
         self._is_class = (codes[..., None] == np.arange(classes))[..., None].astype(float)
         self._scale = weights[..., None, None]
+
+    def of(self, positions: Positions) -> SoftmaxLoss:
+        """The loss of some of the examples: its slopes."""
+        chosen = SoftmaxLoss.__new__(SoftmaxLoss)
+        chosen.score_count = self.score_count
+        chosen._is_class, chosen._scale = self._is_class[positions], self._scale[positions]
+        return chosen
 
     @staticmethod
     def take(loss: SoftmaxLoss, positions: Positions, weight: np.ndarray) -> SoftmaxLoss:

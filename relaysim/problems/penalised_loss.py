@@ -12,6 +12,7 @@ from relaysim.problems.example_blocks import Block, Positions, lay_out
 from relaysim.problems.losses import BinaryLoss, ExponentialLoss, SoftmaxLoss
 from relaysim.problems.matrices import Matrix
 from relaysim.problems.partitions import Partition
+from relaysim.problems.rows_by_worker import by_worker
 from relaysim.support.blocks import row_blocks
 
 __all__ = ["HESSIANS_UP_TO", "PenalisedLoss"]
@@ -85,6 +86,26 @@ class PenalisedLoss:
             for block, loss in self.parts:
                 block.backward(loss.slopes(block.forward(points)), result)
         return self._penalised(x, out)
+
+    def gradient_of(self, workers: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """∇f_i at row k of x ``(k, d)`` for i = ``workers[k]``, in the same shape."""
+        found = np.empty(x.shape)
+        with np.errstate(over="ignore"):
+            for block, loss in self.parts:
+                rows, places = block.asked(workers)
+                gradients = functools.partial(self._gradients_of, block, loss)
+                found[rows] = by_worker(gradients, places, x[rows], block.worker_bytes)
+        return self._penalised(x, found)
+
+    def _gradients_of(
+        self, block: Block, loss: Any, places: np.ndarray, columns: np.ndarray
+    ) -> np.ndarray:
+        """Without the penalty, of workers at places of a block, at columns ``(places, d, width)``."""
+        points = columns.reshape(len(columns), self.feature_count, -1)
+        result = np.empty(points.shape)
+        chosen, positions = block.of(places)
+        chosen.backward(loss.of(positions).slopes(chosen.forward(points)), result)
+        return result.reshape(columns.shape)
 
     def sampled_gradient(self, x: np.ndarray, index: np.ndarray, out: np.ndarray) -> np.ndarray:
         """∇f_i at row i of x from the examples ``index (n, size[, r])`` of worker i, in ``out``."""

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from relaysim.problems.examples import RowExamples
 from relaysim.problems.objective import Objective
+from relaysim.problems.rows_by_worker import by_worker, multiplied
 from relaysim.problems.workers import counted_examples
 from relaysim.support.blocks import BLOCK_BYTES, Spread, row_blocks
 from relaysim.support.checks import real_array
@@ -24,8 +25,6 @@ __all__ = ["DiagonalQuadratic", "LeastSquares"]
 
 # A table computes what takes no more multiplications.
 WORK_NOW = 1e8
-# Matrices of some workers are copied out in pieces of this size.
-COPIED_BYTES = 1 << 18
 
 
 class Quadratic(Objective):
@@ -166,17 +165,16 @@ class LeastSquares(RowExamples, Quadratic):
 
     def gradient_of(self, workers: np.ndarray, x: np.ndarray) -> np.ndarray:
         """∇f_i at row k of x for i = ``workers[k]``; ``(k, d)`` to the same shape."""
-        product = np.empty(x.shape)
         matrices = self.A if self._hessians is None else self._hessians
-        # Matrices are copied out: as many at once as the cache holds until they are used.
-        length = max(COPIED_BYTES // matrices[0].nbytes, 1)
-        for start in range(0, len(workers), length):
-            some = slice(start, start + length)
-            chosen = matrices.take(workers[some], axis=0)
+
+        def multiply(chosen: np.ndarray, columns: np.ndarray) -> np.ndarray:
+            of_these = matrices.take(chosen, axis=0)
+            product = multiplied(of_these, columns)
             if self._hessians is None:
-                np.matvec(chosen.transpose(0, 2, 1), np.matvec(chosen, x[some]), out=product[some])
-            else:
-                np.matvec(chosen, x[some], out=product[some])
+                product = multiplied(of_these.transpose(0, 2, 1), product)
+            return product
+
+        product = by_worker(multiply, workers, x, matrices[0].nbytes)
         return np.subtract(product, self._projected[workers], out=product)
 
     @property
