@@ -134,12 +134,27 @@ ASKED = ([2, 0], [1, 0, 1, 2, 2], [2, 2, 2, 0, 0, 0], [1, 1, 2, 2, 2, 2], [0, 1,
 def test_gradients_of_some_workers_are_rows_of_those_of_all(case, at_once, monkeypatch):
     monkeypatch.setattr("relaysim.problems.rows_by_worker.COPIED_BYTES", at_once)
     written = Written(*case)
+    if case[1] == "sparse":
+        assert not hasattr(written.problem, "gradient_of")  # all workers' are asked for instead
+        return
     for asked in ASKED:
         workers = np.array(asked, dtype=int)
         x = points(written.problem, len(workers))
         expected = [written.gradient(i, x[k]) for k, i in enumerate(asked)]
         found = written.problem.gradient_of(workers, x)
         np.testing.assert_allclose(found, np.reshape(expected, x.shape), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.usefixtures("layout")
+def test_workers_that_there_are_not_have_no_gradient():
+    problem = Written(2, "dense", True, "workers", UNEQUAL).problem
+    x = points(problem, 3)
+    of_the_last = problem.gradient_of(np.array([3, 0, 3]), x)
+    np.testing.assert_array_equal(problem.gradient_of([-1, 0, -1], x), of_the_last)
+    with pytest.raises(IndexError):
+        problem.gradient_of(np.array([0, 1, 4]), x)
+    with pytest.raises(ValueError, match=r"a row of 4 for each of \(2,\) workers, not be \(3, 4\)"):
+        problem.gradient_of(np.array([0, 1]), x)
 
 
 @over_cases

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from relaysim.problems.matrices import Matrix
+from relaysim.problems.rows_by_worker import multiplied
 
 __all__ = ["Block", "DenseBlock", "Positions", "SparseBlock", "lay_out"]
 
@@ -84,31 +85,9 @@ class DenseBlock:
         """Which rows hold examples, ``(b, m)``."""
         return self.rows >= 0
 
-    @property
-    def worker_bytes(self) -> int:
-        """Of a worker's examples."""
-        return self.A[0].nbytes
-
-    def asked(self, workers: np.ndarray) -> tuple[np.ndarray | slice, np.ndarray]:
-        """Which of these workers are the block's, and their places in it."""
-        if isinstance(self.workers, slice):
-            return self.workers, workers
-        rows = np.flatnonzero(np.isin(workers, self.workers))
-        return rows, np.searchsorted(self.workers, workers[rows])
-
-    def of(self, places: np.ndarray) -> tuple[DenseBlock, Positions]:
-        """The workers at these places as a block, with copies; and where their examples are in `rows`."""
-        found = DenseBlock.__new__(DenseBlock)
-        found.workers, found.rows = slice(None), self.rows[places]
-        found.A = self.A.take(places, axis=0)
-        return found, places
-
     def forward(self, x: np.ndarray) -> np.ndarray:
         """Each worker's products A_i x_i: ``(n, p, k)`` to ``(b, m, k)``."""
-        x = x if isinstance(self.workers, slice) else x[self.workers]
-        if x.shape[2] == 1:
-            return np.matvec(self.A, x[..., 0])[..., None]
-        return np.matmul(self.A, x)
+        return multiplied(self.A, x if isinstance(self.workers, slice) else x[self.workers])
 
     def backward(self, slopes: np.ndarray, out: np.ndarray) -> None:
         """A_iᵀ slopes_i into the rows of ``out`` ``(n, p, k)`` of these workers."""
@@ -192,25 +171,6 @@ class SparseBlock:
         """Which rows hold examples, ``(N,)``: all."""
         return np.ones(len(self.rows), dtype=bool)
 
-    @property
-    def worker_bytes(self) -> int:
-        """Of a worker's examples, on average."""
-        return self.pooled.data.nbytes // (len(self.starts) - 1)
-
-    def asked(self, workers: np.ndarray) -> tuple[np.ndarray | slice, np.ndarray]:
-        """See `DenseBlock.asked`: all are the block's."""
-        return self.workers, workers
-
-    def of(self, places: np.ndarray) -> tuple[SparseBlock, Positions]:
-        """See `DenseBlock.of`."""
-        pooled, first, end = self.pooled, self.starts[places], self.starts[places + 1]
-        rows = _ranges(first, end)
-        entries = _ranges(pooled.indptr[first], pooled.indptr[end])
-        ends = np.cumsum(np.diff(pooled.indptr)[rows])
-        parts = pooled.data[entries], pooled.indices[entries], np.append(0, ends)
-        matrix = csr_array(parts, shape=(len(rows), pooled.shape[1]))
-        return SparseBlock(matrix, self.rows[rows], end - first), rows
-
     def forward(self, x: np.ndarray) -> np.ndarray:
         """Each worker's products A_i x_i: ``(n, p, k)`` to ``(N, k)``."""
         if x.shape[2] == 1:
@@ -255,12 +215,6 @@ class SparseBlock:
         matrix = csr_array((matrix.data, indices, matrix.indptr), shape=(len(drawn), r * n * p))
         slopes = slopes_of(matrix @ x.transpose(3, 0, 1, 2).reshape(-1, c), drawn)
         out[...] = (matrix.T @ slopes).reshape(r, n, p, c).transpose(1, 2, 3, 0)
-
-
-def _ranges(first: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """All numbers from each first to before its end, one range after the other."""
-    lengths = end - first
-    return np.arange(lengths.sum()) + np.repeat(end - np.cumsum(lengths), lengths)
 
 
 Block: TypeAlias = DenseBlock | SparseBlock

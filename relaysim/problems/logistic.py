@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -164,8 +164,26 @@ class Logistic(LinearClassifier):
         """∇f_i at row i of x; ``(n, d[, r])`` to the same shape (written into ``out`` if given)."""
         return self._loss.gradient(*self._checked_iterates(x, out))
 
-    def gradient_of(self, workers: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """∇f_i at row k of x for i = ``workers[k]``; ``(k, d)`` to the same shape."""
+    @property
+    def gradient_of(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """∇f_i at row k of x for i = ``workers[k]``: of ``(k,)`` and ``(k, d)`` to ``(k, d)``.
+
+        Raises:
+            AttributeError: the features are sparse, of which all workers' take no longer; when called,
+                shapes that do not fit, or a worker that there is not.
+        """
+        if not self._loss.is_dense:
+            raise AttributeError(
+                "sparse examples of some workers are not looked up; ask for gradient"
+            )
+        return self._gradient_of
+
+    def _gradient_of(self, workers: np.ndarray, x: np.ndarray) -> np.ndarray:
+        workers, x = np.asarray(workers), np.asarray(x)
+        if x.shape != (*workers.shape, self.d):
+            raise ValueError(
+                f"x must have a row of {self.d} for each of {workers.shape} workers, not be {x.shape}"
+            )
         return self._loss.gradient_of(workers, x)
 
     def sampled_gradient(

@@ -48,10 +48,10 @@ class _MarginLoss:
         self._y = self.signs[..., None]
         self._scale = (-self.signs * weights)[..., None]
 
-    def of(self, positions: Positions) -> Self:
-        """The loss of some of the examples: its slopes."""
+    def of(self, workers: np.ndarray) -> Self:
+        """The loss of some workers' examples: its slopes."""
         chosen = type(self).__new__(type(self))
-        chosen._y, chosen._scale = self._y[positions], self._scale[positions]
+        chosen._y, chosen._scale = self._y[workers], self._scale[workers]
         return chosen
 
     @classmethod
@@ -234,11 +234,11 @@ class SoftmaxLoss:
         self._is_class = (codes[..., None] == np.arange(classes))[..., None].astype(float)
         self._scale = weights[..., None, None]
 
-    def of(self, positions: Positions) -> SoftmaxLoss:
-        """The loss of some of the examples: its slopes."""
+    def of(self, workers: np.ndarray) -> SoftmaxLoss:
+        """The loss of some workers' examples: its slopes."""
         chosen = SoftmaxLoss.__new__(SoftmaxLoss)
         chosen.score_count = self.score_count
-        chosen._is_class, chosen._scale = self._is_class[positions], self._scale[positions]
+        chosen._is_class, chosen._scale = self._is_class[workers], self._scale[workers]
         return chosen
 
     @staticmethod

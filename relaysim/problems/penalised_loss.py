@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-from relaysim.problems.example_blocks import Block, Positions, lay_out
+from relaysim.problems.example_blocks import Block, DenseBlock, Positions, lay_out
 from relaysim.problems.losses import BinaryLoss, ExponentialLoss, SoftmaxLoss
 from relaysim.problems.matrices import Matrix
 from relaysim.problems.partitions import Partition
-from relaysim.problems.rows_by_worker import by_worker
+from relaysim.problems.rows_by_worker import by_worker, multiplied
 from relaysim.support.blocks import row_blocks
 
 __all__ = ["HESSIANS_UP_TO", "PenalisedLoss"]
@@ -87,25 +87,42 @@ class PenalisedLoss:
                 block.backward(loss.slopes(block.forward(points)), result)
         return self._penalised(x, out)
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether examples are stored as arrays."""
+        return isinstance(self.parts[0][0], DenseBlock)
+
     def gradient_of(self, workers: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """∇f_i at row k of x ``(k, d)`` for i = ``workers[k]``, in the same shape."""
+        """∇f_i at row k of x ``(k, d)`` for i = ``workers[k]``, of dense examples, in the same shape."""
         found = np.empty(x.shape)
+        blocks, places = self._places
         with np.errstate(over="ignore"):
-            for block, loss in self.parts:
-                rows, places = block.asked(workers)
+            for number, (block, loss) in enumerate(self.parts):
+                assert isinstance(block, DenseBlock)
+                of_all = len(self.parts) == 1
+                rows = slice(None) if of_all else np.flatnonzero(blocks[workers] == number)
                 gradients = functools.partial(self._gradients_of, block, loss)
-                found[rows] = by_worker(gradients, places, x[rows], block.worker_bytes)
+                size = block.A[0].nbytes
+                found[rows] = by_worker(gradients, places[workers[rows]], x[rows], size)
         return self._penalised(x, found)
 
+    @functools.cached_property
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        """The block of each worker, and its place in that, ``(n,)`` each."""
+        blocks, places = np.zeros((2, self.n), dtype=np.intp)
+        for number, (block, _) in enumerate(self.parts):
+            blocks[block.workers] = number
+            places[block.workers] = np.arange(len(block.rows))
+        return blocks, places
+
     def _gradients_of(
-        self, block: Block, loss: Any, places: np.ndarray, columns: np.ndarray
+        self, block: DenseBlock, loss: Any, places: np.ndarray, columns: np.ndarray
     ) -> np.ndarray:
         """Without the penalty, of workers at places of a block, at columns ``(places, d, width)``."""
         points = columns.reshape(len(columns), self.feature_count, -1)
-        result = np.empty(points.shape)
-        chosen, positions = block.of(places)
-        chosen.backward(loss.of(positions).slopes(chosen.forward(points)), result)
-        return result.reshape(columns.shape)
+        examples = block.A.take(places, axis=0)
+        slopes = loss.of(places).slopes(multiplied(examples, points))
+        return multiplied(examples.transpose(0, 2, 1), slopes).reshape(columns.shape)
 
     def sampled_gradient(self, x: np.ndarray, index: np.ndarray, out: np.ndarray) -> np.ndarray:
         """∇f_i at row i of x from the examples ``index (n, size[, r])`` of worker i, in ``out``."""

@@ -1,4 +1,4 @@
-"""Rows of some workers, of which each worker's matrix is multiplied with all that are its own at once."""
+"""Rows of some workers: a worker's matrix is looked up once for those of its own that follow each other."""
 
 from __future__ import annotations
 
