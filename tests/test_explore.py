@@ -926,11 +926,10 @@ def test_dashed_curves_lie_over_solid_ones():
     assert solid.get_zorder() < dashed.get_zorder()
 
 
+# While loops are compiled, or read slowly, a bar says so.
+@pytest.mark.usefixtures("step_by_step")
 @pytest.mark.filterwarnings("default")
-def test_in_a_kernel_nothing_but_the_explorer_appears(monkeypatch):
-    monkeypatch.setenv(
-        "RELAYSIM_FAST", "never"
-    )  # while loops are compiled, or read slowly, a bar says so
+def test_in_a_kernel_nothing_but_the_explorer_appears():
     cells = [
         "import relaysim as rs",
         "explorer = rs.explore(n=8, steps=50)\nexplorer",

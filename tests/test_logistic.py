@@ -128,21 +128,27 @@ def test_gradients_are_the_sums_over_examples(case):
 ASKED = ([2, 0], [1, 0, 1, 2, 2], [2, 2, 2, 0, 0, 0], [1, 1, 2, 2, 2, 2], [0, 1, 2], [])
 
 
-@over_cases
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if case[1] == "dense"],
+    ids=lambda case: "-".join(map(str, case)),
+)
 @pytest.mark.usefixtures("layout")
 @pytest.mark.parametrize("at_once", [1, 1 << 20], ids=["copied one by one", "copied at once"])
 def test_gradients_of_some_workers_are_rows_of_those_of_all(case, at_once, monkeypatch):
     monkeypatch.setattr("relaysim.problems.rows_by_worker.COPIED_BYTES", at_once)
     written = Written(*case)
-    if case[1] == "sparse":
-        assert not hasattr(written.problem, "gradient_of")  # all workers' are asked for instead
-        return
     for asked in ASKED:
         workers = np.array(asked, dtype=int)
         x = points(written.problem, len(workers))
         expected = [written.gradient(i, x[k]) for k, i in enumerate(asked)]
         found = written.problem.gradient_of(workers, x)
         np.testing.assert_allclose(found, np.reshape(expected, x.shape), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_of_sparse_examples_all_workers_are_asked_for(classes):
+    assert not hasattr(Written(classes, "sparse", True, "workers", UNEQUAL).problem, "gradient_of")
 
 
 @pytest.mark.usefixtures("layout")

@@ -275,8 +275,7 @@ def _exact_events(problem: Problem, streams: Streams) -> ObserveEvents:
         replicas = 1 if streams.owner is None else len(streams.owner)
         # Replicas with the same events follow each other.
         looked_up = 1 + np.count_nonzero(batch.first[1:] != batch.first[:-1])
-        few = len(x) + LOOK_UP * looked_up <= problem.n * replicas
-        if some is not None and few:
+        if some is not None and len(x) + LOOK_UP * looked_up <= problem.n * replicas:
             return checked_gradient(ask(some, "gradient_of", batch.first, x), x, "gradient_of")
         points = table.filled(x, batch)
         return table.taken(everyone(points, np.empty_like(points)), batch)

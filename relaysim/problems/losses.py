@@ -48,19 +48,12 @@ class _MarginLoss:
         self._y = self.signs[..., None]
         self._scale = (-self.signs * weights)[..., None]
 
-    def of(self, workers: np.ndarray) -> Self:
-        """The loss of some workers' examples: its slopes."""
+    def of(self, positions: Positions, weight: np.ndarray | None = None) -> Self:
+        """The loss of some of the examples, with their own or other weights: its slopes."""
         chosen = type(self).__new__(type(self))
-        chosen._y, chosen._scale = self._y[workers], self._scale[workers]
+        chosen._y = self._y[positions]
+        chosen._scale = self._scale[positions] if weight is None else -weight * chosen._y
         return chosen
-
-    @classmethod
-    def take(cls, loss: _MarginLoss, positions: Positions, weight: np.ndarray) -> Self:
-        """The loss of some of the examples, with other weights."""
-        drawn = cls.__new__(cls)
-        drawn._y = loss._y[positions]
-        drawn._scale = -weight * drawn._y
-        return drawn
 
     def wrong(self, z: np.ndarray) -> np.ndarray:
         """Which examples have a margin that is not positive."""
@@ -234,21 +227,13 @@ class SoftmaxLoss:
         self._is_class = (codes[..., None] == np.arange(classes))[..., None].astype(float)
         self._scale = weights[..., None, None]
 
-    def of(self, workers: np.ndarray) -> SoftmaxLoss:
-        """The loss of some workers' examples: its slopes."""
+    def of(self, positions: Positions, weight: np.ndarray | None = None) -> SoftmaxLoss:
+        """The loss of some of the examples, with their own or other weights: its slopes."""
         chosen = SoftmaxLoss.__new__(SoftmaxLoss)
         chosen.score_count = self.score_count
-        chosen._is_class, chosen._scale = self._is_class[workers], self._scale[workers]
+        chosen._is_class = self._is_class[positions]
+        chosen._scale = self._scale[positions] if weight is None else weight[..., None]
         return chosen
-
-    @staticmethod
-    def take(loss: SoftmaxLoss, positions: Positions, weight: np.ndarray) -> SoftmaxLoss:
-        """The loss of some of the examples, with other weights."""
-        drawn = SoftmaxLoss.__new__(SoftmaxLoss)
-        drawn.score_count = loss.score_count
-        drawn._is_class = loss._is_class[positions]
-        drawn._scale = weight[..., None]
-        return drawn
 
     def _by_class(self, z: np.ndarray) -> np.ndarray:
         return z.reshape(*z.shape[:-1], self.score_count, -1)

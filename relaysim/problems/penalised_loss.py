@@ -95,15 +95,13 @@ class PenalisedLoss:
     def gradient_of(self, workers: np.ndarray, x: np.ndarray) -> np.ndarray:
         """∇f_i at row k of x ``(k, d)`` for i = ``workers[k]``, of dense examples, in the same shape."""
         found = np.empty(x.shape)
-        blocks, places = self._places
+        blocks, places = (of_all[workers] for of_all in self._places)
         with np.errstate(over="ignore"):
             for number, (block, loss) in enumerate(self.parts):
                 assert isinstance(block, DenseBlock)
-                of_all = len(self.parts) == 1
-                rows = slice(None) if of_all else np.flatnonzero(blocks[workers] == number)
+                rows = slice(None) if len(self.parts) == 1 else np.flatnonzero(blocks == number)
                 gradients = functools.partial(self._gradients_of, block, loss)
-                size = block.A[0].nbytes
-                found[rows] = by_worker(gradients, places[workers[rows]], x[rows], size)
+                found[rows] = by_worker(gradients, places[rows], x[rows], block.A[0].nbytes)
         return self._penalised(x, found)
 
     @functools.cached_property
@@ -140,7 +138,7 @@ class PenalisedLoss:
                     weights = np.broadcast_to(shares[block.workers], index[block.workers].shape[:2])
                     if isinstance(positions, np.ndarray):
                         weights = np.tile(weights.ravel(), len(positions) // weights.size)
-                    return type(loss).take(loss, positions, weights[..., None]).slopes(z)
+                    return loss.of(positions, weights[..., None]).slopes(z)
 
                 block.sample(index, points, result, slopes_of)
         return self._penalised(x, out)

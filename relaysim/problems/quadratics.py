@@ -165,10 +165,8 @@ class LeastSquares(RowExamples, Quadratic):
 
     def gradient_of(self, workers: np.ndarray, x: np.ndarray) -> np.ndarray:
         """∇f_i at row k of x for i = ``workers[k]``; ``(k, d)`` to the same shape."""
-        matrices, workers = (
-            self.A if self._hessians is None else self._hessians,
-            np.asarray(workers),
-        )
+        workers = np.asarray(workers)
+        matrices = self.A if self._hessians is None else self._hessians
 
         def multiply(chosen: np.ndarray, columns: np.ndarray) -> np.ndarray:
             of_these = matrices.take(chosen, axis=0)
