@@ -530,6 +530,8 @@ def test_a_bad_page_would_be_found(browser, address, site):
     page = site / "bad.html"
     page.write_text(
         '<!doctype html><title>t</title><meta name="viewport" content="width=device-width">'
+        # Without an icon the browser asks for one later, and the console of the next page tells of it.
+        '<link rel="icon" href="data:,">'
         '<img src="nowhere.png"><img src="http://elsewhere.invalid/a.png">'
         '<div style="width: 900px">wide</div><script>missing()</script>',
         encoding="utf-8",
@@ -552,6 +554,7 @@ def test_the_search_box_finds(browser, address, query):
     from selenium.webdriver.support.wait import WebDriverWait
 
     emulate(browser)
+    browser.get_log("browser")
     browser.get(f"{address}index.html")
     browser.find_element(By.CSS_SELECTOR, "input[name=q]").send_keys(query, Keys.ENTER)
     results = WebDriverWait(browser, 30).until(
