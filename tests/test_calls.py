@@ -8,7 +8,11 @@ from listed import GRAPHS, LISTED, TREES, diagonal, measured, quadratics, run, s
 
 import relaysim as rs
 from relaysim import algorithms as known
+from relaysim import measures
 from relaysim.engine import calls, recording, rounds
+from relaysim.engine.plan import plan_replicas
+from relaysim.engine.run import Run
+from relaysim.engine.setup import Setup
 from relaysim.engine.tape import UntraceableError
 from relaysim.support import workspace
 
@@ -166,9 +170,15 @@ def test_records_are_the_same_wherever_they_are(monkeypatch, by_the_rule, record
 
 
 @pytest.mark.parametrize("at_once", [1, 4, 1000])
-def test_iterates_that_nobody_needs_are_measured_alike(monkeypatch, taken, at_once):
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["suboptimality", "consensus_distance", "distance"],
+        ["suboptimality", "value", "gradient_norm"],
+    ],
+)
+def test_iterates_that_nobody_needs_are_measured_alike(monkeypatch, taken, at_once, names):
     monkeypatch.setattr(calls, "BYTES_MEASURED_AT_ONCE", at_once * 8 * 7 * 3 * 5)
-    names = ["suboptimality", "consensus_distance", "distance"]
     found, _ = measured(known.RelaySGD(), TREES[0], names, resumable=False, leaves=3)
     assert taken
     expected, _ = measured(known.RelaySGD(), TREES[0], names, resumable=True, leaves=3)
@@ -241,3 +251,31 @@ def test_arrays_that_change_places_for_long_are_left_to_the_rule(taken, by_the_r
     found = run(known.D2(), GRAPHS[0])
     assert not taken
     same_bits(found, by_the_rule(lambda: run(known.D2(), GRAPHS[0])))
+
+
+@pytest.mark.parametrize("every", [1, 50])
+@pytest.mark.parametrize("block", [256, 7, 1])
+def test_workers_that_run_apart_around_a_mean_that_does_not_have_diverged(
+    monkeypatch, every, block
+):
+    monkeypatch.setattr(recording, "MOST_RECORDS_IN_A_BLOCK", block)
+    ring, steps = rs.topologies.ring(8), 60
+    # D² with eigenvalue −1 of W is unstable in the differences; all Hessians are the identity.
+    problem = rs.problems.LeastSquares(
+        np.tile(np.eye(3), (8, 1, 1)), np.random.default_rng(0).normal(size=(8, 3))
+    )
+
+    def diverged(*names):
+        plan = plan_replicas(np.array([0.1, 0.3, 1.2]), 0, None, None, steps)
+        setup = Setup(problem, ring, known.D2(), plan, mixing=rs.mixing.uniform(ring, 0.5))
+        of = tuple(measures.READY[name] for name in names)
+        found = Run(setup, measures=of, resumable=False)
+        found.advance(range(0, steps + 1, every))
+        return found.diverged.tolist(), np.isnan(found.column("suboptimality")[-1]).tolist()
+
+    assert diverged("suboptimality") == ([True, True, False], [True, True, False])
+    # What is measured beside it makes no difference.
+    assert diverged("suboptimality", "consensus_distance") == (
+        [True, True, False],
+        [True, True, False],
+    )

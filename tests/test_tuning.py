@@ -183,6 +183,25 @@ def test_bad_input(options, message):
         rs.tune(problem, rs.topologies.chain(4), rs.algorithms.RelaySGD(), **options)
 
 
+@pytest.mark.parametrize(
+    ("order", "options", "message"),
+    [
+        ((2, 0, 1), {}, r"DPSGD\(.*\) is no problem: it lacks 'n'"),
+        ((0, 2, 1), {}, r"ring\(4\) is no algorithm"),
+        (
+            (0, 2, 1),
+            {"over": {"momentum": [0.1]}},
+            r"ring\(4\) has no options to combine; give a m",
+        ),
+    ],
+)
+def test_what_stands_in_the_wrong_place_is_named(order, options, message):
+    problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
+    parts = problem, rs.topologies.ring(4), rs.algorithms.DPSGD()
+    with pytest.raises(TypeError, match=message):
+        rs.tune(*(parts[k] for k in order), **options)
+
+
 PUBLISHED_STEPS = [
     (rs.algorithms.AllReduce(), rs.topologies.ring(6), 9.0),
     (rs.algorithms.AllReduce(), rs.topologies.ring(24), 7.0),

@@ -19,7 +19,6 @@ from relaysim.engine.recorded import BYTES_MEASURED_AT_ONCE, Records
 from relaysim.engine.states import bytes_of
 from relaysim.engine.tape import Tape, UntraceableError
 from relaysim.engine.tracing import flattened, is_numbers, rebuilt, recorded_leaf
-from relaysim.measures.deviations import means_and_spreads
 from relaysim.support import operations
 from relaysim.support.interrupts import StopRequest
 
@@ -130,8 +129,7 @@ class Calls:
             if stop.made:
                 break
         if count:
-            found = means_and_spreads(iterates[:count])
-            records.means[:count], records.spreads[:count] = found
+            records.measure(0, iterates[:count])
         return step
 
     # -- registers ---------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from relaysim.engine.recorded import BYTES_MEASURED_AT_ONCE, Records
-from relaysim.measures.deviations import means_and_spreads
+from relaysim.measures.block import Known
+from relaysim.measures.deviations import means_and_spreads, means_of
 from relaysim.measures.measure import Measure
 from relaysim.measures.scope import Scope
 
@@ -44,7 +45,8 @@ class Recorder:
         keeps_iterates: bool = True,
     ):
         self.measures, self._scope = measures, scope
-        self._needs_iterates = keeps_iterates or scope.needs_workers(measures)
+        needs = "workers" if keeps_iterates else scope.needs(measures)
+        self._needs_iterates, self._needs_spreads = needs == "workers", needs != "mean"
         self._block_bytes = BLOCK_BYTES * (TIMES_IF_COMPILED if may_compile else 1)
         self._resize(shape)
 
@@ -53,10 +55,14 @@ class Recorder:
         self.capacity = min(max(self._block_bytes // bytes_each, 1), MOST_RECORDS_IN_A_BLOCK)
         self._at_once = max(BYTES_MEASURED_AT_ONCE // bytes_each, 1)
         self._shape = shape
-        self._records = Records.empty(self.capacity, shape) if self.capacity > 1 else None
+        self._records = self._empty() if self.capacity > 1 else None
         self._last: np.ndarray | None = None
         # Records, and the first of them of which means and spreads are known.
         self._filled = self._measured = 0
+
+    def _empty(self) -> Records:
+        records = Records.empty(self.capacity, self._shape)
+        return records if self._needs_spreads else records._replace(spreads=records.spreads[:0])
 
     def add(self, x: np.ndarray) -> None:
         """Record the iterates of one step."""
@@ -71,9 +77,9 @@ class Recorder:
     def _catch_up(self) -> None:
         """Measure the means and spreads of the records of which they are not known."""
         if self._records is not None and self._measured < self._filled:
-            some = slice(self._measured, self._filled)
-            found = means_and_spreads(self._records.iterates[some])
-            self._records.means[some], self._records.spreads[some] = found
+            self._records.measure(
+                self._measured, self._records.iterates[self._measured : self._filled]
+            )
             self._measured = self._filled
 
     def hold(self, count: int) -> None:
@@ -82,7 +88,7 @@ class Recorder:
         """
         if count > self.capacity:
             self.capacity = count
-            self._records = Records.empty(count, self._shape)
+            self._records = self._empty()
 
     @property
     def room(self) -> Records | None:
@@ -107,18 +113,17 @@ class Recorder:
             return self._last[None]
         return np.empty((0, *self._shape))
 
-    def _known(self) -> tuple[np.ndarray, np.ndarray]:
+    def _known(self) -> Known:
         """x̄ and (1/n) Σ_i ‖x_i − x̄‖² of all `pending` iterates; copies."""
         self._catch_up()
         if self._records is None:
-            return means_and_spreads(self.pending)
+            pending = self.pending
+            return means_and_spreads(pending) if self._needs_spreads else (means_of(pending), None)
         # Columns may be what was recorded itself, and the next block overwrites it.
-        return (
-            self._records.means[: self._filled].copy(),
-            self._records.spreads[: self._filled].copy(),
-        )
+        means, spreads = (each[: self._filled].copy() for each in self._records[1:])
+        return means, spreads if self._needs_spreads else None
 
-    def flush(self) -> tuple[dict[str, np.ndarray], np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    def flush(self) -> tuple[dict[str, np.ndarray], np.ndarray, Known]:
         """Measure the block: values by name, see `Scope.values_of`, the iterates ``(k, n, d[, r])``, and what
         `_known` says of them.
 

@@ -241,6 +241,10 @@ class Run:
             if size is None:
                 size = self._size(iterates)
             bad = ~(size.reshape(count, r) <= self._limit[self.active])
+            if known[1] is None:
+                # Of x̄ only: how far the workers are from it is looked at once.
+                now = self._size(self._machine.x[None]).ravel()
+                bad[-1] |= ~(now <= self._limit[self.active])
         before = self.ledger.records
         first_bad = np.where(bad.any(axis=0), bad.argmax(axis=0), count)
         # Once diverged, always diverged, even where a schedule lets the iterates come back.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -15,7 +16,12 @@ from relaysim.support.blocks import row_blocks
 from relaysim.support.callbacks import answer, ask, read_only
 from relaysim.support.checks import real_array
 
-__all__ = ["Block", "Shared"]
+__all__ = ["Block", "Known", "Needs", "Shared"]
+
+#: What a measure needs of the iterates: x̄, Ξ² too, or the numbers of each worker.
+Needs = Literal["mean", "spread", "workers"]
+#: x̄ ``(k, d[, r])`` and Ξ² ``(k[, r])`` of some records; None where nobody needs the latter.
+Known = tuple[np.ndarray, np.ndarray | None]
 
 
 class Block:
@@ -24,18 +30,20 @@ class Block:
     Args:
         problem: what is measured on.
         iterates: not to be changed.
-        known: x̄ ``(k, d[, r])`` and Ξ² ``(k[, r])``, if they are.
+        known: x̄ and Ξ², if they are.
     """
 
     def __init__(
         self,
         problem: Problem,
         iterates: np.ndarray,
-        known: tuple[np.ndarray, np.ndarray] | None = None,
+        known: Known | None = None,
     ):
         self.problem, self.iterates = problem, np.asarray(iterates)
         if known is not None:
-            self.__dict__["mean"], self.__dict__["consensus_distance"] = known
+            self.__dict__["mean"], spread = known
+            if spread is not None:
+                self.__dict__["consensus_distance"] = spread
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -152,12 +160,11 @@ class Block:
 class Shared:
     """A formula over a `Block` as the ``of`` of a measure, so that measures share what they need.
 
-    It may be called with iterates and a problem like any other. ``needs_workers`` tells whether x̄ and Ξ² are
-    not all that it needs of the iterates.
+    It may be called with iterates and a problem like any other.
     """
 
     formula: Callable[[Block], np.ndarray]
-    needs_workers: bool = True
+    needs: Needs = "workers"
 
     def __call__(self, iterates: np.ndarray, problem: Problem) -> np.ndarray:
         return self.formula(Block(problem, iterates))

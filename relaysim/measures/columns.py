@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from relaysim.measures.block import Block, Shared
+from relaysim.measures.block import Block, Known, Shared
 from relaysim.measures.measure import Measure
 from relaysim.measures.ready import READY, default_measures
 from relaysim.problems.problem import Problem, knows_optimum
@@ -122,7 +122,7 @@ def values_of(
     problem: Problem,
     iterates: np.ndarray,
     measures: Iterable[Measure],
-    known: tuple[np.ndarray, np.ndarray] | None = None,
+    known: Known | None = None,
 ) -> dict[str, np.ndarray]:
     """Values of measures by name for iterates ``(k, n, d[, r])``: each ``(k, r)``, or ``(k, n, r)``.
 

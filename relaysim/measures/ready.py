@@ -93,26 +93,26 @@ def _expected_gradient_norm(at_rest: float, noise: Noise) -> float:
 
 suboptimality = Measure(
     "suboptimality",
-    Shared(_suboptimality, needs_workers=False),
+    Shared(_suboptimality, "mean"),
     r"Suboptimality $f(\bar{x}) - f(x^\star)$",
     needs_optimum=True,
     expectation=_expected_value,
 )
 value = Measure(
     "value",
-    Shared(lambda block: block.of_points(block.values), needs_workers=False),
+    Shared(lambda block: block.of_points(block.values), "mean"),
     r"Loss $f(\bar{x})$",
     expectation=_expected_value,
 )
 consensus_distance = Measure(
     "consensus_distance",
-    Shared(lambda block: block.consensus_distance, needs_workers=False),
+    Shared(lambda block: block.consensus_distance, "spread"),
     r"Consensus distance, mean of $\|x_i - \bar{x}\|^2$",
     expectation=lambda at_rest, noise: at_rest + noise.consensus,
 )
 distance = Measure(
     "distance",
-    Shared(_distance, needs_workers=False),
+    Shared(_distance, "spread"),
     r"Distance, mean of $\|x_i - x^\star\|^2$",
     needs_optimum=True,
     expectation=lambda at_rest, noise: (
@@ -121,13 +121,13 @@ distance = Measure(
 )
 gradient_norm = Measure(
     "gradient_norm",
-    Shared(_gradient_norm, needs_workers=False),
+    Shared(_gradient_norm, "mean"),
     r"Gradient norm $\|\nabla f(\bar{x})\|^2$",
     expectation=_expected_gradient_norm,
 )
 subgradient_norm = Measure(
     "subgradient_norm",
-    Shared(_subgradient_norm, needs_workers=False),
+    Shared(_subgradient_norm, "mean"),
     r"Shortest subgradient, squared, at $\bar{x}$",
 )
 worst_distance = Measure(
@@ -141,10 +141,8 @@ max_consensus_distance = Measure(
     Shared(lambda block: block.consensus_distances.max(axis=1)),
     r"Largest consensus distance $\|x_i - \bar{x}\|^2$",
 )
-accuracy = Measure(
-    "accuracy", Shared(_accuracy, needs_workers=False), r"Accuracy of $\bar{x}$ on the test data"
-)
-margin = Measure("margin", Shared(_margin, needs_workers=False), r"Margin of $\bar{x}$")
+accuracy = Measure("accuracy", Shared(_accuracy, "mean"), r"Accuracy of $\bar{x}$ on the test data")
+margin = Measure("margin", Shared(_margin, "mean"), r"Margin of $\bar{x}$")
 worker_distance = Measure(
     "worker_distance",
     Shared(lambda block: block.distances),

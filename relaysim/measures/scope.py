@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from relaysim.measures.block import Shared
+from relaysim.measures.block import Known, Needs, Shared
 from relaysim.measures.columns import check_shapes, values_of
 from relaysim.measures.measure import Measure
 
@@ -43,17 +43,18 @@ class Scope:
         """Those that are measured, of iterates ``(k, n, d[, r])``."""
         return iterates if self._workers is None else iterates[:, self._workers]
 
-    def needs_workers(self, measures: Iterable[Measure]) -> bool:
-        """Whether x̄ and Ξ² of all workers are not all that these measures need."""
-        if self._workers is not None:
-            return True
-        return any(not isinstance(each.of, Shared) or each.of.needs_workers for each in measures)
+    def needs(self, measures: Iterable[Measure]) -> Needs:
+        """What these measures need of the iterates of all workers."""
+        each = {of.needs if isinstance(of := each.of, Shared) else "workers" for each in measures}
+        if self._workers is not None or "workers" in each:
+            return "workers"
+        return "spread" if "spread" in each else "mean"
 
     def values_of(
         self,
         iterates: np.ndarray,
         measures: Iterable[Measure],
-        known: tuple[np.ndarray, np.ndarray] | None = None,
+        known: Known | None = None,
     ) -> dict[str, np.ndarray]:
         """As the function `values_of`; measures of every worker are NaN for those left out.
 
@@ -72,15 +73,15 @@ class Scope:
                 found[measure.name] = whole
         return found
 
-    def distance(
-        self, center: np.ndarray, known: tuple[np.ndarray, np.ndarray]
-    ) -> np.ndarray | None:
-        """(1/n) Σ_i ‖x_i − c‖² ``(k[, r])`` from x̄ and (1/n) Σ_i ‖x_i − x̄‖² of all workers; None for some."""
+    def distance(self, center: np.ndarray, known: Known) -> np.ndarray | None:
+        """(1/n) Σ_i ‖x_i − c‖² ``(k[, r])`` from x̄ and Ξ² of all workers, ‖x̄ − c‖² where the latter is not
+        known; None for some workers.
+        """
         if self._workers is not None:
             return None
         mean, spread = known
-        away = mean - center.reshape((-1,) + (1,) * (mean.ndim - 2))
-        return spread + np.square(away).sum(axis=1)
+        away = np.square(mean - center.reshape((-1,) + (1,) * (mean.ndim - 2))).sum(axis=1)
+        return np.asarray(away if spread is None else spread + away)
 
     def check_shapes(self, start: np.ndarray, measures: Iterable[Measure]) -> None:
         """As the function `check_shapes`."""

@@ -25,6 +25,10 @@ def combined(
             f"over must be a mapping such as {{'momentum': [0, 0.9]}}, not {shown(over)}"
         )
     made: Any = algorithm  # a dataclass, as each method is
+    if isinstance(algorithm, type) or not dataclasses.is_dataclass(algorithm):
+        raise TypeError(
+            f"{shown(algorithm)} has no options to combine; give a method such as relaysim.algorithms.DPSGD()"
+        )
     fields = [each.name for each in dataclasses.fields(made)]
     lists: dict[str, list[Any]] = {}
     for name, values in over.items():

@@ -233,6 +233,9 @@ def searched(
     **options: Any,
 ) -> Tuning:
     """As `tune`, for those that know what to do where there is no rate."""
+    combinations = list(combined(algorithm, over))
+    for _, method in combinations:
+        check_compatible(problem, topology, method)
     column = _measure_of(problem, measure)
     target = real_number(target, "target")
     if not target > 0 and column.name != VALUE:
@@ -248,9 +251,6 @@ def searched(
     max_steps, seed = whole_number(max_steps, "max_steps", 1), whole_number(seed, "seed", 0)
     found: list[Tuning] = []
     longest = max_steps
-    combinations = list(combined(algorithm, over))
-    for _, method in combinations:
-        check_compatible(problem, topology, method)
     for values, method in combinations:
         goal = target, criterion, column, longest
         each = _of_rates(problem, topology, method, *goal, seed=seed, progress=progress, **options)

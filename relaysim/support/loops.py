@@ -66,7 +66,20 @@ def operate_by_rows(
 
 
 @compiled_loop
-def _mean_and_spread(
+def _mean(x: np.ndarray, row: int, n: int, mean: np.ndarray) -> None:
+    """x̄ ``(m,)`` of the iterates in the n rows from ``row`` on."""
+    m = len(mean)
+    for c in range(m):
+        mean[c] = x[row, c]
+    for i in range(1, n):
+        for c in range(m):
+            mean[c] += x[row + i, c]
+    for c in range(m):
+        mean[c] *= 1 / n
+
+
+@compiled_loop
+def _spread(
     x: np.ndarray,
     row: int,
     n: int,
@@ -76,19 +89,13 @@ def _mean_and_spread(
     spread: np.ndarray,
     work: np.ndarray,
 ) -> None:
-    """x̄ ``(m,)`` and (1/n) Σ_i ‖x_i − x̄‖² ``(lanes,)`` of the iterates in the n rows from ``row`` on.
+    """(1/n) Σ_i ‖x_i − x̄‖² ``(lanes,)`` of the iterates in the n rows from ``row`` on, for x̄ ``(m,)``.
 
     Squares of each column are summed up over blocks of ``length`` workers, then over parameters; ``work
     (2, m)``.
     """
     m = len(mean)
     for c in range(m):
-        mean[c] = x[row, c]
-    for i in range(1, n):
-        for c in range(m):
-            mean[c] += x[row + i, c]
-    for c in range(m):
-        mean[c] *= 1 / n
         work[0, c] = 0.0
     for start in range(0, n, length):
         for c in range(m):
@@ -168,8 +175,8 @@ def advance(
         heard: the register of who is heard, or −1.
         recorded: the register of the iterates.
         records, means, spreads: iterates ``(k, n, d, r)``, x̄ ``(k, d, r)`` and (1/n) Σ_i ‖x_i − x̄‖²
-            ``(k, r)``, of which the replicas from ``column`` on are written; or ``(0, …)``, all of them or
-            the iterates.
+            ``(k, r)``, of which the replicas from ``column`` on are written; or ``(0, …)``, all of them, the
+            iterates, or these and the spreads.
         length: of workers over which squares are summed up.
     """
     before, flat, m = places.copy(), memory.reshape(memory.size), memory.shape[1]
@@ -200,11 +207,14 @@ def advance(
             over = heard >= 0 and _all_heard(flat, places[heard] * m, n)
         if len(means) and step == targets[t]:
             x = places[recorded]
-            _mean_and_spread(memory, x, n, lanes, length, mean, spread, work)
+            _mean(memory, x, n, mean)
             if len(records):
                 _write_record(memory, flat, x, lanes, records[t], column)
+            if len(spreads):
+                _spread(memory, x, n, lanes, length, mean, spread, work)
             for c in range(min(lanes, spreads.shape[1] - column)):
-                spreads[t, column + c] = spread[c]
+                if len(spreads):
+                    spreads[t, column + c] = spread[c]
                 for a in range(means.shape[1]):
                     means[t, a, column + c] = mean[a * lanes + c]
         if over:
@@ -220,4 +230,5 @@ def means_and_spreads(
     k, n, m = iterates.shape
     rows, work = iterates.reshape(k * n, m), np.empty((2, m))
     for t in range(k):
-        _mean_and_spread(rows, t * n, n, lanes, length, means[t], spreads[t], work)
+        _mean(rows, t * n, n, means[t])
+        _spread(rows, t * n, n, lanes, length, means[t], spreads[t], work)
