@@ -14,6 +14,8 @@ from hypothesis import settings
 
 # Each of two processes uses one core.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Some hundred processes are started, of which each would compile the package for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 ROOT = pathlib.Path(__file__).parents[1]
 BUILD = "python -m sphinx -W -b html docs docs/_build/html"

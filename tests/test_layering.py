@@ -309,6 +309,16 @@ def test_importing_relaysim_does_not_import_matplotlib():
         assert module not in imported
 
 
+def test_importing_relaysim_does_not_import_what_few_ask_for():
+    code = "import sys, relaysim; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert "scipy.sparse" in result.stdout.split()
+    # A quarter of a second: `import scipy`, which finds its parts when they are named.
+    assert "scipy.optimize" not in result.stdout.split()
+
+
 def test_no_module_pickles_or_keeps_global_random_state():
     legacy = {"seed", "rand", "randn", "normal", "uniform", "choice", "shuffle", "permutation"}
     for name, path in MODULES.items():

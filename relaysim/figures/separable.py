@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy
 from matplotlib.figure import Figure
-from scipy.optimize import nnls
 
 from relaysim import algorithms, plots, problems, topologies
 from relaysim.engine import simulate
@@ -113,7 +113,7 @@ def _widest_margin(problem: problems.Logistic) -> float:
     signed = labels[:, None] * features
     target = np.append(np.zeros(D), 1.0)
     system = np.vstack([signed.T, np.ones(len(signed))])
-    residual = system @ nnls(system, target)[0] - target
+    residual = system @ scipy.optimize.nnls(system, target)[0] - target
     return float(abs(residual[-1]) / np.linalg.norm(residual[:-1]))
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from scipy.linalg import eigvalsh, pinvh
-from scipy.optimize import brentq
 from scipy.sparse import coo_array, csr_array
 
 from relaysim.mixing.sequences import Mixing, as_matrices, is_symmetric, undirected_graph_for
@@ -131,7 +131,7 @@ def perturbed(sequence: Mixing, epsilon: float, seed: int) -> tuple[csr_array, .
     high = epsilon / 64
     while excess(high) < 0:
         high *= 1.25
-    size = brentq(excess, 0, high, xtol=1e-300, rtol=1e-15)
+    size = scipy.optimize.brentq(excess, 0, high, xtol=1e-300, rtol=1e-15)
     return tuple(
         csr_array(W + size * csr_array(error)) for W, error in zip(matrices, errors, strict=True)
     )

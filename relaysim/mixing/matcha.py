@@ -6,8 +6,8 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from scipy.linalg import eigh, eigvalsh
-from scipy.optimize import linprog, minimize_scalar
 
 from relaysim.mixing.drawn import DrawnOnGraph, Peers
 from relaysim.mixing.outcomes import Outcomes, of_coins, require_few
@@ -107,7 +107,9 @@ class Matcha(DrawnOnGraph):
             rows = np.column_stack([rows, np.append(np.ones(len(planes)), 0.0)])
             limits = np.append(np.zeros(len(planes)), count * self.budget)
             bounds = [(0, 1)] * count + [(0, None)]
-            top = linprog(np.append(np.zeros(count), -1.0), rows, limits, bounds=bounds)
+            top = scipy.optimize.linprog(
+                np.append(np.zeros(count), -1.0), rows, limits, bounds=bounds
+            )
             p = np.clip(top.x[:count], 0, 1)
             if -top.fun <= highest * (1 + _CLOSE):
                 break
@@ -129,7 +131,7 @@ class Matcha(DrawnOnGraph):
     @functools.cached_property
     def weight(self) -> float:
         """α, for which ρ = ‖E W² − J‖ is smallest."""
-        found = minimize_scalar(
+        found = scipy.optimize.minimize_scalar(
             self._contraction, bounds=(0, 1), method="bounded", options={"xatol": 1e-12}
         )
         return float(found.x)

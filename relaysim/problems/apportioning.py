@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linprog
+import scipy
 from scipy.sparse import eye_array, kron, vstack
 
 __all__ = ["even", "give_to_the_empty", "rounded", "rounded_to", "scaled"]
@@ -58,7 +58,7 @@ def rounded(wanted: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nda
         sums = vstack(
             [kron(eye_array(classes), np.ones((1, n))), kron(np.ones((1, classes)), eye_array(n))]
         )
-        found = linprog(
+        found = scipy.optimize.linprog(
             -(wanted - down).ravel(), A_eq=sums, b_eq=left, bounds=(0, capacity), method="highs-ds"
         )
         if found.status == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linprog
+import scipy
 from scipy.sparse import csr_array, hstack, kron, vstack
 
 from relaysim.problems.curvature import HESSIANS_UP_TO, mean_hessian
@@ -47,7 +47,7 @@ def _some_direction_separates(f: PenalisedLoss) -> bool:
     margins = _margins(f)
     count = margins.shape[0]
     identity = csr_array((np.ones(count), (np.arange(count),) * 2))
-    found = linprog(
+    found = scipy.optimize.linprog(
         np.concatenate([np.zeros(f.d), -np.ones(count)]),
         A_ub=hstack([-margins, identity]),
         b_ub=np.zeros(count),

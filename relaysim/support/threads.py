@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import sys
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar
 
 from joblib import Parallel, delayed
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 __all__ = ["in_processes", "one_thread", "threads", "usable_threads"]
 
@@ -30,10 +32,16 @@ def threads(count: int | None) -> Generator[None]:
     if count is not None:
         _most_threads = count
     try:
-        with threadpool_limits(limits=count, user_api="blas"):
+        with _controller(len(sys.modules)).limit(limits=count, user_api="blas"):
             yield
     finally:
         _most_threads = before
+
+
+@functools.lru_cache(maxsize=1)
+def _controller(modules: int) -> ThreadpoolController:
+    """Of the libraries that are loaded, to look for which takes milliseconds: they come with modules."""
+    return ThreadpoolController()
 
 
 def usable_threads() -> int:

@@ -11,9 +11,9 @@ import math
 import time
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
 from scipy.linalg import eigh, expm
-from scipy.optimize import brentq
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from relaysim.algorithms.events import EventMethod
@@ -271,7 +271,7 @@ class _Moments:
             reach = size
             while excess(lower + reach) > 0:
                 reach *= 2
-            return float(brentq(excess, lower, lower + reach, xtol=1e-14 * size))
+            return float(scipy.optimize.brentq(excess, lower, lower + reach, xtol=1e-14 * size))
 
     def seconds(self, M: np.ndarray, times: np.ndarray) -> float:
         """About what `after` takes up to the last of these times, from what one of its pieces takes."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from scipy.optimize import brentq, minimize_scalar
+import scipy
 
 __all__ = ["lowest_between", "zero_between"]
 
@@ -60,7 +60,7 @@ def lowest_between(
     low, high = (_Point(place, *function(place)) for place in (left, right))
     best = min((low.value, low.place), (high.value, high.place))
     if not (low.slope < 0 < high.slope and math.isfinite(high.slope - low.slope)):
-        found = minimize_scalar(
+        found = scipy.optimize.minimize_scalar(
             lambda place: function(place)[0],
             bounds=(left, right),
             method="bounded",
@@ -108,7 +108,7 @@ def _corner(low: _Point, high: _Point) -> tuple[float, float]:
         return low.place, low.value
     if apart(high.place) >= 0:
         return high.place, high.value
-    place = float(brentq(apart, low.place, high.place, xtol=1e-300))
+    place = float(scipy.optimize.brentq(apart, low.place, high.place, xtol=1e-300))
     return place, low.at(place)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+import scipy
 from scipy.sparse import csr_array
 
 from relaysim.algorithms.events import Algorithm
@@ -244,7 +244,7 @@ class Growth:
             if before >= here <= after and here >= 0 and min(before, after) > 0:
                 slack = max(before, after) - here
                 if here <= slack:
-                    found = minimize_scalar(
+                    found = scipy.optimize.minimize_scalar(
                         lambda rate, sign=sign: sign * self(rate),
                         bounds=(rates[k - 1], rates[k + 1]),
                         method="bounded",

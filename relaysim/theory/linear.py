@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator
 from scipy.special import ndtr
@@ -438,5 +438,7 @@ def _radii(centers: np.ndarray, spreads: np.ndarray, quantiles: ArrayLike) -> np
     far = float((np.abs(centers) + 40 * spreads).max())  # where ndtr is 1
     found = np.where(levels == 1, math.inf, 0.0)
     for where in zip(*np.nonzero((levels > 0) & (levels < 1)), strict=True):
-        found[where] = brentq(excess, 0, far, args=(levels[where],), xtol=1e-300, rtol=1e-12)
+        found[where] = scipy.optimize.brentq(
+            excess, 0, far, args=(levels[where],), xtol=1e-300, rtol=1e-12
+        )
     return found

@@ -16,8 +16,8 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq, minimize_scalar
 
 from relaysim.algorithms.events import Algorithm
 from relaysim.algorithms.fit import check_compatible, matrices_for
@@ -252,13 +252,13 @@ def _row(
     first = next((k for k, value in enumerate(values) if value != 0), len(values))
     for k, (before, after) in enumerate(itertools.pairwise(values)):
         if k >= first and (before < 0) != (after < 0):
-            end = brentq(excess, rates[k], rates[k + 1], xtol=1e-300, rtol=BOUNDARY)
+            end = scipy.optimize.brentq(excess, rates[k], rates[k + 1], xtol=1e-300, rtol=BOUNDARY)
             ends.append((float(end), "below" if before < 0 else "above"))
     least = int(np.argmin(values))
     best = (values[least], float(rates[least]))
     low, high = rates[max(least - 1, 0)], rates[min(least + 1, len(rates) - 1)]
     if best[0] < 0:
-        found = minimize_scalar(
+        found = scipy.optimize.minimize_scalar(
             excess, bounds=(low, high), method="bounded", options={"xatol": BEST * rates[least]}
         )
         best = min(best, (float(found.fun), float(found.x)))

@@ -9,7 +9,7 @@ Source: Vogels, Hendrikx, Jaggi, "Beyond spectral gap", NeurIPS 2022, and its pu
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs, eigsh
 
 from relaysim.mixing.sequences import Mixing, as_matrices, is_symmetric
@@ -91,7 +91,7 @@ def toy_rate(W: Mixing, learning_rate: float, zeta: float, mode: str = "worst") 
     high = 2 * low
     while excess(high) > 0:
         low, high = high, 2 * high
-    y = brentq(excess, low, high, xtol=1e-300, rtol=4 * EPSILON)
+    y = scipy.optimize.brentq(excess, low, high, xtol=1e-300, rtol=4 * EPSILON)
     return float(eta * (2 - eta) - y)
 
 
