@@ -26,8 +26,6 @@ from relaysim.support.names import attribute_error
 __all__ = ["QSGD", "Identity", "Lattice", "LowRank", "RandomK", "RandomRounding", "Sign", "TopK"]
 
 NUMBER = 64
-# So many maxima are found in the time of sorting.
-FEW = 8
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ class Sign:
     def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
         """The signs of each row, scaled."""
         size = np.abs(x).mean(axis=1, keepdims=True)
-        return np.where(x < 0, -size, size)
+        return np.copysign(size, x + 0.0)  # of −0, which is no negative number, too
 
 
 @dataclass(frozen=True)
@@ -196,10 +194,18 @@ class QSGD:
 
     def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
         """Each row, rounded."""
-        norm = np.linalg.norm(x, axis=1, keepdims=True)
-        share = np.divide(np.abs(x), norm, out=np.zeros_like(x), where=norm > 0)
-        rounded = np.floor(self.levels * share + uniform)
-        return np.sign(x) * (norm * rounded) * (self.contraction(x.shape[1]) / self.levels)
+        if uniform is None:
+            raise TypeError("QSGD needs uniform numbers, one for each entry of x")
+        size = np.square(x)
+        norm = np.sqrt(np.add.reduce(size, axis=1, keepdims=True))
+        np.abs(x, out=size)
+        size /= _divisor(norm)
+        size *= self.levels
+        size += uniform
+        np.floor(size, out=size)
+        size *= norm
+        size *= self.contraction(x.shape[1]) / self.levels
+        return np.copysign(size, x, out=size)
 
 
 @dataclass(frozen=True)
@@ -247,7 +253,7 @@ class RandomRounding:
         size = np.abs(x)
         largest = size.max(axis=1, keepdims=True)
         size *= self.levels
-        np.divide(size, largest, out=size, where=largest > 0)
+        size /= _divisor(largest)
         size += uniform
         np.floor(size, out=size)
         size *= largest / self.levels
@@ -326,23 +332,20 @@ def _position_bits(d: int) -> int:
     return math.ceil(math.log2(d)) if d > 1 else 0
 
 
+def _divisor(size: np.ndarray) -> np.ndarray:
+    """Sizes to divide by: 1 where there is nothing."""
+    return np.where(size > 0, size, 1.0)
+
+
 def _keep_largest(keys: np.ndarray, x: np.ndarray, k: int) -> np.ndarray:
-    """x where its keys, which are not negative, are among the k largest of their row, else 0."""
+    """x where its keys are among the k largest of their row, else 0."""
     if k >= x.shape[1]:
         return x
-    if k <= FEW:
-        # Such numbers are ordered as their bits are, and bits are cleared without a branch.
-        left, kept = (
-            np.array(keys, dtype=float, order="C").view(np.int64),
-            np.zeros(x.shape, dtype=bool),
-        )
-        for _ in range(k):
-            largest = np.maximum.reduce(left, axis=1, keepdims=True)
-            found = left == largest
-            kept |= found
-            left &= found.astype(np.int64) - 1
+    if k == 1:
+        least = keys.max(axis=1, keepdims=True)
     else:
-        kept = keys >= np.partition(keys, -k, axis=1)[:, -k : x.shape[1] - k + 1]
+        least = np.partition(keys, -k, axis=1)[:, -k : x.shape[1] - k + 1]
+    kept = keys >= least
     if np.count_nonzero(kept) != k * (x.size // x.shape[1]) or np.isnan(np.max(keys)):
         # Of numbers that are equal the first are kept.
         chosen = np.argsort(-keys, axis=1, kind="stable")[:, :k]
