@@ -298,25 +298,27 @@ def test_the_explorer_is_at_the_very_end():
             assert not uses(path, "relaysim.cli"), name
 
 
-def test_importing_relaysim_does_not_import_matplotlib():
-    code = "import sys, relaysim; relaysim.explore; print(*sys.modules)"
+@functools.cache
+def imported(*statements):
+    """The modules that are there after each of these statements, in a process of its own."""
+    code = "; ".join(["import sys", *(f"{each}; print(*sys.modules)" for each in statements)])
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    imported = result.stdout.split()
-    assert "relaysim.explorer.settings" in imported
-    for module in ("matplotlib", "ipywidgets", "relaysim.cli", "relaysim.explorer.widget"):
-        assert module not in imported
+    return [set(line.split()) for line in result.stdout.splitlines()]
+
+
+def test_importing_relaysim_does_not_import_matplotlib():
+    _, there = imported("import relaysim", "relaysim.explore")
+    assert "relaysim.explorer.settings" in there
+    assert not {"matplotlib", "ipywidgets", "relaysim.cli", "relaysim.explorer.widget"} & there
 
 
 def test_importing_relaysim_does_not_import_what_few_ask_for():
-    code = "import sys, relaysim; print(*sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert "scipy.sparse" in result.stdout.split()
-    # A quarter of a second: `import scipy`, which finds its parts when they are named.
-    assert "scipy.optimize" not in result.stdout.split()
+    there, _ = imported("import relaysim", "relaysim.explore")
+    assert "scipy.sparse" in there
+    # A quarter of a second: `import scipy` finds its parts when they are named.
+    assert "scipy.optimize" not in there
 
 
 def test_no_module_pickles_or_keeps_global_random_state():
