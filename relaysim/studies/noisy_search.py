@@ -31,7 +31,7 @@ STALLS, STALLS_ABOVE = 0.9, 2.0
 # How much the largest value of a quarter of a run may be above that of the quarter before.
 GROWING_BY_CHANCE = 4.0
 # A run ends when the best has been there for `LASTING` times its steps, and these.
-STAYS_STEPS = 200
+LASTING_AT_LEAST = 200
 # Chance hides what rates closer than this differ by.
 FINEST_NOISY = 1.06
 AT_ONCE, APART = 4, 1.1
@@ -101,7 +101,7 @@ class NoisySearch(RateSearch):
                 steps[able], stalls = self._judge(rates[able], 0, horizon)
                 worth[able] = ~stalls
                 best = np.nanmin(steps) if np.isfinite(steps).any() else np.inf
-            enough = int(np.ceil(LASTING * min(best, limit))) + STAYS_STEPS
+            enough = int(np.ceil(LASTING * min(best, limit))) + LASTING_AT_LEAST
             if horizon >= enough:
                 break
             horizon = min(LONGER * horizon, max(enough, horizon + 1))
