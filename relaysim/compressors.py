@@ -125,9 +125,7 @@ class RandomK:
 
     def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
         """x with all but the k entries of largest ``uniform`` of each row set to 0."""
-        if uniform is None:
-            raise TypeError("RandomK needs uniform numbers, one for each entry of x")
-        return _keep_largest(uniform, x, self.k)
+        return _keep_largest(_drawn(self, uniform), x, self.k)
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,7 @@ class Sign:
     def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
         """The signs of each row, scaled."""
         size = np.abs(x).mean(axis=1, keepdims=True)
-        return np.copysign(size, x + 0.0)  # of −0, which is no negative number, too
+        return np.copysign(size, x + 0.0)  # −0 + 0 is 0, whose sign is +
 
 
 @dataclass(frozen=True)
@@ -194,12 +192,11 @@ class QSGD:
 
     def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
         """Each row, rounded."""
-        if uniform is None:
-            raise TypeError("QSGD needs uniform numbers, one for each entry of x")
+        uniform = _drawn(self, uniform)
         size = np.square(x)
         norm = np.sqrt(np.add.reduce(size, axis=1, keepdims=True))
         np.abs(x, out=size)
-        size /= _divisor(norm)
+        size /= np.where(norm > 0, norm, 1)
         size *= self.levels
         size += uniform
         np.floor(size, out=size)
@@ -248,12 +245,11 @@ class RandomRounding:
 
     def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
         """Each row, rounded."""
-        if uniform is None:
-            raise TypeError("RandomRounding needs uniform numbers, one for each entry of x")
+        uniform = _drawn(self, uniform)
         size = np.abs(x)
         largest = size.max(axis=1, keepdims=True)
         size *= self.levels
-        size /= _divisor(largest)
+        size /= np.where(largest > 0, largest, 1)
         size += uniform
         np.floor(size, out=size)
         size *= largest / self.levels
@@ -332,9 +328,12 @@ def _position_bits(d: int) -> int:
     return math.ceil(math.log2(d)) if d > 1 else 0
 
 
-def _divisor(size: np.ndarray) -> np.ndarray:
-    """Sizes to divide by: 1 where there is nothing."""
-    return np.where(size > 0, size, 1.0)
+def _drawn(compressor: RandomK | QSGD | RandomRounding, uniform: np.ndarray | None) -> np.ndarray:
+    """The numbers that it draws, which are to be given."""
+    if uniform is None:
+        name = type(compressor).__name__
+        raise TypeError(f"{name} needs uniform numbers, one for each entry of x")
+    return uniform
 
 
 def _keep_largest(keys: np.ndarray, x: np.ndarray, k: int) -> np.ndarray:

@@ -60,6 +60,14 @@ def test_unbiased_compressors_have_x_for_their_mean(compressor):
         assert (error <= spread).all() == compressor.unbiased
 
 
+@pytest.mark.parametrize("compressor", [each for each in EVERY if each.random], ids=repr)
+def test_what_is_drawn_is_to_be_given(compressor):
+    with pytest.raises(
+        TypeError, match=rf"^{type(compressor).__name__} needs uniform numbers, one for"
+    ):
+        compressor.compress(np.ones((2, 5)))
+
+
 @pytest.mark.parametrize("rounding", ["stochastic", "nearest"])
 def test_a_lattice_is_unbiased_in_range_if_it_rounds_at_random(rounding):
     lattice, draws = Lattice(0.5, levels=16, rounding=rounding), 40_000

@@ -151,8 +151,7 @@ class Run:
         self._measure()
         if unrecorded and not stop.made and len(self.active):
             with np.errstate(all="ignore"):
-                size = self._size(self._machine.x[None]).ravel()
-            self.diverged[self.active[~(size <= self._limit[self.active])]] = True
+                self.diverged[self.active[self._are_beyond()]] = True
         return state
 
     def _record(
@@ -243,8 +242,7 @@ class Run:
             bad = ~(size.reshape(count, r) <= self._limit[self.active])
             if known[1] is None:
                 # Of x̄ only: how far the workers are from it is looked at once.
-                now = self._size(self._machine.x[None]).ravel()
-                bad[-1] |= ~(now <= self._limit[self.active])
+                bad[-1] |= self._are_beyond()
         before = self.ledger.records
         first_bad = np.where(bad.any(axis=0), bad.argmax(axis=0), count)
         # Once diverged, always diverged, even where a schedule lets the iterates come back.
@@ -289,6 +287,11 @@ class Run:
     def _size(self, iterates: np.ndarray) -> np.ndarray:
         """How far those who are measured are from the center; see `_squared_size`."""
         return _squared_size(self._scope.of(iterates), self._center)
+
+    def _are_beyond(self) -> np.ndarray:
+        """Which of the active replicas are too far away after the last step."""
+        size = self._size(self._machine.x[None]).ravel()
+        return np.asarray(~(size <= self._limit[self.active]))
 
     def _leave(self, leave: np.ndarray) -> None:
         """Go on without these replicas (a boolean mask over the active ones).

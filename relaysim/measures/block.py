@@ -160,7 +160,7 @@ class Block:
 class Shared:
     """A formula over a `Block` as the ``of`` of a measure, so that measures share what they need.
 
-    It may be called with iterates and a problem like any other.
+    It may be called with iterates and a problem like any other. ``needs``: what of the iterates it looks at.
     """
 
     formula: Callable[[Block], np.ndarray]

@@ -210,11 +210,12 @@ def advance(
             _mean(memory, x, n, mean)
             if len(records):
                 _write_record(memory, flat, x, lanes, records[t], column)
+            count = min(lanes, means.shape[2] - column)
             if len(spreads):
                 _spread(memory, x, n, lanes, length, mean, spread, work)
-            for c in range(min(lanes, spreads.shape[1] - column)):
-                if len(spreads):
+                for c in range(count):
                     spreads[t, column + c] = spread[c]
+            for c in range(count):
                 for a in range(means.shape[1]):
                     means[t, a, column + c] = mean[a * lanes + c]
         if over:
