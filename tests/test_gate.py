@@ -179,6 +179,18 @@ def test_values_that_are_none_are_refused(value, error, message):
         ({"suboptimality": lambda x: x}, r"suboptimality must have shape \(\d+,\), not \(3, \d+\)"),
         ({"suboptimality": lambda x: x[0] + 1j}, "suboptimality must be an array of real numbers"),
         ({"mean_gradient": lambda x: x[0]}, r"mean_gradient must have shape"),
+        (
+            {"suboptimality_and_gradient": lambda x: x},
+            r"must return a pair, f\(x\) − f\(x\*\) and ∇f",
+        ),
+        (
+            {"suboptimality_and_gradient": lambda x: (x, x)},
+            r"suboptimality_and_gradient must have shape \(\d+,\), not \(3, \d+\)",
+        ),
+        (
+            {"suboptimality_and_gradient": lambda x: (x[0], x[0])},
+            r"suboptimality_and_gradient must have shape \(3, \d+\), not \(\d+,\)",
+        ),
         ({"optimum": np.full(D, np.nan)}, "optimum has an entry that is not finite, at index"),
         ({"optimum": np.zeros(D) + 1j}, "optimum must be an array of real numbers"),
     ],

@@ -577,6 +577,64 @@ def test_suboptimality_where_an_example_is_hopelessly_wrong_at_the_optimum():
         np.testing.assert_allclose(problem.suboptimality([x]), difference, rtol=1e-9)
 
 
+def test_sums_of_many_logarithms_keep_their_digits_and_do_not_overflow():
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(3, 400, 2))
+    labels = features[..., 0] + generator.normal(size=(3, 400)) > 0
+    problem = Logistic(features, labels, l2=0.1)
+    # Up to 25 by example, of which 400 multiply to e^10000.
+    for length in (0.3, 3.0, 8.0):
+        x = problem.optimum + length * np.array([[-1.0, 0.6], [0.8, -0.6], [0.0, 1.0]])
+        for each, value in zip(x, problem.suboptimality(x.T), strict=True):
+            difference = problem.value(each) - problem.optimal_value
+            np.testing.assert_allclose(value, difference, rtol=1e-12)
+
+
+@pytest.mark.parametrize("storage", ["dense", "sparse"])
+@pytest.mark.parametrize(
+    ("classes", "loss"), [(2, "logistic"), (3, "logistic"), (2, "exponential")]
+)
+def test_suboptimality_and_gradient_together_are_as_each_by_itself(storage, classes, loss):
+    generator = np.random.default_rng(3)
+    features, labels = generator.normal(size=(67, 3)), generator.integers(classes, size=67)
+    problem = Logistic(
+        sparse.csr_array(features) if storage == "sparse" else features,
+        labels,
+        0.1,
+        partition=partitions.by_size(labels, 3, 8.0),
+        intercept=True,
+        weighting="examples",
+        loss=loss,
+    )
+    direction = points(problem, 1)[0]
+    # Series, closed forms with digits and without, scores beyond what exponentials hold, and no number.
+    offsets = [0, 1e-9, 1e-3, -0.01, 0.05, 0.2, -0.7, 3, -8, 30, -100, 900, -900, np.nan]
+    x = problem.optimum[:, None] + direction[:, None] * offsets
+    with np.errstate(all="ignore"):
+        expected, slopes = problem.suboptimality(x), problem.mean_gradient(x)
+        found, gradient = problem.suboptimality_and_gradient(x)
+        one, _ = problem.suboptimality_and_gradient(x[:, 4:5])
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+    np.testing.assert_allclose(one, expected[4:5], rtol=1e-13)
+    rounding = 4e-15 * problem._loss.gradient_terms
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-12, atol=rounding)
+
+
+def test_a_class_derived_from_logistic_is_asked_for_what_it_says_itself():
+    class Other(Logistic):
+        def mean_gradient(self, x):
+            return 2 * super().mean_gradient(x)
+
+    features, labels = COMPLETE
+    problem = Other([features], [labels], l2=0.1)
+    assert not hasattr(problem, "suboptimality_and_gradient")
+    run = rs.simulate(
+        problem, rs.topologies.chain(1), rs.algorithms.DPSGD(), learning_rate=0, steps=0
+    )
+    expected = np.sum(problem.mean_gradient(np.zeros(problem.d)) ** 2)
+    assert run.frame.gradient_norm[0] == pytest.approx(expected, rel=1e-14)
+
+
 # -- without an l2 term ----------------------------------------------------------------------------
 
 COMPLETE = ([[-2.0, 1.0], [-1.0, -1.0], [1.0, 1.0], [2.0, -1.0]] * 2, [0, 0, 1, 1] * 2)

@@ -76,6 +76,9 @@ class Whole:
     def mean_gradient(self, x):
         return x - self.optimum[:, None]
 
+    def suboptimality_and_gradient(self, x):
+        return self.suboptimality(x), self.mean_gradient(x)
+
     def hessian_product(self, x):
         return x.copy()
 
@@ -184,6 +187,16 @@ def broken(self, *arguments):
         ),
         ("suboptimality", lambda self, x: x, "suboptimality: the difference of values"),
         ("mean_gradient", lambda self, x: x, "mean_gradient: the mean of the workers' gradients"),
+        (
+            "suboptimality_and_gradient",
+            lambda self, x: (self.suboptimality(x), 1.01 * self.mean_gradient(x)),
+            "suboptimality_and_gradient: the same as each by itself",
+        ),
+        (
+            "suboptimality_and_gradient",
+            lambda self, x: self.mean_gradient(x),
+            "suboptimality_and_gradient: the same as each by itself",
+        ),
         ("zeta2", 0.5, "zeta2: (1/n) Σ_i ‖∇f_i(x*)‖²"),
         ("smoothness", 0.9, "smoothness: no f_i curves more"),
         ("strong_convexity", 1.1, "strong_convexity: no f_i curves less"),
@@ -299,7 +312,7 @@ def test_the_table_is_a_frame_that_reads_well():
     assert isinstance(table, pd.DataFrame)
     assert list(table.columns) == ["claim", "holds", "measured", "limit", "note"]
     text = repr(table)
-    assert text.splitlines()[-1] == f"{table.holds.sum()} hold, 0 fail, 8 are not there"
+    assert text.splitlines()[-1] == f"{table.holds.sum()} hold, 0 fail, 9 are not there"
     assert "–      examples" in text
     assert "without it: `relaysim.oracles.Minibatch` has nothing to draw from" in text
     assert "claim" in repr(table[["claim", "holds"]]), "a part of it is shown as any frame"

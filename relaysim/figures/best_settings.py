@@ -181,14 +181,16 @@ class BestSettings:
         while True:
             done, before = bisect_right(targets, look), done
             run.advance(targets[before:done])
-            frame = self._frame(run, number)
-            needed = self._needed(frame)
-            columns = [*self._columns, "end"]
-            medians = needed.groupby("learning_rate", as_index=False)[columns].median()
+            needed = self._needed(run, number)
+            medians = needed.drop(columns="replica")
+            if needed.learning_rate.duplicated().any():
+                columns = [*self._columns, "end"]
+                medians = needed.groupby("learning_rate", as_index=False)[columns].median()
             going = np.isin(np.arange(len(needed)), run.active) & ~run.diverged
             if done == len(targets) or not going.any():
                 return medians
-            spent = frame[list(enough)].to_numpy().reshape(len(needed), -1, len(enough))[going, -1]
+            last = len(run.steps) * (np.flatnonzero(going) + 1) - 1
+            spent = self._frame(run, number, last)[list(enough)].to_numpy()
             with np.errstate(divide="ignore", invalid="ignore"):  # of what sends nothing
                 share = (spent.min(axis=0) / np.array(list(enough.values()))).min()
                 all_spent = run.step / share
@@ -226,7 +228,7 @@ class BestSettings:
             run = self._start(row.setting, np.array([row.learning_rate]), self.steps, SEEDS)
             run.advance(record_steps(self.setting.every, self.steps))
             found = self._frame(run, row.setting)
-            self._reported[key] = found, self._needed(found)
+            self._reported[key] = found, self._needed(run, row.setting)
         frame, needed = self._reported[key]
         # The lower of the two in the middle is one that was measured.
         ordered = needed.sort_values([criterion, "end"])
@@ -253,38 +255,40 @@ class BestSettings:
         # All other columns of a history would take as long as the steps do.
         return Run(setup, measures=(measures.distance,), resumable=False)
 
-    def _frame(self, run: Run, number: int) -> pd.DataFrame:
-        """What was recorded so far, replica by replica."""
+    def _frame(self, run: Run, number: int, places: np.ndarray | None = None) -> pd.DataFrame:
+        """What was recorded so far, replica by replica, or what stands at some places of that."""
         setting, r, records = self.setting, run.plan.r, len(run.steps)
-        sent = np.broadcast_to(run.ledger.sent().reshape(records, -1).T, (r, records))
+        replica, record = np.divmod(np.arange(r * records) if places is None else places, records)
+        sent = np.broadcast_to(run.ledger.sent().reshape(records, -1), (records, r))[
+            record, replica
+        ]
         frame = pd.DataFrame(
             {
-                "replica": np.repeat(np.arange(r), records),
-                "learning_rate": run.plan.mean_rates(run.steps).T.ravel(),
-                "step": np.tile(run.steps, r),
-                "distance": run.column("distance").T.ravel(),
-                "vectors_sent": sent.ravel(),
-                "bits_sent": bits_of(sent, setting.problem.d).ravel(),
+                "replica": replica,
+                "learning_rate": run.plan.mean_rates(run.steps)[record, replica],
+                "step": np.asarray(run.steps)[record],
+                "distance": run.column("distance")[record, replica],
+                "vectors_sent": sent,
+                "bits_sent": bits_of(sent, setting.problem.d),
             }
         )
         return frame if setting.extend is None else setting.extend(frame, self.settings[number])
 
-    def _needed(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def _needed(self, run: Run, number: int) -> pd.DataFrame:
         """Of each replica what it needs until it is below the target for good, and its last distance."""
-        replicas = frame.replica.nunique()
-        distance = frame.distance.to_numpy().reshape(replicas, -1)
-        records = distance.shape[1]
-        above = ~(distance <= self.setting.target * distance[:, :1])
-        reached = np.where(above.any(axis=1), records - above[:, ::-1].argmax(axis=1), 0)
-        first, end = np.arange(replicas) * records, distance[:, -1]
-        there = first + np.minimum(reached, records - 1)
+        distance = run.column("distance")
+        records, r = distance.shape
+        above = ~(distance <= self.setting.target * distance[0])
+        reached = np.where(above.any(axis=0), records - above[::-1].argmax(axis=0), 0)
+        there = self._frame(run, number, np.arange(r) * records + np.minimum(reached, records - 1))
+        end = distance[-1]
         found = {
-            "replica": np.arange(replicas),
-            "learning_rate": frame.learning_rate.to_numpy()[first],
+            "replica": there.replica,
+            "learning_rate": there.learning_rate,
             "end": np.where(np.isfinite(end), end, np.inf),
         }
         for column in self._columns:
-            found[column] = np.where(reached < records, frame[column].to_numpy()[there], np.inf)
+            found[column] = np.where(reached < records, there[column], np.inf)
         return pd.DataFrame(found)
 
 

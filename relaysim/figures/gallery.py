@@ -45,7 +45,7 @@ ENTRY = """<figure id="{name}">
 
 
 # Those that take the longest begin first, so that no process is left with one of them at the end.
-LONGEST = ("shootout", "sensitivity")
+LONGEST = ("shootout", "sensitivity", "zoo", "faults", "stability", "rate-map")
 
 
 def draw_all(folder: pathlib.Path, quick: bool, options: dict) -> pathlib.Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ from relaysim.oracles import checked_gradient
 from relaysim.problems.problem import Problem, knows_optimum
 from relaysim.support.blocks import row_blocks
 from relaysim.support.callbacks import answer, ask, read_only
-from relaysim.support.checks import real_array
+from relaysim.support.checks import real_array, shown
 
 __all__ = ["Block", "Known", "Needs", "Shared"]
 
@@ -31,6 +31,7 @@ class Block:
         problem: what is measured on.
         iterates: not to be changed.
         known: x̄ and Ξ², if they are.
+        asked: names of members of the problem that measures will ask for.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class Block:
         problem: Problem,
         iterates: np.ndarray,
         known: Known | None = None,
+        asked: Collection[str] = (),
     ):
         self.problem, self.iterates = problem, np.asarray(iterates)
+        self._is_asked_for_both = {"suboptimality", "mean_gradient"} <= set(asked)
         if known is not None:
             self.__dict__["mean"], spread = known
             if spread is not None:
@@ -120,6 +123,27 @@ class Block:
         return real_array(found, "the problem's value").reshape(len(found))
 
     @functools.cached_property
+    def suboptimality(self) -> np.ndarray:
+        """f(x̄) − f(x*), ``(k r,)``."""
+        problem, points = self.problem, self.points
+        if self._is_asked_for_both and hasattr(problem, "suboptimality_and_gradient"):
+            name = "suboptimality_and_gradient"
+            both = ask(problem.suboptimality_and_gradient, name, points)
+            if not isinstance(both, tuple) or len(both) != 2:
+                raise TypeError(
+                    f"the problem's {name} must return a pair, f(x) − f(x*) and ∇f(x), not {shown(both)}"
+                )
+            self.__dict__["mean_gradient"] = answer(both[1], name, points.shape)
+            return answer(both[0], name, points.shape[1:])
+        if hasattr(problem, "suboptimality"):
+            found = ask(problem.suboptimality, "suboptimality", points)
+            return answer(found, "suboptimality", points.shape[1:])
+        lowest = getattr(problem, "optimal_value", None)
+        if lowest is None:
+            lowest = float(ask(problem.value, "value", self.optimum))
+        return self.values - lowest
+
+    @functools.cached_property
     def shortest_subgradient(self) -> np.ndarray:
         """The shortest subgradient at x̄ of f and the term that it has no gradient of, ``(d, k r)``."""
         regularizer = getattr(self.problem, "regularizer", None)
@@ -160,11 +184,13 @@ class Block:
 class Shared:
     """A formula over a `Block` as the ``of`` of a measure, so that measures share what they need.
 
-    It may be called with iterates and a problem like any other. ``needs``: what of the iterates it looks at.
+    It may be called with iterates and a problem like any other. ``needs``: what of the iterates it looks at;
+    ``asks``: of what it asks the problem, that which can be had together with something else.
     """
 
     formula: Callable[[Block], np.ndarray]
     needs: Needs = "workers"
+    asks: str | None = None
 
     def __call__(self, iterates: np.ndarray, problem: Problem) -> np.ndarray:
         return self.formula(Block(problem, iterates))

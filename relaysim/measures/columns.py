@@ -137,7 +137,10 @@ def values_of(
     >>> found["consensus_distance"].tolist(), found["distance"].round(12).tolist()
     ([[0.0]], [[9.0]])
     """
-    block = Block(problem, iterates, known)
+    measures = tuple(measures)
+    shared = [measure.of for measure in measures if isinstance(measure.of, Shared)]
+    asked = [of.asks for of in shared if of.asks is not None]
+    block = Block(problem, iterates, known, asked)
     records, n = block.iterates.shape[:2]
     found = {}
     for measure in measures:

@@ -9,7 +9,6 @@ import numpy as np
 from relaysim.measures.block import Block, Shared
 from relaysim.measures.measure import Measure, Noise
 from relaysim.problems.problem import Problem, knows_optimum
-from relaysim.support.callbacks import answer, ask
 from relaysim.support.labels import AXIS_LABELS
 
 __all__ = [
@@ -28,17 +27,6 @@ __all__ = [
     "worker_distance",
     "worst_distance",
 ]
-
-
-def _suboptimality(block: Block) -> np.ndarray:
-    problem = block.problem
-    if hasattr(problem, "suboptimality"):
-        found = ask(problem.suboptimality, "suboptimality", block.points)
-        return block.of_points(answer(found, "suboptimality", block.points.shape[1:]))
-    lowest = getattr(problem, "optimal_value", None)
-    if lowest is None:
-        lowest = float(ask(problem.value, "value", block.optimum))
-    return block.of_points(block.values - lowest)
 
 
 def _distance(block: Block) -> np.ndarray:
@@ -93,7 +81,7 @@ def _expected_gradient_norm(at_rest: float, noise: Noise) -> float:
 
 suboptimality = Measure(
     "suboptimality",
-    Shared(_suboptimality, "mean"),
+    Shared(lambda block: block.of_points(block.suboptimality), "mean", "suboptimality"),
     r"Suboptimality $f(\bar{x}) - f(x^\star)$",
     needs_optimum=True,
     expectation=_expected_value,
@@ -121,13 +109,13 @@ distance = Measure(
 )
 gradient_norm = Measure(
     "gradient_norm",
-    Shared(_gradient_norm, "mean"),
+    Shared(_gradient_norm, "mean", "mean_gradient"),
     r"Gradient norm $\|\nabla f(\bar{x})\|^2$",
     expectation=_expected_gradient_norm,
 )
 subgradient_norm = Measure(
     "subgradient_norm",
-    Shared(_subgradient_norm, "mean"),
+    Shared(_subgradient_norm, "mean", "mean_gradient"),
     r"Shortest subgradient, squared, at $\bar{x}$",
 )
 worst_distance = Measure(

@@ -209,6 +209,9 @@ class _Contract(ExampleClaims):
             "optimal_value": [("value(optimum)", self._optimal_value)],
             "suboptimality": [("the difference of values", self._suboptimality)],
             "mean_gradient": [("the mean of the workers' gradients", self._mean_gradient)],
+            "suboptimality_and_gradient": [
+                ("the same as each by itself", self._suboptimality_and_gradient)
+            ],
             "regularizer": regularizer_claims(self.problem, self.others, self.points),
             "zeta2": [("(1/n) Σ_i ‖∇f_i(x*)‖²", self._zeta2)],
             "smoothness": [
@@ -283,6 +286,20 @@ class _Contract(ExampleClaims):
         expected = np.stack([gradients.mean(axis=0) for gradients in each], axis=1)
         scale = float(np.abs(each).max())
         return relative_difference(found, expected, scale), FORMULA, "it is not their mean"
+
+    def _suboptimality_and_gradient(self) -> Finding:
+        name, points = "suboptimality_and_gradient", self.points
+        found = ask(getattr(self.problem, name), name, points)
+        if not isinstance(found, tuple) or len(found) != 2:
+            return math.inf, FORMULA, "it returns no pair"
+        worst = 0.0
+        for each, alone in zip(found, ("suboptimality", "mean_gradient"), strict=True):
+            shape = points.shape[1:] if alone == "suboptimality" else points.shape
+            expected = self.known(alone, points, shape=shape)
+            scale = float(np.abs(expected).max())
+            difference = relative_difference(answer(each, name, shape), expected, scale)
+            worst = max(worst, difference)
+        return worst, FORMULA, "one by one they are others"
 
     def _zeta2(self) -> Finding:
         optimum = np.asarray(self.problem.optimum)

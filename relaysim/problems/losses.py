@@ -6,30 +6,28 @@ classes), each with r replicas. Weights include 1/m_i, so that sums over a worke
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Self
 
 import numpy as np
-from numpy.polynomial import polynomial
 
+from relaysim.problems.binary_divergence import (
+    DIGITS_LEFT,
+    EXTREME,
+    BinaryDivergence,
+    largest_sizes,
+)
 from relaysim.problems.example_blocks import Positions
 
 __all__ = ["BinaryLoss", "ExponentialLoss", "SoftmaxLoss"]
 
-# Up to this change of a score a loss is expanded around the optimum; beyond, its closed form has lost
-# no more than a few digits.
-SERIES_UP_TO, SERIES_TERMS = 0.02, 10
-# The same of an exponential without its first two terms, of which the rest is below rounding.
-BEYOND_LINEAR_UP_TO, BEYOND_LINEAR_TERMS = 0.25, 13
-# A mean of logarithms of sums about 1 has its digits above this. It is below where no score changes by more
-# than `NEAR`.
-DIGITS_LEFT, NEAR = 1 / 256, 0.04
+# Up to this an exponential without its first two terms is expanded, until the rest is below rounding.
+BEYOND_LINEAR_UP_TO, ROUNDING = 0.25, 1e-17
+# A mean of logarithms is below `DIGITS_LEFT` where no score changes by more than this.
+NEAR = 0.03
 # So many numbers at a time, of which there are some arrays.
 CACHED = 1 << 14
-# Beyond this change exponentials may leave no digit of 1 beside them, or overflow.
-EXTREME = 30
 
 
 class _MarginLoss:
@@ -96,79 +94,22 @@ class BinaryLoss(_MarginLoss):
         Args:
             change: δ, ``(N, r)``; overwritten.
             reference: z*, ``(N, 1)``.
-
-        With s the probability of the wrong class each is log(1 + s(e^{−yδ} − 1)) + s yδ: the cumulant
-        generating function of a coin, without its mean.
         """
-        change *= -self._y.reshape(-1, 1)
-        largest = np.maximum(change.max(axis=0), -change.min(axis=0))
-        small = largest <= SERIES_UP_TO
-        coefficients = self._cumulants(reference)
-        if small.all():
-            return _series(coefficients, change, largest.max(initial=0))
-        margin = self._y.reshape(-1, 1) * reference
-        if not small.any():
-            return self._closed_form(coefficients[1], change, margin, largest.max())
-        result = np.empty(change.shape[1])
-        result[small] = _series(coefficients, change[:, small], largest[small].max())
-        result[~small] = self._closed_form(
-            coefficients[1], change[:, ~small], margin, largest[~small].max()
-        )
-        return result
+        return self._divergence_from(reference).of(change)
 
-    def _closed_form(
-        self, means: np.ndarray, change: np.ndarray, margin: np.ndarray, largest: float
-    ) -> np.ndarray:
-        found = np.expm1(change)
-        found *= 1 / (1 + np.exp(margin))
-        np.log1p(found, out=found)
-        if not largest <= EXTREME:
-            # e^{−yδ} may be infinite, or 1 + s(…) without digits: the difference of the losses itself.
-            where = np.abs(change) > EXTREME
-            margins = np.broadcast_to(margin, change.shape)[where]
-            found[where] = np.logaddexp(0, change[where] - margins) - np.logaddexp(0, -margins)
-        return self.weights.ravel() @ found - means @ change
+    def divergence_and_slopes(
+        self, change: np.ndarray, reference: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same, and `slopes` at z* + δ, ``(N, r)``, from the same exponentials."""
+        return self._divergence_from(reference).with_slopes(change)
 
-    def _cumulants(self, reference: np.ndarray) -> list[np.ndarray]:
-        """w κ_k(s) / k! for every example, k < SERIES_TERMS; remembered for one reference."""
-        known = getattr(self, "_known_cumulants", None)
+    def _divergence_from(self, reference: np.ndarray) -> BinaryDivergence:
+        """Remembered for one reference."""
+        known = getattr(self, "_known_divergence", None)
         if known is None or known[0] is not reference:
-            margin = (self._y.reshape(-1, 1) * reference)[:, 0]
-            wrong, right = 1 / (1 + np.exp(margin)), 1 / (1 + np.exp(-margin))
-            weights = self.weights.ravel()
-            found, factorial = [weights, weights * wrong], 1.0
-            for k, factor in enumerate(_cumulant_factors(), start=2):
-                factorial *= k
-                found.append(
-                    weights * wrong * right * polynomial.polyval(wrong, factor) / factorial
-                )
-            known = self._known_cumulants = (reference, found)
+            found = BinaryDivergence(self.signs, self.weights, reference)
+            known = self._known_divergence = reference, found
         return known[1]
-
-
-def _series(coefficients: list[np.ndarray], change: np.ndarray, largest: float) -> np.ndarray:
-    """Σ_j Σ_{k ≥ 2} coefficients_kj change_j^k for every column."""
-    power = change * change
-    result = coefficients[2] @ power
-    for k in range(3, SERIES_TERMS):
-        # Cumulants of a coin grow no faster than k! / π^k: the rest is below rounding.
-        if (largest / np.pi) ** (k - 2) < 1e-16:
-            break
-        power *= change
-        result += coefficients[k] @ power
-    return result
-
-
-@functools.cache
-def _cumulant_factors() -> list[np.ndarray]:
-    """κ_k(s) / (s(1 − s)) as polynomials, k = 2, 3, …: κ_{k+1} = s(1 − s) κ_k'."""
-    variance = np.array([0.0, 1.0, -1.0])
-    factors, cumulant = [np.array([1.0])], variance
-    while len(factors) < SERIES_TERMS - 2:
-        factor = polynomial.polyder(cumulant)
-        cumulant = polynomial.polymul(variance, factor)
-        factors.append(factor)
-    return factors
 
 
 class ExponentialLoss(_MarginLoss):
@@ -203,6 +144,13 @@ class ExponentialLoss(_MarginLoss):
         change *= -y
         at_reference = self.weights.ravel() * np.exp(-y * reference)[:, 0]
         return at_reference @ _beyond_linear(change)
+
+    def divergence_and_slopes(
+        self, change: np.ndarray, reference: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same, and `slopes` at z* + δ, ``(N, r)``."""
+        slopes = self.slopes((reference + change).reshape(*self.weights.shape, -1))
+        return self.divergence(change, reference), slopes.reshape(change.shape)
 
     def _losses(self, z: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
@@ -276,7 +224,7 @@ class SoftmaxLoss:
         log_p = by_class - _log_sum(by_class)[..., None, :]
         raw, weights = self._by_class(change), self.weights.ravel()
         flat = raw.reshape(-1, raw.shape[-1])
-        largest = np.maximum(flat.max(axis=0), -flat.min(axis=0))
+        largest = largest_sizes(flat)
         # Next to 1 a small sum has no digits; e^η, with η up to twice the change, may overflow.
         sure = (largest > NEAR) & (largest <= EXTREME)
         result = np.zeros(raw.shape[-1])
@@ -286,6 +234,31 @@ class SoftmaxLoss:
         if not sure.all():
             result[~sure] = self._mean(_log_mean_to_all_digits, log_p, raw, ~sure)
         return result
+
+    def divergence_and_slopes(
+        self, change: np.ndarray, reference: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same, and `slopes` at z* + δ, ``(N, c·r)``: w(p_c e^{η_c} / Σ p e^η − [c = y])."""
+        by_class, raw = self._by_class(reference), self._by_class(change)
+        largest = largest_sizes(change).reshape(self.score_count, -1).max(axis=0)
+        if not (largest <= EXTREME).all():
+            there = (by_class + raw).reshape(*self.weights.shape, -1)
+            return self.divergence(change, reference), self.slopes(there).reshape(change.shape)
+        log_p = by_class - _log_sum(by_class)[..., None, :]
+        p, weights = np.exp(log_p[..., 0]), self.weights.ravel()
+        is_class = self._is_class.reshape(-1, self.score_count, 1)
+        slopes, logarithms = np.empty(raw.shape), np.empty((len(raw), raw.shape[-1]))
+        for rows in _row_blocks(raw):
+            part, total = _tilted(p[rows], raw[rows], slopes[rows])
+            np.log(total, out=logarithms[rows])
+            part /= total[:, None]
+            part -= is_class[rows]
+            part *= weights[rows, None, None]
+        found = weights @ logarithms
+        lost = ~((largest > NEAR) & (found > DIGITS_LEFT * weights.sum()))
+        if lost.any():
+            found[lost] = self._mean(_log_mean_to_all_digits, log_p, raw, lost)
+        return found, slopes.reshape(change.shape)
 
     def _mean(
         self,
@@ -304,10 +277,15 @@ class SoftmaxLoss:
 
 def _log_mean(log_p: np.ndarray, change: np.ndarray) -> np.ndarray:
     """log Σ_c p_c e^{η_c} with η = δ − Σ p δ, for p ``(N, c, 1)`` and δ ``(N, c, r)``, ``(N, r)``."""
-    p = np.exp(log_p[..., 0])
-    powers = change - np.einsum("jc,jcr->jr", p, change)[:, None]
-    np.exp(powers, out=powers)
-    return np.log(np.einsum("jc,jcr->jr", p, powers))
+    return np.log(_tilted(np.exp(log_p[..., 0]), change, np.empty(change.shape))[1])
+
+
+def _tilted(p: np.ndarray, change: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """p_c e^{η_c} with η = δ − Σ p δ in ``out``, and its sum over classes, for p ``(N, c)``."""
+    np.subtract(change, np.einsum("jc,jcr->jr", p, change)[:, None], out=out)
+    np.exp(out, out=out)
+    out *= p[..., None]
+    return out, out.sum(axis=1)
 
 
 def _log_mean_to_all_digits(log_p: np.ndarray, change: np.ndarray) -> np.ndarray:
@@ -345,11 +323,16 @@ def _log_sum(z: np.ndarray) -> np.ndarray:
 
 def _beyond_linear(x: np.ndarray) -> np.ndarray:
     """e^x − 1 − x ≥ 0 to full relative accuracy: a series near 0, where the difference has few digits."""
-    far = ~(np.abs(x) < BEYOND_LINEAR_UP_TO)
+    size = np.abs(x)
+    far = ~(size < BEYOND_LINEAR_UP_TO)
     any_far = bool(far.any())
     near = np.where(far, 0.0, x) if any_far else x
-    found = np.full_like(near, 1 / math.factorial(BEYOND_LINEAR_TERMS))
-    for k in range(BEYOND_LINEAR_TERMS - 1, 1, -1):
+    largest = BEYOND_LINEAR_UP_TO if any_far else float(size.max(initial=0))
+    terms = 3
+    while largest ** (terms - 1) / math.factorial(terms + 1) > ROUNDING:
+        terms += 1
+    found = np.full_like(near, 1 / math.factorial(terms))
+    for k in range(terms - 1, 1, -1):
         found *= near
         found += 1 / math.factorial(k)
     found *= near

@@ -205,6 +205,26 @@ class PenalisedLoss:
                     total[part] += loss.divergence(products, optimal) / self.n
         return total
 
+    def divergence_and_gradient(
+        self, points: np.ndarray, optimum: np.ndarray, reference: list[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The `divergence` and the `mean_gradient` at points x* + δ ``(d, k)``, from one look at examples.
+
+        ``reference`` is `products_at` x*.
+        """
+        change = points - optimum[:, None]
+        total = self.penalty @ (change * change) / 2
+        gradient = self.penalty[:, None] * points
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for part in self._column_blocks(change):
+                for (block, loss), optimal in zip(self.parts, reference, strict=True):
+                    products = self.products(block, change[:, part], lent=True)
+                    products = products.reshape(-1, products.shape[-1])
+                    found, slopes = loss.divergence_and_slopes(products, optimal)
+                    total[part] += found / self.n
+                    gradient[:, part] += (block.pooled.T @ slopes).reshape(self.d, -1) / self.n
+        return total, gradient
+
     def products_at(self, x: np.ndarray) -> list[np.ndarray]:
         """The products of the examples of each block with x ``(d,)``, ``(examples, c)``."""
         products = [self.products(block, x[:, None]) for block, _ in self.parts]

@@ -67,6 +67,10 @@ class Problem(Protocol):
         mean_gradient = Offer(
             "``(d, k)`` to ``(d, k)``: ∇f in one go", "a record costs the gradients of n workers"
         )
+        suboptimality_and_gradient = Offer(
+            "``(d, k)`` to ``(k,)`` and ``(d, k)``: f(x) − f(x*) and ∇f(x), where one look tells both",
+            "each is asked for by itself",
+        )
         regularizer = Offer(
             "r, a term without gradient that all workers add to their f_i, an object with value(x), "
             "proximal(x, rate) and shortest(gradient, x) as `relaysim.problems.L1` has: methods with a "
