@@ -627,7 +627,6 @@ def test_a_class_derived_from_logistic_is_asked_for_what_it_says_itself():
 
     features, labels = COMPLETE
     problem = Other([features], [labels], l2=0.1)
-    assert not hasattr(problem, "suboptimality_and_gradient")
     run = rs.simulate(
         problem, rs.topologies.chain(1), rs.algorithms.DPSGD(), learning_rate=0, steps=0
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from relaysim.measures.deviations import means_of, spreads_of
 from relaysim.oracles import checked_gradient
-from relaysim.problems.problem import Problem, knows_optimum
+from relaysim.problems.problem import Problem, knows_optimum, unless_overridden
 from relaysim.support.blocks import row_blocks
 from relaysim.support.callbacks import answer, ask, read_only
 from relaysim.support.checks import real_array, shown
@@ -126,9 +126,10 @@ class Block:
     def suboptimality(self) -> np.ndarray:
         """f(x̄) − f(x*), ``(k r,)``."""
         problem, points = self.problem, self.points
-        if self._is_asked_for_both and hasattr(problem, "suboptimality_and_gradient"):
-            name = "suboptimality_and_gradient"
-            both = ask(problem.suboptimality_and_gradient, name, points)
+        name = "suboptimality_and_gradient"
+        together = unless_overridden(problem, name, "suboptimality", "mean_gradient")
+        if self._is_asked_for_both and together is not None:
+            both = ask(together, name, points)
             if not isinstance(both, tuple) or len(both) != 2:
                 raise TypeError(
                     f"the problem's {name} must return a pair, f(x) − f(x*) and ∇f(x), not {shown(both)}"

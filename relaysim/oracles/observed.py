@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
-from relaysim.problems.problem import Problem
+from relaysim.problems.problem import Problem, unless_overridden
 from relaysim.support.callbacks import ask
 from relaysim.support.checks import (
     noise_variances,
@@ -251,25 +251,11 @@ class Exact:
         return EventGradients(_exact_events(problem, streams))
 
 
-def _own_rows(problem: Problem) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
-    """The problem's ``gradient_of``, unless its ``gradient`` was overridden later and may differ."""
-    of_some = getattr(problem, "gradient_of", None)
-    for namespace in (
-        vars(problem) if hasattr(problem, "__dict__") else {},
-        *map(vars, type(problem).__mro__),
-    ):
-        if "gradient_of" in namespace:
-            return of_some
-        if "gradient" in namespace:
-            return None
-    return None
-
-
 def _exact_events(problem: Problem, streams: Streams) -> ObserveEvents:
     """``(x, batch, _) → gradients``, by the problem's own rows where these are few."""
     everyone = Exact().observe(problem, streams)
     table = _Table(problem.n, streams, _the_same)
-    some = _own_rows(problem)
+    some = unless_overridden(problem, "gradient_of", "gradient")
 
     def gradient(x: np.ndarray, batch: EventBatch, _: None) -> np.ndarray:
         replicas = 1 if streams.owner is None else len(streams.owner)

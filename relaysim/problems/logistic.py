@@ -223,19 +223,8 @@ class Logistic(LinearClassifier):
         total = self._loss.divergence(change, self._optimal_products)
         return total[0] if x.ndim == 1 else total
 
-    @property
-    def suboptimality_and_gradient(self) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """f(x) − f(x*) and ∇f(x) from one look at the examples: of ``(d, k)`` to ``(k,)`` and ``(d, k)``.
-
-        Raises:
-            AttributeError: a class derived from this one says otherwise what one of them is.
-        """
-        for name in ("suboptimality", "mean_gradient"):
-            if getattr(type(self), name) is not getattr(Logistic, name):
-                raise AttributeError(f"{type(self).__name__} has a {name} of its own; ask for that")
-        return self._suboptimality_and_gradient
-
-    def _suboptimality_and_gradient(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def suboptimality_and_gradient(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """f(x) − f(x*) ``(r,)`` and ∇f(x) ``(d, r)`` for x ``(d, r)``, from one look at the examples."""
         points = self._checked_points(x).reshape(self.d, -1)
         return self._loss.divergence_and_gradient(points, self.optimum, self._optimal_products)
 

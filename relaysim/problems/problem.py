@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any, Protocol, SupportsFloat, TypeGuard
 
 import numpy as np
 
-__all__ = ["OPTIONAL", "REQUIRED", "Offer", "Problem", "WithOptimum", "knows_optimum"]
+__all__ = [
+    "OPTIONAL",
+    "REQUIRED",
+    "Offer",
+    "Problem",
+    "WithOptimum",
+    "knows_optimum",
+    "unless_overridden",
+]
 
 #: What every problem has.
 REQUIRED = ("n", "d", "gradient", "value")
@@ -194,3 +202,17 @@ class WithOptimum(Problem, Protocol):
 def knows_optimum(problem: Problem) -> TypeGuard[WithOptimum]:
     """Whether a problem says where its minimum lies."""
     return getattr(problem, "optimum", None) is not None
+
+
+def unless_overridden(problem: Problem, name: str, *others: str) -> Any | None:
+    """A member that says what others say, unless one of these was overridden later and may differ.
+
+    None too where there is none.
+    """
+    of_class = map(vars, type(problem).__mro__)
+    for namespace in (vars(problem) if hasattr(problem, "__dict__") else {}, *of_class):
+        if name in namespace:
+            return getattr(problem, name, None)
+        if not namespace.keys().isdisjoint(others):
+            return None
+    return None
