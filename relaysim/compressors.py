@@ -151,6 +151,7 @@ class Sign:
 
     def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
         """The signs of each row, scaled."""
+        x = np.asarray(x, dtype=float)
         size = np.abs(x).mean(axis=1, keepdims=True)
         return np.copysign(size, x + 0.0)  # −0 + 0 is 0, whose sign is +
 
@@ -192,7 +193,7 @@ class QSGD:
 
     def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
         """Each row, rounded."""
-        uniform = _drawn(self, uniform)
+        uniform, x = _drawn(self, uniform), np.asarray(x, dtype=float)
         size = np.square(x)
         norm = np.sqrt(np.add.reduce(size, axis=1, keepdims=True))
         np.abs(x, out=size)
@@ -245,7 +246,7 @@ class RandomRounding:
 
     def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
         """Each row, rounded."""
-        uniform = _drawn(self, uniform)
+        uniform, x = _drawn(self, uniform), np.asarray(x, dtype=float)
         size = np.abs(x)
         largest = size.max(axis=1, keepdims=True)
         size *= self.levels
@@ -295,6 +296,7 @@ class LowRank:
 
     def compress(self, x: np.ndarray, uniform: np.ndarray | None = None) -> np.ndarray:
         """Each row, as a matrix of the given rank."""
+        x = np.asarray(x, dtype=float)
         columns = self._columns(x.shape[1])
         vectors = np.moveaxis(x, 1, -1)
         matrices = vectors.reshape(*vectors.shape[:-1], self.rows, columns)
@@ -338,6 +340,7 @@ def _drawn(compressor: RandomK | QSGD | RandomRounding, uniform: np.ndarray | No
 
 def _keep_largest(keys: np.ndarray, x: np.ndarray, k: int) -> np.ndarray:
     """x where its keys are among the k largest of their row, else 0."""
+    x = np.asarray(x, dtype=float)
     if k >= x.shape[1]:
         return x
     if k == 1:

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from methods import ALGORITHMS, ASYNCHRONOUS, BY_NUMBER
+from own_parts import Halved
 
 import relaysim as rs
 from relaysim.bibliography import OF, all_references, keys_of, reference
@@ -201,3 +202,21 @@ def test_what_has_no_entry_is_told():
     assert found.missing == ("method: My own", "Identity()")
     assert "% no entry is known for method: My own" in str(found)
     assert keys_of(rs.algorithms.DPSGD()) == ("lian2017can",)
+
+
+def test_what_is_ones_own_has_no_entry_and_is_named():
+    problem, ring = rs.problems.random_quadratics(4, 2, zeta2=1.0, seed=0), rs.topologies.ring(4)
+    W = rs.mixing.metropolis(ring)
+
+    def weights(step):
+        return W
+
+    method = rs.algorithms.ChocoSGD(Halved(), 0.5)
+    run = {"learning_rate": 0.1, "steps": 3, "mixing": weights}
+    found = rs.cite(rs.simulate(problem, ring, method, **run))
+    assert found.missing[0] == "compressor: Halved"
+    assert found.missing[1].startswith("mixing: ")
+    assert found.missing[1].endswith("weights")
+    assert "koloskova2019decentralized" in found.keys
+    with pytest.raises(ValueError, match="whom workers wait for is not on record"):
+        rs.simulate(problem, ring, rs.algorithms.DPSGD(), **run).with_time(latency=1.0)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import slow
+from scipy import sparse
 
 import relaysim as rs
 from relaysim.algorithms import (
@@ -264,3 +265,22 @@ def test_lattices_that_there_are_not(arguments, message):
 def test_functions_of_matrices_say_where_a_callable_belongs():
     with pytest.raises(TypeError, match=r"a callable of the step is for relaysim\.simulate"):
         rs.theory.spectral_gap(lattice_schedule(8, 4, 2, 5))
+
+
+@pytest.mark.parametrize("storage", ["dense", "sparse"])
+def test_a_callable_may_write_into_the_memory_of_its_last_matrix(storage):
+    W = rs.mixing.metropolis(COMPLETE)
+    lazy = (W + sparse.eye_array(N)) / 2
+    held = (W.toarray() if storage == "dense" else W).copy()
+
+    def mixing(step):
+        each = W if step % 2 == 0 else lazy
+        if storage == "dense":
+            held[:] = each.toarray()
+        else:
+            held.data[:] = each.tocsr().data
+        return held
+
+    again = simulate(lambda step: (W if step % 2 == 0 else lazy).copy())
+    np.testing.assert_array_equal(simulate(mixing).x, again.x)
+    assert abs(simulate(W).x - again.x).max() > 1e-3

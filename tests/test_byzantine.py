@@ -357,3 +357,27 @@ def test_methods_without_a_rule_for_liars_refuse_them(algorithm):
     else:
         with pytest.raises(ValueError, match=r"no rule for Byzantine workers|no messages to lose"):
             rs.simulate(PROBLEM, chain, algorithm, **run)
+
+
+def test_distances_of_a_history_are_those_of_the_honest():
+    problem = rs.problems.random_quadratics(n=6, d=3, zeta2=1.0, seed=0)
+    history = rs.simulate(
+        problem,
+        rs.topologies.ring(6),
+        rs.algorithms.DPSGD(),
+        learning_rate=[0.1, 0.2],
+        steps=5,
+        faults=rs.faults.Byzantine([1], "sign flip"),
+        keep_iterates=True,
+        measures=["worker_consensus_distance", "max_consensus_distance"],
+    )
+    found = {
+        form: rs.analysis.consensus_distance(history, form) for form in ("mean", "max", "worker")
+    }
+    assert found["mean"][-1].min() > 1e-3
+    columns = history.frame.set_index(["replica", "step"])
+    for form, name in (("mean", "consensus_distance"), ("max", "max_consensus_distance")):
+        np.testing.assert_allclose(found[form].T.ravel(), columns[name], rtol=1e-12)
+    each = history.worker_frame.worker_consensus_distance.to_numpy().reshape(2, -1, 6)
+    np.testing.assert_allclose(found["worker"].transpose(2, 0, 1), each, rtol=1e-12)
+    assert np.isnan(found["worker"][:, 1]).all()

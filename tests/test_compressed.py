@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import slow
+from own_parts import Halved
 
 import relaysim as rs
 from relaysim.algorithms import BEER, LEAD, ChocoSGD, ExactDiffusion
@@ -239,3 +240,52 @@ def test_beer_without_compression_is_predicted_and_ends_at_the_optimum():
     np.testing.assert_allclose(linear.iterates(80), found, rtol=0, atol=1e-12)
     np.testing.assert_allclose(linear.fixed_point, np.tile(problem.optimum, (8, 1)), atol=1e-10)
     assert linear.spectral_radius < 1
+
+
+@pytest.mark.parametrize("kind", [int, np.float32, list])
+@pytest.mark.parametrize(
+    "compressor",
+    [
+        rs.compressors.Identity(),
+        rs.compressors.TopK(1),
+        rs.compressors.TopK(2),
+        rs.compressors.RandomK(2),
+        rs.compressors.Sign(),
+        rs.compressors.QSGD(4),
+        rs.compressors.RandomRounding(4),
+        rs.compressors.LowRank(1, 2),
+    ],
+    ids=repr,
+)
+def test_numbers_of_any_kind_are_compressed_as_doubles_are(compressor, kind):
+    doubles, uniform = np.array([[1.0, -3.0, 2.0, 5.0]]), np.full((1, 4), 0.3)
+    uniform[0, 1] = 0.9
+    given = doubles.tolist() if kind is list else doubles.astype(kind)
+    found = np.asarray(compressor.compress(given, uniform))
+    np.testing.assert_allclose(found, compressor.compress(doubles, uniform), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("own", "error", "message"),
+    [
+        (
+            {"compress": lambda self, x, uniform=None: x[0]},
+            ValueError,
+            r"makes \(3,\) of vectors \(4, 3\)",
+        ),
+        (
+            {"bits": lambda self, d: -5},
+            ValueError,
+            "the compressor's bits must be .* at least 0, not -5",
+        ),
+        ({"bits": lambda self, d: "few"}, TypeError, "the compressor's bits"),
+        ({"random": property(lambda self: self.missing)}, TypeError, "has no 'random'"),
+    ],
+)
+@pytest.mark.parametrize("method", [rs.algorithms.ChocoSGD, rs.algorithms.AdaGossip, BEER])
+def test_a_compressor_of_ones_own_is_looked_at(method, own, error, message):
+    problem, ring = rs.problems.random_quadratics(4, 3, zeta2=1.0, seed=0), rs.topologies.ring(4)
+    run = {"learning_rate": 0.1, "steps": 2}
+    assert np.isfinite(rs.simulate(problem, ring, method(Halved(), 0.5), **run).x).all()
+    with pytest.raises(error, match=message):
+        rs.simulate(problem, ring, method(type("Own", (Halved,), own)(), 0.5), **run)

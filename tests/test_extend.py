@@ -4,8 +4,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from methods import ALGORITHMS, ASYNCHRONOUS, each_class
+from own_parts import Halved
 
 import relaysim as rs
 from relaysim.records import archive
@@ -270,3 +272,56 @@ def test_files_without_a_state_are_read(tmp_path):
     with pytest.raises(ValueError, match="kept no state"):
         rs.History.load(path).extend(1)
     assert archive.FORMAT == 1, "older versions read what they know of"
+
+
+def test_a_longer_history_says_that_its_times_are_gone():
+    problem, ring = rs.problems.random_quadratics(4, 2, zeta2=1.0, seed=0), rs.topologies.ring(4)
+    run = {"learning_rate": 0.1, "steps": 5}
+    timed = rs.simulate(problem, ring, rs.algorithms.DPSGD(), **run).with_time(latency=0.5)
+    with pytest.warns(UserWarning, match="has no column time; call with_time on it again"):
+        longer = timed.extend(3)
+    assert "time" not in longer.frame
+
+
+def test_a_history_with_an_own_part_inside_a_part_is_read_and_gone_on_with(tmp_path):
+    class Own(rs.algorithms.DPSGD):
+        pass
+
+    class Wrapped:
+        def __init__(self, inner):
+            self.inner, self.n, self.d = inner, inner.n, inner.d
+            self.optimum = inner.optimum
+
+        def gradient(self, x):
+            return self.inner.gradient(x)
+
+        def value(self, x):
+            return self.inner.value(x)
+
+    problem, ring = rs.problems.random_quadratics(4, 2, zeta2=1.0, seed=0), rs.topologies.ring(4)
+    choco = rs.algorithms.ChocoSGD(Halved(), 0.5)
+    controlled = rs.algorithms.ConsensusControl(Own(), 0.1)
+    own = rs.problems.L1(Wrapped(problem), 0.01)
+    runs = [(problem, choco), (problem, controlled), (own, rs.algorithms.NIDS())]
+    for k, (of, method) in enumerate(runs):
+        history = rs.simulate(of, ring, method, learning_rate=0.1, steps=6)
+        loaded = rs.History.load(history.save(tmp_path / f"{k}"))
+        pd.testing.assert_frame_equal(loaded.frame, history.frame)
+        lost = "problem" if of is own else "algorithm"
+        assert getattr(loaded, lost) is None
+        with pytest.raises(ValueError, match=f"an object of your own, .*; pass {lost}="):
+            loaded.extend(4)
+        longer = loaded.extend(4, **{lost: of if of is own else method})
+        whole = rs.simulate(of, ring, method, learning_rate=0.1, steps=10)
+        np.testing.assert_array_equal(longer.x, whole.x)
+    assert rs.History.load(tmp_path / "0.npz").label == "ChocoSGD"
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.float32])
+def test_a_limit_may_be_a_number_of_numpy(kind, tmp_path):
+    problem, ring = rs.problems.random_quadratics(4, 2, zeta2=1.0, seed=0), rs.topologies.ring(4)
+    run = {"learning_rate": 0.1, "steps": 50, "stop_when": {"bits_sent": kind(3072)}}
+    history = rs.simulate(problem, ring, rs.algorithms.DPSGD(), **run)
+    loaded = rs.History.load(history.save(tmp_path / "run"))
+    assert loaded.config["stop_when"] == {"bits_sent": 3072}
+    assert len(loaded.steps) == 4

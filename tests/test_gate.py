@@ -506,3 +506,20 @@ def test_a_table_is_a_mixing_matrix_if_its_rows_and_columns_are_in_one_order():
         rs.simulate(problem, ring, rs.algorithms.DPSGD(), mixing=table.astype(str), **run)
     with pytest.raises(TypeError, match=r"or a sequence of them, not 0\.5"):
         rs.simulate(problem, ring, rs.algorithms.DPSGD(), mixing=0.5, **run)
+
+
+def test_what_a_problem_says_of_its_optimal_value_is_its_value_there():
+    class Stated(Hill):
+        optimum = CENTERS.mean(axis=0)
+
+    right = Stated().value(Stated.optimum)
+    found = simulate(Stated(optimal_value=right)).frame.suboptimality
+    np.testing.assert_array_equal(found, simulate(Stated()).frame.suboptimality)
+    with pytest.raises(ValueError, match=r"optimal_value is .*, and its value at its optimum is"):
+        simulate(Stated(optimal_value=right + 0.1))
+
+
+@pytest.mark.parametrize("r", [0])
+def test_no_starting_point_is_refused(r):
+    with pytest.raises(ValueError, match=r"no starting point, of shape \(\d+, 3, 0\)"):
+        simulate(Hill(), x0=np.zeros((N, D, r)))

@@ -316,3 +316,22 @@ def test_names_of_the_data_serve_where_the_graph_has_none_and_must_be_in_its_ord
         np.eye(4).reshape(2, 2, 4), [[0, 1], [0, 1]], 0.1, worker_names=["x", "y"]
     )
     assert named.worker_names == ("x", "y")
+
+
+def test_a_column_with_an_equals_sign_is_no_kind_of_another_one():
+    words, numbers = ["x", "y", "x", "y"], [1.0, 2, 3, 4]
+    table = pd.DataFrame({"a": words, "a=b": numbers, "ill": [0, 1, 1, 0]})
+    with pytest.warns(UserWarning, match="became a column"):
+        training = data.from_frame(table, "ill")
+    with pytest.raises(
+        ValueError, match="the training set has a column 'a=b', and this table has none"
+    ):
+        data.from_frame(table[["a", "ill"]], "ill", like=training)
+    table = table.rename(columns={"a": "a=b", "a=b": "v"})
+    with pytest.warns(UserWarning, match="became a column"):
+        training = data.from_frame(table, "ill")
+    test = data.from_frame(table.iloc[::2], "ill", like=training)
+    assert test.columns == ("a=b=x", "a=b=y", "v")
+    assert test.features.tolist() == [[1, 0, 1], [1, 0, 3]]
+    again = data.from_frame(table.iloc[::2], "ill", like=test)
+    assert again.features.tolist() == test.features.tolist()

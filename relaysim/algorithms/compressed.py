@@ -10,7 +10,13 @@ import numpy as np
 from relaysim.algorithms.base import Method, Rate, Round
 from relaysim.compressors import Identity, RandomRounding, TopK
 from relaysim.network import Network
-from relaysim.support.checks import plain_options, positive_share, share_below_one
+from relaysim.support.checks import (
+    plain_options,
+    positive_share,
+    real_number,
+    share_below_one,
+    shown,
+)
 
 __all__ = ["BEER", "LEAD", "AdaGossip", "ChocoSGD"]
 
@@ -32,9 +38,17 @@ class _Copies(Method):
 
     def __post_init__(self) -> None:
         plain_options(self)
-        if isinstance(self.compressor, type) or not hasattr(self.compressor, "compress"):
+        lacking = [
+            each for each in ("compress", "bits", "random") if not hasattr(self.compressor, each)
+        ]
+        if isinstance(self.compressor, type) or "compress" in lacking:
             raise TypeError(
                 f"{self.compressor!r} is no compressor; see relaysim.compressors, such as TopK(k=10)"
+            )
+        if lacking:
+            raise TypeError(
+                f"the compressor {shown(self.compressor)} has no {lacking[0]!r}; relaysim.compressors says "
+                f"what compressors have"
             )
         positive_share(self.consensus_rate, "consensus_rate")
 
@@ -44,21 +58,26 @@ class _Copies(Method):
 
     def vectors_per_edge(self, d: int) -> float:
         """Share of a vector of d numbers that crosses each directed edge in a step."""
-        return self.compressor.bits(d) / Identity().bits(d)
+        return real_number(self.compressor.bits(d), "the compressor's bits", 0) / Identity().bits(d)
 
     def _renewed(self, copy: np.ndarray, vector: np.ndarray, round: Round) -> np.ndarray:
         """The copy of a vector V, V̂ + Q(V − V̂)."""
         difference = vector - copy
         uniform = round.uniforms(difference.shape) if self.compressor.random else None
-        return copy + self.compressor.compress(difference, uniform)
+        compressed = self.compressor.compress(difference, uniform)
+        if np.shape(compressed) != difference.shape:
+            raise ValueError(
+                f"{shown(self.compressor)} makes {np.shape(compressed)} of vectors {difference.shape}; what "
+                f"arrives has the shape of what is sent"
+            )
+        return copy + compressed
 
     def _gossip(
         self, half: np.ndarray, copy: np.ndarray, round: Round
     ) -> tuple[np.ndarray, np.ndarray]:
         """X̂ + Q(X½ − X̂), and what mixing these copies changes."""
         copy = self._renewed(copy, half, round)
-        share = self.compressor.bits(half.shape[1]) / Identity().bits(half.shape[1])
-        return copy, round.mix_change(copy, share=share)
+        return copy, round.mix_change(copy, share=self.vectors_per_edge(half.shape[1]))
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,9 @@ class ConsensusControl(Method):
                 f"as those of {type(self.base).__name__} do; give it a method such as DPSGD()"
             )
         whole_number(self.most_rounds, "most_rounds", 0)
-        target = self.target
+        target: Any = self.target
+        if isinstance(target, np.ndarray) and target.ndim == 2 and target.shape[1] == 2:
+            target = [(int(first) if first % 1 == 0 else first, each) for first, each in target]
         if isinstance(target, list | tuple):
             phases = tuple(
                 (whole_number(first, "the first step of a phase", 0), each)

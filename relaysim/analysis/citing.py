@@ -11,6 +11,7 @@ from typing import Any
 from relaysim.algorithms.claims import theorems_of
 from relaysim.bibliography import OF, keys_of, reference
 from relaysim.mixing.rounds import is_several_rounds
+from relaysim.records.configuration import encode, owned
 from relaysim.records.history import History
 from relaysim.support.checks import shown
 from relaysim.support.display import html_table
@@ -138,6 +139,8 @@ def _parts(thing: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield from _met(part)
         elif keys_of(part):
             yield type(part).__name__, keys_of(part)
+        elif isinstance(encode(part), dict) and owned(encode(part)):
+            yield f"{field.name}: {type(part).__name__}", ()
 
 
 def _of_history(history: History) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -150,7 +153,9 @@ def _of_history(history: History) -> Iterator[tuple[str, tuple[str, ...]]]:
             if name in OF:
                 yield f"theorem: {name}", OF[name]
     yield from _of_graph(history.topology)
-    if history.config["mixing"] is not None:
+    if own := owned(history.config["mixing"]):
+        yield f"mixing: {own}", ()
+    elif history.config["mixing"] is not None:
         mixing = history.mixing
         if is_several_rounds(mixing) or keys_of(mixing):
             yield from _met(mixing)

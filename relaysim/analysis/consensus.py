@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,9 +42,11 @@ def consensus_distance(x: np.ndarray | History, form: str = "mean") -> np.ndarra
     - ``"worker"``: ‖x_i − x̄‖² for each i;
     - ``"relative"``: Ξ² / ‖x̄‖², which is infinite at x̄ = 0 and NaN if all x_i are 0.
 
+    Of a history in which some workers lie it is that of the others, as its columns are.
+
     Args:
         x: ``(n, d)`` gives a number and ``(n, d, r)`` gives ``(r,)``, with ``"worker"`` ``(n[, r])``.
-            A `History` that kept its iterates gives a leading axis of records.
+            A `History` that kept its iterates gives a leading axis of records; workers who lie are NaN.
         form: one of the above.
 
     Raises:
@@ -67,21 +70,27 @@ def consensus_distance(x: np.ndarray | History, form: str = "mean") -> np.ndarra
                 f"this history kept the iterates of {x.iterates.shape[1]} of {x.x.shape[0]} workers; "
                 f"simulate with keep_iterates=True, or with measures=['max_consensus_distance']"
             )
-        x, workers = x.iterates, 1
+        liars, x, workers = _liars(x.config["faults"]), x.iterates, 1
     elif isinstance(x, pd.DataFrame):
         raise TypeError(
             "x must be parameters (n, d) or a History, not a DataFrame; a history's frame has its "
             "consensus_distance as a column, and consensus_distance(history) takes other forms"
         )
     else:
-        x, workers = real_array(x, "x"), 0
+        x, workers, liars = real_array(x, "x"), 0, []
         if x.ndim not in (2, 3) or 0 in x.shape[:2]:
             raise ValueError(
                 f"x must have shape (n, d) or (n, d, r), not {x.shape}; for several records give "
                 f"the History"
             )
-    mean = x.mean(axis=workers, keepdims=True)
-    squares = np.square(x - mean).sum(axis=workers + 1)
+    honest = np.setdiff1d(np.arange(x.shape[workers]), liars)
+    some = x.take(honest, axis=workers) if liars else x
+    mean = some.mean(axis=workers, keepdims=True)
+    squares = np.square(some - mean).sum(axis=workers + 1)
+    if form == "worker" and liars:
+        of_all = np.full((len(x), x.shape[1], *x.shape[3:]), np.nan)
+        of_all[:, honest] = squares
+        return of_all
     if form == "worker":
         return squares
     if form == "max":
@@ -91,6 +100,16 @@ def consensus_distance(x: np.ndarray | History, form: str = "mean") -> np.ndarra
         return distance
     with np.errstate(divide="ignore", invalid="ignore"):
         return distance / np.square(mean).sum(axis=(workers, workers + 1))
+
+
+def _liars(faults: Any) -> list[int]:
+    """Who lies, from what describes faults: an attack of the user's own need not be rebuilt."""
+    if isinstance(faults, dict) and faults.get("type") == "Byzantine":
+        return list(faults["workers"])
+    parts = list(faults.values()) if isinstance(faults, dict) else faults
+    if not isinstance(parts, list):
+        return []
+    return [worker for part in parts for worker in _liars(part)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from relaysim.records.state import KeptState, differing, fingerprint
 from relaysim.schedules import PerWorker, Tabulated
 from relaysim.support.checks import whole_number
 from relaysim.support.interrupts import StopRequest
+from relaysim.support.notes import note
 from relaysim.version import __version__
 
 __all__ = ["extended"]
@@ -44,6 +45,8 @@ def extended(
             f"extend takes no {unknown[0]!r}; besides steps there are "
             f"{', '.join(state_arguments(config))}, for what a file could not hold"
         )
+    if "time" in history.arrays():
+        note("the longer history has no column time; call with_time on it again")
     parts = _objects(history) | state.parts | given
     arguments = configuration.rebuild(config, **{key: parts[key] for key in parts})
     rate = arguments["learning_rate"]

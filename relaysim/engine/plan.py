@@ -113,6 +113,11 @@ def plan_replicas(
     seeds, listed = _seeds(seed, replicas)
     points = None if x0 is None else real_numbers(x0, "x0", copy=True)
     starts = points.shape[2] if points is not None and points.ndim == 3 else None
+    if points is not None and starts == 0:
+        raise ValueError(
+            f"x0 has no starting point, of shape {points.shape}; give (n, d), or (n, d, r) with one for "
+            f"each of r ≥ 1 replicas"
+        )
     combinations = len(rates) * len(seeds)
     if starts is not None and combinations == 1:
         rates, owners = np.repeat(rates, starts), np.zeros(starts, dtype=np.intp)

@@ -246,7 +246,9 @@ class Experiment:
             "keep_iterates": kept,
             "measures": configuration.encode_measures(self.parts["measures"]),
             "stop_below": None if stop_below is None else float(stop_below),
-            "stop_when": None if stop_when is None else dict(stop_when),
+            "stop_when": None
+            if stop_when is None
+            else {name: configuration.encode(limit) for name, limit in stop_when.items()},
             "keep_faults": keep_faults,
         }
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 
 from relaysim.mixing.drawn import DrawnMixing
+from relaysim.mixing.rounds import is_several_rounds
 from relaysim.mixing.sequences import ROWS, Matrix, Mixing, checked
 from relaysim.support.checks import whole_number
 from relaysim.topologies import Topology
@@ -50,8 +52,9 @@ class ByStep:
         self, call: Callable[[int], Matrix], topology: Topology, sums: Sequence[str] = (ROWS,)
     ):
         self._call, self._topology, self._sums = call, topology, sums
-        # By the identity of what the callable gave, which is kept so that no other object has it.
-        self._known: OrderedDict[tuple[int, str], tuple[Any, csr_array]] = OrderedDict()
+        # By the identity of what the callable gave, which is kept so that no other object has it, with what
+        # it held then: a callable may write into the memory of its last matrix.
+        self._known: OrderedDict[tuple[int, str], tuple[Any, Any, csr_array]] = OrderedDict()
         self._checks: list[Callable[[csr_array], None]] = []
         self.first = self.at(0)
 
@@ -61,19 +64,31 @@ class ByStep:
         self._checks.append(check)
 
     def at(self, step: int) -> csr_array:
-        """W_t, the same object where the callable gives the same object."""
+        """W_t, the same object where the callable gives the same object with the same numbers in it."""
         given = self._call(step)
         sums = self._sums[step % len(self._sums)]
         known = self._known.get((id(given), sums))
-        if known is None:
+        if known is None or not _holds(given, known[1]):
             which = f"the mixing matrix of step {step}"
-            known = given, checked(given, which, self._topology, (sums,))
+            W = checked(given, which, self._topology, (sums,))
+            known = given, given if is_several_rounds(given) else copy.deepcopy(given), W
             for check in self._checks:
-                check(known[1])
+                check(known[2])
             self._known[id(given), sums] = known
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
-        return known[1]
+        return known[2]
+
+
+def _holds(given: Any, held: Any) -> bool:
+    """Whether a matrix has the numbers that it had."""
+    if given is held:
+        return True
+    if not issparse(given):
+        return np.array_equal(given, held, equal_nan=True)
+    one, other = csr_array(given), csr_array(held)
+    parts = ("indptr", "indices", "data")
+    return all(np.array_equal(getattr(one, part), getattr(other, part)) for part in parts)
 
 
 @dataclass(frozen=True)

@@ -230,7 +230,13 @@ class _Asked:
         if isinstance(found, np.ndarray) and found.dtype == bool:
             arrived = found
         else:
-            arrived = real_array(found, "what a fault says arrives") != 0
+            numbers = real_array(found, "what a fault says arrives")
+            arrived = numbers != 0
+            if (numbers[arrived] != 1).any():
+                raise ValueError(
+                    f"{self._fault!r} says {numbers[arrived].max():g} of a message; what arrives is True and "
+                    f"what does not is False, and with a probability it is round.uniforms(…) < probability"
+                )
         owner = self._streams.owner
         allowed = [(len(edges),)] + ([] if owner is None else [(len(edges), len(owner))])
         if arrived.shape not in allowed:

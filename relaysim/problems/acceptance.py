@@ -25,6 +25,8 @@ __all__ = [
 NEAR_ZERO = 1e-4
 #: Or at most this share of the workers' own gradients there, of which it is a sum that cancels.
 ROUNDING = 1e-10
+#: By so small a share of the values of f may what a problem says of f(x*) differ from f there.
+SAME_VALUE = 1e-8
 
 
 def require_accepted(problem: Problem, x0: np.ndarray) -> None:
@@ -35,7 +37,8 @@ def require_accepted(problem: Problem, x0: np.ndarray) -> None:
         x0: the starting points, ``(n, d[, r])``.
 
     Raises:
-        TypeError, ValueError: f at the start is no number, or is NaN; the optimum is none.
+        TypeError, ValueError: f at the start is no number, or is NaN; the optimum is none, or its value is
+            another one.
     """
     points = x0 if x0.ndim == 2 else x0[..., 0]
     start = points.mean(axis=0)
@@ -43,6 +46,8 @@ def require_accepted(problem: Problem, x0: np.ndarray) -> None:
         require_number(ask(problem.value, "value", start), "value", "at the start")
     if knows_optimum(problem):
         require_optimum(problem, start)
+        if not hasattr(problem, "suboptimality"):
+            _require_optimal_value(problem, start)
 
 
 def require_number(found: Any, name: str, where: str) -> float:
@@ -74,6 +79,23 @@ def require_optimum(problem: WithOptimum, start: np.ndarray) -> None:
             f"the problem's optimum is none: the mean gradient has norm {at_optimum:.3g} there and "
             f"{at_start:.3g} at the start, and at most {NEAR_ZERO:g} of that is near zero; give the "
             f"minimiser of f = (1/n) Σ_i f_i, or leave optimum out: histories then have the column value"
+        )
+
+
+def _require_optimal_value(problem: WithOptimum, start: np.ndarray) -> None:
+    """Raise ValueError unless what a problem says of f(x*) is f at its optimum."""
+    stated: Any = getattr(problem, "optimal_value", None)
+    if stated is None:
+        return
+    stated = require_number(stated, "optimal_value", "as it is")
+    there, at_start = (
+        require_number(ask(problem.value, "value", x), "value", where)
+        for x, where in ((np.asarray(problem.optimum), "at the optimum"), (start, "at the start"))
+    )
+    if not abs(stated - there) <= SAME_VALUE * max(abs(there), abs(at_start)):
+        raise ValueError(
+            f"the problem's optimal_value is {stated:.9g}, and its value at its optimum is {there:.9g}; make "
+            f"them the same, or leave optimal_value out"
         )
 
 

@@ -94,10 +94,10 @@ class _Contract(ExampleClaims):
         self.points = self.start[:, None] + spread * generator.normal(size=(d, REPLICAS))
         self.spread = spread or 1.0
 
-    # -- what problems say, through the gate ---------------------------------------------------------
+    # -- what problems say, through the gate: copies, since they may use their memory again --------------
 
     def gradient(self, x: np.ndarray) -> np.ndarray:
-        return answer(ask(self.problem.gradient, "gradient", x), "gradient", x.shape)
+        return answer(ask(self.problem.gradient, "gradient", x), "gradient", x.shape).copy()
 
     def value(self, x: np.ndarray) -> float:
         return require_number(ask(self.problem.value, "value", x), "value", "at a point")
@@ -116,7 +116,8 @@ class _Contract(ExampleClaims):
     ) -> np.ndarray:
         """What an optional member says."""
         member = getattr(self.problem, name)
-        return answer(ask(member, name, *arrays, **options) if arrays else member, name, shape)
+        found = ask(member, name, *arrays, **options) if arrays else member
+        return answer(found, name, shape).copy()
 
     # -- what every problem has ------------------------------------------------------------------------
 
@@ -154,13 +155,13 @@ class _Contract(ExampleClaims):
         return bool((given == x).all())
 
     def _same_again(self) -> Finding:
-        first = self.gradient(self.x).copy()
+        first = self.gradient(self.x)
         self.gradient(self.others)
         again = self.gradient(self.x)
         return relative_difference(again, first), 0.0, "it remembers something between two calls"
 
     def _rows_alone(self) -> Finding:
-        expected = self.gradient(self.x).copy()
+        expected = self.gradient(self.x)
         worst = 0.0
         for worker in {0, self.n // 2, self.n - 1}:
             mixed = self.others.copy()
@@ -178,7 +179,7 @@ class _Contract(ExampleClaims):
         return relative_difference(together, np.stack(alone, axis=-1)), 1e3 * ROUNDING, note
 
     def _out(self) -> Finding:
-        expected = self.gradient(self.x).copy()
+        expected = self.gradient(self.x)
         lent = np.full(self.x.shape, np.nan)
         found = self.problem.gradient(self.x, out=lent)
         return relative_difference(found, expected), ROUNDING, "what it returns is not the gradient"
@@ -331,7 +332,7 @@ class _Contract(ExampleClaims):
 
     def _local_smoothness(self) -> Finding:
         steps = np.linalg.norm(self.others - self.x, axis=1)
-        changes = np.linalg.norm(self.gradient(self.others).copy() - self.gradient(self.x), axis=1)
+        changes = np.linalg.norm(self.gradient(self.others) - self.gradient(self.x), axis=1)
         ratios, most = changes / steps, local_smoothness(self.problem)
         # Who has no curvature may have that of rounding.
         most = np.maximum(most, np.finfo(float).eps * ratios.max())
@@ -370,7 +371,7 @@ class _Contract(ExampleClaims):
     def _eigenbasis(self) -> Finding:
         basis = self.known("eigenbasis", shape=(self.d, self.d))
         largest = float(np.abs(basis.T @ basis - np.eye(self.d)).max())
-        at_rest = self.gradient(np.zeros((self.n, self.d))).copy()
+        at_rest = self.gradient(np.zeros((self.n, self.d)))
         for column in basis.T:
             changes = self.gradient(np.broadcast_to(column, (self.n, self.d))) - at_rest
             left = changes - np.outer(changes @ column, column)

@@ -102,16 +102,15 @@ def wine(standardize: bool = True) -> Dataset:
 
 def svmlight(
     path: str | os.PathLike,
-    standardize: bool = False,
-    *,
     features: int | Dataset | None = None,
     zero_based: bool | str = "auto",
+    *,
+    standardize: bool = False,
 ) -> Dataset:
     """A file in svmlight / LIBSVM format: a line ``label column:value column:value …`` each example.
 
     Args:
         path: the file; ``.gz``, ``.bz2`` and ``.xz`` are unpacked.
-        standardize: scale every feature to second moment 1.
         features: p, the number of columns; the last that occurs by default. A test set whose last columns
             are all 0 needs that of its training set: give the number, or the training set itself, like which
             columns are counted and scaled then.
@@ -119,6 +118,7 @@ def svmlight(
             the training set did, or else from 1 too, and a file with a column 0 is refused and says so. It is
             not guessed: of a training and a test set, one may use column 0 and the other not, which would
             shift it by one.
+        standardize: scale every feature to second moment 1.
 
     Returns:
         A `Dataset` with sparse features, ``(N, p)``.

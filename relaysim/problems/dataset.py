@@ -72,6 +72,8 @@ class Dataset:
         partition: who holds which example, where the data come with it, else None.
         columns: what the features are called, ``(p,)``, where the data say so, else None.
         scalings: by what the features were shifted and divided, see `standardized`; nothing as they come.
+        sources: of which column of a table each is, ``(p,)``: itself, or one of words of which it is a kind;
+            None where `columns` is.
         zero_based: whether its file counted columns from 0, where it came from one that counts, else None.
 
     >>> Dataset(np.eye(4), np.array([0, 1, 0, 1]), "unit vectors")
@@ -85,6 +87,7 @@ class Dataset:
     columns: tuple[str, ...] | None = None
     scalings: tuple[Scaling, ...] = field(default=(), repr=False)
     zero_based: bool | None = field(default=None, repr=False)
+    sources: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", real_matrix(self.features, "features"))

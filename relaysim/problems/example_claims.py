@@ -51,13 +51,13 @@ class ExampleClaims:
 
     def _sampled(self, x: np.ndarray, index: np.ndarray) -> np.ndarray:
         found = ask(self.problem.sampled_gradient, "sampled_gradient", x, index)
-        return answer(found, "sampled_gradient", x.shape)
+        return answer(found, "sampled_gradient", x.shape).copy()
 
     def _every_example(self) -> tuple[np.ndarray, np.ndarray]:
         """The gradients on each example, ``(examples, n, d)``, and how much each counts, ``(…, n, 1)``."""
         counts = self._counts()
         numbers = np.arange(counts.max())[:, None]
-        gradients = [self._sampled(self.x, (k % counts)[:, None]).copy() for k in numbers[:, 0]]
+        gradients = [self._sampled(self.x, (k % counts)[:, None]) for k in numbers[:, 0]]
         return np.stack(gradients), ((numbers < counts) / counts)[..., None]
 
     def _sampled_mean(self) -> Finding:
@@ -71,7 +71,7 @@ class ExampleClaims:
     def _sampled_batch(self) -> Finding:
         first = np.zeros((self.n, 1), dtype=int)
         last = self._counts()[:, None] - 1
-        alone = [self._sampled(self.x, each).copy() for each in (first, last)]
+        alone = [self._sampled(self.x, each) for each in (first, last)]
         found = self._sampled(self.x, np.concatenate([first, last, last], axis=1))
         expected = (alone[0] + 2 * alone[1]) / 3
         return (
@@ -85,7 +85,7 @@ class ExampleClaims:
         index = np.random.default_rng(2).integers(0, counts, size=(self.n, 2, REPLICAS))
         together = self._sampled(self.replicas, index)
         alone = [
-            self._sampled(self.replicas[..., k].copy(), index[..., k].copy()).copy()
+            self._sampled(self.replicas[..., k].copy(), index[..., k].copy())
             for k in range(REPLICAS)
         ]
         note = "index is (n, size, r) where x is (n, d, r), and each replica draws its own"

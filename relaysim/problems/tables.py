@@ -79,9 +79,10 @@ def from_frame(
     if worker == label:
         raise ValueError(f"label and worker are both {label!r}; they are two columns")
     labels = label_values(_classes(df[label], label))
-    features, columns = _features(df.drop(columns=special), like)
+    features, sources = _features(df.drop(columns=special), like)
     partition = None if worker is None else _partition(df[worker], worker, worker_names, labels)
-    found = Dataset(features, labels, name, partition, columns)
+    columns, of = tuple(sources), tuple(sources.values())
+    found = Dataset(features, labels, name, partition, columns, sources=of)
     return scaled_as_asked(found, standardize, like)
 
 
@@ -202,8 +203,8 @@ def _is_of_kinds(column: pd.Series) -> bool:
     return is_words and all(isinstance(value, str | bool | np.bool_) for value in column)
 
 
-def _features(df: pd.DataFrame, like: Dataset | None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Columns of numbers, and what they are called."""
+def _features(df: pd.DataFrame, like: Dataset | None) -> tuple[np.ndarray, dict[str, str]]:
+    """Columns of numbers, and by what they are called of which column of the table each is."""
     if not len(df):
         raise ValueError("the table has no rows")
     if not df.shape[1]:
@@ -211,6 +212,7 @@ def _features(df: pd.DataFrame, like: Dataset | None) -> tuple[np.ndarray, tuple
             "the table has no column beside the label's and the worker's; add features"
         )
     parts: dict[str, np.ndarray] = {}
+    sources: dict[str, str] = {}
     kinds_of: dict[str, int] = {}
     for name in df.columns:
         _require_column(df, name)
@@ -225,6 +227,7 @@ def _features(df: pd.DataFrame, like: Dataset | None) -> tuple[np.ndarray, tuple
         if twice is not None:
             raise ValueError(f"two columns would be called {twice!r}; rename one")
         parts |= found
+        sources |= dict.fromkeys(found, str(name))
     if kinds_of and like is None:
         listed = ", ".join(f"{name!r} ({count} kinds)" for name, count in kinds_of.items())
         note(
@@ -232,8 +235,8 @@ def _features(df: pd.DataFrame, like: Dataset | None) -> tuple[np.ndarray, tuple
             f"what is no feature, df.drop(columns=[…])"
         )
     if like is not None:
-        parts = _as_in(like, parts, kinds_of, len(df))
-    return np.stack(list(parts.values()), axis=1), tuple(parts)
+        parts, sources = _as_in(like, parts, sources, len(df))
+    return np.stack(list(parts.values()), axis=1), sources
 
 
 def _numbers(column: pd.Series, name: Hashable) -> np.ndarray:
@@ -265,30 +268,30 @@ def _one_hot(column: pd.Series, name: str) -> dict[str, np.ndarray]:
 
 
 def _as_in(
-    like: Dataset, parts: dict[str, np.ndarray], kinds_of: dict[str, int], rows: int
-) -> dict[str, np.ndarray]:
+    like: Dataset, parts: dict[str, np.ndarray], sources: dict[str, str], rows: int
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The columns of the training set; kinds that do not occur here are nowhere."""
     if like.columns is None:
         raise ValueError(
             f"{like!r} does not say what its columns are; read it with from_frame or from_csv too"
         )
+    kinds_of = {source for name, source in sources.items() if source != name}
     for name, values in parts.items():
-        if name not in like.columns and not (
-            name.partition("=")[0] in kinds_of and not values.any()
-        ):
+        if name not in like.columns and not (sources[name] in kinds_of and not values.any()):
             raise ValueError(
                 f"column {name!r} is none of the training set's{closest(name, like.columns)}; the two "
                 f"tables need the same columns and kinds"
             )
+    of_training = dict(zip(like.columns, like.sources or like.columns, strict=True))
     absent = [
         name
-        for name in like.columns
-        if name not in parts and name.partition("=")[0] not in kinds_of
+        for name, source in of_training.items()
+        if name not in parts and not (source != name and source in kinds_of)
     ]
     if absent:
         raise ValueError(f"the training set has a column {absent[0]!r}, and this table has none")
     nowhere = np.zeros(rows)
-    return {name: parts.get(name, nowhere) for name in like.columns}
+    return {name: parts.get(name, nowhere) for name in like.columns}, of_training
 
 
 def _partition(

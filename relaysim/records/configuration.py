@@ -31,6 +31,7 @@ __all__ = [
     "encode_measures",
     "encode_mixing",
     "measures_in_file",
+    "owned",
     "rebuild",
 ]
 
@@ -111,23 +112,42 @@ def rebuild(config: dict[str, Any], **given: Any) -> dict[str, Any]:
     return found
 
 
-def decode(value: Any, what: str = "value") -> Any:
-    """The object that `encode` described."""
+def decode(value: Any, what: str = "value", part: str | None = None) -> Any:
+    """The object that `encode` described: an argument, or a part of it with another name."""
+    part = part or what
     if isinstance(value, list):
-        return [decode(item, what) for item in value]
+        return [decode(item, what, part) for item in value]
     if not isinstance(value, dict):
         return value
     kind = value.get("type")
     if kind == "unknown":
-        part = value.get("part", what)
+        part = value.get("part", part)
         raise ValueError(
             f"the {part} was an object of your own, {value['class']}, which cannot be rebuilt from "
             f"the record; pass {what}="
         )
-    fields = {key: decode(item, key) for key, item in value.items() if key != "type"}
+    fields = {key: decode(item, what, key) for key, item in value.items() if key != "type"}
     if kind not in _BUILDERS:
-        raise ValueError(f"unknown {what} of type {kind!r}; was it written by a newer version?")
+        raise ValueError(f"unknown {part} of type {kind!r}; was it written by a newer version?")
     return _BUILDERS[kind](**(BEFORE.get(kind, {}) | fields))
+
+
+def owned(value: Any) -> str | None:
+    """What class of the user's own stands in what `encode` described, if one does.
+
+    >>> import relaysim as rs
+    >>> class Halves:
+    ...     bits = random = compress = None
+    >>> owned(encode(rs.algorithms.ChocoSGD(Halves()))), owned(encode(rs.algorithms.ChocoSGD()))
+    ('Halves', None)
+    """
+    if isinstance(value, dict):
+        if value.get("type") == "unknown":
+            return str(value["class"])
+        value = list(value.values())
+    if isinstance(value, list):
+        return next(filter(None, map(owned, value)), None)
+    return None
 
 
 def _sparse(

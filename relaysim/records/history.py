@@ -109,7 +109,8 @@ class History:
     @property
     def label(self) -> str:
         """The method's name in plots and tables."""
-        return getattr(self.algorithm, "label", None) or self.config["algorithm"]["class"]
+        plain = self.config["algorithm"]
+        return getattr(self.algorithm, "label", None) or plain.get("class", plain["type"])
 
     @property
     def mixing(self) -> AnyMixing | None:
@@ -425,7 +426,7 @@ class History:
 
     @staticmethod
     def load(path: str | os.PathLike) -> History:
-        """Read what `save` wrote. A problem or algorithm of the user's own is not rebuilt: it is None.
+        """Read what `save` wrote. A problem or algorithm of the user's own, or with such a part, is None.
 
         Raises:
             ValueError: the file is not a saved history, damaged, of a newer format, or larger than memory.

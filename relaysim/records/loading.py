@@ -61,7 +61,7 @@ def _arguments(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[st
     }
     parts = {
         name: None
-        if config[name].get("type") == "unknown"
+        if configuration.owned(config[name])
         else configuration.decode(config[name], name)
         for name in ("problem", "topology", "algorithm")
     }

@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 
 from relaysim.algorithms.events import Algorithm
 from relaysim.mixing.sequences import is_sequence
+from relaysim.records import configuration
 from relaysim.theory.running_time import Runtime, runtime
 
 __all__ = ["times_of"]
@@ -21,6 +22,7 @@ class Timed(Protocol):
 
     steps: np.ndarray
     algorithm: Algorithm | None
+    config: dict[str, Any]
 
     @property
     def topology(self) -> Any: ...
@@ -98,6 +100,11 @@ def _modelled(history: Timed, model: Mapping[str, Any]) -> Runtime:
             f"averages over all; give with_time what relaysim.analysis.runtime(network, steps) returns"
         )
     network = history.topology
+    if configuration.owned(history.config["mixing"]):
+        raise ValueError(
+            "whom workers wait for is not on record where the mixing is a callable of your own; give "
+            "with_time what relaysim.analysis.runtime(network, steps) returns, such as of your matrices"
+        )
     if history.mixing is not None:
         network = history.mixing
         if is_sequence(network):  # those of the steps in which it sends

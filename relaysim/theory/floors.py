@@ -336,5 +336,6 @@ class NoiseWhenAsked(Noise):
         if name == "worker_variances":
             return self._sigma2 * self._floor.spreads[self._phase].workers
         if name == "consensus":
-            return float(self._sigma2 * self._floor.spreads[self._phase].consensus)
+            # Of workers that are never apart rounding may leave less than nothing.
+            return max(float(self._sigma2 * self._floor.spreads[self._phase].consensus), 0.0)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

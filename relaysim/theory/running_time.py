@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -166,6 +166,11 @@ class Runtime(np.lib.mixins.NDArrayOperatorsMixin):
 
     worker_times: np.ndarray = field(repr=False)
 
+    def __repr__(self) -> str:
+        _, n, replicas = self.worker_times.shape
+        many = f", {replicas} replicas" if replicas > 1 else ""
+        return f"<Runtime of {self.steps} steps of {n} workers{many}, {self.per_step:.3g} a step>"
+
     def _repr_html_(self) -> str:
         _, n, replicas = self.worker_times.shape
         rows = [
@@ -191,6 +196,15 @@ class Runtime(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __len__(self) -> int:
         return self.steps + 1
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(np.asarray(self))
+
+    def __getattr__(self, name: str) -> Any:
+        """What else arrays have, such as ``mean``."""
+        if name.startswith("__") or not hasattr(np.ndarray, name):
+            raise AttributeError(f"a Runtime has no {name!r}")
+        return getattr(np.asarray(self), name)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -284,7 +298,8 @@ def runtime(
         links.append((sender, starts, np.where(receiver == sender, 0.0, each)[:, None]))
     if isinstance(compute, type) or not hasattr(compute, "times"):
         raise TypeError(
-            f"compute must be a distribution of times such as Exponential(1.0), not {shown(compute)}"
+            f"compute must be a distribution of times such as Exponential(1.0) or Constant(1.0), "
+            f"not {shown(compute)}"
         )
     chance, factor, own = _slowed(stragglers, n)
     generator, unlucky = (
