@@ -62,6 +62,8 @@ def test_failed_figure_leaves_an_older_one(tmp_path, capsys, monkeypatch):
     [
         (["figure", "heterogenety"], "did you mean 'heterogeneity'?"),
         (["figur", "heterogeneity"], "did you mean 'figure'?"),
+        (["store", "chek", "a.db"], "unknown command 'chek'; did you mean 'check'?"),
+        (["run", "--measure", "accuracy"], "--measure accuracy; it is an option of tune"),
         (["run", "--algorithm", "RelaySDG"], "did you mean 'RelaySGD'?"),
         (["run", "--topology", "rnig"], "did you mean 'ring'?"),
         (["run", "--topology", "ring"], "spanning_tree"),
@@ -350,3 +352,41 @@ def test_commands_on_pages_are_ones(page):
                 if OPTIONS[k].only in ("", FIXED if fixed else TUNED)
             }
             complete(kept | fixed)
+
+
+def test_a_sweep_says_what_diverged(tmp_path, capsys):
+    settings = tmp_path / "sweep.toml"
+    lines = ("n = 8", 'topology = "ring"', 'algorithm = "DPSGD"', "steps = 30", "seed = [0, 1]")
+    settings.write_text("\n".join((*lines, "learning_rate = [0.1, 50.0]")))
+    assert cli.main(["sweep", str(settings)]) == 1
+    assert "2 of 4 runs diverged, at learning rate 50;" in capsys.readouterr().err
+    settings.write_text("\n".join((*lines, "learning_rate = [0.1, 0.2]")))
+    assert cli.main(["sweep", str(settings), "--out", str(tmp_path / "table.csv")]) == 0
+    assert "diverged" not in capsys.readouterr().err
+    settings.write_text(
+        "\n".join((*lines[:3], "cases = [{steps = 30, learning_rate = 50}, {target = 1e-3}]"))
+    )
+    assert cli.main(["sweep", str(settings)]) == 1
+    assert "1 of 1 runs diverged, at learning rate 50;" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sweep", "{}/a.toml", "--out", "{}"], "is a folder; give the name of a file"),
+        (["sweep", "{}/a.toml", "--out", "{}/a.foo"], "must end in .csv"),
+        (["sweep", "{}/a.toml", "--out", "{}/none/a.csv"], "there is no folder"),
+        (["run", "--steps", "1", "--save", "{}/is.npz"], "is a folder; give the name of a file"),
+        (["store", "export", "{}/a.toml", "--out", "{}"], "is a folder; give the name of a file"),
+        (["figure", "star", "--out", "{}/a.toml"], "--out must be a folder"),
+        (["figure", "star", "--out", "{}/a.toml/b"], "--out must be a folder"),
+    ],
+)
+def test_where_to_write_is_looked_at_before_work(arguments, message, tmp_path, capsys, monkeypatch):
+    for module in (cli.batch, cli.run):
+        for name in {"sweep", "simulate"} & set(vars(module)):
+            monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("it works"))
+    (tmp_path / "a.toml").write_text("n = 8")
+    (tmp_path / "is.npz").mkdir()
+    assert cli.main([each.format(tmp_path) for each in arguments]) == 2
+    assert message in capsys.readouterr().err

@@ -10,6 +10,7 @@ import networkx
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from methods import ALGORITHMS, ASYNCHRONOUS, BY_NUMBER
 from scipy.stats import wasserstein_distance
@@ -18,6 +19,7 @@ import relaysim as rs
 from relaysim import plots
 from relaysim.figures import heterogeneity
 from relaysim.figures.compression import LINES as COMPRESSION_LINES
+from relaysim.plots.ticks import log_ticks
 from relaysim.theory.overlay import _asymptote
 
 
@@ -865,3 +867,62 @@ def test_rates_that_are_close_have_names_of_their_own():
     ax = rs.simulate(problem, rs.topologies.chain(3), rs.algorithms.RelaySGD(), **run).plot()
     names = [text.get_text() for text in ax.get_legend().get_texts()]
     assert names == ["γ = 0.1", "γ = 0.10000001"]
+
+
+def test_steps_are_whole_numbers_on_axes():
+    problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
+    run = {"learning_rate": 0.1, "keep_iterates": True}
+    for steps in (0, 1, 3, 20):
+        history = rs.simulate(
+            problem, rs.topologies.ring(4), rs.algorithms.DPSGD(), steps=steps, **run
+        )
+        for ax in (history.plot(), rs.plots.spacetime(history)):
+            ticks = ax.get_xticks()
+            assert (ticks == np.rint(ticks)).all()
+            assert len(ticks) > 1
+            plt.close(ax.figure)
+
+
+@pytest.mark.parametrize("width", [2.0, 3.0, 6.4])
+@pytest.mark.parametrize("ends", [(0.03, 0.2), (0.06, 1.2), (2, 19), (0.4, 0.6), (1e-7, 9e-7)])
+def test_names_of_ticks_below_a_decade_do_not_overlap(width, ends):
+    figure = Figure(figsize=(width, 2.4), layout="constrained")
+    ax = figure.subplots()
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.plot(ends, ends)
+    log_ticks(ax, x=True)
+    figure.draw_without_rendering()
+    for axis, side in ((ax.xaxis, 0), (ax.yaxis, 1)):
+        low, high = axis.get_view_interval()
+        ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+        shown = [
+            tick.label1.get_window_extent()
+            for tick in ticks
+            if tick.label1.get_text() and low <= tick.get_loc() <= high
+        ]
+        assert shown
+        spans = sorted(((box.x0, box.x1), (box.y0, box.y1))[side] for box in shown)
+        assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
+
+
+def test_options_are_named_by_what_was_meant():
+    problem = rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0)
+    histories = [
+        rs.simulate(
+            problem, rs.topologies.ring(4), rs.algorithms.DPSGD(k * 0.1), learning_rate=0.1, steps=3
+        )
+        for k in range(1, 4)
+    ]
+    legend = rs.plot(histories).get_legend()
+    assert [text.get_text()[-14:] for text in legend.get_texts()] == [
+        f"momentum = 0.{k}" for k in range(1, 4)
+    ]
+
+
+def test_bars_of_a_partition_are_those_of_its_workers():
+    labels = np.arange(64) % 2
+    ax = rs.problems.partitions.dirichlet(labels, 16, 0.5, seed=0).plot()
+    low, high = ax.get_xlim()
+    assert [tick for tick in ax.get_xticks() if low <= tick <= high][-1] <= 15
+    assert ax.get_ylim()[1] > max(bar.get_y() + bar.get_height() for bar in ax.patches)

@@ -84,22 +84,27 @@ class _Parser(argparse.ArgumentParser):
         hint = ""
         if "invalid choice: '" in message:
             given = message.split("invalid choice: '")[1].split("'")[0]
-            hint = closest(given, COMMANDS)
+            choices = next(action.choices for action in self._actions if action.choices)
+            hint = closest(given, choices or ())
             message = f"unknown command {given!r}"
         elif message.startswith("unrecognized arguments: --"):
             given = message.split("--")[1].split()[0].partition("=")[0]
-            hint = closest(given, {option for each in _all(self) for option in each})
+            options = dict(_all(self))
+            of = [command for command, names in options.items() if given in names]
+            hint = closest(given, {name for names in options.values() for name in names})
             hint = hint.replace("'", "'--", 1) if "did you mean" in hint else ""
+            if of:
+                hint = f"; it is an option of {' and '.join(of)}"
         raise CommandError(f"{message}{hint} (relaysim --help tells more)")
 
 
-def _all(parser: argparse.ArgumentParser) -> Iterator[list[str]]:
-    """The names of every option of every command, without dashes."""
+def _all(parser: argparse.ArgumentParser) -> Iterator[tuple[str, set[str]]]:
+    """Every command with the names of its options, without dashes."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            for each in action.choices.values():
-                yield from _all(each)
-        yield [name.removeprefix("--") for name in action.option_strings if name.startswith("--")]
+            for command, each in action.choices.items():
+                names = (name for own in each._actions for name in own.option_strings)
+                yield command, {name.removeprefix("--") for name in names if name.startswith("--")}
 
 
 def _parser() -> argparse.ArgumentParser:

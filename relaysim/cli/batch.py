@@ -7,9 +7,10 @@ import pathlib
 import sys
 import warnings
 
+import numpy as np
 import pandas as pd
 
-from relaysim.cli.output import CommandError
+from relaysim.cli.output import CommandError, check_file
 from relaysim.cli.settings import add_max_memory
 from relaysim.studies.sweeps import sweep
 from relaysim.support.files import written_aside
@@ -30,11 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(chosen: argparse.Namespace) -> int:
-    """Run it; 1 if some settings failed."""
+    """Run it; 1 if some settings failed, or runs diverged."""
     if not chosen.file.is_file():
         raise CommandError(f"there is no file {str(chosen.file)!r}")
-    if chosen.out is not None and not chosen.out.parent.is_dir():
-        raise CommandError(f"there is no folder {str(chosen.out.parent)!r} to write to")
+    if chosen.out is not None:
+        check_file(chosen.out, (".csv",))
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
@@ -66,4 +67,23 @@ def command(chosen: argparse.Namespace) -> int:
         apart = [name for name in listed if listed[name].astype(str).nunique() > 1]
         columns = dict.fromkeys(["algorithm", "topology", "n", *apart, "error"])
         print(listed[[*columns]].to_string(index=False), file=sys.stderr)
-    return 1 if failed else 0
+    diverged = _said_diverged(table)
+    return 1 if failed or diverged else 0
+
+
+def _said_diverged(table: pd.DataFrame) -> bool:
+    """Whether runs at given rates diverged; a line says which."""
+    if "consensus_distance" not in table:
+        return False
+    steps = table.step.to_numpy()
+    ends = table[np.append(~(steps[1:] > steps[:-1]), True) & np.isfinite(steps)]
+    gone = ends[ends.consensus_distance.isna()]
+    if gone.empty:
+        return False
+    rates = ", ".join(f"{rate:g}" for rate in sorted(gone.learning_rate.unique()))
+    print(
+        f"relaysim: {len(gone)} of {len(ends)} runs diverged, at learning rate {rates}; what is not there in "
+        f"the table came after",
+        file=sys.stderr,
+    )
+    return True

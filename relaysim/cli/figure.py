@@ -6,6 +6,7 @@ import argparse
 import pathlib
 import textwrap
 
+from relaysim.cli.output import CommandError
 from relaysim.studies.naming import known_name
 from relaysim.support.checks import whole_number
 
@@ -35,6 +36,10 @@ def command(chosen: argparse.Namespace) -> None:
     options = {} if chosen.seed is None else {"seed": whole_number(chosen.seed, "seed", 0)}
     if chosen.jobs is not None:
         options["n_jobs"] = chosen.jobs
+    if any(path.exists() and not path.is_dir() for path in (chosen.out, *chosen.out.parents)):
+        raise CommandError(
+            f"--out must be a folder, and {str(chosen.out)!r} is a file, or within one"
+        )
     chosen.out.mkdir(parents=True, exist_ok=True)
     if chosen.name == "all":
         print(draw_all(chosen.out, chosen.quick, options))

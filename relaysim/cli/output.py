@@ -25,6 +25,7 @@ __all__ = [
     "CommandError",
     "add_tables",
     "begun",
+    "check_file",
     "check_files",
     "give_up_output",
     "one_line",
@@ -143,10 +144,17 @@ def check_files(chosen: argparse.Namespace, **kinds: Sequence[str]) -> None:
         path = getattr(chosen, option)
         if path is None or (option in TABLES and path == STANDARD_OUTPUT):
             continue
-        if path.suffix not in endings:
-            raise CommandError(f"{str(path)!r} must end in {' or '.join(endings)}")
-        if not path.parent.is_dir():
-            raise CommandError(f"there is no folder {str(path.parent)!r} to write to")
+        check_file(path, endings)
+
+
+def check_file(path: pathlib.Path, endings: Sequence[str]) -> None:
+    """Raise for a file that cannot be written, or ends otherwise."""
+    if path.is_dir():
+        raise CommandError(f"{str(path)!r} is a folder; give the name of a file")
+    if path.suffix not in endings:
+        raise CommandError(f"{str(path)!r} must end in {' or '.join(endings)}")
+    if not path.parent.is_dir():
+        raise CommandError(f"there is no folder {str(path.parent)!r} to write to")
 
 
 def begun(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 
-from relaysim.cli.output import CommandError
+from relaysim.cli.output import CommandError, check_file
 from relaysim.studies import upkeep
 from relaysim.support.checks import size_text
 
@@ -36,6 +36,8 @@ def command(chosen: argparse.Namespace) -> int:
         raise CommandError(f"there is no file {str(chosen.file)!r}")
     if (chosen.what == "export") != (chosen.out is not None):
         raise CommandError("export needs --out FILE, and nothing else takes it")
+    if chosen.out is not None:
+        check_file(chosen.out, upkeep.TABLES)
     if chosen.what == "check":
         health = upkeep.checked(chosen.file)
         print(health)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -96,9 +97,22 @@ def _options(history: Recorded) -> dict[str, str]:
     algorithm = history.algorithm
     if dataclasses.is_dataclass(algorithm) and not isinstance(algorithm, type):
         names = [field.name for field in dataclasses.fields(algorithm)]
-        return {name: f"{name} = {getattr(algorithm, name)}" for name in names}
+        return {name: f"{name} = {_shown(getattr(algorithm, name))}" for name in names}
     given = history.config.get("algorithm") or {}
-    return {name: f"{name} = {value}" for name, value in given.items() if name != "type"}
+    return {name: f"{name} = {_shown(value)}" for name, value in given.items() if name != "type"}
+
+
+def _shown(value: Any) -> str:
+    """An option; of a number no more digits than tell it from what rounding leaves of it.
+
+    >>> _shown(0.1 + 0.2), _shown(1 / 3), _shown(True), _shown(0.1234567)
+    ('0.3', '0.3333333333333333', 'True', '0.1234567')
+    """
+    if isinstance(value, float) and math.isclose(
+        value, short := float(f"{value:.12g}"), rel_tol=1e-15
+    ):
+        value = short
+    return str(value)
 
 
 def _graph(history: Recorded) -> dict[str, str]:
@@ -145,7 +159,7 @@ def described(history: Recorded) -> str:
         return plainer.label != history.label
 
     changed = [
-        f"{field.name} = {getattr(algorithm, field.name)}"
+        f"{field.name} = {_shown(getattr(algorithm, field.name))}"
         for field in dataclasses.fields(algorithm)
         if getattr(algorithm, field.name) != field.default and not told(field)
     ]

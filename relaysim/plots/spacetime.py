@@ -10,7 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from relaysim.plots.naming import Recorded
-from relaysim.plots.style import NO_VALUE, drawable, name_workers, new_axes, style
+from relaysim.plots.style import (
+    NO_VALUE,
+    drawable,
+    name_workers,
+    new_axes,
+    style,
+    whole_ticks,
+)
 from relaysim.support.checks import shown, whole_number
 
 __all__ = ["spacetime"]
@@ -120,11 +127,12 @@ def spacetime(
         ax.figure.colorbar(
             picture,
             ax=ax,
-            label=f"{label}\n(squared unit of x)",
+            label=label.replace(", ", ",\n") + "\n(squared unit of x)",
             extend="min" if (squares < lowest).any() else "neither",
         )
         name_workers(ax.yaxis, n, history.topology, history.problem)
         ax.grid(visible=False)
+        whole_ticks(ax.xaxis)
         ax.set_xlabel("Steps")
         ax.set_ylabel("Worker")
         rate = history.frame["learning_rate"][history.frame["replica"] == replica]

@@ -257,6 +257,8 @@ def plot_partition(
             stack = ax.bar(np.arange(partition.n), height, bottom=below, **(drawn | given))
             stacks.append(stack)
             below += height
+        ax.set_xlim(-0.6, partition.n - 0.4)
+        ax.set_ylim(0, 1.05 * max(below.max(initial=0), 1))
         ax.set_xlabel("Worker")
         ax.set_ylabel("Examples")
         name_workers(ax.xaxis, partition.n, partition, most_numbers=10)

@@ -55,6 +55,7 @@ __all__ = [
     "style",
     "style_axes",
     "variant",
+    "whole_ticks",
 ]
 
 # More names beside an axis could not be read.
@@ -327,8 +328,17 @@ def style_axes(
     """Label the axes by the columns that they show, the vertical one in powers of ten or linear."""
     ax.set_yscale(scale)
     log_ticks(ax)
+    if x == "step":
+        whole_ticks(ax.xaxis)
     ax.set_xlabel(drawable(labels.get(x, x)))
     ax.set_ylabel(drawable(labels.get(y, y)))
+
+
+def whole_ticks(axis: Axis) -> None:
+    """Ticks of a linear axis at whole numbers only, such as steps."""
+    if axis.get_scale() == "linear":
+        steps = [1, 2, 2.5, 5, 10]
+        axis.set_major_locator(MaxNLocator("auto", steps=steps, integer=True, min_n_ticks=1))
 
 
 def name_workers(axis: Axis, n: int, *who_may_say: Any, most_numbers: int = 8) -> None:

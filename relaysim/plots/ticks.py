@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -12,9 +13,13 @@ __all__ = ["LogTicks", "log_ticks", "number"]
 
 # Numbers between these are written out, others with a power of ten.
 PLAIN = (1e-3, 1e5)
-# So many numbers fit an axis that shows less than a decade.
+# So many numbers fit an axis that shows less than a decade, if there is room for them.
 MOST = 9
 EVERY = frozenset(range(1, 10))
+# Which multiples of powers of ten are named, the more of them the more room there is.
+NAMED = (EVERY, frozenset({1, 2, 3, 5, 7}), frozenset({1, 2, 5}), frozenset({1, 3}), frozenset({1}))
+# Of letters, in shares of their height: how wide one is, and how high a line.
+LETTER, LINE = 0.6, 1.1
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -35,6 +40,7 @@ class LogTicks(LogFormatter):
     """Names of ticks by what is in sight: powers of ten, also 2 and 5 of them, or all ticks that there are.
 
     Powers of ten where there are two of them or more in over a decade and a half; below a decade every tick.
+    Fewer where names would not stand side by side.
     """
 
     def set_locs(self, locs: object = None) -> None:
@@ -42,20 +48,32 @@ class LogTicks(LogFormatter):
         axis: Any = self.axis
         low, high = sorted(float(end) for end in axis.get_view_interval())
         self._named, self._plain, self._between = frozenset({1}), False, False
-        if not (low > 0 and math.isfinite(high)):
+        if not 0 < low < high < math.inf:
             return
         decades = math.log10(high / low)
         powers = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
         if powers >= 2 and decades > 1.6:
             return
-        self._named = frozenset({1, 2, 5})
-        if decades <= 1:
-            ticks = [*axis.get_majorticklocs(), *axis.get_minorticklocs()]
-            few = sum(low <= tick <= high for tick in ticks) <= MOST
-            self._named, self._between = (
-                (EVERY, True) if few else (frozenset({1, 2, 3, 5, 7}), False)
-            )
         self._plain = PLAIN[0] <= 2 * low and high <= PLAIN[1]
+        every = {*axis.get_majorticklocs(), *axis.get_minorticklocs()}
+        ticks = sorted(tick for tick in every if low <= tick <= high)
+        within, few = decades <= 1, len(ticks) <= MOST
+        for self._named in NAMED[0 if within and few else 1 if within else 2 :]:
+            self._between = within and few and self._named is EVERY
+            if self._fit(ticks, _points(axis) / decades):
+                return
+
+    def _fit(self, ticks: list[float], room: float) -> bool:
+        """Whether names of neighbours stand side by side, with so many points for a decade."""
+        axis: Any = self.axis
+        height = axis.get_major_ticks(1)[0].label1.get_fontsize()
+        named = [(tick, _seen(name)) for tick in ticks if (name := self(tick))]
+        wide = axis.axis_name == "x"
+        for (one, before), (other, after) in itertools.pairwise(named):
+            letters = (before + after) / 2 + 1
+            if room * math.log10(other / one) < height * (LETTER * letters if wide else LINE):
+                return False
+        return True
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         """The name of a tick, or nothing."""
@@ -71,6 +89,22 @@ class LogTicks(LogFormatter):
             if whole and round(leading) == 1 and not self._plain
             else number(x, 4)
         )
+
+
+def _seen(name: str) -> int:
+    """How many letters of a name are seen.
+
+    >>> _seen("0.25"), _seen(number(5e-7))
+    (4, 6)
+    """
+    return len(name.replace(r"\cdot ", "·").translate(dict.fromkeys(map(ord, "${}^"))))
+
+
+def _points(axis: Any) -> float:
+    """How long it is in a picture."""
+    box = axis.axes.bbox
+    pixels = box.width if axis.axis_name == "x" else box.height
+    return 72 * pixels / axis.axes.figure.dpi
 
 
 def log_ticks(ax: Axes, x: bool = False, y: bool = True) -> None:
