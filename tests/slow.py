@@ -808,7 +808,7 @@ def mudag(world, x0, rates, rounds, strong_convexity):
         if K is None:
             gap = 1 - np.linalg.norm(W - 1 / n, 2)
             ratio = max(smoothness_in(world, len(x[0]))) / strong_convexity
-            K = max(1, int(np.ceil(np.log(ratio) / gap**0.5)))
+            K = int(np.ceil(max(np.log(ratio), 2) / gap**0.5))
         z = [y[i] - of(rate, i) * gradients[i] + c[i] for i in range(n)]
         moved = old = [0 * x for x in x0]
         for _ in range(K):

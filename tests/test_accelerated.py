@@ -362,3 +362,31 @@ def test_mudag_with_few_rounds_diverges_on_a_long_ring():
     ]
     assert not ends[0] < 1
     assert ends[1] < 1e-24
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [ring(8), ring(16), ring(33), rs.topologies.chain(12), rs.topologies.star(9), rs.topologies.torus(4, 4),
+     rs.topologies.complete(6), rs.topologies.binary_tree(15)],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.parametrize("kappa", [1, 1.5, 4, 30])
+def test_mudag_is_stable_at_all_low_rates_with_the_rounds_that_it_takes_itself(graph, kappa):
+    problem = equal_hessians(graph.n, kappa)
+    if kappa == 4:
+        problem = rs.problems.random_quadratics(graph.n, 3, zeta2=1.0, mu=1 / kappa, seed=1)
+    for rate in (1.0, 0.3, 0.1, 0.01, 1e-4):
+        linear = rs.theory.linearize(problem, graph, Mudag(), rate / problem.smoothness)
+        assert linear.spectral_radius < 1
+
+
+def test_what_rounds_mudag_needs_at_low_rates_is_told_by_the_eigenvalues_that_they_leave():
+    graph, unstable = ring(20), 0
+    problem = equal_hessians(20, 2)
+    for rounds in range(1, 13):
+        P = np.linalg.eigvalsh(rs.mixing.fast_mix(metropolis(graph), rounds).toarray())
+        sees_to_it = P[0] > -1 / 7 and P[-2] < 1 / 2
+        linear = rs.theory.linearize(problem, graph, Mudag(rounds=rounds), 1e-5)
+        assert (linear.spectral_radius < 1) == sees_to_it
+        unstable += not sees_to_it
+    assert 0 < unstable < 12

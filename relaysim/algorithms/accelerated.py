@@ -14,6 +14,11 @@ from relaysim.support.checks import plain_options, real_number, whole_number
 
 __all__ = ["Mudag"]
 
+# The least that stands for ln(M/μ) where rounds are not given. At rates near 0 the disagreement of workers in
+# a mode of P with eigenvalue p has z³ = p(3z² − 3z + 1), whose roots are inside the unit circle where
+# −1/7 < p < 1/2. That takes 1.2/√(1 − λ) rounds for λ itself, and 1.6 for all between.
+LEAST_LOGARITHM = 2.0
+
 
 class ExtrapolatedState(NamedTuple):
     """``x``, the points ``ahead`` of it, Y, at which gradients are taken, and the ``correction`` C, 0 at
@@ -34,17 +39,18 @@ class Mudag(Method):
     of `D2`: Z = Y − γG(Y) + C;  X' = PZ;  C ← C + (P − I)Z.
 
     Args:
-        rounds: K of P, at least 1; None for ⌈ln(M/μ)/√(1 − λ)⌉, with M the largest smoothness of a worker's
-            objective, which the problem has to say, and λ = ‖W − J‖₂.
+        rounds: K of P, at least 1; None for ⌈max(ln(M/μ), 2)/√(1 − λ)⌉, with M the largest smoothness of a
+            worker's objective, which the problem has to say, and λ = ‖W − J‖₂.
         strong_convexity: μ > 0, of f; None for that of the problem.
 
     Any connected topology and one symmetric W. Sends K vectors per directed edge and step. Exact for any ζ.
     At γ = 1/L steps grow as √(L/μ), L and μ those of f, where those of other methods here grow as L/μ. Where
-    rounds are too few for the graph it diverges; K = 1 is not plain gossip, see `relaysim.mixing.fast_mix`.
-    At learning rate 0 workers average, X' = PX.
+    rounds are too few for the graph it diverges, at low rates too: these need −1/7 < p < 1/2 for all
+    eigenvalues p of P but 1, which the least K of 2/√(1 − λ) sees to. K = 1 is not plain gossip, see
+    `relaysim.mixing.fast_mix`. At learning rate 0 workers average, X' = PX.
 
     Source: Ye, Luo, Zhou, Zhang, "Multi-consensus decentralized accelerated gradient descent", JMLR 2023; the
-    rule and K as read in public code of others, checked by its growth with √(L/μ).
+    rule and ln(M/μ) as read in public code of others, checked by its growth with √(L/μ); the 2 is ours.
 
     >>> Mudag(rounds=3).vectors_per_edge(10), Mudag().vectors_per_edge(10)
     (3, None)
@@ -100,13 +106,13 @@ class Mudag(Method):
         return ExtrapolatedState(x, ahead, change)
 
     def _constants(self, known: Any) -> tuple[float, float]:
-        """μ, and ln(M/μ), 0 where the rounds are given, of what a round or a network knows of the problem."""
+        """μ, and ln(M/μ) or 2, 0 where rounds are given, of what a round or a network knows of the problem."""
         mu = self.strong_convexity
         if mu is None:
             mu = known.strong_convexity
         if self.rounds is not None:
             return mu, 0.0
-        return mu, math.log(known.local_smoothness.max() / mu)
+        return mu, max(math.log(known.local_smoothness.max() / mu), LEAST_LOGARITHM)
 
     def conserved(
         self, state: ExtrapolatedState, network: Network, learning_rate: Rate
