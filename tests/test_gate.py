@@ -523,3 +523,36 @@ def test_what_a_problem_says_of_its_optimal_value_is_its_value_there():
 def test_no_starting_point_is_refused(r):
     with pytest.raises(ValueError, match=r"no starting point, of shape \(\d+, 3, 0\)"):
         simulate(Hill(), x0=np.zeros((N, D, r)))
+
+
+def test_what_is_neither_true_nor_false_is_refused_before_work():
+    for name, value in (("keep_state", 3), ("progress", "yes")):
+        with pytest.raises(TypeError, match=f"{name} must be True or False, not {value!r}"):
+            simulate(Hill(), **{name: value})
+    for n_jobs, error in ((0, ValueError), ("two", TypeError)):
+        with pytest.raises(error, match="n_jobs must be a"):
+            rs.sweep({"n": 4, "steps": 2, "learning_rate": 0.1}, n_jobs=n_jobs)
+
+
+def test_a_function_of_matrices_that_was_not_called_is_named():
+    with pytest.raises(
+        TypeError, match=r"function metropolis itself.*: mixing=metropolis\(topology\)"
+    ):
+        rs.simulate(
+            rs.problems.random_quadratics(n=4, d=2, zeta2=1.0, seed=0),
+            rs.topologies.ring(4),
+            rs.algorithms.DPSGD(),
+            learning_rate=0.1,
+            steps=2,
+            mixing=rs.mixing.metropolis,
+        )
+
+
+def test_an_option_of_a_method_among_settings_is_told_where_it_belongs():
+    for given in ("DPSGD", ["D2", "DPSGD()"], rs.algorithms.DPSGD()):
+        with pytest.raises(
+            ValueError, match=r"'momentum'; it is an option of DPSGD, written .*momentum=…"
+        ):
+            rs.sweep({"algorithm": given, "momentum": [0, 0.5], "steps": 2})
+    with pytest.raises(ValueError, match=r"unknown setting 'zeta'; did you mean 'zeta2'"):
+        rs.sweep({"zeta": 1.0})

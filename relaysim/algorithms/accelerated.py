@@ -106,7 +106,7 @@ class Mudag(Method):
         return ExtrapolatedState(x, ahead, change)
 
     def _constants(self, known: Any) -> tuple[float, float]:
-        """μ, and ln(M/μ) or 2, 0 where rounds are given, of what a round or a network knows of the problem."""
+        """μ, and ln(M/μ) or 2, 0 where rounds are given, of a round or a network, which know the problem."""
         mu = self.strong_convexity
         if mu is None:
             mu = known.strong_convexity

@@ -270,7 +270,8 @@ class Experiment:
         Where a user asks to stop, or ``pause`` does, it is the history of so many steps as were taken.
         """
         run = self.run
-        most = {None: MOST_STATE_BYTES, True: math.inf, False: -1}[keep_state]
+        wanted = None if keep_state is None else true_or_false(keep_state, "keep_state")
+        most = {None: MOST_STATE_BYTES, True: math.inf, False: -1}[wanted]
         remaining = (step for step in self.recorded if step > self._done)
         label = self.parts["algorithm"].label
         total = self.steps - run.step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,11 @@ class ByStep:
     def __init__(
         self, call: Callable[[int], Matrix], topology: Topology, sums: Sequence[str] = (ROWS,)
     ):
+        if getattr(call, "__module__", "").startswith("relaysim.") and inspect.isfunction(call):
+            raise TypeError(
+                f"mixing is the function {call.__name__} itself, in the place of a matrix or a callable of "
+                f"the step; call it: mixing={call.__name__}(topology)"
+            )
         self._call, self._topology, self._sums = call, topology, sums
         # By the identity of what the callable gave, which is kept so that no other object has it, with what
         # it held then: a callable may write into the memory of its last matrix.

@@ -16,8 +16,8 @@ from relaysim.plots.style import (
     name_workers,
     new_axes,
     style,
-    whole_ticks,
 )
+from relaysim.plots.ticks import whole_ticks
 from relaysim.support.checks import shown, whole_number
 
 __all__ = ["spacetime"]

@@ -32,7 +32,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike
 
-from relaysim.plots.ticks import log_ticks
+from relaysim.plots.ticks import log_ticks, whole_ticks
 from relaysim.support.checks import one_of
 from relaysim.support.labels import AXIS_LABELS
 from relaysim.support.names import labels_of_workers
@@ -55,7 +55,6 @@ __all__ = [
     "style",
     "style_axes",
     "variant",
-    "whole_ticks",
 ]
 
 # More names beside an axis could not be read.
@@ -332,13 +331,6 @@ def style_axes(
         whole_ticks(ax.xaxis)
     ax.set_xlabel(drawable(labels.get(x, x)))
     ax.set_ylabel(drawable(labels.get(y, y)))
-
-
-def whole_ticks(axis: Axis) -> None:
-    """Ticks of a linear axis at whole numbers only, such as steps."""
-    if axis.get_scale() == "linear":
-        steps = [1, 2, 2.5, 5, 10]
-        axis.set_major_locator(MaxNLocator("auto", steps=steps, integer=True, min_n_ticks=1))
 
 
 def name_workers(axis: Axis, n: int, *who_may_say: Any, most_numbers: int = 8) -> None:

@@ -1,4 +1,4 @@
-"""Ticks of log axes that can be read, however little of a decade they show."""
+"""Ticks of log axes that can be read, however little of a decade they show, and of whole numbers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogFormatter, LogLocator
+from matplotlib.ticker import LogFormatter, LogLocator, MaxNLocator
 
-__all__ = ["LogTicks", "log_ticks", "number"]
+__all__ = ["LogTicks", "log_ticks", "number", "whole_ticks"]
 
 # Numbers between these are written out, others with a power of ten.
 PLAIN = (1e-3, 1e5)
@@ -113,3 +113,10 @@ def log_ticks(ax: Axes, x: bool = False, y: bool = True) -> None:
         if chosen and isinstance(axis.get_major_locator(), LogLocator):
             axis.set_major_formatter(LogTicks())
             axis.set_minor_formatter(LogTicks())
+
+
+def whole_ticks(axis: Any) -> None:
+    """Ticks of a linear axis at whole numbers only, such as steps."""
+    if axis.get_scale() == "linear":
+        steps = [1, 2, 2.5, 5, 10]
+        axis.set_major_locator(MaxNLocator("auto", steps=steps, integer=True, min_n_ticks=1))

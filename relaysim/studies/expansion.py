@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 import os
@@ -15,6 +16,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from relaysim.studies.experiment import DEFAULTS, OPTIONS
+from relaysim.studies.naming import ALGORITHMS, name_in
 from relaysim.studies.options import SettingError
 from relaysim.studies.settings import complete, key_of
 from relaysim.support.checks import require_memory
@@ -39,6 +41,17 @@ def read_sweep(path: str | os.PathLike) -> dict[str, Any]:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
 
 
+def _hint(key: str, stated: Mapping[str, Any]) -> str:
+    """What was meant: an option of a method that is there, or what is called nearly so."""
+    given = stated.get("algorithm", DEFAULTS["algorithm"])
+    for each in given if isinstance(given, list) else [given]:
+        name = name_in(each) if isinstance(each, str) else type(each).__name__
+        made = ALGORITHMS.get(name)
+        if made is not None and key in inspect.signature(made).parameters:
+            return f"; it is an option of {name}, written algorithm = '{name}({key}=…)'"
+    return closest(key, DEFAULTS)
+
+
 def expand(settings: Mapping[str, Any], source: pathlib.Path | None = None) -> list[dict]:
     """Every single setting that a sweep stands for, complete and as plain data.
 
@@ -56,7 +69,7 @@ def expand(settings: Mapping[str, Any], source: pathlib.Path | None = None) -> l
     for case in cases:
         joined = dict(common) | dict(case)
         unknown = [key for key in joined if key not in DEFAULTS]
-        wrong += [f"{where(key)}unknown setting {key!r}{closest(key, DEFAULTS)}" for key in unknown]
+        wrong += [f"{where(key)}unknown setting {key!r}{_hint(key, joined)}" for key in unknown]
         if unknown:
             continue
         settings_here = math.prod(_count(key, value) for key, value in joined.items())

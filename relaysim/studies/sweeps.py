@@ -38,7 +38,7 @@ from relaysim.studies.tables import rows_of, table_of
 from relaysim.studies.tuning import StartsBelowTargetError
 from relaysim.support.checks import size_in_bytes
 from relaysim.support.progress import ProgressBar, progress_bar, someone_watches
-from relaysim.support.threads import one_thread
+from relaysim.support.threads import check_jobs, one_thread
 from relaysim.version import __version__
 
 __all__ = ["computed_again", "load_sweep", "sweep"]
@@ -115,6 +115,7 @@ def sweep(
     >>> table[table.topology == "star"][["n", "zeta2"]].values.tolist()
     [[8.0, 0.0], [8.0, 1.0]]
     """
+    check_jobs(n_jobs)
     source = None
     if not isinstance(settings, Mapping):
         source = pathlib.Path(settings)

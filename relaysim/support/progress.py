@@ -7,6 +7,8 @@ import warnings
 from types import TracebackType
 from typing import Protocol, Self
 
+from relaysim.support.checks import true_or_false
+
 __all__ = ["ProgressBar", "progress_bar", "someone_watches"]
 
 DELAY_SECONDS = 2.0
@@ -45,6 +47,8 @@ def progress_bar(total: int | None, show: bool | None, description: str, unit: s
         description: what is going on.
         unit: what is counted.
     """
+    if show is not None:
+        show = true_or_false(show, "progress")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # without ipywidgets tqdm falls back to text, and says so
         from tqdm.auto import tqdm

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 from joblib import Parallel, delayed
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["in_processes", "one_thread", "threads", "usable_threads"]
+from relaysim.support.checks import whole_number
+
+__all__ = ["check_jobs", "in_processes", "one_thread", "threads", "usable_threads"]
 
 Found = TypeVar("Found")
 
@@ -80,8 +82,21 @@ def in_processes(
     >>> list(in_processes(pow, [(2, 3), (3, 2)], n_jobs=1))
     [8, 9]
     """
+    check_jobs(n_jobs)
     parallel = Parallel(n_jobs=None if n_jobs == 1 else n_jobs, return_as="generator")
     return parallel(delayed(_with_one_thread)(function, cell) for cell in cells)
+
+
+def check_jobs(n_jobs: object) -> None:
+    """Raise TypeError or ValueError for what is no number of processes.
+
+    >>> check_jobs(0)
+    Traceback (most recent call last):
+        ...
+    ValueError: n_jobs must be a number of processes, or -1 for one on each core, not 0
+    """
+    if whole_number(n_jobs, "n_jobs", -sys.maxsize) == 0:
+        raise ValueError("n_jobs must be a number of processes, or -1 for one on each core, not 0")
 
 
 def _with_one_thread(function: Callable[..., Any], cell: tuple) -> Any:
