@@ -342,7 +342,7 @@ class Never:
         ({"compute": Never()}, "the times of .* must be positive and finite"),
         (
             {"compute": 1.0},
-            r"compute must be a distribution of times such as Exponential\(1.0\), not 1.0",
+            r"compute must be a distribution of times such as Exponential\(1.0\) or Constant\(1.0\), not 1.0",
         ),
         ({"latency": -1.0}, "latency must be at least 0 and finite, not -1.0"),
         ({"latency": np.zeros(8)}, r"latency must be a number or have shape \(8, 8\), not \(8,\)"),

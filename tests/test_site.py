@@ -331,7 +331,7 @@ def test_a_method_that_diverges_is_drawn_at_a_smaller_rate(helpers, monkeypatch)
 
 def test_a_method_that_diverges_at_every_rate_is_drawn_on_another_graph(helpers, monkeypatch):
     pictures = helpers("pictures")
-    history = pictures.run(rs.algorithms.Mudag())
+    history = pictures.run(rs.algorithms.Mudag(rounds=1))
     assert repr(history.topology) == "complete(16)"
     assert history.frame.learning_rate.iloc[0] == pictures.LEARNING_RATE
     assert history.frame.suboptimality.iloc[-1] < pictures.LOWEST

@@ -52,7 +52,7 @@ class ByStep:
     def __init__(
         self, call: Callable[[int], Matrix], topology: Topology, sums: Sequence[str] = (ROWS,)
     ):
-        if getattr(call, "__module__", "").startswith("relaysim.") and inspect.isfunction(call):
+        if inspect.isfunction(call) and f"{call.__module__}.".startswith(f"{__package__}."):
             raise TypeError(
                 f"mixing is the function {call.__name__} itself, in the place of a matrix or a callable of "
                 f"the step; call it: mixing={call.__name__}(topology)"
