@@ -519,10 +519,9 @@ def test_what_a_problem_says_of_its_optimal_value_is_its_value_there():
         simulate(Stated(optimal_value=right + 0.1))
 
 
-@pytest.mark.parametrize("r", [0])
-def test_no_starting_point_is_refused(r):
+def test_no_starting_point_is_refused():
     with pytest.raises(ValueError, match=r"no starting point, of shape \(\d+, 3, 0\)"):
-        simulate(Hill(), x0=np.zeros((N, D, r)))
+        simulate(Hill(), x0=np.zeros((N, D, 0)))
 
 
 def test_what_is_neither_true_nor_false_is_refused_before_work():
@@ -556,3 +555,18 @@ def test_an_option_of_a_method_among_settings_is_told_where_it_belongs():
             rs.sweep({"algorithm": given, "momentum": [0, 0.5], "steps": 2})
     with pytest.raises(ValueError, match=r"unknown setting 'zeta'; did you mean 'zeta2'"):
         rs.sweep({"zeta": 1.0})
+
+
+def test_a_run_may_start_at_an_optimum_of_value_zero():
+    class Fitted(Hill):
+        optimal_value = 0.0
+        optimum = np.full(D, 1 / 3)
+
+        def value(self, x):
+            return 0.5 * ((x - self.optimum) ** 2).sum() + 1e-33
+
+        def gradient(self, x):
+            return x - self.optimum.reshape(-1, *(1,) * (x.ndim - 2))
+
+    for x0 in (Fitted.optimum, Fitted.optimum + 1e-14, np.zeros(D)):
+        assert simulate(Fitted(), x0=np.tile(x0, (N, 1))).frame.suboptimality.iloc[-1] >= 0

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 import relaysim as rs
 from relaysim.problems import Logistic, NoOptimumError, data, partitions
+from relaysim.problems.binary_divergence import BinaryDivergence
 from relaysim.problems.example_blocks import lay_out
 
 CHAIN = rs.topologies.chain(4)
@@ -1009,3 +1010,29 @@ def test_more_features_than_examples_leave_the_smallest_norm_too():
     x = problem.optimum
     assert np.linalg.norm(x) > 0.1
     assert np.linalg.norm(x - np.linalg.pinv(A) @ (A @ x)) < 1e-12 * np.linalg.norm(x)
+
+
+def test_divergences_of_examples_that_are_hopelessly_wrong_have_their_digits():
+    for margins, changes in (
+        ([-25, 1], [29.9, 30.1]),
+        ([-25, 1], [40.0, -50.0]),
+        ([-34, 2], [20.0, 0.1]),
+        ([-34, 2], [-20.0, 0.4]),
+        ([-20, -3], [0.5, 0.6]),
+        ([-10, 1], [2.0, 2.5]),
+    ):
+        expected = Decimal(0)
+        with decimal.localcontext() as context:
+            context.prec = 60
+            for margin, change in zip(map(Decimal, margins), map(Decimal, changes), strict=True):
+                wrong = 1 / (1 + margin.exp())
+                ratio = 1 + wrong * ((-change).exp() - 1)
+                expected += (ratio.ln() + wrong * change) / 2
+        divergence = BinaryDivergence(
+            np.ones((1, 2)), np.full((1, 2), 0.5), np.c_[margins].astype(float)
+        )
+        found = divergence.of(np.c_[changes])
+        together, slopes = divergence.with_slopes(np.c_[changes])
+        np.testing.assert_allclose([found[0], together[0]], float(expected), rtol=1e-11)
+        there = np.add(margins, changes)
+        np.testing.assert_allclose(slopes[:, 0], -0.5 / (1 + np.exp(there)), rtol=1e-12)

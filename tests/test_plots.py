@@ -884,7 +884,19 @@ def test_steps_are_whole_numbers_on_axes():
 
 
 @pytest.mark.parametrize("width", [2.0, 3.0, 6.4])
-@pytest.mark.parametrize("ends", [(0.03, 0.2), (0.06, 1.2), (2, 19), (0.4, 0.6), (1e-7, 9e-7)])
+@pytest.mark.parametrize(
+    "ends",
+    [
+        (0.03, 0.2),
+        (0.06, 1.2),
+        (2, 19),
+        (0.4, 0.6),
+        (1e-7, 9e-7),
+        (0.21, 0.29),
+        (1100, 1900),
+        (1.1e-5, 1.9e-5),
+    ],
+)
 def test_names_of_ticks_below_a_decade_do_not_overlap(width, ends):
     figure = Figure(figsize=(width, 2.4), layout="constrained")
     ax = figure.subplots()

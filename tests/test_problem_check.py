@@ -190,12 +190,12 @@ def broken(self, *arguments):
         (
             "suboptimality_and_gradient",
             lambda self, x: (self.suboptimality(x), 1.01 * self.mean_gradient(x)),
-            "suboptimality_and_gradient: the same as each by itself",
+            "suboptimality_and_gradient: f(x) − f(x*) and the mean gradient",
         ),
         (
             "suboptimality_and_gradient",
             lambda self, x: self.mean_gradient(x),
-            "suboptimality_and_gradient: the same as each by itself",
+            "suboptimality_and_gradient: f(x) − f(x*) and the mean gradient",
         ),
         ("zeta2", 0.5, "zeta2: (1/n) Σ_i ‖∇f_i(x*)‖²"),
         ("smoothness", 0.9, "smoothness: no f_i curves more"),

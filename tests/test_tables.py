@@ -335,3 +335,19 @@ def test_a_column_with_an_equals_sign_is_no_kind_of_another_one():
     assert test.features.tolist() == [[1, 0, 1], [1, 0, 3]]
     again = data.from_frame(table.iloc[::2], "ill", like=test)
     assert again.features.tolist() == test.features.tolist()
+
+
+def test_a_kind_and_a_column_of_numbers_of_one_name_are_told_apart():
+    table = pd.DataFrame({"a": ["x", "y"] * 2, "a=b": [1.0, 2, 3, 4], "ill": [0, 1, 1, 0]})
+    with pytest.warns(UserWarning, match="became a column"):
+        training = data.from_frame(table, "ill")
+    other = pd.DataFrame({"a": ["x", "b", "y"], "ill": [0, 1, 0]})
+    with pytest.raises(
+        ValueError, match="'a=b' of the training set is of its column 'a=b', and here of 'a'"
+    ):
+        data.from_frame(other, "ill", like=training)
+    by_hand = data.Dataset(np.eye(2), [0, 1], columns=("a=x", "a=y"))
+    found = data.from_frame(table[["a", "ill"]], "ill", like=by_hand)
+    assert found.features.tolist() == [[1, 0], [0, 1]] * 2
+    with pytest.raises(ValueError, match="sources are of the 2 columns, one each, not 1"):
+        data.Dataset(np.eye(2), [0, 1], columns=("a=x", "a=y"), sources=("a",))

@@ -16,7 +16,8 @@ __all__ = ["Mudag"]
 
 # The least that stands for ln(M/μ) where rounds are not given. At rates near 0 the disagreement of workers in
 # a mode of P with eigenvalue p has z³ = p(3z² − 3z + 1), whose roots are inside the unit circle where
-# −1/7 < p < 1/2. That takes 1.2/√(1 − λ) rounds for λ itself, and 1.6 for all between.
+# −1/7 < p < 1/2. That takes 1.2/√(1 − λ) rounds for λ itself, and 1.6 for all down to about −λ/2; near −λ
+# p falls more slowly, so that weights with such eigenvalues need more.
 LEAST_LOGARITHM = 2.0
 
 
@@ -46,7 +47,8 @@ class Mudag(Method):
     Any connected topology and one symmetric W. Sends K vectors per directed edge and step. Exact for any ζ.
     At γ = 1/L steps grow as √(L/μ), L and μ those of f, where those of other methods here grow as L/μ. Where
     rounds are too few for the graph it diverges, at low rates too: these need −1/7 < p < 1/2 for all
-    eigenvalues p of P but 1, which the least K of 2/√(1 − λ) sees to. K = 1 is not plain gossip, see
+    eigenvalues p of P but 1, which the least K of 2/√(1 − λ) sees to where W, as by Metropolis's weights, has
+    no eigenvalue near −λ; else give more rounds, or mix with (W + I)/2. K = 1 is not plain gossip, see
     `relaysim.mixing.fast_mix`. At learning rate 0 workers average, X' = PX.
 
     Source: Ye, Luo, Zhou, Zhang, "Multi-consensus decentralized accelerated gradient descent", JMLR 2023; the

@@ -163,6 +163,8 @@ def _of_history(history: History) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "weights: metropolis", OF["metropolis"]
     for what in ("learning_rate", "faults"):
         given = history.config[what]
+        if own := owned(given):
+            yield f"{what}: {own}", ()
         if isinstance(given, dict):
             yield from _named(given)
 

@@ -55,7 +55,7 @@ class ByStep:
         if inspect.isfunction(call) and f"{call.__module__}.".startswith(f"{__package__}."):
             raise TypeError(
                 f"mixing is the function {call.__name__} itself, in the place of a matrix or a callable of "
-                f"the step; call it: mixing={call.__name__}(topology)"
+                f"the step; call it: mixing={call.__name__}({', '.join(inspect.signature(call).parameters)})"
             )
         self._call, self._topology, self._sums = call, topology, sums
         # By the identity of what the callable gave, which is kept so that no other object has it, with what
@@ -91,10 +91,13 @@ def _holds(given: Any, held: Any) -> bool:
     if given is held:
         return True
     if not issparse(given):
-        return np.array_equal(given, held, equal_nan=True)
-    one, other = csr_array(given), csr_array(held)
-    parts = ("indptr", "indices", "data")
-    return all(np.array_equal(getattr(one, part), getattr(other, part)) for part in parts)
+        return np.array_equal(given, held)
+    if given.format != "csr":
+        given, held = csr_array(given), csr_array(held)
+    pairs = [(getattr(given, part), getattr(held, part)) for part in ("data", "indices", "indptr")]
+    return not any(one.flags.writeable for one, _ in pairs) or all(
+        np.array_equal(one, other) for one, other in pairs
+    )
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,8 @@ class LatticeSchedule:
             made[neighbours] = csr_array(
                 (weights, (rows.ravel(), columns.ravel())), shape=(self.n, self.n)
             )
+            for part in ("data", "indices", "indptr"):
+                getattr(made[neighbours], part).flags.writeable = False
         return made[neighbours]
 
     def __repr__(self) -> str:

@@ -232,9 +232,9 @@ class _Asked:
         else:
             numbers = real_array(found, "what a fault says arrives")
             arrived = numbers != 0
-            if (numbers[arrived] != 1).any():
+            if (between := numbers[arrived & (numbers != 1)]).size:
                 raise ValueError(
-                    f"{self._fault!r} says {numbers[arrived].max():g} of a message; what arrives is True and "
+                    f"{self._fault!r} says {between[0]:g} of a message; what arrives is True and "
                     f"what does not is False, and with a probability it is round.uniforms(…) < probability"
                 )
         owner = self._streams.owner

@@ -48,6 +48,7 @@ class LogTicks(LogFormatter):
         axis: Any = self.axis
         low, high = sorted(float(end) for end in axis.get_view_interval())
         self._named, self._plain, self._between = frozenset({1}), False, False
+        self._chosen: list[float] | None = None
         if not 0 < low < high < math.inf:
             return
         decades = math.log10(high / low)
@@ -55,11 +56,16 @@ class LogTicks(LogFormatter):
         if powers >= 2 and decades > 1.6:
             return
         self._plain = PLAIN[0] <= 2 * low and high <= PLAIN[1]
-        every = {*axis.get_majorticklocs(), *axis.get_minorticklocs()}
-        ticks = sorted(tick for tick in every if low <= tick <= high)
+        there = {*axis.get_majorticklocs(), *axis.get_minorticklocs()}
+        ticks = sorted(tick for tick in there if low <= tick <= high)
         within, few = decades <= 1, len(ticks) <= MOST
         for self._named in NAMED[0 if within and few else 1 if within else 2 :]:
             self._between = within and few and self._named is EVERY
+            if self._fit(ticks, _points(axis) / decades):
+                return
+        # Where no multiple serves, some of all that there are.
+        for every in range(1, len(ticks) + 1):
+            self._chosen = ticks[::every]
             if self._fit(ticks, _points(axis) / decades):
                 return
 
@@ -68,6 +74,8 @@ class LogTicks(LogFormatter):
         axis: Any = self.axis
         height = axis.get_major_ticks(1)[0].label1.get_fontsize()
         named = [(tick, _seen(name)) for tick in ticks if (name := self(tick))]
+        if not named:
+            return False
         wide = axis.axis_name == "x"
         for (one, before), (other, after) in itertools.pairwise(named):
             letters = (before + after) / 2 + 1
@@ -82,7 +90,10 @@ class LogTicks(LogFormatter):
         power = math.floor(math.log10(x) + 1e-9)
         leading = x / 10.0**power
         whole = math.isclose(leading, round(leading), rel_tol=1e-6)
-        if not (round(leading) in self._named if whole else self._between):
+        named = round(leading) in self._named if whole else self._between
+        if self._chosen is not None:
+            named = any(math.isclose(x, tick, rel_tol=1e-9) for tick in self._chosen)
+        if not named:
             return ""
         return (
             f"$10^{{{power}}}$"

@@ -88,11 +88,14 @@ def _require_optimal_value(problem: WithOptimum, start: np.ndarray) -> None:
     if stated is None:
         return
     stated = require_number(stated, "optimal_value", "as it is")
-    there, at_start = (
+    optimum = np.asarray(problem.optimum)
+    # A start at x* tells nothing of how large values of f are.
+    away = optimum + max(_norm(optimum), _norm(start), 1.0) / np.sqrt(len(optimum))
+    there, *others = (
         require_number(ask(problem.value, "value", x), "value", where)
-        for x, where in ((np.asarray(problem.optimum), "at the optimum"), (start, "at the start"))
+        for x, where in ((optimum, "at the optimum"), (start, "at the start"), (away, "away"))
     )
-    if not abs(stated - there) <= SAME_VALUE * max(abs(there), abs(at_start)):
+    if not abs(stated - there) <= SAME_VALUE * max(abs(there), *map(abs, others)):
         raise ValueError(
             f"the problem's optimal_value is {stated:.9g}, and its value at its optimum is {there:.9g}; make "
             f"them the same, or leave optimal_value out"

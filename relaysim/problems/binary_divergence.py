@@ -10,7 +10,7 @@ from numpy.polynomial import polynomial
 __all__ = ["DIGITS_LEFT", "EXTREME", "BinaryDivergence", "largest_sizes"]
 
 # Up to this change of a score a loss is expanded around the optimum; beyond, its closed form has lost
-# no more than a digit.
+# no more than a few digits.
 SERIES_UP_TO, SERIES_TERMS = 0.3, 18
 # A mean of logarithms of sums about 1 has its digits above this.
 DIGITS_LEFT = 1 / 2048
@@ -116,6 +116,10 @@ class BinaryDivergence:
         found = np.expm1(change)
         found *= self._wrong
         np.log1p(found, out=found)
+        far = np.abs(change) > 1
+        if far.any():
+            # Beside s near 1 little is left of 1 + s(e^u − 1), but not of (1 − s) + s e^u.
+            found[far] = np.log(self._ratios(np.exp(change)))[far]
         if not largest <= EXTREME:
             # e^u may be infinite, or 1 + s(…) without digits: the difference of the losses itself.
             where = np.abs(change) > EXTREME

@@ -97,6 +97,10 @@ class Dataset:
                 f"features must be (N, p) and labels (N,), not {self.features.shape} and "
                 f"{self.labels.shape}"
             )
+        if self.sources is not None and len(self.sources) != len(self.columns or ()):
+            raise ValueError(
+                f"sources are of the {len(self.columns or ())} columns, one each, not {len(self.sources)}"
+            )
 
     @property
     def classes(self) -> np.ndarray:

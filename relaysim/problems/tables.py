@@ -276,13 +276,21 @@ def _as_in(
             f"{like!r} does not say what its columns are; read it with from_frame or from_csv too"
         )
     kinds_of = {source for name, source in sources.items() if source != name}
+    # A Dataset made by hand does not say which columns are kinds.
+    heads = ((name, name.partition("=")[0]) for name in like.columns)
+    guessed = [head if head in kinds_of else name for name, head in heads]
+    of_training = dict(zip(like.columns, like.sources or guessed, strict=True))
     for name, values in parts.items():
+        if of_training.get(name, sources[name]) != sources[name]:
+            raise ValueError(
+                f"column {name!r} of the training set is of its column {of_training[name]!r}, and here of "
+                f"{sources[name]!r}; rename one"
+            )
         if name not in like.columns and not (sources[name] in kinds_of and not values.any()):
             raise ValueError(
                 f"column {name!r} is none of the training set's{closest(name, like.columns)}; the two "
                 f"tables need the same columns and kinds"
             )
-    of_training = dict(zip(like.columns, like.sources or like.columns, strict=True))
     absent = [
         name
         for name, source in of_training.items()

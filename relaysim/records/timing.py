@@ -87,6 +87,11 @@ def _modelled(history: Timed, model: Mapping[str, Any]) -> Runtime:
             "relaysim.analysis.runtime, such as compute=Exponential(1.0), or what it returns"
         )
     algorithm: Any = history.algorithm
+    if algorithm is None:
+        raise ValueError(
+            "when workers wait does not follow from a method of your own, or with a part of your own, which "
+            "the file does not have; give with_time what relaysim.analysis.runtime(network, steps) returns"
+        )
     if getattr(algorithm, "uses", "workers") == "workers":
         raise ValueError(
             f"whom workers wait for does not follow from the topology where {type(algorithm).__name__} "

@@ -88,14 +88,14 @@ def in_processes(
 
 
 def check_jobs(n_jobs: object) -> None:
-    """Raise TypeError or ValueError for what is no number of processes.
+    """Raise TypeError or ValueError for what is no number of processes; None is ``joblib.parallel_config``'s.
 
     >>> check_jobs(0)
     Traceback (most recent call last):
         ...
     ValueError: n_jobs must be a number of processes, or -1 for one on each core, not 0
     """
-    if whole_number(n_jobs, "n_jobs", -sys.maxsize) == 0:
+    if n_jobs is not None and whole_number(n_jobs, "n_jobs", -sys.maxsize) == 0:
         raise ValueError("n_jobs must be a number of processes, or -1 for one on each core, not 0")
 
 

@@ -185,6 +185,7 @@ class Runtime(np.lib.mixins.NDArrayOperatorsMixin):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         time = self.time
         found = time[:, 0] if time.shape[1] == 1 else time
+        found.flags.writeable = False
         return found if dtype is None else found.astype(dtype)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
