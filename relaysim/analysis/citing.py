@@ -139,7 +139,7 @@ def _parts(thing: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield from _met(part)
         elif keys_of(part):
             yield type(part).__name__, keys_of(part)
-        elif isinstance(encode(part), dict) and owned(encode(part)):
+        elif isinstance(plain := encode(part), dict) and owned(plain):
             yield f"{field.name}: {type(part).__name__}", ()
 
 

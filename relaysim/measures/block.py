@@ -126,9 +126,10 @@ class Block:
     def suboptimality(self) -> np.ndarray:
         """f(x̄) − f(x*), ``(k r,)``."""
         problem, points = self.problem, self.points
-        name = "suboptimality_and_gradient"
-        together = unless_overridden(problem, name, "suboptimality", "mean_gradient")
-        if self._is_asked_for_both and together is not None:
+        name, together = "suboptimality_and_gradient", None
+        if self._is_asked_for_both:
+            together = unless_overridden(problem, name, "suboptimality", "mean_gradient")
+        if together is not None:
             both = ask(together, name, points)
             if not isinstance(both, tuple) or len(both) != 2:
                 raise TypeError(

@@ -10,13 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from relaysim.plots.naming import Recorded
-from relaysim.plots.style import (
-    NO_VALUE,
-    drawable,
-    name_workers,
-    new_axes,
-    style,
-)
+from relaysim.plots.style import NO_VALUE, drawable, name_workers, new_axes, style
 from relaysim.plots.ticks import whole_ticks
 from relaysim.support.checks import shown, whole_number
 
