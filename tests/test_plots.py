@@ -894,6 +894,7 @@ def test_steps_are_whole_numbers_on_axes():
         (1e-7, 9e-7),
         (0.21, 0.29),
         (1100, 1900),
+        (1.1e-5, 1.9e-5),
     ],
 )
 def test_names_of_ticks_below_a_decade_do_not_overlap(width, ends):

@@ -18,8 +18,8 @@ MOST = 9
 EVERY = frozenset(range(1, 10))
 # Which multiples of powers of ten are named, the more of them the more room there is.
 NAMED = (EVERY, frozenset({1, 2, 3, 5, 7}), frozenset({1, 2, 5}), frozenset({1, 3}), frozenset({1}))
-# Of letters, in shares of their height: how wide one is, and how high a line.
-LETTER, LINE = 0.6, 1.1
+# In shares of the height of letters: how wide one is, and how high a line without and with a power of ten.
+LETTER, LINE, LINE_OF_POWERS = 0.6, 1.1, 1.4
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -73,13 +73,15 @@ class LogTicks(LogFormatter):
         """Whether names of neighbours stand side by side, with so many points for a decade."""
         axis: Any = self.axis
         height = axis.get_major_ticks(1)[0].label1.get_fontsize()
-        named = [(tick, _seen(name)) for tick in ticks if (name := self(tick))]
+        named = [(tick, name) for tick in ticks if (name := self(tick))]
         if not named:
             return False
         wide = axis.axis_name == "x"
         for (one, before), (other, after) in itertools.pairwise(named):
-            letters = (before + after) / 2 + 1
-            if room * math.log10(other / one) < height * (LETTER * letters if wide else LINE):
+            needed = LINE_OF_POWERS if "^" in before + after else LINE
+            if wide:
+                needed = LETTER * ((_seen(before) + _seen(after)) / 2 + 1)
+            if room * math.log10(other / one) < height * needed:
                 return False
         return True
 
