@@ -8,7 +8,7 @@ import pytest
 from methods import AFFINE
 
 import relaysim as rs
-from relaysim.theory import columns, decoupling, floors, lasting, spectra
+from relaysim.theory import columns, decoupling, floors, groups, lasting
 
 
 def quadratics(n, d, zeta2=1.0):
@@ -192,7 +192,7 @@ def test_what_columns_need_is_estimated(n, d, graph, algorithm, least):
 def test_what_doubling_needs_is_estimated():
     n, d = 24, 12
     floor = floor_of(quadratics(n, d), rs.topologies.ring(n), rs.algorithms.GradientTracking())
-    A = spectra.part_of(floor._matrices[0], np.arange(floor.step.states))
+    A = groups.part_of(floor._matrices[0], np.arange(floor.step.states))
     B = floor._noise[0]
     source = B @ B.T
     expected = lasting.memory_of_doubling(floor.step.states)

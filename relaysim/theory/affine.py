@@ -438,4 +438,6 @@ def left_vectors(quantities: csr_array, A: csr_array) -> csr_array:
     """Left null vectors of A − I, ``(k, N)``, from what a rule conserves."""
     # After one more step: y may hold sums that do not fit the messages, which a step mends.
     found = csr_array(quantities @ A)
-    return found[np.flatnonzero(abs(found).sum(axis=1) > 0)]
+    found.eliminate_zeros()
+    there = np.diff(found.indptr) > 0
+    return found if there.all() else found[np.flatnonzero(there)]

@@ -219,8 +219,11 @@ def _answers(respond: Gradient, labels: np.ndarray, count: int, d: int) -> Itera
 
 def without_rounding(matrix: csr_array) -> csr_array:
     """Without entries that are rounding beside the largest: what should be 0 is 0."""
-    matrix.data[np.abs(matrix.data) <= 4e-16 * np.abs(matrix.data).max(initial=0)] = 0
-    matrix.eliminate_zeros()
+    sizes = np.abs(matrix.data)
+    rounding = sizes <= 4e-16 * sizes.max(initial=0)
+    if rounding.any():
+        matrix.data[rounding] = 0
+        matrix.eliminate_zeros()
     return matrix
 
 

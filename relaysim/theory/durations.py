@@ -18,7 +18,8 @@ from relaysim.support.checks import real_number
 from relaysim.theory.affine import AffineStep
 from relaysim.theory.assembly import BATCH_BYTES
 from relaysim.theory.iteration import FIRST_LOOK, POWERS
-from relaysim.theory.spectra import DENSE_STATES, groups_of
+from relaysim.theory.groups import groups_of
+from relaysim.theory.spectra import DENSE_STATES
 
 __all__ = [
     "BY_PARAMETERS",

@@ -21,6 +21,7 @@ from relaysim.theory.assembly import step_matrix
 from relaysim.theory.columns import memory_of_columns, sums_over_columns
 from relaysim.theory.decoupling import Coordinates
 from relaysim.theory.durations import columns_seconds, covariance_seconds, rows_seconds
+from relaysim.theory.groups import conserved_in, groups_of, part_of, stack_of
 from relaysim.theory.lasting import (
     Lasting,
     doubled,
@@ -29,16 +30,7 @@ from relaysim.theory.lasting import (
     steps_to_rest,
     summed,
 )
-from relaysim.theory.spectra import (
-    conserved_in,
-    deflated,
-    fingerprint,
-    groups_of,
-    part_of,
-    product,
-    projector,
-    stack_of,
-)
+from relaysim.theory.spectra import deflated, fingerprint, product, projector
 
 __all__ = ["Floor", "NoiseWhenAsked", "Spread"]
 

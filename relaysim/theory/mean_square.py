@@ -31,7 +31,8 @@ from relaysim.support.starts import starting_points
 from relaysim.theory.meeting_steps import MeetingSteps
 from relaysim.theory.outcomes_in_turn import Begun, OutcomesInTurn
 from relaysim.theory.second_moments import SPANNED, moved, radius, seen
-from relaysim.theory.spectra import NEUTRAL, fixed_point, groups_of
+from relaysim.theory.groups import groups_of
+from relaysim.theory.spectra import NEUTRAL, fixed_point
 from relaysim.topologies import Topology, TreePair
 
 __all__ = ["MeanSquare", "Replayed", "mean_square", "mean_square_rate"]

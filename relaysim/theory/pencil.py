@@ -21,6 +21,20 @@ OWN, OTHER = 0.375, 3.1
 FAR = 2.0**60
 
 
+class _Affine:
+    """A + γ B, put together once of the entries that either has."""
+
+    def __init__(self, constant: csr_array, slope: csr_array):
+        both = csr_array(constant + 1j * slope)
+        self._constant, self._slope = both.data.real.copy(), both.data.imag.copy()
+        self._indices, self._indptr, self._shape = both.indices, both.indptr, both.shape
+
+    def at(self, rate: float) -> csr_array:
+        data = self._constant + rate * self._slope
+        # Copies, since what is 0 at a rate is taken out of them.
+        return csr_array((data, self._indices.copy(), self._indptr.copy()), shape=self._shape)
+
+
 class Pencil:
     """The matrices of a method at any learning rate, in units of their own.
 
@@ -33,12 +47,12 @@ class Pencil:
         step = own.step
         self.states, self.period = step.states, step.period
         self.seen = np.arange(step.states) < step.size[0] * step.size[1]
-        self._own, self._at_rest, self._slopes = own, at_rest, slopes
+        self._own = own
+        self._steps = [_Affine(A, slope) for A, slope in zip(at_rest, slopes, strict=True)]
 
     def matrices(self, rate: float) -> list[csr_array]:
         """A of each step of a period, ``(N, N)``."""
-        pairs = zip(self._at_rest, self._slopes, strict=True)
-        return [without_rounding(csr_array(A + rate * slope)) for A, slope in pairs]
+        return [without_rounding(step.at(rate)) for step in self._steps]
 
     def conserved(self, rate: float, first: csr_array) -> csr_array:
         """Left null vectors of A − I, ``(k, N)``, with the first of these matrices."""
@@ -47,11 +61,10 @@ class Pencil:
     def _quantities(self, rate: float) -> csr_array:
         if self._affine_quantities is None:
             return self._own.quantities_at(rate)
-        at_rest, slope = self._affine_quantities
-        return csr_array(at_rest + rate * slope)
+        return self._affine_quantities.at(rate)
 
     @functools.cached_property
-    def _affine_quantities(self) -> tuple[csr_array, csr_array] | None:
+    def _affine_quantities(self) -> _Affine | None:
         """What is conserved, where it is affine in the rate too."""
         rate = self._own.step.learning_rate
         given = [self._own.quantities_at(each) for each in (0.0, rate, 8 * rate)]
@@ -60,7 +73,7 @@ class Pencil:
         slope = csr_array((given[1] - given[0]) / rate)
         error = abs(given[0] + 8 * rate * slope - given[2]).max() if given[0].shape[0] else 0.0
         fits = error <= 1e-12 * abs(given[2]).max() if given[0].shape[0] else True
-        return (given[0], slope) if fits else None
+        return _Affine(given[0], slope) if fits else None
 
 
 def pencil_of(made: Callable[[float], AffineStep], curvature: float) -> Pencil | None:

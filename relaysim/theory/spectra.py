@@ -5,36 +5,33 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.linalg import eigvals, lu_factor, lu_solve
-from scipy.sparse import block_array, csc_array, csgraph, csr_array, eye_array
+from scipy.linalg import eigvals, get_lapack_funcs
+from scipy.sparse import block_array, csc_array, csr_array, eye_array
 from scipy.sparse.linalg import MatrixRankWarning, splu
 
+from relaysim.theory.groups import groups_by
 from relaysim.theory.iteration import SEEN, Search, radius_by_iteration
 
 __all__ = [
     "NEUTRAL",
-    "conserved_in",
     "deflated",
     "fingerprint",
     "fixed_point",
-    "groups_of",
-    "part_of",
     "product",
     "projector",
     "scaled_product",
     "spectral_radius",
-    "stack_of",
 ]
 
 # All eigenvalues of a matrix up to this size; beyond it those of largest modulus by iteration, and all
 # of them again, up to the second size, where iteration does not converge.
 DENSE_STATES = 100
 MOST_DENSE_STATES = 5000
-# Groups of at most so many states are handled together.
-MOST_STACKED = 16
+# Quantities with so many entries, zeros among them, are multiplied sooner as an array.
+MOST_DENSE_ENTRIES = 5000
 # Moduli closer to 1 than this are 1 up to rounding.
 NEUTRAL = 1e-12
 # Steps after which powers of A are taken not to vanish.
@@ -68,14 +65,18 @@ def spectral_radius(
         RuntimeWarning: the iteration on a large matrix has not converged.
     """
     A, exponent = scaled_product(matrices)
-    conserved.eliminate_zeros()
-    small, others = _sorted_out(groups_of([A, conserved.T @ conserved]), conserved)
+    if not A.data.all():
+        A = A.copy()
+        A.eliminate_zeros()
+    if not conserved.data.all():
+        conserved.eliminate_zeros()
+    groups = groups_by(A, conserved)
     largest = 0.0
-    for rows in small:
-        largest = max(largest, _radius_ofstack_of(stack_of(A, rows), seen[rows], largest))
+    for stack in groups.stacks:
+        largest = max(largest, _radius_of_stack(stack.dense(A), seen[stack.rows], largest))
     known: dict[tuple, float] = {}
-    for rows in others:
-        part, kept = part_of(A, rows), conserved_in(conserved, rows)
+    for rows, matrix, quantities in groups.others:
+        part, kept = matrix.of(A.data), quantities.of(conserved.data)
         key = (fingerprint(part), fingerprint(kept), seen[rows].tobytes())
         if key not in known:
             known[key] = _radius(part, kept, seen[rows], search, int(rows[0]))
@@ -84,36 +85,7 @@ def spectral_radius(
     return largest ** (1 / period) * 2.0 ** (exponent / period)
 
 
-def _sorted_out(
-    groups: Iterator[np.ndarray], conserved: csr_array
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Rows of small groups in which nothing is conserved, ``(count, size)`` by size, and the others."""
-    touched = np.bincount(conserved.indices, minlength=conserved.shape[1]) > 0
-    small: dict[int, list[np.ndarray]] = {}
-    others = []
-    for rows in groups:
-        if len(rows) <= MOST_STACKED and not touched[rows].any():
-            small.setdefault(len(rows), []).append(rows)
-        else:
-            others.append(rows)
-    return [np.array(each) for each in small.values()], others
-
-
-def stack_of(A: csr_array, rows: np.ndarray) -> np.ndarray:
-    """The parts of a matrix within groups ``(count, size)``, dense, ``(count, size, size)``."""
-    count, size = rows.shape
-    group, place = np.full((2, A.shape[0]), -1)
-    group[rows], place[rows] = np.arange(count)[:, None], np.arange(size)
-    coordinates = A.tocoo()
-    i, j = coordinates.coords
-    inside = group[i] >= 0
-    found = np.zeros((count, size, size))
-    i, j = i[inside], j[inside]
-    found[group[i], place[i], place[j]] = coordinates.data[inside]
-    return found
-
-
-def _radius_ofstack_of(parts: np.ndarray, seen: np.ndarray, least: float) -> float:
+def _radius_of_stack(parts: np.ndarray, seen: np.ndarray, least: float) -> float:
     """The largest of the radii of dense parts, ``(count, size, size)``, or ``least`` if that is larger."""
     shown = seen.any(axis=1)
     parts, seen = parts[shown], seen[shown]
@@ -144,34 +116,6 @@ def scaled_product(matrices: Sequence[csr_array]) -> tuple[csr_array, int]:
     return found, exponent
 
 
-def groups_of(patterns: Sequence[csr_array]) -> Iterator[np.ndarray]:
-    """Rows that go together: no matrix has an entry between one group and another."""
-    joint = abs(patterns[0])
-    for pattern in patterns[1:]:
-        joint = joint + abs(pattern)
-    joint.eliminate_zeros()
-    count, labels = csgraph.connected_components(joint, directed=True, connection="weak")
-    order = np.argsort(labels, kind="stable")
-    yield from np.split(order, np.cumsum(np.bincount(labels, minlength=count))[:-1])
-
-
-def part_of(matrix: csr_array, rows: np.ndarray) -> csr_array:
-    """The part of a matrix within a group."""
-    return matrix[rows][:, rows]
-
-
-def conserved_in(conserved: csr_array, rows: np.ndarray) -> csr_array:
-    """The conserved quantities of a group."""
-    kept = csr_array(conserved[:, rows])
-    kept = kept[np.diff(kept.indptr) > 0]
-    if kept.shape[0] < 2 or len(rows) == conserved.shape[1]:
-        return kept
-    # Of rows that reach into other groups the parts may depend on each other.
-    _, sizes, directions = np.linalg.svd(kept.toarray(), full_matrices=False)
-    independent = directions[sizes > 1e-12 * sizes[0]]
-    return kept if len(independent) == kept.shape[0] else csr_array(independent)
-
-
 def fingerprint(matrix: csr_array) -> tuple:
     matrix.sort_indices()
     return (
@@ -188,7 +132,11 @@ def _radius(
     if not seen.any():
         return 0.0
     size = len(seen)
-    if size > DENSE_STATES:
+    if size <= DENSE_STATES:
+        dense = A.toarray()
+        if _is_nilpotent(dense):
+            return 0.0
+    else:
         radius, converged = radius_by_iteration(A, projector(conserved), seen, search, row)
         if converged and radius > LOOKS_NILPOTENT:
             return radius
@@ -204,9 +152,8 @@ def _radius(
                 stacklevel=2,
             )
             return radius
-    elif _is_nilpotent(A):
-        return 0.0
-    return _radius_of_all(deflated(A, conserved), seen)
+        dense = A.toarray()
+    return _radius_of_all(_deflated(dense, conserved), seen)
 
 
 def _is_nilpotent(A: csr_array | np.ndarray) -> bool:
@@ -218,7 +165,7 @@ def _is_nilpotent(A: csr_array | np.ndarray) -> bool:
     # Eigenvalues that are 0 add up to 0, up to rounding.
     if abs(diagonal.sum()) > 1e-9 * np.abs(diagonal).sum():
         return False
-    y = np.random.default_rng(0).integers(-(2**20), 2**20, A.shape[0]).astype(float)
+    y = _whole_numbers(A.shape[0])
     for _ in range(min(A.shape[0], MOST_NILPOTENT)):
         y = A @ y
         norm = float(np.linalg.norm(y))
@@ -231,7 +178,10 @@ def _is_nilpotent(A: csr_array | np.ndarray) -> bool:
 
 def deflated(A: csr_array, conserved: csr_array) -> np.ndarray:
     """A on the states whose conserved quantities are 0, dense."""
-    dense = A.toarray()
+    return _deflated(A.toarray(), conserved)
+
+
+def _deflated(dense: np.ndarray, conserved: csr_array) -> np.ndarray:
     if conserved.shape[0]:
         left = np.linalg.qr(conserved.toarray().T)[0]
         dense -= left @ (left.T @ dense)
@@ -254,21 +204,37 @@ def _radius_of_all(A: np.ndarray, seen: np.ndarray) -> float:
 
 def _shows(A: np.ndarray, value: complex, seen: np.ndarray) -> bool:
     """Whether eigenvectors of this eigenvalue have more than rounding in the entries seen."""
-    shifted = A - (1 + 1e-11) * value * np.eye(len(A))
-    vector = np.random.default_rng(0).normal(size=len(A)).astype(shifted.dtype)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # nearly singular on purpose
-        factors = lu_factor(shifted, check_finite=False)
+    place = value if value.imag else value.real
+    shifted = A - (1 + 1e-11) * place * np.eye(len(A))
+    factored, solved = get_lapack_funcs(("getrf", "getrs"), (shifted,))
+    vector = _normal_numbers(len(A)).astype(shifted.dtype)
+    factors, swaps, _ = factored(shifted)  # nearly singular on purpose
+    with np.errstate(all="ignore"):
         for _ in range(3):
-            vector = lu_solve(factors, vector, check_finite=False)
+            vector, _ = solved(factors, swaps, vector)
             vector /= np.linalg.norm(vector)
     return not np.linalg.norm(vector[seen]) <= SEEN
+
+
+@functools.lru_cache(maxsize=64)
+def _normal_numbers(size: int) -> np.ndarray:
+    """To begin with, the same each time; not to be written to."""
+    return np.random.default_rng(0).normal(size=size)
+
+
+@functools.lru_cache(maxsize=64)
+def _whole_numbers(size: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(-(2**20), 2**20, size).astype(float)
 
 
 def projector(conserved: csr_array) -> Apply:
     """y without its part along the conserved left vectors."""
     if not conserved.shape[0]:
         return lambda y: y
+    if math.prod(conserved.shape) <= MOST_DENSE_ENTRIES:
+        left = np.linalg.qr(conserved.toarray().T)[0]
+        right = left.T
+        return lambda y: y - left @ (right @ y)
     transposed = conserved.T  # making it takes longer than using it
     gram = splu(csc_array(conserved @ transposed))
     return lambda y: y - transposed @ gram.solve(conserved @ y)
