@@ -17,8 +17,8 @@ from scipy.sparse import csr_array
 from relaysim.support.checks import real_number
 from relaysim.theory.affine import AffineStep
 from relaysim.theory.assembly import BATCH_BYTES
-from relaysim.theory.iteration import FIRST_LOOK, POWERS
 from relaysim.theory.groups import groups_of
+from relaysim.theory.iteration import FIRST_LOOK, POWERS
 from relaysim.theory.spectra import DENSE_STATES
 
 __all__ = [

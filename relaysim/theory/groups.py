@@ -9,7 +9,16 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csgraph, csr_array
 
-__all__ = ["Groups", "Part", "Stack", "conserved_in", "groups_by", "groups_of", "part_of", "stack_of"]
+__all__ = [
+    "Groups",
+    "Part",
+    "Stack",
+    "conserved_in",
+    "groups_by",
+    "groups_of",
+    "part_of",
+    "stack_of",
+]
 
 # Groups of at most so many states are handled together.
 MOST_STACKED = 16

@@ -28,10 +28,10 @@ from relaysim.problems.problem import knows_optimum
 from relaysim.support.checks import real_array, real_number, shown, size_text, whole_number
 from relaysim.support.progress import progress_bar
 from relaysim.support.starts import starting_points
+from relaysim.theory.groups import groups_of
 from relaysim.theory.meeting_steps import MeetingSteps
 from relaysim.theory.outcomes_in_turn import Begun, OutcomesInTurn
 from relaysim.theory.second_moments import SPANNED, moved, radius, seen
-from relaysim.theory.groups import groups_of
 from relaysim.theory.spectra import NEUTRAL, fixed_point
 from relaysim.topologies import Topology, TreePair
 
