@@ -1,5 +1,6 @@
 """Hypothesis draws the same examples in every run, without a database; the site is built once."""
 
+import collections
 import functools
 import gc
 import os
@@ -8,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import zlib
 
 import pytest
 from hypothesis import given, settings
@@ -42,8 +44,30 @@ def pytest_collection():
     gc.enable()
 
 
-@pytest.hookimpl(tryfirst=True)  # before groups are made of the marks
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+    parser.addoption(
+        "--one-in",
+        type=int,
+        default=1,
+        metavar="K",
+        help="one in K settings of each test, at least one: other ones for each test",
+    )
+
+
+def one_in(count, items):
+    """Of each test's settings one in so many, and the others; which they are depends on the test's name."""
+    seen, kept, others = collections.Counter(), [], []
+    number = collections.Counter(item.nodeid.split("[")[0] for item in items)
+    for item in items:
+        name = item.nodeid.split("[")[0]
+        first = zlib.crc32(name.encode()) % min(count, number[name])
+        (kept if seen[name] % count == first else others).append(item)
+        seen[name] += 1
+    return kept, others
+
+
+@pytest.hookimpl(hookwrapper=True)  # before groups are made of the marks, and after some were chosen by them
+def pytest_collection_modifyitems(config, items):
     """The site takes a minute to build: what asks for it is slow, and stays in one process."""
     for item in items:
         if "site" in getattr(item, "fixturenames", ()):
@@ -51,6 +75,9 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group("site"))
     # It takes the longest of all: begun last, it would leave the other process with nothing to do.
     items.sort(key=lambda item: "site" not in getattr(item, "fixturenames", ()))
+    yield
+    items[:], others = one_in(config.getoption("one_in"), items)
+    config.hook.pytest_deselected(items=others)
 
 
 @pytest.hookimpl(optionalhook=True)  # with pytest-xdist only
