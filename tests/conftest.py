@@ -66,7 +66,9 @@ def one_in(count, items):
     return kept, others
 
 
-@pytest.hookimpl(hookwrapper=True)  # before groups are made of the marks, and after some were chosen by them
+@pytest.hookimpl(
+    hookwrapper=True
+)  # before groups are made of the marks, and after some were chosen by them
 def pytest_collection_modifyitems(config, items):
     """The site takes a minute to build: what asks for it is slow, and stays in one process."""
     for item in items:

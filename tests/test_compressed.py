@@ -91,6 +91,27 @@ def test_random_rounding_sends_as_many_values_as_it_says(levels):
     assert (error <= 1 - compressor.contraction(d)).all()
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-170, 1e150, 1e300])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 6), (2, 3), (4, 4), (7, 2), (8, 8)])
+@pytest.mark.parametrize("rank", [1, 2])
+def test_low_rank_is_the_best_approximation(rank, rows, columns, scale):
+    generator = np.random.default_rng(rows)
+    M = generator.normal(size=(6, rows, columns))
+    M[1] = np.outer(M[1, :, 0], M[1, 0])
+    M[2] = M[1] + 1e-9 * M[2]
+    M[3], M[4, 0] = 0, 0
+    M *= scale / np.abs(M).max()
+    sent = LowRank(rank, rows).compress(M.reshape(6, -1)).reshape(M.shape)
+    left, values, right = np.linalg.svd(M / scale, full_matrices=False)
+    best = (left[..., :rank] * values[:, None, :rank]) @ right[:, :rank]
+    np.testing.assert_allclose(sent / scale, best, rtol=0, atol=3e-14)
+
+
+def test_of_equal_singular_values_low_rank_keeps_one():
+    sent = LowRank(1, 4).compress(np.eye(4).reshape(1, -1)).reshape(4, 4)
+    np.testing.assert_allclose(np.linalg.svd(sent, compute_uv=False), [1, 0, 0, 0], atol=1e-15)
+
+
 @pytest.mark.parametrize("compressor", EVERY, ids=repr)
 def test_what_diverged_leaves_other_workers_as_they_are(compressor):
     """Of vectors with a number that is none, or infinite, nothing is raised, whatever stands beside them."""

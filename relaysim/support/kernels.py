@@ -41,12 +41,14 @@ from relaysim.support.operations import (
     SUBTRACT_FROM_NUMBER,
 )
 
+compiler: Any
 njit: Any
 config: Any
 try:
+    from numba import __version__ as compiler
     from numba import config, njit  # type: ignore[import-not-found, no-redef, unused-ignore]
 except ImportError:
-    config = njit = None
+    compiler = config = njit = None
 
 
 Arrays: TypeAlias = tuple[np.ndarray, ...]
@@ -61,9 +63,11 @@ _SOURCES = ("operations", "kernels", "loops")
 def _place() -> str:
     """Where what is compiled of these sources is kept; nowhere in particular if nothing can be written there.
 
-    Numba looks whether a function's own file has changed, and not at those of what it calls.
+    Numba looks whether a function's own file has changed, and not at those of what it calls; and two versions
+    of it, in two environments, would each put its own in the place of the other's.
     """
     sources = b"".join((_HERE / f"{name}.py").read_bytes() for name in _SOURCES)
+    sources += str(compiler).encode()
     parent = pathlib.Path(config.CACHE_DIR or _HERE / "__pycache__")
     place = parent / f"loops-{hashlib.sha256(sources).hexdigest()[:16]}"
     try:
