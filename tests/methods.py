@@ -88,6 +88,7 @@ ALGORITHMS = (
     rs.algorithms.SingleMerge(merge_at=4, probability=0.5),
     rs.algorithms.SingleMerge(merge_at=4, probability=0.7, local_steps=3),
     rs.algorithms.SingleMerge(merge_at=4, probability=0.7, count="all-to-all"),
+    rs.algorithms.DynamicAveraging(threshold=0.0),
     rs.algorithms.DynamicAveraging(threshold=2.0),
     rs.algorithms.DynamicAveraging(threshold=0.3, period=4),
     rs.algorithms.ChocoSGD(rs.compressors.TopK(2), consensus_rate=0.3),

@@ -862,6 +862,44 @@ def test_the_rate_that_forgets_everything_is_found(name, h):
     assert best.learning_rate == pytest.approx(1 / h, rel=1e-15)
 
 
+@pytest.mark.parametrize("n", [2, 4])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_best_rate_at_which_nothing_is_left_is_found(n, seed):
+    """With one parameter, and W = 11ᵀ/n, the mean of all curvatures is undone by its inverse."""
+    generator = np.random.default_rng(seed)
+    h, centers = generator.uniform(0.1, 1, (n, 1)), generator.normal(size=(n, 1))
+    problem = rs.problems.DiagonalQuadratic(h, centers)
+    methods = [rs.algorithms.D2(), rs.algorithms.GradientTracking(), rs.algorithms.DPSGD()]
+    if n == 2:  # each hears the other one step late
+        methods += [rs.algorithms.RelaySGD(), rs.algorithms.RelaySGDGrad()]
+    for method in methods:
+        topology = rs.topologies.complete(n) if n > 2 else rs.topologies.chain(n)
+        if n > 2 and method.label == "DP-SGD (gossip)":
+            continue  # its workers' differences are by their own curvatures
+        found = rs.theory.best_learning_rate(problem, topology, method)
+        assert found.learning_rate == pytest.approx(1 / h.mean(), rel=2e-5)
+        assert found.spectral_radius < 3e-5
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-13, 1e13, 1e100])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        rs.algorithms.GradientTracking(),
+        rs.algorithms.GradientTracking("diging"),
+        rs.algorithms.GradientTracking("atc", momentum=0.3),
+        rs.algorithms.D2("scaled"),
+    ],
+    ids=repr,
+)
+def test_a_fixed_point_does_not_depend_on_the_units_of_the_loss(algorithm, scale):
+    generator = np.random.default_rng(0)
+    h, centers = generator.uniform(0.3, 1, (5, 3)), generator.normal(size=(5, 3))
+    problem = rs.problems.DiagonalQuadratic(scale * h, centers)
+    linear = rs.theory.linearize(problem, rs.topologies.ring(5), algorithm, 0.1 / scale)
+    np.testing.assert_allclose(linear.fixed_point, np.tile(problem.optimum, (5, 1)), atol=1e-12)
+
+
 def test_the_best_rate_may_lie_between_rates_that_look_worse():
     """Two valleys: that of the lowest value seen, and a narrow one whose bottom no rate has met."""
 

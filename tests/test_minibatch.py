@@ -280,6 +280,16 @@ def test_a_replica_runs_as_it_does_alone(classes, storage, sampling):
                     )
 
 
+@over_problems
+@over_samplings
+def test_replicas_do_not_depend_on_the_size_of_blocks(classes, storage, sampling, monkeypatch):
+    problem = some_problem(classes, storage)
+    whole = run(problem, sampling, [3, 8, 11, 4], 0.2, steps=8)
+    monkeypatch.setattr("relaysim.problems.losses.CACHED", 1)
+    small = run(problem, sampling, [3, 8, 11, 4], 0.2, steps=8)
+    np.testing.assert_allclose(whole.iterates, small.iterates, rtol=1e-13, atol=1e-15)
+
+
 @over_samplings
 def test_rates_with_the_same_seed_see_the_same_batches(sampling):
     owner = np.array([0, 0, 1, 1, 0])

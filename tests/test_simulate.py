@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import zipfile
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -795,6 +796,26 @@ class Remembering(Cosh):
     def __init__(self):
         super().__init__()
         self.names = np.array([{"worker": i} for i in range(N)], dtype=object)
+
+
+def test_what_would_not_become_smaller_is_saved_as_it_is(tmp_path):
+    problem = rs.problems.random_quadratics(n=16, d=40, zeta2=1.0, seed=0)
+    ring = rs.topologies.ring(16)
+    given = {"learning_rate": 0.1, "steps": 60, "keep_iterates": True}
+    noisy = rs.simulate(
+        problem,
+        ring,
+        rs.algorithms.DPSGD(),
+        oracle=rs.oracles.Gaussian(0.1),
+        **given,
+    )
+    still = rs.simulate(problem, ring, rs.algorithms.DPSGD(), **given | {"learning_rate": 0})
+    for history, kind in ((noisy, zipfile.ZIP_STORED), (still, zipfile.ZIP_DEFLATED)):
+        path = history.save(tmp_path / "run")
+        with zipfile.ZipFile(path) as file:
+            largest = max(file.infolist(), key=lambda each: each.file_size)
+            assert (largest.filename, largest.compress_type) == ("iterates.npy", kind)
+        assert (rs.History.load(path).iterates == history.iterates).all()
 
 
 @pytest.mark.parametrize(

@@ -351,3 +351,17 @@ def test_a_kind_and_a_column_of_numbers_of_one_name_are_told_apart():
     assert found.features.tolist() == [[1, 0], [0, 1]] * 2
     with pytest.raises(ValueError, match="sources are of the 2 columns, one each, not 1"):
         data.Dataset(np.eye(2), [0, 1], columns=("a=x", "a=y"), sources=("a",))
+
+
+def test_true_and_false_among_objects_are_those_of_a_column_of_booleans():
+    plain = pd.DataFrame({"b": [True, False, True, True], "y": [False, True, True, False]})
+    objects = plain.astype(object)
+    objects.loc[1, "b"] = np.bool_(False)
+    expected, found = data.from_frame(plain, "y"), data.from_frame(objects, "y")
+    assert found.columns == expected.columns == ("b",)
+    assert (found.features == expected.features).all()
+    assert found.labels.dtype == expected.labels.dtype == bool
+    assert (found.labels == expected.labels).all()
+    assert (data.from_frame(objects, "y", like=expected).features == expected.features).all()
+    filled = pd.DataFrame({"b": [True, None, False], "y": list("pqp")}).replace({None: False})
+    assert data.from_frame(filled, "y").columns == ("b",)

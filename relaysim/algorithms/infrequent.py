@@ -146,7 +146,8 @@ class DynamicAveraging(Method):
         period: steps between two checks, at least 1.
 
     Of the topology it uses only n. Sends two vectors for each worker that takes part: up and down. Not
-    exact. r is the mean of x⁰ at the start, which is the model of all if they start equal.
+    exact, but where all average in every step: with Δ = 0 and ``period`` 1. r is the mean of x⁰ at the start,
+    which is the model of all if they start equal.
 
     Source: Kamp, Adilova, Sicking, Hüger, Schlicht, Wirtz, Wrobel, "Efficient decentralized deep learning
     by dynamic model averaging", ECML-PKDD 2018; the rule as read from secondary texts. (The authors' code
@@ -174,6 +175,11 @@ class DynamicAveraging(Method):
     def random(self) -> bool:
         """Whether anyone is asked in random order: without a threshold all take part who have moved."""
         return self.threshold > 0
+
+    @property
+    def exact(self) -> bool:
+        """Whether x* is reached for any ζ: where all who have moved average in every step."""
+        return self.threshold == 0 and self.period == 1
 
     def vectors_per_edge(self, d: int) -> None:
         """None: it depends on how workers move."""

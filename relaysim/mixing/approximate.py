@@ -64,7 +64,7 @@ def laplacian_sequence(topology: Topology) -> tuple[csr_array, ...]:
     laplacian = np.diag(topology.degrees) - topology.adjacency.toarray()
     eigenvalues = _in_leja_order(_distinct(eigvalsh(laplacian)[1:]))
     matrices = tuple(uniform(topology, 1 / mu) for mu in eigenvalues)
-    distance = _distance_to_average(_dense(matrices))
+    distance = _distance_to_average([matrices[0].toarray(), *matrices[1:]])
     if not distance <= AVERAGES_TO:
         raise ValueError(
             f"the Laplacian sequence of {topology!r} does not average: rounding leaves its product of "
@@ -162,8 +162,8 @@ def _dense(matrices: Sequence[csr_array]) -> list[np.ndarray]:
     return [W.toarray() for W in matrices]
 
 
-def _distance_to_average(matrices: Sequence[np.ndarray]) -> float:
-    """‖W_{m−1} ⋯ W_1 W_0 − 11ᵀ/n‖₂."""
+def _distance_to_average(matrices: Sequence[np.ndarray | csr_array]) -> float:
+    """‖W_{m−1} ⋯ W_1 W_0 − 11ᵀ/n‖₂, of a dense W_0."""
     product = matrices[0]
     for W in matrices[1:]:
         product = W @ product

@@ -28,10 +28,9 @@ class SeveralRounds(csr_array):
     @classmethod
     def made(cls, W: csr_array, factors: np.ndarray, kind: str) -> SeveralRounds:
         """The matrix after all rounds."""
-        dense = W.toarray()
-        before = now = np.eye(len(dense))
+        before = now = np.eye(W.shape[0])
         for factor in factors:
-            before, now = now, factor * (dense @ now) + (1 - factor) * before
+            before, now = now, factor * (W @ now) + (1 - factor) * before
         result = cls(now)
         result.one_round, result.factors, result.kind = W, factors, kind
         return result

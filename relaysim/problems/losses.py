@@ -180,7 +180,10 @@ class SoftmaxLoss:
         chosen = SoftmaxLoss.__new__(SoftmaxLoss)
         chosen.score_count = self.score_count
         chosen._is_class = self._is_class[positions]
-        chosen._scale = self._scale[positions] if weight is None else weight[..., None]
+        if weight is None:
+            chosen._scale = self._scale[positions]
+        else:  # which replicas may share: blocks are along the first axis of all
+            chosen._scale = np.broadcast_to(weight[..., None], (*chosen._is_class.shape[:-2], 1, 1))
         return chosen
 
     def _by_class(self, z: np.ndarray) -> np.ndarray:

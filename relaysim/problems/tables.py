@@ -189,8 +189,18 @@ def _require_whole(column: pd.Series, name: Hashable) -> None:
         )
 
 
+def _as_booleans(column: pd.Series) -> pd.Series:
+    """As it is, but for one of objects that are all True or False, such as what `fillna` leaves."""
+    if types.is_object_dtype(column.dtype) and all(
+        isinstance(value, bool | np.bool_) for value in column
+    ):
+        return column.astype(bool)
+    return column
+
+
 def _classes(column: pd.Series, name: Hashable) -> np.ndarray:
     _require_whole(column, name)
+    column = _as_booleans(column)
     if _is_of_kinds(column):
         return column.astype(str).to_numpy(dtype=str)
     return column.to_numpy()
@@ -218,6 +228,7 @@ def _features(df: pd.DataFrame, like: Dataset | None) -> tuple[np.ndarray, dict[
         _require_column(df, name)
         column = df[name]
         _require_whole(column, name)
+        column = _as_booleans(column)
         if _is_of_kinds(column):
             found = _one_hot(column, str(name))
             kinds_of[str(name)] = len(found)

@@ -6,10 +6,13 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import scipy
 
 __all__ = ["lowest_between", "zero_between"]
 
+# Below this, where logarithms of what should be 0 go down without end, slopes may be those of rounding.
+PIT = -5.0
 # Values are found to this, places to this share.
 SAME_VALUE, SAME_PLACE = 1e-10, 1e-7
 MOST_EVALUATIONS = 80
@@ -60,19 +63,17 @@ def lowest_between(
     low, high = (_Point(place, *function(place)) for place in (left, right))
     best = min((low.value, low.place), (high.value, high.place))
     if not (low.slope < 0 < high.slope and math.isfinite(high.slope - low.slope)):
-        found = scipy.optimize.minimize_scalar(
-            lambda place: function(place)[0],
-            bounds=(left, right),
-            method="bounded",
-            options={"xatol": SAME_PLACE * middle},
-        )
-        return min(best, (float(found.fun), float(found.x)))
+        return min(best, _by_values(function, left, right))
+    tried = [left, right]
     bend, first_width = high.slope - low.slope, right - left
     place, told, side, again, settled = middle, {True: math.nan, False: math.nan}, 0, 0, 0
     widths = [math.inf] * SLOW
     for _ in range(MOST_EVALUATIONS):
         point = _Point(place, *function(place))
         best = min(best, (point.value, point.place))
+        tried.append(place)
+        if point.value == -math.inf:
+            break  # no other is lower
         now = -1 if point.slope < 0 else 1
         low, high = (point.after(low), high) if now < 0 else (low, point.after(high))
         # In a corner slopes keep their difference while ends come closer; elsewhere it goes with the width.
@@ -80,7 +81,10 @@ def lowest_between(
         as_corner = (high.slope - low.slope) / bend >= math.sqrt(share)
         miss = abs(told[as_corner] - point.value)
         side, again = now, again + 1 if now == side else 0
-        following, value = (_corner if as_corner else _bottom)(low, high)
+        if all(map(math.isfinite, (*low, *high))):
+            following, value = (_corner if as_corner else _bottom)(low, high)
+        else:  # next to where the curve has no bottom
+            following, value = (low.place + high.place) / 2, math.inf
         widths.append((high.place - low.place) / place)
         right = max(miss, abs(best[0] - value)) <= SAME_VALUE
         if point.slope == 0 or (right and widths[-1] <= NARROW) or widths[-1] <= SAME_VALUE:
@@ -95,7 +99,25 @@ def lowest_between(
         if not low.place < place < high.place or widths[-1] > widths[-1 - SLOW] / 2:
             place, widths = (low.place + high.place) / 2, [math.inf] * SLOW
         told = {True: max(low.at(place), high.at(place)), False: _cubic(low, high, place)}
+    if -math.inf < best[0] < PIT:
+        before = max((place for place in tried if place < best[1]), default=best[1])
+        after = min((place for place in tried if place > best[1]), default=best[1])
+        best = min(best, _by_values(function, before, after))
     return best
+
+
+def _by_values(
+    function: Callable[[float], tuple[float, float]], left: float, right: float
+) -> tuple[float, float]:
+    """The lowest value between two places, and where, without the slopes."""
+    with np.errstate(invalid="ignore"):  # of −∞
+        found = scipy.optimize.minimize_scalar(
+            lambda place: function(place)[0],
+            bounds=(left, right),
+            method="bounded",
+            options={"xatol": SAME_PLACE * right},
+        )
+    return float(found.fun), float(found.x)
 
 
 def _corner(low: _Point, high: _Point) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.linalg import eigvals, get_lapack_funcs
-from scipy.sparse import block_array, csc_array, csr_array, eye_array
+from scipy.sparse import block_array, csc_array, csr_array, diags_array, eye_array
 from scipy.sparse.linalg import MatrixRankWarning, splu
 
 from relaysim.theory.groups import groups_by
@@ -262,6 +262,9 @@ def fixed_point(
     size, k = len(offset), conserved.shape[0]
     system = eye_array(size) - product(matrices)
     if k:
+        # What is conserved, such as a sum of gradients, is in units of its own.
+        sizes = np.frexp(abs(conserved).max(axis=1).toarray())[1]
+        conserved = csr_array(diags_array(np.ldexp(1.0, -sizes)) @ conserved)
         system = block_array([[system, conserved.T], [conserved, None]])
     right = np.concatenate([offset, conserved @ y])
     with warnings.catch_warnings():
