@@ -1,6 +1,7 @@
 """Sweeps: what they run, what they keep, and what survives when they are killed."""
 
 import functools
+import itertools
 import os
 import signal
 import sqlite3
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 
 import relaysim as rs
-from relaysim.studies import sweeps
+from relaysim.studies import expansion, sweeps
 from relaysim.studies.store import Store, StoreError
 
 SMALL = {
@@ -232,7 +233,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path, how):
 SHARED = """
 import os, sys
 import relaysim as rs
-from relaysim.studies import sweeps
+from relaysim.studies import expansion, sweeps
 from test_sweeps import LONG
 plain = sweeps._run_group
 def told(group, *store):
@@ -438,4 +439,21 @@ def test_pairs_of_trees_as_objects():
     pd.testing.assert_frame_equal(
         rs.sweep(settings | {"topology": pair}, progress=False),
         rs.sweep(settings | {"topology": "double_binary_tree", "n": 8}, progress=False),
+    )
+
+
+def test_settings_that_differ_in_the_seed_alone_are_looked_at_once(monkeypatch):
+    looked_at = []
+    complete = expansion.complete
+    monkeypatch.setattr(
+        expansion, "complete", lambda stated: looked_at.append(stated) or complete(stated)
+    )
+    given = {"n": [4, 8], "seed": [5, 2.0, 7], "zeta2": [0, 1], "learning_rate": 0.1, "steps": 2}
+    planned = expansion.expand(given)
+    assert len(looked_at) == 4
+    listed = [(each["n"], each["seed"], each["zeta2"]) for each in planned]
+    assert listed == list(itertools.product([4, 8], [5, 2, 7], [0, 1]))
+    assert all(
+        each == complete({**given, **dict(zip(("n", "seed", "zeta2"), k, strict=True))})
+        for each, k in zip(planned, listed, strict=True)
     )

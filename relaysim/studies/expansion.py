@@ -80,10 +80,17 @@ def expand(settings: Mapping[str, Any], source: pathlib.Path | None = None) -> l
         )
         values = {key: _listed(key, value) for key, value in joined.items()}
         wrong += [f"{where(key)}{key} is an empty list" for key, each in values.items() if not each]
-        for combination in itertools.product(*values.values()):
-            stated = dict(zip(values, combination, strict=True))
+        known: dict[tuple[int, ...], dict] = {}
+        for chosen in itertools.product(*(range(len(each)) for each in values.values())):
+            at = dict(zip(values, chosen, strict=True))
+            stated = {key: values[key][k] for key, k in at.items()}
+            # What differs in the seed alone is made, and looked at, once.
+            others = tuple(k for key, k in at.items() if key != "seed")
             try:
-                setting = complete(stated)
+                if others in known:
+                    setting = known[others] | {"seed": OPTIONS["seed"].checked(stated["seed"])}
+                else:
+                    setting = known[others] = complete(stated)
                 planned.setdefault(key_of(setting), setting)
             except (ValueError, TypeError) as error:
                 culprit = _culprit(error, stated)
