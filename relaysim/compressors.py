@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn
 import numpy as np
 
 from relaysim.support.checks import one_of, plain_options, real_number, whole_number
+from relaysim.support.low_rank import nearest_of_rank
 from relaysim.support.names import attribute_error
 
 __all__ = ["QSGD", "Identity", "Lattice", "LowRank", "RandomK", "RandomRounding", "Sign", "TopK"]
@@ -302,15 +303,9 @@ class LowRank:
         matrices = vectors.reshape(*vectors.shape[:-1], self.rows, columns)
         # Of what has diverged there are no singular values: LAPACK raises, or does not return.
         finite = np.isfinite(matrices).all(axis=(-2, -1), keepdims=True)
-        nearest = _of_rank_one if self.rank == 1 else self._nearest
-        found = np.where(finite, nearest(np.where(finite, matrices, 0)), np.nan)
+        nearest = nearest_of_rank(np.where(finite, matrices, 0), self.rank)
+        found = np.where(finite, nearest, np.nan)
         return np.moveaxis(found.reshape(vectors.shape), -1, 1)
-
-    def _nearest(self, matrices: np.ndarray) -> np.ndarray:
-        left, values, right = np.linalg.svd(matrices, full_matrices=False)
-        values[..., self.rank :] = 0
-        found: np.ndarray = (left * values[..., None, :]) @ right
-        return found
 
     def _columns(self, d: int) -> int:
         if d % self.rows:
@@ -318,21 +313,6 @@ class LowRank:
                 f"a vector of {d} numbers is no matrix of {self.rows} rows; take a divisor of {d}"
             )
         return d // self.rows
-
-
-def _of_rank_one(matrices: np.ndarray) -> np.ndarray:
-    """The best approximations of rank 1, projections on a leading singular vector.
-
-    That of the smaller of MMᵀ and MᵀM is as precise as that of M, and found in half of the time: what
-    separates σ₁² from σ₂² is at least what separates σ₁ from σ₂, in the units of each.
-    """
-    if matrices.shape[-2] > matrices.shape[-1]:
-        return _of_rank_one(matrices.swapaxes(-1, -2)).swapaxes(-1, -2)
-    largest = np.abs(matrices).max(axis=(-2, -1), keepdims=True)
-    scaled = matrices / np.where(largest > 0, largest, 1)
-    leading = np.linalg.eigh(scaled @ scaled.swapaxes(-1, -2))[1][..., -1:]
-    found: np.ndarray = leading @ (leading.swapaxes(-1, -2) @ matrices)
-    return found
 
 
 def _kept(compressor: TopK | RandomK, d: int) -> int:

@@ -233,7 +233,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path, how):
 SHARED = """
 import os, sys
 import relaysim as rs
-from relaysim.studies import expansion, sweeps
+from relaysim.studies import sweeps
 from test_sweeps import LONG
 plain = sweeps._run_group
 def told(group, *store):
