@@ -363,5 +363,3 @@ def test_true_and_false_among_objects_are_those_of_a_column_of_booleans():
     assert found.labels.dtype == expected.labels.dtype == bool
     assert (found.labels == expected.labels).all()
     assert (data.from_frame(objects, "y", like=expected).features == expected.features).all()
-    filled = pd.DataFrame({"b": [True, None, False], "y": list("pqp")}).replace({None: False})
-    assert data.from_frame(filled, "y").columns == ("b",)
