@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -41,14 +42,12 @@ from relaysim.support.operations import (
     SUBTRACT_FROM_NUMBER,
 )
 
-compiler: Any
 njit: Any
 config: Any
 try:
-    from numba import __version__ as compiler
     from numba import config, njit  # type: ignore[import-not-found, no-redef, unused-ignore]
 except ImportError:
-    compiler = config = njit = None
+    config = njit = None
 
 
 Arrays: TypeAlias = tuple[np.ndarray, ...]
@@ -67,7 +66,7 @@ def _place() -> str:
     of it, in two environments, would each put its own in the place of the other's.
     """
     sources = b"".join((_HERE / f"{name}.py").read_bytes() for name in _SOURCES)
-    sources += str(compiler).encode()
+    sources += sys.modules["numba"].__version__.encode()
     parent = pathlib.Path(config.CACHE_DIR or _HERE / "__pycache__")
     place = parent / f"loops-{hashlib.sha256(sources).hexdigest()[:16]}"
     try:
