@@ -132,11 +132,7 @@ def _radius(
     if not seen.any():
         return 0.0
     size = len(seen)
-    if size <= DENSE_STATES:
-        dense = A.toarray()
-        if _is_nilpotent(dense):
-            return 0.0
-    else:
+    if size > DENSE_STATES:
         radius, converged = radius_by_iteration(A, projector(conserved), seen, search, row)
         if converged and radius > LOOKS_NILPOTENT:
             return radius
@@ -152,8 +148,9 @@ def _radius(
                 stacklevel=2,
             )
             return radius
-        dense = A.toarray()
-    return _radius_of_all(_deflated(dense, conserved), seen)
+    elif _is_nilpotent(A.toarray()):
+        return 0.0
+    return _radius_of_all(deflated(A, conserved), seen)
 
 
 def _is_nilpotent(A: csr_array | np.ndarray) -> bool:
@@ -178,10 +175,7 @@ def _is_nilpotent(A: csr_array | np.ndarray) -> bool:
 
 def deflated(A: csr_array, conserved: csr_array) -> np.ndarray:
     """A on the states whose conserved quantities are 0, dense."""
-    return _deflated(A.toarray(), conserved)
-
-
-def _deflated(dense: np.ndarray, conserved: csr_array) -> np.ndarray:
+    dense = A.toarray()
     if conserved.shape[0]:
         left = np.linalg.qr(conserved.toarray().T)[0]
         dense -= left @ (left.T @ dense)
